@@ -1,0 +1,98 @@
+"""distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks."""
+
+from distgrad.blas import choose_core_type
+
+choose_core_type()  # before anything imports NumPy
+
+# ruff: noqa: E402
+from distgrad import autograd, checkpoint, data, nn, ops, optim
+from distgrad.autograd import (
+    Tensor,
+    enable_grad,
+    gradcheck,
+    is_grad_enabled,
+    manual_seed,
+    no_grad,
+    op,
+    reference_kernels,
+)
+from distgrad.errors import (
+    CheckpointError,
+    CommError,
+    CommTimeoutError,
+    DataError,
+    DeadlockError,
+    DistgradError,
+    GradError,
+    LaunchError,
+    MismatchError,
+    NonFiniteError,
+    PeerFailedError,
+    ShapeError,
+)
+from distgrad.optim import clip_grad_norm_, clip_grad_value_
+from distgrad.parallel import (
+    DistributedDataParallel,
+    ShardSum,
+    World,
+    current_world,
+    init,
+    own_shards,
+)
+from distgrad.train import (
+    LossPlateau,
+    MaxEpochs,
+    MaxSteps,
+    TargetMetric,
+    Trainer,
+    TrainState,
+    WallTime,
+    accuracy,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "CommError",
+    "CommTimeoutError",
+    "DataError",
+    "DeadlockError",
+    "DistgradError",
+    "DistributedDataParallel",
+    "GradError",
+    "LaunchError",
+    "LossPlateau",
+    "MaxEpochs",
+    "MaxSteps",
+    "MismatchError",
+    "NonFiniteError",
+    "PeerFailedError",
+    "ShapeError",
+    "ShardSum",
+    "TargetMetric",
+    "Tensor",
+    "TrainState",
+    "Trainer",
+    "WallTime",
+    "World",
+    "accuracy",
+    "autograd",
+    "checkpoint",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "current_world",
+    "data",
+    "enable_grad",
+    "gradcheck",
+    "init",
+    "is_grad_enabled",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "op",
+    "ops",
+    "optim",
+    "own_shards",
+    "reference_kernels",
+]

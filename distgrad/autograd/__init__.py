@@ -1,0 +1,24 @@
+"""The tape: tensors, the @op declaration, the backward pass, gradient checks."""
+
+from distgrad.autograd.engine import backward, grad
+from distgrad.autograd.gradcheck import gradcheck
+from distgrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, reference_kernels
+from distgrad.autograd.op import REGISTRY, Op, op
+from distgrad.autograd.random import manual_seed
+from distgrad.autograd.tensor import Array, Tensor
+
+__all__ = [
+    "REGISTRY",
+    "Array",
+    "Op",
+    "Tensor",
+    "backward",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "is_grad_enabled",
+    "manual_seed",
+    "no_grad",
+    "op",
+    "reference_kernels",
+]

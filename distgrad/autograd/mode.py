@@ -1,0 +1,46 @@
+"""Per-thread switches: is the tape recording, may fused twins run. Knows nothing of tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Context variables, not globals: simulated ranks are threads of one process.
+grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
+fused_enabled: ContextVar[bool] = ContextVar(
+    "fused_enabled", default=os.environ.get("DISTGRAD_FUSED", "1") != "0"
+)
+
+
+@contextmanager
+def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def no_grad() -> Any:
+    """Record nothing inside: ``with no_grad():`` or ``@no_grad()``."""
+    return _set(grad_enabled, False)
+
+
+def enable_grad() -> Any:
+    """Record again inside a ``no_grad`` block: ``with enable_grad():`` or ``@enable_grad()``."""
+    return _set(grad_enabled, True)
+
+
+def reference_kernels() -> Any:
+    """Run the NumPy definition of every op inside, never its fused twin."""
+    return _set(fused_enabled, False)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors are recorded in the calling thread."""
+    return grad_enabled.get()

@@ -1,0 +1,223 @@
+"""The @op declaration: a function that returns its value and one gradient closure per input.
+
+Everything else about an op (recording, NumPy dispatch, error messages, gradient checks, the fused
+twin) is derived from this one declaration.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from distgrad.autograd.mode import fused_enabled, grad_enabled
+from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
+from distgrad.autograd.signature import explain
+from distgrad.autograd.tensor import FUNCTIONS, METHODS, REDUCTIONS, UFUNCS, Tensor, output
+from distgrad.errors import DistgradError, GradError, ShapeError
+
+REGISTRY: dict[str, Op] = {}
+"""Every declared op by name; the gradient checks and the documentation walk it."""
+
+Sample = tuple[Sequence[Any], dict[str, Any]]
+"""One call of an op for its checks: positional inputs and keyword attributes."""
+
+
+class Samples(Protocol):
+    """Draws the calls an op is checked with."""
+
+    def __call__(self, rng: np.random.Generator) -> Iterable[Sample]:
+        """Yield (inputs, attributes); float64 inputs are differentiated."""
+
+
+class Op:
+    """A differentiable function of arrays; calling it on Tensors records it."""
+
+    def __init__(
+        self,
+        function: Callable[..., tuple[Any, Any]],
+        signatures: tuple[str, ...],
+        samples: Samples | None,
+        domain: tuple[float, float],
+    ) -> None:
+        parameters = inspect.signature(function).parameters.values()
+        self.name = function.__name__.rstrip("_")
+        self.__doc__ = function.__doc__
+        self.function = function
+        self.fused: Callable[..., tuple[Any, Any] | None] | None = None
+        self.signatures = signatures
+        self.samples = samples
+        self.domain = domain
+        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.attribute_names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}: {' or '.join(self.signatures)}>"
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
+        # This runs for every operation: what reads clumsily here was measured.
+        arrays = []
+        record = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x.data)
+                if x.requires_grad:
+                    record = True
+            else:
+                arrays.append(x)
+        result = None
+        try:
+            if self.fused is not None and fused_enabled.get():
+                result = self.fused(*arrays, **attributes)
+            if result is None:
+                result = self.function(*arrays, **attributes)
+        except DistgradError:
+            raise
+        except (ValueError, IndexError, TypeError) as error:
+            raise explain(self, arrays, error) from error
+        value, vjps = result
+        several = type(value) is tuple
+        node = None
+        if record and grad_enabled.get():
+            edges, joint = way_back(inputs, vjps)
+            node = Node(self, edges, joint, attributes, len(value) if several else 1)
+        if several:
+            return tuple([output(v, node, i) for i, v in enumerate(value)])
+        return output(value, node, 0)
+
+
+def way_back(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
+    """Pair each input with its closure; those of inputs that need no gradient are dropped."""
+    joint = None
+    if type(vjps) is not tuple:
+        if type(vjps) is Joint:
+            wanted = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
+            joint = functools.partial(vjps.function, wanted)
+            vjps = tuple([operator.itemgetter(i) for i in range(len(inputs))])
+        else:
+            vjps = (vjps,)
+    if len(vjps) != len(inputs):
+        raise GradError(f"an op of {len(inputs)} inputs returned {len(vjps)} gradient closures")
+    edges: list[Edge] = []
+    for x, vjp in zip(inputs, vjps):  # noqa: B905 (checked above; strict=True costs 0.1 µs)
+        if not isinstance(x, Tensor):
+            edges.append((None, x, CONSTANT, None, None))
+        elif not x.requires_grad:
+            edges.append((None, x.data, CONSTANT, None, None))
+        else:
+            node = x._node
+            data = x.data
+            edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
+    return edges, joint
+
+
+def op(
+    *signatures: str,
+    ufunc: np.ufunc | None = None,
+    reduces: np.ufunc | None = None,
+    function: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    method: str | Sequence[str] = (),
+    samples: Samples | None = None,
+    domain: tuple[float, float] = (-2.0, 2.0),
+) -> Callable[[Callable[..., tuple[Any, Any]]], Op]:
+    """Declare a differentiable operation.
+
+    The decorated function takes arrays (positional) and settings (keyword-only); it returns the
+    value and a closure ``g -> gradient`` for each positional input (None: not differentiable;
+    a single closure for a single input). With several outputs (a tuple) a closure receives one
+    gradient per output, in which None stands for zero. Broadcasting is undone by the engine.
+    Gradients that share their work may come from one closure for all inputs, a ``Joint``.
+    Written in ``np.*`` functions throughout, it gives gradients of every order.
+
+    ``signatures`` name the axes (``"m k, k n -> m n"``; ``...`` is any number of them). ``ufunc``,
+    ``reduces`` and ``function`` are the NumPy functions it stands for, ``method`` the names of
+    Tensor methods. ``samples`` draws calls for the gradient check; without it inputs are drawn
+    from ``domain`` in shapes that fit the signatures.
+    """
+
+    def declare(body: Callable[..., tuple[Any, Any]]) -> Op:
+        declared = Op(body, signatures, samples, domain)
+        if declared.name in REGISTRY:
+            raise ValueError(f"op '{declared.name}' is declared twice")
+        REGISTRY[declared.name] = declared
+        _connect(declared, ufunc, reduces, function, method)
+        return declared
+
+    return declare
+
+
+def _connect(
+    declared: Op,
+    ufunc: np.ufunc | None,
+    reduces: np.ufunc | None,
+    function: Callable[..., Any] | Sequence[Callable[..., Any]],
+    method: str | Sequence[str],
+) -> None:
+    if ufunc is not None:
+        UFUNCS[ufunc] = declared
+    if reduces is not None:
+        REDUCTIONS[reduces] = _as_numpy(declared)
+    for numpy_function in [function] if callable(function) else function:
+        FUNCTIONS[numpy_function] = _as_numpy(declared)
+    for name in [method] if isinstance(method, str) else method:
+        METHODS[name] = declared
+        if name.startswith("__") and name != "__getitem__":
+            setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
+
+
+def _operator(declared: Op, reflected: bool) -> Callable[..., Any]:
+    # Installed over NumPy's mixin, which would take the long way round through the ufunc.
+    call = declared.__call__
+    if reflected:
+        return lambda self, other: call(other, self)
+    if len(declared.inputs) == 1:
+        return lambda self: call(self)  # noqa: PLW0108 (only a function becomes a method)
+    return lambda self, other: call(self, other)  # noqa: PLW0108 (the same)
+
+
+def _as_numpy(declared: Op) -> Callable[..., Any]:
+    """Accept NumPy's calling convention: settings may follow the inputs by position."""
+    count = len(declared.inputs)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        attributes = {k: v for k, v in kwargs.items() if k not in declared.inputs}
+        inputs = [*args[:count], *(kwargs[k] for k in declared.inputs[len(args) :] if k in kwargs)]
+        attributes.update(zip(declared.attribute_names, args[count:], strict=False))
+        unknown = set(attributes) - set(declared.attribute_names)
+        if unknown:
+            raise ShapeError(
+                f"np.{declared.name} on a Tensor does not take {', '.join(sorted(unknown))}; "
+                f"it takes {', '.join(declared.attribute_names) or 'no settings'}"
+            )
+        return declared(*inputs, **attributes)
+
+    return call
+
+
+def plain(*functions: Callable[..., Any]) -> None:
+    """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data."""
+
+    def unwrapped(numpy_function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return numpy_function(*(x.data if isinstance(x, Tensor) else x for x in args), **kwargs)
+
+        return call
+
+    for numpy_function in functions:
+        table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
+        table[numpy_function] = unwrapped(numpy_function)
+
+
+def dispatch(numpy_function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Route a NumPy function on Tensors to a function of Tensors composed from ops."""
+
+    def connect(composed: Callable[..., Any]) -> Callable[..., Any]:
+        FUNCTIONS[numpy_function] = composed
+        return composed
+
+    return connect

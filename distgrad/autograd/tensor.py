@@ -1,0 +1,342 @@
+"""The Tensor: a NumPy array that remembers how it was computed. Knows no op by name.
+
+NumPy is the namespace: ``np.tanh(t)``, ``np.sum(t, axis=1)`` and ``a @ t`` arrive here through
+NumPy's protocols and are looked up in the tables that ``@op`` fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from distgrad.errors import GradError
+
+if TYPE_CHECKING:
+    from distgrad.autograd.node import Node
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
+
+# Filled by @op and plain(): how NumPy's functions and the methods below reach the ops.
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
+REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
+METHODS: dict[str, Callable[..., Any]] = {}
+
+
+class GradListener(Protocol):
+    """Who wants to know about a leaf's gradient: the bridge to the wire implements it."""
+
+    def backward_started(self) -> float:
+        """Called once a backward pass that reaches a listened leaf; returns the root's weight."""
+
+    def grad_ready(self, leaf: Tensor) -> None:
+        """The last consumer of ``leaf`` has run: its gradient of this pass is final."""
+
+    def backward_finished(self) -> None:
+        """The pass is over; leaves that were not reached got no gradient."""
+
+
+class Tensor(NDArrayOperatorsMixin):
+    """An array with an optional gradient; semantics follow ``torch.Tensor``.
+
+    ``data`` is the NumPy array (shared, never copied, when one is given). ``grad`` is a Tensor of
+    the same shape or None. Only floating-point tensors can require gradients.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_grad_buffer",
+        "_index",
+        "_listener",
+        "_node",
+        "data",
+        "grad",
+        "requires_grad",
+    )
+    __array_priority__ = 1000.0
+
+    data: Array
+    grad: Tensor | None
+    requires_grad: bool
+    _node: Node | None
+    _index: int
+    _grad_buffer: Array | None
+    _listener: GradListener | None
+
+    def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
+        self.data = data if type(data) is np.ndarray else _as_array(data)
+        self.grad = None
+        self._node = None
+        self._index = 0
+        self._grad_buffer = None
+        self._listener = None
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype."""
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not by an operation that was recorded."""
+        return self._node is None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        parts = [body, f"dtype={self.data.dtype}"] if self.data.dtype != np.float32 else [body]
+        if self._node is not None:
+            parts.append(f"op={self._node.op.name}")
+        elif self.requires_grad:
+            parts.append("requires_grad=True")
+        return f"Tensor({', '.join(parts)})"
+
+    # A tensor is a key by identity (as in PyTorch), though == compares elements.
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+    def __int__(self) -> int:
+        return int(self.data)
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a 0-d tensor cannot be iterated over")
+        return (self[i] for i in range(len(self)))
+
+    # -- leaving the tape ---------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        return self.data.item()
+
+    def numpy(self) -> Array:
+        """Return the array itself; changes in place are seen by the tensor, not by the tape."""
+        return self.data
+
+    def detach(self) -> Tensor:
+        """Return a tensor that shares the data and stands outside the tape."""
+        return Tensor(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.requires_grad:
+            raise GradError(
+                "a Tensor that requires gradients was turned into a plain array, which would "
+                "silently cut the gradient; call .detach() or .numpy() if that is meant, or use "
+                "np.* functions on the Tensor itself"
+            )
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    # -- gradients ----------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Turn gradients for this leaf on or off, in place.
+
+        Errors: GradError for a dtype that is not floating point, or turning it off on a non-leaf.
+        """
+        if requires_grad and self.data.dtype.kind != "f":
+            raise GradError(
+                f"only floating-point tensors can require gradients; this one is "
+                f"{self.data.dtype}: use .astype(np.float32)"
+            )
+        if not requires_grad and self._node is not None:
+            raise GradError("requires_grad can be turned off only on leaves; use .detach()")
+        self.requires_grad = requires_grad
+        return self
+
+    def backward(
+        self,
+        gradient: TensorLike | None = None,
+        *,
+        retain_graph: bool = False,
+        create_graph: bool = False,
+    ) -> None:
+        """Add the gradient of this tensor to ``grad`` of every leaf it was computed from.
+
+        ``gradient`` has this tensor's shape; it may be left out for a single element.
+        Errors: GradError if nothing was recorded or the graph was freed by an earlier pass.
+        """
+        from distgrad.autograd.engine import backward  # noqa: PLC0415 (the engine needs Tensor)
+
+        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+
+    def accumulate_(self, gradient: Tensor) -> None:
+        """Add ``gradient`` (same shape) to ``grad`` in place; the first one fills the buffer."""
+        if self.grad is not None:
+            if self.grad._node is not None or gradient.requires_grad:
+                self.grad = self.grad + gradient
+            else:
+                np.add(self.grad.data, gradient.data, out=self.grad.data)
+        elif gradient.requires_grad:
+            self.grad = gradient
+        elif self._grad_buffer is not None:
+            np.copyto(self._grad_buffer, gradient.data)
+            self.grad = Tensor(self._grad_buffer)
+        else:
+            # A copy: the array may be the gradient of another tensor too (a + b).
+            self.grad = Tensor(np.array(gradient.data))
+
+    # -- NumPy's protocols --------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        table = UFUNCS if method == "__call__" else REDUCTIONS if method == "reduce" else {}
+        call = table.get(ufunc)
+        if call is None:
+            suffix = "" if method == "__call__" else f".{method}"
+            raise _missing(f"np.{ufunc.__name__}{suffix}")
+        if kwargs.get("out") is not None:
+            raise _no_out(f"np.{ufunc.__name__}")
+        return call(*inputs, **kwargs)
+
+    def __array_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        call = FUNCTIONS.get(func)
+        if call is None:
+            raise _missing(f"{func.__module__}.{func.__name__}".replace("numpy", "np"))
+        if kwargs.get("out") is not None:
+            raise _no_out(f"np.{func.__name__}")
+        return call(*args, **kwargs)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        result: Tensor = METHODS["__getitem__"](self, index=index)
+        return result
+
+    # -- NumPy's methods: each is the function of the same name -------------------------------
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """``np.sum``."""
+        return _numpy(np.sum, self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """``np.mean``."""
+        return _numpy(np.mean, self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """``np.var`` (NumPy's ``ddof=0``, not PyTorch's default of 1)."""
+        return _numpy(np.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """``np.max``: the gradient goes to the first of equal elements."""
+        return _numpy(np.max, self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """``np.min``: the gradient goes to the first of equal elements."""
+        return _numpy(np.min, self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None) -> Array:
+        """``np.argmax``: a plain integer array."""
+        return np.asarray(np.argmax(self.data, axis=axis))
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """``np.reshape``; the shape as a tuple or as arguments."""
+        return _numpy(np.reshape, self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """``np.transpose``; all axes are reversed if none are given."""
+        order = axes[0] if len(axes) == 1 else axes or None
+        return _numpy(np.transpose, self, order)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """``np.swapaxes``."""
+        return _numpy(np.swapaxes, self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """``np.squeeze``."""
+        return _numpy(np.squeeze, self, axis=axis)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 (NumPy's name)
+        """All axes reversed."""
+        return self.transpose()
+
+    def astype(self, dtype: Any) -> Tensor:
+        """Return a copy of another dtype; gradients come back in this one's."""
+        result: Tensor = METHODS["astype"](self, dtype=np.dtype(dtype))
+        return result
+
+
+def _numpy(function: Any, *args: Any, **settings: Any) -> Tensor:
+    """Call a NumPy function on Tensors; its stubs promise arrays."""
+    result: Tensor = function(*args, **settings)
+    return result
+
+
+def _as_array(data: TensorLike) -> Array:
+    if isinstance(data, Tensor):
+        return data.data
+    if isinstance(data, np.ndarray | np.generic):
+        return np.asarray(data)
+    array = np.asarray(data)
+    # Python floats carry no precision of their own: float32, as in PyTorch.
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _missing(name: str) -> GradError:
+    return GradError(
+        f"{name} is not an operation distgrad can differentiate; compute it from np.* functions "
+        f"that are listed in distgrad.ops, declare it with @distgrad.op, or apply it to "
+        f"tensor.numpy() if no gradient is needed"
+    )
+
+
+def _no_out(name: str) -> GradError:
+    return GradError(f"{name}(..., out=...) would overwrite values that backward needs; drop out=")
+
+
+_new = object.__new__
+
+
+def output(value: Any, node: Node | None, index: int) -> Tensor:
+    """Wrap the result ``index`` of a recorded op (the short way into a Tensor)."""
+    tensor: Tensor = _new(Tensor)
+    tensor.data = value if type(value) is np.ndarray else np.asarray(value)
+    tensor.grad = None
+    tensor._index = index
+    tensor._grad_buffer = None
+    tensor._listener = None
+    tensor._node = node
+    if node is None:
+        tensor.requires_grad = False
+    else:
+        tensor.requires_grad = True
+    return tensor

@@ -1,0 +1,21 @@
+"""The wire tower: buffers move between ranks. It knows nothing of gradients."""
+
+from distgrad.comm.algorithms import ALL_REDUCE
+from distgrad.comm.algorithms.tree import TreeSum, nodes_of
+from distgrad.comm.communicator import Communicator
+from distgrad.comm.connect import connect
+from distgrad.comm.simulate import run_ranks
+from distgrad.comm.transport import Request, Transport
+from distgrad.comm.work import Work
+
+__all__ = [
+    "ALL_REDUCE",
+    "Communicator",
+    "Request",
+    "Transport",
+    "TreeSum",
+    "Work",
+    "connect",
+    "nodes_of",
+    "run_ranks",
+]

@@ -1,0 +1,79 @@
+"""Which collective a rank is in, and the check that its peers are in the same one.
+
+The check runs before any data moves. It knows nothing of the algorithms that follow it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+
+from distgrad.comm.channel import Channel
+from distgrad.comm.transport import Array, Steps
+from distgrad.errors import MismatchError
+
+_SIZE = 256
+_HEAD = 16  # sequence number, then a digest of the whole description
+
+
+@lru_cache(maxsize=4096)
+def _encode(what: str) -> bytes:
+    text = what.encode()
+    digest = blake2b(text, digest_size=8).digest()
+    # The text is there to be read by a person; only the digest covers all of a long one.
+    return digest + text[: _SIZE - _HEAD].ljust(_SIZE - _HEAD, b"\0")
+
+
+def _decode(message: Array) -> tuple[int, str]:
+    data = message.tobytes()
+    text = data[_HEAD:].rstrip(b"\0").decode(errors="replace")
+    return int.from_bytes(data[:8], "little"), text
+
+
+def agree(channel: Channel, number: int, what: str, *, everyone: bool) -> Steps:
+    """Check that the left neighbour (or everyone) is in the same collective.
+
+    Asking the left neighbour is enough where data only ever comes from there: of ranks that
+    disagree somewhere around the ring, at least one sees it, and it takes no further part. With
+    ``everyone`` the check is a dissemination in log2(size) rounds (Hensgen, Finkel and Manber
+    1988), after which every rank has arrived and agrees.
+
+    Raises MismatchError naming both ranks and both collectives.
+    """
+    rank, size = channel.rank, channel.size
+    if size == 1:
+        return
+    transport, lane = channel.transport, channel.lane
+    mine = np.frombuffer(number.to_bytes(8, "little") + _encode(what), np.uint8)
+    sends = []
+    distance = 1
+    while distance < size:
+        source = (rank - distance) % size
+        theirs = np.empty(_SIZE, np.uint8)
+        receive = transport.irecv(theirs, source, lane)
+        sends.append(transport.isend(mine, (rank + distance) % size, lane))
+        yield (receive,)
+        if theirs.tobytes() != mine.tobytes():
+            raise _mismatch(channel, source, (number, what), _decode(theirs))
+        if not everyone:
+            break
+        distance *= 2
+    yield sends
+
+
+def _mismatch(
+    channel: Channel, source: int, mine: tuple[int, str], theirs: tuple[int, str]
+) -> MismatchError:
+    (number, what), (their_number, their_what) = mine, theirs
+    transport = channel.transport
+    peer = transport.members[source]
+    named = their_what if their_number == number else f"collective {their_number}, {their_what}"
+    if what.startswith(their_what) and their_number == number:
+        named += "... (they differ past what fits here)"
+    return MismatchError(
+        f"{transport.journal.label} collective {number}: this rank is in {what}, rank {peer} is in "
+        f"{named}; every rank must call the same collectives in the same order with the same "
+        "shapes and dtypes (look for an `if rank == ...` or a branch on local data around one)"
+    )

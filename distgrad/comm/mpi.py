@@ -1,0 +1,164 @@
+"""The MPI world: the only file that imports mpi4py.
+
+Only buffers cross the wire, never pickles. It knows nothing of collectives but MPI's own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+import time
+from collections import deque
+from dataclasses import asdict
+from functools import lru_cache
+from typing import NoReturn
+
+import mpi4py
+
+from distgrad.comm import guard
+from distgrad.comm.transport import NOTICE_TAG, Array, Journal, Notice
+
+# MPI_Init of the wrong MPI ends the process: connect() first looks which one this is.
+mpi4py.rc.initialize = False
+from mpi4py import MPI  # noqa: E402 - after the line above
+
+_SPIN = 20e-6  # seconds a wait keeps the core to itself: longer than a message in shared memory
+_LISTEN = 0.05  # seconds between two looks for notices of other ranks
+
+
+class MpiRequest:
+    """A message of MPI; ``test`` is MPI's own, so that polling costs no Python frame."""
+
+    __slots__ = ("peer", "sending", "test")
+
+    def __init__(self, request: MPI.Request, peer: int, sending: bool) -> None:
+        self.test = request.Test
+        self.peer = peer
+        self.sending = sending
+
+
+class _Office:
+    """Carries the notices of one rank: who has left, which collective failed."""
+
+    def __init__(self, comm: MPI.Comm, journal: Journal) -> None:
+        self.comm = comm
+        self.journal = journal
+        self._outgoing: list[tuple[MPI.Request, bytes]] = []
+        self._listened = 0.0
+
+    def announce(self, notice: Notice) -> None:
+        data = json.dumps(asdict(notice)).encode()
+        for rank in range(self.comm.size):
+            if rank != self.comm.rank:
+                request = self.comm.Isend((data, len(data), MPI.BYTE), rank, NOTICE_TAG)
+                self._outgoing.append((request, data))
+
+    def listen(self, now: float) -> None:
+        if now - self._listened < _LISTEN:
+            return
+        self._listened = now
+        status = MPI.Status()
+        while message := self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status):
+            data = bytearray(status.Get_count(MPI.BYTE))
+            message.Recv((data, len(data), MPI.BYTE))
+            self.journal.hear(Notice(**json.loads(data)))
+        self._outgoing = [(r, data) for r, data in self._outgoing if not r.Test()]
+
+
+class MpiTransport:
+    """A group of MPI processes with a communicator of its own."""
+
+    name = "mpi"
+    timed = True
+
+    def __init__(self, comm: MPI.Comm, context: str, office: _Office, crowded: bool) -> None:
+        self._comm = comm
+        self._office = office
+        self._crowded = crowded
+        self._splits = 0
+        self.context = context
+        self.journal = office.journal
+        self.rank: int = comm.rank
+        self.size: int = comm.size
+        self.host = MPI.Get_processor_name()
+        world, group = office.comm.Get_group(), comm.Get_group()
+        self.members = tuple(group.Translate_ranks(list(range(self.size)), world))
+        self.native_queue: deque[object] = deque()
+
+    def isend(self, buffer: Array, dest: int, tag: int) -> MpiRequest:
+        """Start MPI_Isend of the array's bytes."""
+        request = self._comm.Isend((buffer, buffer.nbytes, MPI.BYTE), dest, tag)
+        return MpiRequest(request, dest, True)
+
+    def irecv(self, buffer: Array, source: int, tag: int) -> MpiRequest:
+        """Start MPI_Irecv into the array's bytes."""
+        request = self._comm.Irecv((buffer, buffer.nbytes, MPI.BYTE), source, tag)
+        return MpiRequest(request, source, False)
+
+    def native_all_reduce(self, buffer: Array) -> MpiRequest:
+        """Start MPI_Iallreduce, a sum in place."""
+        return MpiRequest(self._comm.Iallreduce(MPI.IN_PLACE, buffer), self.rank, True)
+
+    def split(self, color: int, key: int) -> MpiTransport:
+        """Return the group of the ranks with the same color, ordered by key (MPI_Comm_split)."""
+        self._splits += 1
+        comm = self._comm.Split(color, key)
+        context = f"{self.context}.{self._splits}:{color}"
+        return MpiTransport(comm, context, self._office, self._crowded)
+
+    def relax(self, idle: float) -> None:
+        """Give way: spin for microseconds, then yield the core, then sleep in short naps."""
+        if idle < _SPIN and not self._crowded:
+            return
+        # With more ranks than cores a peer can only answer once it gets this core, so it goes at
+        # once. With a core each, a nap would only delay the answer.
+        if idle < (1e-3 if self._crowded else 2e-2):
+            os.sched_yield()
+            return
+        time.sleep(min(max(idle / 20, 2e-5), 1e-3))
+        self._office.listen(time.monotonic())
+
+    def announce(self, notice: Notice) -> None:
+        """Tell every other process of the world."""
+        self._office.announce(notice)
+
+    def abort(self, code: int) -> NoReturn:
+        """End the job with MPI_Abort, whatever the other threads and ranks do."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(code)
+        os._exit(code)  # MPI_Abort does not return; if it does, leave all the same
+
+
+@lru_cache(maxsize=1)
+def world() -> MpiTransport:
+    """Return the world of all MPI processes; the first call guards how this rank ends."""
+    comm = MPI.COMM_WORLD.Dup()
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    crowded = node.size > (os.cpu_count() or 1)
+    node.Free()
+    office = _Office(comm, Journal(comm.rank, comm.size))
+    transport = MpiTransport(comm, "world", office, crowded)
+    guard.install(transport)
+    return transport
+
+
+def world_size() -> int:
+    """Start MPI if nobody has, and return how many processes it says there are."""
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)  # any thread may have to end the job
+        atexit.register(_finalize)
+    return int(MPI.COMM_WORLD.size)
+
+
+def _finalize() -> None:
+    if not MPI.Is_finalized():
+        MPI.Finalize()
+
+
+def library() -> str:
+    """Return the name and version of the MPI library mpi4py was loaded with."""
+    first = MPI.Get_library_version().rstrip("\0").splitlines()[0].split(", ")[0]
+    return " ".join(first.split())

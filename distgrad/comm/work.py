@@ -1,0 +1,197 @@
+"""A collective in flight: drives an algorithm's generator and watches over the wait.
+
+It knows nothing of what the algorithm computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from distgrad.comm.channel import Channel
+from distgrad.comm.fingerprint import agree
+from distgrad.comm.transport import LANES, Notice, Request, Steps, Transport
+from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
+
+
+def start(
+    transport: Transport,
+    what: str,
+    body: Callable[[Channel], Steps],
+    *,
+    everyone: bool,
+    timeout: float,
+) -> Work:
+    """Start the next collective of a transport: the fingerprint check, then ``body``.
+
+    ``everyone`` as in fingerprint.agree: False only where data comes from the left neighbour.
+    """
+    line = transport.journal.line(transport.context)
+    number = line.started
+    line.started += 1
+    line.unfinished.add(number)
+    channel = Channel(transport, number % LANES)
+
+    def checked(steps: Steps) -> Steps:
+        yield from agree(channel, number, what, everyone=everyone)
+        yield from steps
+
+    return Work(channel, checked(body(channel)), what, number, timeout)
+
+
+class Work:
+    """A collective that has been started.
+
+    All collectives of a rank that are in flight progress while any of them is waited for, so
+    ranks may wait for them in different orders. One thread at a time may drive a rank's works.
+    """
+
+    __slots__ = (
+        "_error",
+        "_journal",
+        "_steps",
+        "_timeout",
+        "_waiting",
+        "channel",
+        "done",
+        "number",
+        "what",
+    )
+
+    def __init__(
+        self, channel: Channel, steps: Steps, what: str, number: int, timeout: float
+    ) -> None:
+        self.channel = channel
+        self.what = what
+        self.number = number
+        self.done = False
+        self._timeout = timeout
+        self._steps = steps
+        self._waiting: list[Request] = []
+        self._error: BaseException | None = None
+        self._journal = channel.transport.journal
+        self._journal.works.append(self)
+        self.poll()
+
+    def poll(self) -> bool:
+        """Advance as far as possible without waiting; True once the collective is complete.
+
+        Raises CommError (or a subclass) if the collective failed.
+        """
+        if self.done:
+            return True
+        if self._error is not None:
+            raise self._error
+        waiting = self._waiting
+        try:
+            while True:
+                while waiting:
+                    if not waiting[-1].test():
+                        return False
+                    waiting.pop()
+                    self._journal.turns += 1
+                waiting.extend(next(self._steps))
+        except StopIteration:
+            self._finish()
+            return True
+        except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
+            self._fail(error)
+            raise
+
+    def wait(self) -> None:
+        """Return when the collective is complete.
+
+        Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
+        when a rank it needs has left, MismatchError when the ranks do not call the same collective.
+        """
+        transport, journal = self.channel.transport, self._journal
+        since, turns = 0.0, -1
+        while not self.poll():
+            if len(journal.works) > 1:
+                for work in list(journal.works):
+                    work.poll()
+            now = perf_counter()
+            if turns != journal.turns:
+                since, turns = now, journal.turns
+                continue
+            try:
+                # After the poll: what this rank sees itself says more than what others report.
+                if journal.departed or journal.failures:
+                    self._check_peers()
+                transport.relax(now - since)
+                if transport.timed and now - since > self._timeout:
+                    self._time_out()
+            except CommError as error:
+                self._fail(error)
+                raise
+
+    def _finish(self) -> None:
+        self.done = True
+        self._journal.works.remove(self)
+        transport = self.channel.transport
+        line = self._journal.line(transport.context)
+        line.unfinished.discard(self.number)
+        line.bytes_sent += self.channel.bytes_sent
+        self.channel.close()
+
+    def _fail(self, error: BaseException) -> None:
+        """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
+        transport, journal = self.channel.transport, self._journal
+        self._error = error
+        if hasattr(error, "add_note") and not isinstance(error, CommError):
+            error.add_note(f"in {self._where()}")
+        if self in journal.works:
+            journal.works.remove(self)
+        journal.wrecks.append(self)
+        if isinstance(error, Exception):
+            lines = {transport.context: (self.number, list[int]())}
+            transport.announce(Notice(journal.rank, type(error).__name__, lines, _tell(error)))
+
+    def _check_peers(self) -> None:
+        transport, journal = self.channel.transport, self._journal
+        for notice in journal.failures:
+            if transport.context in notice.lines and self._needs(notice):
+                kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
+                journal.hearsay = kind(
+                    f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
+                )
+                raise journal.hearsay
+        for rank, notice in journal.departed.items():
+            if self._needs(notice):
+                journal.hearsay = PeerFailedError(
+                    f"{self._where()} cannot complete: rank {rank} has left the job without "
+                    "taking part in it; every rank must call the same collectives (look for a "
+                    f"return, break or sys.exit() that only rank {rank} reached)"
+                )
+                raise journal.hearsay
+
+    def _needs(self, notice: Notice) -> bool:
+        """Whether this collective waits for something the rank that spoke will never do."""
+        transport = self.channel.transport
+        return notice.rank in transport.members and notice.missing(transport.context, self.number)
+
+    def _time_out(self) -> None:
+        raise CommTimeoutError(
+            f"{self._where()} made no progress for {self._timeout:g} s, "
+            f"{_peers(self._waiting)}; that rank is busy, stopped or in another collective. If "
+            "ranks may be apart that long, allow it with dg.init(timeout=...)"
+        )
+
+    def _where(self) -> str:
+        return f"{self._journal.label} collective {self.number} ({self.what})"
+
+
+def _tell(error: Exception) -> str:
+    return str(error) if isinstance(error, CommError) else f"{type(error).__name__}: {error}"
+
+
+def _peers(requests: Sequence[Request]) -> str:
+    """Say which ranks the requests wait for."""
+    sources = sorted({r.peer for r in requests if not r.sending})
+    dests = sorted({r.peer for r in requests if r.sending})
+    parts = [
+        f"waiting {verb} rank {', '.join(map(str, ranks))}"
+        for verb, ranks in (("to receive from", sources), ("to send to", dests))
+        if ranks
+    ]
+    return " and ".join(parts) or "waiting for the MPI library"

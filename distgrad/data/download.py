@@ -1,0 +1,155 @@
+"""Fetching files once a node, however many processes ask; never a half-written one under its name.
+
+Knows nothing of MPI: processes meet at a lock file in the cache folder.
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from distgrad.errors import DataError
+
+_SILENCE = 30.0  # seconds without a byte before a server is given up
+_PATIENCE = 3600.0  # seconds to wait for another process's download
+_SAY_AFTER = 3.0  # seconds of waiting before saying so
+_BLOCK = 1 << 18
+
+
+def fetch_files(folder: Path, checksums: Mapping[str, str], url: str, what: str) -> None:
+    """Download into ``folder`` the files of ``checksums`` (name: SHA-256) that it lacks.
+
+    ``url`` is the address of the folder they come from, ``what`` the data set's name in messages.
+    One process downloads, the others wait for it. Raises DataError, naming the file, for a network
+    that fails, a checksum that differs, or a folder that cannot be written; a process that waited
+    for one that failed fails the same way instead of trying again.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / ".lock", what) as turn:
+            missing = [name for name in checksums if not (folder / name).exists()]
+            if missing and turn.failure:
+                raise DataError(turn.failure)
+            for left in folder.glob(".*.part"):
+                left.unlink()  # its writer is dead: we hold the lock
+            try:
+                for name in missing:
+                    _fetch(folder / name, f"{url.rstrip('/')}/{name}", checksums[name])
+            except DataError as error:
+                turn.end(str(error))
+                raise
+            turn.end("")
+    except OSError as error:
+        raise DataError(
+            f"{what} cannot be stored in {folder}: {error}; free some room, or set XDG_CACHE_HOME "
+            "to a folder on a local disk that you may write to"
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Turn:
+    """What the lock file says: how many turns there were, and how the last one failed."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.number, self.failure = 0, ""
+
+    def read(self) -> None:
+        self.file.seek(0)
+        number, _, self.failure = self.file.read().partition("\n")
+        self.number = int(number or 0)
+
+    def end(self, failure: str) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(f"{self.number + 1}\n{failure}")
+        self.file.flush()
+
+
+@contextmanager
+def _lock(path: Path, what: str) -> Iterator[_Turn]:
+    """Hold the lock; ``failure`` is set if somebody tried and failed while this process waited."""
+    with open(path, "a+", encoding="utf-8") as file:
+        turn = _Turn(file)
+        turn.read()
+        before = turn.number
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - started
+            if waited > _PATIENCE:
+                raise DataError(
+                    f"another process has held {path} for {waited:.0f} s while downloading {what}: "
+                    "end it, or set XDG_CACHE_HOME to another folder"
+                )
+            if waited > _SAY_AFTER and not said:
+                print(
+                    f"waiting for another process to download {what}", file=sys.stderr, flush=True
+                )
+                said = True
+            time.sleep(0.05)
+        turn.read()
+        if turn.number == before:
+            turn.failure = ""  # it failed before we came; the network may be back
+        yield turn  # closing the file, or dying, gives the lock back
+
+
+def _fetch(path: Path, url: str, checksum: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    digest = hashlib.sha256()
+    try:
+        with open(part, "wb") as file:
+            for block in _blocks(url, path.name):
+                file.write(block)
+                digest.update(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != checksum:
+            raise DataError(
+                f"{url} has SHA-256 {digest.hexdigest()} instead of {checksum}: the download was "
+                "damaged, or the server answers with something else; try again, or over another "
+                "network"
+            )
+        os.rename(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _blocks(url: str, name: str) -> Iterator[bytes]:
+    """Yield what ``url`` holds, with a progress bar; only the network's errors pass here."""
+    # Imported here: `import distgrad` must stay light.
+    import http.client  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
+    from tqdm import tqdm  # noqa: PLC0415
+
+    request = urllib.request.Request(url, headers={"User-Agent": "distgrad"})
+    done = 0
+    try:
+        with urllib.request.urlopen(request, timeout=_SILENCE) as response:
+            size = response.length
+            with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+                while block := response.read(_BLOCK):
+                    done += len(block)
+                    bar.update(len(block))
+                    yield block
+    except (OSError, http.client.HTTPException) as error:  # timeouts and URLError are OSErrors
+        raise DataError(f"{url} cannot be downloaded: {error}") from error
+    if size is not None and done != size:
+        raise DataError(f"{url} was cut short after {done:,} of {size:,} bytes: try again")

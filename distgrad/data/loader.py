@@ -1,0 +1,112 @@
+"""DataLoader: global batches in an order that does not depend on the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array
+from distgrad.data.datasets import Dataset, fetch
+from distgrad.data.sampler import permutation
+from distgrad.errors import DataError
+from distgrad.parallel.canonical import own_shards
+from distgrad.parallel.world import World, current_world
+
+
+class Batch:
+    """One global batch; iterating yields the arrays of this rank's logical shards, one by one.
+
+    ``step`` numbers it over all epochs from 0, ``total`` is the number of samples on all ranks.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Array, step: int, world: World) -> None:
+        self._dataset, self._indices, self._world = dataset, indices, world
+        self.step, self.total = step, len(indices)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        for rows in own_shards(self._world, self.step, self.total):
+            yield fetch(self._dataset, self._indices[rows.start : rows.stop])
+
+
+class DataLoader:
+    """Iterates over global batches of ``dataset``; every iteration is one epoch, the next one.
+
+    ``global_batch_size`` counts the samples of all ranks together. The order of an epoch is a
+    permutation keyed by (seed, epoch), so that it is the same on any number of ranks; the last
+    batch may be smaller, and is weighted accordingly, unless ``drop_last``.
+    Errors: DataError for an empty data set or fewer samples in a batch than logical shards.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        global_batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        world: World | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.global_batch_size = global_batch_size
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.world = world or current_world()
+        self.epoch = 0
+        self.batch = 0
+        """The next batch of the epoch: a state taken inside the loop continues after this one."""
+        self._check()
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        full, rest = divmod(len(self.dataset), self.global_batch_size)
+        return full if self.drop_last or not rest else full + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        n, size = len(self.dataset), self.global_batch_size
+        order = permutation(n, seed=self.seed, epoch=self.epoch) if self.shuffle else np.arange(n)
+        while self.batch < len(self):
+            indices = order[self.batch * size : (self.batch + 1) * size]
+            step = self.epoch * len(self) + self.batch
+            self.batch += 1
+            yield Batch(self.dataset, indices, step, self.world)
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the next batch stands, and what the order is keyed by."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "global_batch_size": self.global_batch_size,
+            "drop_last": self.drop_last,
+            "samples": len(self.dataset),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``. Errors: DataError if it was taken with another order of data."""
+        own = self.state_dict()
+        for key in ("seed", "shuffle", "global_batch_size", "drop_last", "samples"):
+            if state[key] != own[key]:
+                raise DataError(
+                    f"the saved run read its data with {key}={state[key]}, this one has "
+                    f"{key}={own[key]}: continuing would train on other batches. Use the same value"
+                )
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+
+    def _check(self) -> None:
+        n, size, shards = len(self.dataset), self.global_batch_size, self.world.shards
+        if n == 0:
+            raise DataError("the data set is empty; check the path or the filter that made it")
+        if size < shards:
+            raise DataError(
+                f"global_batch_size={size} is smaller than the number of logical shards, {shards}: "
+                f"use a batch of at least {shards} samples, or fewer shards or ranks"
+            )
+        if self.drop_last and n < size:
+            raise DataError(
+                f"the data set has {n} samples, fewer than global_batch_size={size}, and "
+                f"drop_last=True drops them all; use a smaller batch or drop_last=False"
+            )

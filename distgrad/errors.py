@@ -1,0 +1,65 @@
+"""Every exception distgrad raises on purpose.
+
+DistgradError
+├── ShapeError (ValueError)      arrays that do not fit together
+├── GradError                    backward asked for what the graph cannot give
+├── NonFiniteError               a NaN or infinity where training cannot go on
+├── DataError (ValueError)       a data set that is empty, missing, or damaged
+├── CheckpointError              a checkpoint that cannot be written or trusted
+├── LaunchError                  the job was started in a way that cannot work
+└── CommError                    something went wrong on the wire
+    ├── DeadlockError            every rank waits for another
+    ├── MismatchError            ranks disagree about what they are doing
+    ├── PeerFailedError          another rank left or died
+    └── CommTimeoutError         the watchdog's patience ran out
+
+A message says what was asked, what was found (names and numbers) and what to do.
+"""
+
+
+class DistgradError(Exception):
+    """The root: ``except DistgradError`` catches everything raised on purpose."""
+
+
+class ShapeError(DistgradError, ValueError):
+    """Arrays, labels or parameters whose shapes or values do not fit the operation."""
+
+
+class GradError(DistgradError):
+    """A gradient was asked for that the recorded graph cannot give."""
+
+
+class NonFiniteError(DistgradError):
+    """A loss or gradient is NaN or infinite and the policy is to raise."""
+
+
+class DataError(DistgradError, ValueError):
+    """A data set is empty, cannot be found, or does not match its checksum."""
+
+
+class CheckpointError(DistgradError):
+    """A checkpoint cannot be written, is damaged, or belongs to another model."""
+
+
+class LaunchError(DistgradError):
+    """The job was started in a way that cannot work: wrong MPI, too many ranks, no launcher."""
+
+
+class CommError(DistgradError):
+    """Communication between ranks failed."""
+
+
+class DeadlockError(CommError):
+    """Every rank waits for a message that no rank will send."""
+
+
+class MismatchError(CommError):
+    """Ranks disagree: another collective, shape, dtype, parameter or setting."""
+
+
+class PeerFailedError(CommError):
+    """Another rank finished, failed or disappeared while this one needed it."""
+
+
+class CommTimeoutError(CommError):
+    """A wait lasted longer than the watchdog allows."""

@@ -1,0 +1,28 @@
+"""What twins ask of their arrays, and how they get it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array
+
+
+def suits(*arrays: Any) -> bool:
+    """Whether all arrays (None is skipped) are filled and plain, all float32 or all float64."""
+    dtype = arrays[0].dtype
+    if dtype.kind != "f" or dtype.itemsize < 4 or dtype.itemsize > 8:
+        return False
+    return all(a is None or (type(a) is np.ndarray and a.dtype == dtype and a.size) for a in arrays)
+
+
+def dense(a: Array) -> Array:
+    """Return ``a`` as kernels are compiled for it: contiguous and writable, copied if need be."""
+    flags = a.flags
+    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
+
+
+def flat(a: Array) -> Array:
+    """Return ``dense(a)`` with one axis."""
+    return dense(a).reshape(-1)

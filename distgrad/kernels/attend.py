@@ -1,0 +1,76 @@
+"""Twin of attention: products by NumPy's BLAS, softmax and its gradient fused, in place."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.kernels.arrays import suits
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.mathematics import exp
+from distgrad.ops.linalg import T
+
+
+def scaled_dot_product_attention(
+    q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
+) -> Any:
+    """The twin of ``ops.scaled_dot_product_attention`` without a mask array."""
+    if mask is not None or not suits(q, k, v) or min(q.ndim, k.ndim, v.ndim) < 2:
+        return None
+    factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    p = np.matmul(q, T(k))  # ... t s
+    matrices = (-1, *p.shape[-2:])
+    _attend(p.reshape(matrices), factor, is_causal)
+
+    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+        dv = np.matmul(T(p), g) if wanted[2] else None
+        if not (wanted[0] or wanted[1]):
+            return None, None, dv, None
+        ds = np.matmul(g, T(v))
+        _attend_back(p.reshape(matrices), ds.reshape(matrices), factor, is_causal)
+        dq = np.matmul(ds, k) if wanted[0] else None
+        dk = np.matmul(T(ds), q) if wanted[1] else None
+        return dq, dk, dv, None
+
+    return np.matmul(p, v), Joint(vjp)
+
+
+@kernel
+def _attend(s: Any, factor: Any, causal: bool) -> None:
+    """Scores become weights, row by row; a causal row i ends after key i."""
+    zero, one = s.dtype.type(0), s.dtype.type(1)
+    for m in range(s.shape[0]):
+        for i in range(s.shape[1]):
+            end = min(i + 1, s.shape[2]) if causal else s.shape[2]
+            top = s[m, i, 0] * factor
+            for j in range(end):
+                top = max(top, s[m, i, j] * factor)
+            total = zero
+            for j in range(end):
+                e = exp(s[m, i, j] * factor - top)
+                s[m, i, j] = e
+                total += e
+            r = one / total
+            for j in range(end):
+                s[m, i, j] *= r
+            for j in range(end, s.shape[2]):
+                s[m, i, j] = zero
+
+
+@kernel
+def _attend_back(p: Any, ds: Any, factor: Any, causal: bool) -> None:
+    """Gradients of the weights become those of the products q kᵀ, in place."""
+    zero = ds.dtype.type(0)
+    for m in range(p.shape[0]):
+        for i in range(p.shape[1]):
+            end = min(i + 1, p.shape[2]) if causal else p.shape[2]
+            dot = zero
+            for j in range(end):
+                dot += p[m, i, j] * ds[m, i, j]
+            for j in range(end):
+                ds[m, i, j] = p[m, i, j] * (ds[m, i, j] - dot) * factor
+            for j in range(end, p.shape[2]):
+                ds[m, i, j] = zero

@@ -1,0 +1,153 @@
+"""Twins of layer-norm and batch-norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.kernels.arrays import dense, flat, suits
+from distgrad.kernels.jit import kernel
+
+
+def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+    """The twin of ``ops.layer_norm``."""
+    shape = x.shape[-axes:]
+    if not suits(x, weight, bias) or any(
+        p is not None and p.shape != shape for p in (weight, bias)
+    ):
+        return None
+    rows = dense(x).reshape(-1, int(np.prod(shape)))
+    width = rows.shape[1]
+    w = np.ones(width, x.dtype) if weight is None else flat(weight)
+    b = np.zeros(width, x.dtype) if bias is None else flat(bias)
+    y, mean, r = np.empty_like(rows), np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+    _layer_norm(rows, w, b, x.dtype.type(eps), y, mean, r)
+
+    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+        d, dw, db = np.empty_like(rows), np.zeros_like(w), np.zeros_like(w)
+        _layer_norm_back(dense(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
+        return d.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
+
+    return y.reshape(x.shape), Joint(vjp)
+
+
+@kernel
+def _layer_norm(x: Any, w: Any, b: Any, eps: Any, y: Any, mean: Any, r: Any) -> None:
+    zero, one, n = x.dtype.type(0), x.dtype.type(1), x.dtype.type(x.shape[1])
+    for i in range(x.shape[0]):
+        total = zero
+        for j in range(x.shape[1]):
+            total += x[i, j]
+        m = total / n
+        square = zero
+        for j in range(x.shape[1]):
+            square += (x[i, j] - m) * (x[i, j] - m)
+        s = one / np.sqrt(square / n + eps)
+        for j in range(x.shape[1]):
+            y[i, j] = (x[i, j] - m) * s * w[j] + b[j]
+        mean[i] = m
+        r[i] = s
+
+
+@kernel
+def _layer_norm_back(g: Any, x: Any, w: Any, mean: Any, r: Any, d: Any, dw: Any, db: Any) -> None:
+    zero, n = x.dtype.type(0), x.dtype.type(x.shape[1])
+    for i in range(x.shape[0]):
+        m, s = mean[i], r[i]
+        sum_g = sum_gx = zero
+        for j in range(x.shape[1]):
+            xh = (x[i, j] - m) * s
+            gw = g[i, j] * w[j]
+            sum_g += gw
+            sum_gx += gw * xh
+            dw[j] += g[i, j] * xh
+            db[j] += g[i, j]
+        sum_g /= n
+        sum_gx /= n
+        for j in range(x.shape[1]):
+            d[i, j] = (g[i, j] * w[j] - sum_g - (x[i, j] - m) * s * sum_gx) * s
+
+
+def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+    """The twin of ``ops.batch_norm``; gradients to the statistics are left to the reference."""
+    shape = x.shape[1:2]
+    if not suits(x, weight, bias) or any(
+        p is not None and p.shape != shape for p in (weight, bias)
+    ):
+        return None
+    planes = dense(x).reshape(x.shape[0], x.shape[1], -1)
+    w = np.ones(shape, x.dtype) if weight is None else flat(weight)
+    b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
+    y, mean, var = np.empty_like(planes), np.empty(shape, x.dtype), np.empty(shape, x.dtype)
+    _statistics(planes, mean, var)
+    r = 1 / np.sqrt(var + x.dtype.type(eps))
+    _affine(planes, mean, r * w, b, y)
+
+    def vjp(wanted: tuple[bool, ...], g: Any, g_mean: Any, g_var: Any) -> Any:
+        d, dw, db = np.zeros_like(planes), np.zeros_like(mean), np.zeros_like(mean)
+        n = planes.size // len(mean)
+        if g is not None:
+            _batch_norm_back(dense(g).reshape(planes.shape), planes, w, mean, r, d, dw, db)
+        if g_mean is not None:
+            d += (g_mean / n)[:, None]
+        if g_var is not None:
+            d += (planes - mean[:, None]) * (g_var * (2 / n))[:, None]
+        return d.reshape(x.shape), dw, db
+
+    return (y.reshape(x.shape), mean, var), Joint(vjp)
+
+
+@kernel
+def _statistics(x: Any, mean: Any, var: Any) -> None:
+    # A plane is summed in its own dtype, planes in float64: large batches lose nothing.
+    count = x.shape[0] * x.shape[2]
+    for c in range(x.shape[1]):
+        total = 0.0
+        for n in range(x.shape[0]):
+            part = x.dtype.type(0)
+            for k in range(x.shape[2]):
+                part += x[n, c, k]
+            total += part
+        m = x.dtype.type(total / count)
+        total = 0.0
+        for n in range(x.shape[0]):
+            part = x.dtype.type(0)
+            for k in range(x.shape[2]):
+                part += (x[n, c, k] - m) * (x[n, c, k] - m)
+            total += part
+        mean[c] = m
+        var[c] = total / count
+
+
+@kernel
+def _affine(x: Any, mean: Any, scale: Any, shift: Any, y: Any) -> None:
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            m, s, b = mean[c], scale[c], shift[c]
+            for k in range(x.shape[2]):
+                y[n, c, k] = (x[n, c, k] - m) * s + b
+
+
+@kernel
+def _batch_norm_back(g: Any, x: Any, w: Any, mean: Any, r: Any, d: Any, dw: Any, db: Any) -> None:
+    count = x.shape[0] * x.shape[2]
+    for c in range(x.shape[1]):
+        m, s = mean[c], r[c]
+        sum_g = sum_gx = 0.0
+        for n in range(x.shape[0]):
+            part_g = part_gx = x.dtype.type(0)
+            for k in range(x.shape[2]):
+                part_g += g[n, c, k]
+                part_gx += g[n, c, k] * (x[n, c, k] - m)
+            sum_g += part_g
+            sum_gx += part_gx
+        db[c] = sum_g
+        dw[c] = sum_gx * s
+        mean_g = x.dtype.type(sum_g / count)
+        slope = x.dtype.type(sum_gx / count * s * s)
+        scale = w[c] * s
+        for n in range(x.shape[0]):
+            for k in range(x.shape[2]):
+                d[n, c, k] = (g[n, c, k] - mean_g - (x[n, c, k] - m) * slope) * scale

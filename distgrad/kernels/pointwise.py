@@ -1,0 +1,139 @@
+"""Twins of elementwise ops: one pass forward, one back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.kernels.arrays import flat, suits
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.mathematics import exp
+from distgrad.ops.activation import ERFC, ERFC_FLOAT32
+
+
+def relu(a: Any) -> Any:
+    """The twin of ``ops.relu``; forward NumPy's is as fast."""
+    if not suits(a):
+        return None
+    y = np.maximum(a, 0)
+
+    def vjp(g: Any) -> Any:
+        d = np.empty_like(y, order="C")
+        _relu_back(flat(g), flat(y), d.reshape(-1))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _relu_back(g: Any, y: Any, d: Any) -> None:
+    zero = d.dtype.type(0)
+    for i in range(d.size):
+        d[i] = g[i] if y[i] > zero else zero
+
+
+def gelu_tanh(a: Any) -> Any:
+    """The twin of ``ops.gelu_tanh``."""
+    return _elementwise(a, _gelu_tanh, _gelu_tanh_back)
+
+
+def gelu(a: Any) -> Any:
+    """The twin of ``ops.gelu``."""
+    if not suits(a):
+        return None
+    series = np.array(ERFC[:ERFC_FLOAT32] if a.dtype == np.float32 else ERFC, a.dtype)
+    return _elementwise(a, _gelu, _gelu_back, series)
+
+
+def _elementwise(a: Any, forward: Any, back: Any, *constants: Any) -> Any:
+    if not suits(a):
+        return None
+    x = flat(a)
+    y = np.empty(a.shape, a.dtype)
+    forward(x, y.reshape(-1), *constants)
+
+    def vjp(g: Any) -> Any:
+        d = np.empty(a.shape, a.dtype)
+        back(flat(g), x, d.reshape(-1), *constants)
+        return d
+
+    return y, vjp
+
+
+# a/2 (1 + tanh u) = a / (1 + exp(-2u)), with 2u = a (A + B a²).
+_A = 2 * math.sqrt(2 / math.pi)
+_B = 0.044715 * _A
+
+
+@kernel
+def _gelu_tanh(a: Any, y: Any) -> None:
+    one, A, B = y.dtype.type(1), y.dtype.type(_A), y.dtype.type(_B)
+    for i in range(y.size):
+        x = a[i]
+        y[i] = x / (one + exp(-x * (A + B * x * x)))
+
+
+@kernel
+def _gelu_tanh_back(g: Any, a: Any, d: Any) -> None:
+    one, A, B = d.dtype.type(1), d.dtype.type(_A), d.dtype.type(_B)
+    three = d.dtype.type(3)
+    for i in range(d.size):
+        x = a[i]
+        s = one / (one + exp(-x * (A + B * x * x)))
+        d[i] = g[i] * (s + x * s * (one - s) * (A + three * B * x * x))
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+
+
+@kernel
+def _gelu(a: Any, y: Any, series: Any) -> None:
+    zero = y.dtype.type(0)
+    half, one, two = y.dtype.type(0.5), y.dtype.type(1), y.dtype.type(2)
+    root = y.dtype.type(_SQRT_HALF)
+    for i in range(y.size):
+        z = abs(a[i]) * root
+        t = two / (two + z)
+        w = two * (t + t - one)
+        c = cc = zero
+        for j in range(series.size - 1, 0, -1):
+            c, cc = w * c - cc + series[j], c
+        tail = half * t * exp(half * (w * c + series[0]) - cc - z * z)
+        y[i] = a[i] * (tail if a[i] < zero else one - tail)
+
+
+@kernel
+def _gelu_back(g: Any, a: Any, d: Any, series: Any) -> None:
+    _gelu(a, d, series)
+    zero, half, scale = d.dtype.type(0), d.dtype.type(0.5), d.dtype.type(_INV_SQRT_2PI)
+    for i in range(d.size):
+        x = a[i]
+        phi = d[i] / x if x != zero else half
+        d[i] = g[i] * (phi + x * scale * exp(-half * x * x))
+
+
+def dropout(a: Any, keep: Any, *, p: float) -> Any:
+    """The twin of ``ops.dropout``."""
+    if not suits(a) or keep.dtype != np.bool_ or keep.shape != a.shape:
+        return None
+    mask = flat(keep)
+    scale = a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
+    y = np.empty(a.shape, a.dtype)
+    _masked(flat(a), mask, scale, y.reshape(-1))
+
+    def vjp(g: Any) -> Any:
+        d = np.empty(a.shape, a.dtype)
+        _masked(flat(g), mask, scale, d.reshape(-1))
+        return d
+
+    return y, (vjp, None)
+
+
+@kernel
+def _masked(a: Any, mask: Any, scale: Any, y: Any) -> None:
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        y[i] = a[i] * (scale if mask[i] else zero)

@@ -1,0 +1,62 @@
+"""Twin of max-pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.jit import kernel
+from distgrad.ops.helpers import output_length
+from distgrad.ops.pool import pool_geometry
+
+
+def max_pool2d(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
+    """The twin of ``ops.max_pool2d``."""
+    if not suits(x) or x.ndim != 4:
+        return None
+    kernel_, steps, pads = pool_geometry(kernel_size, stride, padding)
+    n, c, h, w = x.shape
+    rows = output_length(h, kernel_[0], steps[0], pads[0], 1)
+    cols = output_length(w, kernel_[1], steps[1], pads[1], 1)
+    y = np.empty((n * c, rows, cols), x.dtype)
+    winners = np.empty(y.shape, np.int32)  # index in the plane
+    _max_pool(dense(x).reshape(n * c, h, w), *kernel_, *steps, *pads, y, winners)
+
+    def vjp(g: Any) -> Any:
+        d = np.zeros((n * c, h * w), x.dtype)
+        _max_pool_back(dense(g).reshape(n * c, -1), winners.reshape(n * c, -1), d)
+        return d.reshape(x.shape)
+
+    return y.reshape(n, c, rows, cols), vjp
+
+
+@kernel
+def _max_pool(
+    x: Any, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, y: Any, winners: Any
+) -> None:
+    planes, h, w = x.shape
+    for p in range(planes):
+        for i in range(y.shape[1]):
+            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            for j in range(y.shape[2]):
+                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                best, where = x[p, top, left], top * w + left
+                for a in range(top, bottom):
+                    for b in range(left, right):
+                        v = x[p, a, b]
+                        # The first of equal ones wins; NaN beats everything, the first NaN all.
+                        # No branches: which one wins cannot be predicted.
+                        wins = (v > best) | ((v != v) & (best == best))
+                        best = v if wins else best
+                        where = a * w + b if wins else where
+                y[p, i, j] = best
+                winners[p, i, j] = where
+
+
+@kernel
+def _max_pool_back(g: Any, winners: Any, d: Any) -> None:
+    for p in range(g.shape[0]):
+        for i in range(g.shape[1]):
+            d[p, winners[p, i]] += g[p, i]

@@ -1,0 +1,120 @@
+"""Twins of softmax and cross-entropy, row by row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.kernels.arrays import dense, flat, suits
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.mathematics import exp
+from distgrad.ops.softmax import check_labels, reduced
+
+
+def softmax(a: Any, *, axis: int) -> Any:
+    """The twin of ``ops.softmax`` over the last axis."""
+    if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
+        return None
+    y = np.empty(a.shape, a.dtype)
+    rows = y.reshape(-1, a.shape[-1])
+    _softmax(dense(a).reshape(rows.shape), rows)
+
+    def vjp(g: Any) -> Any:
+        d = np.empty(a.shape, a.dtype)
+        _softmax_back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _softmax(a: Any, y: Any) -> None:
+    for i in range(a.shape[0]):
+        top = a[i, 0]
+        for j in range(a.shape[1]):
+            top = max(top, a[i, j])
+        total = y.dtype.type(0)
+        for j in range(a.shape[1]):
+            e = exp(a[i, j] - top)
+            y[i, j] = e
+            total += e
+        r = y.dtype.type(1) / total
+        for j in range(a.shape[1]):
+            y[i, j] *= r
+
+
+@kernel
+def _softmax_back(g: Any, y: Any, d: Any) -> None:
+    for i in range(y.shape[0]):
+        dot = d.dtype.type(0)
+        for j in range(y.shape[1]):
+            dot += g[i, j] * y[i, j]
+        for j in range(y.shape[1]):
+            d[i, j] = y[i, j] * (g[i, j] - dot)
+
+
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
+    """The twin of ``ops.cross_entropy`` for logits (n, c)."""
+    if not suits(logits) or logits.ndim != 2:
+        return None
+    targets, keep = check_labels(labels, logits.shape, ignore_index)
+    x, dtype = dense(logits), logits.dtype
+    smoothing = dtype.type(label_smoothing)
+    targets = targets.astype(np.int64)  # always a copy of our own, whatever the labels were
+    p, loss = np.empty_like(x), np.empty(len(x), dtype)
+    _cross_entropy(x, targets, keep, smoothing, p, loss)
+    counted = np.count_nonzero(keep)
+    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
+    scale = dtype.type(1 / counted if counted else math.nan)
+
+    def vjp(g: Any) -> Any:
+        weights = np.broadcast_to(g * scale if reduction == "mean" else g, loss.shape)
+        d = np.empty_like(p)
+        _cross_entropy_back(flat(weights), p, targets, keep, smoothing, d)
+        return d
+
+    return np.asarray(reduced(loss, reduction, scale, logits.shape)), (vjp, None)
+
+
+@kernel
+def _cross_entropy(x: Any, targets: Any, keep: Any, smoothing: Any, p: Any, loss: Any) -> None:
+    one, c = x.dtype.type(1), x.dtype.type(x.shape[1])
+    for i in range(x.shape[0]):
+        top = x[i, 0]
+        for j in range(x.shape[1]):
+            top = max(top, x[i, j])
+        total = summed = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            e = exp(x[i, j] - top)
+            p[i, j] = e
+            total += e
+            summed += x[i, j] - top
+        r = one / total
+        for j in range(x.shape[1]):
+            p[i, j] *= r
+        log_total = np.log(total)
+        own = log_total - (x[i, targets[i]] - top)
+        if smoothing != x.dtype.type(0):
+            own = (one - smoothing) * own + smoothing * (log_total - summed / c)
+        loss[i] = own if keep[i] else x.dtype.type(0)
+
+
+@kernel
+def _cross_entropy_back(
+    weights: Any, p: Any, targets: Any, keep: Any, smoothing: Any, d: Any
+) -> None:
+    base = smoothing / d.dtype.type(p.shape[1])
+    for i in range(p.shape[0]):
+        w = weights[i] if keep[i] else d.dtype.type(0)
+        for j in range(p.shape[1]):
+            d[i, j] = w * (p[i, j] - base)
+        d[i, targets[i]] -= w * (d.dtype.type(1) - smoothing)

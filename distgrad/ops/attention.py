@@ -1,0 +1,66 @@
+"""Scaled dot-product attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.autograd.op import Sample, op
+from distgrad.ops.helpers import data_of
+from distgrad.ops.linalg import T
+
+
+def _cases(rng: np.random.Generator) -> list[Sample]:
+    def qkv(*lead: int, keys: int = 3) -> list[Any]:
+        shapes = [(*lead, 3, 2), (*lead, keys, 2), (*lead, keys, 4)]
+        return [rng.normal(size=s) for s in shapes]
+
+    some = np.array([[True, False, True], [True, True, True], [False, False, False]])
+    return [
+        ((*qkv(2), None), {}),
+        ((*qkv(2, 2), None), {"is_causal": True}),
+        ((*qkv(keys=5), None), {"is_causal": True, "scale": 0.3}),
+        ((*qkv(2), rng.normal(size=(3, 3))), {}),
+        ((*qkv(2), some), {}),
+    ]
+
+
+@op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases)
+def scaled_dot_product_attention(
+    q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
+) -> Any:
+    """softmax(scale q kᵀ + mask) v (Vaswani et al. 2017); scale is 1 / √d if None.
+
+    ``mask`` broadcasts to (…, t, s) and may be None: numbers are added, booleans say which keys
+    take part. A query that sees no key gets zeros. ``is_causal`` lets query i see keys 0..i.
+    """
+    # math.sqrt: a NumPy float64 scalar would turn float32 into float64.
+    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = np.matmul(q, T(k)) * factor  # ... t s
+    if mask is not None:
+        scores = scores + (_additive(mask, q.dtype) if mask.dtype == bool else mask)
+    if is_causal:
+        scores = scores + _additive(np.tri(*scores.shape[-2:], dtype=bool), q.dtype)
+    top = np.maximum.reduce(data_of(scores), axis=-1, keepdims=True)
+    e = np.exp(scores - np.where(top == -np.inf, np.zeros_like(top), top))
+    total = np.add.reduce(e, axis=-1, keepdims=True)
+    p = e / (total + (data_of(total) == 0).astype(q.dtype))
+
+    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+        dp = np.matmul(g, T(v))
+        ds = p * (dp - np.add.reduce(dp * p, axis=-1, keepdims=True))
+        return (
+            np.matmul(ds, k) * factor if wanted[0] else None,
+            np.matmul(T(ds), q) * factor if wanted[1] else None,
+            np.matmul(T(p), g) if wanted[2] else None,
+            ds if wanted[3] else None,
+        )
+
+    return np.matmul(p, v), Joint(vjp)
+
+
+def _additive(mask: Any, dtype: Any) -> Any:
+    return np.where(mask, np.asarray(0, dtype), np.asarray(-np.inf, dtype))

@@ -1,0 +1,108 @@
+"""Normalisation over features (layer-norm) and over the batch (batch-norm)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, op
+from distgrad.ops.reduce import count
+
+
+def _layers(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 2, 4))
+    return [
+        ((x, rng.normal(size=4), rng.normal(size=4)), {}),
+        ((x, rng.normal(size=(2, 4)), rng.normal(size=(2, 4))), {"axes": 2, "eps": 0.1}),
+        ((x, rng.normal(size=4), None), {}),
+        ((x, None, None), {"axes": 2}),
+    ]
+
+
+@op("... d, d, d -> ... d", "... c d, c d, c d -> ... c d", samples=_layers)
+def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+    """(x - mean) / √(var + eps) · weight + bias over the last ``axes`` axes (Ba et al. 2016).
+
+    Weight and bias have the shape of these axes; either may be None.
+    """
+    over = tuple(range(-axes, 0))
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != x.shape[-axes:]:
+            raise ValueError(f"{name} has shape {p.shape}, the normalised axes {x.shape[-axes:]}")
+    xh, r, *_ = _normalised(x, over, eps)
+    y = xh if weight is None else xh * weight
+
+    def to_x(g: Any) -> Any:
+        return _back(g if weight is None else g * weight, xh, r, over)
+
+    return (y if bias is None else y + bias), (
+        to_x,
+        None if weight is None else lambda g: g * xh,
+        None if bias is None else lambda g: g,
+    )
+
+
+def _batches(rng: np.random.Generator) -> list[Sample]:
+    w, b = rng.normal(size=3), rng.normal(size=3)
+    return [
+        ((rng.normal(size=(4, 3)), w, b), {}),
+        ((rng.normal(size=(2, 3, 2, 2)), w, b), {"eps": 0.1}),
+        ((rng.normal(size=(4, 3)), None, None), {}),
+    ]
+
+
+@op("n c, c, c -> n c, c, c", "n c ..., c, c -> n c ..., c, c", samples=_batches)
+def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+    """Normalise (n, c, …) over all axes but 1 with their own statistics (Ioffe & Szegedy 2015).
+
+    Returns the result and the statistics: the mean and the variance (biased), each of shape (c,).
+    """
+    over = (0, *range(2, x.ndim))
+    column = (-1,) + (1,) * (x.ndim - 2)
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != x.shape[1:2]:
+            raise ValueError(f"{name} has shape {p.shape}, axis 1 of the input {x.shape[1:2]}")
+    n = count(x.shape, over)
+    xh, r, mean, var, centred = _normalised(x, over, eps)
+    w = None if weight is None else np.reshape(weight, column)
+    y = xh if w is None else xh * w
+    y = y if bias is None else y + np.reshape(bias, column)
+
+    def to_x(g: Any, g_mean: Any, g_var: Any) -> Any:
+        terms = []
+        if g is not None:
+            terms.append(_back(g if w is None else g * w, xh, r, over))
+        if g_mean is not None:
+            terms.append(np.broadcast_to(np.reshape(g_mean / n, column), x.shape))
+        if g_var is not None:
+            terms.append(np.reshape(g_var * (2 / n), column) * centred)
+        return sum(terms[1:], terms[0])
+
+    def to_weight(g: Any, *_: Any) -> Any:
+        return np.zeros_like(weight) if g is None else np.add.reduce(g * xh, axis=over)
+
+    def to_bias(g: Any, *_: Any) -> Any:
+        return np.zeros_like(bias) if g is None else np.add.reduce(g, axis=over)
+
+    return (y, np.reshape(mean, (-1,)), np.reshape(var, (-1,))), (
+        to_x,
+        None if weight is None else to_weight,
+        None if bias is None else to_bias,
+    )
+
+
+def _normalised(x: Any, over: tuple[int, ...], eps: float) -> tuple[Any, Any, Any, Any, Any]:
+    n = count(x.shape, over)
+    mean = np.add.reduce(x, axis=over, keepdims=True) / n
+    centred = x - mean
+    var = np.add.reduce(centred * centred, axis=over, keepdims=True) / n
+    r = 1 / np.sqrt(var + eps)
+    return centred * r, r, mean, var, centred
+
+
+def _back(g: Any, xh: Any, r: Any, over: tuple[int, ...]) -> Any:
+    n = count(xh.shape, over)
+    mean_g = np.add.reduce(g, axis=over, keepdims=True) / n
+    mean_gx = np.add.reduce(g * xh, axis=over, keepdims=True) / n
+    return (g - mean_g - xh * mean_gx) * r

@@ -1,0 +1,131 @@
+"""Softmax and the losses of classification that are built on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, op
+from distgrad.autograd.tensor import Array
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of, first_outside, integers
+
+
+def _cases(rng: np.random.Generator) -> list[Sample]:
+    return [((3 * rng.normal(size=(2, 3, 4)),), {"axis": axis}) for axis in (-1, 1)]
+
+
+@op("... -> ...", samples=_cases)
+def softmax(a: Any, *, axis: int) -> Any:
+    """exp(a) / Σ exp(a) over ``axis``, without overflow."""
+    e = np.exp(_shifted(a, axis))
+    y = e / np.add.reduce(e, axis=axis, keepdims=True)
+
+    def vjp(g: Any) -> Any:
+        gy = g * y
+        return gy - y * np.add.reduce(gy, axis=axis, keepdims=True)
+
+    return y, vjp
+
+
+@op("... -> ...", samples=_cases)
+def log_softmax(a: Any, *, axis: int) -> Any:
+    """a - log Σ exp(a) over ``axis``, without overflow."""
+    shifted = _shifted(a, axis)
+    e = np.exp(shifted)
+    total = np.add.reduce(e, axis=axis, keepdims=True)
+
+    def vjp(g: Any) -> Any:
+        return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
+
+    return shifted - np.log(total), vjp
+
+
+def _shifted(a: Any, axis: int) -> Any:
+    # The shift cancels in the gradient, so it may stand outside the tape.
+    return a - np.maximum.reduce(data_of(a), axis=axis, keepdims=True)
+
+
+def _labelled(rng: np.random.Generator) -> list[Sample]:
+    logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, -100, 1])
+    images, pixels = rng.normal(size=(2, 3, 2)), np.array([[0, 2], [1, 1]])
+    settings: list[dict[str, Any]] = [
+        {},
+        {"reduction": "sum"},
+        {"reduction": "none", "label_smoothing": 0.1},
+    ]
+    return [
+        *(((logits, labels), s) for s in settings),
+        *(((images, pixels), {**s, "ignore_index": 1}) for s in settings),
+    ]
+
+
+@op("n c, n ->", "n c ..., n ... ->", samples=_labelled)
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
+    """-log softmax(logits)[label], over classes in axis 1; labels equal to ignore_index count not.
+
+    ``label_smoothing`` ε mixes the label with the uniform distribution (Szegedy et al. 2016).
+    Errors: ShapeError for a label out of range, naming it.
+    """
+    shape = logits.shape
+    n, c = shape[0], shape[1]
+    targets, keep = check_labels(labels, shape, ignore_index)
+    flat = np.reshape(np.swapaxes(np.reshape(logits, (n, c, -1)), 1, 2), (-1, c))
+    rows = np.arange(targets.size)
+    shifted = _shifted(flat, 1)
+    e = np.exp(shifted)
+    total = np.add.reduce(e, axis=1, keepdims=True)
+    log_total = np.reshape(np.log(total), (-1,))
+    loss = log_total - shifted[rows, targets]
+    if label_smoothing:
+        uniform = log_total - np.add.reduce(shifted, axis=1) / c
+        loss = (1 - label_smoothing) * loss + label_smoothing * uniform
+    weights = keep.astype(flat.dtype)
+    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
+    scale = np.asarray(1 / np.count_nonzero(keep) if keep.any() else np.nan, flat.dtype)
+
+    def vjp(g: Any) -> Any:
+        if reduction == "mean":
+            g = g * scale
+        weighted = np.reshape(np.reshape(g, (-1,)) * weights, (-1, 1))
+        target = np.full(flat.shape, label_smoothing / c, flat.dtype)
+        target[rows, targets] += 1 - label_smoothing
+        d = np.reshape((e / total - target) * weighted, (n, -1, c))
+        return np.reshape(np.swapaxes(d, 1, 2), shape)
+
+    return reduced(np.where(keep, loss, 0), reduction, scale, shape), (vjp, None)
+
+
+def check_labels(labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Array, Array]:
+    """Return the labels as a flat array, with 0 for ignored ones, and which are not ignored."""
+    labels = integers(labels, "labels")
+    if labels.shape != (shape[0], *shape[2:]):
+        raise ValueError(f"labels have shape {labels.shape}, not {(shape[0], *shape[2:])}")
+    keep = labels != ignore_index
+    safe = np.where(keep, labels, 0)
+    bad = first_outside(safe, shape[1])
+    if bad is not None:
+        raise ShapeError(
+            f"cross_entropy: label {bad[0]} at index {bad[1]} is out of range for {shape[1]} "
+            f"classes (0..{shape[1] - 1}, or ignore_index={ignore_index}); check the labels or "
+            f"the width of the last layer"
+        )
+    return safe.reshape(-1), keep.reshape(-1)
+
+
+def reduced(loss: Any, reduction: str, scale: Any, shape: tuple[int, ...]) -> Any:
+    """Reduce the losses of all samples: their sum times ``scale`` for the mean."""
+    if reduction == "none":
+        return np.reshape(loss, (shape[0], *shape[2:]))
+    if reduction not in {"mean", "sum"}:
+        raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
+    total = np.add.reduce(loss, axis=0)
+    return total * scale if reduction == "mean" else total

@@ -1,0 +1,111 @@
+"""A bucket: parameters and gradients as views of two flat arrays, and the sum over the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from distgrad.autograd.flat import bind_
+from distgrad.autograd.tensor import Array, Tensor
+from distgrad.comm import Work
+from distgrad.comm.algorithms.tree import TreeSum
+from distgrad.parallel.canonical import Exchange
+
+
+class ShardedBuffer:
+    """A flat array that every shard fills and whose sum over all shards every rank gets.
+
+    ``local`` is the current shard's; behind its ``size`` values lie ``flags`` more, which are
+    summed with them (who used which parameter).
+    """
+
+    def __init__(self, size: int, flags: int, dtype: str, name: str) -> None:
+        self.name = name
+        self.size = size
+        self.local: Array = np.zeros(size + flags, dtype)
+        self.work: Work | None = None
+        self._sum: TreeSum | None = None
+        self._lent: list[Array] = []  # copies in use by the sum
+        self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
+
+    @property
+    def flags(self) -> Array:
+        """The extra values, one per member."""
+        return self.local[self.size :]
+
+    def add(self, exchange: Exchange, index: int) -> None:
+        """Take ``local`` as summand ``index`` of the exchange; it may be written to afterwards."""
+        if self._sum is None:
+            self._sum = TreeSum(exchange.run)
+        last = index == exchange.last
+        # An odd summand is added to its neighbour at once; an even one has to wait for it.
+        waits = not last and (index % 2 == 0 or index == exchange.run.start)
+        self._sum.add(index, self._copy() if waits else self.local)
+
+    def start(self, exchange: Exchange) -> None:
+        """Start the sum over all shards into ``local``."""
+        parts = [] if self._sum is None else self._sum.parts
+        self._sum = None
+        self.work = exchange.start(parts, self.local, self.name)
+
+    def wait(self) -> None:
+        """Wait until ``local`` holds the sum."""
+        if self.work is not None:
+            self.work.wait()
+            self.work = None
+            self._pool += self._lent
+            self._lent = []
+
+    def _copy(self) -> Array:
+        copy = self._pool.pop() if self._pool else np.empty_like(self.local)
+        np.copyto(copy, self.local)
+        self._lent.append(copy)
+        return copy
+
+
+class Bucket:
+    """Neighbouring parameters, reduced as one array."""
+
+    def __init__(self, index: int, names: Sequence[str], params: Sequence[Tensor]) -> None:
+        self.params = list(params)
+        self.names = list(names)
+        size = sum(p.size for p in params)
+        dtype = params[0].dtype
+        self.values = np.empty(size, dtype)
+        span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+        self.gradients = ShardedBuffer(size, len(params), dtype.str, f"bucket {index} ({span})")
+        bind_(params, self.values, self.gradients.local)
+        self.previous: Array | None = None
+        self.unfinished = len(self.params)
+
+    def open(self, first: bool) -> None:
+        """Forget the last shard's gradients; before the ``first``, keep what the user left."""
+        if first and any(p.grad is not None for p in self.params):
+            kept = [
+                np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.data for p in self.params
+            ]
+            self.previous = np.concatenate([k.reshape(-1) for k in kept])
+        for p in self.params:
+            p.grad = None
+
+    def add(self, exchange: Exchange, index: int) -> None:
+        """Hand in this shard's gradients: zeros, flagged, for parameters it did not use."""
+        flags = self.gradients.flags
+        for i, p in enumerate(self.params):
+            flags[i] = p.grad is not None
+            if p.grad is None and p._grad_buffer is not None:
+                p._grad_buffer[...] = 0
+        self.gradients.add(exchange, index)
+
+    def finish(self) -> None:
+        """Wait for the sum; parameters used by no shard have no gradient, as after no backward."""
+        self.gradients.wait()
+        used = self.gradients.flags > 0
+        had = self.previous is not None
+        if self.previous is not None:
+            self.gradients.local[: self.previous.size] += self.previous
+            self.previous = None
+        for p, was_used in zip(self.params, used, strict=True):
+            buffer = p._grad_buffer
+            p.grad = Tensor(buffer) if buffer is not None and (was_used or had) else None

@@ -1,0 +1,69 @@
+"""What the bits of a computation depend on besides code, data and seed: libraries, CPU, threads."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from distgrad import kernels
+from distgrad.errors import LaunchError
+
+_ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def set_threads(asked: int | None, default: int) -> None:
+    """Set the BLAS threads of this process: as asked, else as the environment says, else default.
+
+    Variables that ``distgrad run`` chose by itself do not count as the user's.
+    """
+    chosen = any(os.environ.get(name) for name in _ENVIRONMENT)
+    if asked is None and chosen and "DISTGRAD_THREADS_AUTO" not in os.environ:
+        return
+    threadpool_limits(limits=default if asked is None else asked, user_api="blas")
+
+
+def self_test() -> None:
+    """Compare a small matrix product with exact integers: a kernel the CPU cannot run fails here.
+
+    Errors: LaunchError naming the BLAS and its kernels.
+    """
+    n = 67  # no multiple of any kernel's tile
+    a = (np.arange(n * n) % 13 - 6).reshape(n, n)
+    for dtype in (np.float32, np.float64):
+        # Small integers: every sum is exact in both types, so equality is the test.
+        if not np.array_equal(a.astype(dtype) @ a.T.astype(dtype), (a @ a.T).astype(dtype)):
+            raise LaunchError(
+                f"the BLAS computes a wrong {np.dtype(dtype)} matrix product; unset "
+                f"OPENBLAS_CORETYPE, or install another build of NumPy: {fingerprint()['BLAS']}"
+            )
+
+
+def fingerprint() -> dict[str, Any]:
+    """Return the facts that must be equal on all ranks for equal bits."""
+    blas = [
+        {k: i.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
+        for i in threadpool_info()
+        if i.get("user_api") == "blas"
+    ]
+    return {"NumPy": np.__version__, "BLAS": blas, "fused kernels": kernels.status()}
+
+
+def compare(fingerprints: Sequence[dict[str, Any]], rank: int) -> None:
+    """Warn on rank 0, naming ranks and values, if the ranks' numerics differ."""
+    first = fingerprints[0]
+    for other, found in enumerate(fingerprints):
+        for key, value in found.items():
+            if value != first[key] and rank == 0:
+                warnings.warn(
+                    f"ranks 0 and {other} compute with different {key}: {first[key]} and {value}; "
+                    f"results stay equal on all ranks of this job but may differ from a run on "
+                    f"other nodes. Install the same versions and set OPENBLAS_CORETYPE alike",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                return

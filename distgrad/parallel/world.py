@@ -1,0 +1,117 @@
+"""The world a rank lives in: who it is, how many there are, how many shards they share."""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from distgrad.comm import Communicator, connect
+from distgrad.errors import LaunchError, MismatchError
+from distgrad.parallel import numerics
+from distgrad.parallel.shards import check_shards, runs
+
+
+class Participant(Protocol):
+    """Something whose collectives every rank must join, with or without samples."""
+
+    def skip_batch(self, total: int) -> None:
+        """Join the collectives of a batch of ``total`` samples of which this rank has none."""
+
+
+class World:
+    """All ranks of the job and the logical shards they share; made by ``init``."""
+
+    def __init__(self, comm: Communicator, shards: int | None) -> None:
+        self.comm = comm
+        self.rank, self.size = comm.rank, comm.size
+        self.shards = check_shards(shards, self.size)
+        self.canonical = shards is not None
+        """Whether the same bits on any number of ranks were asked for (``shards`` was given)."""
+        self.runs = runs(self.shards, self.size)
+        self.my_shards = self.runs[self.rank]
+        self._participants: list[weakref.ref[Participant]] = []
+
+    @property
+    def algorithm(self) -> str:
+        """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
+        return "tree" if self.canonical else "ring"
+
+    def join(self, participant: Participant) -> None:
+        """Remember who must be told about batches of which this rank has no sample."""
+        self._participants.append(weakref.ref(participant))
+
+    def participants(self) -> list[Participant]:
+        """Return those still alive, in the order in which they joined."""
+        return [p for r in self._participants if (p := r()) is not None]
+
+    def __repr__(self) -> str:
+        name = self.comm.transport.name
+        return f"World(rank={self.rank}, size={self.size}, shards={self.shards}, {name})"
+
+
+_current: ContextVar[World | None] = ContextVar("world", default=None)
+
+
+def init(
+    shards: int | None = None,
+    *,
+    threads: int | None = None,
+    timeout: float = 300.0,
+) -> World:
+    """Join the job's ranks: MPI under mpirun or srun, simulated under ``distgrad debug``, else one.
+
+    ``shards`` (a power of two, at least the number of ranks) asks for the same bits on any number
+    of ranks; without it there is one shard per rank. ``threads`` are BLAS threads per rank.
+    ``timeout`` (seconds) is how long a rank waits in a collective for one that does not come.
+    Errors: LaunchError, MismatchError if ranks ask for different shards.
+    """
+    existing = _current.get()
+    if existing is not None:
+        if shards not in (None, existing.shards):
+            raise LaunchError(
+                f"dg.init(shards={shards}) after a world with shards={existing.shards} was made; "
+                f"call dg.init once, at the start of the script"
+            )
+        return existing
+    comm = Communicator(connect(), timeout=timeout)
+    world = World(comm, shards)
+    _agree(world, shards, threads)
+    _current.set(world)
+    return world
+
+
+def current_world() -> World:
+    """Return the calling rank's world, joining it if ``init`` was not called."""
+    return _current.get() or init()
+
+
+def gather_json(comm: Communicator, value: Any) -> list[Any]:
+    """Return what every rank passed, in rank order, as JSON carries it."""
+    return [json.loads(data) for data in comm.all_gather_bytes(json.dumps(value).encode())]
+
+
+def _agree(world: World, shards: int | None, threads: int | None) -> None:
+    """Compare settings and numerics across ranks, and set the BLAS threads."""
+    affinity = sorted(os.sched_getaffinity(0))
+    mine = {"shards": shards, "host": world.comm.transport.host, "cores": affinity}
+    everyone = gather_json(world.comm, mine)
+    asked = [e["shards"] for e in everyone]
+    if any(a != asked[0] for a in asked):
+        other = next(r for r, a in enumerate(asked) if a != asked[0])
+        raise MismatchError(
+            f"[rank {world.rank}/{world.size}] rank 0 called dg.init(shards={asked[0]}), rank "
+            f"{other} dg.init(shards={asked[other]}); pass the same number on every rank"
+        )
+    neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
+    numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
+    numerics.self_test()
+    numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
+
+
+def _share(affinity: list[int], neighbours: list[list[int]]) -> int:
+    # Ranks bound to cores of their own keep them; ranks that see the same cores divide them.
+    sharing = sum(1 for cores in neighbours if cores == affinity)
+    return max(1, len(affinity) // sharing)

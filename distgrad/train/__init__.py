@@ -1,0 +1,25 @@
+"""The training loop and when it ends."""
+
+from distgrad.train.metrics import accuracy
+from distgrad.train.state import TrainState
+from distgrad.train.stop import (
+    LossPlateau,
+    MaxEpochs,
+    MaxSteps,
+    StopCriterion,
+    TargetMetric,
+    WallTime,
+)
+from distgrad.train.trainer import Trainer
+
+__all__ = [
+    "LossPlateau",
+    "MaxEpochs",
+    "MaxSteps",
+    "StopCriterion",
+    "TargetMetric",
+    "TrainState",
+    "Trainer",
+    "WallTime",
+    "accuracy",
+]

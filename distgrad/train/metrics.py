@@ -1,0 +1,27 @@
+"""Metrics: sums over the samples of a shard, so that means over any number of ranks are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from distgrad.autograd.tensor import Tensor
+from distgrad.errors import ShapeError
+
+Metric: TypeAlias = Callable[[Tensor, Any], float]
+"""(model output, target) to the sum over the samples; the mean over all samples is reported."""
+
+
+def accuracy(logits: Tensor, labels: Any) -> float:
+    """Return how many rows of ``logits`` (n, classes) are largest at ``labels`` (n).
+
+    Errors: ShapeError for labels of another shape.
+    """
+    found, wanted = np.argmax(logits.data, axis=-1), np.asarray(labels)
+    if found.shape != wanted.shape:  # NumPy would compare every row with every label
+        raise ShapeError(
+            f"accuracy: logits of {logits.shape} need labels of {found.shape}; got {wanted.shape}"
+        )
+    return float(np.sum(found == wanted))

@@ -1,0 +1,122 @@
+"""Stop criteria. Each reads numbers that are equal on all ranks, so all ranks stop together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from distgrad.errors import DistgradError
+from distgrad.train.state import TrainState
+
+
+class StopCriterion(Protocol):
+    """Decides after every step whether training ends."""
+
+    def check(self, state: TrainState) -> str | None:
+        """Return the reason to stop, or None to go on."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the criterion remembers, for a checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint."""
+
+
+class _Memoryless:
+    """A criterion that looks at the present only."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take nothing."""
+
+
+class MaxSteps(_Memoryless):
+    """Stop after ``steps`` optimizer steps, counted from the beginning of the run."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def check(self, state: TrainState) -> str | None:
+        """Compare the step number."""
+        return f"{self.steps} steps" if state.step >= self.steps else None
+
+
+class MaxEpochs(_Memoryless):
+    """Stop after ``epochs`` passes over the data."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def check(self, state: TrainState) -> str | None:
+        """Compare the number of completed epochs."""
+        return f"{self.epochs} epochs" if state.epoch >= self.epochs else None
+
+
+class WallTime(_Memoryless):
+    """Stop after ``seconds`` of this run, by rank 0's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def check(self, state: TrainState) -> str | None:
+        """Compare the agreed clock."""
+        return f"{self.seconds:g} s of wall time" if state.seconds >= self.seconds else None
+
+
+class TargetMetric(_Memoryless):
+    """Stop when the last evaluation's ``name`` reaches ``value`` (from above if ``minimize``)."""
+
+    def __init__(self, name: str, value: float, *, minimize: bool = False) -> None:
+        self.name, self.value, self.minimize = name, value, minimize
+
+    def check(self, state: TrainState) -> str | None:
+        """Compare the last evaluation."""
+        if not state.evaluation:
+            return None
+        if self.name not in state.evaluation:
+            known = ", ".join(sorted(state.evaluation))
+            raise DistgradError(f"TargetMetric: no '{self.name}' in the evaluation; it has {known}")
+        found = state.evaluation[self.name]
+        reached = found <= self.value if self.minimize else found >= self.value
+        return f"{self.name} reached {found:.4g}" if reached else None
+
+
+class LossPlateau:
+    """Stop when the smoothed training loss has not fallen by ``min_delta`` for ``patience`` steps.
+
+    Smoothing: an exponential mean of the step losses with factor ``smoothing``.
+    """
+
+    def __init__(self, patience: int, min_delta: float = 1e-4, smoothing: float = 0.98) -> None:
+        if patience < 1 or not 0 <= smoothing < 1:
+            raise DistgradError(
+                f"LossPlateau: patience={patience} must be at least 1 step and "
+                f"smoothing={smoothing} in [0, 1)"
+            )
+        self.patience, self.min_delta, self.smoothing = patience, min_delta, smoothing
+        self._mean: float | None = None
+        self._best = float("inf")
+        self._best_step = 0
+
+    def check(self, state: TrainState) -> str | None:
+        """Follow the loss; one that is not finite (a skipped step's) is left out."""
+        if math.isfinite(state.loss):
+            old = state.loss if self._mean is None else self._mean
+            self._mean = self.smoothing * old + (1 - self.smoothing) * state.loss
+            if self._mean < self._best - self.min_delta:
+                self._best, self._best_step = self._mean, state.step
+        waited = state.step - self._best_step
+        return f"no progress for {waited} steps" if waited >= self.patience else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the mean, the best one and when it was."""
+        return {"mean": self._mean, "best": self._best, "best_step": self._best_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self._mean, self._best = state["mean"], float(state["best"])
+        self._best_step = int(state["best_step"])

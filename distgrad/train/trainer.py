@@ -1,0 +1,293 @@
+"""The Trainer: the bare loop of the README with progress, evaluation, checkpoints and stopping."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from distgrad.autograd.mode import no_grad
+from distgrad.autograd.tensor import Tensor
+from distgrad.data import Batch, DataLoader
+from distgrad.errors import DistgradError, NonFiniteError
+from distgrad.nn import Module
+from distgrad.observe import Progress
+from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
+from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
+from distgrad.parallel.ddp import BUCKET_MB
+from distgrad.train import checkpoints
+from distgrad.train.metrics import Metric
+from distgrad.train.state import TrainState
+from distgrad.train.stop import MaxEpochs, MaxSteps, StopCriterion
+
+_STOPS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Trainer:
+    """Trains ``model`` on every rank of the current world.
+
+    ``loss_fn(model(*inputs), target)`` is the mean loss over a shard of samples; a sample is
+    (inputs…, target). ``metrics`` are summed over samples. ``nonfinite`` says what happens to a
+    NaN or infinite loss or gradient: "raise" names rank, step and shard; "skip" leaves the step
+    out on all ranks; "continue" goes on. ``checkpoint`` is a folder, written ``every`` so many
+    steps and at the end, of which the newest ``keep`` stay. ``callbacks`` are called with the
+    TrainState after each step, on every rank. SIGTERM and SIGUSR1 end the run after a last
+    checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss_fn: Callable[[Tensor, Any], Tensor],
+        *,
+        schedule: LRScheduler | None = None,
+        clip_norm: float | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        nonfinite: Literal["raise", "skip", "continue"] = "raise",
+        checkpoint: str | None = None,
+        every: int = 0,
+        keep: int = 3,
+        callbacks: Sequence[Callable[[TrainState], None]] = (),
+        progress: bool = True,
+        bucket_mb: float = BUCKET_MB,
+        algorithm: str | None = None,
+    ) -> None:
+        if nonfinite not in ("raise", "skip", "continue"):
+            raise DistgradError(f"nonfinite={nonfinite!r}: choose 'raise', 'skip' or 'continue'")
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.schedule, self.clip_norm = schedule, clip_norm
+        self.metrics = dict(metrics or {})
+        self.nonfinite = nonfinite
+        self.checkpoint, self.every, self.keep = checkpoint, every, keep
+        self.callbacks = list(callbacks)
+        self.ddp = DistributedDataParallel(model, bucket_mb=bucket_mb, algorithm=algorithm)
+        self.ddp.reducer.statistics.skip_nonfinite = nonfinite == "skip"
+        self.world = self.ddp.world
+        self.state = TrainState()
+        self._visible = progress and self.world.rank == 0
+        self._signal: signal.Signals | None = None
+        self._asked = 0.0  # ranks that were asked to stop by a signal
+
+    def fit(
+        self,
+        loader: DataLoader,
+        *,
+        epochs: int | None = None,
+        max_steps: int | None = None,
+        evaluate: DataLoader | None = None,
+        evaluate_every: int | None = None,
+        stop: Sequence[StopCriterion] = (),
+        resume: bool = False,
+    ) -> TrainState:
+        """Train until a criterion says stop; evaluate after each epoch or every so many steps.
+
+        With ``resume`` the newest valid checkpoint is continued, if there is one.
+        Errors: DistgradError if nothing would ever stop it; NonFiniteError; CheckpointError.
+        """
+        criteria: list[StopCriterion] = list(stop)
+        criteria += [MaxEpochs(epochs)] if epochs is not None else []
+        criteria += [MaxSteps(max_steps)] if max_steps is not None else []
+        if not criteria:
+            raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")
+        limits = [max_steps, None if epochs is None else epochs * len(loader)]
+        total = min((n for n in limits if n is not None), default=None)
+        if resume:
+            self._resume(loader, criteria)
+        elif self.checkpoint is not None and not self.state.step:
+            checkpoints.begin(self.world, self.checkpoint)
+        clock = _Clock()
+        bar = Progress(visible=self._visible, total=total, done=self.state.step)
+        self.model.train()
+        with bar, self._signals():
+            # A resumed run may be over already; criteria with a memory have seen this step.
+            seen = [c for c in criteria if not c.state_dict()] if self.state.step else []
+            self.state.stopped = _reason(seen, self.state)
+            while not self.state.stopped:
+                for batch in loader:
+                    self.step(batch, clock)
+                    bar.step(self.state.epoch, self._shown())
+                    epoch_over = loader.batch == len(loader)
+                    self.state.epoch += epoch_over
+                    every = evaluate_every or 0
+                    if evaluate and (self.state.step % every == 0 if every else epoch_over):
+                        self._evaluate_within(evaluate, clock, bar)
+                    for callback in self.callbacks:
+                        callback(self.state)
+                    self.state.stopped = self._interrupted() or _reason(criteria, self.state)
+                    due = self.every and self.state.step % self.every == 0
+                    if self.checkpoint and (due or self.state.stopped):
+                        with clock.paused():
+                            self._save(loader, criteria)
+                    if self.state.stopped:
+                        break
+        return self.state
+
+    def step(self, batch: Batch, clock: _Clock | None = None) -> None:
+        """Train on one global batch: forward, backward and reduction, clipping, update."""
+        self.optimizer.zero_grad()
+        sums = ShardSum(self.world, 3 + len(self.metrics))
+        for *inputs, target in batch:
+            output = self.model(*inputs)
+            loss = self.loss_fn(output, target)
+            if self.nonfinite == "raise":
+                self.ddp.backward(loss)
+            else:
+                loss.backward()
+            position = current_shard.get()
+            weight = 1.0 if position is None else position.weight
+            counted = [metric(output, target) / batch.total for metric in self.metrics.values()]
+            sums.add([weight * float(loss), 0.0, 0.0, *counted])
+        # Rank 0's clock is everyone's; a signal on any rank is heard by all.
+        seconds = clock.seconds if clock is not None and self.world.rank == 0 else 0.0
+        sums.add([0.0, seconds, float(self._signal is not None), *[0.0] * len(self.metrics)])
+        state = self.state
+        state.loss, state.seconds, self._asked, *means = sums.result().tolist()
+        state.metrics = dict(zip(self.metrics, means, strict=True))
+        state.gradient_norm = clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
+        self._update()
+        state.step += 1
+        if clock is not None:
+            clock.samples += batch.total
+            state.samples_per_second = clock.samples / max(state.seconds - clock.lost, 1e-9)
+
+    def evaluate(self, loader: DataLoader) -> dict[str, float]:
+        """Return the mean loss and metrics over all samples of ``loader``, in evaluation mode.
+
+        Call it on every rank: each computes its shards, all get the same numbers.
+        """
+        training = self.model.training
+        self.model.eval()
+        sums = ShardSum(self.world, 2 + len(self.metrics))
+        with no_grad():
+            for batch in loader:
+                for *inputs, target in batch:
+                    output = self.model(*inputs)
+                    n = len(target)
+                    counted = [metric(output, target) for metric in self.metrics.values()]
+                    sums.add([float(self.loss_fn(output, target)) * n, n, *counted])
+        self.model.train(training)
+        loss, n, *counted = sums.result().tolist()
+        return {"loss": loss / n, **{k: c / n for k, c in zip(self.metrics, counted, strict=True)}}
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _update(self) -> None:
+        finite = math.isfinite(self.state.loss) and math.isfinite(self.state.gradient_norm)
+        if not finite and self.nonfinite == "raise":
+            raise NonFiniteError(
+                f"[rank {self.world.rank}/{self.world.size}] step {self.state.step}: the loss is "
+                f"{self.state.loss:.4g} and the gradient norm {self.state.gradient_norm:.4g}; "
+                f"lower the learning rate, set clip_norm, or train with nonfinite='skip'"
+            )
+        if finite or self.nonfinite == "continue":
+            self.optimizer.step()
+        else:
+            self.state.skipped += 1
+        if self.schedule is not None:
+            self.schedule.step()
+
+    def _shown(self) -> dict[str, float]:
+        state = self.state
+        numbers = {"loss": state.loss, **state.metrics, "|g|": state.gradient_norm}
+        if state.skipped:
+            numbers["skipped"] = state.skipped
+        return {**numbers, "samples/s": state.samples_per_second}
+
+    def _evaluate_within(self, loader: DataLoader, clock: _Clock, bar: Progress) -> None:
+        with clock.paused():
+            self.state.evaluation = self.evaluate(loader)
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in self.state.evaluation.items())
+        bar.say(f"step {self.state.step}: {shown}")
+
+    def _save(self, loader: DataLoader, criteria: Sequence[StopCriterion]) -> None:
+        assert self.checkpoint is not None
+        meta = {
+            "state": self.state.state_dict(),
+            "loader": loader.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "criteria": {type(c).__name__: c.state_dict() for c in criteria},
+        }
+        checkpoints.save(
+            self.world,
+            self.checkpoint,
+            self.state.step,
+            self.model,
+            self.optimizer,
+            meta,
+            self.keep,
+        )
+
+    def _resume(self, loader: DataLoader, criteria: Sequence[StopCriterion]) -> None:
+        if self.checkpoint is None:
+            raise DistgradError("resume=True needs the folder: Trainer(checkpoint=…)")
+        say = print if self.world.rank == 0 else _silent
+        meta = checkpoints.resume(self.world, self.checkpoint, self.model, self.optimizer, say)
+        if meta is None:
+            say(f"no checkpoint in {self.checkpoint} yet: starting from the beginning")
+            return
+        self.state.load_state_dict(meta["state"])
+        loader.load_state_dict(meta["loader"])
+        if self.schedule is not None and meta["schedule"] is not None:
+            self.schedule.load_state_dict(meta["schedule"])
+        for criterion in criteria:
+            if type(criterion).__name__ in meta["criteria"]:
+                criterion.load_state_dict(meta["criteria"][type(criterion).__name__])
+
+    def _interrupted(self) -> str:
+        if not self._asked:
+            return ""
+        return "a signal on another rank" if self._signal is None else self._signal.name
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGUSR1 (sent by batch systems before they kill) end it after a step.
+
+        Open MPI's mpirun kills its ranks 0.2 s after a SIGTERM; SIGUSR1 it only passes on.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # a simulated rank: signals belong to the main thread
+            return
+
+        def note(number: int, _: Any) -> None:
+            self._signal = signal.Signals(number)
+
+        old = {number: signal.signal(number, note) for number in _STOPS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+class _Clock:
+    """Seconds since training began, and those of them that were spent on something else."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.lost = 0.0
+        self.samples = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        before = self.seconds
+        yield
+        self.lost += self.seconds - before
+
+
+def _reason(criteria: Sequence[StopCriterion], state: TrainState) -> str:
+    # Every criterion sees every step, even when an earlier one has decided.
+    reasons = [c.check(state) for c in criteria]
+    return next((r for r in reasons if r), "")
+
+
+def _silent(message: str) -> None:
+    """Rank 0 says it."""

@@ -1,0 +1,45 @@
+#!/bin/bash
+# distgrad under Grid Engine (Sun, Son of, Altair): eight ranks. Submit it from the repository's
+# folder, on a file system that all hosts share:
+#
+#   qsub launch/gridengine.sh --data fashion-mnist --epochs 20     # options of examples/train.py
+#   qsub -v CHECKPOINT=checkpoints/mine launch/gridengine.sh       # go on from an earlier job
+#
+# A job that loses a host (-r y) or reaches its soft time limit (it then exits with 99, which asks
+# for this) goes back to the queue and resumes from its last checkpoint.
+#$ -N distgrad
+#$ -S /bin/bash
+#$ -cwd
+#$ -j y
+#$ -pe mpi 8
+#$ -l s_rt=00:58:00
+#$ -l h_rt=01:00:00
+#$ -r y
+# `mpi` above is a parallel environment of your site: `qconf -spl` lists them.
+
+# The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
+venv=${VENV:-$PWD/.venv}
+PATH=$venv/bin:$PATH
+# The folder is the job's: a requeued job keeps its number, and so finds its checkpoints.
+checkpoint=${CHECKPOINT:-$PWD/checkpoints/gridengine-$JOB_ID}
+# Plain Ethernet: skips the probing for fast networks. Where there is InfiniBand, take it out.
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda
+# Open MPI's wheel knows nothing of Grid Engine: the ranks on other hosts are started by qrsh in
+# the place of ssh, all from the first host (OMPI_… is Open MPI 4's name of it).
+PRTE_MCA_plm_ssh_agent="$(command -v qrsh) -inherit -nostdin -V"
+export PRTE_MCA_plm_ssh_agent PRTE_MCA_plm_ssh_no_tree_spawn=1
+export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
+
+# Grid Engine's list (host, ranks, queue, …) as Open MPI reads it. An MPI built for Grid Engine
+# needs neither this nor qrsh.
+awk '{ print $1 " slots=" $2 }' "$PE_HOSTFILE" >"$TMPDIR/hosts"
+
+"$(command -v mpirun)" --hostfile "$TMPDIR/hosts" -n "$NSLOTS" --bind-to none \
+    "$venv/bin/python" examples/train.py \
+    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
+job=$!
+
+# At the soft limit (s_rt): mpirun passes the signal on, the ranks write a last checkpoint and end,
+# and the job goes back to the queue. qdel kills at once.
+trap 'kill -USR1 "$job"; wait "$job"; exit 99' USR1
+wait "$job"

@@ -1,0 +1,39 @@
+#!/bin/bash
+# distgrad under PBS Professional or OpenPBS: two nodes, four ranks each. Submit it from the
+# repository's folder, on a file system that all nodes share:
+#
+#   qsub launch/pbs.sh
+#   qsub -v ARGS="--data fashion-mnist --epochs 20" launch/pbs.sh   # options of examples/train.py
+#
+# A job that loses a node, or is put back by qrerun, starts again and resumes from its last
+# checkpoint. PBS does not put back a job that reached its time limit: for a long training queue
+# the next part at once, with the same folder; it starts only if the part before it has failed:
+#
+#   first=$(qsub -v CHECKPOINT=checkpoints/mine launch/pbs.sh)
+#   qsub -v CHECKPOINT=checkpoints/mine -W depend=afternotok:$first launch/pbs.sh
+#PBS -N distgrad
+#PBS -l select=2:ncpus=4:mpiprocs=4
+#PBS -l walltime=01:00:00
+#PBS -r y
+#PBS -j oe
+
+cd "$PBS_O_WORKDIR" || exit
+# The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
+venv=${VENV:-$PWD/.venv}
+PATH=$venv/bin:$PATH
+# The folder is the job's: a job that starts again keeps its number, and so finds its checkpoints.
+checkpoint=${CHECKPOINT:-$PWD/checkpoints/pbs-$PBS_JOBID}
+# Plain Ethernet: skips the probing for fast networks. Where there is InfiniBand, take it out.
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda
+
+# The file has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh; an
+# MPI built for PBS needs neither ssh nor --hostfile.
+# shellcheck disable=SC2086 # $ARGS is a list of words
+"$(command -v mpirun)" --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" --bind-to none \
+    "$venv/bin/python" examples/train.py \
+    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json ${ARGS:-} &
+job=$!
+
+# At the time limit and at qdel PBS sends TERM, and KILL some seconds later (kill_delay).
+trap 'kill "$job"; wait "$job"; exit 143' TERM
+wait "$job"

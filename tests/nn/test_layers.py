@@ -1,0 +1,137 @@
+"""Layers that keep state or draw numbers: batch norm's running statistics, dropout, settings."""
+
+import numpy as np
+import pytest
+
+from distgrad import Tensor, manual_seed, nn
+from distgrad.errors import ShapeError
+
+MAKERS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
+
+
+def batch(ndim, seed):
+    shape = (5, 3, 4, 2)[:ndim]
+    offset = np.arange(3.0).reshape(1, 3, *[1] * (ndim - 2))
+    values = np.random.default_rng(seed).normal(size=shape) + offset
+    return Tensor(values.astype(np.float32))
+
+
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_running_statistics_follow_with_momentum_and_the_unbiased_variance(ndim):
+    norm = MAKERS[ndim](3, momentum=0.25)
+    mean, var = np.zeros(3), np.ones(3)
+    axes = (0, *range(2, ndim))
+    for seed in range(3):
+        x = batch(ndim, seed)
+        norm(x)
+        mean = 0.75 * mean + 0.25 * x.data.mean(axes, dtype=np.float64)
+        var = 0.75 * var + 0.25 * x.data.astype(np.float64).var(axes, ddof=1)
+    np.testing.assert_allclose(norm.running_mean.data, mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var.data, var, rtol=1e-5)
+    assert norm.num_batches_tracked.data == 3
+    assert norm.running_var.dtype == np.float32
+
+
+def test_evaluation_uses_the_running_statistics_and_leaves_them():
+    norm = nn.BatchNorm1d(3).eval()
+    norm.running_mean.data[...] = [1, 2, 3]
+    norm.running_var.data[...] = [4, 1, 9]
+    x = batch(2, 0)
+    expected = (x.data - [1, 2, 3]) / np.sqrt(np.array([4, 1, 9]) + 1e-5)
+    np.testing.assert_allclose(norm(x).data, expected, rtol=1e-5)
+    assert norm.running_mean.data.tolist() == [1, 2, 3]
+    assert norm.num_batches_tracked.data == 0
+
+
+def test_training_normalises_with_the_batchs_own_statistics():
+    y = nn.BatchNorm2d(3)(batch(4, 1)).data
+    np.testing.assert_allclose(y.mean((0, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var((0, 2, 3)), 1, rtol=1e-4)
+
+
+def test_the_running_statistics_keep_their_memory():
+    norm = nn.BatchNorm1d(3)
+    before = [t.data for _, t in norm.named_buffers()]
+    norm(batch(2, 0))
+    assert all(t.data is a for a, (_, t) in zip(before, norm.named_buffers(), strict=True))
+
+
+def test_an_observer_gets_the_statistics_instead():
+    norm, seen = nn.BatchNorm1d(3), []
+    norm._observer = lambda module, statistics: seen.append((module, statistics))
+    x = batch(2, 0)
+    norm(x)
+    assert norm.num_batches_tracked.data == 0
+    (module, statistics), *rest = seen
+    assert module is norm
+    assert not rest
+    assert set(statistics) == set(norm.statistics)
+    np.testing.assert_allclose(statistics["running_var"], x.data.var(0, ddof=1), rtol=1e-5)
+
+
+def test_a_batch_of_one_value_does_not_divide_by_zero():
+    norm = nn.BatchNorm1d(2, momentum=0.5)
+    norm(Tensor(np.array([[2.0, 4.0]], np.float32)))
+    assert norm.running_mean.data.tolist() == [1, 2]
+    assert norm.running_var.data.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.BatchNorm1d(3), (2, 4)),
+        (nn.BatchNorm1d(3), (2, 3, 4, 4)),
+        (nn.BatchNorm2d(3), (2, 3)),
+        (nn.BatchNorm2d(3), (2, 4, 3, 3)),
+    ],
+)
+def test_batch_norm_names_what_it_expects(norm, shape):
+    with pytest.raises(ShapeError, match=rf"{type(norm).__name__} expects \(n, 3, …\).*\(2, "):
+        norm(Tensor(np.zeros(shape, np.float32)))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
+def test_dropout_refuses_a_p_outside_0_to_1(p):
+    with pytest.raises(ShapeError, match=rf"p must be in \[0, 1\); got {p}"):
+        nn.Dropout(p)
+
+
+def test_dropout_zeroes_its_share_and_scales_the_rest():
+    manual_seed(5)
+    y = nn.Dropout(0.25)(Tensor(np.ones((100, 100), np.float32))).data
+    assert set(np.unique(y).tolist()) == {0.0, float(np.float32(1 / 0.75))}
+    assert abs((y == 0).mean() - 0.25) < 0.02
+
+
+def test_dropout_passes_through_in_evaluation_and_at_0():
+    x = Tensor(np.arange(12, dtype=np.float32))
+    np.testing.assert_array_equal(nn.Dropout(0.9).eval()(x).data, x.data)
+    np.testing.assert_array_equal(nn.Dropout(0.0)(x).data, x.data)
+
+
+def test_dropout_draws_anew_at_every_call_and_again_from_the_same_seed():
+    def masks():
+        manual_seed(11)
+        drop, x = nn.Dropout(0.5), Tensor(np.ones(200, np.float32))
+        return [drop(x).data for _ in range(2)]
+
+    (first, second), again = masks(), masks()
+    assert (first != second).any()
+    np.testing.assert_array_equal([first, second], again)
+
+
+@pytest.mark.parametrize("groups", [0, 2, 4])
+def test_groups_that_do_not_divide_are_refused(groups):
+    with pytest.raises(ShapeError, match=rf"groups={groups} must divide in_channels=3 and out"):
+        nn.Conv2d(3, 6, 1, groups=groups)
+
+
+def test_layers_without_bias_have_none():
+    assert nn.Linear(2, 3, bias=False).bias is None
+    assert nn.Conv2d(2, 3, 1, bias=False).bias is None
+    assert nn.LayerNorm(3, bias=False).bias is None
+
+
+def test_an_int_and_a_pair_mean_the_same_settings():
+    assert repr(nn.Conv2d(1, 2, 3, stride=2)) == repr(nn.Conv2d(1, 2, (3, 3), stride=(2, 2)))
+    assert nn.LayerNorm(4).normalized_shape == (4,)

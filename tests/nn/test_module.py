@@ -1,0 +1,167 @@
+"""Module: the walk over the tree, its switches, and how it prints."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from distgrad import Tensor, nn
+from distgrad.errors import GradError
+
+
+class Tied(nn.Module):
+    """One weight under two names, one module under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.head = nn.Linear(3, 5, bias=False)
+        self.head.weight = self.embedding.weight
+        self.norm = nn.BatchNorm1d(3)
+        self.again = self.norm
+
+
+def names(pairs):
+    return [n for n, _ in pairs]
+
+
+def test_a_shared_parameter_is_listed_once_under_its_first_name():
+    model = Tied()
+    assert names(model.named_parameters()) == ["embedding.weight", "norm.weight", "norm.bias"]
+    assert len(list(model.parameters())) == 3
+
+
+def test_a_shared_parameter_is_in_the_state_under_both_names():
+    state = Tied().state_dict()
+    assert state["embedding.weight"] is state["head.weight"]
+    assert {"norm.running_mean", "again.running_mean"} <= set(state)
+
+
+def test_a_shared_module_and_its_buffers_are_walked_once():
+    model = Tied()
+    assert names(model.named_modules()) == ["", "embedding", "head", "norm"]
+    assert names(model.named_buffers()) == [
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches_tracked",
+    ]
+
+
+def test_sequential_applies_a_module_as_often_as_it_is_listed():
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    twice = Double()
+    assert nn.Sequential(twice, twice, twice)(3) == 24
+
+
+def test_train_and_eval_reach_every_module_and_return_the_model():
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2)))
+    assert all(m.training for m in model.modules())
+    assert model.eval() is model
+    assert not any(m.training for m in model.modules())
+    assert model.train() is model
+    assert all(m.training for m in model.modules())
+
+
+def test_apply_visits_children_before_their_parent():
+    seen = []
+    model = nn.Sequential(nn.Linear(1, 2), nn.Sequential(nn.ReLU()))
+    assert model.apply(lambda m: seen.append(type(m).__name__)) is model
+    assert seen == ["Linear", "ReLU", "Sequential", "Sequential"]
+
+
+def test_requires_grad_freezes_and_thaws_all_parameters():
+    model = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
+    assert model.requires_grad_(False) is model
+    assert not any(p.requires_grad for p in model.parameters())
+    model[1].requires_grad_()
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+
+
+def test_zero_grad_forgets_all_gradients():
+    model = nn.Linear(2, 1)
+    model.weight.grad = Tensor(np.ones((1, 2), np.float32))
+    model.zero_grad()
+    assert model.weight.grad is None
+
+
+def test_a_parameter_owns_its_memory_and_keeps_its_dtype():
+    source = np.arange(6.0).reshape(2, 3)
+    p = nn.Parameter(source.T)
+    assert p.data.flags.c_contiguous
+    assert p.dtype == np.float64
+    assert p.requires_grad
+    source[...] = 0
+    assert p.data.max() == 5
+
+
+def test_a_parameter_of_integers_is_refused():
+    with pytest.raises(GradError, match="only floating-point tensors"):
+        nn.Parameter(np.arange(3))
+    assert not nn.Parameter(np.arange(3), requires_grad=False).requires_grad
+
+
+def test_buffers_are_not_parameters():
+    model = nn.BatchNorm2d(3)
+    assert names(model.named_parameters()) == ["weight", "bias"]
+    assert names(model.named_buffers()) == ["running_mean", "running_var", "num_batches_tracked"]
+
+
+def test_a_replaced_buffer_stays_a_buffer():
+    model = nn.BatchNorm1d(2)
+    model.running_mean = Tensor(np.array([1.0, 2.0], np.float32))
+    assert model.state_dict()["running_mean"].tolist() == [1, 2]
+
+
+def test_modules_print_as_a_tree():
+    inner = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Dropout(0.2))
+    expected = """\
+Sequential(
+  (0): Linear(2, 3, bias=True)
+  (1): Sequential(
+    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), \
+groups=1, bias=True)
+    (1): Dropout(p=0.2)
+  )
+  (2): BatchNorm1d(3, eps=1e-05, momentum=0.1)
+)"""
+    assert repr(nn.Sequential(nn.Linear(2, 3), inner, nn.BatchNorm1d(3))) == expected
+
+
+def test_module_lists_index_iterate_and_grow():
+    layers = nn.ModuleList(nn.Linear(i + 1, 1) for i in range(3))
+    layers.append(nn.Linear(9, 1))
+    assert [m.in_features for m in layers] == [1, 2, 3, 9]
+    assert len(layers) == 4
+    assert layers[-1].in_features == 9
+    assert names(layers.named_parameters())[-2:] == ["3.weight", "3.bias"]
+
+
+def test_a_deep_copy_shares_nothing():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    other = copy.deepcopy(model)
+    for p in other.parameters():
+        p.data[...] = 9
+    assert not any((p.data == 9).any() for p in model.parameters())
+    assert names(other.named_parameters()) == names(model.named_parameters())
+
+
+def test_a_module_without_forward_says_so():
+    class Nothing(nn.Module):
+        pass
+
+    with pytest.raises(TypeError, match=r"Nothing has no forward\(\); define one"):
+        Nothing()(1)
+
+
+def test_a_module_that_forgot_super_says_so():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.layer = nn.ReLU()
+
+    with pytest.raises(TypeError, match=r"Forgetful.__init__ must call super\(\)"):
+        Forgetful()(1)
+    with pytest.raises(TypeError, match=r"Forgetful.__init__ must call super\(\)"):
+        Forgetful().state_dict()

@@ -1,0 +1,172 @@
+"""Clipping: the joint norm, its limits, and bits that do not depend on memory."""
+
+import math
+
+import numpy as np
+import pytest
+
+from distgrad import Tensor, clip_grad_norm_, clip_grad_value_, nn
+from distgrad.autograd.flat import bind_
+from distgrad.errors import NonFiniteError, ShapeError
+from distgrad.optim import total_norm
+
+SHAPES = [(3, 5), (7,), (), (100, 200), (8192,), (8193,)]
+
+
+def make(dtype=np.float32, scale=1.0):
+    rng = np.random.default_rng(4)
+    params = [nn.Parameter(np.zeros(s, dtype)) for s in SHAPES]
+    for i, p in enumerate(params):
+        p.grad = Tensor((rng.normal(size=p.shape) * scale * (i + 1)).astype(dtype))
+    return params
+
+
+def flat(params):
+    return np.concatenate([p.grad.data.reshape(-1) for p in params]).astype(np.float64)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-13), (np.float32, 1e-6)])
+def test_the_2_norm_is_that_of_all_gradients_together(dtype, rtol):
+    params = make(dtype)
+    before = flat(params)
+    norm = clip_grad_norm_(params, 1.0)
+    assert norm == pytest.approx(np.linalg.norm(before), rel=rtol)
+    np.testing.assert_allclose(flat(params), before / norm, rtol=1e-5)
+    assert np.linalg.norm(flat(params)) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_infinity_norm_is_the_largest_element():
+    params = make()
+    before = flat(params)
+    assert clip_grad_norm_(params, 0.5, norm_type=math.inf) == np.abs(before).max()
+    assert np.abs(flat(params)).max() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_gradients_below_the_limit_are_left_to_the_bit(norm_type):
+    params = make(scale=1e-4)
+    before = flat(params)
+    clip_grad_norm_(params, 1e6, norm_type)
+    np.testing.assert_array_equal(flat(params), before)
+
+
+def layouts():
+    yield "apart", make()
+    one = make()
+    gradients = np.empty(sum(p.size for p in one), np.float32)
+    grads = [p.grad for p in one]
+    bind_(one, np.empty_like(gradients), gradients)
+    for p, g in zip(one, grads, strict=True):
+        p.grad = None
+        p.accumulate_(g)
+    yield "one bucket", one
+    for offset in (1, 2, 3, 5, 7, 8, 15):
+        shifted = make()
+        for p in shifted:
+            room = np.empty(p.size + offset, np.float32)[offset:].reshape(p.shape)
+            room[...] = p.grad.data
+            p.grad = Tensor(room)
+        yield f"shifted by {offset}", shifted
+    strided = make()
+    for p in strided:
+        room = np.zeros((*p.shape, 2), np.float32)
+        room[..., 0] = p.grad.data
+        p.grad = Tensor(room[..., 0])
+    yield "strided", strided
+    fortran = make()
+    for p in fortran:
+        p.grad = Tensor(np.array(p.grad.data, order="F"))
+    yield "transposed", fortran
+
+
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_the_bits_do_not_depend_on_how_the_gradients_lie_in_memory(norm_type):
+    found = {}
+    for name, params in layouts():
+        norm = clip_grad_norm_(params, 1.0, norm_type)
+        found[name] = (norm.hex(), flat(params).tobytes())
+    assert len(found) == 11
+    assert len(set(found.values())) == 1, {k: v[0] for k, v in found.items()}
+
+
+def test_clipping_happens_in_place():
+    p = nn.Parameter(np.zeros(3))
+    p.grad = Tensor(np.array([3.0, 0.0, 4.0]))
+    array = p.grad.data
+    clip_grad_norm_(p, 1.0)
+    assert p.grad.data is array
+    np.testing.assert_allclose(array, [0.6, 0.0, 0.8], rtol=1e-6)
+
+
+def test_parameters_without_gradient_count_for_nothing():
+    params = make()
+    params[0].grad = None
+    expected = np.linalg.norm(flat(params[1:]))
+    assert clip_grad_norm_((p for p in params), 1.0) == pytest.approx(expected, rel=1e-6)
+    assert params[0].grad is None
+
+
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_no_gradients_have_norm_0(norm_type):
+    assert clip_grad_norm_([nn.Parameter(np.zeros(3))], 1.0, norm_type) == 0.0
+    assert total_norm([np.zeros(0)], norm_type) == 0.0
+
+
+def with_values(*values):
+    params = [nn.Parameter(np.zeros(2, np.float32)) for _ in values]
+    for p, v in zip(params, values, strict=True):
+        p.grad = Tensor(np.array([1.0, v], np.float32))
+    return params
+
+
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+@pytest.mark.parametrize("values", [(math.nan, 1.0), (1.0, math.nan), (1.0, math.nan, 2.0)])
+def test_a_nan_anywhere_makes_the_norm_a_nan(norm_type, values):
+    params = with_values(*values)
+    assert math.isnan(clip_grad_norm_(params, 1.0, norm_type))
+    assert all(np.isnan(p.grad.data).all() for p in params)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_an_infinity_makes_the_norm_infinite_and_itself_a_nan(norm_type):
+    params = with_values(5.0, -math.inf)
+    assert clip_grad_norm_(params, 1.0, norm_type) == math.inf
+    np.testing.assert_array_equal(params[0].grad.data, [0, 0])
+    np.testing.assert_array_equal(params[1].grad.data, [0, np.nan])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_norm_that_is_not_finite_raises_if_asked_and_changes_nothing(value):
+    params = with_values(1.0, value)
+    before = [p.grad.data.copy() for p in params]
+    with pytest.raises(NonFiniteError, match=f"the gradient norm is {value}; lower the learning"):
+        clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
+    for p, g in zip(params, before, strict=True):
+        np.testing.assert_array_equal(p.grad.data, g)
+
+
+def test_without_a_limit_nothing_is_scaled_whatever_the_norm():
+    params = with_values(5.0, math.inf)
+    assert clip_grad_norm_(params, math.inf) == math.inf
+    np.testing.assert_array_equal(params[1].grad.data, [1, np.inf])
+
+
+def test_squares_that_overflow_float32_do_not_make_the_norm_infinite():
+    p = nn.Parameter(np.zeros(4, np.float32))
+    p.grad = Tensor(np.full(4, 1e30, np.float32))
+    assert clip_grad_norm_(p, 1.0) == pytest.approx(2e30, rel=1e-6)
+    np.testing.assert_allclose(p.grad.data, 0.5, rtol=1e-6)
+
+
+def test_other_norms_are_refused():
+    with pytest.raises(ShapeError, match=r"norm_type must be 2 or infinity; got 1.0"):
+        clip_grad_norm_(make(), 1.0, norm_type=1.0)
+
+
+def test_values_are_limited_in_place_on_both_sides():
+    params = make()
+    before = flat(params)
+    arrays = [p.grad.data for p in params]
+    clip_grad_value_(params, 0.5)
+    np.testing.assert_array_equal(flat(params), np.clip(before, -0.5, 0.5))
+    assert all(p.grad.data is a for p, a in zip(params, arrays, strict=True))

@@ -1,0 +1,138 @@
+"""Shards, sums over shards, layouts and overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from training import simulated
+
+import distgrad as dg
+from distgrad import nn
+from distgrad.comm import Work, run_ranks
+from distgrad.nn import functional as F
+from distgrad.parallel.layout import make_layout
+from distgrad.parallel.shards import absent, runs, split
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_every_rank_owns_a_contiguous_run_and_all_shards_are_owned(size: int) -> None:
+    owned = runs(8, size)
+    assert [s for run in owned for s in run] == list(range(8))
+    assert all(len(run) >= 1 for run in owned)
+
+
+def test_a_batch_is_cut_into_nearly_equal_shards() -> None:
+    assert [len(r) for r in split(10, 4)] == [3, 3, 2, 2]
+    assert [len(r) for r in split(2, 4)] == [1, 1, 0, 0]
+    assert absent(2, 4) == range(2, 4)
+    assert list(absent(9, 4)) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_a_shard_sum_has_the_same_bits_on_any_number_of_ranks(size: int) -> None:
+    def body() -> bytes:
+        world = dg.init(shards=8)
+        total = dg.ShardSum(world, 3)
+        for step, n in enumerate((17, 8, 5)):
+            for rows in dg.own_shards(world, step, n):
+                total.add([np.sin(rows.start + step) * 1e10, 1 / (1 + rows.start), len(rows)])
+        return total.result().tobytes()
+
+    one = run_ranks(1, body)[0]
+    assert np.frombuffer(one)[2] == 30
+    assert simulated(size, body) == [one] * size
+
+
+def test_a_shard_sum_outside_a_batch_counts_each_rank_once() -> None:
+    def body() -> list[float]:
+        world = dg.init(shards=8)
+        total = dg.ShardSum(world, 2)
+        total.add([1.0, world.rank])
+        return list(total.result())
+
+    assert simulated(3, body) == [[3.0, 3.0]] * 3
+
+
+def test_a_layout_fills_buckets_from_the_last_parameter() -> None:
+    table = [
+        ("a", (4, 2), "<f4", 4),
+        ("b", (3,), "<f4", 4),
+        ("c", (), "<f8", 8),
+        ("d", (2,), "<f8", 8),
+    ]
+    layout = make_layout(table, 24)
+    assert [(s.name, s.bucket, s.start) for s in layout.slots] == [
+        ("d", 0, 0),
+        ("c", 0, 2),
+        ("b", 1, 0),
+        ("a", 2, 0),  # 32 bytes, larger than a bucket: one of its own
+    ]
+    assert layout.sizes == (3, 3, 8)
+
+
+def test_buckets_are_reduced_while_backward_still_runs() -> None:
+    log: list[str] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+
+        def forward(self, x: Any) -> Any:
+            for layer in self.layers:
+                x = np.tanh(layer(x))
+            return x
+
+    def body() -> list[str]:
+        world = dg.init(shards=2)
+        model = Watched()
+        ddp = dg.DistributedDataParallel(model, bucket_mb=1e-4)
+        reducer = ddp.reducer
+        launch, ready = reducer._launch, reducer.grad_ready
+        reducer._launch = lambda b: (log.append("start"), launch(b))[1]  # type: ignore[method-assign]
+        reducer.grad_ready = lambda p: (log.append("ready"), ready(p))[1]  # type: ignore[method-assign]
+        for rows in dg.own_shards(world, 0, 8):
+            ddp.backward(np.mean(np.square(model(np.ones((len(rows), 8), np.float32)))))
+        return log
+
+    found = run_ranks(1, body)[0]
+    assert found.index("start") < len(found) - 1 - found[::-1].index("ready")
+
+
+def test_parameters_and_gradients_are_views_of_the_buckets() -> None:
+    def body() -> None:
+        dg.init()
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        ddp = dg.DistributedDataParallel(model)
+        F.cross_entropy(model(np.ones((5, 3), np.float32)), np.zeros(5, np.int64)).backward()
+        bucket = ddp.reducer.buckets[0]
+        for p in model.parameters():
+            assert np.may_share_memory(p.data, bucket.values)
+            assert p.grad is not None
+            assert np.may_share_memory(p.grad.data, bucket.gradients.local)
+
+    run_ranks(2, body)
+
+
+def test_state_dict_keys_are_the_same_with_and_without() -> None:
+    def body() -> None:
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        before = list(model.state_dict())
+        dg.DistributedDataParallel(model)
+        assert list(model.state_dict()) == before
+
+    run_ranks(1, body)
+
+
+def test_work_is_the_only_thing_in_flight_after_a_step() -> None:
+    def body() -> list[Work | None]:
+        world = dg.init(shards=4)
+        model = nn.Linear(3, 2)
+        ddp = dg.DistributedDataParallel(model)
+        for rows in dg.own_shards(world, 0, 7):
+            ddp.backward(np.mean(model(np.ones((len(rows), 3), np.float32))))
+        return [b.gradients.work for b in ddp.reducer.buckets]
+
+    assert simulated(3, body) == [[None]] * 3

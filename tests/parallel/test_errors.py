@@ -1,0 +1,145 @@
+"""Bad input: every error names the culprit and the cure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from training import simulated
+
+import distgrad as dg
+from distgrad import nn
+from distgrad.comm import run_ranks
+from distgrad.comm.simulate import current
+from distgrad.nn import functional as F
+
+
+def test_more_ranks_than_shards() -> None:
+    with pytest.raises(dg.LaunchError, match=r"3 ranks .* only 2 logical shards.*shards=4"):
+        simulated(3, lambda: dg.init(shards=2))
+
+
+@pytest.mark.parametrize("shards", [0, 3, -4])
+def test_shards_that_are_no_power_of_two(shards: int) -> None:
+    with pytest.raises(dg.LaunchError, match=f"shards={shards}: .* power of two"):
+        run_ranks(1, lambda: dg.init(shards=shards))
+
+
+def test_ranks_that_ask_for_different_shards() -> None:
+    with pytest.raises(dg.MismatchError, match=r"rank 0 .*shards=4.*rank 2 .*shards=8"):
+        simulated(3, lambda: dg.init(shards=8 if current().rank == 2 else 4))
+
+
+def test_a_second_init_with_other_shards() -> None:
+    def body() -> None:
+        dg.init(shards=2)
+        dg.init(shards=4)
+
+    with pytest.raises(dg.LaunchError, match=r"dg.init\(shards=4\) after .*shards=2"):
+        run_ranks(1, body)
+
+
+def test_a_second_init_returns_the_same_world() -> None:
+    def body() -> bool:
+        world = dg.init(shards=2)
+        return dg.init() is world and dg.current_world() is world
+
+    assert run_ranks(1, body) == [True]
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "message"),
+    [
+        (5, np.float32, r"rank 0 has '0.weight' \[4, 3\] float32, rank 2 has '0.weight' \[5, 3\]"),
+        (4, np.float64, r"'0.weight' \[4, 3\] float32, rank 2 has '0.weight' \[4, 3\] float64"),
+    ],
+)
+def test_models_that_differ_name_the_first_parameter_and_the_ranks(
+    width: int, dtype: type, message: str
+) -> None:
+    def body() -> None:
+        odd = dg.init().rank == 2
+        model = nn.Sequential(nn.Linear(3, width if odd else 4), nn.ReLU())
+        dg.DistributedDataParallel(model.to(dtype) if odd else model)
+
+    with pytest.raises(dg.MismatchError, match=message):
+        simulated(3, body)
+
+
+def test_a_model_with_a_parameter_more() -> None:
+    def body() -> None:
+        layers = [nn.Linear(3, 3) for _ in range(1 + (dg.init().rank == 1))]
+        dg.DistributedDataParallel(nn.Sequential(*layers))
+
+    with pytest.raises(dg.MismatchError, match=r"rank 0 has no such parameter, rank 1 has '1.we"):
+        simulated(3, body)
+
+
+def test_a_model_attached_twice() -> None:
+    def body() -> None:
+        model = nn.Linear(2, 2)
+        dg.DistributedDataParallel(model)
+        dg.DistributedDataParallel(model)
+
+    with pytest.raises(dg.CommError, match="'weight' belongs to a DistributedDataParallel already"):
+        run_ranks(1, body)
+
+
+def test_backward_outside_a_shard_when_the_contract_was_asked_for() -> None:
+    def body() -> None:
+        dg.init(shards=4)
+        model = nn.Linear(2, 2)
+        ddp = dg.DistributedDataParallel(model)
+        ddp.backward(np.sum(model(np.ones((3, 2), np.float32))))
+
+    with pytest.raises(dg.GradError, match=r"shards=4 was asked for.*for x, y in batch"):
+        run_ranks(2, body)
+
+
+def test_a_thawed_parameter() -> None:
+    def body() -> None:
+        model = nn.Linear(2, 2)
+        model.bias.requires_grad_(False)
+        ddp = dg.DistributedDataParallel(model)
+        model.bias.requires_grad_()
+        ddp.backward(np.sum(model(np.ones((3, 2), np.float32))))
+
+    with pytest.raises(dg.GradError, match="'bias' was frozen when"):
+        run_ranks(1, body)
+
+
+def test_a_nan_loss_names_rank_step_and_shard() -> None:
+    def body() -> None:
+        dg.init(shards=4)
+        model = nn.Linear(2, 3)
+        ddp = dg.DistributedDataParallel(model)
+        x = np.ones((16, 2), np.float32)
+        x[13] = np.nan  # batch 1, shard 2 of 4, on rank 1 of 2
+        data = dg.data.ArrayDataset(x, np.zeros(16, np.int64))
+        for batch in dg.data.DataLoader(data, 8):
+            for a, b in batch:
+                ddp.backward(F.cross_entropy(model(a), b))
+
+    with pytest.raises(dg.NonFiniteError, match=r"\[rank 1/2\] the loss is nan at step 1, shard 2"):
+        simulated(2, body)
+
+
+def test_an_unknown_algorithm() -> None:
+    with pytest.raises(
+        dg.CommError, match="algorithm='star' is unknown; choose one of native, ring"
+    ):
+        run_ranks(1, lambda: dg.DistributedDataParallel(nn.Linear(1, 1), algorithm="star"))
+
+
+def test_ranks_start_from_rank_zeros_parameters_and_buffers() -> None:
+    def body() -> tuple[float, float]:
+        world = dg.init()
+        dg.manual_seed(world.rank)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        norm = model[1]
+        norm.running_mean.data[...] = world.rank + 1  # type: ignore[union-attr]
+        dg.DistributedDataParallel(model)
+        return float(model[0].weight.data.sum()), float(norm.running_mean.data.sum())
+
+    found = simulated(3, body)
+    assert len(set(found)) == 1
+    assert found[0][1] == 3.0

@@ -1,0 +1,75 @@
+"""BLAS threads, the self-test and the comparison of numerics across ranks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+from training import alone
+
+import distgrad as dg
+from distgrad.parallel import numerics
+
+
+def threads() -> list[int]:
+    return [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in (*numerics._ENVIRONMENT, "DISTGRAD_THREADS_AUTO"):
+        monkeypatch.delenv(name, raising=False)
+    before = threads()
+    yield
+    numerics.set_threads(before[0], 1)
+
+
+def after_init(**settings: Any) -> list[int]:
+    """Start from two threads, make a world, and return what there are then.
+
+    In a fresh context, not on a simulated rank: threadpoolctl lets one thread decide.
+    """
+    numerics.set_threads(2, 1)
+    alone(lambda: dg.init(**settings))
+    return threads()
+
+
+def test_shards_mean_one_blas_thread() -> None:
+    assert after_init(shards=2) == [1]
+
+
+def test_the_user_may_ask_for_more() -> None:
+    assert after_init(shards=2, threads=2) == [2]
+
+
+def test_the_environment_is_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    numerics.set_threads(2, 1)
+    before = threads()
+    alone(lambda: dg.init(shards=2))
+    assert threads() == before == [2]
+
+
+def test_what_the_launcher_chose_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    monkeypatch.setenv("DISTGRAD_THREADS_AUTO", "1")
+    assert after_init(shards=2) == [1]
+
+
+def test_a_blas_that_computes_nonsense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "array_equal", lambda a, b: False)
+    with pytest.raises(dg.LaunchError, match=r"wrong float32 matrix product.*OPENBLAS_CORETYPE"):
+        numerics.self_test()
+
+
+def test_ranks_with_different_numerics_are_told() -> None:
+    other = {**numerics.fingerprint(), "NumPy": "1.0"}
+    with pytest.warns(RuntimeWarning, match=r"ranks 0 and 2 compute with different NumPy: .* 1.0"):
+        numerics.compare([numerics.fingerprint(), numerics.fingerprint(), other], rank=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numerics.compare([numerics.fingerprint(), other], rank=1)  # rank 0 speaks for all

@@ -1,0 +1,60 @@
+#!/bin/sh
+# The whole suite: installs the test extra into .venv, checks the code, runs the tests in one
+# process, then those marked `mpi` under mpirun with 2, 3 and 4 ranks. The first failure ends it.
+#
+#   sh tests/run.sh [--fast]       # --fast leaves out the tests marked slow
+#   DISTGRAD_MPI=mpich sh tests/run.sh      # or system; launch/lib/venv.sh lists the settings
+set -eu
+repo=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$repo/launch/lib/venv.sh"
+
+case "$*" in
+'') single='' ranked='mpi' ;;
+--fast) single='not slow' ranked='mpi and not slow' ;;
+*) die "unknown arguments: $*; for single tests take pytest: $VENV/bin/python -m pytest …" ;;
+esac
+
+stage() {
+    printf '\n== %s (%s s)\n' "$1" "$(($(date +%s) - began))"
+    shift
+    "$@"
+}
+
+# Rank 0 reports as usual; the others write to files, shown only when the run fails.
+# What is set in the environment and not by flags suits every MPI: each ignores what is not its own.
+under_mpi() {
+    logs=$(mktemp -d)
+    # shellcheck disable=SC2016 # the ranks' shell expands it
+    if OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+        OMPI_MCA_rmaps_base_oversubscribe=1 \
+        PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
+        OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 logs=$logs marks=$ranked \
+        timeout --foreground --kill-after=10 1200 mpirun -n "$1" sh -c '
+            rank=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:?this mpirun tells its ranks no rank}}
+            [ "$rank" = 0 ] || exec >"$logs/rank-$rank" 2>&1
+            exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider tests'; then
+        rm -r "$logs"
+    else
+        status=$?
+        for log in "$logs"/*; do
+            printf '\n-- %s of 0..%s\n' "${log##*/}" "$(($1 - 1))"
+            tail -n 100 "$log"
+        done
+        rm -r "$logs"
+        printf '\n== failed with %s ranks (exit status %s)\n' "$1" "$status"
+        exit "$status"
+    fi
+}
+
+began=$(date +%s)
+cd "$repo"
+stage "installing" ready fast,test
+stage "ruff check" ruff check .
+stage "ruff format" ruff format --check .
+stage "mypy" mypy
+stage "import layers" lint-imports
+stage "tests in one process" python -m pytest -m "$single"
+for ranks in 2 3 4; do
+    stage "MPI tests, $ranks ranks" under_mpi "$ranks"
+done
+printf '\n== all passed in %s s\n' "$(($(date +%s) - began))"

@@ -1,0 +1,59 @@
+"""Starting real jobs under the mpirun that belongs to this Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distgrad import cli
+from distgrad.errors import LaunchError
+
+ROOT = Path(__file__).resolve().parents[2]
+_LAUNCHER = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "HYDRA_", "MPI_", "SLURM_")
+
+
+@dataclass
+class Finished:
+    """What a job left."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Finished:
+    """Run a script on ``ranks`` ranks; ``ranks=0`` means in a plain process, without MPI."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER)}
+    support = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests/support", ROOT / "examples"))
+    environment |= {"PYTHONPATH": support, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = (
+        [*mpirun(ranks), sys.executable, str(script), *args]
+        if ranks
+        else [
+            sys.executable,
+            str(script),
+            *args,
+        ]
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, time.perf_counter() - start)
+
+
+def mpirun(ranks: int) -> Sequence[str]:
+    """Return the mpirun command up to the program; skips the test where there is no mpirun."""
+    try:
+        found = cli.find_mpirun()
+    except LaunchError as error:
+        pytest.skip(str(error))
+    return cli.mpirun_command(found, cli.is_open_mpi(found), ranks, 1, {})

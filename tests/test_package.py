@@ -1,0 +1,94 @@
+"""The package as a whole: what importing it costs, and what it says is public."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import distgrad
+
+ROOT = Path(distgrad.__file__).parents[1]
+PACKAGES = [
+    "distgrad",
+    *(m.name for m in pkgutil.walk_packages(distgrad.__path__, "distgrad.") if m.ispkg),
+]
+USED_ON_IMPORT = {"choose_core_type"}  # distgrad/__init__ calls it; it is not offered to anyone
+
+
+def test_importing_distgrad_imports_nothing_heavy():
+    code = "import json, sys, distgrad; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=60
+    )
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    heavy = {"mpi4py", "numba", "llvmlite", "tqdm", "safetensors", "matplotlib", "torch", "pytest"}
+    assert not loaded & heavy
+
+
+def isort_style(name):
+    """CONSTANTS, then Classes, then functions: the order ruff keeps (RUF022)."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_public_names_are_sorted_exist_and_are_all_listed(name):
+    package = importlib.import_module(name)
+    own = {
+        n
+        for n, v in vars(package).items()
+        if not n.startswith("_")
+        and not isinstance(v, ModuleType)
+        and str(getattr(v, "__module__", "")).startswith(name)
+    }
+    listed = getattr(package, "__all__", [])
+    assert listed == sorted(listed, key=isort_style)
+    assert len(listed) == len(set(listed))
+    assert [n for n in listed if not hasattr(package, n)] == []
+    assert own - USED_ON_IMPORT <= set(listed)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_everything_public_is_documented(name):
+    package = importlib.import_module(name)
+    assert (package.__doc__ or "").strip()
+    for n in getattr(package, "__all__", ()):
+        value = getattr(package, n)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert (value.__doc__ or "").strip(), f"{name}.{n}"
+
+
+def core_type(before, environ=None):
+    """Return what is chosen after ``before`` on what passes for an AMD machine with AVX-512."""
+    program = f"{before}\nimport importlib.util, os, sys\n" + (
+        "spec = importlib.util.spec_from_file_location('blas', 'distgrad/blas.py')\n"
+        "blas = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(blas)\n"
+        "blas._is_amd_with_avx512 = lambda: True\n"
+        "blas.choose_core_type()\n"
+        "print(os.environ.get('OPENBLAS_CORETYPE'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **(environ or {})},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+def test_the_core_type_is_chosen_before_numpy_loads_and_never_after():
+    assert core_type("") == "SkylakeX"
+    assert core_type("import numpy") == "None"
+
+
+def test_the_users_core_type_is_left_alone():
+    assert core_type("", environ={"OPENBLAS_CORETYPE": "Zen"}) == "Zen"

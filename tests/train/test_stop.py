@@ -1,0 +1,171 @@
+"""Stop criteria: when each says stop, what it says, and what it remembers."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from distgrad import (
+    LossPlateau,
+    MaxEpochs,
+    MaxSteps,
+    TargetMetric,
+    Tensor,
+    TrainState,
+    WallTime,
+    accuracy,
+)
+from distgrad.errors import DistgradError, ShapeError
+
+
+@pytest.mark.parametrize(
+    ("criterion", "before", "at", "after", "reason"),
+    [
+        (MaxSteps(10), {"step": 9}, {"step": 10}, {"step": 11}, "10 steps"),
+        (MaxEpochs(3), {"epoch": 2}, {"epoch": 3}, {"epoch": 4}, "3 epochs"),
+        (WallTime(1.5), {"seconds": 1.4}, {"seconds": 1.5}, {"seconds": 9.0}, "1.5 s of wall time"),
+    ],
+)
+def test_limits_are_reached_not_passed(criterion, before, at, after, reason):
+    assert criterion.check(TrainState(**before)) is None
+    assert criterion.check(TrainState(**at)) == reason
+    assert criterion.check(TrainState(**after)) == reason
+
+
+@pytest.mark.parametrize(
+    ("minimize", "value", "stops"),
+    [
+        (False, 0.89, False),
+        (False, 0.9, True),
+        (False, 0.95, True),
+        (True, 0.95, False),
+        (True, 0.9, True),
+        (True, 0.1, True),
+        (False, math.nan, False),
+        (True, math.nan, False),
+    ],
+)
+def test_a_target_is_reached_from_its_side(minimize, value, stops):
+    criterion = TargetMetric("accuracy", 0.9, minimize=minimize)
+    found = criterion.check(TrainState(evaluation={"accuracy": value}))
+    assert found == (f"accuracy reached {value:.4g}" if stops else None)
+
+
+def test_a_target_waits_for_the_first_evaluation():
+    assert TargetMetric("loss", 5.0, minimize=True).check(TrainState(step=4)) is None
+
+
+def test_a_target_that_is_not_evaluated_is_named():
+    state = TrainState(evaluation={"loss": 1.0, "accuracy": 0.5})
+    with pytest.raises(DistgradError, match="no 'acc' in the evaluation; it has accuracy, loss"):
+        TargetMetric("acc", 0.9).check(state)
+
+
+def follow(criterion, losses, first=1):
+    """Return {step: reason} of the steps at which the criterion says stop."""
+    reasons = {}
+    for step, loss in enumerate(losses, first):
+        reason = criterion.check(TrainState(step=step, loss=loss))
+        if reason:
+            reasons[step] = reason
+    return reasons
+
+
+def test_a_falling_loss_goes_on():
+    assert follow(LossPlateau(3, smoothing=0.5), [10 - 0.1 * t for t in range(50)]) == {}
+
+
+def test_a_flat_loss_stops_after_patience_steps():
+    reasons = follow(LossPlateau(5, smoothing=0.0), [3.0, 2.0, *[2.0] * 5])
+    assert reasons == {7: "no progress for 5 steps"}
+
+
+def test_progress_smaller_than_min_delta_is_none():
+    falling = [1 - 0.01 * t for t in range(6)]
+    assert follow(LossPlateau(3, min_delta=0.1, smoothing=0.0), falling)[4]
+    assert follow(LossPlateau(3, min_delta=0.001, smoothing=0.0), falling) == {}
+
+
+def test_smoothing_follows_the_exponential_mean():
+    criterion, mean = LossPlateau(99, smoothing=0.75), None
+    for step, loss in enumerate([4.0, 2.0, 8.0, 1.0], 1):
+        criterion.check(TrainState(step=step, loss=loss))
+        mean = loss if mean is None else 0.75 * mean + 0.25 * loss
+        assert criterion.state_dict()["mean"] == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_skipped_step_does_not_spoil_the_mean(bad):
+    losses = [10 - 0.1 * t for t in range(30)]
+    losses[0] = losses[7] = bad
+    assert follow(LossPlateau(3, smoothing=0.5), losses) == {}
+
+
+def test_a_loss_that_stays_nan_is_no_progress():
+    assert follow(LossPlateau(4, smoothing=0.5), [1.0, *[math.nan] * 4]) == {
+        5: "no progress for 4 steps"
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 4, 9])
+def test_a_plateau_is_found_at_the_same_step_after_a_resume(cut):
+    losses = [*np.linspace(3, 1, 8).tolist(), *[1.0] * 12]
+    settings = {"patience": 6, "min_delta": 0.1, "smoothing": 0.5}
+    whole = follow(LossPlateau(**settings), losses)
+    first = LossPlateau(**settings)
+    found = follow(first, losses[:cut])
+    second = LossPlateau(**settings)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    found |= follow(second, losses[cut:], first=cut + 1)
+    assert whole
+    assert found == whole
+
+
+@pytest.mark.parametrize("settings", [{"patience": 0}, {"patience": 3, "smoothing": 1.0}])
+def test_a_plateau_that_makes_no_sense_is_refused(settings):
+    with pytest.raises(DistgradError, match=r"LossPlateau: patience=\d must be at least 1 step"):
+        LossPlateau(**settings)
+
+
+@pytest.mark.parametrize(
+    "criterion", [MaxSteps(1), MaxEpochs(1), WallTime(1), TargetMetric("a", 1)]
+)
+def test_criteria_of_the_moment_remember_nothing(criterion):
+    assert criterion.state_dict() == {}
+    criterion.load_state_dict({})
+
+
+def test_a_train_state_comes_back_as_it_was_saved():
+    state = TrainState(step=7, epoch=2, loss=0.5, evaluation={"loss": 1.5}, skipped=3)
+    other = TrainState()
+    other.load_state_dict(json.loads(json.dumps(state.state_dict())))
+    assert other.state_dict() == state.state_dict()
+    other.evaluation["loss"] = 9.0
+    assert state.evaluation == {"loss": 1.5}
+
+
+def test_a_saved_train_state_does_not_follow_the_run():
+    state = TrainState(evaluation={"loss": 1.0})
+    saved = state.state_dict()
+    state.evaluation["loss"] = 2.0
+    assert saved["evaluation"] == {"loss": 1.0}
+
+
+def test_accuracy_counts_the_rows_that_are_right():
+    logits = Tensor(np.array([[1, 5, 2], [7, 1, 1], [0, 0, 3], [2, 9, 8]], np.float32))
+    assert accuracy(logits, np.array([1, 0, 0, 1])) == 3.0
+    assert accuracy(logits, np.array([0, 1, 1, 2])) == 0.0
+    assert isinstance(accuracy(logits, [1, 0, 2, 1]), float)
+
+
+def test_accuracy_counts_every_place_of_a_sequence():
+    logits = Tensor(np.eye(4, dtype=np.float32)[np.array([[0, 1], [2, 3]])])
+    assert accuracy(logits, np.array([[0, 1], [3, 3]])) == 3.0
+
+
+def test_accuracy_refuses_labels_that_would_be_compared_with_every_row():
+    logits = Tensor(np.zeros((4, 3), np.float32))
+    message = r"logits of \(4, 3\) need labels of \(4,\); got \(4, 1\)"
+    with pytest.raises(ShapeError, match=message):
+        accuracy(logits, np.zeros((4, 1), np.int64))
