@@ -57,13 +57,15 @@ WORKLOADS = {"mlp": (mlp, 128), "cnn": (cnn, 64), "gpt": (gpt, 4)}
 parser = argparse.ArgumentParser()
 parser.add_argument("workload", choices=list(WORKLOADS))
 parser.add_argument("--steps", type=int, default=10)
+parser.add_argument("--bucket-mb", type=float)
 args = parser.parse_args()
 
 world = dg.init(threads=1)
 build, batch = WORKLOADS[args.workload]
 model, x, y = build(np.random.default_rng(world.rank), batch)
 optimizer = optim.AdamW(model.parameters(), lr=1e-4)
-ddp = dg.DistributedDataParallel(model)
+settings = {"bucket_mb": args.bucket_mb} if args.bucket_mb else {}
+ddp = dg.DistributedDataParallel(model, **settings)
 times = []
 for i in range(args.steps + 3):
     world.comm.barrier()

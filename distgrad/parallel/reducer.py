@@ -53,6 +53,7 @@ class Reducer:
         self._exchange: Exchange | None = None
         self._summand = 0
         self._next = 0  # the bucket whose turn it is
+        self._done: ShardPosition | None = None  # the shard whose gradients were handed in
         self._flying: list[ShardedBuffer] = []
 
     # -- what backward tells ------------------------------------------------------------------
@@ -96,6 +97,7 @@ class Reducer:
         while self._next < len(self.buckets):
             self._hand_in(self.buckets[self._next])
         self._open = False
+        self._done = current_shard.get()
         if self._is_last():
             self._finish()
 
@@ -144,6 +146,12 @@ class Reducer:
             raise GradError(
                 f"'{thawed}' was frozen when DistributedDataParallel was made and requires "
                 f"gradients now; they would differ between ranks. Make it anew after requires_grad_"
+            )
+        if position is not None and position is self._done:
+            raise GradError(
+                f"a second backward pass in shard {position.shard} of step {position.step}, whose "
+                f"gradients were handed in by the first; run all but the last one inside "
+                f"`with ddp.no_sync():`, or add the losses up"
             )
         if position is None and self.world.canonical and self.world.shards > 1:
             raise GradError(

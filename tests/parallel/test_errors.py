@@ -95,6 +95,19 @@ def test_backward_outside_a_shard_when_the_contract_was_asked_for() -> None:
         run_ranks(2, body)
 
 
+def test_two_backward_passes_in_one_shard() -> None:
+    def body() -> None:
+        world = dg.init(shards=4)
+        model = nn.Linear(2, 2)
+        ddp = dg.DistributedDataParallel(model)
+        for rows in dg.own_shards(world, 3, 8):
+            for _ in range(2):
+                ddp.backward(np.sum(model(np.ones((len(rows), 2), np.float32))))
+
+    with pytest.raises(dg.GradError, match=r"second backward pass in shard 0 of step 3.*no_sync"):
+        run_ranks(1, body)
+
+
 def test_a_thawed_parameter() -> None:
     def body() -> None:
         model = nn.Linear(2, 2)
