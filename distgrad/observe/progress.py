@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 # In a batch job's log a line twice a minute is enough.
 _BATCH_SYSTEMS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
@@ -26,7 +26,7 @@ class Progress:
                 unit="step",
                 dynamic_ncols=True,
                 mininterval=_interval(),
-                file=sys.stderr,
+                file=sys.stderr if sys.stderr.isatty() else _Lines(sys.stderr),
             )
 
     def step(self, epoch: int, numbers: Mapping[str, float]) -> None:
@@ -40,7 +40,7 @@ class Progress:
     def say(self, message: str) -> None:
         """Print a line above the bar."""
         if self._bar is not None:
-            self._bar.write(message, file=sys.stderr)
+            self._bar.write(message, file=self._bar.fp)
 
     def __enter__(self) -> Progress:
         return self
@@ -58,7 +58,26 @@ class Progress:
 def _interval() -> float:
     if sys.stderr.isatty():
         return 0.1
-    return 30.0 if any(name in os.environ for name in _BATCH_SYSTEMS) else 1.0
+    return 30.0 if any(name in os.environ for name in _BATCH_SYSTEMS) else 2.0
+
+
+class _Lines:
+    """Turns a bar that redraws itself into lines, for a log, or for mpirun.
+
+    Open MPI's mpirun passes on whole lines only: a bar redrawn with carriage returns would stay
+    unseen until training ends.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        line = text.replace("\x1b[A", "").strip()
+        if line:
+            self._stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _format(value: float) -> str:

@@ -27,7 +27,7 @@ def test_a_visible_bar_counts_steps_and_shows_the_numbers(capsys):
     train(True, steps=3, done=4)
     printed = capsys.readouterr()
     assert not printed.out
-    last = printed.err.rstrip().rsplit("\r", 1)[-1]
+    last = printed.err.rstrip().splitlines()[-1]
     assert "7/10" in last
     assert "epoch 2" in last
     assert "loss 0.1235, samples/s 12,346" in last
@@ -38,6 +38,16 @@ def test_a_line_is_printed_whole_and_once(capsys):
     printed = capsys.readouterr()
     assert not printed.out
     assert printed.err.replace("\r", "\n").splitlines().count("step 3: loss 0.5") == 1
+
+
+def test_off_a_terminal_every_state_is_a_line_of_its_own(capsys):
+    # Open MPI's mpirun holds back whatever does not end a line.
+    train(True, say="A word between")
+    err = capsys.readouterr().err
+    assert "\r" not in err
+    assert "A word between\n" in err
+    assert err.endswith("\n")
+    assert all(line.strip() for line in err.splitlines())
 
 
 def test_an_invisible_bar_writes_nothing(capfd):
