@@ -7,6 +7,7 @@ Trains the examples for 50 steps in one process, on simulated ranks, on MPI rank
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -47,20 +48,34 @@ def train(world: str, ranks: int, script: list[str]) -> str:
 
 
 def killed_and_resumed(script: list[str], first: int, second: int) -> str:
-    """Kill all ranks as soon as a checkpoint is there, then finish on another number of ranks."""
+    """Kill mpirun and all ranks as soon as a checkpoint is there; finish on ``second`` ranks."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--checkpoint", folder, "--every", "10"]
+        options = ["--checkpoint", folder, "--every", "5"]
         job = subprocess.Popen(
             command("run", first, script + options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         while not list(Path(folder).glob("step-*")) and job.poll() is None:
-            time.sleep(0.005)
-        os.killpg(job.pid, signal.SIGKILL)
+            time.sleep(0.002)
+        for process in processes_with(folder):
+            os.kill(process, signal.SIGKILL)
         job.wait()
+        newest = max(path.name for path in Path(folder).glob("step-*"))
+        if newest == "step-000050":
+            sys.exit(f"{script[0]} had ended before it could be killed; run this again")
         return train("run", second, [*script, *options, "--resume"])
+
+
+def processes_with(word: str) -> list[int]:
+    """Return the processes that have ``word`` in their command line: a job's mpirun and ranks."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if word.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
 
 
 def main() -> None:
