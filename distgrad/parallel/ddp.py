@@ -14,7 +14,8 @@ from distgrad.parallel.reducer import Reducer
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World, current_world, gather_json
 
-# Measured with benchmarks/buckets.py on 2 and 4 ranks.
+# benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
+# an 11 MiB MLP 5 to 8 % (fewer messages); 1 MiB changes nothing.
 BUCKET_MB = 4.0
 
 
