@@ -112,7 +112,8 @@ def _upper_tail(a: Array) -> Array:
     count = ERFC_FLOAT32 if z.dtype == np.float32 else len(ERFC)
     for c in ERFC[count - 1 : 0 : -1]:
         d, dd = twice * d - dd + c, d
-    return 0.5 * t * np.exp(0.5 * twice * d - dd + 0.5 * ERFC[0] - z * z)
+    tail: Array = 0.5 * t * np.exp(0.5 * twice * d - dd + 0.5 * ERFC[0] - z * z)
+    return tail
 
 
 def _dropped(rng: np.random.Generator) -> list[Sample]:
