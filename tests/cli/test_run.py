@@ -236,7 +236,8 @@ def run(tmp_path):
 
 
 def test_every_rank_runs_the_script_with_its_arguments(run):
-    done = run("import sys; print('got', sys.argv[1:])", "a b", "--lr", "3")
+    # One write: what two ranks print in pieces may come out mixed.
+    done = run(r"import sys; sys.stdout.write(f'got {sys.argv[1:]}\n')", "a b", "--lr", "3")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("got ['a b', '--lr', '3']") == 2
 
