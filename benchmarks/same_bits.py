@@ -61,9 +61,9 @@ def killed_and_resumed(script: list[str], first: int, second: int) -> str:
         for process in processes_with(folder):
             os.kill(process, signal.SIGKILL)
         job.wait()
-        newest = max(path.name for path in Path(folder).glob("step-*"))
-        if newest == "step-000050":
-            sys.exit(f"{script[0]} had ended before it could be killed; run this again")
+        newest = max((path.name for path in Path(folder).glob("step-*")), default="none")
+        if newest in ("none", "step-000050"):
+            sys.exit(f"{script[0]} could not be killed in the middle: newest checkpoint {newest}")
         return train("run", second, [*script, *options, "--resume"])
 
 

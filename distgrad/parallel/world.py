@@ -70,10 +70,11 @@ def init(
     """
     existing = _current.get()
     if existing is not None:
-        if shards not in (None, existing.shards):
+        if shards is not None and (shards != existing.shards or not existing.canonical):
+            made = f"with shards={existing.shards}" if existing.canonical else "without shards"
             raise LaunchError(
-                f"dg.init(shards={shards}) after a world with shards={existing.shards} was made; "
-                f"call dg.init once, at the start of the script"
+                f"dg.init(shards={shards}) after a world {made} was made (a DataLoader or model "
+                f"makes one too); call dg.init once, at the start of the script"
             )
         return existing
     comm = Communicator(connect(), timeout=timeout)

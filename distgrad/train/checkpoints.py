@@ -45,17 +45,17 @@ def save(
     _agree(world, error)
 
 
-def begin(world: World, folder: str) -> None:
-    """Check, before the first step, that a new run can be saved into ``folder``.
+def begin(world: World, folder: str, *, fresh: bool) -> None:
+    """Check, before the first step, that the run can be saved into ``folder``.
 
-    Errors: CheckpointError, on every rank, if it cannot be written, or holds another run: a later
-    resume would take the newest of both for the continuation of this one.
+    Errors: CheckpointError, on every rank, if it cannot be written, or if a ``fresh`` run finds
+    another one in it: a later resume would take the newest of both for its continuation.
     """
     error = ""
     if world.rank == 0:
         try:
             checkpoint.prepare(folder)
-            if checkpoint.exists(folder):
+            if fresh and checkpoint.exists(folder):
                 error = (
                     f"{folder} holds checkpoints of an earlier run; continue it with resume=True "
                     f"(--resume), or name another folder"

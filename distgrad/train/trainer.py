@@ -70,7 +70,7 @@ class Trainer:
         self.world = self.ddp.world
         self.state = TrainState()
         self._visible = progress and self.world.rank == 0
-        self._signal: signal.Signals | None = None
+        self._signalled = False
         self._asked = 0.0  # ranks that were asked to stop by a signal
 
     def fit(
@@ -96,10 +96,11 @@ class Trainer:
             raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")
         limits = [max_steps, None if epochs is None else epochs * len(loader)]
         total = min((n for n in limits if n is not None), default=None)
+        if self.checkpoint is not None:
+            fresh = not resume and not self.state.step
+            checkpoints.begin(self.world, self.checkpoint, fresh=fresh)
         if resume:
             self._resume(loader, criteria)
-        elif self.checkpoint is not None and not self.state.step:
-            checkpoints.begin(self.world, self.checkpoint)
         clock = _Clock()
         bar = Progress(visible=self._visible, total=total, done=self.state.step)
         self.model.train()
@@ -118,7 +119,8 @@ class Trainer:
                         self._evaluate_within(evaluate, clock, bar)
                     for callback in self.callbacks:
                         callback(self.state)
-                    self.state.stopped = self._interrupted() or _reason(criteria, self.state)
+                    asked = "SIGTERM or SIGUSR1" if self._asked else ""
+                    self.state.stopped = asked or _reason(criteria, self.state)
                     due = self.every and self.state.step % self.every == 0
                     if self.checkpoint and (due or self.state.stopped):
                         with clock.paused():
@@ -130,7 +132,7 @@ class Trainer:
     def step(self, batch: Batch, clock: _Clock | None = None) -> None:
         """Train on one global batch: forward, backward and reduction, clipping, update."""
         self.optimizer.zero_grad()
-        sums = ShardSum(self.world, 3 + len(self.metrics))
+        sums = ShardSum(self.world, 4 + len(self.metrics))
         for *inputs, target in batch:
             output = self.model(*inputs)
             loss = self.loss_fn(output, target)
@@ -141,19 +143,21 @@ class Trainer:
             position = current_shard.get()
             weight = 1.0 if position is None else position.weight
             counted = [metric(output, target) / batch.total for metric in self.metrics.values()]
-            sums.add([weight * float(loss), 0.0, 0.0, *counted])
+            sums.add([weight * float(loss), 0.0, 0.0, 0.0, *counted])
         # Rank 0's clock is everyone's; a signal on any rank is heard by all.
-        seconds = clock.seconds if clock is not None and self.world.rank == 0 else 0.0
-        sums.add([0.0, seconds, float(self._signal is not None), *[0.0] * len(self.metrics)])
+        seconds, busy = (0.0, 0.0)
+        if clock is not None and self.world.rank == 0:
+            seconds, busy = clock.seconds, clock.seconds - clock.lost
+        sums.add([0.0, seconds, busy, float(self._signalled), *[0.0] * len(self.metrics)])
         state = self.state
-        state.loss, state.seconds, self._asked, *means = sums.result().tolist()
+        state.loss, state.seconds, busy, self._asked, *means = sums.result().tolist()
         state.metrics = dict(zip(self.metrics, means, strict=True))
         state.gradient_norm = clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
         self._update()
         state.step += 1
         if clock is not None:
             clock.samples += batch.total
-            state.samples_per_second = clock.samples / max(state.seconds - clock.lost, 1e-9)
+            state.samples_per_second = clock.samples / max(busy, 1e-9)
 
     def evaluate(self, loader: DataLoader) -> dict[str, float]:
         """Return the mean loss and metrics over all samples of ``loader``, in evaluation mode.
@@ -238,11 +242,6 @@ class Trainer:
             if type(criterion).__name__ in meta["criteria"]:
                 criterion.load_state_dict(meta["criteria"][type(criterion).__name__])
 
-    def _interrupted(self) -> str:
-        if not self._asked:
-            return ""
-        return "a signal on another rank" if self._signal is None else self._signal.name
-
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """Let SIGTERM and SIGUSR1 (sent by batch systems before they kill) end it after a step.
@@ -254,7 +253,7 @@ class Trainer:
             return
 
         def note(number: int, _: Any) -> None:
-            self._signal = signal.Signals(number)
+            self._signalled = True
 
         old = {number: signal.signal(number, note) for number in _STOPS}
         try:

@@ -38,6 +38,15 @@ def test_a_second_init_with_other_shards() -> None:
         run_ranks(1, body)
 
 
+def test_asking_for_the_contract_after_a_world_was_made_without_it() -> None:
+    def body() -> None:
+        dg.DistributedDataParallel(nn.Linear(2, 2))  # makes a world of as many shards as ranks
+        dg.init(shards=2)
+
+    with pytest.raises(dg.LaunchError, match=r"dg.init\(shards=2\) after a world without shards"):
+        run_ranks(2, body)
+
+
 def test_a_second_init_returns_the_same_world() -> None:
     def body() -> bool:
         world = dg.init(shards=2)

@@ -146,6 +146,16 @@ def test_a_target_metric_ends_training_after_the_evaluation() -> None:
         assert reason.startswith("accuracy reached")
 
 
+def test_the_state_is_equal_on_all_ranks_clock_and_throughput_included() -> None:
+    def body() -> tuple[float, ...]:
+        seen: list[float] = []
+        t = trainer(callbacks=[lambda s: seen.extend([s.seconds, s.samples_per_second, s.loss])])
+        t.fit(loader(), epochs=2, evaluate=loader())
+        return tuple(seen)
+
+    assert len(set(simulated(3, body))) == 1
+
+
 def test_callbacks_run_after_every_step_on_every_rank() -> None:
     def body() -> list[int]:
         seen: list[int] = []
@@ -237,12 +247,15 @@ def test_a_new_run_refuses_the_folder_of_an_old_one(tmp_path: Path) -> None:
         run_ranks(2, lambda: run(tmp_path, 4))
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
+    resume: bool, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
 
     def body() -> None:
         t = trainer(checkpoint=str(tmp_path / "file"), callbacks=[lambda s: pytest.fail("ran")])
-        t.fit(loader(), max_steps=4)
+        t.fit(loader(), max_steps=4, resume=resume)
 
     with pytest.raises(dg.CheckpointError, match=r"file.*in the way|cannot be written"):
         run_ranks(2, body)
