@@ -2,17 +2,21 @@
 # The whole suite: installs the test extra into .venv, checks the code, runs the tests in one
 # process, then those marked `mpi` under mpirun with 2, 3 and 4 ranks. The first failure ends it.
 #
-#   sh tests/run.sh [--fast]       # --fast leaves out the tests marked slow
+#   sh tests/run.sh [--fast] [--oracle]     # --fast leaves out the tests marked slow
+#                                           # --oracle installs PyTorch and compares with it
 #   DISTGRAD_MPI=mpich sh tests/run.sh      # or system; launch/lib/venv.sh lists the settings
 set -eu
 repo=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$repo/launch/lib/venv.sh"
 
-case "$*" in
-'') single='' ranked='mpi' ;;
---fast) single='not slow' ranked='mpi and not slow' ;;
-*) die "unknown arguments: $*; for single tests take pytest: $VENV/bin/python -m pytest …" ;;
-esac
+single='' ranked='mpi' extras=fast,plot,test
+for argument in "$@"; do
+    case $argument in
+    --fast) single='not slow' ranked='mpi and not slow' ;;
+    --oracle) extras=$extras,oracle ;;
+    *) die "unknown argument $argument; for single tests: $VENV/bin/python -m pytest …" ;;
+    esac
+done
 
 stage() {
     printf '\n== %s (%s s)\n' "$1" "$(($(date +%s) - began))"
@@ -48,7 +52,7 @@ under_mpi() {
 
 began=$(date +%s)
 cd "$repo"
-stage "installing" ready fast,test
+stage "installing" ready "$extras"
 stage "ruff check" ruff check .
 stage "ruff format" ruff format --check .
 stage "mypy" mypy

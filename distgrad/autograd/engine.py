@@ -149,6 +149,8 @@ def _walk(  # noqa: PLR0912 (a call for each branch would cost as much as the op
                 if g.shape != shape:
                     g = unbroadcast(g, shape)
                 if g.dtype != dtype:
+                    if g.dtype.kind == "c" and dtype.kind != "c":
+                        g = np.real(g)  # a real input moves along the real axis only
                     g = g.astype(dtype)
                 if isinstance(source, Tensor):
                     deposit(source, g)
@@ -226,6 +228,11 @@ class _Rerun:
         return self._closures.pop(node)
 
     def _run(self, node: Node) -> None:
+        if not node.op.second_order:
+            raise GradError(
+                f"{node.op.name} has gradients of first order only; compute it without "
+                f"create_graph, or from ops that docs/ops.md lists with second order"
+            )
         inputs = []
         for _, source, index, _, _ in _edges(node):
             recorded = index != CONSTANT and isinstance(source, Node)

@@ -43,6 +43,7 @@ class Op:
         signatures: tuple[str, ...],
         samples: Samples | None,
         domain: tuple[float, float],
+        second_order: bool,
     ) -> None:
         parameters = inspect.signature(function).parameters.values()
         self.name = function.__name__.rstrip("_")
@@ -52,6 +53,7 @@ class Op:
         self.signatures = signatures
         self.samples = samples
         self.domain = domain
+        self.second_order = second_order
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.attribute_names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
@@ -124,6 +126,7 @@ def op(
     method: str | Sequence[str] = (),
     samples: Samples | None = None,
     domain: tuple[float, float] = (-2.0, 2.0),
+    second_order: bool = True,
 ) -> Callable[[Callable[..., tuple[Any, Any]]], Op]:
     """Declare a differentiable operation.
 
@@ -137,11 +140,12 @@ def op(
     ``signatures`` name the axes (``"m k, k n -> m n"``; ``...`` is any number of them). ``ufunc``,
     ``reduces`` and ``function`` are the NumPy functions it stands for, ``method`` the names of
     Tensor methods. ``samples`` draws calls for the gradient check; without it inputs are drawn
-    from ``domain`` in shapes that fit the signatures.
+    from ``domain`` in shapes that fit the signatures. ``second_order=False`` says that the closures
+    are not written in recordable functions: gradients of gradients raise GradError there.
     """
 
     def declare(body: Callable[..., tuple[Any, Any]]) -> Op:
-        declared = Op(body, signatures, samples, domain)
+        declared = Op(body, signatures, samples, domain, second_order)
         if declared.name in REGISTRY:
             raise ValueError(f"op '{declared.name}' is declared twice")
         REGISTRY[declared.name] = declared

@@ -169,7 +169,7 @@ class Tensor(NDArrayOperatorsMixin):
 
         Errors: GradError for a dtype that is not floating point, or turning it off on a non-leaf.
         """
-        if requires_grad and self.data.dtype.kind != "f":
+        if requires_grad and self.data.dtype.kind not in "fc":
             raise GradError(
                 f"only floating-point tensors can require gradients; this one is "
                 f"{self.data.dtype}: use .astype(np.float32)"

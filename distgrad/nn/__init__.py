@@ -1,24 +1,17 @@
 """Modules, layers, losses and initialisers with PyTorch's names and weight layouts."""
 
 from distgrad.nn import functional, init
-from distgrad.nn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Embedding, LayerNorm, Linear
+from distgrad.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from distgrad.nn.container import ModuleList, Sequential
+from distgrad.nn.conv import Conv2d
+from distgrad.nn.dropout import Dropout
+from distgrad.nn.linear import Identity, Linear
+from distgrad.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from distgrad.nn.module import Module, Parameter, state_sha256
-from distgrad.nn.simple import (
-    GELU,
-    AvgPool2d,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    Dropout,
-    Flatten,
-    Identity,
-    MaxPool2d,
-    ModuleList,
-    MSELoss,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
+from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from distgrad.nn.pool import AvgPool2d, MaxPool2d
+from distgrad.nn.reshape import Flatten
+from distgrad.nn.sparse import Embedding
 
 __all__ = [
     "GELU",

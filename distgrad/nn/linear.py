@@ -1,0 +1,38 @@
+"""Layers that multiply by a weight matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgrad.autograd.tensor import Tensor
+from distgrad.nn import functional as F
+from distgrad.nn import init
+from distgrad.nn.make import empty, uniform_bias
+from distgrad.nn.module import Module
+
+
+class Identity(Module):
+    """Return the input."""
+
+    def forward(self, x: Any) -> Any:
+        """Return ``x``."""
+        return x
+
+
+class Linear(Module):
+    """y = x Wᵀ + b: (…, in_features) to (…, out_features); W is (out_features, in_features)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = empty(out_features, in_features)
+        init.kaiming_uniform_(self.weight)
+        self.bias = uniform_bias(out_features, in_features) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        """Map the last axis."""
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
