@@ -8,6 +8,7 @@ choose_core_type()  # before anything imports NumPy
 from distgrad import autograd, checkpoint, data, nn, ops, optim
 from distgrad.autograd import (
     Tensor,
+    detect_anomaly,
     enable_grad,
     gradcheck,
     is_grad_enabled,
@@ -16,6 +17,7 @@ from distgrad.autograd import (
     op,
     reference_kernels,
 )
+from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -83,10 +85,16 @@ __all__ = [
     "clip_grad_value_",
     "current_world",
     "data",
+    "detect_anomaly",
     "enable_grad",
+    "grad",
     "gradcheck",
+    "hessian",
+    "hvp",
     "init",
     "is_grad_enabled",
+    "jacobian",
+    "jvp",
     "manual_seed",
     "nn",
     "no_grad",
@@ -95,4 +103,6 @@ __all__ = [
     "optim",
     "own_shards",
     "reference_kernels",
+    "value_and_grad",
+    "vjp",
 ]

@@ -15,10 +15,18 @@ grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 fused_enabled: ContextVar[bool] = ContextVar(
     "fused_enabled", default=os.environ.get("DISTGRAD_FUSED", "1") != "0"
 )
+# What watches for non-finite values, inside ``detect_anomaly``.
+anomaly: ContextVar[Any] = ContextVar("anomaly", default=None)
+# Whether a stretch of the forward pass is being run again (``checkpoint``): what it observes
+# (running statistics) was observed the first time.
+recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
+# How messages name the calling rank ("[rank 1/4] "); whoever knows ranks sets it.
+rank_label: ContextVar[str] = ContextVar("rank_label", default="")
 
 
 @contextmanager
-def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+def switched(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """Give ``variable`` another value inside."""
     token = variable.set(value)
     try:
         yield
@@ -28,17 +36,17 @@ def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
 
 def no_grad() -> Any:
     """Record nothing inside: ``with no_grad():`` or ``@no_grad()``."""
-    return _set(grad_enabled, False)
+    return switched(grad_enabled, False)
 
 
 def enable_grad() -> Any:
     """Record again inside a ``no_grad`` block: ``with enable_grad():`` or ``@enable_grad()``."""
-    return _set(grad_enabled, True)
+    return switched(grad_enabled, True)
 
 
 def reference_kernels() -> Any:
     """Run the NumPy definition of every op inside, never its fused twin."""
-    return _set(fused_enabled, False)
+    return switched(fused_enabled, False)
 
 
 def is_grad_enabled() -> bool:

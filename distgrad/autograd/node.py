@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from distgrad.autograd.op import Op
+    from distgrad.autograd.seal import Seals
+
+
+class Recordable(Protocol):
+    """What a node needs of its operation: an ``Op``, or a stretch of them (``checkpoint``)."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The names of its inputs."""
+
+    @property
+    def second_order(self) -> bool:
+        """Whether ``function`` may be run on Tensors."""
+
+    @property
+    def function(self) -> Callable[..., tuple[Any, Any]]:
+        """Compute the value and the gradient closures."""
+
 
 # The way back to one input: (vjp, source, index, shape, dtype). Plain tuples: one is made for every
 # input of every op. The source is a leaf Tensor or the Node that computed the input (its output
@@ -16,6 +38,11 @@ Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
 
 _sequence = itertools.count()
+
+
+def next_number() -> int:
+    """Return a number that every node recorded from here on exceeds."""
+    return next(_sequence)
 
 
 class Joint:
@@ -31,6 +58,14 @@ class Joint:
         self.function = function
 
 
+class Unfold(ABC):
+    """Takes a node's place in the backward pass with nodes that it makes only then."""
+
+    @abstractmethod
+    def run(self, incoming: Sequence[Any], edges: Sequence[Edge], into: Any) -> None:
+        """Send the gradients of a first-order pass on, one by one, to ``into`` (a ``Walk``)."""
+
+
 class Node:
     """A recorded operation.
 
@@ -38,13 +73,16 @@ class Node:
     mention. For gradients of gradients the edges are enough to run the op again.
     """
 
-    __slots__ = ("attributes", "edges", "joint", "op", "outputs", "sequence")
+    __slots__ = (
+        *("attributes", "edges", "hooks", "joint", "op"),
+        *("origin", "outputs", "seals", "sequence"),
+    )
 
     def __init__(
         self,
-        op: Op,
+        op: Recordable,
         edges: list[Edge],
-        joint: Callable[..., Any] | None,
+        joint: Callable[..., Any] | Unfold | None,
         attributes: dict[str, Any],
         outputs: int,
     ) -> None:
@@ -54,6 +92,11 @@ class Node:
         self.joint = joint
         self.attributes = attributes
         self.outputs = outputs
+        self.seals: Seals | None = None
+        # The user's functions of the gradient to each output (``Tensor.register_hook``).
+        self.hooks: dict[int, dict[int, Callable[[Any], Any]]] | None = None
+        # The user's line that ran the op, under ``detect_anomaly``.
+        self.origin: str | None = None
         # Inputs are made before outputs, so this number is a topological order.
         self.sequence = next(_sequence)
 
@@ -61,3 +104,4 @@ class Node:
         """Free the residuals; another backward pass through this node raises GradError."""
         self.edges = None
         self.joint = None
+        self.seals = None

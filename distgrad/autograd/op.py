@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.mode import fused_enabled, grad_enabled
+from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
+from distgrad.autograd.seal import seal_node
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import FUNCTIONS, METHODS, REDUCTIONS, UFUNCS, Tensor, output
 from distgrad.errors import DistgradError, GradError, ShapeError
@@ -85,9 +86,13 @@ class Op:
         value, vjps = result
         several = type(value) is tuple
         node = None
+        watch = anomaly.get()
         if record and grad_enabled.get():
             edges, joint = way_back(inputs, vjps)
             node = Node(self, edges, joint, attributes, len(value) if several else 1)
+            node.seals = seal_node(edges, joint, entire=watch is not None)
+        if watch is not None:
+            watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
             return tuple([output(v, node, i) for i, v in enumerate(value)])
         return output(value, node, 0)
@@ -116,6 +121,15 @@ def way_back(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[...
             data = x.data
             edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
     return edges, joint
+
+
+def _alias(a: Any) -> Any:
+    """``a`` itself, as a tensor of its own on the tape."""
+    return a, lambda g: g
+
+
+# No member of the registry: a tool of the transforms, not an operation for users.
+alias = Op(_alias, ("... -> ...",), None, (-2.0, 2.0), True)
 
 
 def op(

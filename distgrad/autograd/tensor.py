@@ -6,15 +6,18 @@ NumPy's protocols and are looked up in the tables that ``@op`` fills.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd.mode import grad_enabled
 from distgrad.errors import GradError
 
 if TYPE_CHECKING:
+    from distgrad.autograd.hooks import RemovableHandle
     from distgrad.autograd.node import Node
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -50,6 +53,7 @@ class Tensor(NDArrayOperatorsMixin):
     __slots__ = (
         "__weakref__",
         "_grad_buffer",
+        "_hooks",
         "_index",
         "_listener",
         "_node",
@@ -66,6 +70,7 @@ class Tensor(NDArrayOperatorsMixin):
     _index: int
     _grad_buffer: Array | None
     _listener: GradListener | None
+    _hooks: dict[int, Callable[[Tensor], Any]] | None
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
         self.data = data if type(data) is np.ndarray else _as_array(data)
@@ -74,6 +79,7 @@ class Tensor(NDArrayOperatorsMixin):
         self._index = 0
         self._grad_buffer = None
         self._listener = None
+        self._hooks = None
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -195,6 +201,31 @@ class Tensor(NDArrayOperatorsMixin):
 
         backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Call ``hook(gradient)`` with this tensor's whole gradient in every backward pass.
+
+        What it returns, if not None, takes the gradient's place (same shape). Several hooks run in
+        the order of registration. Under DistributedDataParallel the gradient is that of the current
+        shard, weighted, before it is summed over the ranks. Returns a handle with ``remove()``.
+        Errors: GradError if the tensor requires no gradient.
+        """
+        from distgrad.autograd.hooks import register_hook  # noqa: PLC0415 (it needs Tensor)
+
+        return register_hook(self, hook)
+
+    def retain_grad(self) -> None:
+        """Keep ``grad`` of a tensor that is not a leaf, too. Errors: as ``register_hook``."""
+        if self._node is None and self.requires_grad:
+            return
+        this = weakref.ref(self)
+
+        def keep(gradient: Tensor) -> None:
+            tensor = this()
+            if tensor is not None:
+                tensor.accumulate_(gradient)
+
+        self.register_hook(keep)
+
     def accumulate_(self, gradient: Tensor) -> None:
         """Add ``gradient`` (same shape) to ``grad`` in place; the first one fills the buffer."""
         if self.grad is not None:
@@ -216,11 +247,11 @@ class Tensor(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         table = UFUNCS if method == "__call__" else REDUCTIONS if method == "reduce" else {}
         call = table.get(ufunc)
+        if kwargs.get("out") is not None:
+            return _in_place(ufunc, method, inputs, kwargs)
         if call is None:
             suffix = "" if method == "__call__" else f".{method}"
             raise _missing(f"np.{ufunc.__name__}{suffix}")
-        if kwargs.get("out") is not None:
-            raise _no_out(f"np.{ufunc.__name__}")
         return call(*inputs, **kwargs)
 
     def __array_function__(
@@ -236,6 +267,17 @@ class Tensor(NDArrayOperatorsMixin):
         if kwargs.get("out") is not None:
             raise _no_out(f"np.{func.__name__}")
         return call(*args, **kwargs)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Write in place: allowed where nothing is recorded. Errors: GradError elsewhere."""
+        if grad_enabled.get() and (
+            self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
+        ):
+            raise GradError(
+                "tensor[index] = value would overwrite what backward needs; use np.where, "
+                "distgrad.ops.index_put or np.concatenate, or write inside dg.no_grad()"
+            )
+        self.data[_plain_index(index)] = value.data if isinstance(value, Tensor) else value
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
@@ -313,14 +355,36 @@ def _as_array(data: TensorLike) -> Array:
 
 def _missing(name: str) -> GradError:
     return GradError(
-        f"{name} is not an operation distgrad can differentiate; compute it from np.* functions "
-        f"that are listed in distgrad.ops, declare it with @distgrad.op, or apply it to "
-        f"tensor.numpy() if no gradient is needed"
+        f"{name} is not an operation distgrad can differentiate yet; compute it from the ops of "
+        f"docs/ops.md, declare it with @distgrad.op (docs/adding-an-op.md shows how, it takes a "
+        f"few lines), or apply it to tensor.numpy() if no gradient is needed"
     )
 
 
+def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """``np.add(a, b, out=c)`` and ``a += b``: allowed where nothing is recorded."""
+    outs = kwargs["out"]
+    if grad_enabled.get() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in (*inputs, *outs)
+    ):
+        raise _no_out(f"np.{ufunc.__name__}")
+    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    kwargs["out"] = tuple([x.data if isinstance(x, Tensor) else x for x in outs])
+    getattr(ufunc, method)(*arrays, **kwargs)
+    return outs[0] if len(outs) == 1 else outs
+
+
 def _no_out(name: str) -> GradError:
-    return GradError(f"{name}(..., out=...) would overwrite values that backward needs; drop out=")
+    return GradError(
+        f"{name} in place (out=…, +=, -=, …) would overwrite values that backward needs; write "
+        f"x = x + y, or change tensors inside dg.no_grad()"
+    )
+
+
+def _plain_index(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_plain_index(i) for i in index)
+    return index.data if isinstance(index, Tensor) else index
 
 
 _new = object.__new__
@@ -334,6 +398,7 @@ def output(value: Any, node: Node | None, index: int) -> Tensor:
     tensor._index = index
     tensor._grad_buffer = None
     tensor._listener = None
+    tensor._hooks = None
     tensor._node = node
     if node is None:
         tensor.requires_grad = False

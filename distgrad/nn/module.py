@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.mode import recomputing
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 
@@ -157,6 +158,8 @@ class Module:
 
     def observe(self, statistics: Mapping[str, Array]) -> None:
         """Hand the statistics of a batch on: to the bridge if it collects them, else apply them."""
+        if recomputing.get():
+            return  # seen in the forward pass that is being run again
         if self._observer is None:
             self.apply_statistics(statistics)
         else:

@@ -8,6 +8,7 @@ import weakref
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from distgrad.autograd.mode import rank_label
 from distgrad.comm import Communicator, connect
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import numerics
@@ -81,6 +82,7 @@ def init(
     world = World(comm, shards)
     _agree(world, shards, threads)
     _current.set(world)
+    rank_label.set(f"[rank {world.rank}/{world.size}] ")
     return world
 
 

@@ -1,0 +1,90 @@
+"""Runs recorded ops again on Tensors, for gradients of gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgrad.autograd.node import CONSTANT, Edge, Node
+from distgrad.autograd.op import way_back
+from distgrad.autograd.seal import changed
+from distgrad.autograd.tensor import Tensor, output
+from distgrad.errors import GradError
+
+
+class Rerun:
+    """Runs ops again on Tensors, so that their closures record themselves.
+
+    A value computed again takes the place of the recorded one in the graph, so that gradients of
+    gradients reach tensors which the user still holds.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Node, list[Tensor]] = {}
+        self._closures: dict[Node, tuple[list[Edge], Any]] = {}
+
+    def way_back(self, node: Node) -> tuple[list[Edge], Any]:
+        """Return the node's edges and joint closure, made of Tensors."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            missing = [
+                source
+                for _, source, index, _, _ in edges_of(top)
+                if index != CONSTANT and isinstance(source, Node) and source not in self._values
+            ]
+            if missing and top not in self._values:
+                stack += missing
+                continue
+            stack.pop()
+            if top not in self._values:
+                self._run(top)
+        # Each node is walked once: its closures are not needed again.
+        return self._closures.pop(node)
+
+    def _run(self, node: Node) -> None:
+        if not node.op.second_order:
+            raise GradError(
+                f"{node.op.name} has gradients of first order only; compute it without "
+                f"create_graph, or from ops that docs/ops.md lists with second order"
+            )
+        inputs = []
+        for _, source, index, _, _ in edges_of(node):
+            recorded = index != CONSTANT and isinstance(source, Node)
+            inputs.append(self._values[source][index] if recorded else source)
+        value, vjps = node.op.function(*inputs, **node.attributes)
+        values = value if isinstance(value, tuple) else (value,)
+        self._values[node] = [
+            output(v.data if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
+        ]
+        self._closures[node] = way_back(inputs, vjps)
+
+
+def edges_of(node: Node) -> list[Edge]:
+    """Return the way back from a node. Errors: GradError if it was freed."""
+    if node.edges is None:
+        raise GradError(
+            f"the graph through {node.op.name} was freed by an earlier backward pass; "
+            f"pass retain_graph=True to that one to walk it again"
+        )
+    return node.edges
+
+
+def check_unchanged(node: Node, *, inputs: bool) -> None:
+    """Raise GradError if an array the node read was changed in place since it was recorded.
+
+    ``inputs`` asks for the inputs from outside too, which only a re-run reads again.
+    """
+    if node.seals is None:
+        return
+    read, given = node.seals
+    a = changed(read)
+    if a is None and inputs:
+        a = changed(given)
+    if a is not None:
+        line = f" ({node.origin})" if node.origin else ""
+        raise GradError(
+            f"an array of shape {a.shape} that {node.op.name}{line} read in the forward pass was "
+            f"changed in place before backward, so that the gradient would be wrong; change a "
+            f"copy, or call backward first (an optimizer's step changes parameters in place). "
+            f"Run inside dg.detect_anomaly() to be told the line of the forward pass"
+        )

@@ -1,0 +1,235 @@
+"""One pass over recorded nodes, newest first, without recursion. Knows no op by name."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from distgrad.autograd.hooks import apply_hooks
+from distgrad.autograd.mode import anomaly, enable_grad, no_grad
+from distgrad.autograd.node import Node, Unfold
+from distgrad.autograd.rerun import Rerun, check_unchanged, edges_of
+from distgrad.autograd.tensor import Tensor, output
+from distgrad.errors import GradError
+
+Received = dict[Node, Any]
+"""What each node has received: its gradient, or a list of them for a node with several outputs."""
+Place = tuple[Node, int]
+"""Where in the graph a tensor that is not a leaf was computed: output ``index`` of a node."""
+
+
+class Sink(Protocol):
+    """Who takes the gradients of leaves."""
+
+    def add(self, leaf: Tensor, g: Any) -> None:
+        """Take one consumer's gradient, or a part of it."""
+
+    def done(self, leaf: Tensor) -> None:
+        """One consumer of ``leaf`` has added all it has."""
+
+
+class Gathered(dict[Tensor, Tensor]):
+    """A sink that sums up, for those of ``leaves`` alone if they are given."""
+
+    def __init__(self, leaves: Collection[Tensor] | None = None) -> None:
+        super().__init__()
+        self.leaves = leaves
+
+    def add(self, leaf: Tensor, g: Any) -> None:
+        """Sum up."""
+        if self.leaves is None or leaf in self.leaves:
+            self[leaf] = self[leaf] + g if leaf in self else as_tensor(g)
+
+    def done(self, leaf: Tensor) -> None:
+        """Nobody waits for it."""
+
+
+def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Tensor, int]]:
+    """Collect the nodes behind ``roots``, newest first, and how often each leaf is used.
+
+    Nodes recorded before number ``floor`` are not entered.
+    """
+    consumers: dict[Tensor, int] = {}
+    seen: set[Node] = set()
+    stack: list[Node] = []
+    for root in roots:
+        if not root.requires_grad:
+            raise GradError(
+                "nothing to differentiate: no input of this tensor requires gradients, or it was "
+                "computed under no_grad()"
+            )
+        node = root._node
+        if node is not None and node not in seen and node.sequence >= floor:
+            stack.append(node)
+            seen.add(node)
+    nodes = []
+    while stack:
+        node = stack.pop()
+        nodes.append(node)
+        for vjp, source, _, _, _ in edges_of(node):
+            if vjp is None:
+                continue
+            if isinstance(source, Tensor):
+                consumers[source] = consumers.get(source, 0) + 1
+            elif source not in seen and source.sequence >= floor:
+                seen.add(source)
+                stack.append(source)
+    nodes.sort(key=operator.attrgetter("sequence"), reverse=True)
+    return nodes, consumers
+
+
+def leading_to(nodes: Sequence[Node], targets: set[Node | Tensor]) -> set[Node | Tensor]:
+    """Return ``targets`` and those of ``nodes`` (newest first) from which one is reached."""
+    found = set(targets)
+    for node in reversed(nodes):
+        if any(vjp is not None and source in found for vjp, source, _, _, _ in edges_of(node)):
+            found.add(node)
+    return found
+
+
+def start(
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    create_graph: bool,
+    received: Received | None = None,
+) -> Received:
+    """Give the nodes of ``roots`` what they receive to begin with."""
+    received = {} if received is None else received
+    for root, seed in zip(roots, seeds, strict=True):
+        node = root._node
+        if node is not None:
+            give(received, node, root._index, seed if create_graph else seed.data, set())
+    return received
+
+
+class Walk:
+    """A pass in progress: what nodes have received, who takes the leaves' gradients."""
+
+    def __init__(
+        self,
+        received: Received,
+        sink: Sink,
+        *,
+        create_graph: bool = False,
+        keep: bool = False,
+        only: set[Node | Tensor] | None = None,
+        watch: Mapping[Place, Tensor] | None = None,
+    ) -> None:
+        self.received, self.sink = received, sink
+        self.create_graph, self.keep = create_graph, keep
+        self.only, self.watch = only, watch
+        """Where ``only`` is given no other source is served."""
+        self.seen: dict[Tensor, Tensor] = {}
+        """The gradients that arrived at the places of ``watch``."""
+        self.owned: set[Place] = set()
+        """Sums made here, so free to be added to in place."""
+
+    def run(self, nodes: Iterable[Node]) -> None:  # noqa: PLR0912 (a call for each branch costs)
+        """Pass gradients from node to node: plain arrays, or Tensors with ``create_graph``.
+
+        What is left in ``received`` afterwards belongs to nodes outside ``nodes``.
+        """
+        received, sink, only, owned = self.received, self.sink, self.only, self.owned
+        rerun = Rerun() if self.create_graph else None
+        watcher = anomaly.get()
+        with enable_grad() if self.create_graph else no_grad():
+            for node in nodes:
+                arrived = received.pop(node, None)
+                if arrived is None:
+                    continue
+                incoming = arrived if node.outputs > 1 else (arrived,)
+                if node.hooks:
+                    incoming = [_hooked(node, i, g) for i, g in enumerate(incoming)]
+                if self.watch:
+                    self._look(node, incoming)
+                if only is not None and node not in only:
+                    continue
+                edges = edges_of(node)
+                joint = node.joint
+                check_unchanged(node, inputs=rerun is not None)
+                if rerun is not None:
+                    edges, joint = rerun.way_back(node)
+                given = incoming
+                if joint is not None:
+                    if isinstance(joint, Unfold):
+                        joint.run(incoming, edges, self)
+                        if not self.keep:
+                            node.release()
+                        continue
+                    incoming = (joint(*incoming),)
+                for number, (vjp, source, index, shape, dtype) in enumerate(edges):
+                    if vjp is None or (only is not None and source not in only):
+                        continue
+                    g = vjp(*incoming)
+                    if g.shape != shape:
+                        g = unbroadcast(g, shape)
+                    if g.dtype != dtype:
+                        if g.dtype.kind == "c" and dtype.kind != "c":
+                            g = np.real(g)  # a real input moves along the real axis only
+                        g = g.astype(dtype)
+                    if watcher is not None:
+                        watcher.after_backward(node, number, g, given)
+                    if isinstance(source, Tensor):
+                        sink.add(source, g)
+                        sink.done(source)
+                    elif source.outputs == 1:
+                        old = received.get(source)
+                        received[source] = g if old is None else _sum(old, g, (source, 0), owned)
+                    else:
+                        give(received, source, index, g, owned)
+                if not self.keep:
+                    node.release()
+
+    def _look(self, node: Node, incoming: Sequence[Any]) -> None:
+        for index, g in enumerate(incoming):
+            x = (self.watch or {}).get((node, index))
+            if x is not None and g is not None:
+                self.seen[x] = as_tensor(g)
+
+
+def give(received: Received, node: Node, index: int, g: Any, owned: set[Place]) -> None:
+    """Add ``g`` to what output ``index`` of ``node`` has received."""
+    if node.outputs == 1:
+        old = received.get(node)
+        received[node] = g if old is None else _sum(old, g, (node, 0), owned)
+        return
+    slots = received.setdefault(node, [None] * node.outputs)
+    old = slots[index]
+    slots[index] = g if old is None else _sum(old, g, (node, index), owned)
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum ``g`` over the axes along which an array of ``shape`` was broadcast to it."""
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
+    )
+    if axes:
+        g = np.add.reduce(g, axis=axes, keepdims=True)
+    return np.reshape(g, shape)
+
+
+def as_tensor(g: Any) -> Tensor:
+    """Return a gradient as a Tensor outside the tape, or as the recorded one it is."""
+    return g if isinstance(g, Tensor) else output(g, None, 0)
+
+
+def _hooked(node: Node, index: int, g: Any) -> Any:
+    hooks = (node.hooks or {}).get(index)
+    if g is None or not hooks:
+        return g
+    result = apply_hooks(hooks, as_tensor(g))
+    return result if isinstance(g, Tensor) else result.data
+
+
+def _sum(old: Any, g: Any, place: Place, owned: set[Place]) -> Any:
+    if isinstance(old, Tensor) or isinstance(g, Tensor):
+        return old + g
+    if place in owned:
+        return np.add(old, g, out=old)
+    # Out of place: a closure may hand the same array to both inputs.
+    owned.add(place)
+    return np.asarray(np.add(old, g))
