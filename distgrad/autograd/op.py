@@ -23,6 +23,10 @@ from distgrad.errors import DistgradError, GradError, ShapeError
 
 REGISTRY: dict[str, Op] = {}
 """Every declared op by name; the gradient checks and the documentation walk it."""
+COMPOSED: dict[str, Callable[..., Any]] = {}
+"""NumPy's functions that are computed from several ops, by name ("np.linalg.norm")."""
+PLAIN: list[str] = []
+"""NumPy's functions that work on Tensors and have no gradient, by name."""
 
 Sample = tuple[Sequence[Any], dict[str, Any]]
 """One call of an op for its checks: positional inputs and keyword attributes."""
@@ -55,6 +59,8 @@ class Op:
         self.samples = samples
         self.domain = domain
         self.second_order = second_order
+        self.stands_for: list[str] = []
+        """The NumPy functions and Tensor methods that reach it, by name."""
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.attribute_names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
@@ -176,16 +182,27 @@ def _connect(
     function: Callable[..., Any] | Sequence[Callable[..., Any]],
     method: str | Sequence[str],
 ) -> None:
+    names = declared.stands_for
     if ufunc is not None:
         UFUNCS[ufunc] = declared
+        names.append(f"np.{ufunc.__name__}")
     if reduces is not None:
         REDUCTIONS[reduces] = _as_numpy(declared)
+        names.append(f"np.{reduces.__name__}.reduce")
     for numpy_function in [function] if callable(function) else function:
         FUNCTIONS[numpy_function] = _as_numpy(declared)
+        names.append(public_name(numpy_function))
     for name in [method] if isinstance(method, str) else method:
         METHODS[name] = declared
+        names.append(name if name.startswith("__") else f".{name}()")
         if name.startswith("__") and name != "__getitem__":
             setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
+
+
+def public_name(numpy_function: Any) -> str:
+    """Return the name users know a NumPy function by ("np.linalg.norm")."""
+    module = getattr(numpy_function, "__module__", None) or "numpy"
+    return f"np{module.removeprefix('numpy')}.{numpy_function.__name__}"
 
 
 def _operator(declared: Op, reflected: bool) -> Callable[..., Any]:
@@ -229,6 +246,7 @@ def plain(*functions: Callable[..., Any]) -> None:
     for numpy_function in functions:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
         table[numpy_function] = unwrapped(numpy_function)
+        PLAIN.append(public_name(numpy_function))
 
 
 def dispatch(numpy_function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
@@ -236,6 +254,7 @@ def dispatch(numpy_function: Callable[..., Any]) -> Callable[[Callable[..., Any]
 
     def connect(composed: Callable[..., Any]) -> Callable[..., Any]:
         FUNCTIONS[numpy_function] = composed
+        COMPOSED[public_name(numpy_function)] = composed
         return composed
 
     return connect

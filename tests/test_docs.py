@@ -1,0 +1,41 @@
+"""The pages under docs/: generated ones are up to date, code in them runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def test_ops_md_is_what_the_registry_says():
+    done = subprocess.run(
+        [sys.executable, DOCS / "make_ops.py", "--check"], capture_output=True, check=False
+    )
+    assert done.returncode == 0, "run `python docs/make_ops.py`\n" + done.stderr.decode()
+
+
+def test_the_code_of_adding_an_op_runs_and_its_errors_are_the_real_ones(capsys):
+    text = (DOCS / "adding-an-op.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {}
+    before = set(dg.autograd.REGISTRY)
+    try:
+        for block in blocks:
+            exec(compile(block, "adding-an-op.md", "exec"), names)
+        assert "Tensor(" in capsys.readouterr().out
+        with pytest.raises(dg.ShapeError) as caught:
+            names["squared_distances"](dg.Tensor(np.ones((3, 4))), dg.Tensor(np.ones((5, 6))))
+        assert str(caught.value) in text
+    finally:
+        for added in set(dg.autograd.REGISTRY) - before:
+            del dg.autograd.REGISTRY[added]
+    with pytest.raises(dg.GradError, match=r"np\.unwrap is not an operation"):
+        np.unwrap(dg.Tensor(np.ones(3)))
