@@ -142,18 +142,23 @@ def update_bn(loader: Iterable[Any], model: Model) -> None:
     model.train(True)
     for m in follow:
         m._observer = None  # the statistics go into the module, not to the bridge
-        for buffer in (m.num_batches_tracked, *(getattr(m, name) for name in m.statistics)):
-            buffer.data[...] = 0
     try:
         with no_grad():
-            for n, batch in enumerate(loader):
+            for n, x in enumerate(map(_input, loader)):
                 for m in follow:
                     m.momentum = 1 / (n + 1)
-                model(_input(batch))
+                    if n == 0:
+                        _forget(m)
+                model(x)
     finally:
         for m, (momentum, observer) in zip(follow, before, strict=True):
             m.momentum, m._observer = momentum, observer
         model.train(training)
+
+
+def _forget(module: Any) -> None:
+    for name in (*module.statistics, "num_batches_tracked"):
+        getattr(module, name).data[...] = 0
 
 
 def _input(batch: Any) -> Any:
