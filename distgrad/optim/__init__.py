@@ -1,27 +1,77 @@
-"""Optimizers, schedules and gradient clipping."""
+"""Optimizers, schedules, averages of weights and gradient clipping."""
 
+from distgrad.optim.adam import Adam, AdamW
+from distgrad.optim.adam_family import Adamax, NAdam, RAdam
+from distgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
+from distgrad.optim.average import ExponentialMovingAverage, Lookahead
 from distgrad.optim.clip import clip_grad_norm_, clip_grad_value_, total_norm
-from distgrad.optim.optimizer import SGD, AdamW, Optimizer
+from distgrad.optim.compose import ChainedScheduler, SequentialLR
+from distgrad.optim.cycle import SWALR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
+from distgrad.optim.large_batch import LAMB, LARS
+from distgrad.optim.matrix import Adafactor, Muon
+from distgrad.optim.optimizer import Optimizer
+from distgrad.optim.plateau import ReduceLROnPlateau
 from distgrad.optim.schedule import (
+    ConstantLR,
     CosineAnnealingLR,
+    ExponentialLR,
     LambdaLR,
     LinearLR,
     LRScheduler,
-    SequentialLR,
-    WarmupCosineLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
 )
+from distgrad.optim.sgd import ASGD, SGD
+from distgrad.optim.sign import Lion, Rprop
+from distgrad.optim.swa import AveragedModel, get_ema_avg_fn, get_swa_avg_fn, update_bn
+from distgrad.optim.warmup import LinearScalingLR, WarmupCosineLR
 
 __all__ = [
+    "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
+    "SWALR",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
     "AdamW",
+    "Adamax",
+    "AveragedModel",
+    "ChainedScheduler",
+    "ConstantLR",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "ExponentialMovingAverage",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",
+    "LinearScalingLR",
+    "Lion",
+    "Lookahead",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "Muon",
+    "NAdam",
+    "OneCycleLR",
     "Optimizer",
+    "PolynomialLR",
+    "RAdam",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "Rprop",
     "SequentialLR",
+    "StepLR",
     "WarmupCosineLR",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "get_ema_avg_fn",
+    "get_swa_avg_fn",
     "total_norm",
+    "update_bn",
 ]

@@ -1,12 +1,13 @@
 """Runs an update function over as few, as long arrays as the parameters' memory allows.
 
 Parameters that lie side by side in a buffer (a bucket of the bridge, or the buffer the optimizer
-makes itself) are updated as one array. Knows no formula and no rank.
+makes itself) are updated as one array; where an update looks at a whole parameter, one at a time.
+Knows no formula and no rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
@@ -17,7 +18,9 @@ from distgrad.autograd.flat import bind_, joined
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
 
-State = dict[str, Array]
+State = dict[str, Any]
+"""The arrays of a run or a parameter and its numbers, by PyTorch's names."""
+Update = Callable[[Array, Array, State, int], Any]
 
 
 def flatten_(params: Sequence[Tensor]) -> None:
@@ -43,14 +46,7 @@ class Run:
 
     def gradient(self, first: int, last: int) -> Array:
         """Return the gradients of params[first:last] as one flat array."""
-        members = self.params[first:last]
-        grads = [p.grad.data for p in members if p.grad is not None]
-        for p, g in zip(members, grads, strict=True):
-            if g.shape != p.shape or g.dtype != p.dtype:
-                raise ShapeError(
-                    f"a gradient is {g.dtype} of {g.shape}, its parameter {p.dtype} of {p.shape}; "
-                    f"assign gradients of the parameter's shape and dtype"
-                )
+        grads = [_gradient(p) for p in self.params[first:last]]
         flat = joined(grads)
         if flat is None:
             if self.scratch is None:
@@ -63,27 +59,38 @@ class Run:
 class FlatParameters:
     """The parameters of one group as runs; laid out again whenever their memory has moved."""
 
-    def __init__(self, params: Sequence[Tensor], state_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        params: Sequence[Tensor],
+        state_names: Sequence[str],
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:
         self.params = list(params)
         self.names = list(state_names)
         self.steps = [0] * len(self.params)
+        self.scalars = [dict(scalars or {}) for _ in self.params]
         self._index = {id(p): i for i, p in enumerate(self.params)}
         self._runs: list[Run] = []
         flatten_(self.params)
 
-    def update(self, function: Callable[[Array, Array, State, int], Any]) -> None:
+    def update(self, function: Update) -> None:
         """Call ``function(value, grad, state, step)`` on every run; parameters without grad stay.
 
-        ``step`` counts from 1 for each parameter, skipped ones not counted (as in PyTorch).
+        ``step`` counts from 1 for each parameter, skipped ones not counted (as in PyTorch). Arrays
+        of the state are changed in place, its numbers by assignment to ``state[name]``.
         """
         for run in self.runs():
             for first, last in self._alike(run):
-                for p in run.params[first:last]:
-                    self.steps[self._index[id(p)]] += 1
+                numbers = [self._index[id(p)] for p in run.params[first:last]]
+                for i in numbers:
+                    self.steps[i] += 1
                 window = slice(run.starts[first], run.starts[last])
-                step = self.steps[self._index[id(run.params[first])]]
                 state = {k: v[window] for k, v in run.state.items()}
-                function(run.value[window], run.gradient(first, last), state, step)
+                state |= self.scalars[numbers[0]]
+                grad = run.gradient(first, last)
+                function(run.value[window], grad, state, self.steps[numbers[0]])
+                for i in numbers:
+                    self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def runs(self) -> list[Run]:
         """Return the runs, made anew if a parameter's array is no longer the one they were made of.
@@ -113,15 +120,17 @@ class FlatParameters:
         raise KeyError(i)
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
-        """Yield (first, last) of stretches that have gradients and are at the same step."""
+        """Yield (first, last) of stretches that have gradients and the same step and numbers."""
 
-        def key(i: int) -> int:
-            p = run.params[i]
-            return -1 if p.grad is None else self.steps[self._index[id(p)]]
+        def key(i: int) -> tuple[float, ...]:
+            number = self._index[id(run.params[i])]
+            if run.params[i].grad is None:
+                return ()
+            return (self.steps[number], *self.scalars[number].values())
 
-        for step, stretch in groupby(range(len(run.params)), key):
+        for what, stretch in groupby(range(len(run.params)), key):
             members = list(stretch)
-            if step >= 0:
+            if what:
                 yield members[0], members[-1] + 1
 
     def _make(self, params: list[Tensor], old: dict[int, State]) -> Run:
@@ -138,6 +147,63 @@ class FlatParameters:
                 if k in state:
                     state[k][a:b] = v
         return Run(params, [p.data for p in params], flat, state, starts)
+
+
+class SeparateParameters:
+    """The parameters of one group, each updated by itself and in its own shape.
+
+    ``shape_of(name, shape)`` is the shape of the state array ``name`` of a parameter of ``shape``,
+    None where the parameter has no such state.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[Tensor],
+        state_names: Sequence[str],
+        scalars: Mapping[str, float],
+        shape_of: Callable[[str, tuple[int, ...]], tuple[int, ...] | None],
+    ) -> None:
+        self.params = list(params)
+        self.names = list(state_names)
+        self.steps = [0] * len(self.params)
+        self.scalars = [dict(scalars) for _ in self.params]
+        self._shape_of = shape_of
+        self._state: list[State] = [{} for _ in self.params]
+
+    def update(self, function: Update) -> None:
+        """Call ``function(value, grad, state, step)`` on every parameter that has a gradient.
+
+        The gradient is contiguous, so that sums over it do not depend on where it came from.
+        """
+        for i, p in enumerate(self.params):
+            if p.grad is None:
+                continue
+            self.steps[i] += 1
+            state = {**self.state_of(i), **self.scalars[i]}
+            grad = np.asarray(_gradient(p), order="C")
+            if p.size:
+                function(p.data, grad, state, self.steps[i])
+            self.scalars[i] = {k: state[k] for k in self.scalars[i]}
+
+    def state_of(self, i: int) -> State:
+        """Return parameter ``i``'s state arrays, made on first use."""
+        p, state = self.params[i], self._state[i]
+        shapes = {name: self._shape_of(name, p.shape) for name in self.names}
+        for name, shape in shapes.items():
+            if shape is not None and name not in state:
+                state[name] = np.zeros(shape, p.dtype)
+        return {name: state[name] for name, shape in shapes.items() if shape is not None}
+
+
+def _gradient(p: Tensor) -> Array:
+    assert p.grad is not None
+    g = p.grad.data
+    if g.shape != p.shape or g.dtype != p.dtype:
+        raise ShapeError(
+            f"a gradient is {g.dtype} of {g.shape}, its parameter {p.dtype} of {p.shape}; "
+            f"assign gradients of the parameter's shape and dtype"
+        )
+    return g
 
 
 def _adjacent(params: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -1,21 +1,28 @@
 """Learning-rate schedules: PyTorch's names, as closed forms of the step number.
 
-A schedule's only state is its step, so a resumed run continues it exactly.
+A schedule's only state is its step and its bases, so a resumed run continues it exactly.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
 
+T = TypeVar("T")
+Factor: TypeAlias = Callable[[int], float]
 
-class LRScheduler(ABC):
-    """Sets ``lr`` of every group to ``lr(step, its base)``; call ``step()`` every step."""
+
+class LRScheduler:
+    """Sets ``lr`` of every group to a function of the step; call ``step()`` every step.
+
+    A schedule defines ``lr(step, base)``, or ``lrs(step, bases)`` where groups differ in more than
+    their base: the learning rate the optimizer had when the schedule was made.
+    """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
@@ -23,9 +30,17 @@ class LRScheduler(ABC):
         self.last_epoch = 0
         self._apply()
 
-    @abstractmethod
     def lr(self, step: int, base: float) -> float:
         """Return the learning rate at ``step`` (0 is the first) for the base learning rate."""
+        raise TypeError(f"{type(self).__name__} has no lr(step, base); call lrs(step, bases)")
+
+    def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
+        """Return the learning rate of each group at ``step``."""
+        return [self.lr(step, base) for base in bases]
+
+    def momenta(self, step: int) -> list[float] | None:
+        """Return the momentum (or first beta) of each group; None leaves them alone."""
+        return None
 
     def step(self) -> None:
         """Advance by one step."""
@@ -52,20 +67,96 @@ class LRScheduler(ABC):
         self._apply()
 
     def _apply(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.lr(self.last_epoch, base)
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.base_lrs):
+            raise ShapeError(
+                f"{type(self).__name__} was made for {len(self.base_lrs)} parameter groups, the "
+                f"optimizer has {len(groups)} by now; add groups before making the schedule"
+            )
+        for group, lr in zip(groups, self.lrs(self.last_epoch, self.base_lrs), strict=True):
+            group["lr"] = lr
+        for group, momentum in zip(groups, self.momenta(self.last_epoch) or [], strict=False):
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
+
+
+def per_group(optimizer: Optimizer, name: str, given: T | Sequence[T]) -> list[T]:
+    """Return one value for each group: those of a sequence, or the same for all."""
+    n = len(optimizer.param_groups)
+    if not isinstance(given, list | tuple):
+        return [given] * n  # type: ignore[list-item]  # a T: sequences are lists or tuples
+    if len(given) != n:
+        raise ShapeError(f"{name} has {len(given)} values, the optimizer {n} parameter groups")
+    return list(given)
 
 
 class LambdaLR(LRScheduler):
-    """lr = base x lr_lambda(step)."""
+    """lr = base x lr_lambda(step); one function, or one for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
-        self.lr_lambda = lr_lambda
+    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor]) -> None:
+        self.lr_lambdas = per_group(optimizer, "lr_lambda", lr_lambda)
+        super().__init__(optimizer)
+
+    def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
+        """Return base x lr_lambda(step) for each group."""
+        return [b * f(step) for b, f in zip(bases, self.lr_lambdas, strict=True)]
+
+
+class MultiplicativeLR(LRScheduler):
+    """lr = base x lr_lambda(1) x … x lr_lambda(step); one function, or one for each group."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor]) -> None:
+        self.lr_lambdas = per_group(optimizer, "lr_lambda", lr_lambda)
+        self._products = [[1.0] for _ in self.lr_lambdas]  # up to each step, as far as known
+        super().__init__(optimizer)
+
+    def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
+        """Return base x the product so far for each group."""
+        for f, products in zip(self.lr_lambdas, self._products, strict=True):
+            while len(products) <= step:
+                products.append(products[-1] * f(len(products)))
+        return [b * p[step] for b, p in zip(bases, self._products, strict=True)]
+
+
+class StepLR(LRScheduler):
+    """Times ``gamma`` every ``step_size`` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if step_size < 1:
+            raise ShapeError(f"StepLR: step_size={step_size} must be at least 1 step")
+        self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
     def lr(self, step: int, base: float) -> float:
-        """Return base x lr_lambda(step)."""
-        return base * self.lr_lambda(step)
+        """Return base x gamma ^ (step // step_size)."""
+        return base * self.gamma ** (step // self.step_size)
+
+
+class MultiStepLR(LRScheduler):
+    """Times ``gamma`` at every milestone."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer)
+
+    def lr(self, step: int, base: float) -> float:
+        """Return base x gamma ^ (milestones reached)."""
+        return base * self.gamma ** bisect_right(self.milestones, step)
+
+
+class ConstantLR(LRScheduler):
+    """Times ``factor`` until ``total_iters``, then the base."""
+
+    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5) -> None:
+        _check_factor("ConstantLR", "factor", factor)
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer)
+
+    def lr(self, step: int, base: float) -> float:
+        """Return base x factor, or the base."""
+        return base * self.factor if step < self.total_iters else base
 
 
 class LinearLR(LRScheduler):
@@ -78,6 +169,8 @@ class LinearLR(LRScheduler):
         end_factor: float = 1.0,
         total_iters: int = 5,
     ) -> None:
+        _check_factor("LinearLR", "start_factor", start_factor)
+        _check_factor("LinearLR", "end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -85,6 +178,33 @@ class LinearLR(LRScheduler):
         """Return the point on the line, or its end past it."""
         done = min(step / self.total_iters, 1.0) if self.total_iters else 1.0
         return base * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+class ExponentialLR(LRScheduler):
+    """Times ``gamma`` every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr(self, step: int, base: float) -> float:
+        """Return base x gamma ^ step."""
+        return float(base * self.gamma**step)
+
+
+class PolynomialLR(LRScheduler):
+    """Down to 0 in ``total_iters`` steps, as the ``power`` of what remains."""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0) -> None:
+        if total_iters < 1:
+            raise ShapeError(f"PolynomialLR: total_iters={total_iters} must be at least 1 step")
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer)
+
+    def lr(self, step: int, base: float) -> float:
+        """Return base x (1 - step / total_iters) ^ power, 0 past it."""
+        left = 1 - min(step, self.total_iters) / self.total_iters
+        return float(base * left**self.power)
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -102,55 +222,6 @@ class CosineAnnealingLR(LRScheduler):
         return self.eta_min + (base - self.eta_min) * cosine
 
 
-class WarmupCosineLR(LRScheduler):
-    """Linear warm-up, then half a cosine down to ``min_factor`` of the base, then constant.
-
-    Step 0 has 1 / (warmup + 1) of the base (never 0), as nanoGPT's schedule.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        warmup_steps: int,
-        total_steps: int,
-        min_factor: float = 0.0,
-    ) -> None:
-        if not 0 <= warmup_steps < max(total_steps, 1):
-            raise ShapeError(
-                f"WarmupCosineLR: warmup_steps={warmup_steps} must be 0 or more and below "
-                f"total_steps={total_steps}"
-            )
-        self.warmup_steps, self.total_steps, self.min_factor = warmup_steps, total_steps, min_factor
-        super().__init__(optimizer)
-
-    def lr(self, step: int, base: float) -> float:
-        """Return the schedule's value."""
-        if step < self.warmup_steps:
-            return base * (step + 1) / (self.warmup_steps + 1)
-        done = min((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
-        cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return base * (self.min_factor + (1 - self.min_factor) * cosine)
-
-
-class SequentialLR(LRScheduler):
-    """Schedules one after the other: the next begins at each milestone, counting from its start."""
-
-    def __init__(
-        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
-    ) -> None:
-        if len(milestones) != len(schedulers) - 1:
-            raise ShapeError(
-                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} milestones; "
-                f"got {len(milestones)}"
-            )
-        self.schedulers, self.milestones = list(schedulers), list(milestones)
-        # Each schedule has scaled the optimizer's lr when it was made: the first knows the base.
-        base = self.schedulers[0].base_lrs
-        for group, lr in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = lr
-        super().__init__(optimizer)
-
-    def lr(self, step: int, base: float) -> float:
-        """Return the value of the schedule in force, for this schedule's own base."""
-        i = sum(step >= m for m in self.milestones)
-        return self.schedulers[i].lr(step - (self.milestones[i - 1] if i else 0), base)
+def _check_factor(who: str, name: str, factor: float) -> None:
+    if not 0 <= factor <= 1:
+        raise ShapeError(f"{who}: {name}={factor} must lie in [0, 1]")

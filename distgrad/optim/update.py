@@ -89,6 +89,7 @@ def adamw_reference_(
     grad: Array,
     m: Array,
     v: Array,
+    largest: Array | None = None,
     *,
     step: int,
     lr: float,
@@ -97,12 +98,19 @@ def adamw_reference_(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """``adamw_`` in NumPy."""
+    """``adamw_`` in NumPy; with ``largest``, the largest v so far, AMSGrad's form of it."""
     value *= 1 - lr * weight_decay
-    m += (1 - beta1) * (grad - m)
-    v *= beta2
-    v += (1 - beta2) * (grad * grad)
-    denominator = np.sqrt(v)
+    moments_(m, v, grad, beta1, beta2)
+    if largest is not None:
+        np.maximum(largest, v, out=largest)
+    denominator = np.sqrt(v if largest is None else largest)
     denominator /= math.sqrt(1 - beta2**step)
     denominator += eps
     value -= lr / (1 - beta1**step) * (m / denominator)
+
+
+def moments_(m: Array, v: Array, grad: Array, beta1: float, beta2: float) -> None:
+    """m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², as all of Adam's family has them."""
+    m += (1 - beta1) * (grad - m)
+    v *= beta2
+    v += (1 - beta2) * (grad * grad)

@@ -84,7 +84,8 @@ def test_state_dict_has_pytorchs_layout():
     assert set(found) == {"state", "param_groups"}
     assert [g["params"] for g in found["param_groups"]] == [[0, 1], [2, 3]]
     assert [g["lr"] for g in found["param_groups"]] == [0.5, 0.1]
-    assert set(found["param_groups"][0]) == {"params", "lr", "betas", "eps", "weight_decay"}
+    settings = {"params", "lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"}
+    assert set(found["param_groups"][0]) == settings
     assert list(found["state"]) == [0, 1, 2, 3]
     for n, p in enumerate(model.parameters()):
         assert set(found["state"][n]) == {"step", "exp_avg", "exp_avg_sq"}
@@ -159,8 +160,8 @@ def missing_array(state):
 
 
 def foreign_setting(state):
-    state["param_groups"][1]["amsgrad"] = True
-    return r"AdamW has no setting \['amsgrad'\], which the state was saved with"
+    state["param_groups"][1]["centered"] = True
+    return r"AdamW has no setting \['centered'\], which the state was saved with"
 
 
 @pytest.mark.parametrize("damage", [other_groups, another_shape, missing_array, foreign_setting])

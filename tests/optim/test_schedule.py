@@ -32,6 +32,22 @@ def warmup_cosine(t, base):
     return half_cosine(base, 0.1 * base, min(t - 4, 16), 16)
 
 
+def restarted(t):
+    for length in (3, 6, 12, 24):
+        if t < length:
+            return t / length
+        t -= length
+
+
+def triangle(t):
+    place = t % 8
+    return place / 3 if place <= 3 else (8 - place) / 5
+
+
+def large_batch(t, base):
+    return base * (1 + 3 * min(t, 6) / 6) * 0.5 ** (t // 10)
+
+
 SCHEDULES = {
     "lambda": (
         lambda o: optim.LambdaLR(o, lambda t: 0.9**t),
@@ -56,6 +72,66 @@ SCHEDULES = {
     "no warm-up": (
         lambda o: optim.WarmupCosineLR(o, warmup_steps=0, total_steps=20),
         lambda t, base: half_cosine(base, 0.0, min(t, 20), 20),
+    ),
+    "multiplied": (
+        lambda o: optim.MultiplicativeLR(o, lambda t: 0.5 if t % 4 == 0 else 1.0),
+        lambda t, base: base * 0.5 ** (t // 4),
+    ),
+    "stairs": (
+        lambda o: optim.StepLR(o, 7, gamma=0.2),
+        lambda t, base: base * 0.2 ** (t // 7),
+    ),
+    "milestones, one twice": (
+        lambda o: optim.MultiStepLR(o, [9, 3, 9], gamma=0.5),
+        lambda t, base: base * 0.5 ** ((t >= 3) + 2 * (t >= 9)),
+    ),
+    "constant": (
+        lambda o: optim.ConstantLR(o, 0.0, total_iters=4),
+        lambda t, base: base * (t >= 4),
+    ),
+    "exponential": (lambda o: optim.ExponentialLR(o, 0.8), lambda t, base: base * 0.8**t),
+    "polynomial": (
+        lambda o: optim.PolynomialLR(o, 12, power=2.0),
+        lambda t, base: base * (1 - min(t, 12) / 12) ** 2,
+    ),
+    "warm restarts": (
+        lambda o: optim.CosineAnnealingWarmRestarts(o, 3, T_mult=2),
+        lambda t, base: half_cosine(base, 0.0, restarted(t), 1),
+    ),
+    "cycles": (
+        lambda o: optim.CyclicLR(o, list(BASES), 1.0, 3, 5, cycle_momentum=False),
+        lambda t, base: base + (1 - base) * triangle(t),
+    ),
+    "one cycle": (
+        lambda o: optim.OneCycleLR(
+            o,
+            [10 * b for b in BASES],
+            30,
+            pct_start=0.5,
+            anneal_strategy="linear",
+            div_factor=10,
+            final_div_factor=5,
+            cycle_momentum=False,
+        ),
+        lambda t, base: base * (1 + 9 * t / 14 if t <= 14 else 10 - 9.8 * (t - 14) / 15),
+    ),
+    "swa": (
+        lambda o: optim.SWALR(o, 0.2, anneal_epochs=8),
+        lambda t, base: half_cosine(base, 0.2, min(t, 8), 8),
+    ),
+    "swa at once": (
+        lambda o: optim.SWALR(o, [0.2, 0.2], anneal_epochs=0),
+        lambda t, base: 0.2,
+    ),
+    "large batch, square root": (
+        lambda o: optim.LinearScalingLR(o, 512, 128, power=0.5),
+        lambda t, base: base * 2,
+    ),
+    "large batch, then stairs": (
+        lambda o: optim.ChainedScheduler(
+            [optim.LinearScalingLR(o, 1024, 256, warmup_steps=6), optim.StepLR(o, 10, 0.5)]
+        ),
+        large_batch,
     ),
     "linear, then cosine": (
         linear_then_cosine,
@@ -95,6 +171,148 @@ def test_a_schedule_continues_from_its_state_to_the_bit(name):
         assert resumed.get_last_lr() == straight.get_last_lr()
         straight.step()
         resumed.step()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: optim.CyclicLR(o, 0.1, 1.0, 4, base_momentum=0.5, max_momentum=0.9),
+        lambda o: optim.OneCycleLR(o, 1.0, 21, base_momentum=0.5, max_momentum=0.9),
+        lambda o: optim.SequentialLR(
+            o,
+            [
+                optim.LinearLR(o, total_iters=2),
+                optim.OneCycleLR(o, 1.0, 21, base_momentum=0.5, max_momentum=0.9),
+            ],
+            [2],
+        ),
+    ],
+)
+def test_momentum_runs_against_the_learning_rate(kind, make):
+    optimizer = getattr(optim, kind)([nn.Parameter(np.zeros(1))])
+    schedule = make(optimizer)
+    found = []
+    for _ in range(20):
+        group = optimizer.param_groups[0]
+        momentum = group["momentum"] if kind == "SGD" else group["betas"][0]
+        found.append((group["lr"], momentum))
+        schedule.step()
+    found = found[2:]
+    highest, lowest = max(found), min(found)
+    assert (highest[1], lowest[1]) == (min(m for _, m in found), max(m for _, m in found))
+    assert highest[1] < 0.6 < 0.85 < lowest[1]
+    if kind == "Adam":
+        assert optimizer.param_groups[0]["betas"][1] == 0.999
+
+
+def test_momentum_that_does_not_exist_cannot_be_cycled():
+    optimizer = optim.Adagrad([nn.Parameter(np.zeros(1))])
+    with pytest.raises(ShapeError, match="Adagrad has neither momentum nor betas to cycle; pass"):
+        optim.CyclicLR(optimizer, 0.1, 1.0)
+    with pytest.raises(ShapeError, match="Adagrad has neither momentum nor betas to cycle; pass"):
+        optim.OneCycleLR(optimizer, 1.0, 10)
+
+
+def test_groups_may_have_functions_of_their_own():
+    optimizer = make_optimizer()
+    schedule = optim.LambdaLR(optimizer, [lambda t: 0.5**t, lambda t: 2.0**t])
+    schedule.step()
+    assert schedule.get_last_lr() == [0.2, 0.02]
+    with pytest.raises(TypeError, match=r"LambdaLR has no lr\(step, base\); call lrs"):
+        schedule.lr(1, 0.1)
+
+
+def test_swa_starts_from_the_rate_of_the_moment_it_begins():
+    optimizer = make_optimizer()
+    first, second = optim.ExponentialLR(optimizer, 0.5), optim.SWALR(optimizer, 0.2, 2, "linear")
+    first.step()
+    first.step()
+    second.step()
+    assert second.get_last_lr() == pytest.approx([0.15, 0.10125])
+    second.step()
+    assert second.get_last_lr() == [0.2, 0.2]
+
+
+def plateau(**settings):
+    optimizer = make_optimizer()
+    return optimizer, optim.ReduceLROnPlateau(optimizer, **settings)
+
+
+def test_a_plateau_halves_the_rates_after_patience():
+    optimizer, schedule = plateau(factor=0.5, patience=1, min_lr=[0.3, 0.0])
+    for metric in (3.0, 2.0, 2.0):
+        schedule.step(metric)
+    assert schedule.get_last_lr() == list(BASES)
+    schedule.step(2.0)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.3, 0.005]
+
+
+def test_a_plateau_continues_from_its_state():
+    metrics = [3.0, 2.0, 2.5, 2.5, 2.5, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    _, straight = plateau(patience=2, cooldown=1)
+    for m in metrics:
+        straight.step(m)
+    optimizer, first = plateau(patience=2, cooldown=1)
+    for m in metrics[:4]:
+        first.step(m)
+    second = optim.ReduceLROnPlateau(optimizer, patience=2, cooldown=1)
+    second.load_state_dict(first.state_dict())
+    for m in metrics[4:]:
+        second.step(m)
+    assert second.get_last_lr() == straight.get_last_lr() != list(BASES)
+    assert second.state_dict() == straight.state_dict()
+
+
+REFUSED = {
+    "StepLR: step_size=0 must be at least 1": lambda o: optim.StepLR(o, 0),
+    r"ConstantLR: factor=1.5 must lie in \[0, 1\]": lambda o: optim.ConstantLR(o, 1.5),
+    "LinearLR: start_factor=-1 must lie": lambda o: optim.LinearLR(o, -1),
+    "LinearLR: end_factor=2.0 must lie": lambda o: optim.LinearLR(o, 0.1, 2.0),
+    "PolynomialLR: total_iters=0 must": lambda o: optim.PolynomialLR(o, 0),
+    "T_0=0 and T_mult=1 must be": lambda o: optim.CosineAnnealingWarmRestarts(o, 0),
+    "CyclicLR: mode='up' must be": lambda o: optim.CyclicLR(o, 0.1, 1.0, mode="up"),
+    "CyclicLR: step_size_up and": lambda o: optim.CyclicLR(o, 0.1, 1.0, 3, 0),
+    "max_lr has 3 values, the optimizer 2 parameter": lambda o: optim.CyclicLR(o, 0.1, [1.0] * 3),
+    "OneCycleLR: total_steps=None must": lambda o: optim.OneCycleLR(o, 1.0, epochs=3),
+    r"OneCycleLR: pct_start=2.0 must": lambda o: optim.OneCycleLR(o, 1.0, 10, pct_start=2.0),
+    "anneal_strategy='sin' must": lambda o: optim.OneCycleLR(o, 1.0, 10, anneal_strategy="sin"),
+    "SWALR: anneal_epochs=-1 must": lambda o: optim.SWALR(o, 0.1, -1),
+    "LinearScalingLR: batch_size=0 and": lambda o: optim.LinearScalingLR(o, 0),
+    "LinearScalingLR: warmup_steps=-1": lambda o: optim.LinearScalingLR(o, 512, warmup_steps=-1),
+    "factor=1.0 must be below 1": lambda o: optim.ReduceLROnPlateau(o, factor=1.0),
+    "mode='low' must be 'min' or 'max'": lambda o: optim.ReduceLROnPlateau(o, mode="low"),
+    "ChainedScheduler needs at least one": lambda o: optim.ChainedScheduler([]),
+    "SequentialLR needs at least one": lambda o: optim.SequentialLR(o, [], []),
+    "was made for another optimizer": lambda o: optim.ChainedScheduler(
+        [optim.StepLR(o, 1), optim.StepLR(make_optimizer(), 1)]
+    ),
+    "cannot step a ReduceLROnPlateau; step it by itself": lambda o: optim.SequentialLR(
+        o, [optim.StepLR(o, 1), optim.ReduceLROnPlateau(o)], [3]
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_is_refused(message):
+    with pytest.raises(ShapeError, match=message):
+        REFUSED[message](make_optimizer())
+
+
+def test_a_cycle_shorter_than_the_run_is_refused_where_it_ends():
+    schedule = optim.OneCycleLR(make_optimizer(), 1.0, 3, cycle_momentum=False)
+    for _ in range(3):
+        schedule.step()
+    with pytest.raises(ShapeError, match="step 4 is past total_steps=3"):
+        schedule.step()
+
+
+def test_a_group_added_after_the_schedule_is_refused():
+    optimizer = make_optimizer()
+    schedule = optim.StepLR(optimizer, 3)
+    optimizer.add_param_group({"params": [nn.Parameter(np.zeros(1))]})
+    with pytest.raises(ShapeError, match="StepLR was made for 2 parameter groups, the optimizer "):
+        schedule.step()
 
 
 def test_the_state_is_the_step_and_the_bases():

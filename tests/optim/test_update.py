@@ -109,9 +109,17 @@ def test_the_defaults_are_pytorchs():
         "dampening": 0.0,
         "weight_decay": 0.0,
         "nesterov": False,
+        "maximize": False,
     }
     settings = {k: v for k, v in optim.AdamW([p]).param_groups[0].items() if k != "params"}
-    assert settings == {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
+    assert settings == {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 1e-2,
+        "amsgrad": False,
+        "maximize": False,
+    }
 
 
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "dampening": 0.1}])

@@ -1,0 +1,117 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgrad.autograd.tensor import Array
+from distgrad.optim.flat import State
+from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.update import adamw_, adamw_reference_
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015), PyTorch's form; ``weight_decay`` is an L2 penalty.
+
+    ``amsgrad`` divides by the largest second moment so far (Reddi et al. 2018).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": tuple(betas),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the two moments' names, and that of the second's maximum."""
+        return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``adam_``."""
+        moments = (state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
+        adam_(value, grad, *moments, step=step, **self.settings(group, "amsgrad"))
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), PyTorch's form."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": tuple(betas),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
+
+    state_names = Adam.state_names
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``adam_`` with decoupled weight decay."""
+        moments = (state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
+        settings = self.settings(group, "amsgrad")
+        adam_(value, grad, *moments, step=step, decoupled_weight_decay=True, **settings)
+
+
+def adam_(
+    value: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled_weight_decay: bool,
+) -> None:
+    """θ ← θ - lr m̂ / (√v̂ + ε) (Kingma & Ba 2015); ``step`` counts from 1."""
+    if not decoupled_weight_decay:
+        grad, weight_decay = decayed(grad, value, weight_decay), 0.0
+    settings: dict[str, Any] = {
+        "step": step,
+        "lr": lr,
+        "beta1": betas[0],
+        "beta2": betas[1],
+        "eps": eps,
+        "weight_decay": weight_decay,
+    }
+    if max_exp_avg_sq is None:
+        adamw_(value, grad, exp_avg, exp_avg_sq, **settings)
+    else:
+        adamw_reference_(value, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, **settings)

@@ -1,0 +1,216 @@
+"""A rate for every element, from the squares of its gradients: Adagrad, Adadelta, RMSprop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array
+from distgrad.optim.flat import State
+from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+
+
+class Adagrad(Optimizer):
+    """Rates that fall with the sum of squared gradients (Duchi et al. 2011), PyTorch's form."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range."""
+        super().check(group)
+        self.within(group, "lr_decay")
+        self.within(group, "initial_accumulator_value")
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the sum's name."""
+        return ["sum"]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``adagrad_``."""
+        if step == 1:
+            state["sum"].fill(group["initial_accumulator_value"])
+        settings = self.settings(group, "initial_accumulator_value")
+        adagrad_(value, grad, state["sum"], step=step, **settings)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return PyTorch's layout, in which untouched parameters have a sum, too."""
+        found = super().state_dict()
+        for group, numbers in zip(self.param_groups, found["param_groups"], strict=True):
+            for p, n in zip(group["params"], numbers["params"], strict=True):
+                total = np.full(p.shape, group["initial_accumulator_value"], p.dtype)
+                found["state"].setdefault(n, {"step": 0, "sum": total})
+        return found
+
+
+class Adadelta(Optimizer):
+    """Steps in the parameter's own units (Zeiler 2012), PyTorch's form."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "rho": rho,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range."""
+        super().check(group)
+        self.within(group, "rho", 0.0, 1.0)
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the names of the mean squares of gradients and of steps."""
+        return ["square_avg", "acc_delta"]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``adadelta_``."""
+        adadelta_(value, grad, state["square_avg"], state["acc_delta"], **self.settings(group))
+
+
+class RMSprop(Optimizer):
+    """Gradients over their root mean square (Tieleman & Hinton 2012), PyTorch's form.
+
+    ``centered`` divides by their standard deviation instead (Graves 2013).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "alpha": alpha,
+                "eps": eps,
+                "centered": centered,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range."""
+        super().check(group)
+        self.within(group, "alpha")
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the mean square's name, and those of momentum and mean if they are wanted."""
+        momentum = ["momentum_buffer"] if group["momentum"] else []
+        return ["square_avg", *momentum, *(["grad_avg"] if group["centered"] else [])]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``rmsprop_``."""
+        arrays = (state["square_avg"], state.get("momentum_buffer"), state.get("grad_avg"))
+        rmsprop_(value, grad, *arrays, **self.settings(group, "centered"))
+
+
+def adagrad_(
+    value: Array,
+    grad: Array,
+    total: Array,
+    *,
+    step: int,
+    lr: float,
+    lr_decay: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """θ ← θ - lrₜ g / (√Σg² + ε) with lrₜ = lr / (1 + (t - 1) decay)."""
+    g = decayed(grad, value, weight_decay)
+    total += g * g
+    value -= lr / (1 + (step - 1) * lr_decay) * (g / (np.sqrt(total) + eps))
+
+
+def adadelta_(
+    value: Array,
+    grad: Array,
+    square_avg: Array,
+    acc_delta: Array,
+    *,
+    lr: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """θ ← θ - lr Δ with Δ = RMS(Δ before) / RMS(g) g."""
+    g = decayed(grad, value, weight_decay)
+    square_avg *= rho
+    square_avg += (1 - rho) * (g * g)
+    delta = np.sqrt(acc_delta + eps) / np.sqrt(square_avg + eps) * g
+    acc_delta *= rho
+    acc_delta += (1 - rho) * (delta * delta)
+    value -= lr * delta
+
+
+def rmsprop_(
+    value: Array,
+    grad: Array,
+    square_avg: Array,
+    buffer: Array | None,
+    grad_avg: Array | None,
+    *,
+    lr: float,
+    momentum: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """θ ← θ - lr b with b ← μ b + g / (√E[g²] + ε), or the standard deviation below it."""
+    g = decayed(grad, value, weight_decay)
+    square_avg *= alpha
+    square_avg += (1 - alpha) * (g * g)
+    variance = square_avg
+    if grad_avg is not None:
+        grad_avg += (1 - alpha) * (g - grad_avg)
+        # Of gradients that hardly change, rounding leaves a variance just below 0.
+        variance = np.maximum(square_avg - grad_avg * grad_avg, 0)
+    d = g / (np.sqrt(variance) + eps)
+    if buffer is not None:
+        buffer *= momentum
+        buffer += d
+        d = buffer
+    value -= lr * d

@@ -1,0 +1,206 @@
+"""Updates that know rows and columns: Adafactor and Muon."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array
+from distgrad.errors import ShapeError
+from distgrad.optim.clip import total_norm
+from distgrad.optim.flat import State
+from distgrad.optim.optimizer import Group, Optimizer, Params
+
+
+class Adafactor(Optimizer):
+    """Second moments kept as row and column means only (Shazeer & Stern 2018), PyTorch's form.
+
+    ``lr`` is the largest relative step. ``eps[0]`` is the dtype's own if None.
+    """
+
+    elementwise = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "beta2_decay": beta2_decay,
+                "eps": tuple(eps),
+                "d": d,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range."""
+        super().check(group)
+        self.within(group, "beta2_decay", -math.inf, 0.0)
+        self.within(group, "d", 1.0)
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the names of the factors, and of the second moment of what has no rows."""
+        return ["row_var", "col_var", "variance"]
+
+    def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return (…, rows, 1) and (…, 1, columns) of a matrix, the whole shape of a vector."""
+        if len(shape) < 2:
+            return shape if name == "variance" else None
+        factors = {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
+        return factors.get(name)
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``adafactor_``."""
+        factors = (state.get("row_var"), state.get("col_var"), state.get("variance"))
+        adafactor_(value, grad, *factors, step=step, **self.settings(group))
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalized by Newton-Schulz iterations (Jordan et al. 2024); matrices only.
+
+    For hidden layers: train biases, norms and embeddings with another optimizer. Settings are
+    PyTorch's, whose iterations run in bfloat16; here they run in the parameter's dtype.
+    ``adjust_lr_fn``: "original" (also None) or "match_rms_adamw" (Liu et al. 2025).
+    """
+
+    elementwise = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "nesterov": nesterov,
+                "ns_coefficients": tuple(ns_coefficients),
+                "eps": eps,
+                "ns_steps": ns_steps,
+                "adjust_lr_fn": adjust_lr_fn,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range, and parameters that are no matrices."""
+        super().check(group)
+        self.within(group, "ns_steps", 0, 99)
+        if len(group["ns_coefficients"]) != 3:
+            raise ShapeError(f"Muon: ns_coefficients={group['ns_coefficients']} must be three")
+        if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
+            raise ShapeError(
+                f"Muon: adjust_lr_fn={group['adjust_lr_fn']!r} must be 'original' or "
+                f"'match_rms_adamw'"
+            )
+        for p in group["params"]:
+            if p.ndim != 2:
+                raise ShapeError(
+                    f"Muon trains matrices; got a parameter of shape {p.shape}. Train those of "
+                    f"other than two axes with another optimizer"
+                )
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the momentum buffer's name."""
+        return ["momentum_buffer"]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``muon_``."""
+        muon_(value, grad, state["momentum_buffer"], **self.settings(group))
+
+
+def adafactor_(
+    value: Array,
+    grad: Array,
+    row_var: Array | None,
+    col_var: Array | None,
+    variance: Array | None,
+    *,
+    step: int,
+    lr: float,
+    beta2_decay: float,
+    eps: tuple[float | None, float],
+    d: float,
+    weight_decay: float,
+) -> None:
+    """θ ← θ - α U / max(1, RMS(U) / d) with U = G / √V and V = R C / mean(R)."""
+    e1 = float(np.finfo(value.dtype).eps) if eps[0] is None else eps[0]
+    fresh = step**beta2_decay
+    alpha = max(eps[1], _rms(value)) * min(lr, 1 / math.sqrt(step))
+    value *= 1 - lr * weight_decay
+    squares = grad * grad
+    if variance is None:
+        assert row_var is not None
+        assert col_var is not None
+        row_var += fresh * (np.mean(squares, axis=-1, keepdims=True) - row_var)
+        col_var += fresh * (np.mean(squares, axis=-2, keepdims=True) - col_var)
+        v = row_var * col_var / np.maximum(np.mean(row_var, axis=-2, keepdims=True), e1)
+    else:
+        variance += fresh * (squares - variance)
+        v = variance
+    u = np.asarray(grad / np.sqrt(np.maximum(v, e1 * e1)))
+    value -= alpha / max(1.0, _rms(u) / d) * u
+
+
+def muon_(
+    value: Array,
+    grad: Array,
+    buffer: Array,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool,
+    ns_coefficients: tuple[float, float, float],
+    eps: float,
+    ns_steps: int,
+    adjust_lr_fn: str | None,
+) -> None:
+    """θ ← (1 - lr λ) θ - lr s O with O ≈ U Vᵀ of the momentum's U S Vᵀ, s by the shape."""
+    buffer += (1 - momentum) * (grad - buffer)
+    g = grad + momentum * (buffer - grad) if nesterov else buffer
+    rows, columns = value.shape
+    if adjust_lr_fn == "match_rms_adamw":
+        scale = 0.2 * math.sqrt(max(rows, columns))
+    else:
+        scale = math.sqrt(max(1.0, rows / columns))
+    value *= 1 - lr * weight_decay
+    value -= lr * scale * _orthogonalized(g, ns_coefficients, eps, ns_steps)
+
+
+def _orthogonalized(
+    g: Array, coefficients: tuple[float, float, float], eps: float, steps: int
+) -> Array:
+    """Push the singular values of ``g`` towards 1: X ← a X + (b A + c A²) X with A = X Xᵀ."""
+    a, b, c = coefficients
+    tall = g.shape[0] > g.shape[1]
+    x = (g.T if tall else g) / max(total_norm([g]), eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.T if tall else x
+
+
+def _rms(a: Array) -> float:
+    return total_norm([a]) / math.sqrt(a.size)

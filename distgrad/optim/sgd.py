@@ -1,0 +1,123 @@
+"""Gradient descent: SGD with momentum, and with averaging (ASGD)."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from distgrad.autograd.tensor import Array
+from distgrad.errors import ShapeError
+from distgrad.optim.flat import State
+from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.update import sgd_
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Sutskever et al. 2013), PyTorch's form."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, group: Group) -> None:
+        """Refuse settings out of their range."""
+        super().check(group)
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ShapeError("SGD: nesterov needs momentum > 0 and dampening = 0")
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the momentum buffer's name, if there is momentum."""
+        return ["momentum_buffer"] if group["momentum"] else []
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``sgd_``."""
+        buffer = state.get("momentum_buffer")
+        sgd_(value, grad, buffer, first=step == 1, **self.settings(group))
+
+
+class ASGD(Optimizer):
+    """Averaged stochastic gradient descent (Polyak & Juditsky 1992), PyTorch's form.
+
+    The averages, which begin after ``t0`` steps, are the state ``ax``.
+    """
+
+    scalars = MappingProxyType({"eta": 0.0, "mu": 1.0})
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lambd": lambd,
+                "alpha": alpha,
+                "t0": t0,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+            },
+        )
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the average's name."""
+        return ["ax"]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``asgd_``; the rate and the weight of the next step are numbers of the state."""
+        lr, lambd = group["lr"], group["lambd"]
+        asgd_(
+            value,
+            grad,
+            state["ax"],
+            rate=lr if step == 1 else state["eta"],
+            weight=state["mu"],
+            lambd=lambd,
+            weight_decay=group["weight_decay"],
+        )
+        state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
+        state["mu"] = 1 / max(1.0, step - group["t0"])
+
+
+def asgd_(
+    value: Array,
+    grad: Array,
+    ax: Array,
+    *,
+    rate: float,
+    weight: float,
+    lambd: float,
+    weight_decay: float,
+) -> None:
+    """θ ← (1 - λ η) θ - η g, and its average ax ← ax + μ (θ - ax)."""
+    g = decayed(grad, value, weight_decay)
+    value *= 1 - lambd * rate
+    value -= rate * g
+    if weight == 1:
+        ax[...] = value
+    else:
+        ax += weight * (value - ax)

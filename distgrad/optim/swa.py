@@ -1,0 +1,196 @@
+"""Stochastic weight averaging (Izmailov et al. 2018), by PyTorch's names; see SWALR, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any, Protocol
+
+import numpy as np
+
+from distgrad.autograd.mode import no_grad
+from distgrad.autograd.tensor import Array, Tensor
+from distgrad.errors import ShapeError
+
+Average = Callable[[Array, Array, int], Array]
+
+
+class Model(Protocol):
+    """What is asked of a model: distgrad's Module has it."""
+
+    training: bool
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output."""
+
+    def modules(self) -> Iterable[Any]:
+        """Return the model and all modules below it."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the parameters."""
+
+    def named_buffers(self) -> Iterable[tuple[str, Tensor]]:
+        """Return names and buffers."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the live arrays."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy a state into the model."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Set training mode."""
+
+
+def get_swa_avg_fn() -> Average:
+    """Return the equal-weights average: m + (θ - m) / (n + 1)."""
+    return lambda averaged, current, n: averaged + (current - averaged) / (n + 1)
+
+
+def get_ema_avg_fn(decay: float = 0.999) -> Average:
+    """Return the exponential moving average: decay m + (1 - decay) θ."""
+    if not 0 <= decay <= 1:
+        raise ShapeError(f"get_ema_avg_fn: decay={decay} must lie in [0, 1]")
+    return lambda averaged, current, n: decay * averaged + (1 - decay) * current
+
+
+class AveragedModel:
+    """A copy of ``model`` whose parameters are averages of the ones the model has had.
+
+    Call ``update_parameters(model)`` for each model to count in; the first is taken as it is.
+    ``avg_fn(averaged, current, number averaged)`` is the equal-weights average unless given.
+    Buffers are copied, or averaged with ``use_buffers``; ``update_bn`` renews those of BatchNorm.
+    """
+
+    def __init__(
+        self, model: Model, avg_fn: Average | None = None, use_buffers: bool = False
+    ) -> None:
+        self.module = _copied(model)
+        self.avg_fn = avg_fn or get_swa_avg_fn()
+        self.use_buffers = use_buffers
+        self.n_averaged = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the averaged model."""
+        return self.module(*args, **kwargs)
+
+    @property
+    def training(self) -> bool:
+        """Whether the copy is in training mode."""
+        return self.module.training
+
+    def update_parameters(self, model: Model) -> None:
+        """Take the weights of this moment into the average."""
+        for mine, its in _pairs(self.module, model, parameters=True):
+            self._average(mine, its)
+        for mine, its in _pairs(self.module, model, parameters=False):
+            if self.use_buffers and mine.dtype.kind == "f":
+                self._average(mine, its)
+            else:
+                mine[...] = its
+        self.n_averaged += 1
+
+    def _average(self, mine: Array, its: Array) -> None:
+        mine[...] = self.avg_fn(mine, its, self.n_averaged) if self.n_averaged else its
+
+    def modules(self) -> Iterable[Any]:
+        """Return the copy and all modules below it."""
+        return self.module.modules()
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the averaged parameters."""
+        return self.module.parameters()
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Return names and buffers of the copy."""
+        return ((f"module.{name}", b) for name, b in self.module.named_buffers())
+
+    def train(self, mode: bool = True) -> AveragedModel:
+        """Set training mode for the copy."""
+        self.module.train(mode)
+        return self
+
+    def eval(self) -> AveragedModel:
+        """Set evaluation mode for the copy."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return PyTorch's layout: ``n_averaged`` and the copy's state below ``module.``."""
+        own = {f"module.{name}": a for name, a in self.module.state_dict().items()}
+        return {"n_averaged": np.array(self.n_averaged, np.int64), **own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``. Errors: ShapeError if it belongs to another model."""
+        if "n_averaged" not in state:
+            raise ShapeError("the state has no 'n_averaged': it is not that of an AveragedModel")
+        prefix = "module."
+        inside = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+        self.module.load_state_dict(inside)
+        self.n_averaged = int(state["n_averaged"])
+
+
+def update_bn(loader: Iterable[Any], model: Model) -> None:
+    """Renew BatchNorm's running statistics: the mean over all batches of ``loader``.
+
+    A batch is the model's input, or a tuple that begins with it. All ranks must be given the same
+    batches: the statistics are not reduced. Errors: ShapeError for a batch of anything else.
+    """
+    follow = [m for m in model.modules() if getattr(m, "statistics", ())]
+    if not follow:
+        return
+    before, training = [(m.momentum, m._observer) for m in follow], model.training
+    model.train(True)
+    for m in follow:
+        m._observer = None  # the statistics go into the module, not to the bridge
+    try:
+        with no_grad():
+            for n, x in enumerate(map(_input, loader)):
+                for m in follow:
+                    m.momentum = 1 / (n + 1)
+                    if n == 0:
+                        _forget(m)
+                model(x)
+    finally:
+        for m, (momentum, observer) in zip(follow, before, strict=True):
+            m.momentum, m._observer = momentum, observer
+        model.train(training)
+
+
+def _forget(module: Any) -> None:
+    for name in (*module.statistics, "num_batches_tracked"):
+        getattr(module, name).data[...] = 0
+
+
+def _input(batch: Any) -> Any:
+    found = batch[0] if isinstance(batch, list | tuple) else batch
+    if not isinstance(found, np.ndarray | Tensor):
+        raise ShapeError(
+            f"update_bn takes batches of arrays; got a {type(found).__name__}. For distgrad's "
+            f"DataLoader pass (shard for batch in loader for shard in batch)"
+        )
+    return found
+
+
+def _pairs(mine: Model, its: Model, parameters: bool) -> Iterator[tuple[Array, Array]]:
+    if parameters:
+        pairs = zip(mine.parameters(), its.parameters(), strict=True)
+    else:
+        buffers = (m for _, m in mine.named_buffers()), (m for _, m in its.named_buffers())
+        pairs = zip(*buffers, strict=True)
+    return ((a.data, b.data) for a, b in pairs)
+
+
+def _copied(model: Model) -> Model:
+    """Return a copy that is tied to nothing: no bucket, no communication, no gradient."""
+    tensors = [*model.parameters(), *(b for _, b in model.named_buffers())]
+    memo: dict[int, Any] = {id(t): _detached(t) for t in tensors}
+    # What a batch-norm layer reports its statistics to is not the copy's.
+    watchers = [w for m in model.modules() if (w := getattr(m, "_observer", None)) is not None]
+    memo |= {id(w): None for w in watchers}
+    return deepcopy(model, memo)
+
+
+def _detached(t: Tensor) -> Tensor:
+    copy = type(t)(t.data.copy())
+    copy.requires_grad = t.requires_grad
+    return copy
