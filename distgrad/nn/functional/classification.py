@@ -47,9 +47,7 @@ def cross_entropy(
         )
     else:
         log_probs = ops.log_softmax(x, axis=1)
-        loss = ops.nll(
-            log_probs, labels, weight=weight, reduction=reduction, ignore_index=ignore_index
-        )
+        loss = nll_loss(log_probs, labels, weight, ignore_index, reduction)
         if label_smoothing:
             uniform = _uniform_loss(log_probs, labels.data, weight, reduction, ignore_index)
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform

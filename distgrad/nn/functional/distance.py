@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
@@ -49,7 +48,7 @@ def hinge_embedding_loss(
     Errors: ShapeError for two shapes.
     """
     x, y = compared("hinge_embedding_loss", input, target)
-    apart = np.where(y.data != 1, ops.relu(margin - x), 0)
+    apart = np.where(y.data != 1, _above_0(margin - x), 0)
     return reduce_loss(apart + np.where(y.data != -1, x, 0), reduction)
 
 
@@ -66,7 +65,7 @@ def margin_ranking_loss(
     """
     a, b = same_shape("margin_ranking_loss", input1, input2)
     a, y = compared("margin_ranking_loss", a, target)
-    return reduce_loss(ops.relu(-y * (a - b) + margin), reduction)
+    return reduce_loss(_above_0(-y * (a - b) + margin), reduction)
 
 
 def cosine_embedding_loss(
@@ -90,7 +89,7 @@ def cosine_embedding_loss(
     tiny = 1e-12  # in place of a limit, as in PyTorch: the gradient at 0 is finite
     squares = (np.sum(a * a, axis=-1) + tiny) * (np.sum(b * b, axis=-1) + tiny)
     cosine: Any = np.sum(a * b, axis=-1) / np.sqrt(squares)
-    apart = np.where(y == -1, ops.relu(cosine - margin), 0)
+    apart = np.where(y == -1, _above_0(cosine - margin), 0)
     return reduce_loss(np.where(y == 1, 1 - cosine, 0) + apart, reduction)
 
 
@@ -146,7 +145,12 @@ def triplet_margin_with_distance_loss(
     far = distance(a, other)
     if swap:
         far = np.minimum(far, distance(same, other))
-    return reduce_loss(ops.relu(distance(a, same) - far + margin), reduction)
+    return reduce_loss(_above_0(distance(a, same) - far + margin), reduction)
+
+
+def _above_0(x: Any) -> Any:
+    # Not relu: at exactly 0, where equal inputs and no margin start, the slope is 1, as in PyTorch.
+    return np.clip(x, 0, None)
 
 
 def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
