@@ -194,7 +194,8 @@ def multilabel_soft_margin_loss(
 
     Errors: ShapeError for two shapes.
     """
-    loss: Any = binary_cross_entropy_with_logits(input, target, weight, "none")
+    x, t = compared("multilabel_soft_margin_loss", input, target)
+    loss: Any = binary_cross_entropy_with_logits(x, t, weight, "none")
     return reduce_loss(np.sum(loss, axis=-1) / loss.shape[-1], reduction)
 
 

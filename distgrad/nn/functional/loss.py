@@ -126,5 +126,6 @@ def kl_div(
         loss = t * (np.log(np.where(t == 0, 1, t)) - x)
     if reduction == "batchmean":
         n = x.shape[0] if x.ndim else 1
-        return reduce_loss(loss * (1 / n if n else math.nan), "sum")
+        mean: Tensor = np.sum(loss) * (1 / n if n else math.nan)
+        return mean
     return reduce_loss(loss, reduction)
