@@ -21,7 +21,8 @@ def scaled_dot_product_attention(
     if mask is not None or not suits(q, k, v) or min(q.ndim, k.ndim, v.ndim) < 2:
         return None
     factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    p = np.matmul(q, T(k))  # ... t s
+    # In C order whatever the inputs' is: the kernels work on a view of it.
+    p = np.matmul(q, T(k), order="C")  # ... t s
     matrices = (-1, *p.shape[-2:])
     _attend(p.reshape(matrices), factor, is_causal)
 
@@ -29,7 +30,7 @@ def scaled_dot_product_attention(
         dv = np.matmul(T(p), g) if wanted[2] else None
         if not (wanted[0] or wanted[1]):
             return None, None, dv, None
-        ds = np.matmul(g, T(v))
+        ds = np.matmul(g, T(v), order="C")
         _attend_back(p.reshape(matrices), ds.reshape(matrices), factor, is_causal)
         dq = np.matmul(ds, k) if wanted[0] else None
         dk = np.matmul(T(ds), q) if wanted[1] else None

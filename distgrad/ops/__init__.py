@@ -3,6 +3,7 @@
 from distgrad.ops.activation import dropout, gelu, gelu_tanh, normal_cdf, relu, sigmoid, softplus
 from distgrad.ops.attention import scaled_dot_product_attention
 from distgrad.ops.conv import conv2d
+from distgrad.ops.ctc import ctc
 from distgrad.ops.elementwise import (
     absolute,
     add,
@@ -30,7 +31,13 @@ from distgrad.ops.elementwise import (
 )
 from distgrad.ops.indexing import embedding, getitem, scatter_add
 from distgrad.ops.linalg import linear, matmul
-from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
+from distgrad.ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber,
+    mse,
+    nll,
+)
 from distgrad.ops.norm import batch_norm, layer_norm
 from distgrad.ops.pool import avg_pool2d, max_pool2d
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
@@ -57,6 +64,7 @@ __all__ = [
     "astype",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "clip",
@@ -64,6 +72,7 @@ __all__ = [
     "conv2d",
     "cos",
     "cross_entropy",
+    "ctc",
     "divide",
     "dropout",
     "embedding",
@@ -75,6 +84,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "getitem",
+    "huber",
     "join",
     "layer_norm",
     "linear",
@@ -92,6 +102,7 @@ __all__ = [
     "mse",
     "multiply",
     "negative",
+    "nll",
     "normal_cdf",
     "pad",
     "positive",

@@ -38,13 +38,13 @@ def scaled_dot_product_attention(
     take part. A query that sees no key gets zeros. ``is_causal`` lets query i see keys 0..i.
     """
     # math.sqrt: a NumPy float64 scalar would turn float32 into float64.
-    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    factor = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = np.matmul(q, T(k)) * factor  # ... t s
     if mask is not None:
         scores = scores + (_additive(mask, q.dtype) if mask.dtype == bool else mask)
     if is_causal:
         scores = scores + _additive(np.tri(*scores.shape[-2:], dtype=bool), q.dtype)
-    top = np.maximum.reduce(data_of(scores), axis=-1, keepdims=True)
+    top = np.maximum.reduce(data_of(scores), axis=-1, keepdims=True, initial=-np.inf)
     e = np.exp(scores - np.where(top == -np.inf, np.zeros_like(top), top))
     total = np.add.reduce(e, axis=-1, keepdims=True)
     p = e / (total + (data_of(total) == 0).astype(q.dtype))

@@ -1,7 +1,8 @@
-"""Losses of regression and of binary classification."""
+"""Losses that are worth an op: for stability, or because composing them would copy too often."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
+from distgrad.ops.helpers import data_of
+from distgrad.ops.softmax import check_labels, reduced
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -20,7 +23,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     """(a - b)², averaged, summed or as it is (``reduction`` "mean", "sum", "none")."""
     d = a - b
-    scale = _scale(d, reduction)
+    scale = scale_of(d, reduction)
 
     def slope(g: Any) -> Any:
         return 2 * d * (g * scale)
@@ -28,19 +31,46 @@ def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     return _reduced(d * d, reduction, scale), (slope, lambda g: -slope(g))
 
 
+@op("..., ... -> ...", samples=lambda rng: [(2 * rng.normal(size=(2, 3, 2)), {"delta": 0.7})])
+def huber(a: Any, b: Any, *, delta: float) -> Any:
+    """d²/2 for d = a - b within ±delta, delta (|d| - delta/2) outside (Huber 1964)."""
+    d = a - b
+    cut = np.clip(d, -delta, delta)
+    return cut * (d - 0.5 * cut), (lambda g: g * cut, lambda g: -(g * cut))
+
+
+@op(
+    "..., ... -> ...",
+    samples=lambda rng: [((rng.uniform(0.1, 0.9, (3, 2)), rng.random((3, 2))), {})],
+)
+def binary_cross_entropy(p: Any, t: Any) -> Any:
+    """-(t log p + (1 - t) log(1 - p)), logarithms cut at -100; the gradient is that of no cut."""
+    with np.errstate(divide="ignore"):
+        yes, no = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
+
+    def slope(g: Any) -> Any:
+        return g * (p - t) / np.maximum(p * (1 - p), 1e-12)
+
+    return (t - 1) * no - t * yes, (slope, lambda g: g * (no - yes))
+
+
 @op("..., ... ->", samples=_cases)
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: str = "mean") -> Any:
     """-(t log σ(x) + (1 - t) log(1 - σ(x))), without overflow."""
     x, t = logits, targets
     loss = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.absolute(x)))
-    scale = _scale(loss, reduction)
+    scale = scale_of(loss, reduction)
     return _reduced(loss, reduction, scale), (
         lambda g: (sigmoid.function(x)[0] - t) * (g * scale),
         lambda g: -x * (g * scale),
     )
 
 
-def _scale(loss: Any, reduction: str) -> Any:
+def scale_of(loss: Any, reduction: str) -> Any:
+    """Return what the sum of ``loss`` is multiplied by: 1 / its size for the mean, else 1.
+
+    Errors: ShapeError for a reduction that is none.
+    """
     if reduction not in {"mean", "sum", "none"}:
         raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
     if reduction != "mean":
@@ -53,3 +83,57 @@ def _reduced(loss: Any, reduction: str, scale: Any) -> Any:
     if reduction == "none":
         return loss
     return np.add.reduce(loss, axis=tuple(range(loss.ndim))) * scale
+
+
+def _labelled(rng: np.random.Generator) -> list[Sample]:
+    rows, labels = rng.normal(size=(4, 3)), np.array([2, 0, -100, 1])
+    images, pixels = rng.normal(size=(2, 3, 2)), np.array([[0, 2], [1, 1]])
+    weight = np.array([0.5, 2, 0.25])
+    return [
+        ((rows, labels), {}),
+        ((rows, labels), {"weight": weight}),
+        ((images, pixels), {"weight": weight, "reduction": "sum", "ignore_index": 1}),
+        ((images, pixels), {"reduction": "none", "ignore_index": 1}),
+    ]
+
+
+@op("n c, n ->", "n c ..., n ... ->", samples=_labelled)
+def nll(
+    log_probs: Any,
+    labels: Any,
+    *,
+    weight: Any = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Any:
+    """-weight[label] log_probs[label], over classes in axis 1; the mean divides by Σ weight[label].
+
+    ``weight`` (c) is a constant. Errors: ShapeError for a label out of range, naming it.
+    """
+    shape, dtype = log_probs.shape, log_probs.dtype
+    n, c = shape[:2]
+    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
+    places = math.prod(shape[2:])
+    rows, columns = np.divmod(np.arange(n * places), max(places, 1))
+    weights = keep.astype(dtype)
+    if weight is not None:
+        given = np.asarray(data_of(weight))
+        if given.shape != (c,):
+            raise ShapeError(f"nll_loss: {c} classes need as many weights; got {given.shape}")
+        weights = weights * given[targets].astype(dtype)
+    total = np.add.reduce(weights)
+    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
+    scale = np.asarray(1 / total if total else np.nan, dtype)
+    flat = np.reshape(log_probs, (n, c, places))
+    at = (rows, targets, columns)
+    hit = np.zeros((n, c, places), dtype)
+    hit[at] = -weights
+
+    def vjp(g: Any) -> Any:
+        g = g * scale if reduction == "mean" else g
+        spread = np.reshape(g, (n, 1, places)) if reduction == "none" else g
+        return np.reshape(hit * spread, shape)
+
+    # Ignored entries may be infinite: they are left out, not multiplied by 0.
+    loss = np.where(keep, flat[at] * -weights, 0)
+    return reduced(loss, reduction, scale, shape), (vjp, None)

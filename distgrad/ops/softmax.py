@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("... -> ...", samples=_cases)
 def softmax(a: Any, *, axis: int) -> Any:
-    """exp(a) / Σ exp(a) over ``axis``, without overflow."""
+    """exp(a) / Σ exp(a) over ``axis``, without overflow; NaN where all of a is -∞."""
     e = np.exp(_shifted(a, axis))
     y = e / np.add.reduce(e, axis=axis, keepdims=True)
 
@@ -39,12 +40,15 @@ def log_softmax(a: Any, *, axis: int) -> Any:
     def vjp(g: Any) -> Any:
         return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
 
-    return shifted - np.log(total), vjp
+    with np.errstate(divide="ignore"):  # an empty axis sums to 0; nothing is subtracted from
+        return shifted - np.log(total), vjp
 
 
 def _shifted(a: Any, axis: int) -> Any:
     # The shift cancels in the gradient, so it may stand outside the tape.
-    return a - np.maximum.reduce(data_of(a), axis=axis, keepdims=True)
+    top = np.maximum.reduce(data_of(a), axis=axis, keepdims=True, initial=-np.inf)
+    with np.errstate(invalid="ignore"):  # ∞ - ∞ is NaN, as in PyTorch
+        return a - top
 
 
 def _labelled(rng: np.random.Generator) -> list[Sample]:
@@ -78,7 +82,8 @@ def cross_entropy(
     shape = logits.shape
     n, c = shape[0], shape[1]
     targets, keep = check_labels(labels, shape, ignore_index)
-    flat = np.reshape(np.swapaxes(np.reshape(logits, (n, c, -1)), 1, 2), (-1, c))
+    places = math.prod(shape[2:])  # not -1: there may be no sample
+    flat = np.reshape(np.swapaxes(np.reshape(logits, (n, c, places)), 1, 2), (n * places, c))
     rows = np.arange(targets.size)
     shifted = _shifted(flat, 1)
     e = np.exp(shifted)
@@ -98,13 +103,15 @@ def cross_entropy(
         weighted = np.reshape(np.reshape(g, (-1,)) * weights, (-1, 1))
         target = np.full(flat.shape, label_smoothing / c, flat.dtype)
         target[rows, targets] += 1 - label_smoothing
-        d = np.reshape((e / total - target) * weighted, (n, -1, c))
+        d = np.reshape((e / total - target) * weighted, (n, places, c))
         return np.reshape(np.swapaxes(d, 1, 2), shape)
 
     return reduced(np.where(keep, loss, 0), reduction, scale, shape), (vjp, None)
 
 
-def check_labels(labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Array, Array]:
+def check_labels(
+    labels: Any, shape: tuple[int, ...], ignore_index: int, name: str = "cross_entropy"
+) -> tuple[Array, Array]:
     """Return the labels as a flat array, with 0 for ignored ones, and which are not ignored."""
     labels = integers(labels, "labels")
     if labels.shape != (shape[0], *shape[2:]):
@@ -114,7 +121,7 @@ def check_labels(labels: Any, shape: tuple[int, ...], ignore_index: int) -> tupl
     bad = first_outside(safe, shape[1])
     if bad is not None:
         raise ShapeError(
-            f"cross_entropy: label {bad[0]} at index {bad[1]} is out of range for {shape[1]} "
+            f"{name}: label {bad[0]} at index {bad[1]} is out of range for {shape[1]} "
             f"classes (0..{shape[1] - 1}, or ignore_index={ignore_index}); check the labels or "
             f"the width of the last layer"
         )

@@ -90,9 +90,9 @@ def test_batch_norm_names_what_it_expects(norm, shape):
         norm(Tensor(np.zeros(shape, np.float32)))
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
+@pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
 def test_dropout_refuses_a_p_outside_0_to_1(p):
-    with pytest.raises(ShapeError, match=rf"p must be in \[0, 1\); got {p}"):
+    with pytest.raises(ShapeError, match=rf"Dropout: p is a probability, from 0 to 1; got {p}"):
         nn.Dropout(p)
 
 

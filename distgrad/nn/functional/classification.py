@@ -1,0 +1,254 @@
+"""Losses of classification: one label of several classes, or a yes and no for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.nn.functional.reduction import beside, compared, reduce_loss
+from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.helpers import first_outside, integers
+
+
+def cross_entropy(
+    input: TensorLike,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Softmax cross-entropy of logits (n, c, …), or (c), and targets.
+
+    Integer targets (n, …) are labels; floating-point ones of the logits' shape are probabilities.
+    ``weight`` (c) rescales the classes. The mean is over the labels that are not ``ignore_index``,
+    weighted; with probabilities, over all places. ``label_smoothing`` ε mixes the targets with the
+    uniform distribution (Szegedy et al. 2016). Errors: ShapeError naming a label out of range.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ShapeError(f"cross_entropy: label_smoothing is from 0 to 1; got {label_smoothing}")
+    x, y = wrap(input), wrap(target)
+    if y.dtype.kind == "f" and y.shape == x.shape:
+        if ignore_index >= 0:
+            raise ShapeError("cross_entropy: ignore_index is for labels; these are probabilities")
+        return _soft_cross_entropy(x, y, weight, reduction, label_smoothing)
+    x, labels, single = _batched(x, y)
+    if weight is None:
+        loss: Any = ops.cross_entropy(
+            x,
+            labels,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+        )
+    else:
+        log_probs = ops.log_softmax(x, axis=1)
+        loss = nll_loss(log_probs, labels, weight, ignore_index, reduction)
+        if label_smoothing:
+            uniform = _uniform_loss(log_probs, labels.data, weight, reduction, ignore_index)
+            loss = (1 - label_smoothing) * loss + label_smoothing * uniform
+    result: Tensor = loss[0] if single and reduction == "none" else loss
+    return result
+
+
+def nll_loss(
+    input: TensorLike,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-weight[y] input[y] for log-probabilities (n, c, …), or (c), and labels y (n, …).
+
+    ``weight`` (c) is 1 if None. The mean divides by the sum of the weights of the labels that are
+    not ``ignore_index``. Errors: ShapeError naming a label out of range.
+    """
+    x, y, single = _batched(wrap(input), wrap(target))
+    loss: Tensor = ops.nll(x, y, weight=weight, reduction=reduction, ignore_index=ignore_index)
+    return loss[0] if single and reduction == "none" else loss
+
+
+def binary_cross_entropy(
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)) · ``weight``, logarithms no lower than -100.
+
+    Errors: ShapeError for two shapes, or a p outside 0 to 1, naming it.
+    """
+    x, t = compared("binary_cross_entropy", input, target)
+    outside = (x.data < 0) | (x.data > 1)
+    if outside.any():
+        at = np.argwhere(outside)[0]
+        raise ShapeError(
+            f"binary_cross_entropy: {x.data[tuple(at)]} at index {_words(at)} is no probability; "
+            f"use binary_cross_entropy_with_logits for logits"
+        )
+    loss = ops.binary_cross_entropy(x, t)
+    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+    pos_weight: TensorLike | None = None,
+) -> Tensor:
+    """-(a t log σ(x) + (1 - t) log(1 - σ(x))) · ``weight``, where a is ``pos_weight``.
+
+    Both weights are 1 if None and broadcast. Errors: ShapeError for two shapes.
+    """
+    x, t = compared("binary_cross_entropy_with_logits", input, target)
+    if weight is None and pos_weight is None:
+        result: Tensor = ops.binary_cross_entropy_with_logits(x, t, reduction=reduction)
+        return result
+    if pos_weight is None:
+        loss: Any = ops.binary_cross_entropy_with_logits(x, t, reduction="none")
+    else:
+        positive = 1 + (beside(x, pos_weight) - 1) * t
+        loss = (1 - t) * x + positive * ops.softplus(-x)
+    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
+
+
+def soft_margin_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-y x)) for targets y of 1 or -1. Errors: ShapeError for two shapes."""
+    x, y = compared("soft_margin_loss", input, target)
+    return reduce_loss(ops.softplus(-y * x), reduction)
+
+
+def multi_margin_loss(
+    input: TensorLike,
+    target: Any,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """weight[y] Σ max(0, margin - x[y] + x[i])ᵖ / c over i ≠ y: the hinge loss of c classes.
+
+    ``input`` (n, c) or (c), labels (n) or one. Errors: ShapeError for a p other than 1 and 2,
+    shapes that do not fit and a label out of range, naming it.
+    """
+    if p not in (1, 2):
+        raise ShapeError(f"multi_margin_loss: p is 1 or 2; got {p}")
+    x, target, single = _batched(wrap(input), wrap(target))
+    y = integers(target, "multi_margin_loss: labels")
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise ShapeError(
+            f"multi_margin_loss takes (n, c) and labels (n), or (c) and one label; got "
+            f"{x.shape} and {y.shape}"
+        )
+    n, c = x.shape
+    _check_classes("multi_margin_loss", y, c)
+    rows = np.arange(n)
+    excess = ops.relu(margin - x[rows, y].reshape(n, 1) + x)
+    others = np.ones((n, c), x.dtype)
+    others[rows, y] = 0
+    if weight is not None:
+        others *= np.asarray(wrap(weight).data, x.dtype)[y][:, None]
+    loss = np.sum((excess if p == 1 else excess * excess) * others, axis=1) / c
+    return reduce_loss(loss[0] if single else loss, reduction)
+
+
+def multilabel_margin_loss(input: TensorLike, target: Any, reduction: str = "mean") -> Tensor:
+    """Σ max(0, 1 - x[y] + x[i]) / c over the labels y of a row and all i that are none of them.
+
+    ``input`` and integer ``target`` are (n, c) or (c); the labels of a row end at the first -1.
+    Errors: ShapeError for two shapes and for a label out of range, naming it.
+    """
+    x: Any = wrap(input)
+    y = integers(target, "multilabel_margin_loss: labels")
+    if x.shape != y.shape or x.ndim not in (1, 2):
+        raise ShapeError(
+            f"multilabel_margin_loss takes two of shape (n, c) or (c); got {x.shape} and {y.shape}"
+        )
+    single = x.ndim == 1
+    x, y = (np.expand_dims(x, 0), y[None]) if single else (x, y)
+    n, c = x.shape
+    counted = np.logical_and.accumulate(y != -1, axis=1)
+    y = np.where(counted, y, 0)
+    _check_classes("multilabel_margin_loss", y, c)
+    rows = np.arange(n)[:, None]
+    other = np.ones((n, c), bool)
+    other[np.broadcast_to(rows, y.shape)[counted], y[counted]] = False
+    pairs = counted[:, :, None] & other[:, None, :]
+    own, all_ = x[rows, y].reshape(n, c, 1), x.reshape(n, 1, c)
+    loss = np.sum(ops.relu(1 - own + all_) * pairs.astype(x.dtype), axis=(1, 2)) / c
+    return reduce_loss(loss[0] if single else loss, reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy of logits (…, c), averaged over the classes; ``weight`` (c) scales them.
+
+    Errors: ShapeError for two shapes.
+    """
+    x, t = compared("multilabel_soft_margin_loss", input, target)
+    loss: Any = binary_cross_entropy_with_logits(x, t, weight, "none")
+    return reduce_loss(np.sum(loss, axis=-1) / loss.shape[-1], reduction)
+
+
+def _batched(x: Tensor, target: Tensor) -> tuple[Any, Any, bool]:
+    """Return both with a batch of 1 where ``x`` is one row of classes, and whether it is."""
+    if x.ndim != 1:
+        return x, target, False
+    return np.expand_dims(x, 0), target.reshape((1,)) if target.size == 1 else target, True
+
+
+def _soft_cross_entropy(
+    x: Any, probabilities: Any, weight: Any, reduction: str, smoothing: float
+) -> Tensor:
+    axis = min(x.ndim - 1, 1)
+    c = x.shape[axis]
+    if smoothing:
+        probabilities = probabilities * (1 - smoothing) + smoothing / c
+    terms = probabilities * ops.log_softmax(x, axis=axis)
+    if weight is not None:
+        terms = terms * _column(weight, x, axis)
+    return reduce_loss(-np.sum(terms, axis=axis), reduction)
+
+
+def _uniform_loss(
+    log_probs: Any, labels: Array, weight: Any, reduction: str, ignore_index: int
+) -> Any:
+    """-Σ weight · log_probs / c, averaged as the labels are; these have been checked."""
+    keep = labels != ignore_index
+    column = _column(weight, log_probs, 1)
+    loss = np.where(keep, -np.sum(log_probs * column, axis=1) / log_probs.shape[1], 0)
+    if reduction != "mean":
+        return reduce_loss(loss, reduction)
+    total = np.sum(column.reshape(-1)[labels[keep]])
+    return np.sum(loss) * np.asarray(1 / total if total else np.nan, loss.dtype)
+
+
+def _column(weight: Any, x: Tensor, axis: int) -> Array:
+    values = np.asarray(wrap(weight).data, x.dtype)
+    if values.shape != (x.shape[axis],):
+        raise ShapeError(
+            f"cross_entropy: {x.shape[axis]} classes need as many weights; got {values.shape}"
+        )
+    return values.reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+
+
+def _check_classes(name: str, labels: Array, classes: int) -> None:
+    bad = first_outside(labels, classes)
+    if bad is not None:
+        raise ShapeError(
+            f"{name}: label {bad[0]} at index {bad[1]} is out of range for {classes} classes "
+            f"(0..{classes - 1})"
+        )
+
+
+def _words(index: Any) -> str:
+    return ", ".join(str(i) for i in index) or "()"

@@ -1,0 +1,87 @@
+"""Attention: layouts, masks, heads and dropout, without PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import ShapeError, Tensor
+from distgrad.nn import functional as F
+
+RNG = np.random.default_rng(7)
+Q, K, V = (RNG.normal(size=(2, 4, n, 3)).astype(np.float32) for n in (5, 6, 6))
+attention = F.scaled_dot_product_attention
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+def test_the_layout_in_memory_does_not_matter(axes, mode):
+    def run(change):
+        leaves = [Tensor(change(a), requires_grad=True) for a in (Q, K, V)]
+        y = attention(*leaves)
+        (y * y).sum().backward()
+        return [y.data, *(t.grad.data for t in leaves)]
+
+    def moved(a):
+        return np.ascontiguousarray(a.transpose(axes)).transpose(np.argsort(axes))
+
+    with mode():
+        for found, wanted in zip(run(moved), run(np.ascontiguousarray), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_shared_heads_are_repeated_ones():
+    k, v = K[:, :2], V[:, :2]
+    leaves = [Tensor(a, requires_grad=True) for a in (Q, k, v)]
+    y = attention(*leaves, enable_gqa=True)
+    wanted = attention(Q, np.repeat(k, 2, axis=1), np.repeat(v, 2, axis=1))
+    np.testing.assert_array_equal(y.data, wanted.data)
+    y.sum().backward()
+    assert leaves[1].grad.shape == k.shape
+
+
+def test_dropped_weights_have_the_same_mask_for_the_same_seed_and_scale_exactly():
+    v = np.broadcast_to(np.eye(6, dtype=np.float32), (2, 4, 6, 6)).copy()
+
+    def run(p):
+        dg.manual_seed(4)
+        return attention(Q, K, v, dropout_p=p).data
+
+    first, whole = run(0.4), run(0.0)
+    np.testing.assert_array_equal(run(0.4), first)
+    kept = first != 0
+    assert 0.4 < kept.mean() < 0.8
+    np.testing.assert_array_equal(first[kept], (whole * np.float32(1 / 0.6))[kept])
+    assert not run(1.0).any()
+
+
+def test_gradients_of_dropped_weights_are_those_of_the_same_mask():
+    q, k, v = (a.astype(np.float64) for a in (Q[0, 0], K[0, 0], V[0, 0]))
+
+    def call(*inputs):
+        dg.manual_seed(4)
+        return attention(*inputs, dropout_p=0.4)
+
+    dg.gradcheck(call, [q, k, v], second=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: attention(Q, K, V, np.ones((5, 6), int)),
+            r"attn_mask is boolean .* got int64: use \.astype\(bool\)",
+        ),
+        (lambda: attention(Q, K[:, :3], V[:, :3], enable_gqa=True), r"a multiple of those of keys"),
+        (lambda: attention(Q[0, 0], K, V, enable_gqa=True), r"heads of queries \(axis -3\)"),
+        (lambda: attention(Q, K, V, dropout_p=-1), r"p is a probability, from 0 to 1; got -1"),
+        (
+            lambda: attention(Q, K, V, np.ones((4, 6), bool)),
+            r"scaled_dot_product_attention expects",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call()
