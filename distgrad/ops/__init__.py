@@ -33,6 +33,7 @@ from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
 from distgrad.ops.norm import batch_norm, layer_norm
 from distgrad.ops.pool import avg_pool2d, max_pool2d
+from distgrad.ops.recurrent import gru, lstm, rnn
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
 from distgrad.ops.shape import (
     broadcast_to,
@@ -75,6 +76,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "getitem",
+    "gru",
     "join",
     "layer_norm",
     "linear",
@@ -82,6 +84,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max_",
     "max_pool2d",
@@ -99,6 +102,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "reshape",
+    "rnn",
     "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",
