@@ -2,6 +2,7 @@
 
 from distgrad.nn import functional, init
 from distgrad.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
 from distgrad.nn.container import ModuleList, Sequential
 from distgrad.nn.conv import Conv2d
 from distgrad.nn.dropout import Dropout
@@ -10,11 +11,15 @@ from distgrad.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from distgrad.nn.module import Module, Parameter, state_sha256
 from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from distgrad.nn.pool import AvgPool2d, MaxPool2d
+from distgrad.nn.recurrent import GRU, LSTM, RNN
 from distgrad.nn.reshape import Flatten
 from distgrad.nn.sparse import Embedding
 
 __all__ = [
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
@@ -24,7 +29,9 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "MSELoss",
@@ -32,6 +39,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "Parameter",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "Sigmoid",
