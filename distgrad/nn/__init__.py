@@ -2,6 +2,7 @@
 
 from distgrad.nn import functional, init
 from distgrad.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from distgrad.nn.attention import MultiheadAttention
 from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
 from distgrad.nn.container import ModuleList, Sequential
 from distgrad.nn.conv import Conv2d
@@ -14,6 +15,13 @@ from distgrad.nn.pool import AvgPool2d, MaxPool2d
 from distgrad.nn.recurrent import GRU, LSTM, RNN
 from distgrad.nn.reshape import Flatten
 from distgrad.nn.sparse import Embedding
+from distgrad.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GELU",
@@ -38,12 +46,18 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "Parameter",
     "RNNCell",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "functional",
     "init",
     "state_sha256",
