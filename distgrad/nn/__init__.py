@@ -2,6 +2,8 @@
 
 from distgrad.nn import functional, init
 from distgrad.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from distgrad.nn.attention import MultiheadAttention
+from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
 from distgrad.nn.container import ModuleList, Sequential
 from distgrad.nn.conv import Conv2d
 from distgrad.nn.dropout import (
@@ -41,11 +43,22 @@ from distgrad.nn.loss import (
 from distgrad.nn.module import Module, Parameter, state_sha256
 from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from distgrad.nn.pool import AvgPool2d, MaxPool2d
+from distgrad.nn.recurrent import GRU, LSTM, RNN
 from distgrad.nn.reshape import Flatten
 from distgrad.nn.sparse import Embedding
+from distgrad.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AlphaDropout",
     "AvgPool2d",
     "BCELoss",
@@ -64,12 +77,14 @@ __all__ = [
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
+    "GRUCell",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "MSELoss",
@@ -80,16 +95,23 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PairwiseDistance",
     "Parameter",
     "PoissonNLLLoss",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "functional",

@@ -40,6 +40,7 @@ from distgrad.ops.loss import (
 )
 from distgrad.ops.norm import batch_norm, layer_norm
 from distgrad.ops.pool import avg_pool2d, max_pool2d
+from distgrad.ops.recurrent import gru, lstm, rnn
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
 from distgrad.ops.shape import (
     broadcast_to,
@@ -84,6 +85,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "getitem",
+    "gru",
     "huber",
     "join",
     "layer_norm",
@@ -92,6 +94,7 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max_",
     "max_pool2d",
@@ -110,6 +113,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "reshape",
+    "rnn",
     "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",
