@@ -5,7 +5,7 @@ from distgrad.nn.activation import GELU, ReLU, Sigmoid, Tanh
 from distgrad.nn.container import ModuleList, Sequential
 from distgrad.nn.conv import Conv2d
 from distgrad.nn.dropout import Dropout
-from distgrad.nn.linear import Identity, Linear
+from distgrad.nn.linear import Bilinear, Identity, Linear
 from distgrad.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from distgrad.nn.module import Module, Parameter, state_sha256
 from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
@@ -19,6 +19,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",

@@ -2,7 +2,11 @@
 
 from distgrad.ops.activation import dropout, gelu, gelu_tanh, normal_cdf, relu, sigmoid, softplus
 from distgrad.ops.attention import scaled_dot_product_attention
+from distgrad.ops.complex import angle, complex_, conj, imag, real
 from distgrad.ops.conv import conv2d
+from distgrad.ops.decompose import cholesky, eigh, qr, svd
+from distgrad.ops.diagonal import diagonal, diagonal_fill, tril, triu
+from distgrad.ops.einsum import einsum
 from distgrad.ops.elementwise import (
     absolute,
     add,
@@ -28,9 +32,11 @@ from distgrad.ops.elementwise import (
     tanh,
     where,
 )
+from distgrad.ops.fft import fft, ifft, irfft, rfft
 from distgrad.ops.indexing import embedding, getitem, scatter_add
 from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
+from distgrad.ops.matrix_norm import matrix_power, multi_dot
 from distgrad.ops.norm import batch_norm, layer_norm
 from distgrad.ops.pool import avg_pool2d, max_pool2d
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
@@ -49,32 +55,47 @@ from distgrad.ops.shape import (
     transpose,
 )
 from distgrad.ops.softmax import cross_entropy, log_softmax, softmax
+from distgrad.ops.solve import det, inv, pinv, slogdet, solve, solve_triangular
 from distgrad.ops.windows import fold, unfold
 
 __all__ = [
     "absolute",
     "add",
+    "angle",
     "astype",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "cholesky",
     "clip",
+    "complex_",
     "concatenate",
+    "conj",
     "conv2d",
     "cos",
     "cross_entropy",
+    "det",
+    "diagonal",
+    "diagonal_fill",
     "divide",
     "dropout",
+    "eigh",
+    "einsum",
     "embedding",
     "exp",
     "expand_dims",
     "expm1",
+    "fft",
     "flatten",
     "fold",
     "gelu",
     "gelu_tanh",
     "getitem",
+    "ifft",
+    "imag",
+    "inv",
+    "irfft",
     "join",
     "layer_norm",
     "linear",
@@ -83,6 +104,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "matmul",
+    "matrix_power",
     "max_",
     "max_pool2d",
     "maximum",
@@ -90,21 +112,29 @@ __all__ = [
     "min_",
     "minimum",
     "mse",
+    "multi_dot",
     "multiply",
     "negative",
     "normal_cdf",
     "pad",
+    "pinv",
     "positive",
     "power",
+    "qr",
+    "real",
     "reciprocal",
     "relu",
     "reshape",
+    "rfft",
     "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",
     "sin",
+    "slogdet",
     "softmax",
     "softplus",
+    "solve",
+    "solve_triangular",
     "split",
     "sqrt",
     "square",
@@ -113,9 +143,12 @@ __all__ = [
     "std",
     "subtract",
     "sum_",
+    "svd",
     "swapaxes",
     "tanh",
     "transpose",
+    "tril",
+    "triu",
     "unfold",
     "var",
     "where",

@@ -7,7 +7,7 @@ from distgrad.nn.functional.activation import gelu, log_softmax, relu, sigmoid, 
 from distgrad.nn.functional.attention import scaled_dot_product_attention
 from distgrad.nn.functional.conv import conv2d
 from distgrad.nn.functional.dropout import dropout
-from distgrad.nn.functional.linear import linear
+from distgrad.nn.functional.linear import bilinear, linear
 from distgrad.nn.functional.loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from distgrad.nn.functional.norm import batch_norm, batch_norm_training, layer_norm
 from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
@@ -18,6 +18,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "batch_norm_training",
+    "bilinear",
     "binary_cross_entropy_with_logits",
     "conv2d",
     "cross_entropy",
