@@ -62,7 +62,5 @@ class Bilinear(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return (
-            f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
-            f"out_features={self.out_features}, bias={self.bias is not None}"
-        )
+        sizes = f"{self.in1_features}, {self.in2_features}, {self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"

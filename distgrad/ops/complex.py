@@ -40,7 +40,7 @@ def _zeros(g: Any) -> Array:
 
 
 def _none(rng: np.random.Generator) -> list[Sample]:
-    # Central differences need real results: tests/ops/test_complex.py projects these to real ones.
+    # Central differences need real results: tests/ops/test_fft.py projects these to real ones.
     return []
 
 

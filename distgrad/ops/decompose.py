@@ -42,7 +42,7 @@ class SVDResult(NamedTuple):
 
 def _numbers(rng: np.random.Generator) -> list[Sample]:
     # Central differences of single elements leave the symmetric matrices, on which these ops are
-    # defined: larger ones are checked through a + aᵀ in tests/ops/test_decompose.py.
+    # defined: larger ones are checked through a + aᵀ in tests/ops/test_linalg.py.
     return [((rng.uniform(1, 2, size=s),), {}) for s in ((1, 1), (3, 1, 1))]
 
 

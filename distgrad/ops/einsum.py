@@ -93,10 +93,15 @@ def plan(subscripts: str, shapes: tuple[Shape, ...]) -> Plan:
     """Return the steps of an einsum. Errors: ShapeError."""
     inputs, output = parse(subscripts, [len(s) for s in shapes])
     lengths = _lengths(subscripts, inputs, shapes)
+    squeezed = [_squeezed(x, shape, lengths) for x, shape in zip(inputs, shapes, strict=True)]
+    inputs = [
+        "".join(c for i, c in enumerate(x) if i not in axes)
+        for x, axes in zip(inputs, squeezed, strict=True)
+    ]
     singles, terms = [], []
-    for i, (letters, shape) in enumerate(zip(inputs, shapes, strict=True)):
+    for i, (letters, axes) in enumerate(zip(inputs, squeezed, strict=True)):
         others = {c for j, names in enumerate(inputs) if j != i for c in names}
-        single, left = _single(letters, shape, lengths, others | set(output))
+        single, left = _single(letters, axes, others | set(output))
         singles.append(single)
         terms.append(left)
     pairs = []
@@ -175,14 +180,14 @@ def _lengths(subscripts: str, inputs: Sequence[str], shapes: Sequence[Shape]) ->
     return {c: n for c, (n, _) in lengths.items()}
 
 
-def _single(
-    letters: str, shape: Shape, lengths: dict[str, int], elsewhere: set[str]
-) -> tuple[Single, str]:
-    """The steps for one operand, and the letters it is left with."""
-    squeezed = tuple(
-        i for i, (c, n) in enumerate(zip(letters, shape, strict=True)) if n == 1 != lengths[c]
-    )
-    left = "".join(c for i, c in enumerate(letters) if i not in squeezed)
+def _squeezed(letters: str, shape: Shape, lengths: dict[str, int]) -> Shape:
+    """The axes of length 1 that are broadcast."""
+    pairs = enumerate(zip(letters, shape, strict=True))
+    return tuple(i for i, (c, n) in pairs if n == 1 != lengths[c])
+
+
+def _single(left: str, squeezed: Shape, elsewhere: set[str]) -> tuple[Single, str]:
+    """The steps for one operand of the letters ``left``, and those that stay."""
     diagonals = []
     while len(set(left)) < len(left):
         c = next(c for c in left if left.count(c) > 1)
@@ -195,16 +200,16 @@ def _single(
 
 
 def _cheapest(terms: Sequence[str], output: str, lengths: dict[str, int]) -> tuple[int, int]:
-    """The two terms whose product is the smallest, counted beside what it replaces."""
+    """The two terms whose product is the smallest beside them; of equals the one made fastest."""
 
     def size(letters: Any) -> int:
         return math.prod(lengths[c] for c in letters)
 
-    def growth(pair: tuple[int, int]) -> int:
+    def growth(pair: tuple[int, int]) -> tuple[int, int]:
         x, y = (terms[i] for i in pair)
         rest = {c for k, names in enumerate(terms) if k not in pair for c in names}
         kept = (set(x) | set(y)) & (rest | set(output))
-        return size(kept) - size(x) - size(y)
+        return size(kept) - size(x) - size(y), size(set(x) | set(y))
 
     return min(itertools.combinations(range(len(terms)), 2), key=growth)
 

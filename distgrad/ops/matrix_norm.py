@@ -26,20 +26,19 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """
     (x,) = arrays(x)
     if axis is None:
-        if ord is None or x.ndim == 1:
-            return _vector_norm(x, 2 if ord is None else ord, tuple(range(x.ndim)), keepdims)
         axis = tuple(range(x.ndim))
+        if ord is None:
+            return _vector_norm(x, 2, axis, keepdims)
     axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     if len(axes) not in (1, 2):
         raise ShapeError(
             f"np.linalg.norm takes one axis of vectors or two of matrices; got axis={axis} for "
             f"shape {x.shape}"
         )
-    if len(axes) == 1 or ord is None or ord == "fro":
-        order = 2 if ord in (None, "fro") else ord
-        if len(axes) == 1 and isinstance(ord, str):
-            raise ShapeError(f"'{ord}' is a norm of matrices; a vector's order is a number")
-        return _vector_norm(x, order, axes, keepdims)
+    if len(axes) == 1 and isinstance(ord, str):
+        raise ShapeError(f"'{ord}' is a norm of matrices; a vector's order is a number")
+    if len(axes) == 1 or ord in (None, "fro"):
+        return _vector_norm(x, 2 if ord in (None, "fro") else ord, axes, keepdims)
     return _matrix_norm(x, ord, axes, keepdims)
 
 
