@@ -38,6 +38,7 @@ from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
 from distgrad.ops.matrix_norm import matrix_power, multi_dot
 from distgrad.ops.norm import batch_norm, layer_norm
+from distgrad.ops.numpy2 import matvec, vecdot, vecmat
 from distgrad.ops.pool import avg_pool2d, max_pool2d
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
 from distgrad.ops.shape import (
@@ -105,6 +106,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "matrix_power",
+    "matvec",
     "max_",
     "max_pool2d",
     "maximum",
@@ -151,5 +153,7 @@ __all__ = [
     "triu",
     "unfold",
     "var",
+    "vecdot",
+    "vecmat",
     "where",
 ]

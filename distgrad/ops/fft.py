@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import Op, Sample, dispatch, op
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of
+from distgrad.ops.complex import is_complex
 from distgrad.ops.linalg import arrays
 
 # The adjoint of a transform runs the other way and is scaled as the transform itself was.
@@ -102,9 +102,10 @@ def _fit(a: Any, length: int, axis: int) -> Any:
 
 def _narrow(value: Any, a: Any) -> Any:
     """Single precision for single-precision input, which NumPy 1 transforms in double."""
-    if data_of(a).dtype.char in "efF" and value.dtype.itemsize > np.dtype(np.complex64).itemsize:
-        return value.astype(np.complex64)
-    return value
+    if a.dtype.char not in "efF":
+        return value
+    single = np.complex64 if is_complex(value) else np.float32
+    return value if value.dtype == single else value.astype(single)
 
 
 def _over_axes(

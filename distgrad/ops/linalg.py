@@ -218,7 +218,7 @@ def cross(
     a, b = arrays(a, b)
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = _to_last(a, axisa, "a"), _to_last(b, axisb, "b")
+    a, b = to_last(a, axisa, "a"), to_last(b, axisb, "b")
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise ShapeError(
             f"cross takes vectors of length 3; got lengths {a.shape[-1]} and {b.shape[-1]}: append "
@@ -228,7 +228,7 @@ def cross(
     return np.stack([x, y, z], axis=axisc)
 
 
-def _to_last(a: Any, axis: int, name: str) -> Any:
+def to_last(a: Any, axis: int, name: str) -> Any:
     """``axis`` moved to the end, the others left in order."""
     i = _axis(axis, a, name)
     order = [j for j in range(a.ndim) if j != i]

@@ -28,7 +28,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if axis is None:
         axis = tuple(range(x.ndim))
         if ord is None:
-            return _vector_norm(x, 2, axis, keepdims)
+            return norm_of_vectors(x, 2, axis, keepdims)
     axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     if len(axes) not in (1, 2):
         raise ShapeError(
@@ -38,7 +38,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if len(axes) == 1 and isinstance(ord, str):
         raise ShapeError(f"'{ord}' is a norm of matrices; a vector's order is a number")
     if len(axes) == 1 or ord in (None, "fro"):
-        return _vector_norm(x, 2 if ord in (None, "fro") else ord, axes, keepdims)
+        return norm_of_vectors(x, 2 if ord in (None, "fro") else ord, axes, keepdims)
     return _matrix_norm(x, ord, axes, keepdims)
 
 
@@ -60,7 +60,8 @@ def _matrix_norm(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> A
 
 
 # Stands in for the op vector_norm of ops/reduce.py: swap it for that one.
-def _vector_norm(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+def norm_of_vectors(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """The norm of vectors that lie along ``axes``, of any order."""
     if order == 2 and not is_complex(x):
         return np.sqrt(np.sum(x * x, axis=axes, keepdims=keepdims))
     if order == 0:

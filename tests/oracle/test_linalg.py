@@ -307,3 +307,50 @@ def test_powers_and_chains(data):
     chain[0] = chain[0][0] if data.draw(st.booleans()) else chain[0]
     chain[-1] = chain[-1][:, 0] if data.draw(st.booleans()) else chain[-1]
     check(lambda *x: np.linalg.multi_dot(x), lambda *x: L.multi_dot(x), chain)
+
+
+NUMPY2 = {
+    "cross": lambda x: (L.cross(x, x * x),),
+    "diagonal": lambda x: (torch.diagonal(x, 1, -2, -1),),
+    "matmul": lambda x: (x @ x.mT,),
+    "matrix_norm": lambda x: (L.matrix_norm(x), L.matrix_norm(x, "nuc", keepdim=True)),
+    "matrix_transpose": lambda x: (x.mT,),
+    "outer": lambda x: (torch.outer(x[0, 0], x[1, 1]),),
+    "svdvals": lambda x: (L.svdvals(x),),
+    "tensordot": lambda x: (torch.tensordot(x[0], x[1].mT, 1),),
+    "trace": lambda x: (torch.diagonal(x, 0, -2, -1).sum(-1),),
+    "vecdot": lambda x: (L.vecdot(x, x * x), L.vecdot(x, x * x, dim=1)),
+    "vector_norm": lambda x: (L.vector_norm(x), L.vector_norm(x, 3, (0, 2), keepdim=True)),
+}
+CALLS = {
+    "cross": lambda f, x: (f(x, x * x),),
+    "diagonal": lambda f, x: (f(x, offset=1),),
+    "matmul": lambda f, x: (f(x, np.swapaxes(x, -1, -2)),),
+    "matrix_norm": lambda f, x: (f(x), f(x, ord="nuc", keepdims=True)),
+    "outer": lambda f, x: (f(x[0, 0], x[1, 1]),),
+    "tensordot": lambda f, x: (f(x[0], np.swapaxes(x[1], 0, 1), axes=1),),
+    "vecdot": lambda f, x: (f(x, x * x), f(x, x * x, axis=1)),
+    "vector_norm": lambda f, x: (f(x), f(x, ord=3, axis=(0, 2), keepdims=True)),
+}
+
+
+@pytest.mark.skipif(not hasattr(np.linalg, "vecdot"), reason="NumPy 1 has none of them")
+@pytest.mark.parametrize("name", NUMPY2)
+def test_the_names_of_numpy_2(name):
+    a = np.random.default_rng(3).uniform(-0.2, 0.2, (2, 2, 3)) + np.eye(2, 3) * [1, 2, 3]
+    function = getattr(np.linalg, name)
+    call = CALLS.get(name, lambda f, x: (f(x),))
+    check(lambda x: call(function, x), NUMPY2[name], [a])
+
+
+@drawn
+@given(data=st.data())
+def test_products_of_vectors_and_matrices(data):
+    dtype = data.draw(dtypes)
+    a = data.draw(array((*data.draw(batch), 2, 3), dtype))
+    u, v = data.draw(array((2,), dtype)), data.draw(array((*a.shape[:-2], 3), dtype))
+    check(ops.matvec, lambda x, y: (x @ y.unsqueeze(-1)).squeeze(-1), [a, v])
+    check(ops.vecmat, lambda x, y: x @ y, [u, a])
+    check(ops.vecdot, lambda x, y: (x * y).sum(-1), [v, v[..., ::-1]])
+    if hasattr(np, "matvec"):  # NumPy 2.2
+        check(np.matvec, lambda x, y: (x @ y.unsqueeze(-1)).squeeze(-1), [a, v])
