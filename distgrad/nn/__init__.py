@@ -14,7 +14,7 @@ from distgrad.nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from distgrad.nn.linear import Identity, Linear
+from distgrad.nn.linear import Bilinear, Identity, Linear
 from distgrad.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -65,6 +65,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "CTCLoss",
     "Conv2d",
     "CosineEmbeddingLoss",

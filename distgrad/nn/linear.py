@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
@@ -36,3 +37,30 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """yₒ = x₁ᵀ Wₒ x₂ + bₒ: (…, in1_features), (…, in2_features) to (…, out_features).
+
+    W is (out_features, in1_features, in2_features).
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
+        bound = 1 / math.sqrt(in1_features) if in1_features else 0.0
+        self.weight = empty(out_features, in1_features, in2_features)
+        init.uniform_(self.weight, -bound, bound)
+        self.bias = uniform_bias(out_features, in1_features) if bias else None
+
+    def forward(self, input1: Any, input2: Any) -> Tensor:
+        """Map the last axes of both."""
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        sizes = f"{self.in1_features}, {self.in2_features}, {self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"

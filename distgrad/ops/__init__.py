@@ -2,8 +2,12 @@
 
 from distgrad.ops.activation import dropout, gelu, gelu_tanh, normal_cdf, relu, sigmoid, softplus
 from distgrad.ops.attention import scaled_dot_product_attention
+from distgrad.ops.complex import angle, complex_, conj, imag, real
 from distgrad.ops.conv import conv2d
 from distgrad.ops.ctc import ctc
+from distgrad.ops.decompose import cholesky, eigh, qr, svd
+from distgrad.ops.diagonal import diagonal, diagonal_fill, tril, triu
+from distgrad.ops.einsum import einsum
 from distgrad.ops.elementwise import (
     absolute,
     add,
@@ -29,6 +33,7 @@ from distgrad.ops.elementwise import (
     tanh,
     where,
 )
+from distgrad.ops.fft import fft, ifft, irfft, rfft
 from distgrad.ops.indexing import embedding, getitem, scatter_add
 from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import (
@@ -38,7 +43,9 @@ from distgrad.ops.loss import (
     mse,
     nll,
 )
+from distgrad.ops.matrix_norm import matrix_power, multi_dot
 from distgrad.ops.norm import batch_norm, layer_norm
+from distgrad.ops.numpy2 import matvec, vecdot, vecmat
 from distgrad.ops.pool import avg_pool2d, max_pool2d
 from distgrad.ops.recurrent import gru, lstm, rnn
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
@@ -57,29 +64,40 @@ from distgrad.ops.shape import (
     transpose,
 )
 from distgrad.ops.softmax import cross_entropy, log_softmax, softmax
+from distgrad.ops.solve import det, inv, pinv, slogdet, solve, solve_triangular
 from distgrad.ops.windows import fold, unfold
 
 __all__ = [
     "absolute",
     "add",
+    "angle",
     "astype",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "cholesky",
     "clip",
+    "complex_",
     "concatenate",
+    "conj",
     "conv2d",
     "cos",
     "cross_entropy",
     "ctc",
+    "det",
+    "diagonal",
+    "diagonal_fill",
     "divide",
     "dropout",
+    "eigh",
+    "einsum",
     "embedding",
     "exp",
     "expand_dims",
     "expm1",
+    "fft",
     "flatten",
     "fold",
     "gelu",
@@ -87,6 +105,10 @@ __all__ = [
     "getitem",
     "gru",
     "huber",
+    "ifft",
+    "imag",
+    "inv",
+    "irfft",
     "join",
     "layer_norm",
     "linear",
@@ -96,6 +118,8 @@ __all__ = [
     "logsumexp",
     "lstm",
     "matmul",
+    "matrix_power",
+    "matvec",
     "max_",
     "max_pool2d",
     "maximum",
@@ -103,23 +127,31 @@ __all__ = [
     "min_",
     "minimum",
     "mse",
+    "multi_dot",
     "multiply",
     "negative",
     "nll",
     "normal_cdf",
     "pad",
+    "pinv",
     "positive",
     "power",
+    "qr",
+    "real",
     "reciprocal",
     "relu",
     "reshape",
+    "rfft",
     "rnn",
     "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",
     "sin",
+    "slogdet",
     "softmax",
     "softplus",
+    "solve",
+    "solve_triangular",
     "split",
     "sqrt",
     "square",
@@ -128,10 +160,15 @@ __all__ = [
     "std",
     "subtract",
     "sum_",
+    "svd",
     "swapaxes",
     "tanh",
     "transpose",
+    "tril",
+    "triu",
     "unfold",
     "var",
+    "vecdot",
+    "vecmat",
     "where",
 ]

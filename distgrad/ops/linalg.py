@@ -1,17 +1,33 @@
-"""Matrix products."""
+"""Matrix products, and NumPy's other products lowered to them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.errors import ShapeError
+from distgrad.ops.complex import conjugate
 
 
 def T(a: Any) -> Any:  # noqa: N802 (the formula's letter)
     """The last two axes exchanged."""
     return np.swapaxes(a, -1, -2)
+
+
+def H(a: Any) -> Any:  # noqa: N802 (the formula's letter)
+    """The last two axes exchanged, and conjugated if complex."""
+    return conjugate(np.swapaxes(a, -1, -2))
+
+
+def arrays(*values: Any) -> list[Any]:
+    """Return lists and numbers as arrays, arrays and Tensors as they are."""
+    return [x if hasattr(x, "ndim") else np.asarray(x) for x in values]
+
+
+_SEQUENCES = (list, tuple)
 
 
 def _products(rng: np.random.Generator) -> list[Sample]:
@@ -21,6 +37,9 @@ def _products(rng: np.random.Generator) -> list[Sample]:
         ((2, 3), (3,)),
         ((3,), (3,)),
         ((2, 1, 2, 3), (3, 3, 2)),
+        ((2, 3, 2), (2, 3)),
+        ((3,), (2, 3, 2)),
+        ((2, 3, 2), (2,)),
     ]
     return [((rng.normal(size=a), rng.normal(size=b)), {}) for a, b in shapes]
 
@@ -28,12 +47,17 @@ def _products(rng: np.random.Generator) -> list[Sample]:
 @op(
     "m k, k n -> m n",
     "... m k, ... k n -> ... m n",
+    "k, ... k n -> ... n",
+    "... m k, k -> ... m",
+    "k, k -> ",
     ufunc=np.matmul,
     method=("__matmul__", "__rmatmul__"),
     samples=_products,
 )
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product over the last two axes; others broadcast; vectors as in NumPy."""
+    if isinstance(a, _SEQUENCES) or isinstance(b, _SEQUENCES):
+        a, b = arrays(a, b)
     if a.ndim > 1 and b.ndim > 1:
         return np.matmul(a, b), (lambda g: _to_left(g, a, b), lambda g: _to_right(g, a, b))
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
@@ -57,14 +81,20 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def _to_left(g: Any, a: Any, b: Any) -> Any:
-    return np.matmul(g, T(b))
+    return np.matmul(g, H(b))
 
 
 def _to_right(g: Any, a: Any, b: Any) -> Any:
     if b.ndim == 2 and a.ndim > 2:
         # One large product instead of a sum over many small ones.
-        return np.matmul(T(np.reshape(a, (-1, a.shape[-1]))), np.reshape(g, (-1, g.shape[-1])))
-    return np.matmul(T(a), g)
+        return np.matmul(H(_rows(a)), _rows(g))
+    return np.matmul(H(a), g)
+
+
+def _rows(a: Any) -> Any:
+    """All axes but the last as one; written out, for -1 cannot be worked out where one is 0."""
+    shape = a.shape
+    return a if len(shape) == 2 else np.reshape(a, (math.prod(shape[:-1]), shape[-1]))
 
 
 @op(
@@ -76,17 +106,130 @@ def _to_right(g: Any, a: Any, b: Any) -> Any:
 )
 def linear(x: Any, weight: Any, bias: Any) -> Any:
     """x Wᵀ + b over the last axis, W of shape (out, in); b may be None."""
-
-    def flat(a: Any) -> Any:
-        return np.reshape(a, (-1, a.shape[-1]))
-
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
-    y = np.matmul(flat(x), T(weight))
+    y = np.matmul(_rows(x), T(weight))
     if bias is not None:
         y = np.add(y, bias, out=y) if type(y) is np.ndarray and y.dtype == bias.dtype else y + bias
     shape = x.shape
     return np.reshape(y, (*shape[:-1], weight.shape[0])), (
-        lambda g: np.reshape(np.matmul(flat(g), weight), shape),
-        lambda g: np.matmul(T(flat(g)), flat(x)),
-        lambda g: np.add.reduce(flat(g), axis=0),
+        lambda g: np.reshape(np.matmul(_rows(g), conjugate(weight)), shape),
+        lambda g: np.matmul(T(_rows(g)), conjugate(_rows(x))),
+        lambda g: np.add.reduce(_rows(g), axis=0),
     )
+
+
+@dispatch(np.dot)
+def dot(a: Any, b: Any) -> Any:
+    """``np.dot``: sums over the last axis of a and the last but one (a vector's last) of b."""
+    a, b = arrays(a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        return np.multiply(a, b)
+    if a.ndim == 1 or b.ndim == 1 or (a.ndim == 2 and b.ndim == 2):
+        return np.matmul(a, b)
+    return tensordot(a, b, axes=(-1, -2))
+
+
+@dispatch(np.inner)
+def inner(a: Any, b: Any) -> Any:
+    """``np.inner``: sums over the last axes of both."""
+    a, b = arrays(a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        return np.multiply(a, b)
+    return tensordot(a, b, axes=(-1, -1))
+
+
+@dispatch(np.vdot)
+def vdot(a: Any, b: Any) -> Any:
+    """``np.vdot``: the flattened arrays' inner product, the first one conjugated."""
+    a, b = arrays(a, b)
+    return np.matmul(np.reshape(conjugate(a), (-1,)), np.reshape(b, (-1,)))
+
+
+@dispatch(np.outer)
+def outer(a: Any, b: Any) -> Any:
+    """``np.outer``: every element of a times every element of b."""
+    a, b = arrays(a, b)
+    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+
+
+@dispatch(np.tensordot)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """``np.tensordot``: sums over pairs of axes, or over the last and first ``axes`` of them.
+
+    Errors: ShapeError naming the first pair whose lengths differ.
+    """
+    a, b = arrays(a, b)
+    left, right = _paired_axes(a, b, axes)
+    for i, j in zip(left, right, strict=True):
+        if a.shape[i] != b.shape[j]:
+            raise ShapeError(
+                f"tensordot pairs axis {i} of a with axis {j} of b, of lengths {a.shape[i]} and "
+                f"{b.shape[j]} (shapes {a.shape} and {b.shape}); choose axes of equal length"
+            )
+    rows = [i for i in range(a.ndim) if i not in left]
+    columns = [j for j in range(b.ndim) if j not in right]
+    m, n = [a.shape[i] for i in rows], [b.shape[j] for j in columns]
+    k = math.prod(a.shape[i] for i in left)
+    product = np.matmul(
+        np.reshape(np.transpose(a, rows + left), (math.prod(m), k)),
+        np.reshape(np.transpose(b, right + columns), (k, math.prod(n))),
+    )
+    return np.reshape(product, (*m, *n))
+
+
+def _paired_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
+    """The axes of a and of b that are summed over in pairs, from 0 on."""
+    if isinstance(axes, int | np.integer):
+        left, right = range(-axes, 0), range(axes)
+    else:
+        left, right = (np.atleast_1d(np.asarray(x, np.int64)).tolist() for x in axes)
+    if len(left) != len(right) or len(left) > min(a.ndim, b.ndim):
+        raise ShapeError(
+            f"tensordot sums over as many axes of a as of b; axes={axes!r} does not fit the shapes "
+            f"{a.shape} and {b.shape}"
+        )
+    return [_axis(i, a, "a") for i in left], [_axis(j, b, "b") for j in right]
+
+
+def _axis(axis: int, a: Any, name: str) -> int:
+    if not -a.ndim <= axis < a.ndim:
+        raise ShapeError(f"axis {axis} is out of range for {name} of shape {a.shape}")
+    return int(axis) % int(a.ndim)
+
+
+@dispatch(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    """``np.kron``: the Kronecker product, b scaled by each element of a and laid out in blocks."""
+    a, b = arrays(a, b)
+    axes = max(a.ndim, b.ndim)
+    left, right = ((1,) * (axes - x.ndim) + x.shape for x in (a, b))
+    scattered = np.multiply(
+        np.reshape(a, [n for m in left for n in (m, 1)]),
+        np.reshape(b, [n for m in right for n in (1, m)]),
+    )
+    return np.reshape(scattered, [m * n for m, n in zip(left, right, strict=True)])
+
+
+@dispatch(np.cross)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """``np.cross``: the vector product of vectors of length 3. Errors: ShapeError."""
+    a, b = arrays(a, b)
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = to_last(a, axisa, "a"), to_last(b, axisb, "b")
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ShapeError(
+            f"cross takes vectors of length 3; got lengths {a.shape[-1]} and {b.shape[-1]}: append "
+            f"a zero to vectors of the plane"
+        )
+    x, y, z = (a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1)))
+    return np.stack([x, y, z], axis=axisc)
+
+
+def to_last(a: Any, axis: int, name: str) -> Any:
+    """``axis`` moved to the end, the others left in order."""
+    i = _axis(axis, a, name)
+    order = [j for j in range(a.ndim) if j != i]
+    return np.transpose(a, [*order, i])

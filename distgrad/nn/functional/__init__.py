@@ -36,7 +36,7 @@ from distgrad.nn.functional.dropout import (
     feature_alpha_dropout,
     gumbel_softmax,
 )
-from distgrad.nn.functional.linear import linear
+from distgrad.nn.functional.linear import bilinear, linear
 from distgrad.nn.functional.loss import (
     gaussian_nll_loss,
     huber_loss,
@@ -56,6 +56,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "batch_norm_training",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "conv2d",

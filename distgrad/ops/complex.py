@@ -1,0 +1,93 @@
+"""Complex numbers: their parts, and numbers made from parts.
+
+Gradients follow PyTorch: that of a real loss to z = x + iy is dL/dx + i dL/dy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Op, Sample, op
+from distgrad.autograd.tensor import Array, Tensor
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of
+
+
+def is_complex(a: Any) -> bool:
+    """Whether an array or Tensor holds complex numbers."""
+    return bool(a.dtype.kind == "c")
+
+
+def conjugate(a: Any) -> Any:
+    """The complex conjugate, for closures: a real array is returned as it is."""
+    return np.conjugate(a) if a.dtype.kind == "c" else a
+
+
+def call(declared: Op, *inputs: Any, **settings: Any) -> Any:
+    """Call an op that NumPy has no name for from a body or closure, which hold either kind.
+
+    Tensors give a Tensor and are recorded, plain arrays give the plain value.
+    """
+    if any(isinstance(x, Tensor) for x in inputs):
+        return declared(*inputs, **settings)
+    return declared.function(*inputs, **settings)[0]
+
+
+def _zeros(g: Any) -> Array:
+    return np.zeros(g.shape, g.dtype)
+
+
+def _none(rng: np.random.Generator) -> list[Sample]:
+    # Central differences need real results: tests/ops/test_fft.py projects these to real ones.
+    return []
+
+
+@op("..., ... -> ...", samples=_none)
+def complex_(re: Any, im: Any) -> Any:
+    """re + i im, from two real arrays."""
+    parts = np.asarray(data_of(re)), np.asarray(data_of(im))
+    if is_complex(parts[0]) or is_complex(parts[1]):
+        raise ShapeError("complex is made from two real arrays; take np.real or np.imag of each")
+    dtype = np.result_type(*parts, np.complex64)
+    z = np.empty(np.broadcast_shapes(parts[0].shape, parts[1].shape), dtype)
+    # Not re + 1j * im, which makes NaN of infinite parts.
+    z.real, z.imag = parts
+    return z, (np.real, np.imag)
+
+
+@op("... -> ...", function=np.real)
+def real(a: Any) -> Any:
+    """The real part; a real array is its own."""
+    return np.real(a), lambda g: g
+
+
+@op("... -> ...", function=np.imag)
+def imag(a: Any) -> Any:
+    """The imaginary part; zeros for a real array."""
+    if not is_complex(a):
+        return np.zeros_like(data_of(a)), _zeros
+    return np.imag(a), lambda g: call(complex_, _zeros(g), g)
+
+
+@op("... -> ...", ufunc=np.conjugate)
+def conj(a: Any) -> Any:
+    """The complex conjugate; a real array is its own."""
+    return np.conjugate(a), conjugate
+
+
+@op("... -> ...", function=np.angle)
+def angle(z: Any, *, deg: bool = False) -> Any:
+    """The angle from the positive real axis, in (-π, π]; the gradient at 0 is 0."""
+    value = np.angle(data_of(z), deg=deg)
+    if not is_complex(z):
+        return value, _zeros
+
+    def vjp(g: Any) -> Any:
+        x, y = np.real(z), np.imag(z)
+        square = x * x + y * y
+        scale = (180 / np.pi if deg else 1.0) * g / (square + (data_of(square) == 0))
+        return call(complex_, -y * scale, x * scale)
+
+    return value, vjp

@@ -1,0 +1,94 @@
+"""Diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.errors import ShapeError
+from distgrad.ops.complex import call
+from distgrad.ops.helpers import data_of
+from distgrad.ops.linalg import arrays
+
+
+def _diagonals(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 2, 4))
+    settings: list[dict[str, Any]] = [
+        {},
+        {"offset": 1, "axis1": 1, "axis2": 2},
+        {"offset": -1, "axis1": -1, "axis2": 0},
+        {"offset": 9},
+    ]
+    return [((x,), s) for s in settings]
+
+
+@op("... -> ...", function=np.diagonal, samples=_diagonals)
+def diagonal(a: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The diagonal of two axes, as a new last axis; ``offset`` counts to the right."""
+    shape = a.shape
+    value = np.diagonal(a, offset, axis1, axis2)
+    return value, lambda g: call(
+        diagonal_fill, g, shape=shape, offset=offset, axis1=axis1, axis2=axis2
+    )
+
+
+@op(
+    "... -> ...",
+    samples=lambda rng: [
+        ((rng.normal(size=(3, 2)),), {"shape": (2, 3, 3), "axis1": 0, "axis2": 2}),
+        ((rng.normal(size=(3, 2)),), {"shape": (3, 4, 3), "offset": -2, "axis1": -2, "axis2": 2}),
+    ],
+)
+def diagonal_fill(a: Any, *, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Zeros of ``shape`` with a on the diagonal of two axes."""
+    whole = np.zeros(shape, a.dtype)
+    place = np.diagonal(whole, offset, axis1, axis2)
+    place.flags.writeable = True
+    place[...] = data_of(a)
+    return whole, lambda g: np.diagonal(g, offset, axis1, axis2)
+
+
+@op(
+    "... m n -> ... m n",
+    function=np.tril,
+    samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"k": -1}, {"k": 2})],
+)
+def tril(a: Any, *, k: int = 0) -> Any:
+    """The lower triangle, zeros above diagonal k."""
+    return np.tril(a, k), lambda g: np.tril(g, k)
+
+
+@op(
+    "... m n -> ... m n",
+    function=np.triu,
+    samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"k": -1}, {"k": 2})],
+)
+def triu(a: Any, *, k: int = 0) -> Any:
+    """The upper triangle, zeros below diagonal k."""
+    return np.triu(a, k), lambda g: np.triu(g, k)
+
+
+@dispatch(np.trace)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """``np.trace``: the sum of a diagonal."""
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@dispatch(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    """``np.diag``: a matrix with the vector on diagonal k, or diagonal k of a matrix."""
+    if v.ndim == 2:
+        return diagonal(v, offset=k)
+    if v.ndim != 1:
+        raise ShapeError(f"diag takes a vector or a matrix, not shape {v.shape}; use np.diagonal")
+    n = v.shape[0] + abs(k)
+    return diagonal_fill(v, shape=(n, n), offset=k)
+
+
+@dispatch(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    """``np.diagflat``: a matrix with all elements, in C order, on diagonal k."""
+    (v,) = arrays(v)
+    return diag(np.reshape(v, (-1,)), k)

@@ -1,0 +1,166 @@
+"""Fourier transforms with NumPy's names: each one's gradient is its adjoint, another transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Op, Sample, dispatch, op
+from distgrad.errors import ShapeError
+from distgrad.ops.complex import is_complex
+from distgrad.ops.linalg import arrays
+
+# The adjoint of a transform runs the other way and is scaled as the transform itself was.
+_ADJOINT: dict[Any, Any] = {
+    None: "forward",
+    "backward": "forward",
+    "forward": "backward",
+    "ortho": "ortho",
+}
+
+
+def _none(rng: np.random.Generator) -> list[Sample]:
+    # Central differences need real results: tests/ops/test_fft.py projects these to real ones.
+    return []
+
+
+def _real_spectra(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 4))
+    settings: list[dict[str, Any]] = [{}, {"n": 5}, {"n": 4, "axis": 0, "norm": "ortho"}]
+    return [((x,), s) for s in settings]
+
+
+@op("... -> ...", function=np.fft.fft, samples=_none)
+def fft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The discrete Fourier transform along ``axis``, of ``n`` points (cut or zeros appended)."""
+    return _transform(np.fft.fft, np.fft.ifft, a, n, axis, norm)
+
+
+@op("... -> ...", function=np.fft.ifft, samples=_none)
+def ifft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The inverse of ``fft``."""
+    return _transform(np.fft.ifft, np.fft.fft, a, n, axis, norm)
+
+
+def _transform(
+    there: Callable[..., Any], back: Callable[..., Any], a: Any, n: Any, axis: int, norm: Any
+) -> Any:
+    length = a.shape[axis]
+
+    def vjp(g: Any) -> Any:
+        return _fit(back(g, None, axis, _ADJOINT[norm]), length, axis)
+
+    return _narrow(there(a, n, axis, norm), a), vjp
+
+
+@op("... -> ...", function=np.fft.rfft, samples=_none)
+def rfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The first n // 2 + 1 points of the transform of a real array; the others mirror them."""
+    length = a.shape[axis]
+    points = length if n is None else n
+
+    def vjp(g: Any) -> Any:
+        # irfft counts what is mirrored twice, and this gradient has met it once.
+        halved = g / _mirrored(points, g, axis)
+        return _fit(np.fft.irfft(halved, points, axis, _ADJOINT[norm]), length, axis)
+
+    return _narrow(np.fft.rfft(a, n, axis, norm), a), vjp
+
+
+@op("... -> ...", function=np.fft.irfft, samples=_real_spectra)
+def irfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The inverse of ``rfft``: ``n`` real points (2 (m - 1) of m if None)."""
+    length = a.shape[axis]
+    points = 2 * (length - 1) if n is None else n
+
+    def vjp(g: Any) -> Any:
+        spectrum = np.fft.rfft(g, None, axis, _ADJOINT[norm])
+        return _fit(spectrum * _mirrored(points, g, axis), length, axis)
+
+    return _narrow(np.fft.irfft(a, n, axis, norm), a), vjp
+
+
+def _mirrored(points: int, like: Any, axis: int) -> Any:
+    """How often a half spectrum's points count in the whole: 1 for 0 and n / 2, 2 for others."""
+    weights = np.full(points // 2 + 1, 2, np.empty(0, like.dtype).real.dtype)
+    weights[0] = 1
+    if points % 2 == 0:
+        weights[-1] = 1
+    return weights.reshape((-1,) + (1,) * (like.ndim - 1 - axis % like.ndim))
+
+
+def _fit(a: Any, length: int, axis: int) -> Any:
+    """Cut to ``length`` along ``axis``, or zeros appended."""
+    axis %= a.ndim
+    missing = length - a.shape[axis]
+    if missing > 0:
+        return np.pad(a, [(0, missing if i == axis else 0) for i in range(a.ndim)])
+    return a if missing == 0 else a[(slice(None),) * axis + (slice(length),)]
+
+
+def _narrow(value: Any, a: Any) -> Any:
+    """Single precision for single-precision input, which NumPy 1 transforms in double."""
+    if a.dtype.char not in "efF":
+        return value
+    single = np.complex64 if is_complex(value) else np.float32
+    return value if value.dtype == single else value.astype(single)
+
+
+def _over_axes(
+    numpy_function: Any, each: Op, last: Op | None, axes: Sequence[int] | None, real_out: bool
+) -> None:
+    """Compose a transform over several axes; ``last`` transforms the last of them."""
+    name = numpy_function.__name__
+    default = axes
+
+    def composed(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+        (a,) = arrays(a)
+        if axes is None:
+            count = a.ndim if s is None else len(s)
+            axes = range(-count, 0)
+        sizes = [None] * len(axes) if s is None else list(s)
+        if len(sizes) != len(axes):
+            raise ShapeError(f"{name} got {len(sizes)} lengths s={s} for axes {tuple(axes)}")
+        steps = [(each, n, axis) for n, axis in zip(sizes, axes, strict=True)]
+        if last is not None and steps:
+            steps[-1] = (last, *steps[-1][1:])
+        # NumPy's order: the last axis first, but a real result comes from the last axis at the end.
+        for transform, n, axis in steps if real_out else reversed(steps):
+            a = transform(a, n=n, axis=axis, norm=norm)
+        return a
+
+    dispatch(numpy_function)(composed)
+
+
+for _several, _pair, _each, _last, _real_out in (
+    (np.fft.fftn, np.fft.fft2, fft, None, False),
+    (np.fft.ifftn, np.fft.ifft2, ifft, None, False),
+    (np.fft.rfftn, np.fft.rfft2, fft, rfft, False),
+    (np.fft.irfftn, np.fft.irfft2, ifft, irfft, True),
+):
+    _over_axes(_several, _each, _last, None, _real_out)
+    _over_axes(_pair, _each, _last, (-2, -1), _real_out)
+
+
+@dispatch(np.fft.fftshift)
+def fftshift(x: Any, axes: Any = None) -> Any:
+    """``np.fft.fftshift``: the point of frequency 0 in the middle."""
+    return _rolled(x, axes, lambda n: n // 2)
+
+
+@dispatch(np.fft.ifftshift)
+def ifftshift(x: Any, axes: Any = None) -> Any:
+    """``np.fft.ifftshift``: what undoes ``fftshift``."""
+    return _rolled(x, axes, lambda n: -(n // 2) % n if n else 0)
+
+
+def _rolled(x: Any, axes: Any, shift: Callable[[int], int]) -> Any:
+    axes = range(x.ndim) if axes is None else [axes] if isinstance(axes, int) else axes
+    for axis in axes:
+        n = x.shape[axis]
+        before = (slice(None),) * (axis % x.ndim)
+        cut = n - shift(n)
+        x = np.concatenate([x[(*before, slice(cut, n))], x[(*before, slice(0, cut))]], axis=axis)
+    return x

@@ -1,0 +1,82 @@
+"""The names that NumPy 2 added to np.linalg (the array API's), for what is there under others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import dispatch
+from distgrad.autograd.tensor import UFUNCS
+from distgrad.ops.complex import conjugate
+from distgrad.ops.linalg import T, arrays, cross, matmul, outer, tensordot, to_last
+from distgrad.ops.matrix_norm import norm, norm_of_vectors
+
+
+def vecdot(a: Any, b: Any, *, axis: int = -1) -> Any:
+    """The sum over one axis of a (conjugated) times b; other axes broadcast."""
+    a, b = (to_last(x, axis, name) for x, name in zip(arrays(a, b), "ab", strict=True))
+    rows, columns = np.expand_dims(conjugate(a), -2), np.expand_dims(b, -1)
+    return np.squeeze(np.matmul(rows, columns), (-2, -1))
+
+
+def matvec(a: Any, v: Any) -> Any:
+    """Matrices (…, m, n) times vectors (…, n)."""
+    a, v = arrays(a, v)
+    return np.squeeze(np.matmul(a, np.expand_dims(v, -1)), -1)
+
+
+def vecmat(v: Any, a: Any) -> Any:
+    """Vectors (…, m), conjugated, times matrices (…, m, n)."""
+    v, a = arrays(v, a)
+    return np.squeeze(np.matmul(np.expand_dims(conjugate(v), -2), a), -2)
+
+
+def svdvals(x: Any) -> Any:
+    """The singular values, descending."""
+    return np.linalg.svd(x, compute_uv=False)
+
+
+def trace(x: Any, *, offset: int = 0) -> Any:
+    """The sum of a diagonal of the last two axes."""
+    return np.trace(x, offset, -2, -1)
+
+
+def diagonal(x: Any, *, offset: int = 0) -> Any:
+    """A diagonal of the last two axes."""
+    return np.diagonal(x, offset, -2, -1)
+
+
+def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """``np.linalg.norm`` over the last two axes."""
+    return norm(x, ord, (-2, -1), keepdims)
+
+
+def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    """``np.linalg.norm`` of vectors that lie along one or more axes."""
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    return norm_of_vectors(x, ord, tuple(axes), keepdims)
+
+
+_NAMES: dict[str, Callable[..., Any]] = {
+    "cross": cross,
+    "diagonal": diagonal,
+    "matmul": matmul,
+    "matrix_norm": matrix_norm,
+    "matrix_transpose": T,
+    "outer": outer,
+    "svdvals": svdvals,
+    "tensordot": tensordot,
+    "trace": trace,
+    "vecdot": vecdot,
+    "vector_norm": vector_norm,
+}
+for _name, _composed in _NAMES.items():
+    if hasattr(np.linalg, _name):  # NumPy 2
+        dispatch(getattr(np.linalg, _name))(_composed)
+if hasattr(np, "matrix_transpose"):
+    dispatch(np.matrix_transpose)(T)
+for _ufunc in (vecdot, matvec, vecmat):
+    if hasattr(np, _ufunc.__name__):  # NumPy 2.0 and 2.2
+        UFUNCS[getattr(np, _ufunc.__name__)] = _ufunc
