@@ -9,8 +9,25 @@ from distgrad.nn.linear import Identity, Linear
 from distgrad.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from distgrad.nn.module import Module, Parameter, state_sha256
 from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from distgrad.nn.pad import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from distgrad.nn.pool import AvgPool2d, MaxPool2d
-from distgrad.nn.reshape import Flatten
+from distgrad.nn.reshape import Flatten, Unflatten
 from distgrad.nn.sparse import Embedding
 
 __all__ = [
@@ -19,6 +36,12 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
@@ -33,9 +56,19 @@ __all__ = [
     "ModuleList",
     "Parameter",
     "ReLU",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "Unflatten",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "functional",
     "init",
     "state_sha256",

@@ -10,9 +10,9 @@ from distgrad.nn.functional.dropout import dropout
 from distgrad.nn.functional.linear import linear
 from distgrad.nn.functional.loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from distgrad.nn.functional.norm import batch_norm, batch_norm_training, layer_norm
+from distgrad.nn.functional.pad import pad
 from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
 from distgrad.nn.functional.sparse import embedding, one_hot
-from distgrad.nn.functional.vision import pad
 
 __all__ = [
     "avg_pool2d",
