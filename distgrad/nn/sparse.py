@@ -29,12 +29,21 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
+        _weight: TensorLike | None = None,
     ) -> None:
         super().__init__()
         refuse_settings(max_norm, norm_type, scale_grad_by_freq, sparse)
         self.padding_idx = None if padding_idx is None else padding_row(padding_idx, num_embeddings)
-        self.weight = empty(num_embeddings, embedding_dim)
-        self.reset_parameters()
+        if _weight is None:
+            self.weight = empty(num_embeddings, embedding_dim)
+            self.reset_parameters()
+        else:
+            self.weight = Parameter(_weight)
+            if self.weight.shape != (num_embeddings, embedding_dim):
+                raise ShapeError(
+                    f"Embedding: _weight has shape {self.weight.shape}; the settings ask "
+                    f"{(num_embeddings, embedding_dim)}"
+                )
 
     @property
     def num_embeddings(self) -> int:
@@ -60,12 +69,11 @@ class Embedding(Module):
 
         The row of the padding is taken as it is. Errors: ShapeError unless there are two axes.
         """
-        weight = Parameter(embeddings)
-        if weight.ndim != 2:
-            raise ShapeError(f"from_pretrained takes rows and columns; got shape {weight.shape}")
-        table = cls(0, 0)
-        table.weight = weight.requires_grad_(not freeze)  # type: ignore[assignment]
-        table.padding_idx = None if padding_idx is None else padding_row(padding_idx, len(weight))
+        rows = embeddings if isinstance(embeddings, Tensor) else Tensor(embeddings)
+        if rows.ndim != 2:
+            raise ShapeError(f"from_pretrained takes rows and columns; got shape {rows.shape}")
+        table = cls(*rows.shape, padding_idx=padding_idx, _weight=rows)
+        table.weight.requires_grad_(not freeze)
         return table
 
     def forward(self, indices: Any) -> Tensor:

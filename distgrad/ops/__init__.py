@@ -40,7 +40,7 @@ from distgrad.ops.gather import (
     scatter_add,
     take_along_axis,
 )
-from distgrad.ops.indexing import add_at, compress, embedding, extract, getitem, take
+from distgrad.ops.indexing import add_at, compress, delete, embedding, extract, getitem, take
 from distgrad.ops.join import (
     append,
     array_split,
@@ -126,6 +126,7 @@ __all__ = [
     "cross_entropy",
     "cummax",
     "cummin",
+    "delete",
     "divide",
     "dropout",
     "dsplit",

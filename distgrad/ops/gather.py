@@ -93,7 +93,14 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
         places = np.asarray(numbered[plain_index(indices)])
     except IndexError as error:
         raise ShapeError(f"index_put: {error}") from error
-    spread: Any = np.broadcast_to(_like("index_put", values, x), places.shape)
+    given = _like("index_put", values, x)
+    try:
+        spread = np.broadcast_to(given, places.shape)
+    except ValueError as error:
+        raise ShapeError(
+            f"index_put: values of shape {given.shape} do not broadcast to {places.shape}, the "
+            f"shape of x[indices]"
+        ) from error
     return _added(x, places, spread) if accumulate else _replaced(x, places, spread)
 
 

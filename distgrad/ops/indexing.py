@@ -195,6 +195,19 @@ def extract(condition: Any, arr: Any) -> Any:
     return np.take(np.ravel(arr), np.flatnonzero(data_of(condition)))
 
 
+@dispatch(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """``arr`` without the slices (elements if None) that ``obj``, an index or mask, names."""
+    if axis is None:
+        return delete(np.ravel(arr), obj, 0)
+    (along,) = axis_numbers(axis, arr.ndim, "delete")
+    try:
+        kept = np.delete(np.arange(arr.shape[along]), plain_index(obj))
+    except (IndexError, ValueError) as error:
+        raise ShapeError(f"delete along axis {along}: {error}") from error
+    return np.take(arr, kept, axis=along)
+
+
 def _refuse(function: Callable[..., Any], instead: str) -> None:
     def refused(*args: Any, **kwargs: Any) -> NoReturn:
         raise GradError(

@@ -12,10 +12,12 @@ from distgrad.nn.functional.wrap import wrap
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def pad(x: TensorLike, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad(
+    x: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
     """A border around the last axes: ``pad`` is (before, after) of the last, then the one before.
 
-    ``mode`` is 'constant' (``value``; negative widths cut off), 'reflect' (mirrored at the edge
+    ``mode`` is 'constant' (``value`` or 0; negative widths cut off), 'reflect' (mirrored at the edge
     element, less than a length wide), 'replicate' (the edge element) or 'circular' (from the other
     end, at most a length wide). Errors: ShapeError for widths that do not fit, and other modes.
     """
@@ -28,12 +30,12 @@ def pad(x: TensorLike, pad: Sequence[int], mode: str = "constant", value: float 
     last = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(last)) + last[::-1]
     if mode == "constant":
-        return wrap(ops.pad(_cut(x, widths), [_not_negative(w) for w in widths], mode, value))
+        return wrap(ops.pad(_cut(x, widths), [_not_negative(w) for w in widths], mode, value or 0))
     if mode not in NUMPY_MODES:
         raise ShapeError(
             f"pad: mode is 'constant', 'reflect', 'replicate' or 'circular'; got {mode!r}"
         )
-    if value != 0:
+    if value:
         raise ShapeError(f"pad: value={value} belongs to mode='constant'; got mode={mode!r}")
     for n, width in zip(x.shape, widths, strict=True):
         _check(mode, n, width)
