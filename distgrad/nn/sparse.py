@@ -72,7 +72,8 @@ class Embedding(Module):
         rows = embeddings if isinstance(embeddings, Tensor) else Tensor(embeddings)
         if rows.ndim != 2:
             raise ShapeError(f"from_pretrained takes rows and columns; got shape {rows.shape}")
-        table = cls(*rows.shape, padding_idx=padding_idx, _weight=rows)
+        count, dim = rows.shape
+        table = cls(count, dim, padding_idx=padding_idx, _weight=rows)
         table.weight.requires_grad_(not freeze)
         return table
 

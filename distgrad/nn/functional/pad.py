@@ -17,9 +17,9 @@ def pad(
 ) -> Tensor:
     """A border around the last axes: ``pad`` is (before, after) of the last, then the one before.
 
-    ``mode`` is 'constant' (``value`` or 0; negative widths cut off), 'reflect' (mirrored at the edge
-    element, less than a length wide), 'replicate' (the edge element) or 'circular' (from the other
-    end, at most a length wide). Errors: ShapeError for widths that do not fit, and other modes.
+    ``mode`` is 'constant' (``value`` or 0; negative widths cut off), 'reflect' (mirrored at the
+    edge element, less than a length wide), 'replicate' (the edge element) or 'circular' (from the
+    other end, at most a length wide). Errors: ShapeError for widths that do not fit, other modes.
     """
     x = wrap(x)
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
