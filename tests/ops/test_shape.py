@@ -19,6 +19,7 @@ M = RNG.normal(size=(3, 4))
 CALLS = {
     "ravel": np.ravel,
     "moveaxis": lambda x: np.moveaxis(x, [2, 0], [0, 1]),
+    "moveaxis, exchanged": lambda x: np.moveaxis(x, [0, 1], [1, 0]),
     "atleast_3d of a vector": lambda x: np.atleast_3d(x[0, 0]),
     "atleast_2d of several": lambda x: np.atleast_2d(x[0, 0], x)[0],
     "dstack": lambda x: np.dstack([x[0], x[1]]),
@@ -33,6 +34,7 @@ CALLS = {
         1
     ],
     "split at the ends": lambda x: np.split(x, [0, 2, 9], axis=-1)[2],
+    "split from the end": lambda x: np.split(x, [1, -1], axis=-1)[1],
     "split in equal parts": lambda x: np.split(x, 2, axis=-1)[1],
     "array_split": lambda x: np.array_split(x, 3, axis=-1)[0],
     "hsplit": lambda x: np.hsplit(x, 3)[1],
