@@ -1,7 +1,8 @@
 """PyTorch's reading and writing along an axis: gather, scatter, index_put, masked_fill….
 
 All are composed of reshape, indexing and its adjoint. Nothing is written in place; where an index
-is repeated, sums are taken in the order of the index, and of several values the last one stays.
+is repeated, sums are taken in an order that the index alone decides, and of several values the last
+one stays.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _is_basic(index: Any) -> bool:
     ],
 )
 def add_at(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
-    """Zeros of ``shape`` with ``g`` added at ``index``, in its order; repeated indices add up."""
+    """Zeros of ``shape`` with ``g`` added at ``index``; repeated indices add up."""
     return put_back(g, index=index, shape=shape, dtype=dtype), lambda gg: gg[index]
 
 
@@ -79,8 +79,8 @@ def put_back(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
 
 
 def _add_rows(rows: Array, index: Array, g: Array) -> None:
-    # np.add.at goes element by element; sorted, the rows of one index are summed in one go, in the
-    # order in which they came.
+    # np.add.at goes element by element; sorted, the rows of one index are summed in one go:
+    # NumPy's reduceat takes them in the order in which they came, but in pairs.
     if not index.size:
         return
     g = g.reshape(index.size, rows.shape[1])
