@@ -84,10 +84,10 @@ def _dtypes(op: Op) -> str:
     results = []
     for dtype in (np.float32, np.float64):
         rng = np.random.default_rng(0)
-        if op.samples is not None:
-            inputs, settings = next(iter(op.samples(rng)))
-        else:
-            inputs, settings = draw(op.signatures[0], rng, op.domain), {}
+        inputs, settings = next(iter(op.samples(rng) if op.samples else ()), None) or (
+            draw(op.signatures[0], rng, op.domain),
+            {},
+        )
         cast = [
             np.asarray(x, dtype) if getattr(x, "dtype", np.dtype(int)).kind == "f" else x
             for x in inputs

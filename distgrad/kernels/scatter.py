@@ -11,7 +11,7 @@ from distgrad.kernels.jit import kernel
 from distgrad.ops.indexing import checked_rows
 
 
-def embedding(indices: Any, weight: Any) -> Any:
+def embedding(indices: Any, weight: Any, *, padding_idx: int | None = None) -> Any:
     """The twin of ``ops.embedding``."""
     if not suits(weight) or weight.ndim != 2:
         return None
@@ -22,6 +22,8 @@ def embedding(indices: Any, weight: Any) -> Any:
         d = np.zeros(weight.shape, weight.dtype)
         if flat_rows.size:
             _add_rows(dense(g).reshape(flat_rows.size, -1), flat_rows, d)
+        if padding_idx is not None:
+            d[padding_idx] = 0
         return d
 
     return weight[rows], (None, vjp)

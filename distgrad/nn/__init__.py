@@ -42,9 +42,26 @@ from distgrad.nn.loss import (
 )
 from distgrad.nn.module import Module, Parameter, state_sha256
 from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from distgrad.nn.pad import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from distgrad.nn.pool import AvgPool2d, MaxPool2d
 from distgrad.nn.recurrent import GRU, LSTM, RNN
-from distgrad.nn.reshape import Flatten
+from distgrad.nn.reshape import Flatten, Unflatten
 from distgrad.nn.sparse import Embedding
 from distgrad.nn.transformer import (
     Transformer,
@@ -67,6 +84,12 @@ __all__ = [
     "BatchNorm2d",
     "Bilinear",
     "CTCLoss",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv2d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
@@ -103,6 +126,12 @@ __all__ = [
     "PoissonNLLLoss",
     "RNNCell",
     "ReLU",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "Sigmoid",
     "SmoothL1Loss",
@@ -115,6 +144,10 @@ __all__ = [
     "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "Unflatten",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "functional",
     "init",
     "state_sha256",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
+from distgrad.errors import ShapeError
+from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
-from distgrad.ops.shape import flatten
+from distgrad.ops.shape import flatten, unflatten
 
 
 class Flatten(Module):
@@ -18,4 +21,26 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Tensor:
         """Reshape."""
-        return flatten(x if isinstance(x, Tensor) else Tensor(x), self.start_dim, self.end_dim)
+        return wrap(flatten(wrap(x), self.start_dim, self.end_dim))
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Axis ``dim`` as several of ``unflattened_size`` (one length may be -1)."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(dim, int):
+            raise ShapeError(f"Unflatten: dim is a number, axes have no names; got {dim!r}")
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Any) -> Tensor:
+        """Reshape. Errors: ShapeError if the sizes do not make up the axis."""
+        return wrap(unflatten(wrap(x), self.dim, self.unflattened_size))
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import scatter_add
+from distgrad.ops.indexing import put_back
 
 # The logarithm of no probability. Not -∞: sums and gradients through it stay free of NaN.
 _NEVER = -1e30
@@ -86,7 +86,7 @@ def ctc(
         e = np.exp(both - np.maximum.reduce(data_of(both), axis=2, keepdims=True))
         occupied = e / np.add.reduce(e, axis=2, keepdims=True) * alive.astype(dtype)
         weight = np.reshape(g * np.where(impossible, slope, -1.0).astype(dtype), (1, n, 1))
-        return scatter_add(occupied * weight, index=index, shape=shape, dtype=dtype)
+        return put_back(occupied * weight, index=index, shape=shape, dtype=dtype)
 
     return loss, (vjp, None)
 

@@ -1,15 +1,21 @@
-"""Reading and writing by index: basic and integer-array indexing, embedding."""
+"""Reading by index, and its adjoint: basic, integer and boolean indexing, take, embedding."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Array, Tensor
-from distgrad.errors import ShapeError
-from distgrad.ops.helpers import first_outside, integers
+from distgrad.errors import GradError, ShapeError
+from distgrad.ops.elementwise import where
+from distgrad.ops.helpers import data_of, first_outside, integers
+from distgrad.ops.shape import axis_numbers
+
+plain(np.nonzero, np.flatnonzero, np.argwhere, np.searchsorted, np.digitize, np.isin)
 
 
 def _indices(rng: np.random.Generator) -> list[Sample]:
@@ -22,15 +28,21 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
 @op("... -> ...", method="__getitem__", samples=_indices)
 def getitem(a: Any, *, index: Any) -> Any:
     """a[index]: basic slices are views, integer and boolean arrays copy."""
-    key = _plain(index)
+    key = plain_index(index)
     shape, dtype = a.shape, a.dtype
-    return a[key], lambda g: scatter_add(g, index=key, shape=shape, dtype=dtype)
+    return a[key], lambda g: put_back(g, index=key, shape=shape, dtype=dtype)
 
 
-def _plain(index: Any) -> Any:
+def plain_index(index: Any) -> Any:
+    """Return an index with its Tensors as arrays."""
     if isinstance(index, tuple):
-        return tuple(_plain(i) for i in index)
+        return tuple(plain_index(i) for i in index)
     return index.data if isinstance(index, Tensor) else index
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Return ``x`` as a Tensor: functions with PyTorch's names take arrays too."""
+    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def _is_basic(index: Any) -> bool:
@@ -44,49 +56,113 @@ def _is_basic(index: Any) -> bool:
         ((rng.normal(size=(3, 2)),), {"index": ([0, 2, 2],), "shape": (4, 2), "dtype": "f8"})
     ],
 )
-def scatter_add_(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
+def add_at(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
     """Zeros of ``shape`` with ``g`` added at ``index``; repeated indices add up."""
-    return scatter_add(g, index=index, shape=shape, dtype=dtype), lambda gg: gg[index]
+    return put_back(g, index=index, shape=shape, dtype=dtype), lambda gg: gg[index]
 
 
-def scatter_add(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
-    """``scatter_add_`` for arrays and Tensors alike: a gradient closure may hold either."""
+def put_back(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
+    """``add_at`` for arrays and Tensors alike: a gradient closure may hold either."""
     if isinstance(g, Tensor):
-        return scatter_add_(g, index=index, shape=shape, dtype=dtype)
+        return add_at(g, index=index, shape=shape, dtype=dtype)
     whole = np.zeros(shape, dtype)
     if _is_basic(index):
         whole[index] = g
-    elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape) > 1:
-        _add_rows(whole, index.reshape(-1), g.reshape(index.size, -1))
-    else:
+    elif not (isinstance(index, np.ndarray) and index.dtype.kind in "iu"):
         np.add.at(whole, index, g)
+    elif len(shape) == 1:
+        # NumPy is several times faster with one axis.
+        np.add.at(whole, index.reshape(-1), g.reshape(-1))
+    else:
+        _add_rows(whole.reshape(shape[0], math.prod(shape[1:])), index.reshape(-1), g)
     return whole
 
 
-def _add_rows(whole: Array, index: Array, g: Array) -> None:
-    # np.add.at goes element by element; sorted, the rows of one index are summed in one go, in the
-    # order in which they came.
+def _add_rows(rows: Array, index: Array, g: Array) -> None:
+    # np.add.at goes element by element; sorted, the rows of one index are summed in one go:
+    # NumPy's reduceat takes them in the order in which they came, but in pairs.
     if not index.size:
         return
-    index = np.where(index < 0, index + len(whole), index)
+    g = g.reshape(index.size, rows.shape[1])
+    index = np.where(index < 0, index + len(rows), index)
     order = np.argsort(index, kind="stable")
     ordered = index[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    rows = whole.reshape(len(whole), -1)
     rows[ordered[starts]] = np.add.reduceat(g[order], starts, axis=0)
+
+
+def _takes(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(2, 3, 2))
+    return [
+        ((x,), {"indices": np.array(i), "axis": axis})
+        for i, axis in ((2, 1), ([0, -1, 2, 2], 1), ([[0, 1], [1, 1]], -1), ([5, 5, 0], None))
+    ]
+
+
+@op("... -> ...", function=np.take, samples=_takes)
+def take(a: Any, *, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    """The elements at integer ``indices`` along ``axis`` (of all elements if None)."""
+    if mode != "raise":
+        raise ShapeError(
+            f"np.take on a Tensor raises for an index out of range; got mode={mode!r}: apply "
+            f"np.clip or % to the indices"
+        )
+    if axis is None:
+        shape, size, dtype = a.shape, a.size, a.dtype
+        rows = checked_index("take", indices, size, None)
+        return np.take(a, rows), lambda g: np.reshape(
+            put_back(g, index=rows, shape=(size,), dtype=dtype), shape
+        )
+    (along,) = axis_numbers(axis, a.ndim, "take")
+    index = checked_index("take", indices, a.shape[along], along)
+    rest = (a.shape[along], *a.shape[:along], *a.shape[along + 1 :])
+    first, dtype = range(index.ndim), a.dtype
+
+    def vjp(g: Any) -> Any:
+        front = np.moveaxis(g, [along + i for i in first], list(first))
+        return np.moveaxis(put_back(front, index=index, shape=rest, dtype=dtype), 0, along)
+
+    return np.take(a, index, axis=along), vjp
+
+
+def checked_index(
+    name: str, index: Any, length: int, axis: int | None, *, negative: bool = True
+) -> Array:
+    """Return an integer index into ``length`` elements, counted from 0.
+
+    Errors: ShapeError with the caller's ``name`` for other dtypes and an index out of range.
+    """
+    given = integers(index, f"{name}: the index").astype(np.intp, copy=False)
+    low = -length if negative else 0
+    bad = first_outside(given - low, length - low)
+    if bad is not None:
+        where_ = "" if axis is None else f" along axis {axis}"
+        raise ShapeError(
+            f"{name}: index {bad[0] + low} at position {bad[1]} is out of range for {length} "
+            f"elements{where_} ({low}..{length - 1})"
+        )
+    return np.where(given < 0, given + length, given) if negative else given
 
 
 def _tokens(rng: np.random.Generator) -> list[Sample]:
     weight = rng.normal(size=(4, 2))
-    return [((np.array(i), weight), {}) for i in ([[0, 3, 3], [1, 0, 3]], [2], 1)]
+    cases: list[Sample] = [((np.array(i), weight), {}) for i in ([[0, 3, 3], [1, 0, 3]], [2], 1)]
+    # A row of padding that is looked up has no gradient, though the value depends on it.
+    return [*cases, ((np.array([0, 3, 3, 1]), weight), {"padding_idx": 2})]
 
 
 @op("..., v d -> ... d", samples=_tokens)
-def embedding(indices: Any, weight: Any) -> Any:
-    """Rows of ``weight`` (v, d): integers (…) to (…, d). Errors: ShapeError out of range."""
+def embedding(indices: Any, weight: Any, *, padding_idx: int | None = None) -> Any:
+    """Rows of ``weight`` (v, d): integers (…) to (…, d); row ``padding_idx`` gets no gradient."""
     rows = checked_rows(indices, weight)
     shape, dtype = weight.shape, weight.dtype
-    return weight[rows], (None, lambda g: scatter_add(g, index=rows, shape=shape, dtype=dtype))
+
+    def vjp(g: Any) -> Any:
+        if padding_idx is not None:
+            g = np.where(np.expand_dims(rows == padding_idx, -1), 0, g)
+        return put_back(g, index=rows, shape=shape, dtype=dtype)
+
+    return weight[rows], (None, vjp)
 
 
 def checked_rows(indices: Any, weight: Any) -> Array:
@@ -99,3 +175,52 @@ def checked_rows(indices: Any, weight: Any) -> Array:
             f"{weight.shape[0]} rows (0..{weight.shape[0] - 1}); check the vocabulary's size"
         )
     return rows
+
+
+@dispatch(np.where)
+def where_or_nonzero(condition: Any, *choices: Any) -> Any:
+    """``np.where``: with one argument the plain indices where the condition holds."""
+    return where(condition, *choices) if choices else np.nonzero(data_of(condition))
+
+
+@dispatch(np.compress)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The slices along ``axis`` (elements if None) where the 1-d condition holds."""
+    return np.take(a, np.flatnonzero(data_of(condition)), axis=axis)
+
+
+@dispatch(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    """The elements where the condition (of the same size) holds, in a row."""
+    return np.take(np.ravel(arr), np.flatnonzero(data_of(condition)))
+
+
+@dispatch(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """``arr`` without the slices (elements if None) that ``obj``, an index or mask, names."""
+    if axis is None:
+        return delete(np.ravel(arr), obj, 0)
+    (along,) = axis_numbers(axis, arr.ndim, "delete")
+    try:
+        kept = np.delete(np.arange(arr.shape[along]), plain_index(obj))
+    except (IndexError, ValueError) as error:
+        raise ShapeError(f"delete along axis {along}: {error}") from error
+    return np.take(arr, kept, axis=along)
+
+
+def _refuse(function: Callable[..., Any], instead: str) -> None:
+    def refused(*args: Any, **kwargs: Any) -> NoReturn:
+        raise GradError(
+            f"np.{function.__name__} writes into an array in place, which backward could not "
+            f"follow; {instead} returns a new Tensor"
+        )
+
+    dispatch(function)(refused)
+
+
+_refuse(np.put_along_axis, "distgrad.ops.scatter(x, dim, index, src)")
+_refuse(np.put, "distgrad.ops.index_put(x, index, values)")
+_refuse(np.place, "np.where(mask, values, x)")
+_refuse(np.putmask, "np.where(mask, values, x)")
+_refuse(np.copyto, "np.where(mask, values, x) or np.copy(x)")
+_refuse(np.fill_diagonal, "distgrad.ops.index_put(x, (i, i), values)")

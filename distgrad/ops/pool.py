@@ -10,7 +10,7 @@ from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import Pair, data_of, output_length, pair
-from distgrad.ops.indexing import scatter_add
+from distgrad.ops.indexing import put_back
 from distgrad.ops.windows import fold_back, unfold_
 
 
@@ -33,7 +33,7 @@ def max_pool2d(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0
     size, shape, dtype = n * c * h * w, x.shape, x.dtype
 
     def vjp(g: Any) -> Any:
-        return np.reshape(scatter_add(g, index=index, shape=(size,), dtype=dtype), shape)
+        return np.reshape(put_back(g, index=index, shape=(size,), dtype=dtype), shape)
 
     return np.reshape(x, (-1,))[index], vjp
 

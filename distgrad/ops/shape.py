@@ -1,14 +1,17 @@
-"""Operations that move elements and compute nothing: reshape, transpose, join, split."""
+"""Operations on the shape alone: reshape, exchange axes, add and remove axes, broadcast."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import dispatch, op
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.op import dispatch, op, plain
 from distgrad.errors import ShapeError
+
+plain(np.full_like, np.empty_like)
 
 
 @op(
@@ -16,8 +19,12 @@ from distgrad.errors import ShapeError
     function=np.reshape,
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"shape": (3, -1)})],
 )
-def reshape(a: Any, *, shape: Any) -> Any:
+def reshape(a: Any, *, shape: Any, order: str = "C") -> Any:
     """The same elements in another shape (one length may be -1)."""
+    if order != "C":
+        raise ShapeError(
+            f"a Tensor is reshaped in C order only; got order={order!r}: transpose before and after"
+        )
     before = a.shape
     return np.reshape(a, shape), lambda g: np.reshape(g, before)
 
@@ -77,80 +84,136 @@ def expand_dims(a: Any, *, axis: Any) -> Any:
     return np.expand_dims(a, axis), lambda g: np.reshape(g, shape)
 
 
-@op(
-    "..., ... -> ...",
-    samples=lambda rng: [((rng.normal(size=(2, 3)), rng.normal(size=(2, 4))), {"axis": -1})],
-)
-def join(*arrays: Any, axis: int = 0) -> Any:
-    """Arrays one after the other along ``axis`` (np.concatenate)."""
-    ends = np.cumsum([a.shape[axis] for a in arrays])
-
-    def part(i: int) -> Any:
-        start = int(ends[i - 1]) if i else 0
-        window = slice(start, int(ends[i]))
-        return lambda g: g[(slice(None),) * (axis % g.ndim) + (window,)]
-
-    return np.concatenate(arrays, axis=axis), tuple(part(i) for i in range(len(arrays)))
+# -- composed from these --------------------------------------------------------------------------
 
 
-@dispatch(np.concatenate)
-def concatenate(arrays: Any, axis: int = 0) -> Any:
-    """Arrays one after the other along ``axis``."""
-    return join(*arrays, axis=axis)
+def axis_numbers(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """Return axes (a number or several) counted from 0. Errors: ShapeError naming ``name``."""
+    numbers = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    for number in numbers:
+        if not -ndim <= number < ndim:
+            raise ShapeError(f"{name}: axis {number} is out of range for {ndim} axes")
+    counted = tuple(int(number) % ndim for number in numbers)
+    if len(set(counted)) < len(counted):
+        raise ShapeError(f"{name}: axis {axis} names an axis twice")
+    return counted
 
 
-@dispatch(np.stack)
-def stack(arrays: Any, axis: int = 0) -> Any:
-    """Arrays of one shape along a new ``axis``."""
-    return join(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
+@dispatch(np.ravel)
+def ravel(a: Any, order: str = "C") -> Any:
+    """All elements as one axis."""
+    return np.reshape(a, (-1,), order)  # type: ignore[call-overload]  # only "C" comes through
 
 
-@op(
-    "... -> ..., ...",
-    samples=lambda rng: [((rng.normal(size=(2, 6)),), {"indices_or_sections": 3, "axis": 1})],
-)
-def split_(a: Any, *, indices_or_sections: Any, axis: int = 0) -> Any:
-    """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
-    parts = tuple(np.split(a, indices_or_sections, axis=axis))
-    shapes = [p.shape for p in parts]
-    dtype = a.dtype
-
-    def vjp(*gs: Any) -> Any:
-        whole = [np.zeros(s, dtype) if g is None else g for g, s in zip(gs, shapes, strict=True)]
-        return np.concatenate(whole, axis=axis)
-
-    return parts, vjp
+@dispatch(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """Axes ``source`` moved to ``destination``, the others in order."""
+    sources = axis_numbers(source, a.ndim, "moveaxis")
+    targets = axis_numbers(destination, a.ndim, "moveaxis")
+    if len(sources) != len(targets):
+        raise ShapeError(f"moveaxis: {len(sources)} axes cannot move to {len(targets)} places")
+    order = [i for i in range(a.ndim) if i not in sources]
+    for target, axis in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, axis)
+    return np.transpose(a, order)
 
 
-@dispatch(np.split)
-def split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """Consecutive parts along ``axis`` (a list, as NumPy returns)."""
-    return list(split_(a, indices_or_sections=indices_or_sections, axis=axis))
+def matrix_transpose(a: Any) -> Any:
+    """The last two axes exchanged. Errors: ShapeError for fewer than two."""
+    if a.ndim < 2:
+        raise ShapeError(f"matrix_transpose needs at least 2 axes; got shape {a.shape}")
+    return np.swapaxes(a, -1, -2)
 
 
-@op(
-    "... -> ...",
-    samples=lambda rng: [((rng.normal(size=(2, 3)),), {"pad_width": ((0, 1), (2, 1))})],
-)
-def pad_zero(a: Any, *, pad_width: Any) -> Any:
-    """Zeros before and after along each axis."""
-    inner = tuple(slice(b, b + n) for (b, _), n in zip(pad_width, a.shape, strict=True))
-    return np.pad(a, pad_width), lambda g: g[inner]
+if hasattr(np, "matrix_transpose"):  # NumPy 2.0
+    dispatch(np.matrix_transpose)(matrix_transpose)
 
 
-@dispatch(np.pad)
-def pad(a: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """``np.pad`` with zeros; other modes raise."""
-    if mode != "constant" or constant_values != 0:
+@dispatch(np.broadcast_arrays)
+def broadcast_arrays(*arrays: Any) -> Any:
+    """All arrays in the shape they broadcast to. Errors: ShapeError if they do not."""
+    shapes = [np.shape(a) for a in arrays]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        listed = ", ".join(map(str, shapes))
+        raise ShapeError(f"broadcast_arrays: the shapes {listed} do not broadcast") from error
+    return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+@dispatch(np.atleast_1d)
+def atleast_1d(*arrays: Any) -> Any:
+    """A number as an array of one element, others as they are."""
+    return _each(arrays, lambda s: s or (1,))
+
+
+@dispatch(np.atleast_2d)
+def atleast_2d(*arrays: Any) -> Any:
+    """Fewer than two axes as a row, others as they are."""
+    return _each(arrays, lambda s: (1,) * (2 - len(s)) + s)
+
+
+@dispatch(np.atleast_3d)
+def atleast_3d(*arrays: Any) -> Any:
+    """(n,) as (1, n, 1), (m, n) as (m, n, 1), others as they are."""
+    return _each(arrays, lambda s: s if len(s) > 2 else (*((1,) * (2 - len(s)) + s), 1))
+
+
+def _each(arrays: Sequence[Any], shape: Callable[[Any], Any]) -> Any:
+    shaped = tuple(np.reshape(a, shape(np.shape(a))) for a in arrays)
+    return shaped[0] if len(shaped) == 1 else shaped
+
+
+@dispatch(np.meshgrid)
+def meshgrid(*arrays: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    """Coordinates of a grid, one array for each axis; ``xy`` puts the second array's axis first.
+
+    ``copy`` changes nothing: no result is written to. Errors: ShapeError for another indexing.
+    """
+    if indexing not in {"xy", "ij"}:
+        raise ShapeError(f"meshgrid: indexing is 'xy' or 'ij'; got {indexing!r}")
+    places = list(range(len(arrays)))
+    if indexing == "xy" and len(arrays) > 1:
+        places[:2] = [1, 0]
+    axes = [
+        np.reshape(a, (1,) * p + (-1,) + (1,) * (len(arrays) - 1 - p))
+        for a, p in zip(arrays, places, strict=True)
+    ]
+    return tuple(axes) if sparse else broadcast_arrays(*axes)
+
+
+@dispatch(np.copy)
+def copy(a: Any) -> Any:
+    """The same elements in memory of their own."""
+    return a.astype(a.dtype)
+
+
+if hasattr(np, "astype"):  # NumPy 2.1
+    dispatch(np.astype)(lambda a, dtype: a.astype(dtype))
+
+
+def flatten(a: Any, start: int = 0, end: int = -1) -> Any:
+    """Axes ``start`` to ``end`` (included) as one; a number becomes one element.
+
+    Errors: ShapeError if ``end`` comes before ``start``.
+    """
+    if a.ndim == 0:
+        return np.reshape(a, (1,))
+    first, last = (axis_numbers(i, a.ndim, "flatten")[0] for i in (start, end))
+    if last < first:
+        raise ShapeError(f"flatten: axis {end} comes before axis {start} in shape {a.shape}")
+    length = math.prod(a.shape[first : last + 1])
+    return np.reshape(a, (*a.shape[:first], length, *a.shape[last + 1 :]))
+
+
+def unflatten(a: Any, dim: int, sizes: Sequence[int]) -> Any:
+    """Axis ``dim`` as several of ``sizes`` (one may be -1). Errors: ShapeError if they differ."""
+    (axis,) = axis_numbers(dim, a.ndim, "unflatten")
+    given = tuple(int(n) for n in sizes)
+    rest = math.prod(n for n in given if n != -1)
+    full = tuple(a.shape[axis] // max(rest, 1) if n == -1 else n for n in given)
+    if given.count(-1) > 1 or not given or math.prod(full) != a.shape[axis]:
         raise ShapeError(
-            f"np.pad on a Tensor pads with zeros only (asked: mode={mode!r}, "
-            f"constant_values={constant_values!r}); concatenate the border you need"
+            f"unflatten: sizes {given} do not make up axis {dim} of length {a.shape[axis]}"
         )
-    width = np.broadcast_to(np.asarray(pad_width), (a.ndim, 2))
-    return pad_zero(a, pad_width=tuple((int(b), int(e)) for b, e in width))
-
-
-def flatten(a: Tensor, start: int = 0, end: int = -1) -> Tensor:
-    """Axes ``start`` to ``end`` (included) as one."""
-    stop = end % a.ndim + 1
-    return a.reshape((*a.shape[:start], -1, *a.shape[stop:]))
+    return np.reshape(a, (*a.shape[:axis], *full, *a.shape[axis + 1 :]))

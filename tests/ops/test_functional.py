@@ -162,7 +162,7 @@ def test_an_embedding_index_out_of_range_is_named(index, fused):
         ),
         (lambda: F.conv2d(X[None], np.ones((2, 3, 3, 3)), stride=0), r"start at 1.*stride=0"),
         (lambda: F.pad(X, (1, 2, 3)), r"pad needs \(before, after\).*got \(1, 2, 3\)"),
-        (lambda: F.pad(X, (1, 1), value=2.0), r"pads with zeros only"),
+        (lambda: F.pad(X, (1, 1), "mirror"), r"'replicate' or 'circular'; got 'mirror'"),
         (lambda: F.one_hot([0, 3], 3), r"label 3 at index 1 is out of range for 3 classes"),
         (
             lambda: F.scaled_dot_product_attention(X, X[..., :4], X),

@@ -60,7 +60,7 @@ def broadcastable(count: int, most: int = 3) -> Any:
 
 def _strided(x: Any, layout: str) -> Any:
     """Return an array equal to ``x`` in another memory layout."""
-    if layout == "fortran":
+    if layout == "fortran" and x.ndim:
         return np.asfortranarray(x)
     if layout == "reversed" and x.ndim:
         return np.ascontiguousarray(np.flip(x))[(slice(None, None, -1),) * x.ndim]
@@ -238,4 +238,4 @@ def _theirs_projected(results: Sequence[Any], salt: int) -> Any:
 
 
 def _torch_array(g: Any, like: Any) -> Any:
-    return np.zeros(tuple(like.shape)) if g is None else g.detach().resolve_conj().numpy()
+    return np.zeros(tuple(like.shape)) if g is None else g.detach().resolve_conj().numpy(force=True)

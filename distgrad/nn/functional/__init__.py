@@ -47,9 +47,9 @@ from distgrad.nn.functional.loss import (
     smooth_l1_loss,
 )
 from distgrad.nn.functional.norm import batch_norm, batch_norm_training, layer_norm
+from distgrad.nn.functional.pad import pad
 from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
 from distgrad.nn.functional.sparse import embedding, one_hot
-from distgrad.nn.functional.vision import pad
 
 __all__ = [
     "alpha_dropout",

@@ -13,10 +13,48 @@ from distgrad.nn.functional.wrap import wrap
 from distgrad.ops.helpers import first_outside, integers
 
 
-def embedding(indices: Any, weight: TensorLike) -> Tensor:
-    """Rows of ``weight`` (v, d): integers (…) to (…, d). Errors: ShapeError out of range."""
-    result: Tensor = ops.embedding(indices, wrap(weight))
+def embedding(
+    indices: Any,
+    weight: TensorLike,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Rows of ``weight`` (v, d): integers (…) to (…, d). Row ``padding_idx`` gets no gradient.
+
+    Errors: ShapeError out of range, and for the settings that are not there: ``max_norm`` (and
+    ``norm_type`` with it), ``scale_grad_by_freq``, ``sparse``.
+    """
+    weight = wrap(weight)
+    refuse_settings(max_norm, norm_type, scale_grad_by_freq, sparse)
+    row = None if padding_idx is None else padding_row(padding_idx, weight.shape[0])
+    result: Tensor = ops.embedding(indices, weight, padding_idx=row)
     return result
+
+
+def refuse_settings(
+    max_norm: float | None, norm_type: float, scale_grad_by_freq: bool, sparse: bool
+) -> None:
+    """Say which of PyTorch's settings of an embedding are not there. Errors: ShapeError."""
+    if max_norm is not None or norm_type != 2.0:
+        raise ShapeError(
+            f"embedding: max_norm={max_norm} (norm_type={norm_type}) would change the weight in "
+            f"the forward pass and is not there; scale the rows after each optimizer step"
+        )
+    if scale_grad_by_freq or sparse:
+        name = "scale_grad_by_freq" if scale_grad_by_freq else "sparse"
+        raise ShapeError(f"embedding: {name}=True is not there; leave it out")
+
+
+def padding_row(padding_idx: int, count: int) -> int:
+    """Return ``padding_idx`` counted from row 0. Errors: ShapeError out of range."""
+    if not -count <= padding_idx < count:
+        raise ShapeError(
+            f"embedding: padding_idx={padding_idx} is out of range for a table of {count} rows"
+        )
+    return padding_idx % count
 
 
 def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
@@ -31,4 +69,6 @@ def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
         raise ShapeError(
             f"one_hot: label {bad[0]} at index {bad[1]} is out of range for {count} classes"
         )
-    return Tensor(np.eye(count, dtype=np.int64)[rows])
+    ones = np.zeros((*rows.shape, count), np.int64)
+    np.put_along_axis(ones, rows[..., None].astype(np.intp), 1, -1)
+    return Tensor(ones)

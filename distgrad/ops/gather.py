@@ -1,0 +1,218 @@
+"""PyTorch's reading and writing along an axis: gather, scatter, index_put, masked_fill….
+
+All are composed of reshape, indexing and its adjoint. Nothing is written in place; where an index
+is repeated, sums are taken in an order that the index alone decides, and of several values the last
+one stays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import dispatch
+from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of, integers
+from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
+from distgrad.ops.shape import axis_numbers, broadcast_arrays
+
+
+def gather(x: TensorLike, dim: int, index: Any) -> Tensor:
+    """Elements of ``x`` at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0.
+
+    ``index`` has as many axes as ``x`` and may be shorter along the others; y has its shape.
+    Errors: ShapeError for other shapes and an index out of range. Source: torch.gather.
+    """
+    x = as_tensor(x)
+    places = _places("gather", x.shape, dim, index)
+    return x.reshape(-1)[places]
+
+
+def scatter_add(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
+    """``x`` with ``src`` added at ``index`` along ``dim``: the adjoint of ``gather``.
+
+    ``index`` may be shorter than ``x`` along the other axes, and than ``src`` along all: only the
+    corner of ``src`` that it covers is read. Errors: ShapeError. Source: torch.scatter_add.
+    """
+    x = as_tensor(x)
+    places = _places("scatter_add", x.shape, dim, index)
+    return _added(x, places, _corner("scatter_add", src, x, places.shape))
+
+
+def scatter(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
+    """``x`` with the elements at ``index`` along ``dim`` replaced by ``src`` (or one number).
+
+    Errors: ShapeError, as ``scatter_add``. Source: torch.scatter.
+    """
+    x = as_tensor(x)
+    places = _places("scatter", x.shape, dim, index)
+    if np.ndim(src) == 0:
+        return _replaced(x, places, np.broadcast_to(_like("scatter", src, x), places.shape))
+    return _replaced(x, places, _corner("scatter", src, x, places.shape))
+
+
+def index_select(x: TensorLike, dim: int, index: Any) -> Tensor:
+    """The slices of ``x`` at the 1-d ``index`` along ``dim``. Errors: ShapeError out of range."""
+    x = as_tensor(x)
+    (axis,) = axis_numbers(dim, x.ndim, "index_select")
+    rows = checked_index("index_select", index, x.shape[axis], axis, negative=False)
+    if rows.ndim > 1:
+        raise ShapeError(f"index_select takes a 1-d index; got shape {rows.shape}: use np.take")
+    taken: Any = np.take(x, rows.reshape(-1), axis=axis)
+    return as_tensor(taken)
+
+
+def index_add(x: TensorLike, dim: int, index: Any, source: TensorLike, alpha: float = 1) -> Tensor:
+    """``x`` with the slices of ``alpha * source`` added at the 1-d ``index`` along ``dim``.
+
+    Errors: ShapeError if ``source`` does not fit or an index is out of range.
+    """
+    x, source = as_tensor(x), as_tensor(source)
+    (axis,) = axis_numbers(dim, x.ndim, "index_add")
+    rows = checked_index("index_add", index, x.shape[axis], axis, negative=False).reshape(-1)
+    if source.shape != (expected := (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])):
+        raise ShapeError(f"index_add: source has shape {source.shape}; x and index ask {expected}")
+    scaled: Any = source if alpha == 1 else source * alpha
+    front = np.moveaxis(scaled, axis, 0)
+    shape = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
+    back = put_back(front, index=rows, shape=shape, dtype=x.dtype)
+    return as_tensor(x + np.moveaxis(back, 0, axis))
+
+
+def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool = False) -> Tensor:
+    """``x`` as it is after ``x[indices] = values``, or ``+= values`` if ``accumulate``.
+
+    ``indices`` is anything that stands between brackets; ``values`` broadcast to ``x[indices]``.
+    With ``accumulate`` repeated indices add up. Errors: ShapeError. Source: torch.index_put.
+    """
+    x = as_tensor(x)
+    numbered: Array = np.arange(x.size).reshape(x.shape)
+    try:
+        places = np.asarray(numbered[plain_index(indices)])
+    except IndexError as error:
+        raise ShapeError(f"index_put: {error}") from error
+    given = _like("index_put", values, x)
+    try:
+        spread = np.broadcast_to(given, places.shape)
+    except ValueError as error:
+        raise ShapeError(
+            f"index_put: values of shape {given.shape} do not broadcast to {places.shape}, the "
+            f"shape of x[indices]"
+        ) from error
+    return _added(x, places, spread) if accumulate else _replaced(x, places, spread)
+
+
+def masked_fill(x: TensorLike, mask: Any, value: TensorLike) -> Tensor:
+    """``x`` with ``value`` (a single number) where the boolean ``mask`` (broadcast) holds.
+
+    Errors: ShapeError for another mask or value. Source: torch.masked_fill.
+    """
+    x = as_tensor(x)
+    filler = _like("masked_fill", value, x)
+    if filler.ndim:
+        raise ShapeError(
+            f"masked_fill: value is a single number; got shape {filler.shape}: use np.where"
+        )
+    return as_tensor(np.where(_mask("masked_fill", mask), filler, x))
+
+
+def masked_select(x: TensorLike, mask: Any) -> Tensor:
+    """The elements of ``x`` where the boolean ``mask`` holds (both broadcast), in a row."""
+    whole, chosen = broadcast_arrays(as_tensor(x), _mask("masked_select", mask))
+    return as_tensor(whole[data_of(chosen)])
+
+
+@dispatch(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """Elements at ``indices`` along ``axis``; the other axes broadcast (all elements if None).
+
+    Errors: ShapeError for other numbers of axes and an index out of range.
+    """
+    arr = as_tensor(arr)
+    if axis is None:
+        return take_along_axis(np.ravel(arr), indices, 0)
+    index = integers(indices, "take_along_axis: the index")
+    if index.ndim != arr.ndim:
+        raise ShapeError(
+            f"take_along_axis: the index has {index.ndim} axes, the array {arr.ndim}; make it equal"
+        )
+    (along,) = axis_numbers(axis, arr.ndim, "take_along_axis")
+    n, k = arr.shape[along], index.shape[along]
+    index = checked_index("take_along_axis", index, n, along)
+    rest = np.broadcast_shapes(_with(arr.shape, along, 1), _with(index.shape, along, 1))
+    if rest != _with(arr.shape, along, 1):
+        arr = np.broadcast_to(arr, _with(rest, along, n))
+    return gather(arr, along, np.broadcast_to(index, _with(rest, along, k)))
+
+
+# -- what they share ------------------------------------------------------------------------------
+
+
+def _mask(name: str, mask: Any) -> Array:
+    array = np.asarray(data_of(mask))
+    if array.dtype != np.bool_:
+        raise ShapeError(f"{name}: the mask must be boolean; got dtype {array.dtype}")
+    return array
+
+
+def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
+    return (*shape[:axis], length, *shape[axis + 1 :])
+
+
+def _places(name: str, shape: tuple[int, ...], dim: int, index: Any) -> Array:
+    """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
+    (axis,) = axis_numbers(dim, max(len(shape), 1), name)
+    given = integers(index, f"{name}: the index")
+    fits = given.ndim == len(shape) and all(
+        m <= n for i, (m, n) in enumerate(zip(given.shape, shape, strict=True)) if i != axis
+    )
+    if not fits:
+        raise ShapeError(
+            f"{name}: an index of shape {given.shape} does not fit an array of shape {shape}; it "
+            f"has as many axes and is no longer along any but axis {axis}"
+        )
+    if not shape:  # a number counts as an array of one element
+        return checked_index(name, given, 1, 0, negative=False)
+    steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    places = checked_index(name, given, shape[axis], axis, negative=False) * steps[axis]
+    for i, n in enumerate(given.shape):
+        if i != axis:
+            places = places + (np.arange(n) * steps[i]).reshape(_with((1,) * len(shape), i, n))
+    return places
+
+
+def _like(name: str, values: Any, x: Tensor) -> Any:
+    # Numbers go straight to x's dtype: by way of float32 they would lose digits.
+    given = values if isinstance(values, Tensor) else np.asarray(values)
+    if not np.can_cast(given.dtype, x.dtype, "same_kind"):
+        raise ShapeError(f"{name}: {given.dtype} does not go into {x.dtype}; use .astype first")
+    return given.astype(x.dtype)
+
+
+def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Any:
+    values = _like(name, src, x)
+    if values.ndim != len(shape) or any(n > m for n, m in zip(shape, values.shape, strict=True)):
+        raise ShapeError(
+            f"{name}: src of shape {values.shape} does not cover the index of shape {shape}"
+        )
+    return values if values.shape == shape else values[tuple(slice(n) for n in shape)]
+
+
+def _added(x: Tensor, places: Array, values: Any) -> Tensor:
+    row = np.reshape(values, (-1,))
+    total = put_back(row, index=places.reshape(-1), shape=(x.size,), dtype=x.dtype)
+    return as_tensor(x + np.reshape(total, x.shape))
+
+
+def _replaced(x: Tensor, places: Array, values: Any) -> Tensor:
+    if places.size == 0:
+        return as_tensor(+x)
+    # Which value comes to lie where: of several for one place the last.
+    last = np.full(x.size, -1)
+    last[places.reshape(-1)] = np.arange(places.size)
+    last = last.reshape(x.shape)
+    chosen = np.reshape(values, (-1,))[np.maximum(last, 0)]
+    return as_tensor(np.where(last < 0, x, chosen))

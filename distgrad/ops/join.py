@@ -1,0 +1,188 @@
+"""Arrays put together and cut apart: concatenate, stack, split and their relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import dispatch, op
+from distgrad.errors import ShapeError
+from distgrad.ops.shape import axis_numbers
+
+
+@op(
+    "..., ... -> ...",
+    samples=lambda rng: [((rng.normal(size=(2, 3)), rng.normal(size=(2, 4))), {"axis": -1})],
+)
+def join(*arrays: Any, axis: int = 0) -> Any:
+    """Arrays one after the other along ``axis`` (np.concatenate)."""
+    ends = np.cumsum([np.shape(a)[axis] for a in arrays])
+
+    def part(i: int) -> Any:
+        start = int(ends[i - 1]) if i else 0
+        window = slice(start, int(ends[i]))
+        return lambda g: g[(slice(None),) * (axis % g.ndim) + (window,)]
+
+    return np.concatenate(arrays, axis=axis), tuple(part(i) for i in range(len(arrays)))
+
+
+@dispatch(np.concatenate)
+def concatenate(arrays: Any, axis: int | None = 0) -> Any:
+    """Arrays one after the other along ``axis`` (all elements if None)."""
+    if axis is None:
+        return join(*(np.ravel(a) for a in arrays), axis=0)
+    return join(*arrays, axis=axis)
+
+
+@dispatch(np.stack)
+def stack(arrays: Any, axis: int = 0) -> Any:
+    """Arrays of one shape along a new ``axis``."""
+    return join(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
+
+
+@dispatch(np.hstack)
+def hstack(arrays: Any) -> Any:
+    """Arrays side by side: along axis 1 (axis 0 for one axis)."""
+    parts = [np.atleast_1d(a) for a in arrays]
+    return join(*parts, axis=0 if parts[0].ndim == 1 else 1)
+
+
+@dispatch(np.vstack)
+def vstack(arrays: Any) -> Any:
+    """Arrays as rows, one below the other."""
+    return join(*(np.atleast_2d(a) for a in arrays), axis=0)
+
+
+@dispatch(np.dstack)
+def dstack(arrays: Any) -> Any:
+    """Arrays one behind the other, along axis 2."""
+    return join(*(np.atleast_3d(a) for a in arrays), axis=2)
+
+
+@dispatch(np.column_stack)
+def column_stack(arrays: Any) -> Any:
+    """Vectors as columns, and matrices, side by side."""
+    return join(*(np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in arrays), axis=1)
+
+
+@dispatch(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """``values`` after ``arr`` along ``axis`` (all elements if None)."""
+    return concatenate((arr, values), axis=axis)
+
+
+# -- cut apart ------------------------------------------------------------------------------------
+
+
+@op(
+    "... -> ..., ...",
+    samples=lambda rng: [((rng.normal(size=(2, 6)),), {"indices_or_sections": 3, "axis": 1})],
+)
+def split_(a: Any, *, indices_or_sections: Any, axis: int = 0) -> Any:
+    """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
+    parts = tuple(np.split(a, indices_or_sections, axis=axis))
+    shapes = [p.shape for p in parts]
+    dtype = a.dtype
+
+    def vjp(*gs: Any) -> Any:
+        whole = [np.zeros(s, dtype) if g is None else g for g, s in zip(gs, shapes, strict=True)]
+        return np.concatenate(whole, axis=axis)
+
+    return parts, vjp
+
+
+@dispatch(np.split)
+def split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """Consecutive parts along ``axis`` (a list, as NumPy returns)."""
+    if isinstance(indices_or_sections, int | np.integer) and indices_or_sections > 0:
+        return list(split_(a, indices_or_sections=int(indices_or_sections), axis=axis))
+    return array_split(a, indices_or_sections, axis)
+
+
+@dispatch(np.array_split)
+def array_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """``split`` whose parts may differ by one in length: the first ones are the longer ones.
+
+    Errors: ShapeError for no parts, or indices that run backwards.
+    """
+    (axis,) = axis_numbers(axis, a.ndim, "split")
+    n = a.shape[axis]
+    if isinstance(indices_or_sections, int | np.integer):
+        parts = int(indices_or_sections)
+        if parts < 1:
+            raise ShapeError(f"split needs at least one part; got {parts}")
+        short, longer = divmod(n, parts)
+        cuts = [i * short + min(i, longer) for i in range(1, parts)]
+    else:
+        # As slices take them: from the end if negative, never past it.
+        cuts = [slice(int(i), None).indices(n)[0] for i in indices_or_sections]
+        if any(j < i for i, j in pairwise(cuts)):
+            raise ShapeError(
+                f"split: the indices {list(indices_or_sections)} run backwards along an axis of "
+                f"length {n}; sort them"
+            )
+    return list(split_(a, indices_or_sections=cuts, axis=axis))
+
+
+@dispatch(np.hsplit)
+def hsplit(a: Any, indices_or_sections: Any) -> Any:
+    """``split`` along axis 1 (axis 0 for one axis)."""
+    return split(a, indices_or_sections, axis=0 if a.ndim == 1 else 1)
+
+
+@dispatch(np.vsplit)
+def vsplit(a: Any, indices_or_sections: Any) -> Any:
+    """``split`` along axis 0."""
+    return split(a, indices_or_sections, axis=0)
+
+
+@dispatch(np.dsplit)
+def dsplit(a: Any, indices_or_sections: Any) -> Any:
+    """``split`` along axis 2."""
+    return split(a, indices_or_sections, axis=2)
+
+
+def unstack(a: Any, *, axis: int = 0) -> tuple[Any, ...]:
+    """The slices along ``axis``, without it."""
+    (axis,) = axis_numbers(axis, a.ndim, "unstack")
+    if a.shape[axis] == 0:
+        return ()
+    return tuple(np.squeeze(p, axis) for p in split(a, a.shape[axis], axis))
+
+
+if hasattr(np, "unstack"):  # NumPy 2.1
+    dispatch(np.unstack)(unstack)
+
+
+def unbind(a: Any, dim: int = 0) -> tuple[Any, ...]:
+    """The slices along ``dim``, without it (torch.unbind)."""
+    return unstack(a, axis=dim)
+
+
+def chunk(a: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    """At most ``chunks`` parts along ``dim``, all of one length but the last (torch.chunk).
+
+    Errors: ShapeError for less than one.
+    """
+    (axis,) = axis_numbers(dim, a.ndim, "chunk")
+    if chunks < 1:
+        raise ShapeError(f"chunk needs at least one chunk; got {chunks}")
+    n = a.shape[axis]
+    size = -(-n // chunks)
+    cuts: Sequence[int] = range(size, n, size) if n else [0] * (chunks - 1)
+    return tuple(split_(a, indices_or_sections=list(cuts), axis=axis))
+
+
+def narrow(a: Any, dim: int, start: int, length: int) -> Any:
+    """``length`` elements from ``start`` along ``dim`` (torch.narrow). Errors: ShapeError."""
+    (axis,) = axis_numbers(dim, a.ndim, "narrow")
+    n = a.shape[axis]
+    first = start + n if start < 0 else start
+    if not (0 <= first <= n and 0 <= length <= n - first):
+        raise ShapeError(
+            f"narrow: {length} elements from {start} do not lie in axis {dim} of length {n}"
+        )
+    return a[(slice(None),) * axis + (slice(first, first + length),)]

@@ -1,0 +1,231 @@
+"""Order along an axis: sort, topk, kth values, medians and quantiles, running extremes.
+
+Of equal elements the first comes first, in either direction; NaN counts as the largest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of
+from distgrad.ops.indexing import as_tensor
+from distgrad.ops.shape import axis_numbers
+
+plain(np.argpartition, np.unique, np.lexsort)
+
+
+def _permutations(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 4))
+    return [((x,), {"indices": np.argsort(x, axis), "axis": axis}) for axis in (0, -1)]
+
+
+@op("... -> ...", samples=_permutations)
+def permute_along_axis(a: Any, *, indices: Any, axis: int) -> Any:
+    """a in another order along ``axis``; ``indices`` hold each index of it once."""
+    return np.take_along_axis(a, indices, axis), lambda g: np.take_along_axis(
+        g, np.argsort(indices, axis), axis
+    )
+
+
+def sort(x: TensorLike, dim: int = -1, descending: bool = False) -> tuple[Tensor, Array]:
+    """Elements in order along ``dim``: (values, indices), as torch.sort(stable=True)."""
+    x = as_tensor(x)
+    if x.ndim == 0:
+        return +x, np.zeros((), np.intp)
+    (axis,) = axis_numbers(dim, x.ndim, "sort")
+    order = _order(x.data, axis, descending)
+    return permute_along_axis(x, indices=order, axis=axis), order
+
+
+@dispatch(np.sort)
+def np_sort(
+    a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    """``np.sort``, always stable. Errors: ShapeError for field names in ``order``."""
+    if order is not None:
+        raise ShapeError(f"np.sort: a Tensor has no fields to order by; got order={order!r}")
+    return sort(np.ravel(a), 0)[0] if axis is None else sort(a, axis)[0]
+
+
+@dispatch(np.partition)
+def partition(a: Any, kth: Any, axis: int | None = -1) -> Any:
+    """``np.partition``: element ``kth`` in its place, the smaller ones before it."""
+    if axis is None:
+        return partition(np.ravel(a), kth, 0)
+    order = np.argpartition(data_of(a), kth, axis)
+    return permute_along_axis(a, indices=order, axis=axis)
+
+
+def topk(
+    x: TensorLike, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Tensor, Array]:
+    """The ``k`` largest (smallest) elements along ``dim``, in order: (values, indices).
+
+    ``sorted=False`` changes nothing. Errors: ShapeError if there are fewer. Source: torch.topk.
+    """
+    x = as_tensor(x)
+    (axis,) = axis_numbers(dim, x.ndim, "topk")
+    if not 0 <= k <= x.shape[axis]:
+        raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
+    order = np.take(_order(x.data, axis, largest), np.arange(k), axis=axis)
+    return _along(x, order, axis), order
+
+
+def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Array]:
+    """The ``k``-th smallest element along ``dim``, counted from 1: (values, indices).
+
+    Errors: ShapeError if there are fewer. Source: torch.kthvalue.
+    """
+    x = as_tensor(x)
+    (axis,) = axis_numbers(dim, x.ndim, "kthvalue")
+    if not 1 <= k <= x.shape[axis]:
+        raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
+    index = np.take(_order(x.data, axis, False), [k - 1], axis=axis)
+    values = _along(x, index, axis)
+    if keepdim:
+        return values, index
+    return values.squeeze(axis), np.squeeze(index, axis)
+
+
+def median(x: TensorLike, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Array]:
+    """The lower median along ``dim``: (values, indices), NaN if there is one (torch.median).
+
+    ``np.median`` takes the mean of the two middle elements instead. Errors: ShapeError for none.
+    """
+    x = as_tensor(x)
+    (axis,) = axis_numbers(dim, x.ndim, "median")
+    index = _middle(x.data, axis, "median")[0]
+    values = _along(x, index, axis)
+    if keepdim:
+        return values, index
+    return values.squeeze(axis), np.squeeze(index, axis)
+
+
+@dispatch(np.median)
+def np_median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """``np.median``: of an even number of elements the mean of the middle two share it evenly."""
+    row, shape = _reduced(a, axis, keepdims, "median")
+    lower, upper = _middle(row.data, row.ndim - 1, "median")
+    return np.reshape((_along(row, lower, -1) + _along(row, upper, -1)) * 0.5, shape)
+
+
+def _middle(data: Array, axis: int, name: str) -> tuple[Array, Array]:
+    order = _order(data, axis, False)
+    n = data.shape[axis]
+    if n == 0:
+        raise ShapeError(f"{name} of no elements: axis {axis} of shape {data.shape} is empty")
+    return _at(data, order, (n - 1) // 2, axis), _at(data, order, n // 2, axis)
+
+
+METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+@dispatch(np.quantile)
+def quantile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """``np.quantile`` in a's dtype: between two elements in proportion, or as ``method`` says.
+
+    The result has q's shape, then that of the axes that are left. Errors: ShapeError for q
+    outside [0, 1], no elements, or another method.
+    """
+    levels = np.asarray(data_of(q), np.float64)
+    if method not in METHODS:
+        raise ShapeError(f"quantile: the methods are {', '.join(METHODS)}; got {method!r}")
+    if not ((levels >= 0) & (levels <= 1)).all():
+        raise ShapeError(f"quantile: q lies in [0, 1] (0 to 100 for percentile); got {levels}")
+    row, shape = _reduced(a, axis, keepdims, "quantile")
+    n = row.shape[-1]
+    if n == 0:
+        raise ShapeError(f"quantile of no elements: the shape is {np.shape(a)}")
+    order = _order(row.data, row.ndim - 1, False)
+    parts = [_between(row, order, float(level) * (n - 1), method) for level in levels.reshape(-1)]
+    if levels.ndim == 0:
+        return np.reshape(parts[0], shape)
+    if not parts:
+        return Tensor(np.zeros((*levels.shape, *shape), row.dtype))
+    return np.reshape(np.stack(parts), (*levels.shape, *shape))
+
+
+@dispatch(np.percentile)
+def percentile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """``np.percentile``: ``quantile`` at q / 100."""
+    return quantile(a, np.true_divide(data_of(q), 100), axis, method=method, keepdims=keepdims)
+
+
+def _between(row: Tensor, order: Array, place: float, method: str) -> Any:
+    """The value at a fractional place in the order along the last axis."""
+    if method == "nearest":
+        place = round(place)  # half to even, as NumPy
+    low, high = math.floor(place), math.ceil(place)
+    at = {k: _along(row, _at(row.data, order, k, -1), -1) for k in {low, high}}
+    if low == high or method in {"lower", "higher"}:
+        return at[high if method == "higher" else low]
+    t = 0.5 if method == "midpoint" else place - low
+    return at[low] + (at[high] - at[low]) * t
+
+
+# -- running extremes -----------------------------------------------------------------------------
+
+
+def cummax(x: TensorLike, dim: int) -> tuple[Tensor, Array]:
+    """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
+    return _running(np.maximum, x, dim, "cummax")
+
+
+def cummin(x: TensorLike, dim: int) -> tuple[Tensor, Array]:
+    """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
+    return _running(np.minimum, x, dim, "cummin")
+
+
+def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> tuple[Tensor, Array]:
+    x = as_tensor(x)
+    (axis,) = axis_numbers(dim, x.ndim, name)
+    best = ufunc.accumulate(x.data, axis=axis)
+    # NaN stays once it is met.
+    is_best = (x.data == best) | (x.data != x.data)
+    count = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    index = np.maximum.accumulate(np.where(is_best, count, 0), axis=axis)
+    return _along(x, index, axis), index
+
+
+# -- what they share ------------------------------------------------------------------------------
+
+
+def _along(x: Tensor, index: Array, axis: int) -> Tensor:
+    return as_tensor(np.take_along_axis(x, index, axis))
+
+
+def _order(data: Array, axis: int, descending: bool) -> Array:
+    if not descending:
+        return np.argsort(data, axis=axis, kind="stable")
+    # Reversed before and after, so that equal elements keep their order.
+    backwards = np.argsort(np.flip(data, axis), axis=axis, kind="stable")
+    return np.asarray(data.shape[axis] - 1 - np.flip(backwards, axis))
+
+
+def _at(data: Array, order: Array, k: int, axis: int) -> Array:
+    """The index of the ``k``-th smallest element along ``axis``: of a NaN if there is one."""
+    index = np.take(order, [k], axis=axis)
+    last = np.take(order, [-1], axis=axis)
+    greatest = np.take_along_axis(data, last, axis)
+    return np.where(greatest != greatest, last, index)
+
+
+def _reduced(a: Any, axis: Any, keepdims: bool, name: str) -> tuple[Tensor, tuple[int, ...]]:
+    """Return ``a`` with the axes to reduce as its last one, and the shape of the result."""
+    axes = tuple(range(a.ndim)) if axis is None else axis_numbers(axis, a.ndim, name)
+    rest = [i for i in range(a.ndim) if i not in axes]
+    kept = tuple(a.shape[i] for i in rest)
+    moved = np.transpose(a, (*rest, *axes))
+    row: Any = np.reshape(moved, (*kept, math.prod(a.shape[i] for i in axes)))
+    shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape)) if keepdims else kept
+    return row, shape

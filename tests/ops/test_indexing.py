@@ -1,0 +1,307 @@
+"""Indexing, gather and scatter: repeated and empty indices, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import GradError, ShapeError, Tensor, nn, ops
+from distgrad.autograd import grad, gradcheck
+from distgrad.nn import functional as F
+
+RNG = np.random.default_rng(8)
+X = RNG.normal(size=(3, 4))
+
+
+def leaf(x):
+    return Tensor(np.array(x), requires_grad=True)
+
+
+# -- empty selections -----------------------------------------------------------------------------
+
+NOTHING = {
+    "a mask": lambda x: x[np.zeros(3, bool)],
+    "a mask of two axes": lambda x: x[np.zeros((3, 4), bool)],
+    "an index": lambda x: x[np.zeros(0, int)],
+    "an index of a column": lambda x: x[:, np.zeros(0, int)],
+    "a slice": lambda x: x[2:1],
+    "take": lambda x: np.take(x, np.zeros(0, int), axis=1),
+    "take of all": lambda x: np.take(x, np.zeros((0, 2), int)),
+    "gather": lambda x: ops.gather(x, 1, np.zeros((3, 0), int)),
+    "masked_select": lambda x: ops.masked_select(x, np.zeros(4, bool)),
+    "compress": lambda x: np.compress([False] * 3, x, 0),
+    "topk": lambda x: ops.topk(x, 0)[0],
+    "embedding": lambda x: F.embedding(np.zeros((0, 2), int), x),
+}
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "reference"])
+@pytest.mark.parametrize("name", NOTHING)
+def test_what_selects_nothing_has_a_gradient_of_zeros(name, fused):
+    x = leaf(X)
+    with dg.enable_grad() if fused else dg.reference_kernels():
+        y = NOTHING[name](x)
+        (g,) = grad(y.sum(), [x])
+    assert y.size == 0
+    np.testing.assert_array_equal(g.data, np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_empty_arrays_are_indexed(shape):
+    x = leaf(np.zeros(shape))
+    index = np.arange(shape[0])
+    (g,) = grad(x[index].sum() + np.take(x, index, 0).sum(), [x])
+    assert g.shape == shape
+
+
+def test_nothing_is_written_where_the_index_is_empty():
+    x, none = leaf(X), np.zeros((0, 4), int)
+    for y in (
+        ops.scatter(x, 0, none, 5.0),
+        ops.scatter_add(x, 0, none, np.zeros((0, 4))),
+        ops.index_add(x, 0, none[:, 0], np.zeros((0, 4))),
+        ops.index_put(x, np.zeros((3, 4), bool), 5.0),
+    ):
+        np.testing.assert_array_equal(y.data, X)
+        np.testing.assert_array_equal(grad(y.sum(), [x])[0].data, np.ones((3, 4)))
+
+
+# -- repeated indices -----------------------------------------------------------------------------
+
+
+def test_repeated_indices_add_up_in_their_order():
+    # float32 sums depend on the order: 1e8 swallows the ones that come after it.
+    values = np.array([1e8, 1, 1, -1e8], np.float32)
+    x, index = np.zeros(2, np.float32), np.array([1, 1, 1, 1])
+    forward = ops.scatter_add(x, 0, index, values).data[1]
+    backward = ops.scatter_add(x, 0, index, values[[1, 2, 0, 3]]).data[1]
+    assert (forward, backward) == (0, np.float32(1 + 1 + np.float32(1e8)) - np.float32(1e8))
+
+
+def test_whole_rows_are_summed_in_the_order_of_the_index():
+    table, index = leaf(np.zeros((3, 2), np.float32)), np.array([1, 0, 1, 1])
+    g = np.array([[1e8, 1], [5, 5], [-1e8, 1], [1, 1]], np.float32)
+    (found,) = grad(table[index], [table], gradient=g)
+    forwards, backwards = (np.add.reduceat(g[r], [0, 1], 0) for r in ([1, 0, 2, 3], [1, 3, 2, 0]))
+    assert (forwards != backwards).any()
+    np.testing.assert_array_equal(found.data, [*forwards, [0, 0]])
+
+
+@pytest.mark.parametrize("call", ["getitem", "take", "gather", "embedding"])
+def test_sums_over_repeated_indices_have_the_same_bits_every_time(call):
+    x = leaf(RNG.normal(size=(5, 3)).astype(np.float32))
+    index = RNG.integers(0, 5, 200)
+    calls = {
+        "getitem": lambda: x[index],
+        "take": lambda: np.take(x, index, axis=0),
+        "gather": lambda: ops.gather(x, 0, np.repeat(index[:, None], 3, 1)),
+        "embedding": lambda: F.embedding(index, x),
+    }
+    g = RNG.normal(size=(200, 3)).astype(np.float32)
+    with dg.reference_kernels():
+        first, again = (grad(calls[call](), [x], gradient=g)[0].data for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    expected = np.zeros((5, 3))
+    np.add.at(expected, index, g.astype(np.float64))
+    np.testing.assert_allclose(first, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_of_several_values_for_one_place_the_last_stays_and_has_the_gradient():
+    x, src = leaf(X), leaf(RNG.normal(size=(3, 2)))
+    y = ops.scatter(x, 1, np.array([[0, 0], [1, 2], [3, 3]]), src)
+    expected = X.copy()
+    expected[[0, 1, 1, 2], [0, 1, 2, 3]] = src.data[[0, 1, 1, 2], [1, 0, 1, 1]]
+    np.testing.assert_array_equal(y.data, expected)
+    gx, gs = grad(y.sum(), [x, src])
+    np.testing.assert_array_equal(gs.data, [[0, 1], [1, 1], [0, 1]])
+    np.testing.assert_array_equal(gx.data, [[0, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
+
+
+PUTS = {
+    "a number": (1, 5.0),
+    "a slice": (np.s_[:, ::-2], RNG.normal(size=(3, 2))),
+    "a row to all": (np.s_[...], RNG.normal(size=4)),
+    "a mask": (X > 0, -1.0),
+    "arrays": (([0, 2], [3, 1]), RNG.normal(size=2)),
+    "a new axis": (np.s_[None, 0], RNG.normal(size=(1, 4))),
+}
+
+
+@pytest.mark.parametrize("name", PUTS)
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_index_put_is_numpys_assignment(name, accumulate):
+    index, values = PUTS[name]
+    expected = X.copy()
+    if accumulate:
+        expected[index] += values
+    else:
+        expected[index] = values
+    np.testing.assert_array_equal(ops.index_put(X, index, values, accumulate).data, expected)
+    gradcheck(
+        lambda x, v: ops.index_put(x * x, index, v * v, accumulate),
+        [X, np.asarray(values)],
+        second=True,
+    )
+
+
+def test_numbers_keep_their_digits_on_the_way_into_float64():
+    mask, x = np.array([True, False]), np.zeros(2)
+    assert ops.masked_fill(x, mask, 0.1).data[0] == 0.1
+    assert ops.scatter(x, 0, [0], 0.1).data[0] == 0.1
+    assert ops.index_put(x, 0, 0.1).data[0] == 0.1
+    assert ops.masked_fill(x.astype(np.float32), mask, 0.1).dtype == np.float32
+
+
+# -- other forms ----------------------------------------------------------------------------------
+
+
+def test_numbers_as_arrays_of_one_element():
+    x = leaf(2.0)
+    assert ops.gather(x, 0, 0).data == 2
+    assert ops.scatter(x, -1, 0, 3.0).data == 3
+    assert ops.scatter_add(x, 0, 0, 3.0).shape == ()
+    assert x[()].shape == ()
+    assert x[None].shape == (1,)
+
+
+def test_where_with_a_condition_alone_gives_plain_indices():
+    t = leaf(X)
+    for found, expected in zip(np.where(t > 0), np.where(X > 0), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.where(t > 0, t, 0).data, np.where(X > 0, X, 0))
+
+
+def test_plain_functions_of_indices_are_numpys():
+    t = leaf(np.sort(X[0]))
+    np.testing.assert_array_equal(np.argwhere(t > 0), np.argwhere(t.data > 0))
+    np.testing.assert_array_equal(np.flatnonzero(t > 0), np.flatnonzero(t.data > 0))
+    assert np.searchsorted(t, t.data[2]) == 2
+    assert np.digitize(leaf(t.data[1]), t) == 2
+
+
+def test_take_along_axis_counts_from_the_end_and_over_all():
+    t = leaf(X)
+    index = np.array([[-1], [0], [-4]])
+    np.testing.assert_array_equal(
+        np.take_along_axis(t, index, 1).data, np.take_along_axis(X, index, 1)
+    )
+    np.testing.assert_array_equal(
+        np.take_along_axis(t, np.array([5, -1]), None).data, X.ravel()[[5, -1]]
+    )
+
+
+# -- embeddings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "reference"])
+@pytest.mark.parametrize("padding_idx", [2, -3])
+def test_the_row_of_padding_gets_no_gradient(padding_idx, fused):
+    weight, tokens = leaf(RNG.normal(size=(5, 3))), np.array([[2, 0], [2, 4]])
+    with dg.enable_grad() if fused else dg.reference_kernels():
+        y = F.embedding(tokens, weight, padding_idx)
+        (g,) = grad(y, [weight], gradient=np.full((2, 2, 3), np.nan))
+    np.testing.assert_array_equal(y.data, weight.data[tokens])
+    np.testing.assert_array_equal(
+        np.isnan(g.data).all(1), [True, False, False, False, True] & g.data.any(1)
+    )
+    np.testing.assert_array_equal(g.data[2], 0)
+
+
+def test_the_row_of_padding_starts_as_zeros():
+    table = nn.Embedding(4, 3, padding_idx=-1)
+    assert table.padding_idx == 3
+    assert not table.weight.data[3].any()
+    assert table.weight.data[:3].all()
+    assert repr(table) == "Embedding(4, 3, padding_idx=3)"
+
+
+def test_a_table_is_made_of_given_rows_and_frozen_unless_told():
+    rows = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    frozen = nn.Embedding.from_pretrained(rows, padding_idx=0)
+    assert not frozen.weight.requires_grad
+    assert (frozen.num_embeddings, frozen.embedding_dim, frozen.padding_idx) == (3, 2, 0)
+    np.testing.assert_array_equal(frozen([2, 0]).data, rows[[2, 0]])
+    free = nn.Embedding.from_pretrained(rows, freeze=False)
+    free([1, 1]).sum().backward()
+    np.testing.assert_array_equal(free.weight.grad.data, [[0, 0], [2, 2], [0, 0]])
+    assert not np.shares_memory(free.weight.data, rows)
+
+
+def test_given_rows_draw_no_number():
+    dg.manual_seed(3)
+    expected = nn.Embedding(2, 2).weight.data
+    dg.manual_seed(3)
+    nn.Embedding.from_pretrained(np.ones((2, 2), np.float32))
+    np.testing.assert_array_equal(nn.Embedding(2, 2).weight.data, expected)
+
+
+def test_one_hot_of_many_classes_takes_a_row_each():
+    rows = F.one_hot(np.array([[70000], [3]]), 70001).data
+    assert rows.shape == (2, 1, 70001)
+    assert rows.dtype == np.int64
+    assert np.argwhere(rows).tolist() == [[0, 0, 70000], [1, 0, 3]]
+
+
+# -- refused --------------------------------------------------------------------------------------
+
+SRC = np.ones((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: x[3], "index 3 is out of bounds for axis 0 with size 3"),
+        (lambda x: x[[0, 5]], "index 5 is out of bounds"),
+        (lambda x: x[[True, False]], "boolean index did not match"),
+        (lambda x: np.take(x, [0, 4, -5], axis=-1), r"take: index 4 at position 1 is out of range "
+            r"for 4 elements along axis 1 \(-4\.\.3\)"),
+        (lambda x: np.take(x, 12), r"index 12 at position \(\) is out of range for 12 elements"),
+        (lambda x: np.take(x, [0.5]), "take: the index must be integers; got dtype float64"),
+        (lambda x: np.take(x, [9], mode="clip"), "got mode='clip': apply np.clip"),
+        (lambda x: np.take_along_axis(x, np.array([0]), 0), "the index has 1 axes, the array 2"),
+        (lambda x: np.take_along_axis(x, np.array([[4]]), 1), "take_along_axis: index 4 at pos"),
+        (lambda x: ops.gather(x, 0, [[0, -1]]), r"gather: index -1 at position 0, 1 .*0 \(0\.\.2"),
+        (lambda x: ops.gather(x, 1, [[0], [0], [0], [0]]), r"index of shape \(4, 1\) does not fit "
+            r"an array of shape \(3, 4\).* but axis 1"),
+        (lambda x: ops.gather(x, 1, [0]), r"index of shape \(1,\) does not fit"),
+        (lambda x: ops.gather(x, 2, [[0]]), "gather: axis 2 is out of range for 2 axes"),
+        (lambda x: ops.scatter(x, 0, [[3]], 1.0), "scatter: index 3 at position 0, 0"),
+        (lambda x: ops.scatter(x, 0, [[0, 0, 0]], SRC), r"scatter: src of shape \(2, 2\) does not"),
+        (lambda x: ops.scatter_add(x, 0, [[0]], [1.0]), r"src of shape \(1,\) does not cover"),
+        (lambda x: ops.index_select(x, 1, [-1]), "index_select: index -1 at position 0"),
+        (lambda x: ops.index_select(x, 1, [[1]]), r"1-d index; got shape \(1, 1\)"),
+        (lambda x: ops.index_add(x, 0, [0, 1], SRC), r"source has shape \(2, 2\); .*\(2, 4\)"),
+        (lambda x: ops.index_put(x, 7, 1.0), "index_put: index 7 is out of bounds"),
+        (lambda x: ops.index_put(x, 0, np.ones(3)), r"shape \(3,\) do not broadcast to \(4,\)"),
+        (lambda x: ops.masked_fill(x, [1, 0, 1, 0], 2.0), "mask must be boolean; got dtype int64"),
+        (lambda x: ops.masked_fill(x, X > 0, [1.0]), r"single number; got shape \(1,\)"),
+        (lambda x: ops.masked_fill(X.astype(int), X > 0, 0.5), "float64 does not go into int64"),
+        (lambda x: F.embedding([0], x, padding_idx=3), "padding_idx=3 is out of range .* 3 rows"),
+        (lambda x: nn.Embedding(3, 4, padding_idx=-4), "padding_idx=-4 is out of range"),
+        (lambda x: nn.Embedding(3, 4, max_norm=1.0), r"max_norm=1\.0 .* is not there; scale the"),
+        (lambda x: F.embedding([0], x, sparse=True), "sparse=True is not there"),
+        (lambda x: F.embedding([0], x, None, None, 2.0, True), "scale_grad_by_freq=True is not"),
+        (lambda x: nn.Embedding(3, 3, _weight=X), r"_weight has shape \(3, 4\); .* \(3, 3\)"),
+        (lambda x: nn.Embedding.from_pretrained(X[0]), r"rows and columns; got shape \(4,\)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call(leaf(X))
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        (lambda x: np.put_along_axis(x, np.array([[0]]), 1.0, 0), r"distgrad\.ops\.scatter\("),
+        (lambda x: np.put(x, [0], 1.0), r"distgrad\.ops\.index_put\("),
+        (lambda x: np.place(x, X > 0, 1.0), r"np\.where\(mask, values, x\)"),
+        (lambda x: np.putmask(x, X > 0, 1.0), r"np\.where\(mask, values, x\)"),
+        (lambda x: np.copyto(x, 1.0), r"np\.where\(mask, values, x\)"),
+        (lambda x: np.fill_diagonal(x, 1.0), r"distgrad\.ops\.index_put\("),
+    ],
+)
+def test_writing_in_place_is_refused_with_what_to_do_instead(call, instead):
+    with pytest.raises(GradError, match=f"in place, which backward could not follow; {instead}"):
+        call(leaf(X))
