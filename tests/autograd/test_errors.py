@@ -39,10 +39,10 @@ def test_a_missing_axis_is_counted():
 def test_a_numpy_function_without_a_gradient_is_named():
     with pytest.raises(dg.GradError, match=r"np\.fft\.fft is not an operation distgrad can diff"):
         np.fft.fft(leaf(3))
-    with pytest.raises(dg.GradError, match=r"np\.cbrt is not an operation.*tensor\.numpy\(\)"):
-        np.cbrt(leaf(3))
-    with pytest.raises(dg.GradError, match=r"np\.multiply\.reduce is not an operation"):
-        np.multiply.reduce(leaf(3))
+    with pytest.raises(dg.GradError, match=r"np\.spacing is not an operation.*tensor\.numpy\(\)"):
+        np.spacing(leaf(3))
+    with pytest.raises(dg.GradError, match=r"np\.logaddexp\.reduce is not an operation"):
+        np.logaddexp.reduce(leaf(3))
 
 
 def test_out_would_overwrite_what_backward_needs():
