@@ -41,13 +41,15 @@ def min_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) -> Any:
-    # What a gradient is multiplied with is constant where the extremum is unique.
+    # The weights of the gradient are constant but for ties: they stand outside the tape.
     x = data_of(a)
     axes = axes_of(x, axis)
     y = ufunc.reduce(x, axis=axes, keepdims=True)
 
     def vjp(g: Any) -> Any:
-        hit = (x == y) | (np.isnan(x) & np.isnan(y))
+        hit = x == y
+        if np.isnan(y).any():
+            hit |= np.isnan(x) & np.isnan(y)
         return expand(g, x.shape, axis, keepdims) * weights(hit, axes).astype(x.dtype)
 
     return (y if keepdims else np.squeeze(y, axis=axes)), vjp

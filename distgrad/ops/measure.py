@@ -40,14 +40,8 @@ def _norms(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_norms)
-def vector_norm(
-    a: Any,
-    *,
-    ord: float = 2,
-    axis: Any = None,
-    keepdims: bool = False,
-) -> Any:
-    """(Σ |a| ** ord) ** (1 / ord) over ``axis``, max |a| for inf, min |a| for -inf, else the count.
+def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    """(Σ |a| ** ord) ** (1 / ord) over ``axis``, for inf max |a|, for -inf min |a|, for 0 Σ a ≠ 0.
 
     The gradient of zeros is 0, as in PyTorch; equal extrema share it evenly.
     """
@@ -63,11 +57,8 @@ def vector_norm(
             return g * sign
         u = np.absolute(a) / nonzero(y)
         if np.isinf(ord):
-            hit = data_of(u) == 1
-            return g * (
-                sign
-                * (hit / np.maximum(np.add.reduce(hit, axis=axes_of(a, axis), keepdims=True), 1))
-            )
+            hit = (data_of(u) == 1).astype(a.dtype)
+            return g * (sign * (hit / nonzero(total(hit, axis, True))))
         if ord == 2:
             return g * (a / nonzero(y))
         return g * sign * np.power(np.where(sign == 0, 1, u), ord - 1)

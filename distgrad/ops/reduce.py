@@ -134,7 +134,7 @@ def nanmean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
 ) -> Any:
-    """The mean over ``axis``, weighted by an array that broadcasts against a (np.average)."""
+    """The mean over ``axis``, weighted by an array of its shape or of one axis's length."""
     if returned:
         raise ShapeError("np.average on a Tensor returns no weights; drop returned=True")
     if weights is None:
@@ -145,9 +145,8 @@ def average(
             raise ShapeError(
                 f"np.average takes weights of shape {a.shape}, or of one axis's length; got {shape}"
             )
-        weights = expand(
-            weights, a.shape, tuple(i for i in range(a.ndim) if i != axis % a.ndim), False
-        )
+        others = tuple(i for i in range(a.ndim) if i != axis % a.ndim)
+        weights = expand(weights, a.shape, others, keepdims=False)
     weights = np.broadcast_to(weights, a.shape)
     weighted = np.sum(a * weights, axis=axis, keepdims=keepdims)
     return weighted / np.sum(weights, axis=axis, keepdims=keepdims)
