@@ -11,6 +11,7 @@ from distgrad.ops.elementwise import astype
 
 # out= would overwrite what backward needs; the others are np.where and np.maximum away.
 REFUSED = ("out", "initial", "where")
+_COMMON = {"axis", "keepdims"}
 
 
 def as_numpy(numpy_function: Callable[..., Any], call: Callable[..., Any], order: str) -> None:
@@ -25,6 +26,8 @@ def as_numpy(numpy_function: Callable[..., Any], call: Callable[..., Any], order
         taken.append("correction")
 
     def entry(a: Any, *args: Any, **settings: Any) -> Any:
+        if not args and settings.keys() <= _COMMON:
+            return call(a, **settings)  # the short way: nothing to sort out
         settings.update(zip(positions, args, strict=False))
         unknown = sorted(s for s in settings if s not in taken and settings[s] is not None)
         if unknown:
