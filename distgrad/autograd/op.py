@@ -187,7 +187,9 @@ def _connect(
         UFUNCS[ufunc] = declared
         names.append(f"np.{ufunc.__name__}")
     if reduces is not None:
-        REDUCTIONS[reduces] = _as_numpy(declared)
+        over_axes = _as_numpy(declared)
+        # ufunc.reduce takes axis 0 if none is named, the function of the same sum all of them.
+        REDUCTIONS[reduces] = lambda a, **settings: over_axes(a, **{"axis": 0, **settings})
         names.append(f"np.{reduces.__name__}.reduce")
     for numpy_function in [function] if callable(function) else function:
         FUNCTIONS[numpy_function] = _as_numpy(declared)

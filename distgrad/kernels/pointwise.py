@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.kernels.arrays import flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
-from distgrad.ops.activation import ERFC, ERFC_FLOAT32
+from distgrad.ops.special import ERFC, ERFC_FLOAT32
 
 
 def relu(a: Any) -> Any:

@@ -7,45 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import Sample, Samples, op
+from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
-_SQRT_HALF = math.sqrt(0.5)
-_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
-# Chebyshev coefficients in 2t - 1 of log(erfc(z) / t) + z², where t = 2 / (2 + z), z ≥ 0 (the form
-# is that of Press et al., Numerical Recipes, 6.2; computed to 50 digits). One smooth function for
-# all z: no branches, and a relative error near machine epsilon in the tail as well.
-ERFC = (
-    -1.3026537197817094,
-    0.6419697923564902,
-    0.019476473204185836,
-    -0.009561514786808632,
-    -0.0009465953444820369,
-    0.00036683949785276145,
-    4.252332480690777e-05,
-    -2.0278578112534242e-05,
-    -1.6242900046470256e-06,
-    1.3036558355805232e-06,
-    1.5626441722066142e-08,
-    -8.523809591492654e-08,
-    6.5290544390988515e-09,
-    5.059343495551469e-09,
-    -9.91364156493033e-10,
-    -2.273651222931836e-10,
-    9.646791102015527e-11,
-    2.3940380830391146e-12,
-    -6.886027526497553e-12,
-    8.944879273090725e-13,
-    3.130921399342958e-13,
-    -1.1270822361367252e-13,
-    3.810905255189232e-16,
-    7.106097613609237e-15,
-    -1.5230282014571043e-15,
-    -9.457494571291233e-17,
-)
-ERFC_FLOAT32 = 12  # so many of them are enough for float32
+
+def _with(*settings: dict[str, Any]) -> Samples:
+    """Samples of one input, on both sides of the kinks, with each of the settings."""
+
+    def draw(rng: np.random.Generator) -> list[Sample]:
+        return [((rng.uniform(-5, 5, (2, 3)),), s) for s in settings]
+
+    return draw
 
 
 @op("... -> ...")
@@ -55,6 +29,61 @@ def relu(a: Any) -> Any:
     return y, lambda g: g * (y > 0)
 
 
+@op("... -> ...", samples=_with({"negative_slope": 0.1}))
+def leaky_relu(a: Any, *, negative_slope: float = 0.01) -> Any:
+    """a where it is positive, ``negative_slope`` · a elsewhere (Maas et al. 2013)."""
+    return np.where(a > 0, a, negative_slope * a), lambda g: np.where(a > 0, g, negative_slope * g)
+
+
+@op("..., ... -> ...")
+def prelu(a: Any, weight: Any) -> Any:
+    """a where it is positive, ``weight`` · a elsewhere (He et al. 2015)."""
+    return np.where(a > 0, a, weight * a), (
+        lambda g: np.where(a > 0, g, weight * g),
+        lambda g: np.where(a > 0, 0, g * a),
+    )
+
+
+@op("... -> ...", samples=_with({"min_val": -1.0, "max_val": 2.5}))
+def hardtanh(a: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """a limited to [min_val, max_val]; no gradient flows at the bounds or outside."""
+    y = np.minimum(np.maximum(a, min_val), max_val)
+    return y, lambda g: g * ((a > min_val) & (a < max_val))
+
+
+@op("... -> ...", samples=_with({}))
+def hardsigmoid(a: Any) -> Any:
+    """a / 6 + 1/2, limited to [0, 1]."""
+    y = np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
+    return y, lambda g: g * ((a > -3) & (a < 3)) / 6
+
+
+@op("... -> ...", samples=_with({}))
+def hardswish(a: Any) -> Any:
+    """a · hardsigmoid(a) (Howard et al. 2019)."""
+    y = a * np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
+    return y, lambda g: g * np.where(a < 3, np.where(a > -3, a / 3 + 0.5, 0), 1)
+
+
+@op("... -> ...", samples=_with({"lambd": 1.5}))
+def hardshrink(a: Any, *, lambd: float = 0.5) -> Any:
+    """a where |a| > λ, 0 elsewhere."""
+    return np.where(np.absolute(a) > lambd, a, 0), lambda g: g * (np.absolute(a) > lambd)
+
+
+@op("... -> ...", samples=_with({"lambd": 1.5}))
+def softshrink(a: Any, *, lambd: float = 0.5) -> Any:
+    """a moved towards 0 by λ, 0 where |a| ≤ λ."""
+    y = a - np.minimum(np.maximum(a, -lambd), lambd)
+    return y, lambda g: g * (np.absolute(a) > lambd)
+
+
+@op("... -> ...", samples=_with({"threshold": 1.0, "value": -2.0}))
+def threshold(a: Any, *, threshold: float, value: float) -> Any:
+    """a where it exceeds ``threshold``, ``value`` elsewhere."""
+    return np.where(a > threshold, a, value), lambda g: g * (a > threshold)
+
+
 @op("... -> ...")
 def sigmoid(a: Any) -> Any:
     """1 / (1 + exp(-a)), without overflow."""
@@ -62,12 +91,63 @@ def sigmoid(a: Any) -> Any:
     return y, lambda g: g * y * (1 - y)
 
 
+@op("... -> ...", samples=_with({}))
+def logsigmoid(a: Any) -> Any:
+    """log(1 / (1 + exp(-a))), without overflow."""
+    y = np.minimum(a, 0) - np.log1p(np.exp(-np.absolute(a)))
+    return y, lambda g: g * sigmoid.function(-a)[0]
+
+
+@op("... -> ...", samples=_with({}, {"beta": 2.0, "threshold": 3.0}))
+def softplus(a: Any, *, beta: float = 1.0, threshold: float = math.inf) -> Any:
+    """log(1 + exp(β a)) / β, without overflow; a itself where β a exceeds ``threshold``."""
+    x = a if beta == 1 else beta * a
+    y = np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
+    if beta != 1:
+        y = y / beta
+    if threshold == math.inf:
+        return y, lambda g: g * sigmoid.function(x)[0]
+    linear = x > threshold
+    return np.where(linear, a, y), lambda g: np.where(linear, g, g * sigmoid.function(x)[0])
+
+
 @op("... -> ...")
-def softplus(a: Any) -> Any:
-    """log(1 + exp(a)), without overflow."""
-    return np.maximum(a, 0) + np.log1p(
-        np.exp(-np.absolute(a))
-    ), lambda g: g * sigmoid.function(a)[0]
+def silu(a: Any) -> Any:
+    """a · sigmoid(a), also called swish (Elfwing et al. 2017)."""
+    s = sigmoid.function(a)[0]
+    return a * s, lambda g: g * (s * (1 + a * (1 - s)))
+
+
+@op("... -> ...")
+def mish(a: Any) -> Any:
+    """a · tanh(softplus(a)) (Misra 2019)."""
+    t = np.tanh(softplus.function(a)[0])
+    return a * t, lambda g: g * (t + a * (1 - t * t) * sigmoid.function(a)[0])
+
+
+@op("... -> ...", samples=_with({}, {"alpha": 1.5, "scale": 0.7, "rate": 1.3}))
+def elu(a: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
+    """scale · a where it is positive, scale · α (exp(rate · a) - 1) elsewhere; also SELU and CELU.
+
+    ELU: Clevert et al. 2016; SELU: Klambauer et al. 2017; CELU: Barron 2017.
+    """
+    low = alpha * np.expm1(rate * np.where(a > 0, 0, a))
+    y = scale * np.where(a > 0, a, low)
+    return y, lambda g: scale * np.where(a > 0, g, g * (rate * (low + alpha)))
+
+
+@op("... -> ...", samples=_with({}))
+def softsign(a: Any) -> Any:
+    """a / (1 + |a|)."""
+    d = 1 + np.absolute(a)
+    return a / d, lambda g: g / d / d
+
+
+@op("... -> ...", samples=_with({}))
+def tanhshrink(a: Any) -> Any:
+    """a - tanh(a)."""
+    t = np.tanh(a)
+    return a - t, lambda g: g * t * t
 
 
 @op("... -> ...")
@@ -83,37 +163,10 @@ def gelu_tanh(a: Any) -> Any:
 
 
 @op("... -> ...")
-def normal_cdf(a: Any) -> Any:
-    """Φ(a), the standard normal distribution function, with a small relative error everywhere."""
-    return cdf(a), lambda g: g * (_INV_SQRT_2PI * np.exp(-0.5 * a * a))
-
-
-@op("... -> ...")
 def gelu(a: Any) -> Any:
     """The exact form of GELU: a Φ(a) (Hendrycks & Gimpel 2016), PyTorch's default."""
     phi = cdf(a)
-    return a * phi, lambda g: g * (phi + a * (_INV_SQRT_2PI * np.exp(-0.5 * a * a)))
-
-
-def cdf(a: Any) -> Any:
-    """``normal_cdf`` for arrays and Tensors alike: a gradient closure may hold either."""
-    if isinstance(a, Tensor):
-        return normal_cdf(a)
-    tail = _upper_tail(np.absolute(a))
-    return np.where(a < 0, tail, 1 - tail)
-
-
-def _upper_tail(a: Array) -> Array:
-    """1 - Φ(a) for a ≥ 0: erfc(a / √2) / 2 by Clenshaw's recurrence."""
-    z = a * _SQRT_HALF
-    t = 2 / (2 + z)
-    twice = 4 * t - 2
-    d = dd = np.zeros_like(z)
-    count = ERFC_FLOAT32 if z.dtype == np.float32 else len(ERFC)
-    for c in ERFC[count - 1 : 0 : -1]:
-        d, dd = twice * d - dd + c, d
-    tail: Array = 0.5 * t * np.exp(0.5 * twice * d - dd + 0.5 * ERFC[0] - z * z)
-    return tail
+    return a * phi, lambda g: g * (phi + a * (INV_SQRT_2PI * np.exp(-0.5 * a * a)))
 
 
 def _dropped(rng: np.random.Generator) -> list[Sample]:

@@ -12,17 +12,12 @@ import numpy as np
 from distgrad.autograd.op import Op, Sample, op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import conjugate, data_of
 
 
 def is_complex(a: Any) -> bool:
     """Whether an array or Tensor holds complex numbers."""
     return bool(a.dtype.kind == "c")
-
-
-def conjugate(a: Any) -> Any:
-    """The complex conjugate, for closures: a real array is returned as it is."""
-    return np.conjugate(a) if a.dtype.kind == "c" else a
 
 
 def call(declared: Op, *inputs: Any, **settings: Any) -> Any:

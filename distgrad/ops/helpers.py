@@ -12,6 +12,13 @@ from distgrad.errors import ShapeError
 Pair = tuple[int, int]
 
 
+def conjugate(z: Any) -> Any:
+    """The conjugate of complex numbers; real ones as they are, at no cost."""
+    if isinstance(z, int | float | complex):
+        return z.conjugate()  # np.conj would make an array of it, whose dtype is no longer weak
+    return np.conj(z) if z.dtype.kind == "c" else z
+
+
 def data_of(a: Any) -> Any:
     """Return the array of a Tensor (or the array itself), for what no gradient flows through."""
     return a.data if isinstance(a, Tensor) else a

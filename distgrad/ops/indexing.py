@@ -11,7 +11,6 @@ import numpy as np
 from distgrad.autograd.op import Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.elementwise import where
 from distgrad.ops.helpers import data_of, first_outside, integers
 from distgrad.ops.shape import axis_numbers
 
@@ -175,12 +174,6 @@ def checked_rows(indices: Any, weight: Any) -> Array:
             f"{weight.shape[0]} rows (0..{weight.shape[0] - 1}); check the vocabulary's size"
         )
     return rows
-
-
-@dispatch(np.where)
-def where_or_nonzero(condition: Any, *choices: Any) -> Any:
-    """``np.where``: with one argument the plain indices where the condition holds."""
-    return where(condition, *choices) if choices else np.nonzero(data_of(condition))
 
 
 @dispatch(np.compress)

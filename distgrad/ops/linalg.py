@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import Sample, dispatch, op
 from distgrad.errors import ShapeError
-from distgrad.ops.complex import conjugate
+from distgrad.ops.helpers import conjugate
 
 
 def T(a: Any) -> Any:  # noqa: N802 (the formula's letter)

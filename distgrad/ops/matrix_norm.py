@@ -12,8 +12,8 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.ops.complex import is_complex
-from distgrad.ops.helpers import data_of
 from distgrad.ops.linalg import arrays
+from distgrad.ops.measure import vector_norm
 
 _ORDERS = "'fro', 'nuc', inf, -inf, 1, -1, 2, -2"
 
@@ -48,31 +48,20 @@ def _matrix_norm(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> A
         # 1: the largest column sum; inf: the largest row sum.
         summed, left = (row, column) if abs(order) == 1 else (column, row)
         sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-        y = (np.max if order > 0 else np.min)(sums, axis=left, keepdims=True)
+        y = (np.amax if order > 0 else np.amin)(sums, axis=left, keepdims=True)
     elif order in (2, -2, "nuc"):
         rest = [i for i in range(x.ndim) if i not in (row, column)]
         s = np.linalg.svd(np.transpose(x, [*rest, row, column]), compute_uv=False)
-        reduce = np.sum if order == "nuc" else np.max if order > 0 else np.min
+        reduce = np.sum if order == "nuc" else np.amax if order > 0 else np.amin
         y = np.expand_dims(reduce(s, axis=-1), tuple(sorted((row, column))))
     else:
         raise ShapeError(f"the norms of matrices are {_ORDERS}; got {order!r}")
     return y if keepdims else np.squeeze(y, axis=(row, column))
 
 
-# Stands in for the op vector_norm of ops/reduce.py: swap it for that one.
 def norm_of_vectors(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-    """The norm of vectors that lie along ``axes``, of any order."""
-    if order == 2 and not is_complex(x):
-        return np.sqrt(np.sum(x * x, axis=axes, keepdims=keepdims))
-    if order == 0:
-        count = np.sum(data_of(x) != 0, axis=axes, keepdims=keepdims)
-        return Tensor(np.asarray(count, np.empty(0, x.dtype).real.dtype))
-    size = np.abs(x)
-    if order in (np.inf, -np.inf):
-        return (np.max if order > 0 else np.min)(size, axis=axes, keepdims=keepdims)
-    if order == 1:
-        return np.sum(size, axis=axes, keepdims=keepdims)
-    return np.sum(size**order, axis=axes, keepdims=keepdims) ** (1 / order)
+    """The norm of vectors that lie along ``axes``, of any order; complex ones by absolute value."""
+    return vector_norm(np.abs(x) if is_complex(x) else x, ord=order, axis=axes, keepdims=keepdims)
 
 
 @dispatch(np.linalg.matrix_power)

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import UFUNCS
-from distgrad.ops.complex import conjugate
+from distgrad.ops.helpers import conjugate
 from distgrad.ops.linalg import T, arrays, cross, matmul, outer, tensordot, to_last
 from distgrad.ops.matrix_norm import norm, norm_of_vectors
 

@@ -1,4 +1,4 @@
-"""Reductions: sum, mean, var, max and min over axes."""
+"""Reductions over axes: sums, means, variances."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.tensor import Tensor
+from distgrad.errors import ShapeError
+from distgrad.ops.calls import as_numpy
 from distgrad.ops.helpers import data_of
 
+plain(np.any, np.all, np.count_nonzero)
 
-def _cases(rng: np.random.Generator) -> list[Sample]:
+
+def reductions(rng: np.random.Generator) -> list[Sample]:
+    """Samples of one input, reduced over one, several and all axes."""
     x = rng.normal(size=(2, 3, 4))
     settings: list[dict[str, Any]] = [
         {},
@@ -26,7 +32,7 @@ def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """Put back the reduced axes of ``g`` (length 1), so that it broadcasts against ``shape``."""
     if axis is None:
         return np.reshape(g, (1,) * len(shape))
-    if keepdims:
+    if keepdims or not shape:
         return g
     axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
     return np.reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
@@ -34,6 +40,8 @@ def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
     """The number of elements that a reduction over ``axis`` folds into one."""
+    if not shape:
+        return 1
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     total = 1
     for a in axes:
@@ -41,7 +49,17 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
     return total
 
 
-@op("... -> ...", function=np.sum, reduces=np.add, samples=_cases)
+def total(a: Any, axis: Any, keepdims: Any) -> Any:
+    """np.sum at a third of its price."""
+    return np.add.reduce(a, axis=axes_of(a, axis), keepdims=keepdims)
+
+
+def axes_of(a: Any, axis: Any) -> Any:
+    """``axis`` for a ufunc's reduce, which takes axis 0 where np.sum takes all."""
+    return tuple(range(a.ndim)) if axis is None else axis
+
+
+@op("... -> ...", reduces=np.add, samples=reductions)
 def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The sum over ``axis`` (all axes if None)."""
     shape = a.shape
@@ -49,10 +67,10 @@ def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     def vjp(g: Any) -> Any:
         return np.broadcast_to(expand(g, shape, axis, keepdims), shape)
 
-    return _total(a, axis, keepdims), vjp
+    return total(a, axis, keepdims), vjp
 
 
-@op("... -> ...", function=np.mean, samples=_cases)
+@op("... -> ...", samples=reductions)
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over ``axis`` (all axes if None)."""
     shape = a.shape
@@ -61,68 +79,84 @@ def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     def vjp(g: Any) -> Any:
         return np.broadcast_to(expand(g, shape, axis, keepdims) / n, shape)
 
-    return _total(a, axis, keepdims) / n, vjp
+    return total(a, axis, keepdims) / n, vjp
 
 
-@op("... -> ...", function=np.max, reduces=np.maximum, samples=_cases)
-def max_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """The largest element; equal ones share the gradient evenly (as PyTorch's amax)."""
-    return _extremum(np.maximum, a, axis, keepdims)
-
-
-@op("... -> ...", function=np.min, reduces=np.minimum, samples=_cases)
-def min_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """The smallest element; equal ones share the gradient evenly (as PyTorch's amin)."""
-    return _extremum(np.minimum, a, axis, keepdims)
-
-
-def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool) -> Any:
+@op("... -> ...", samples=reductions)
+def var(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The variance over ``axis``: squared distances from the mean, summed, over n - ddof."""
+    c, n, squares = _centred(a, axis, ddof, keepdims)
     shape = a.shape
-    y = ufunc.reduce(a, axis=_axes(a, axis), keepdims=keepdims)
+    return squares / n, lambda g: expand(g, shape, axis, keepdims) * (2 * c) / n
+
+
+@op("... -> ...", samples=reductions)
+def std(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The standard deviation over ``axis``; where it is 0 the gradient is 0."""
+    c, n, squares = _centred(a, axis, ddof, keepdims)
+    shape = a.shape
+    # On a Tensor its own op: the gradient of √0 in steps would be infinite.
+    again = isinstance(a, Tensor)
+    y = std(a, axis=axis, ddof=ddof, keepdims=keepdims) if again else np.sqrt(squares / n)
 
     def vjp(g: Any) -> Any:
-        hit = (a == expand(y, shape, axis, keepdims)).astype(a.dtype)
-        ties = np.add.reduce(hit, axis=_axes(a, axis), keepdims=True)
-        return expand(g, shape, axis, keepdims) * (hit / ties)
+        return expand(g / nonzero(y), shape, axis, keepdims) * c / n
 
     return y, vjp
 
 
-def _total(a: Any, axis: Any, keepdims: Any) -> Any:
-    return np.add.reduce(a, axis=_axes(a, axis), keepdims=keepdims)
-
-
-def _axes(a: Any, axis: Any) -> Any:
-    # ufunc.reduce takes axis 0 where np.sum takes all.
-    return tuple(range(a.ndim)) if axis is None else axis
-
-
-@dispatch(np.var)
-def var(a: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """The variance over ``axis``, composed from means."""
-    centred = a - np.mean(a, axis=axis, keepdims=True)
+def _centred(a: Any, axis: Any, ddof: float, keepdims: bool) -> tuple[Any, Any, Any]:
+    if a.dtype.kind == "c":
+        raise TypeError("complex numbers have no variance here; take that of real and imaginary")
     n = count(a.shape, axis)
-    return np.sum(centred * centred, axis=axis, keepdims=keepdims) / (n - ddof)
+    c = a - total(a, axis, True) / n
+    return c, max(n - ddof, 0), total(c * c, axis, keepdims)
 
 
-@dispatch(np.std)
-def std(a: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """The standard deviation over ``axis``."""
-    return np.sqrt(var(a, axis=axis, ddof=ddof, keepdims=keepdims))
+def nonzero(y: Any) -> Any:
+    """y with 1 for 0: a divisor of what is 0 there itself."""
+    return np.where(data_of(y) == 0, 1, y)
 
 
-@op("... -> ...", samples=_cases)
-def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    """log Σ exp(a) over ``axis``, without overflow."""
-    axes = _axes(a, axis)
-    # The shift cancels in the gradient, so it may stand outside the tape.
-    top = np.maximum.reduce(data_of(a), axis=axes, keepdims=True)
-    e = np.exp(a - top)
-    total = np.add.reduce(e, axis=axes, keepdims=True)
-    y = np.log(total) + top
-    shape = a.shape
+def nansum(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The sum of what is not NaN over ``axis``."""
+    return sum_(np.where(np.isnan(a), 0, a), axis=axis, keepdims=keepdims)
 
-    def vjp(g: Any) -> Any:
-        return expand(g, shape, axis, keepdims) * (e / total)
 
-    return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+def nanmean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The mean of what is not NaN over ``axis``; NaN where there is nothing else."""
+    there = (~np.isnan(data_of(a))).astype(a.dtype)
+    n = total(there, axis, keepdims)
+    return nansum(a, axis=axis, keepdims=keepdims) / n
+
+
+@dispatch(np.average)
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
+    """The mean over ``axis``, weighted by an array of its shape or of one axis's length."""
+    if returned:
+        raise ShapeError("np.average on a Tensor returns no weights; drop returned=True")
+    if weights is None:
+        return mean(a, axis=axis, keepdims=keepdims)
+    shape = np.shape(weights)
+    if shape != a.shape:
+        if not isinstance(axis, int) or shape != (a.shape[axis],):
+            raise ShapeError(
+                f"np.average takes weights of shape {a.shape}, or of one axis's length; got {shape}"
+            )
+        others = tuple(i for i in range(a.ndim) if i != axis % a.ndim)
+        weights = expand(weights, a.shape, others, keepdims=False)
+    weights = np.broadcast_to(weights, a.shape)
+    weighted = np.sum(a * weights, axis=axis, keepdims=keepdims)
+    return weighted / np.sum(weights, axis=axis, keepdims=keepdims)
+
+
+_TYPED = "axis dtype out keepdims initial where"
+_SPREAD = "axis dtype out ddof keepdims"
+as_numpy(np.sum, sum_, _TYPED)
+as_numpy(np.mean, mean, "axis dtype out keepdims where")
+as_numpy(np.nansum, nansum, _TYPED)
+as_numpy(np.nanmean, nanmean, "axis dtype out keepdims where")
+as_numpy(np.var, var, _SPREAD)
+as_numpy(np.std, std, _SPREAD)

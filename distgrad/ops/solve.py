@@ -11,8 +11,8 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Sample, dispatch, op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.complex import call, conjugate
-from distgrad.ops.helpers import data_of
+from distgrad.ops.complex import call
+from distgrad.ops.helpers import conjugate, data_of
 from distgrad.ops.linalg import H, T, arrays
 
 

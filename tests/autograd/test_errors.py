@@ -41,8 +41,8 @@ def test_a_numpy_function_without_a_gradient_is_named():
         np.fft.hfft(leaf(3))
     with pytest.raises(dg.GradError, match=r"np\.spacing is not an op.*docs/adding-an-op\.md"):
         np.spacing(leaf(3))
-    with pytest.raises(dg.GradError, match=r"np\.subtract\.reduce is not an operation"):
-        np.subtract.reduce(leaf(3))
+    with pytest.raises(dg.GradError, match=r"np\.logaddexp\.reduce is not an operation"):
+        np.logaddexp.reduce(leaf(3))
 
 
 def test_out_would_overwrite_what_backward_needs():

@@ -206,7 +206,7 @@ def _theirs(call: Any, inputs: Sequence[Any], second: bool) -> list[tuple[str, A
     leaves = [t for t, x in zip(tensors, inputs, strict=True) if _is_float(x)]
     result = call(*tensors)
     results = list(result) if isinstance(result, tuple | list) else [result]
-    out = [("value", r.detach().resolve_conj().numpy()) for r in results]
+    out = [("value", _numpy(r)) for r in results]
     total = _theirs_projected(results, 1)
     if not leaves or not total.requires_grad:
         return out
@@ -238,4 +238,8 @@ def _theirs_projected(results: Sequence[Any], salt: int) -> Any:
 
 
 def _torch_array(g: Any, like: Any) -> Any:
-    return np.zeros(tuple(like.shape)) if g is None else g.detach().resolve_conj().numpy(force=True)
+    return (
+        np.zeros(tuple(like.shape))
+        if g is None
+        else g.detach().resolve_conj().resolve_neg().numpy(force=True)
+    )

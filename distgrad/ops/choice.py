@@ -1,0 +1,138 @@
+"""Functions that choose: comparisons, maximum and minimum, where, clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of
+
+plain(
+    *(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal),
+    *(np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.signbit, np.heaviside),
+    *(np.logical_and, np.logical_or, np.logical_xor, np.logical_not),
+    *(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert),
+    *(np.isclose, np.allclose, np.array_equal, np.array_equiv),
+    *(np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like),
+)
+
+
+@op("..., ... -> ...", ufunc=np.maximum)
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of a and b; equal elements share the gradient (as in PyTorch)."""
+    return np.maximum(a, b), (
+        lambda g: g * _share(a > b, a == b),
+        lambda g: g * _share(b > a, a == b),
+    )
+
+
+@op("..., ... -> ...", ufunc=np.minimum)
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of a and b; equal elements share the gradient (as in PyTorch)."""
+    return np.minimum(a, b), (
+        lambda g: g * _share(a < b, a == b),
+        lambda g: g * _share(b < a, a == b),
+    )
+
+
+def _share(wins: Any, ties: Any) -> Any:
+    return wins + np.float16(0.5) * ties
+
+
+@op("..., ... -> ...", ufunc=np.fmax)
+def fmax(a: Any, b: Any) -> Any:
+    """The larger of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
+    first = (data_of(a) >= data_of(b)) | np.isnan(data_of(b))
+    return np.fmax(a, b), (lambda g: g * first, lambda g: g * ~first)
+
+
+@op("..., ... -> ...", ufunc=np.fmin)
+def fmin(a: Any, b: Any) -> Any:
+    """The smaller of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
+    first = (data_of(a) <= data_of(b)) | np.isnan(data_of(b))
+    return np.fmin(a, b), (lambda g: g * first, lambda g: g * ~first)
+
+
+@op("..., ... -> ...", ufunc=np.copysign)
+def copysign(a: Any, b: Any) -> Any:
+    """|a| with the sign of b; the gradient to b, and at a = 0, is 0."""
+    return np.copysign(a, b), (
+        lambda g: g * (np.sign(data_of(a)) * np.copysign(1, data_of(b)).astype(a.dtype)),
+        np.zeros_like,
+    )
+
+
+@op(
+    "..., ..., ... -> ...",
+    samples=lambda rng: [
+        ((rng.random((2, 3)) < 0.5, rng.normal(size=(2, 3)), rng.normal(size=3)), {}),
+    ],
+)
+def where_(condition: Any, a: Any, b: Any) -> Any:
+    """Elements of a where the condition holds, of b elsewhere."""
+    return np.where(condition, a, b), (
+        None,
+        lambda g: np.where(condition, g, 0),
+        lambda g: np.where(condition, 0, g),
+    )
+
+
+@dispatch(np.where)
+def where(condition: Any, *choices: Any) -> Any:
+    """Elements of the first choice where the condition holds; without choices, np.nonzero."""
+    condition = data_of(condition)
+    return where_(condition, *choices) if choices else np.nonzero(condition)
+
+
+def _bounds(rng: np.random.Generator) -> list[Sample]:
+    a = rng.uniform(-2, 2, (3, 4))
+    low, high = rng.uniform(-2, 0, 4), rng.uniform(-0.5, 2, (3, 1))
+    return [((a, -1.0, 0.7), {}), ((a, None, high), {}), ((a, low, None), {}), ((a, low, high), {})]
+
+
+@op("..., ..., ... -> ...", samples=_bounds)
+def clamp(a: Any, low: Any, high: Any) -> Any:
+    """min(max(a, low), high); the gradient goes to a inside the bounds, else to the bound met."""
+    x = data_of(a)
+    if low is None and high is None:
+        return np.positive(x), (lambda g: g, None, None)
+    lower = -np.inf if low is None else data_of(low)
+    upper = np.inf if high is None else data_of(high)
+    return np.clip(x, data_of(low), data_of(high)), (
+        lambda g: g * ((x >= lower) & (x <= upper)),
+        lambda g: g * ((x < lower) & (lower < upper)),
+        lambda g: g * ((x > upper) | (upper < lower)),
+    )
+
+
+@dispatch(np.clip)
+def clip(
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: None = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+) -> Any:
+    """a limited to [a_min, a_max], numbers or arrays; None for no bound (np.clip)."""
+    if out is not None:
+        raise ShapeError("np.clip on a Tensor does not take out=; drop it")
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise ShapeError("np.clip takes a bound as a_min or as min=, a_max or max=; drop one")
+    return clamp(a, min if a_min is None else a_min, max if a_max is None else a_max)
+
+
+@dispatch(np.nan_to_num)
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    """x with numbers for NaN and infinities, to which no gradient flows (np.nan_to_num)."""
+    if not copy:
+        raise ShapeError("np.nan_to_num on a Tensor always copies; drop copy=False")
+    data = data_of(x)
+    clean = np.nan_to_num(data, nan=nan, posinf=posinf, neginf=neginf)
+    return where_(np.isfinite(data), x, clean)

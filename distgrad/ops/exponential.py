@@ -1,0 +1,95 @@
+"""Exponentials and logarithms, and sums of them that do not overflow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import op
+from distgrad.ops.activation import sigmoid
+from distgrad.ops.helpers import conjugate, data_of
+
+_LN2, _LN10 = math.log(2.0), math.log(10.0)
+
+
+@op("... -> ...", ufunc=np.exp)
+def exp(a: Any) -> Any:
+    """e ** a."""
+    y = np.exp(a)
+    return y, lambda g: g * conjugate(y)
+
+
+@op("... -> ...", ufunc=np.exp2)
+def exp2(a: Any) -> Any:
+    """2 ** a."""
+    y = np.exp2(a)
+    return y, lambda g: g * conjugate(y * _LN2)
+
+
+@op("... -> ...", ufunc=np.expm1)
+def expm1(a: Any) -> Any:
+    """exp(a) - 1, exact for small a."""
+    y = np.expm1(a)
+    return y, lambda g: g * conjugate(y + 1)
+
+
+@op("... -> ...", ufunc=np.log, domain=(0.2, 3.0))
+def log(a: Any) -> Any:
+    """The natural logarithm."""
+    return np.log(a), lambda g: g / conjugate(a)
+
+
+@op("... -> ...", ufunc=np.log2, domain=(0.2, 3.0))
+def log2(a: Any) -> Any:
+    """The logarithm to base 2."""
+    return np.log2(a), lambda g: g / conjugate(a * _LN2)
+
+
+@op("... -> ...", ufunc=np.log10, domain=(0.2, 3.0))
+def log10(a: Any) -> Any:
+    """The logarithm to base 10."""
+    return np.log10(a), lambda g: g / conjugate(a * _LN10)
+
+
+@op("... -> ...", ufunc=np.log1p, domain=(-0.5, 2.0))
+def log1p(a: Any) -> Any:
+    """log(1 + a), exact for small a."""
+    return np.log1p(a), lambda g: g / conjugate(a + 1)
+
+
+@op("..., ... -> ...", ufunc=np.logaddexp)
+def logaddexp(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)), without overflow."""
+    return np.logaddexp(a, b), (
+        lambda g: g * sigmoid.function(_difference(a, b))[0],
+        lambda g: g * sigmoid.function(_difference(b, a))[0],
+    )
+
+
+@op("..., ... -> ...", ufunc=np.logaddexp2)
+def logaddexp2(a: Any, b: Any) -> Any:
+    """log2(2 ** a + 2 ** b), without overflow."""
+    return np.logaddexp2(a, b), (
+        lambda g: g * sigmoid.function(_LN2 * _difference(a, b))[0],
+        lambda g: g * sigmoid.function(_LN2 * _difference(b, a))[0],
+    )
+
+
+def _difference(a: Any, b: Any) -> Any:
+    # Two equal infinities differ by 0, not by NaN: they share the gradient.
+    x, y = data_of(a), data_of(b)
+    both = np.isinf(x) & (x == y)
+    return np.where(both, 0, a) - np.where(both, 0, b) if np.any(both) else a - b
+
+
+@op("..., ... -> ...", domain=(0.5, 2.0))
+def xlogy(a: Any, b: Any) -> Any:
+    """a log b, and 0 where a is 0, whatever b is."""
+    nothing = data_of(a) == 0
+    log_b = np.log(np.where(nothing & (data_of(b) <= 0), 1, b))
+    return np.where(nothing, 0, a * log_b), (
+        lambda g: g * log_b,
+        lambda g: g * (a / np.where(nothing, 1, b)),
+    )

@@ -1,0 +1,83 @@
+"""The largest and smallest elements over axes, and where they are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import op, plain
+from distgrad.autograd.tensor import Array
+from distgrad.ops.calls import as_numpy
+from distgrad.ops.helpers import data_of
+from distgrad.ops.reduce import axes_of, expand, reductions
+
+plain(np.argmax, np.argmin, np.nanargmax, np.nanargmin)
+
+
+@op("... -> ...", samples=reductions)
+def amax(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest element; equal ones share the gradient evenly (as PyTorch's amax)."""
+    return _extremum(np.maximum, a, axis, keepdims, _even)
+
+
+@op("... -> ...", samples=reductions)
+def amin(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest element; equal ones share the gradient evenly (as PyTorch's amin)."""
+    return _extremum(np.minimum, a, axis, keepdims, _even)
+
+
+@op("... -> ...", reduces=np.maximum, samples=reductions)
+def max_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest element; the first of equal ones gets the gradient (as PyTorch's max(dim))."""
+    return _extremum(np.maximum, a, axis, keepdims, _first)
+
+
+@op("... -> ...", reduces=np.minimum, samples=reductions)
+def min_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest element; the first of equal ones gets the gradient (as PyTorch's min(dim))."""
+    return _extremum(np.minimum, a, axis, keepdims, _first)
+
+
+def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) -> Any:
+    # The weights of the gradient are constant but for ties: they stand outside the tape.
+    x = data_of(a)
+    axes = axes_of(x, axis)
+    y = ufunc.reduce(x, axis=axes, keepdims=True)
+
+    def vjp(g: Any) -> Any:
+        hit = x == y
+        if np.isnan(y).any():
+            hit |= np.isnan(x) & np.isnan(y)
+        return expand(g, x.shape, axis, keepdims) * weights(hit, axes).astype(x.dtype)
+
+    return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+
+
+def _even(hit: Array, axes: Any) -> Array:
+    share: Array = hit / np.add.reduce(hit, axis=axes, keepdims=True)
+    return share
+
+
+def _first(hit: Array, axes: Any) -> Array:
+    axes = sorted(a % hit.ndim for a in (axes if isinstance(axes, tuple) else (axes,)) if hit.ndim)
+    order = [i for i in range(hit.ndim) if i not in axes] + axes
+    moved = hit.transpose(order)
+    rows = moved.reshape(-1, math.prod(hit.shape[a] for a in axes))
+    first = np.zeros_like(rows)
+    first[np.arange(len(rows)), np.argmax(rows, axis=1)] = True
+    return first.reshape(moved.shape).transpose(np.argsort(order))
+
+
+def ptp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest element less the smallest over ``axis``."""
+    return max_(a, axis=axis, keepdims=keepdims) - min_(a, axis=axis, keepdims=keepdims)
+
+
+_ORDER = "axis out keepdims initial where"
+as_numpy(np.max, max_, _ORDER)
+as_numpy(np.min, min_, _ORDER)
+as_numpy(np.amax, amax, _ORDER)
+as_numpy(np.amin, amin, _ORDER)
+as_numpy(np.ptp, ptp, "axis out keepdims")

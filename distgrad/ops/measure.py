@@ -1,0 +1,84 @@
+"""Reductions to one size: norms of any order, and the logarithm of a sum of exponentials."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import Sample, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.ops.helpers import data_of
+from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
+
+
+@op("... -> ...", samples=reductions)
+def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
+    axes = axes_of(a, axis)
+    x = data_of(a)
+    # The shift cancels in the gradient, so it may stand outside the tape.
+    top = np.maximum.reduce(x, axis=axes, keepdims=True, initial=None if x.size else -np.inf)
+    top = np.where(np.isfinite(top), top, 0)
+    e = np.exp(a - top)
+    sums = total(e, axis, True)
+    with np.errstate(divide="ignore"):
+        y = np.log(sums) + top
+    shape = a.shape
+
+    def vjp(g: Any) -> Any:
+        return expand(g, shape, axis, keepdims) * (e / nonzero(sums))
+
+    return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+
+
+def _norms(rng: np.random.Generator) -> list[Sample]:
+    x = rng.uniform(0.2, 2, (2, 3, 4)) * rng.choice([-1.0, 1.0], (2, 3, 4))
+    orders = [{"ord": p} for p in (2, 1, 0, 3, 1.5, 0.5, -1, math.inf, -math.inf)]
+    return [((x,), {**s, "axis": 1}) for s in orders] + [((x,), {"axis": (0, 2), "keepdims": True})]
+
+
+@op("... -> ...", samples=_norms)
+def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    """(Σ |a| ** ord) ** (1 / ord) over ``axis``, for inf max |a|, for -inf min |a|, for 0 Σ a ≠ 0.
+
+    The gradient of zeros is 0, as in PyTorch; equal extrema share it evenly.
+    """
+    y = _norm(a, ord, axis)
+    shape = a.shape
+
+    def vjp(g: Any) -> Any:
+        g = expand(g, shape, axis, keepdims)
+        sign = np.sign(data_of(a))
+        if ord == 0:
+            return np.zeros(shape, a.dtype)
+        if ord == 1:
+            return g * sign
+        u = np.absolute(a) / nonzero(y)
+        if np.isinf(ord):
+            hit = (data_of(u) == 1).astype(a.dtype)
+            return g * (sign * (hit / nonzero(total(hit, axis, True))))
+        if ord == 2:
+            return g * (a / nonzero(y))
+        return g * sign * np.power(np.where(sign == 0, 1, u), ord - 1)
+
+    return (y if keepdims else np.squeeze(y, axis=axes_of(a, axis))), vjp
+
+
+def _norm(a: Any, p: float, axis: Any) -> Any:
+    """The norm with its axes kept."""
+    if isinstance(a, Tensor):
+        # Its own op: the gradient of √0 in steps would be infinite.
+        return vector_norm(a, ord=p, axis=axis, keepdims=True)
+    if a.dtype.kind == "c":
+        raise TypeError("a complex input; pass np.absolute of it")
+    z = np.absolute(a)
+    if np.isinf(p):
+        extremum = np.maximum if p > 0 else np.minimum
+        return extremum.reduce(z, axis=axes_of(a, axis), keepdims=True)
+    if p == 0:
+        return total(z != 0, axis, True).astype(z.dtype)
+    if p == 1:
+        return total(z, axis, True)
+    return np.sqrt(total(z * z, axis, True)) if p == 2 else total(z**p, axis, True) ** (1 / p)

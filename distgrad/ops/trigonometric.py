@@ -1,0 +1,148 @@
+"""Trigonometric and hyperbolic functions with their inverses. Angles are in radians."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import op
+from distgrad.autograd.tensor import UFUNCS
+from distgrad.ops.helpers import conjugate, data_of
+
+
+@op("... -> ...", ufunc=np.sin)
+def sin(a: Any) -> Any:
+    """The sine."""
+    return np.sin(a), lambda g: g * conjugate(np.cos(a))
+
+
+@op("... -> ...", ufunc=np.cos)
+def cos(a: Any) -> Any:
+    """The cosine."""
+    return np.cos(a), lambda g: -g * conjugate(np.sin(a))
+
+
+@op("... -> ...", ufunc=np.tan, domain=(-1.2, 1.2))
+def tan(a: Any) -> Any:
+    """The tangent."""
+    y = np.tan(a)
+    return y, lambda g: g * conjugate(1 + y * y)
+
+
+@op("... -> ...", ufunc=np.arcsin, domain=(-0.9, 0.9))
+def arcsin(a: Any) -> Any:
+    """The inverse of the sine; its gradient at ±1 is infinite."""
+    return np.arcsin(a), lambda g: g / conjugate(np.sqrt(1 - a) * np.sqrt(1 + a))
+
+
+@op("... -> ...", ufunc=np.arccos, domain=(-0.9, 0.9))
+def arccos(a: Any) -> Any:
+    """The inverse of the cosine; its gradient at ±1 is infinite."""
+    return np.arccos(a), lambda g: -g / conjugate(np.sqrt(1 - a) * np.sqrt(1 + a))
+
+
+@op("... -> ...", ufunc=np.arctan)
+def arctan(a: Any) -> Any:
+    """The inverse of the tangent."""
+    return np.arctan(a), lambda g: g / conjugate(1 + a * a)
+
+
+@op("..., ... -> ...", ufunc=np.arctan2, domain=(0.3, 2.0))
+def arctan2(a: Any, b: Any) -> Any:
+    """The angle of the point (x, y) = (b, a); the gradient at the origin is 0."""
+
+    def over_radius(x: Any) -> Any:
+        r = np.hypot(a, b)
+        r = np.where(data_of(r) == 0, 1, r)
+        return x / r / r  # not r²: it may overflow
+
+    return np.arctan2(a, b), (lambda g: g * over_radius(b), lambda g: -g * over_radius(a))
+
+
+@op("..., ... -> ...", ufunc=np.hypot, domain=(0.3, 2.0))
+def hypot(a: Any, b: Any) -> Any:
+    """√(a² + b²), without overflow; the gradient at the origin is 0."""
+    y = np.hypot(a, b)
+    safe = np.where(data_of(y) == 0, 1, y)
+    return y, (lambda g: g * (a / safe), lambda g: g * (b / safe))
+
+
+@op("... -> ...", ufunc=np.sinh)
+def sinh(a: Any) -> Any:
+    """The hyperbolic sine."""
+    return np.sinh(a), lambda g: g * conjugate(np.cosh(a))
+
+
+@op("... -> ...", ufunc=np.cosh)
+def cosh(a: Any) -> Any:
+    """The hyperbolic cosine."""
+    return np.cosh(a), lambda g: g * conjugate(np.sinh(a))
+
+
+@op("... -> ...", ufunc=np.tanh)
+def tanh(a: Any) -> Any:
+    """The hyperbolic tangent."""
+    y = np.tanh(a)
+    return y, lambda g: g * conjugate(1 - y * y)
+
+
+@op("... -> ...", ufunc=np.arcsinh)
+def arcsinh(a: Any) -> Any:
+    """The inverse of the hyperbolic sine."""
+    return np.arcsinh(a), lambda g: g / conjugate(np.sqrt(a * a + 1))
+
+
+@op("... -> ...", ufunc=np.arccosh, domain=(1.2, 3.0))
+def arccosh(a: Any) -> Any:
+    """The inverse of the hyperbolic cosine (a ≥ 1); its gradient at 1 is infinite."""
+    return np.arccosh(a), lambda g: g / conjugate(np.sqrt(a - 1) * np.sqrt(a + 1))
+
+
+@op("... -> ...", ufunc=np.arctanh, domain=(-0.9, 0.9))
+def arctanh(a: Any) -> Any:
+    """The inverse of the hyperbolic tangent (-1 < a < 1)."""
+    return np.arctanh(a), lambda g: g / conjugate((1 - a) * (1 + a))
+
+
+@op("... -> ...", ufunc=np.deg2rad)
+def deg2rad(a: Any) -> Any:
+    """Degrees in radians."""
+    return np.deg2rad(a), lambda g: g * (math.pi / 180)
+
+
+@op("... -> ...", ufunc=np.rad2deg)
+def rad2deg(a: Any) -> Any:
+    """Radians in degrees."""
+    return np.rad2deg(a), lambda g: g * (180 / math.pi)
+
+
+UFUNCS[np.radians] = deg2rad
+UFUNCS[np.degrees] = rad2deg
+
+# sinc'(u) / u by Taylor's series in u², u = π a: Σ (-1)ᵏ 2k / (2k + 1)! u²ᵏ⁻², k ≥ 1.
+_SINC_SLOPE = [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)]
+
+
+@op(
+    "... -> ...",
+    function=np.sinc,
+    samples=lambda rng: [((np.array([0.0, 1e-3, 0.2, -0.31, 0.33, 1.0, -2.3]),), {})],
+)
+def sinc(a: Any) -> Any:
+    """sin(π a) / (π a), and 1 at 0."""
+
+    def vjp(g: Any) -> Any:
+        # Near 0 the closed form is a difference of equal numbers over a small one.
+        u = math.pi * a
+        near = np.absolute(data_of(u)) < 1
+        square = np.where(near, u * u, 0)
+        series = np.zeros_like(a)
+        for c in reversed(_SINC_SLOPE):
+            series = series * square + c
+        far = np.where(near, 1, a)
+        slope = (np.cos(u) - np.sinc(a)) / far
+        return g * np.where(near, math.pi * u * series, slope)
+
+    return np.sinc(a), vjp

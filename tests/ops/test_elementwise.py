@@ -1,0 +1,200 @@
+"""Elementwise ops where a drawn number does not go: kinks, zeros, infinities, calling forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import Tensor, ops
+from distgrad.autograd import grad
+
+
+def leaf(*values, dtype=np.float64):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+def slope(call, x):
+    return grad(np.sum(call(x)), [x])[0].data
+
+
+@pytest.mark.parametrize(
+    "function", [np.floor, np.ceil, np.trunc, np.rint, np.round, np.around, np.fix, np.sign]
+)
+def test_a_step_function_has_a_gradient_of_zeros(function):
+    x = leaf(-1.5, 0.4, 2.6, dtype=np.float32)
+    np.testing.assert_array_equal(function(x).data, function(x.data))
+    g = slope(function, x)
+    assert g.dtype == np.float32
+    assert g.tolist() == [0, 0, 0]
+
+
+def test_floor_divide_and_remainder_are_operators_from_both_sides():
+    x = leaf(2.0, -3.0, 5.0)
+    assert (x // 2).data.tolist() == [1, -2, 2]
+    assert (x % 2).data.tolist() == [0, 1, 1]
+    assert (7 // x).data.tolist() == [3, -3, 1]
+    assert (7 % x).data.tolist() == [1, -2, 2]
+    assert slope(lambda a: 7 % a, x).tolist() == [-3, 3, -1]
+    assert slope(lambda a: a // 2, x).tolist() == [0, 0, 0]
+
+
+def test_clip_takes_numpys_forms():
+    x = leaf(-2.0, -1.0, 0.5, 3.0)
+    forms = [
+        np.clip(x, -1, 1),
+        np.clip(x, a_min=-1, a_max=1),
+        np.clip(x, -1, max=1),
+        np.clip(x, min=-1, max=np.ones(4)),
+        ops.clip(x, -1, 1),
+    ]
+    for y in forms:
+        assert y.data.tolist() == [-1, -1, 0.5, 1]
+        assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1, 0]
+    assert np.clip(x, None, 1).data.tolist() == [-2, -1, 0.5, 1]
+    assert np.clip(x, a_max=1).data.tolist() == [-2, -1, 0.5, 1]
+    assert np.clip(x, 0, None).data.tolist() == [0, 0, 0.5, 3]
+    assert slope(lambda a: np.clip(a, None, None), x).tolist() == [1, 1, 1, 1]
+
+
+def test_a_bound_of_clip_gets_the_gradient_where_it_cuts():
+    low, high = leaf(0.0, 0.0, 4.0), leaf(1.0, 1.0, 1.0)
+    y = np.clip(np.array([-1.0, 0.5, 0.5]), low, high)
+    assert y.data.tolist() == [0, 0.5, 1]
+    to_low, to_high = grad(np.sum(y), [low, high])
+    assert to_low.data.tolist() == [1, 0, 0]
+    assert to_high.data.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: np.clip(x, 0, 1, max=2),
+            r"a bound as a_min or as min=, a_max or max=; drop one",
+        ),
+        (lambda x: ops.clip(x, 0, 1, out=x), r"np\.clip on a Tensor does not take out="),
+        (lambda x: np.nan_to_num(x, copy=False), r"np\.nan_to_num on a Tensor always copies"),
+        (lambda x: np.sin(x, where=True), r"sin expects .*unexpected keyword argument 'where'"),
+        (
+            lambda x: np.add(x, np.ones(4)),
+            r"add expects '\.\.\., \.\.\. -> \.\.\.'; got \(3,\), \(4,",
+        ),
+    ],
+)
+def test_a_call_that_cannot_work_is_named(call, message):
+    with pytest.raises(dg.ShapeError, match=message):
+        call(leaf(1.0, 2.0, 3.0))
+
+
+def test_where_with_a_condition_alone_finds_its_indices():
+    (found,) = np.where(Tensor(np.array([False, True, True])))
+    assert found.tolist() == [1, 2]
+    x = leaf(1.0, 2.0, 3.0)
+    y = np.where(Tensor(np.array([False, True, True])), x, 0)
+    assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1]
+
+
+def test_comparisons_of_tensors_are_plain_arrays():
+    x = leaf(1.0, np.nan, -np.inf)
+    assert type(x > 0) is np.ndarray
+    assert np.isclose(x, x, equal_nan=True).all()
+    assert np.signbit(x).tolist() == [False, False, True]
+    assert np.heaviside(x, 1)[0] == 1
+
+
+def test_numpys_other_names_reach_the_same_ops():
+    x = leaf(-2.0, 3.0)
+    assert slope(np.fabs, x).tolist() == [-1, 1]
+    np.testing.assert_allclose(np.radians(x).data, np.deg2rad(x.data))
+    np.testing.assert_allclose(np.degrees(x).data, np.rad2deg(x.data))
+    assert np.mod(x, 2).data.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, 1, 2, 3, np.zeros(3)])
+def test_powers_of_zero_have_finite_gradients(exponent):
+    n = float(np.max(exponent))
+    x = leaf(0.0, 0.0, -2.0)
+    wanted = [n * (1 if n == 1 else 0)] * 2 + [n * (-2.0) ** (n - 1) if n else 0]
+    assert slope(lambda a: a**exponent, x).tolist() == wanted
+
+
+def test_the_zeroth_power_of_infinity_is_one():
+    assert (leaf(np.inf, np.nan) ** 0).data.tolist() == [1, 1]
+
+
+def test_the_gradient_to_the_exponent_of_zero_is_zero():
+    b = leaf(0.0, 1.0, 2.0)
+    assert slope(lambda e: np.power(np.zeros(3), e), b).tolist() == [0, 0, 0]
+    assert slope(lambda e: 0**e, b).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("function", [np.hypot, np.arctan2])
+def test_the_origin_has_gradient_zero(function):
+    a, b = leaf(0.0, 3.0), leaf(0.0, 4.0)
+    first, second = grad(np.sum(function(a, b)), [a, b])
+    assert first.data[0] == second.data[0] == 0
+
+
+def test_functions_of_two_numbers_do_not_overflow():
+    a, b = leaf(1e30, 3, dtype=np.float32), leaf(1e30, 4, dtype=np.float32)
+    for function in (np.hypot, np.arctan2, np.logaddexp, np.logaddexp2):
+        for g in grad(np.sum(function(a, b)), [a, b]):
+            assert np.isfinite(g.data).all(), function
+
+
+@pytest.mark.parametrize("function", [np.logaddexp, np.logaddexp2])
+def test_equal_infinities_share_the_gradient_of_logaddexp(function):
+    a, b = leaf(-np.inf, -np.inf, 1e4, np.inf), leaf(-np.inf, 0.0, -1e4, np.inf)
+    first, second = grad(function(a, b), [a, b], gradient=np.ones(4))
+    assert first.data.tolist() == [0.5, 0, 1, 0.5]
+    assert second.data.tolist() == [0.5, 1, 0, 0.5]
+
+
+def test_sinc_is_smooth_at_zero():
+    x = leaf(0.0, 1e-8, 1e-3)
+    (first,) = grad(np.sum(np.sinc(x)), [x], create_graph=True)
+    (second,) = grad(np.sum(first), [x])
+    np.testing.assert_allclose(first.data, -(math.pi**2) / 3 * x.data, rtol=1e-5)
+    np.testing.assert_allclose(second.data, -(math.pi**2) / 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 3e-14), (np.float32, 6e-6)])
+def test_error_functions_are_exact_in_the_middle_and_in_both_tails(dtype, rtol):
+    x = np.concatenate([np.linspace(-9, 9, 361), [1e-30, -1e-10, 1e-3, 0.5, -0.5]]).astype(dtype)
+    for function, exact in ((ops.erf, math.erf), (ops.erfc, math.erfc)):
+        found = function(Tensor(x)).data
+        assert found.dtype == dtype
+        wanted = np.array([exact(float(v)) for v in x])
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=np.finfo(dtype).tiny)
+    ends = np.array([-np.inf, np.inf, np.nan])
+    np.testing.assert_array_equal(ops.erf(ends).data, [-1, 1, np.nan])
+    np.testing.assert_array_equal(ops.erfc(ends).data, [2, 0, np.nan])
+
+
+def test_xlogy_of_zero_is_zero_with_finite_gradients():
+    a, b = leaf(0.0, 0.0, 2.0), leaf(0.0, -1.0, 3.0)
+    y = ops.xlogy(a, b)
+    np.testing.assert_allclose(y.data, [0, 0, 2 * math.log(3)])
+    first, second = grad(np.sum(y), [a, b])
+    np.testing.assert_allclose(first.data, [0, 0, math.log(3)])
+    np.testing.assert_allclose(second.data, [0, 0, 2 / 3])
+
+
+def test_fmax_and_fmin_pass_over_nan():
+    a, b = leaf(np.nan, 1.0, 2.0), leaf(0.0, np.nan, 2.0)
+    for function in (np.fmax, np.fmin):
+        y = function(a, b)
+        assert y.data.tolist() == [0, 1, 2]
+        first, second = grad(np.sum(y), [a, b])
+        assert first.data.tolist() == [0, 1, 1]
+        assert second.data.tolist() == [1, 0, 0]
+
+
+def test_a_complex_function_that_is_not_one_is_refused():
+    z = Tensor(np.array([1 + 1j]), requires_grad=True)
+    for function in (np.cbrt, np.floor, np.arctan2):
+        with pytest.raises(dg.ShapeError, match="not supported for the input types"):
+            function(z, z) if function is np.arctan2 else function(z)

@@ -1,0 +1,228 @@
+"""Elementwise ops against PyTorch: values, gradients, second gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import array, broadcastable, check, drawn, dtypes, shapes, torch
+
+from distgrad import Tensor, ops
+from distgrad.autograd import grad
+
+# name: (ours, theirs, low, high)
+UNARY = {
+    "negative": (np.negative, torch.negative, -2, 2),
+    "positive": (np.positive, torch.positive, -2, 2),
+    # torch.abs has a second gradient that cannot be read (a ZeroTensor).
+    "absolute": (np.absolute, lambda x: torch.where(x < 0, -x, x), -2, 2),
+    "square": (np.square, torch.square, -2, 2),
+    "reciprocal": (np.reciprocal, torch.reciprocal, 0.3, 3),
+    "sqrt": (np.sqrt, torch.sqrt, 0.1, 3),
+    "rsqrt": (ops.rsqrt, torch.rsqrt, 0.1, 3),
+    "cbrt": (np.cbrt, lambda x: x.sign() * x.abs() ** (1 / 3), -3, -0.2),
+    "exp": (np.exp, torch.exp, -3, 3),
+    "exp2": (np.exp2, torch.exp2, -3, 3),
+    "expm1": (np.expm1, torch.expm1, -3, 3),
+    "log": (np.log, torch.log, 0.1, 3),
+    "log2": (np.log2, torch.log2, 0.1, 3),
+    "log10": (np.log10, torch.log10, 0.1, 3),
+    "log1p": (np.log1p, torch.log1p, -0.5, 3),
+    "sin": (np.sin, torch.sin, -4, 4),
+    "cos": (np.cos, torch.cos, -4, 4),
+    "tan": (np.tan, torch.tan, -1.2, 1.2),
+    "arcsin": (np.arcsin, torch.arcsin, -0.9, 0.9),
+    "arccos": (np.arccos, torch.arccos, -0.9, 0.9),
+    "arctan": (np.arctan, torch.arctan, -4, 4),
+    "sinh": (np.sinh, torch.sinh, -3, 3),
+    "cosh": (np.cosh, torch.cosh, -3, 3),
+    "tanh": (np.tanh, torch.tanh, -3, 3),
+    "arcsinh": (np.arcsinh, torch.arcsinh, -4, 4),
+    "arccosh": (np.arccosh, torch.arccosh, 1.1, 4),
+    "arctanh": (np.arctanh, torch.arctanh, -0.9, 0.9),
+    "sinc": (np.sinc, torch.sinc, 0.2, 3),
+    "deg2rad": (np.deg2rad, torch.deg2rad, -180, 180),
+    "rad2deg": (np.rad2deg, torch.rad2deg, -4, 4),
+    "floor": (np.floor, torch.floor, -3, 3),
+    "ceil": (np.ceil, torch.ceil, -3, 3),
+    "trunc": (np.fix, torch.fix, -3, 3),
+    "rint": (np.rint, torch.round, -3, 3),
+    "round": (lambda x: np.round(x, 1), lambda x: torch.round(x, decimals=1), -3, 3),
+    "sign": (np.sign, torch.sign, -3, 3),
+    "erf": (ops.erf, torch.erf, -3, 3),
+    "erfc": (ops.erfc, torch.erfc, -3, 3),
+    "normal_cdf": (ops.normal_cdf, torch.special.ndtr, -4, 4),
+    "astype": (lambda x: x.astype("f8").astype(x.dtype), lambda x: x * 1, -2, 2),
+}
+# name: (ours, theirs, low, high of a, low, high of b)
+BINARY = {
+    "add": (np.add, torch.add, -2, 2, -2, 2),
+    "subtract": (np.subtract, torch.subtract, -2, 2, -2, 2),
+    "multiply": (np.multiply, torch.multiply, -2, 2, -2, 2),
+    "divide": (np.divide, torch.divide, -2, 2, 0.3, 3),
+    "power": (np.power, torch.pow, 0.3, 2, -2, 3),
+    "arctan2": (np.arctan2, torch.arctan2, -2, 2, 0.2, 2),
+    "hypot": (np.hypot, torch.hypot, -2, 2, 0.2, 2),
+    "logaddexp": (np.logaddexp, torch.logaddexp, -9, 9, -9, 9),
+    "logaddexp2": (np.logaddexp2, torch.logaddexp2, -9, 9, -9, 9),
+    "xlogy": (ops.xlogy, torch.xlogy, -2, 2, 0.2, 3),
+    "maximum": (np.maximum, torch.maximum, -2, 2, -2, 2),
+    "minimum": (np.minimum, torch.minimum, -2, 2, -2, 2),
+    "fmax": (np.fmax, torch.fmax, -2, 2, -2, 2),
+    "fmin": (np.fmin, torch.fmin, -2, 2, -2, 2),
+    "copysign": (np.copysign, torch.copysign, -2, 2, -2, 2),
+    "floor_divide": (
+        lambda a, b: a // b,
+        lambda a, b: torch.div(a, b, rounding_mode="floor"),
+        *(-5, 5, 0.7, 2),
+    ),
+    "remainder": (lambda a, b: a % b, torch.remainder, -5, 5, -2, -0.7),
+    "fmod": (np.fmod, torch.fmod, -5, 5, -2, -0.7),
+}
+TERNARY = {"where", "clamp"}
+OPS = {*UNARY, *BINARY, *TERNARY}
+
+
+@pytest.mark.parametrize("name", UNARY)
+@drawn
+@given(data=st.data())
+def test_functions_of_one_array(name, data):
+    ours, theirs, low, high = UNARY[name]
+    check(ours, theirs, [data.draw(array(shapes(), dtypes, low, high))])
+
+
+@pytest.mark.parametrize("name", BINARY)
+@drawn
+@given(data=st.data())
+def test_functions_of_two_arrays(name, data):
+    ours, theirs, *ranges = BINARY[name]
+    one, two = data.draw(broadcastable(2))
+    dtype = data.draw(dtypes)
+    a = data.draw(array(one, dtype, *ranges[:2]))
+    b = data.draw(array(two, dtype, *ranges[2:]))
+    check(ours, theirs, [a, b])
+
+
+# Whole numbers meet every kink and tie.
+KINKS = {
+    "absolute": (np.absolute, torch.abs),
+    "maximum": (np.maximum, torch.maximum),
+    "minimum": (np.minimum, torch.minimum),
+    "fmax": (np.fmax, torch.fmax),
+    "fmin": (np.fmin, torch.fmin),
+    "copysign": (np.copysign, torch.copysign),
+    "clip": (lambda a, b: np.clip(a, -1, b), lambda a, b: torch.clamp(a, torch.tensor(-1.0), b)),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_kinks_and_ties(name):
+    ours, theirs = KINKS[name]
+    a, b = (x.ravel() for x in np.meshgrid(np.arange(-3.0, 4), np.arange(-3.0, 4)))
+    # At a kink there is no second gradient to agree on.
+    check(ours, theirs, [a] if name == "absolute" else [a, b], second=False)
+
+
+@drawn
+@given(data=st.data())
+def test_where(data):
+    one, two, three = data.draw(broadcastable(3))
+    condition = data.draw(array(one)) > 0
+    a, b = data.draw(array(two)), data.draw(array(three))
+    check(np.where, torch.where, [np.array(condition), a, b])
+
+
+@pytest.mark.parametrize("bounds", ["min", "max", "both"])
+@drawn
+@given(data=st.data())
+def test_clip_with_arrays_for_bounds(bounds, data):
+    one, two, three = data.draw(broadcastable(3))
+    dtype = data.draw(dtypes)
+    a = data.draw(array(one, dtype))
+    low, high = data.draw(array(two, dtype, -2, 0.1)), data.draw(array(three, dtype, -0.2, 2))
+    if bounds == "both":
+        # torch.clamp does not broadcast 0-d bounds on the way back.
+        check(np.clip, lambda a, b, c: a.maximum(b).minimum(c), [a, low, high])
+    else:
+        check(
+            lambda a, b: np.clip(a, **{f"a_{bounds}": b}),
+            lambda a, b: torch.clamp(a, **{bounds: b}),
+            [a, low],
+        )
+
+
+@pytest.mark.parametrize("exponent", [-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 2.0, 5.0])
+@drawn
+@given(data=st.data())
+def test_powers_with_a_number_for_exponent(exponent, data):
+    low = -2 if exponent == int(exponent) and exponent >= 0 else 0.3
+    x = data.draw(array(shapes(), dtypes, low, 2))
+    check(lambda a: a**exponent, lambda a: a**exponent, [x])
+
+
+@pytest.mark.parametrize("base", [0.5, 1, 3])
+def test_powers_with_a_number_for_base(base):
+    check(lambda b: base**b, lambda b: base**b, [np.linspace(-2, 2, 7, dtype=np.float32)])
+
+
+def test_powers_at_zero():
+    a, b = np.array([0.0, 0, 0, 2, 2]), np.array([0.0, 1, 2, 0, 1])
+    check(np.power, torch.pow, [a, b], second=False)
+    for exponent in (0, 1, 2, 3):
+        check(lambda x, n=exponent: x**n, lambda x, n=exponent: x**n, [np.array([0.0, -2, 3])])
+    negative = np.array([-2.0, -1, 3])
+    check(
+        lambda x: x ** np.array([2.0, 3, 0]), lambda x: x ** torch.tensor([2.0, 3, 0]), [negative]
+    )
+
+
+def test_nan_to_num():
+    x = np.array([1.0, np.nan, np.inf, -np.inf, -2])
+    check(np.nan_to_num, torch.nan_to_num, [x[:2]])
+    check(
+        lambda a: np.nan_to_num(a, nan=3.0, posinf=9.0, neginf=-9.0),
+        lambda a: torch.nan_to_num(a, 3.0, 9.0, -9.0),
+        [x],
+    )
+
+
+ARITHMETIC = {
+    "add": lambda m, a, b: a + b,
+    "subtract": lambda m, a, b: a - b,
+    "multiply": lambda m, a, b: a * b,
+    "multiply by a number": lambda m, a, b: (2 - 1j) * a * b,
+    "divide": lambda m, a, b: a / b,
+    "whole powers": lambda m, a, b: a**3 + b**2 + b**-1 + a**4,
+    "power": lambda m, a, b: a**b,
+    "square": lambda m, a, b: m.square(a) - b,
+    "reciprocal": lambda m, a, b: m.reciprocal(b) - a,
+    "absolute": lambda m, a, b: m.abs(a) * b,
+    "sum": lambda m, a, b: m.sum(a * b, 0),
+    "mean": lambda m, a, b: m.mean(a * b, 0),
+    "prod": lambda m, a, b: m.prod(a * b, 0),
+    "cumsum": lambda m, a, b: m.cumsum(a * b, 0),
+    "cumprod": lambda m, a, b: m.cumprod(a * b, 0),
+}
+HOLOMORPHIC = (
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "tanh"),
+    *("arcsin", "arccos", "arctan", "sinh", "cosh", "arcsinh", "arccosh", "arctanh"),
+)
+COMPLEX = ARITHMETIC | {
+    name: (lambda m, a, b, n=name: getattr(m, n)(a) - b) for name in HOLOMORPHIC
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_gradients_to_complex_numbers(name):
+    call = COMPLEX[name]
+    rng = np.random.default_rng(5)
+    a, b, g = (rng.uniform(0.3, 1, (2, 3)) + 1j * rng.uniform(0.3, 1, (2, 3)) for _ in range(3))
+    mine = [Tensor(x, requires_grad=True) for x in (a, b)]
+    other = [torch.tensor(x, requires_grad=True) for x in (a, b)]
+    y, z = call(np, *mine), call(torch, *other)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), rtol=1e-12)
+    direction = np.broadcast_to(g, y.shape) if y.ndim == 2 else g[0]
+    wanted = torch.autograd.grad(z, other, torch.tensor(direction))
+    for found, w in zip(grad(y, mine, gradient=direction), wanted, strict=True):
+        np.testing.assert_allclose(found.data, w.numpy(), rtol=1e-11, atol=1e-13)
