@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from module_oracle import check_module
 from oracle import array, drawn, dtypes, torch
 
-from distgrad import nn
+from distgrad import manual_seed, nn
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,8 +42,8 @@ def attentions(draw):
     """Draw settings, how to call it, and its inputs: q, k, v (None: as before), both masks."""
     heads, width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     e = heads * width
-    self_attention = draw(st.booleans())
-    own_sizes = not self_attention and draw(st.booleans())
+    same = draw(st.sampled_from(["none", "qk", "kv", "qkv"]))
+    own_sizes = same == "none" and draw(st.booleans())
     settings = {
         "bias": draw(st.booleans()),
         "batch_first": draw(st.booleans()),
@@ -53,7 +53,7 @@ def attentions(draw):
     if own_sizes:
         settings |= {"kdim": draw(st.integers(1, 4)), "vdim": draw(st.integers(1, 4))}
     t, s, b = (draw(st.integers(1, 4)) for _ in range(3))
-    s = t if self_attention else s
+    s = t if "qk" in same else s
     dtype, batched = draw(dtypes), draw(st.booleans())
 
     def shape(length, size):
@@ -61,10 +61,10 @@ def attentions(draw):
             return (length, size)
         return (b, length, size) if settings["batch_first"] else (length, b, size)
 
-    inputs = [draw(array(shape(t, e), dtype)), None, None]
-    if not self_attention:
-        sizes = [settings.get(n, e) for n in ("kdim", "vdim")]
-        inputs[1:] = [draw(array(shape(s, n), dtype)) for n in sizes]
+    sizes = [settings.get(n, e) for n in ("kdim", "vdim")]
+    inputs = [draw(array(shape(t, e), dtype)), *(draw(array(shape(s, n), dtype)) for n in sizes)]
+    inputs[1] = None if "qk" in same else inputs[1]
+    inputs[2] = None if "kv" in same else inputs[2]
     each = draw(st.booleans())
     scores = (((b if batched else 1) * heads), t, s) if each else (t, s)
     inputs += draw(masks(dtype, scores, (b, s) if batched else (s,)))
@@ -206,8 +206,10 @@ def test_the_subsequent_mask_is_pytorchs(size):
 
 @pytest.mark.parametrize("settings", [{}, {"kdim": 5, "vdim": 7}])
 def test_weights_start_as_spread_as_pytorchs(settings):
+    manual_seed(0)
+    torch.manual_seed(0)
     ours, theirs = (
-        n.MultiheadAttention(64, 2, add_bias_kv=True, **settings) for n in (nn, torch.nn)
+        n.MultiheadAttention(256, 2, add_bias_kv=True, **settings) for n in (nn, torch.nn)
     )
     pairs = zip(ours.named_parameters(), theirs.named_parameters(), strict=True)
     for (name, p), (other, q) in pairs:
