@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
@@ -26,7 +27,7 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features)
-        init.kaiming_uniform_(self.weight)
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.bias = uniform_bias(out_features, in_features) if bias else None
 
     def forward(self, x: Any) -> Tensor:

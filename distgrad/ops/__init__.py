@@ -31,7 +31,7 @@ from distgrad.ops.elementwise import (
 from distgrad.ops.indexing import embedding, getitem, scatter_add
 from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
-from distgrad.ops.norm import batch_norm, layer_norm
+from distgrad.ops.norm import batch_norm, layer_norm, rms_norm
 from distgrad.ops.pool import avg_pool2d, max_pool2d
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
 from distgrad.ops.shape import (
@@ -99,6 +99,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "reshape",
+    "rms_norm",
     "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",

@@ -9,7 +9,15 @@ from distgrad.nn.functional.conv import conv2d
 from distgrad.nn.functional.dropout import dropout
 from distgrad.nn.functional.linear import linear
 from distgrad.nn.functional.loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
-from distgrad.nn.functional.norm import batch_norm, batch_norm_training, layer_norm
+from distgrad.nn.functional.norm import (
+    batch_norm,
+    batch_norm_training,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
 from distgrad.nn.functional.sparse import embedding, one_hot
 from distgrad.nn.functional.vision import pad
@@ -24,14 +32,18 @@ __all__ = [
     "dropout",
     "embedding",
     "gelu",
+    "group_norm",
+    "instance_norm",
     "layer_norm",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "max_pool2d",
     "mse_loss",
     "one_hot",
     "pad",
     "relu",
+    "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
     "softmax",
