@@ -200,3 +200,21 @@ def test_what_a_backward_hook_cannot_do_is_refused():
     model.register_full_backward_hook(lambda *a: None)
     with pytest.raises(TypeError, match="Dictionary returned dict: register them on the modules"):
         model(tensor(1.0))
+
+
+def test_backward_hooks_do_not_run_where_the_outputs_have_no_part():
+    class Leaking(nn.Module):
+        def forward(self, x):
+            self.inner = x * 2
+            return self.inner * 3
+
+    seen, model = [], Leaking()
+    model.register_full_backward_hook(lambda m, gin, gout: seen.append(gin))
+    x = tensor(1.0)
+    y = np.sum(model(x))
+    inner = np.sum(model.inner)
+    for root, calls in ((inner, 0), (y, 1), (inner, 1)):
+        x.grad = None
+        root.backward(retain_graph=True)
+        assert len(seen) == calls
+        assert x.grad.item() == (2 if root is inner else 6)
