@@ -36,4 +36,5 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"

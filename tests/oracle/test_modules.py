@@ -204,3 +204,12 @@ def test_hooks_see_in_order_what_pytorchs_see():
     for (who, mine), (_, other) in zip(ours, theirs, strict=True):
         for a, b in zip(chain(*mine), chain(*other), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=who)
+
+
+def test_models_print_as_pytorchs():
+    def model(n):
+        block = n.Sequential(n.Linear(3, 3, bias=False), n.ReLU(), n.BatchNorm1d(3, affine=False))
+        same = n.ModuleList([n.Sequential(n.LayerNorm(3), n.Tanh()) for _ in range(4)])
+        return n.ModuleDict({"a": block, "b": same, "c": n.ModuleList(), "d": n.GroupNorm(1, 2)})
+
+    assert repr(model(nn)) == repr(model(torch.nn))
