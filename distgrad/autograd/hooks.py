@@ -15,7 +15,7 @@ _numbers = itertools.count()
 class RemovableHandle:
     """What ``register_…_hook`` returns; ``remove()`` or leaving a ``with`` block ends the hook."""
 
-    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
         self._hooks = hooks
         self._number = next(_numbers)
         hooks[self._number] = hook

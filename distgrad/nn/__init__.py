@@ -32,8 +32,16 @@ from distgrad.nn.activation import (
     Threshold,
 )
 from distgrad.nn.attention import MultiheadAttention
+from distgrad.nn.batchnorm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
-from distgrad.nn.container import ModuleList, Sequential
+from distgrad.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from distgrad.nn.conv import Conv2d
 from distgrad.nn.dropout import (
     AlphaDropout,
@@ -69,8 +77,8 @@ from distgrad.nn.loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
-from distgrad.nn.module import Module, Parameter, state_sha256
-from distgrad.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from distgrad.nn.module import Module, Parameter
+from distgrad.nn.norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from distgrad.nn.pad import (
     CircularPad1d,
     CircularPad2d,
@@ -92,6 +100,8 @@ from distgrad.nn.pool import AvgPool2d, MaxPool2d
 from distgrad.nn.recurrent import GRU, LSTM, RNN
 from distgrad.nn.reshape import Flatten, Unflatten
 from distgrad.nn.sparse import Embedding
+from distgrad.nn.state import state_sha256
+from distgrad.nn.summary import Summary, summary
 from distgrad.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -115,6 +125,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "Bilinear",
     "CTCLoss",
     "CircularPad1d",
@@ -136,6 +147,7 @@ __all__ = [
     "Flatten",
     "GRUCell",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -143,12 +155,16 @@ __all__ = [
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -156,6 +172,7 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
@@ -165,7 +182,10 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
+    "RMSNorm",
     "RNNCell",
     "RReLU",
     "ReLU",
@@ -187,6 +207,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "Summary",
     "Tanh",
     "Tanhshrink",
     "Threshold",
@@ -204,4 +225,5 @@ __all__ = [
     "functional",
     "init",
     "state_sha256",
+    "summary",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
@@ -43,7 +44,7 @@ class Conv2d(Module):
             "groups": groups,
         }
         self.weight = empty(out_channels, in_channels // groups, *kernel)
-        init.kaiming_uniform_(self.weight)
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         fan_in = in_channels // groups * kernel[0] * kernel[1]
         self.bias = uniform_bias(out_channels, fan_in) if bias else None
 

@@ -27,7 +27,7 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features)
-        init.kaiming_uniform_(self.weight)
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.bias = uniform_bias(out_features, in_features) if bias else None
 
     def forward(self, x: Any) -> Tensor:
@@ -36,7 +36,8 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
 
 
 class Bilinear(Module):

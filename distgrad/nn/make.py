@@ -20,6 +20,11 @@ def empty(*shape: int) -> Parameter:
     return Parameter(np.zeros(shape, np.float32))
 
 
+def constant(value: float, *shape: int) -> Parameter:
+    """Return a float32 parameter of ``shape`` filled with ``value``."""
+    return Parameter(np.full(shape, value, np.float32))
+
+
 def uniform_bias(size: int, fan_in: int) -> Parameter:
     """Return a bias drawn from U(-1/√fan_in, 1/√fan_in), PyTorch's default."""
     bias = empty(size)

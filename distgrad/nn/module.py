@@ -1,32 +1,30 @@
-"""Module: a tree of parameters and buffers with PyTorch's names. Knows no layer and no rank."""
+"""Module: a tree of parameters and buffers that computes, with PyTorch's names.
+
+Knows no layer and no rank.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.hooks import RemovableHandle
 from distgrad.autograd.mode import recomputing
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
-from distgrad.errors import ShapeError
+from distgrad.autograd.tensor import Array
+from distgrad.errors import GradError
+from distgrad.nn import hooks, state
+from distgrad.nn.hooks import Hook
+from distgrad.nn.parameter import Parameter
+from distgrad.nn.tree import BUFFER, MODULE, PARAMETER, Tree
+
+__all__ = ["Module", "Parameter"]
 
 M = TypeVar("M", bound="Module")
 
 
-class Parameter(Tensor):
-    """A tensor that a module trains; requires gradients unless told otherwise."""
-
-    __slots__ = ()
-
-    def __init__(self, data: TensorLike, requires_grad: bool = True) -> None:
-        # Contiguous and its own: the optimizer works on flat views of it.
-        array = data.data if isinstance(data, Tensor) else Tensor(data).data
-        super().__init__(np.array(array, order="C"), requires_grad)
-
-
-class Module:
+class Module(Tree):
     """A layer or model: assign Parameters and Modules as attributes and write ``forward``."""
 
     training: bool = True
@@ -34,7 +32,8 @@ class Module:
     """Names of buffers that follow the batches (BatchNorm's running mean and variance)."""
 
     def __init__(self) -> None:
-        self._buffer_names: list[str] = []
+        super().__init__()
+        self._hooks: dict[int, Hook] = {}
         self._observer: Callable[[Module, Mapping[str, Array]], None] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -42,86 +41,27 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward(); define one")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run ``forward``. Errors: TypeError for a module whose ``__init__`` was not called."""
-        self._check_made()
+        """Run ``forward``, and the hooks if there are any.
+
+        Errors: TypeError for a module whose ``__init__`` was not called.
+        """
+        try:
+            registered = self._hooks
+        except AttributeError:
+            self._made()
+            raise
+        if registered:
+            return hooks.call(self, list(registered.values()), args, kwargs)
         return self.forward(*args, **kwargs)
-
-    def register_buffer(self, name: str, tensor: Tensor) -> None:
-        """Add state that is saved with the model and not trained."""
-        self._buffer_names.append(name)
-        setattr(self, name, tensor)
-
-    # -- walking the tree ---------------------------------------------------------------------
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield (name, module) for the direct submodules, in order of assignment."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-
-    def children(self) -> Iterator[Module]:
-        """Yield the direct submodules."""
-        return (m for _, m in self.named_children())
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield (dotted name, module) for this module and all below it, each once."""
-        seen: set[int] = set()
-        for name, module in self._walk(prefix):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def modules(self) -> Iterator[Module]:
-        """Yield this module and all below it, each once."""
-        return (m for _, m in self.named_modules())
-
-    def _check_made(self) -> None:
-        if "_buffer_names" not in vars(self):
-            raise TypeError(f"{type(self).__name__}.__init__ must call super().__init__() first")
-
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        self._check_made()
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name)
-
-    def _named_tensors(self, prefix: str, parameters: bool) -> Iterator[tuple[str, Tensor]]:
-        for path, module in self._walk(prefix):
-            for name, value in vars(module).items():
-                wanted = (
-                    isinstance(value, Parameter)
-                    if parameters
-                    else name in module._buffer_names and isinstance(value, Tensor)
-                )
-                if wanted:
-                    yield (f"{path}.{name}" if path else name), value
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield (dotted name, parameter); a shared one under its first name only."""
-        seen: set[int] = set()
-        for name, p in self._named_tensors("", parameters=True):
-            if id(p) not in seen and isinstance(p, Parameter):
-                seen.add(id(p))
-                yield name, p
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield every parameter once."""
-        return (p for _, p in self.named_parameters())
-
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (dotted name, buffer); a shared one under its first name only."""
-        seen: set[int] = set()
-        for name, tensor in self._named_tensors("", parameters=False):
-            if id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield name, tensor
 
     # -- switches -----------------------------------------------------------------------------
 
     def train(self: M, mode: bool = True) -> M:
         """Set training mode for this module and all below it."""
-        for m in self.modules():
-            m.training = mode
+        self.training = mode
+        # Through train of each: a module that keeps a part of itself frozen overrides it.
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self: M) -> M:
@@ -135,18 +75,27 @@ class Module:
         return self
 
     def to(self: M, dtype: Any) -> M:
-        """Convert floating-point parameters and buffers to ``dtype``; call it before training."""
+        """Convert floating-point parameters and buffers to ``dtype``; call it before training.
+
+        Errors: GradError if a DistributedDataParallel holds the parameters.
+        """
+        for name, p in self.named_parameters():
+            if p._listener is not None:
+                raise GradError(
+                    f"'{name}' lives in the buckets of a DistributedDataParallel; convert the "
+                    f"model before you make that"
+                )
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
             if t.dtype.kind == "f":
                 t.data = t.data.astype(dtype)
                 t.grad = t._grad_buffer = None
         return self
 
-    def apply(self: M, function: Callable[[Module], Any]) -> M:
-        """Call ``function`` on every module, children first (for initialisation)."""
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call ``fn`` on every module, children first (for initialisation)."""
         for child in self.children():
-            child.apply(function)
-        function(self)
+            child.apply(fn)
+        fn(self)
         return self
 
     def zero_grad(self) -> None:
@@ -171,54 +120,79 @@ class Module:
 
     # -- state --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self, prefix: str = "") -> dict[str, Array]:
         """Return names and arrays of parameters and buffers, in PyTorch's names and layouts.
 
-        The arrays are the live ones, not copies.
+        The arrays are the live ones, not copies. ``safetensors.numpy.save_file(model.state_dict(),
+        path)`` writes a file that PyTorch's ``safetensors.torch.load_file`` reads.
         """
-        state: dict[str, Array] = {}
-        for path, module in self._walk(""):
-            for parameters in (True, False):
-                for name, value in vars(module).items():
-                    is_buffer = name in module._buffer_names
-                    if isinstance(value, Parameter if parameters else Tensor) and (
-                        parameters or is_buffer
-                    ):
-                        state[f"{path}.{name}" if path else name] = value.data
-        return state
+        own: dict[str, Array] = {}
+        for kind in (PARAMETER, BUFFER):
+            for name, tensor in self._own(kind):
+                if name not in self._transient:
+                    own[prefix + name] = tensor.data
+        for name, child in self._own(MODULE):
+            own.update(child.state_dict(prefix=f"{prefix}{name}."))
+        return own
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy ``state`` into the parameters and buffers, in place.
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> state.IncompatibleKeys:
+        """Copy a state (arrays, Tensors, PyTorch's tensors) into parameters and buffers, in place.
 
-        Everything is checked before anything is changed. Errors: ShapeError naming missing and
-        unexpected names (if ``strict``) or the first tensor of another shape or kind of number.
+        ``safetensors.numpy.load_file(path)`` reads a state that PyTorch saved. A shared parameter
+        may stand in it under one of its names. Everything is checked before anything is changed.
+        Returns the names that are missing and unexpected. Errors: ShapeError naming these (if
+        ``strict``) or the first tensor of another shape or kind of number.
         """
-        own = self.state_dict()
-        missing = [n for n in own if n not in state]
-        unexpected = [n for n in state if n not in own]
-        if strict and (missing or unexpected):
-            raise ShapeError(
-                f"the state belongs to another model: missing {missing or 'nothing'}, "
-                f"unexpected {unexpected or 'nothing'}; pass strict=False to load what fits"
-            )
-        given = {
-            n: state[n].data if isinstance(state[n], Tensor) else np.asarray(state[n])
-            for n in own
-            if n in state
-        }
-        for name, value in given.items():
-            mine = own[name]
-            if mine.shape != value.shape:
-                raise ShapeError(
-                    f"'{name}' has shape {mine.shape} in the model and {value.shape} in the state"
-                )
-            if not np.can_cast(value.dtype, mine.dtype, "same_kind"):
-                raise ShapeError(
-                    f"'{name}' is {mine.dtype} in the model and {value.dtype} in the state, which "
-                    f"it cannot hold; convert it first"
-                )
-        for name, value in given.items():
-            np.copyto(own[name], value)
+        return state.load(self.state_dict(), state_dict, strict)
+
+    # -- hooks --------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args)`` before ``forward``; what it returns replaces ``args``.
+
+        ``with_kwargs``: ``hook(module, args, kwargs)``, which may return (args, kwargs).
+        """
+        return hooks.add(self._hooks, Hook(hooks.FORWARD_PRE, hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after ``forward``; what it returns is the output.
+
+        ``with_kwargs``: ``hook(module, args, kwargs, output)``. ``always_call``: after an error
+        too, with None as output.
+        """
+        wanted = Hook(hooks.FORWARD, hook, with_kwargs, always_call)
+        return hooks.add(self._hooks, wanted, prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` when the gradients to a call's outputs are known.
+
+        ``grad_output`` is a tuple, with None for an output that has no gradient; a tuple that the
+        hook returns takes its place.
+        """
+        return hooks.add(self._hooks, Hook(hooks.BACKWARD_PRE, hook), prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` when a call's gradients are known.
+
+        Both are tuples, ``grad_input`` over the positional arguments, with None for what has no
+        gradient; a tuple that the hook returns takes the place of ``grad_input``.
+        """
+        return hooks.add(self._hooks, Hook(hooks.BACKWARD, hook), prepend)
 
     # -- printing -----------------------------------------------------------------------------
 
@@ -226,16 +200,25 @@ class Module:
         """Return the settings shown between the parentheses."""
         return ""
 
+    def _child_reprs(self) -> list[tuple[str, str]]:
+        """Return names and texts of what is shown below the settings."""
+        names = [n for n, kind in self._made().items() if kind == MODULE]
+        return [(n, repr(vars(self)[n])) for n in names]
+
     def __repr__(self) -> str:
-        children = [f"  ({n}): " + repr(c).replace("\n", "\n  ") for n, c in self.named_children()]
-        head = f"{type(self).__name__}({self.extra_repr()}"
-        return head + ("\n" + "\n".join(children) + "\n)" if children else ")")
+        settings = self.extra_repr().split("\n") if self.extra_repr() else []
+        children = [f"({n}): {text}" for n, text in self._child_reprs()]
+        if not children and len(settings) < 2:
+            return f"{type(self).__name__}({''.join(settings)})"
+        inner = "\n".join([*settings, *children]).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {inner}\n)"
 
+    # -- names that hide built-ins stand last -------------------------------------------------
 
-def state_sha256(state: Mapping[str, Array]) -> str:
-    """Return the SHA-256 over names and bytes of a state_dict, in the sorted order of its keys."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(state[name]).tobytes())
-    return digest.hexdigest()
+    def float(self: M) -> M:
+        """``to(np.float32)``."""
+        return self.to(np.float32)
+
+    def double(self: M) -> M:
+        """``to(np.float64)``."""
+        return self.to(np.float64)

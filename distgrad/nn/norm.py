@@ -1,93 +1,76 @@
-"""Normalisation layers: names, shapes and defaults are PyTorch's."""
+"""Normalisation layers without statistics: names, shapes and defaults are PyTorch's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
+from distgrad.nn.make import constant
 from distgrad.nn.module import Module, Parameter
 
 
-class _BatchNorm(Module):
-    """Batch normalisation over all axes but 1 (Ioffe & Szegedy 2015).
+class GroupNorm(Module):
+    """Normalisation of (n, c, …) over groups of channels and what follows them (Wu & He 2018).
 
-    In training the batch (a logical shard, under distgrad) is normalised with its own mean and
-    variance, which also feed the running ones; in evaluation the running ones are used.
+    Errors: ShapeError for a ``num_groups`` that does not divide ``num_channels``.
     """
 
-    statistics = ("running_mean", "running_var")
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight = Parameter(np.ones(num_features, np.float32))
-        self.bias = Parameter(np.zeros(num_features, np.float32))
-        self.running_mean: Tensor
-        self.running_var: Tensor
-        self.num_batches_tracked: Tensor
-        self.register_buffer("running_mean", Tensor(np.zeros(num_features, np.float32)))
-        self.register_buffer("running_var", Tensor(np.ones(num_features, np.float32)))
-        self.register_buffer("num_batches_tracked", Tensor(np.array(0, np.int64)))
-
-    axes: tuple[int, ...] = ()
+        if num_groups < 1 or num_channels % num_groups:
+            raise ShapeError(
+                f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}"
+            )
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.affine = affine
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        self.register_parameter("weight", constant(1, num_channels) if affine else None)
+        self.register_parameter("bias", constant(0, num_channels) if affine and bias else None)
 
     def forward(self, x: Any) -> Tensor:
-        """Normalise (n, num_features, …)."""
-        if x.ndim not in self.axes or x.shape[1] != self.num_features:
-            raise ShapeError(
-                f"{type(self).__name__} expects (n, {self.num_features}, …) with "
-                f"{' or '.join(map(str, self.axes))} axes; got {x.shape}"
-            )
-        if not self.training:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        y, mean, var = F.batch_norm_training(x, self.weight, self.bias, eps=self.eps)
-        n = x.size // self.num_features
-        unbiased = var * np.asarray(n / max(n - 1, 1), var.dtype)
-        self.observe({"running_mean": mean, "running_var": unbiased})
-        return y
-
-    def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
-        """running = (1 - momentum) running + momentum batch."""
-        for name, value in statistics.items():
-            running = getattr(self, name).data
-            running += self.momentum * (value - running)
-        self.num_batches_tracked.data += 1
+        """Normalise (n, num_channels, …)."""
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ShapeError(f"GroupNorm expects (n, {self.num_channels}, …); got {x.shape}")
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-
-
-class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (n, c) or (n, c, l)."""
-
-    axes = (2, 3)
-
-
-class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (n, c, h, w)."""
-
-    axes = (4,)
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LayerNorm(Module):
     """Normalisation over the last axes, ``normalized_shape`` (Ba et al. 2016)."""
 
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, bias: bool = True
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-        self.normalized_shape, self.eps = tuple(shape), eps
-        self.weight = Parameter(np.ones(shape, np.float32))
-        self.bias = Parameter(np.zeros(shape, np.float32)) if bias else None
+        self.normalized_shape, self.eps = _shape(normalized_shape), eps
+        self.elementwise_affine = elementwise_affine
+        shape, shifted = self.normalized_shape, elementwise_affine and bias
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
+        self.register_parameter("bias", constant(0, *shape) if shifted else None)
 
     def forward(self, x: Any) -> Tensor:
         """Normalise the last axes."""
@@ -95,4 +78,57 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )
+
+
+class RMSNorm(Module):
+    """Division of the last axes by their root mean square (Zhang & Sennrich 2019).
+
+    ``eps`` is that of the input's dtype if None.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape, self.eps = _shape(normalized_shape), eps
+        self.elementwise_affine = elementwise_affine
+        shape = self.normalized_shape
+        self.weight: Parameter | None
+        self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
+
+    def forward(self, x: Any) -> Tensor:
+        """Normalise the last axes."""
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
+
+
+class LocalResponseNorm(Module):
+    """Division by the squares of ``size`` neighbouring channels (Krizhevsky et al. 2012)."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Any) -> Tensor:
+        """Normalise (n, c, …)."""
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+def _shape(lengths: int | Sequence[int]) -> tuple[int, ...]:
+    return (lengths,) if isinstance(lengths, int) else tuple(lengths)

@@ -112,7 +112,7 @@ from distgrad.ops.loss import (
 )
 from distgrad.ops.matrix_norm import matrix_power, multi_dot
 from distgrad.ops.measure import logsumexp, vector_norm
-from distgrad.ops.norm import batch_norm, layer_norm
+from distgrad.ops.norm import batch_norm, layer_norm, rms_norm
 from distgrad.ops.numpy2 import matvec, vecdot, vecmat
 from distgrad.ops.pad import pad, pad_constant
 from distgrad.ops.pool import avg_pool2d, max_pool2d
@@ -351,6 +351,7 @@ __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "reshape",
     "rfft",
     "rint",
+    "rms_norm",
     "rnn",
     "roll",
     "rot90",

@@ -1,4 +1,4 @@
-"""Normalisation over features (layer-norm) and over the batch (batch-norm)."""
+"""Normalisation over features (layer-norm, rms-norm) and over the batch (batch-norm)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e
     Weight and bias have the shape of these axes; either may be None.
     """
     over = tuple(range(-axes, 0))
-    for name, p in (("weight", weight), ("bias", bias)):
-        if p is not None and p.shape != x.shape[-axes:]:
-            raise ValueError(f"{name} has shape {p.shape}, the normalised axes {x.shape[-axes:]}")
+    _check_axes(x, axes, weight=weight, bias=bias)
     xh, r, *_ = _normalised(x, over, eps)
     y = xh if weight is None else xh * weight
 
@@ -40,6 +38,34 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e
         to_x,
         None if weight is None else lambda g: g * xh,
         None if bias is None else lambda g: g,
+    )
+
+
+def _roots(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 2, 4))
+    return [
+        ((x, rng.normal(size=4)), {}),
+        ((x, rng.normal(size=(2, 4))), {"axes": 2, "eps": 0.1}),
+        ((x, None), {}),
+    ]
+
+
+@op("... d, d -> ... d", "... c d, c d -> ... c d", samples=_roots)
+def rms_norm(x: Any, weight: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+    """x / √(mean(x²) + eps) · weight over the last ``axes`` axes (Zhang & Sennrich 2019)."""
+    over = tuple(range(-axes, 0))
+    _check_axes(x, axes, weight=weight)
+    n = _count(x.shape, over)
+    r = 1 / np.sqrt(np.add.reduce(x * x, axis=over, keepdims=True) / n + eps)
+    xh = x * r
+
+    def to_x(g: Any) -> Any:
+        gw = g if weight is None else g * weight
+        return (gw - xh * (np.add.reduce(gw * xh, axis=over, keepdims=True) / n)) * r
+
+    return (xh if weight is None else xh * weight), (
+        to_x,
+        None if weight is None else lambda g: g * xh,
     )
 
 
@@ -63,7 +89,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != x.shape[1:2]:
             raise ValueError(f"{name} has shape {p.shape}, axis 1 of the input {x.shape[1:2]}")
-    n = count(x.shape, over)
+    n = _count(x.shape, over)
     xh, r, mean, var, centred = _normalised(x, over, eps)
     w = None if weight is None else np.reshape(weight, column)
     y = xh if w is None else xh * w
@@ -92,8 +118,18 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     )
 
 
+def _check_axes(x: Any, axes: int, **parameters: Any) -> None:
+    for name, p in parameters.items():
+        if p is not None and p.shape != x.shape[-axes:]:
+            raise ValueError(f"{name} has shape {p.shape}, the normalised axes {x.shape[-axes:]}")
+
+
+def _count(shape: tuple[int, ...], over: tuple[int, ...]) -> int:
+    return max(count(shape, over), 1)  # the mean of nothing is 0
+
+
 def _normalised(x: Any, over: tuple[int, ...], eps: float) -> tuple[Any, Any, Any, Any, Any]:
-    n = count(x.shape, over)
+    n = _count(x.shape, over)
     mean = np.add.reduce(x, axis=over, keepdims=True) / n
     centred = x - mean
     var = np.add.reduce(centred * centred, axis=over, keepdims=True) / n
@@ -102,7 +138,7 @@ def _normalised(x: Any, over: tuple[int, ...], eps: float) -> tuple[Any, Any, An
 
 
 def _back(g: Any, xh: Any, r: Any, over: tuple[int, ...]) -> Any:
-    n = count(xh.shape, over)
+    n = _count(xh.shape, over)
     mean_g = np.add.reduce(g, axis=over, keepdims=True) / n
     mean_gx = np.add.reduce(g * xh, axis=over, keepdims=True) / n
     return (g - mean_g - xh * mean_gx) * r

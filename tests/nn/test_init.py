@@ -15,8 +15,15 @@ def weight(*shape):
 
 # (initialiser, bound for a (50, 40, 3, 2) weight: fan in 240, fan out 300)
 UNIFORM = {
-    "kaiming_uniform_": (nn.init.kaiming_uniform_, 1 / math.sqrt(240)),
-    "kaiming_uniform_, a=0": (lambda t: nn.init.kaiming_uniform_(t, a=0), math.sqrt(6 / 240)),
+    "kaiming_uniform_": (nn.init.kaiming_uniform_, math.sqrt(6 / 240)),
+    "kaiming_uniform_, a": (
+        lambda t: nn.init.kaiming_uniform_(t, a=math.sqrt(5)),
+        1 / math.sqrt(240),
+    ),
+    "kaiming_uniform_, tanh": (
+        lambda t: nn.init.kaiming_uniform_(t, mode="fan_out", nonlinearity="tanh"),
+        5 / 3 * math.sqrt(3 / 300),
+    ),
     "xavier_uniform_": (nn.init.xavier_uniform_, math.sqrt(6 / 540)),
     "xavier_uniform_, gain=2": (lambda t: nn.init.xavier_uniform_(t, 2.0), 2 * math.sqrt(6 / 540)),
 }
@@ -35,6 +42,10 @@ def test_uniform_initialisers_fill_their_bounds(name):
 
 NORMAL = {
     "kaiming_normal_": (nn.init.kaiming_normal_, math.sqrt(2 / 240)),
+    "kaiming_normal_, fan_out": (
+        lambda t: nn.init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu"),
+        math.sqrt(2 / 300),
+    ),
     "xavier_normal_": (nn.init.xavier_normal_, math.sqrt(2 / 540)),
     "normal_": (lambda t: nn.init.normal_(t, 0.0, 0.02), 0.02),
 }
@@ -62,6 +73,79 @@ def test_constants_fill_and_return_the_tensor_itself():
 def test_fans_of_a_vector_are_refused():
     with pytest.raises(ShapeError, match=r"need at least 2 axes; the tensor has shape \(3,\)"):
         nn.init.xavier_uniform_(weight(3))
+
+
+def test_unknown_modes_and_nonlinearities_are_refused():
+    with pytest.raises(ShapeError, match="mode is 'fan_in' or 'fan_out'; got 'fan'"):
+        nn.init.kaiming_normal_(weight(2, 2), mode="fan")
+    with pytest.raises(ShapeError, match=r"nonlinearity='gelu'; choose one of leaky_relu, linear"):
+        nn.init.calculate_gain("gelu")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(-2.0, 2.0), (-0.1, 0.1), (0.5, 9.0), (4.0, 5.0), (-40.0, -30.0), (6.0, math.inf)]
+)
+def test_truncated_normals_keep_their_bounds_and_their_moments(a, b):
+    manual_seed(6)
+    t = nn.Parameter(np.zeros(20000))
+    assert nn.init.trunc_normal_(t, 0.0, 1.0, a, b) is t
+    assert t.data.min() >= a
+    assert t.data.max() <= b
+    # The density on a fine grid over what the interval has of it.
+    near = min(max(a, 0.0), b)
+    x = np.linspace(max(a, near - 9), min(b, near + 9), 400001)
+    p = np.exp((near * near - x * x) / 2)
+    mean = (p * x).sum() / p.sum()
+    std = math.sqrt((p * (x - mean) ** 2).sum() / p.sum())
+    assert t.data.mean() == pytest.approx(mean, abs=0.03 * std)
+    assert t.data.std() == pytest.approx(std, rel=0.03)
+
+
+def test_truncated_normals_shift_and_scale_inside_absolute_bounds():
+    manual_seed(6)
+    t = nn.init.trunc_normal_(weight(100, 200), mean=3.0, std=2.0, a=0.1, b=5.9)
+    assert t.data.min() >= np.float32(0.1)
+    assert t.data.max() <= np.float32(5.9)
+    assert t.data.mean() == pytest.approx(3.0, abs=0.03)
+    with pytest.raises(ShapeError, match=r"needs a < b and std > 0; got a=1, b=1, std=1.0"):
+        nn.init.trunc_normal_(weight(2), a=1, b=1)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (6, 2, 3, 1)])
+def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape):
+    manual_seed(7)
+    q = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=2.0).data.reshape(shape[0], -1)
+    small = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+
+
+def test_orthogonal_weights_have_no_preferred_sign():
+    manual_seed(8)
+    corners = [nn.init.orthogonal_(nn.Parameter(np.zeros((3, 3)))).data[0, 0] for _ in range(400)]
+    assert abs(np.mean(corners)) < 0.1
+    with pytest.raises(ShapeError, match="at least 2 axes"):
+        nn.init.orthogonal_(weight(3))
+
+
+def test_sparse_weights_have_their_zeros_in_every_column():
+    manual_seed(9)
+    values = nn.init.sparse_(weight(50, 40), sparsity=0.25, std=0.5).data
+    assert ((values == 0).sum(0) == 13).all()
+    assert ((values == 0).sum(1) > 0).all()
+    assert values[values != 0].std() == pytest.approx(0.5, rel=0.05)
+    with pytest.raises(ShapeError, match=r"sparse_ fills tensors of 2 axes; got \(3,\)"):
+        nn.init.sparse_(weight(3), 0.5)
+    with pytest.raises(ShapeError, match=r"sparsity must be in \[0, 1\]; got 1.5"):
+        nn.init.sparse_(weight(3, 3), 1.5)
+
+
+def test_identities_are_refused_for_other_axes():
+    with pytest.raises(ShapeError, match="eye_ fills tensors of 2 axes"):
+        nn.init.eye_(weight(3, 3, 3))
+    with pytest.raises(ShapeError, match="dirac_ fills tensors of 3 or 4 or 5 axes"):
+        nn.init.dirac_(weight(3, 3))
+    with pytest.raises(ShapeError, match="groups=2 must divide the 3 output channels"):
+        nn.init.dirac_(weight(3, 3, 3), groups=2)
 
 
 LAYERS = {

@@ -135,3 +135,89 @@ def test_layers_without_bias_have_none():
 def test_an_int_and_a_pair_mean_the_same_settings():
     assert repr(nn.Conv2d(1, 2, 3, stride=2)) == repr(nn.Conv2d(1, 2, (3, 3), stride=(2, 2)))
     assert nn.LayerNorm(4).normalized_shape == (4,)
+
+
+EMPTY = {
+    "layer_norm": lambda x: nn.functional.layer_norm(x, (4,)),
+    "layer_norm of no lengths": lambda x: nn.functional.layer_norm(x[..., :0], (0,)),
+    "rms_norm": lambda x: nn.functional.rms_norm(x, (4,)),
+    "rms_norm of no lengths": lambda x: nn.functional.rms_norm(x[..., :0], (0,)),
+    "group_norm": lambda x: nn.functional.group_norm(x, 3),
+    "instance_norm": nn.functional.instance_norm,
+    "batch_norm": lambda x: nn.functional.batch_norm(x, None, None, training=True),
+    "BatchNorm1d": nn.BatchNorm1d(6),
+    "InstanceNorm1d": nn.InstanceNorm1d(6, track_running_stats=True),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_normalisations_of_nothing_are_nothing(name):
+    x = Tensor(np.zeros((0, 6, 4), np.float32), requires_grad=True)
+    y = EMPTY[name](x)
+    y.sum().backward()
+    assert y.size == 0
+    assert x.grad.shape == x.shape
+
+
+def test_an_empty_batch_leaves_the_running_statistics():
+    norm = nn.BatchNorm1d(3)
+    norm(Tensor(np.zeros((0, 3), np.float32)))
+    assert norm.running_var.data.tolist() == [1, 1, 1]
+    assert norm.num_batches_tracked.data == 0
+
+
+def test_without_momentum_the_running_statistics_are_the_average_of_all_batches():
+    norm, means = nn.BatchNorm1d(3, momentum=None), []
+    for seed in range(3):
+        norm(batch(2, seed))
+        means.append(batch(2, seed).data.mean(0))
+    np.testing.assert_allclose(norm.running_mean.data, np.mean(means, 0), rtol=1e-5)
+
+
+def test_without_running_statistics_a_layer_has_none_and_uses_the_batchs_own():
+    norm = nn.BatchNorm1d(3, track_running_stats=False)
+    assert norm.statistics == ()
+    assert list(norm.state_dict()) == ["weight", "bias"]
+    norm._observer = lambda *_: 1 // 0
+    x = batch(2, 0)
+    np.testing.assert_array_equal(norm(x).data, norm.eval()(x).data)
+
+
+def test_instance_norm_observes_the_mean_over_its_samples():
+    norm, seen = nn.InstanceNorm1d(3, track_running_stats=True), []
+    norm._observer = lambda module, statistics: seen.append(statistics)
+    x = batch(3, 0)
+    norm(x)
+    assert set(seen[0]) == set(norm.statistics)
+    np.testing.assert_allclose(seen[0]["running_mean"], x.data.mean((0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(seen[0]["running_var"], x.data.var(2, ddof=1).mean(0), rtol=1e-5)
+    norm.eval()(x)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.InstanceNorm2d(3)(np.zeros((2, 3))), r"InstanceNorm2d expects \(n, 3, …\) wi"),
+        (lambda: nn.InstanceNorm1d(3)(np.zeros((2, 4, 5))), r"got \(2, 4, 5\)"),
+        (lambda: nn.InstanceNorm1d(3, momentum=None), "InstanceNorm1d: momentum is a number"),
+        (lambda: nn.GroupNorm(2, 3), "num_groups=2 must divide num_channels=3"),
+        (
+            lambda: nn.GroupNorm(2, 4)(np.zeros((2, 6))),
+            r"GroupNorm expects \(n, 4, …\); got",
+        ),
+        (lambda: nn.functional.group_norm(np.zeros((2, 3)), 2), "a multiple of num_groups=2"),
+        (lambda: nn.functional.instance_norm(np.zeros((2, 3))), "3 or more axes; got"),
+        (lambda: nn.functional.rms_norm(np.zeros((2, 3)), 2), r"rms_norm over \(2,\) needs"),
+        (lambda: nn.functional.rms_norm(np.zeros((2, 3)), 3, np.ones(2)), "but 2 in weight"),
+        (lambda: nn.functional.batch_norm(np.zeros((2, 3)), None, None), "unless training=True"),
+        (lambda: nn.LocalResponseNorm(0)(np.zeros((2, 3, 4))), "size >= 1; got"),
+        (
+            lambda: nn.functional.group_norm(np.zeros((2, 4)), 2, np.ones(2)),
+            r"group_norm: weight has shape \(2,\), the channels \(4,\)",
+        ),
+    ],
+)
+def test_normalisations_say_what_they_expect(make, message):
+    with pytest.raises(ShapeError, match=message):
+        make()

@@ -115,28 +115,33 @@ def test_a_replaced_buffer_stays_a_buffer():
     assert model.state_dict()["running_mean"].tolist() == [1, 2]
 
 
+class Settings(nn.Module):
+    def __init__(self, text, *children):
+        super().__init__()
+        self.text = text
+        for i, child in enumerate(children):
+            self.add_module(f"part{i}", child)
+
+    def extra_repr(self):
+        return self.text
+
+
 def test_modules_print_as_a_tree():
-    inner = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Dropout(0.2))
+    inner = Settings("a=1", Settings("b=2"), Settings("c=3\nd=4"))
     expected = """\
 Sequential(
-  (0): Linear(2, 3, bias=True)
-  (1): Sequential(
-    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), \
-groups=1, bias=True)
-    (1): Dropout(p=0.2)
+  (0): Settings(
+    a=1
+    (part0): Settings(b=2)
+    (part1): Settings(
+      c=3
+      d=4
+    )
   )
-  (2): BatchNorm1d(3, eps=1e-05, momentum=0.1)
+  (1): LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)
 )"""
-    assert repr(nn.Sequential(nn.Linear(2, 3), inner, nn.BatchNorm1d(3))) == expected
-
-
-def test_module_lists_index_iterate_and_grow():
-    layers = nn.ModuleList(nn.Linear(i + 1, 1) for i in range(3))
-    layers.append(nn.Linear(9, 1))
-    assert [m.in_features for m in layers] == [1, 2, 3, 9]
-    assert len(layers) == 4
-    assert layers[-1].in_features == 9
-    assert names(layers.named_parameters())[-2:] == ["3.weight", "3.bias"]
+    assert repr(nn.Sequential(inner, nn.LayerNorm(3))) == expected
+    assert repr(nn.Sequential()) == "Sequential()"
 
 
 def test_a_deep_copy_shares_nothing():
@@ -165,3 +170,30 @@ def test_a_module_that_forgot_super_says_so():
         Forgetful()(1)
     with pytest.raises(TypeError, match=r"Forgetful.__init__ must call super\(\)"):
         Forgetful().state_dict()
+
+
+def test_train_goes_through_a_modules_own_train():
+    class Frozen(nn.Sequential):
+        def train(self, mode=True):
+            return super().train(False)
+
+    model = nn.Sequential(Frozen(nn.Dropout()), nn.Dropout())
+    model.train()
+    assert [m.training for m in model.modules()] == [True, False, False, True]
+
+
+def test_float_and_double_convert_parameters_and_float_buffers():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert model.double() is model
+    kinds = {n: str(a.dtype) for n, a in model.state_dict().items()}
+    assert kinds.pop("1.num_batches_tracked") == "int64"
+    assert set(kinds.values()) == {"float64"}
+    assert {p.dtype.name for p in model.float().parameters()} == {"float32"}
+
+
+def test_a_model_in_buckets_is_not_converted():
+    model = nn.Linear(2, 2)
+    model.weight._listener = object()
+    with pytest.raises(GradError, match="'weight' lives in the buckets"):
+        model.double()
+    assert model.bias.dtype == np.float32

@@ -238,8 +238,8 @@ def _theirs_projected(results: Sequence[Any], salt: int) -> Any:
 
 
 def _torch_array(g: Any, like: Any) -> Any:
-    return (
-        np.zeros(tuple(like.shape))
-        if g is None
-        else g.detach().resolve_conj().resolve_neg().numpy(force=True)
-    )
+    return np.zeros(tuple(like.shape)) if g is None else _numpy(g)
+
+
+def _numpy(t: Any) -> Any:
+    return t.detach().resolve_conj().resolve_neg().numpy(force=True)

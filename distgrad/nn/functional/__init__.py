@@ -74,7 +74,15 @@ from distgrad.nn.functional.loss import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
-from distgrad.nn.functional.norm import batch_norm, batch_norm_training, layer_norm
+from distgrad.nn.functional.norm import (
+    batch_norm,
+    batch_norm_training,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from distgrad.nn.functional.pad import pad
 from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
 from distgrad.nn.functional.sparse import embedding, one_hot
@@ -103,6 +111,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "group_norm",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -110,11 +119,13 @@ __all__ = [
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
@@ -133,6 +144,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rrelu",
     "scaled_dot_product_attention",
     "selu",

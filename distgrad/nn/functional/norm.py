@@ -1,7 +1,12 @@
-"""Normalisations over the batch and over axes."""
+"""Normalisations over the batch and over axes.
+
+``batch_norm`` follows PyTorch. Layers use ``batch_norm_training`` and ``instance_norm_training``,
+which return the statistics: what becomes of them over shards and ranks is not decided here.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,26 +26,51 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise the last axes, of lengths ``normalized_shape``. Errors: ShapeError if others."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    x = wrap(x)
-    if not shape or x.shape[-len(shape) :] != shape:
-        raise ShapeError(
-            f"layer_norm over {shape} needs an input that ends in these axes; got {x.shape}"
-        )
-    result: Tensor = ops.layer_norm(x, optional(weight), optional(bias), axes=len(shape), eps=eps)
+    x, axes = _last_axes("layer_norm", x, normalized_shape)
+    result: Tensor = ops.layer_norm(x, optional(weight), optional(bias), axes=axes, eps=eps)
+    return result
+
+
+def rms_norm(
+    x: TensorLike,
+    normalized_shape: int | Sequence[int],
+    weight: TensorLike | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Divide the last axes by their root mean square; ``eps`` is that of the dtype if None.
+
+    Errors: ShapeError if the last axes have other lengths than ``normalized_shape``.
+    """
+    x, axes = _last_axes("rms_norm", x, normalized_shape)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    result: Tensor = ops.rms_norm(x, optional(weight), axes=axes, eps=eps)
     return result
 
 
 def batch_norm(
     x: TensorLike,
-    running_mean: TensorLike,
-    running_var: TensorLike,
+    running_mean: TensorLike | None,
+    running_var: TensorLike | None,
     weight: TensorLike | None = None,
     bias: TensorLike | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise (n, c, …) with given statistics of shape (c,): batch-norm in evaluation."""
+    """Normalise (n, c, …) with given statistics of shape (c,), or in ``training`` with its own.
+
+    In training the running ones, unless None, follow in place at once: a model that is trained on
+    shards uses the layer, whose statistics are averaged over the whole batch.
+    """
     x = wrap(x)
+    if training:
+        y, mean, var = batch_norm_training(x, weight, bias, eps)
+        var = unbiased(var, x.size // max(x.shape[1], 1))
+        _follow(running_mean, mean, momentum)
+        _follow(running_var, var, momentum)
+        return y
+    if running_mean is None or running_var is None:
+        raise ShapeError("batch_norm needs running_mean and running_var unless training=True")
     column = (-1,) + (1,) * (x.ndim - 2)
     scale: Any = 1 / np.sqrt(wrap(running_var) + eps)
     scale = scale if weight is None else scale * wrap(weight)
@@ -59,3 +89,128 @@ def batch_norm_training(
     """Normalise (n, c, …) with its own statistics; return also them: mean, variance (biased)."""
     y, mean, var = ops.batch_norm(wrap(x), optional(weight), optional(bias), eps=eps)
     return y, mean.data, var.data
+
+
+def group_norm(
+    x: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise (n, c, …) over groups of channels and what follows them (Wu & He 2018).
+
+    Weight and bias have shape (c,). Errors: ShapeError for groups that do not divide c.
+    """
+    x = wrap(x)
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+        raise ShapeError(
+            f"group_norm needs (n, c, …) with c a multiple of num_groups={num_groups}; "
+            f"got {x.shape}"
+        )
+    rows = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    y: Tensor = ops.layer_norm(rows, None, None, axes=1, eps=eps)
+    return _by_channel("group_norm", y.reshape(x.shape), weight, bias)
+
+
+def instance_norm(
+    x: TensorLike,
+    running_mean: TensorLike | None = None,
+    running_var: TensorLike | None = None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each sample of (n, c, …) (Ulyanov et al. 2016).
+
+    Without ``use_input_stats`` the running statistics are used; otherwise they follow, unless
+    None. Weight and bias have shape (c,).
+    """
+    x = wrap(x)
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    y, mean, var = instance_norm_training(x, weight, bias, eps)
+    _follow(running_mean, mean, momentum)
+    _follow(running_var, unbiased(var, math.prod(x.shape[2:])), momentum)
+    return y
+
+
+def instance_norm_training(
+    x: TensorLike,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Array, Array]:
+    """Normalise each channel of each sample of (n, c, …); return also the statistics.
+
+    These are the means over the samples of their means and variances (biased), of shape (c,).
+    """
+    x = wrap(x)
+    if x.ndim < 3:
+        raise ShapeError(f"instance_norm needs (n, c, …) with 3 or more axes; got {x.shape}")
+    n, c, *rest = x.shape
+    # A sample's channel is a channel of its own.
+    y, mean, var = ops.batch_norm(x.reshape(1, n * c, math.prod(rest)), None, None, eps=eps)
+    mean, var = (np.add.reduce(s.data.reshape(n, c), axis=0) / max(n, 1) for s in (mean, var))
+    return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
+
+
+def local_response_norm(
+    x: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """x / (k + alpha · mean of x² over ``size`` neighbouring channels)^beta (Krizhevsky 2012).
+
+    Of (n, c, …); channels that are not there count as zeros. Errors: ShapeError for another input
+    or a size below 1.
+    """
+    x = wrap(x)
+    if x.ndim < 3 or size < 1:
+        raise ShapeError(
+            f"local_response_norm needs (n, c, …) with 3 or more axes and size >= 1; "
+            f"got {x.shape}, size={size}"
+        )
+    none = [(0, 0)]
+    around = [*none, (size // 2, (size - 1) // 2), *none * (x.ndim - 2)]
+    squares: Any = np.pad(x * x, around)
+    c = x.shape[1]
+    total: Any = squares[:, 0:c]
+    for i in range(1, size):
+        total = total + squares[:, i : i + c]
+    result: Tensor = x / (total * (alpha / size) + k) ** beta
+    return result
+
+
+def unbiased(var: Array, n: int) -> Array:
+    """Return the variance of ``n`` values with n - 1 under the sum of squares (n if it is 1)."""
+    result: Array = var * np.asarray(n / max(n - 1, 1), var.dtype)
+    return result
+
+
+def _follow(running: TensorLike | None, value: Array, momentum: float) -> None:
+    if running is not None:
+        data = wrap(running).data
+        data += momentum * (value - data)
+
+
+def _last_axes(name: str, x: TensorLike, lengths: int | Sequence[int]) -> tuple[Tensor, int]:
+    shape = (lengths,) if isinstance(lengths, int) else tuple(lengths)
+    x = wrap(x)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{name} over {shape} needs an input that ends in these axes; got {x.shape}"
+        )
+    return x, len(shape)
+
+
+def _by_channel(name: str, y: Any, weight: TensorLike | None, bias: TensorLike | None) -> Tensor:
+    column = (-1,) + (1,) * (y.ndim - 2)
+    for what, p in (("weight", optional(weight)), ("bias", optional(bias))):
+        if p is None:
+            continue
+        if p.shape != y.shape[1:2]:
+            raise ShapeError(f"{name}: {what} has shape {p.shape}, the channels {y.shape[1:2]}")
+        y = y * p.reshape(column) if what == "weight" else y + p.reshape(column)
+    result: Tensor = y
+    return result

@@ -1,0 +1,192 @@
+"""Batch and instance normalisation: layers whose statistics follow the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array, Tensor
+from distgrad.errors import ShapeError
+from distgrad.nn import functional as F
+from distgrad.nn.functional.norm import instance_norm_training, unbiased
+from distgrad.nn.make import constant
+from distgrad.nn.module import Module, Parameter
+
+
+class _RunningNorm(Module):
+    """What batch-norm and instance-norm share: channels, and statistics that follow batches."""
+
+    axes: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        self.register_parameter("weight", constant(1, num_features) if affine else None)
+        self.register_parameter("bias", constant(0, num_features) if affine and bias else None)
+        buffers: dict[str, Any] = {"running_mean": None, "running_var": None}
+        buffers["num_batches_tracked"] = None
+        if track_running_stats:
+            self.statistics = ("running_mean", "running_var")
+            buffers["running_mean"] = Tensor(np.zeros(num_features, np.float32))
+            buffers["running_var"] = Tensor(np.ones(num_features, np.float32))
+            buffers["num_batches_tracked"] = Tensor(np.array(0, np.int64))
+        self.running_mean: Any
+        self.running_var: Any
+        self.num_batches_tracked: Any
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor)
+
+    def _observe(self, x: Any, mean: Array, var: Array, n: int) -> None:
+        if self.training and self.track_running_stats and x.size:
+            self.observe({"running_mean": mean, "running_var": unbiased(var, n)})
+
+    def _follow(self, statistics: Mapping[str, Array], momentum: float) -> None:
+        for name, value in statistics.items():
+            running = getattr(self, name).data
+            running += momentum * (value - running)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_RunningNorm):
+    """Batch normalisation over all axes but 1 (Ioffe & Szegedy 2015).
+
+    In training the batch (a logical shard, under distgrad) is normalised with its own mean and
+    variance, which also feed the running ones; in evaluation the running ones are used. With
+    ``momentum=None`` these are the plain average over all batches.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
+
+    def forward(self, x: Any) -> Tensor:
+        """Normalise (n, num_features, …)."""
+        if x.ndim not in self.axes or x.shape[1] != self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__} expects (n, {self.num_features}, …) with "
+                f"{' or '.join(map(str, self.axes))} axes; got {x.shape}"
+            )
+        if not self.training and self.track_running_stats:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        y, mean, var = F.batch_norm_training(x, self.weight, self.bias, eps=self.eps)
+        self._observe(x, mean, var, x.size // max(self.num_features, 1))
+        return y
+
+    def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
+        """running = (1 - momentum) running + momentum batch; momentum None is 1 / batches."""
+        self.num_batches_tracked.data += 1
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1.0 / int(self.num_batches_tracked)
+        self._follow(statistics, momentum)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of (n, c) or (n, c, l)."""
+
+    axes = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of (n, c, h, w)."""
+
+    axes = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation of (n, c, d, h, w)."""
+
+    axes = (5,)
+
+
+class _InstanceNorm(_RunningNorm):
+    """Normalisation of each channel of each sample (Ulyanov et al. 2016).
+
+    With ``track_running_stats`` evaluation uses running statistics, means over the samples; as in
+    PyTorch the batches are not counted, so there is no ``momentum=None``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
+        if momentum is None:
+            raise ShapeError(f"{type(self).__name__}: momentum is a number; got None")
+        self._momentum = momentum
+
+    def forward(self, x: Any) -> Tensor:
+        """Normalise (n, num_features, …) or, without n, (num_features, …)."""
+        batched = x.ndim == self.axes[-1]
+        if x.ndim not in self.axes or x.shape[1 if batched else 0] != self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__} expects (n, {self.num_features}, …) with {self.axes[-1]} "
+                f"axes, or one fewer without n; got {x.shape}"
+            )
+        many = x if batched else np.expand_dims(x, 0)
+        if not self.training and self.track_running_stats:
+            y = F.batch_norm(
+                many, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        else:
+            y, mean, var = instance_norm_training(many, self.weight, self.bias, self.eps)
+            self._observe(x, mean, var, many.size // max(many.shape[0] * many.shape[1], 1))
+        return y if batched else y.squeeze(0)
+
+    def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
+        """running = (1 - momentum) running + momentum batch."""
+        self._follow(statistics, self._momentum)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalisation of (n, c, l) or (c, l)."""
+
+    axes = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalisation of (n, c, h, w) or (c, h, w)."""
+
+    axes = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalisation of (n, c, d, h, w) or (c, d, h, w)."""
+
+    axes = (4, 5)

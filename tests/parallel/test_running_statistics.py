@@ -1,0 +1,61 @@
+"""Running statistics under shards: the mean over a batch's shards, applied once a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from training import simulated
+
+import distgrad as dg
+from distgrad import nn
+
+ROWS, BATCH = 23, 9  # shards of 3, 2, 2, 2 samples; a last batch of 5
+LAYERS = {
+    "average of all batches": (lambda: nn.BatchNorm1d(3, momentum=None), True),
+    "momentum": (lambda: nn.BatchNorm1d(3, momentum=0.3), True),
+    "instances": (lambda: nn.InstanceNorm1d(3, 1e-5, 0.3, track_running_stats=True), False),
+}
+
+
+def samples() -> np.ndarray[Any, Any]:
+    i = np.arange(ROWS * 3 * 4, dtype=np.float32)
+    return np.sin(i * i).reshape(ROWS, 3, 4) + i.reshape(ROWS, 3, 4) / i.size
+
+
+def trained(name: str) -> dict[str, Any]:
+    dg.init(shards=4)
+    model = nn.Sequential(nn.Identity(), LAYERS[name][0](), nn.Flatten(), nn.Linear(12, 1))
+    ddp = dg.DistributedDataParallel(model)
+    loader = dg.data.DataLoader(dg.data.ArrayDataset(samples(), np.zeros(ROWS)), BATCH)
+    for batch in loader:
+        for x, _ in batch:
+            ddp.backward(model(x).mean())
+    return {n: a.copy() for n, a in model[1].state_dict().items()}
+
+
+def expected(name: str) -> dict[str, Any]:
+    """The same by hand: a shard's statistics count as much as its samples."""
+    make, pooled = LAYERS[name]
+    layer = make()
+    axes, state = ((0, 2) if pooled else 2), [np.zeros(3), np.ones(3)]
+    batches = [samples()[i : i + BATCH] for i in range(0, ROWS, BATCH)]
+    for number, batch in enumerate(batches, 1):
+        parts = [p.astype(np.float64) for p in np.array_split(batch, 4)]
+        for k, value in enumerate((lambda x: x.mean(axes), lambda x: x.var(axes, ddof=1))):
+            per_shard = [value(p) if pooled else value(p).mean(0) for p in parts]
+            mean = sum(v * len(p) for v, p in zip(per_shard, parts, strict=True)) / len(batch)
+            rate = 1 / number if layer.momentum is None else layer.momentum
+            state[k] = state[k] + rate * (mean - state[k])
+    count = len(batches) if pooled else 0
+    return {"running_mean": state[0], "running_var": state[1], "num_batches_tracked": count}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_they_follow_the_mean_over_the_shards_on_any_number_of_ranks(name: str) -> None:
+    results = [r for size in (1, 3, 4) for r in simulated(size, lambda: trained(name))]
+    for key, value in expected(name).items():
+        np.testing.assert_allclose(results[0][key], value, rtol=1e-5, atol=1e-6, err_msg=key)
+        for other in results[1:]:
+            np.testing.assert_array_equal(other[key], results[0][key])
