@@ -102,6 +102,7 @@ from distgrad.nn.reshape import Flatten, Unflatten
 from distgrad.nn.sparse import Embedding
 from distgrad.nn.state import state_sha256
 from distgrad.nn.summary import Summary, summary
+from distgrad.nn.sync_batch_norm import SyncBatchNorm
 from distgrad.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -208,6 +209,7 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "Summary",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

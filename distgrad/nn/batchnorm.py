@@ -89,11 +89,7 @@ class _BatchNorm(_RunningNorm):
 
     def forward(self, x: Any) -> Tensor:
         """Normalise (n, num_features, …)."""
-        if x.ndim not in self.axes or x.shape[1] != self.num_features:
-            raise ShapeError(
-                f"{type(self).__name__} expects (n, {self.num_features}, …) with "
-                f"{' or '.join(map(str, self.axes))} axes; got {x.shape}"
-            )
+        self.check(x)
         if not self.training and self.track_running_stats:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -101,6 +97,14 @@ class _BatchNorm(_RunningNorm):
         y, mean, var = F.batch_norm_training(x, self.weight, self.bias, eps=self.eps)
         self._observe(x, mean, var, x.size // max(self.num_features, 1))
         return y
+
+    def check(self, x: Any) -> None:
+        """Refuse an input of other axes or channels. Errors: ShapeError."""
+        if x.ndim not in self.axes or x.shape[1] != self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__} expects (n, {self.num_features}, …) with "
+                f"{' or '.join(map(str, self.axes))} axes; got {x.shape}"
+            )
 
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
         """running = (1 - momentum) running + momentum batch; momentum None is 1 / batches."""

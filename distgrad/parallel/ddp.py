@@ -12,6 +12,7 @@ from distgrad.errors import CommError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.reducer import Reducer
 from distgrad.parallel.shards import current_shard
+from distgrad.parallel.synchronize import attach
 from distgrad.parallel.world import World, current_world, gather_json
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
@@ -50,6 +51,7 @@ class DistributedDataParallel:
             raise CommError(
                 f"'{taken}' belongs to a DistributedDataParallel already; make one per model"
             )
+        attach(module, self.world, self.algorithm)
         self._verify()
         self.reducer = Reducer(
             self.world,

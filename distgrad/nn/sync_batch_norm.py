@@ -1,0 +1,88 @@
+"""Batch normalisation over the batches of all ranks. Knows no rank: the bridge lends it the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Tensor
+from distgrad.nn.batchnorm import _BatchNorm
+from distgrad.nn.module import Module
+from distgrad.ops import join
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation with mean and variance of the global batch, (n, c, …) on every rank.
+
+    Inside DistributedDataParallel the statistics are summed over all ranks, in forward and in
+    backward, by counts, so that ranks may hold different numbers of samples; without it this is
+    BatchNorm. It needs one logical shard per rank: a shard's forward pass waits for the others'.
+    """
+
+    axes = (2, 3, 4, 5)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+        self._sum: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, x: Any) -> Tensor:
+        """Normalise (n, num_features, …)."""
+        if self._sum is None or not self.training:
+            return super().forward(x)
+        self.check(x)
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        over = (0, *range(2, x.ndim))
+        column = (-1,) + (1,) * (x.ndim - 2)
+        count = np.full(1, x.size // self.num_features, x.dtype)
+        sums: Any = self._sum(join(np.sum(x, axis=over), count, axis=0))
+        n = float(sums.data[-1])
+        mean = sums[:-1] / n
+        centred = x - np.reshape(mean, column)
+        # A second sum, of what is left without the mean: E[x²] - E[x]² would cancel.
+        var = self._sum(np.sum(centred * centred, axis=over)) / n
+        self._observe(x, mean.data, var.data, round(n))
+        scale = 1 / np.sqrt(var + self.eps)
+        scale = scale if self.weight is None else scale * self.weight
+        y: Tensor = centred * np.reshape(scale, column)
+        return y if self.bias is None else y + np.reshape(self.bias, column)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module) -> Module:
+        """Return ``module`` with each BatchNorm below it (or itself) replaced, its state kept."""
+        if isinstance(module, _BatchNorm) and not isinstance(module, cls):
+            return cls._of(module)
+        for name, child in list(module.named_children()):
+            converted = cls.convert_sync_batchnorm(child)
+            if converted is not child:
+                setattr(module, name, converted)
+        return module
+
+    @classmethod
+    def _of(cls, norm: _BatchNorm) -> SyncBatchNorm:
+        made = cls(
+            norm.num_features,
+            norm.eps,
+            norm.momentum,
+            norm.affine,
+            norm.track_running_stats,
+            bias=norm.bias is not None,
+        )
+        made.training = norm.training
+        made.weight, made.bias = (
+            norm.weight,
+            norm.bias,
+        )
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(made, name, getattr(norm, name))
+        return made
