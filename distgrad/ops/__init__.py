@@ -2,7 +2,7 @@
 
 from distgrad.ops.activation import dropout, gelu, gelu_tanh, normal_cdf, relu, sigmoid, softplus
 from distgrad.ops.attention import scaled_dot_product_attention
-from distgrad.ops.conv import conv2d
+from distgrad.ops.conv import convolution, convolution_transpose, convolution_weight
 from distgrad.ops.elementwise import (
     absolute,
     add,
@@ -29,10 +29,11 @@ from distgrad.ops.elementwise import (
     where,
 )
 from distgrad.ops.indexing import embedding, getitem, scatter_add
+from distgrad.ops.interpolate import resample
 from distgrad.ops.linalg import linear, matmul
 from distgrad.ops.loss import binary_cross_entropy_with_logits, mse
 from distgrad.ops.norm import batch_norm, layer_norm
-from distgrad.ops.pool import avg_pool2d, max_pool2d
+from distgrad.ops.pool import adaptive_max_pool, avg_pool, max_pool
 from distgrad.ops.reduce import logsumexp, max_, mean, min_, std, sum_, var
 from distgrad.ops.shape import (
     broadcast_to,
@@ -53,15 +54,18 @@ from distgrad.ops.windows import fold, unfold
 
 __all__ = [
     "absolute",
+    "adaptive_max_pool",
     "add",
     "astype",
-    "avg_pool2d",
+    "avg_pool",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "clip",
     "concatenate",
-    "conv2d",
+    "convolution",
+    "convolution_transpose",
+    "convolution_weight",
     "cos",
     "cross_entropy",
     "divide",
@@ -84,7 +88,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max_",
-    "max_pool2d",
+    "max_pool",
     "maximum",
     "mean",
     "min_",
@@ -98,6 +102,7 @@ __all__ = [
     "power",
     "reciprocal",
     "relu",
+    "resample",
     "reshape",
     "scaled_dot_product_attention",
     "scatter_add",

@@ -121,8 +121,7 @@ def test_modules_print_as_a_tree():
 Sequential(
   (0): Linear(2, 3, bias=True)
   (1): Sequential(
-    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), \
-groups=1, bias=True)
+    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     (1): Dropout(p=0.2)
   )
   (2): BatchNorm1d(3, eps=1e-05, momentum=0.1)
