@@ -20,14 +20,14 @@ __all__ = ["TWINS", "UPDATES", "status", "twin"]
 
 TWINS: dict[Op, str] = {
     ops.batch_norm: "normalise",
-    ops.conv2d: "convolve",
+    ops.convolution: "convolve",
     ops.cross_entropy: "rows",
     ops.dropout: "pointwise",
     ops.embedding: "scatter",
     ops.gelu: "pointwise",
     ops.gelu_tanh: "pointwise",
     ops.layer_norm: "normalise",
-    ops.max_pool2d: "pool",
+    ops.max_pool: "pool",
     ops.relu: "pointwise",
     ops.scaled_dot_product_attention: "attend",
     ops.softmax: "rows",

@@ -17,14 +17,14 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.tensor import Array
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
-from distgrad.ops.conv import check_channels, conv_geometry, conv_size
-from distgrad.ops.helpers import Pair
+from distgrad.ops.conv import check_channels
+from distgrad.ops.geometry import Numbers, Windows, numbers, windows_of
 
 _ROWS = 1024  # so many windows make a product large enough for BLAS
 _scratch = threading.local()
 
 
-def conv2d(
+def convolution(
     images: Any,
     weight: Any,
     bias: Any,
@@ -34,16 +34,20 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """The twin of ``ops.conv2d`` for one group."""
-    if groups != 1 or not suits(images, weight, bias) or images.ndim != 4 or weight.ndim != 4:
+    """The twin of ``ops.convolution`` over one or two axes, for one group."""
+    if groups != 1 or not suits(images, weight, bias) or images.ndim != weight.ndim:
         return None
-    n, c, h, w = images.shape
+    if images.ndim == 3:
+        return _line(images, weight, bias, stride=stride, padding=padding, dilation=dilation)
+    if images.ndim != 4:
+        return None
+    n, c, *_ = images.shape
     o, i, *window = weight.shape
     check_channels(c, o, i, groups)
     if bias is not None and bias.shape != (o,):
         return None  # the reference words the error
-    geometry = conv_geometry(window, stride, padding, dilation)
-    size = conv_size(h, w, geometry)
+    geometry = windows_of(window, stride, padding, dilation)
+    size = geometry.counts(images.shape[2:])
     x = dense(images)
     filters = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(o, -1)  # o y*x*i
     shift = np.zeros(o, x.dtype) if bias is None else flat(bias)
@@ -75,6 +79,27 @@ def conv2d(
     return y.reshape(n, o, *size), Joint(vjp)
 
 
+def _line(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any) -> Any:
+    """One axis, as images of height 1."""
+    result = convolution(
+        x[:, :, None],
+        weight[:, :, None],
+        bias,
+        stride=(1, *numbers(stride, 1, "stride")),
+        padding=(0, *numbers(padding, 1, "padding")),
+        dilation=(1, *numbers(dilation, 1, "dilation")),
+    )
+    if result is None:
+        return None
+    y, joint = result
+
+    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+        dx, dw, db = joint.function(wanted, g[:, :, None])
+        return (None if dx is None else dx[:, :, 0]), dw[:, :, 0], db
+
+    return y[:, :, 0], Joint(vjp)
+
+
 def _parts(n: int, windows: int) -> Iterator[slice]:
     step = max(1, _ROWS // windows)
     return (slice(i, min(i + step, n)) for i in range(0, n, step))
@@ -90,7 +115,7 @@ def _buffer(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return held[:size].reshape(shape)
 
 
-def _rows(x: Array, geometry: tuple[Pair, Pair, Pair, Pair], size: Pair) -> Array:
+def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
     """The windows of images (b, c, h, w), a row each: (b windows, y x c)."""
     kernel_, stride, padding, dilation = geometry
     padded = _padded(x, padding)
@@ -104,9 +129,7 @@ def _rows(x: Array, geometry: tuple[Pair, Pair, Pair, Pair], size: Pair) -> Arra
     return rows.reshape(-1, kernel_[0] * kernel_[1] * x.shape[1])
 
 
-def _add_rows(
-    d_rows: Array, geometry: tuple[Pair, Pair, Pair, Pair], size: Pair, dx: Array
-) -> None:
+def _add_rows(d_rows: Array, geometry: Windows, size: Numbers, dx: Array) -> None:
     kernel_, stride, padding, dilation = geometry
     padded = _padded(dx, padding)
     padded.fill(0)
@@ -116,14 +139,14 @@ def _add_rows(
     _from_padded(padded, *padding, dx)
 
 
-def _runs(kernel_: Pair, dilation: Pair, channels: int) -> tuple[int, int, int, int]:
+def _runs(kernel_: Numbers, dilation: Numbers, channels: int) -> tuple[int, int, int, int]:
     """How many runs of memory a line of a window is, their length, distance, and one pixel's."""
     if dilation[1] == 1:
         return 1, kernel_[1] * channels, 0, channels
     return kernel_[1], channels, dilation[1] * channels, channels
 
 
-def _padded(x: Array, padding: Pair) -> Array:
+def _padded(x: Array, padding: Numbers) -> Array:
     b, c, h, w = x.shape
     return _buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), x.dtype)
 

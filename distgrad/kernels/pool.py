@@ -8,18 +8,27 @@ import numpy as np
 
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
-from distgrad.ops.helpers import output_length
-from distgrad.ops.pool import pool_geometry
+from distgrad.ops.pool import pool_windows, pooled_length
 
 
-def max_pool2d(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
-    """The twin of ``ops.max_pool2d``."""
+def max_pool(
+    x: Any,
+    *,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """The twin of ``ops.max_pool`` over two axes, without dilation."""
     if not suits(x) or x.ndim != 4:
         return None
-    kernel_, steps, pads = pool_geometry(kernel_size, stride, padding)
+    windows = pool_windows(2, kernel_size, stride, padding, dilation)
+    if windows.dilation != (1, 1):
+        return None
+    kernel_, steps, pads, _ = windows
     n, c, h, w = x.shape
-    rows = output_length(h, kernel_[0], steps[0], pads[0], 1)
-    cols = output_length(w, kernel_[1], steps[1], pads[1], 1)
+    rows, cols = (pooled_length(*axis, ceil_mode) for axis in zip((h, w), *windows, strict=True))
     y = np.empty((n * c, rows, cols), x.dtype)
     winners = np.empty(y.shape, np.int32)  # index in the plane
     _max_pool(dense(x).reshape(n * c, h, w), *kernel_, *steps, *pads, y, winners)

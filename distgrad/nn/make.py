@@ -10,11 +10,6 @@ from distgrad.nn import init
 from distgrad.nn.module import Parameter
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (value, value) for a number, a pair as it is."""
-    return (value, value) if isinstance(value, int) else value
-
-
 def empty(*shape: int) -> Parameter:
     """Return a float32 parameter of ``shape``, to be initialised."""
     return Parameter(np.zeros(shape, np.float32))

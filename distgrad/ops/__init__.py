@@ -36,7 +36,7 @@ from distgrad.ops.choice import (
     where,
 )
 from distgrad.ops.complex import angle, complex_, conj, imag, real
-from distgrad.ops.conv import conv2d
+from distgrad.ops.conv import convolution, convolution_transpose, convolution_weight
 from distgrad.ops.ctc import ctc
 from distgrad.ops.decompose import cholesky, eigh, qr, svd
 from distgrad.ops.diagonal import diagonal, diagonal_fill, tril, triu
@@ -83,6 +83,7 @@ from distgrad.ops.gather import (
     take_along_axis,
 )
 from distgrad.ops.indexing import add_at, compress, delete, embedding, extract, getitem, take
+from distgrad.ops.interpolate import resample
 from distgrad.ops.join import (
     append,
     array_split,
@@ -115,7 +116,7 @@ from distgrad.ops.measure import logsumexp, vector_norm
 from distgrad.ops.norm import batch_norm, layer_norm, rms_norm
 from distgrad.ops.numpy2 import matvec, vecdot, vecmat
 from distgrad.ops.pad import pad, pad_constant
-from distgrad.ops.pool import avg_pool2d, max_pool2d
+from distgrad.ops.pool import adaptive_max_pool, avg_pool, max_pool
 from distgrad.ops.recurrent import gru, lstm, rnn
 from distgrad.ops.reduce import average, mean, nanmean, nansum, std, sum_, var
 from distgrad.ops.rounding import (
@@ -187,6 +188,7 @@ from distgrad.ops.windows import fold, unfold
 
 __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "absolute",
+    "adaptive_max_pool",
     "add",
     "add_at",
     "amax",
@@ -206,7 +208,7 @@ __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "atleast_2d",
     "atleast_3d",
     "average",
-    "avg_pool2d",
+    "avg_pool",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -223,7 +225,9 @@ __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "compress",
     "concatenate",
     "conj",
-    "conv2d",
+    "convolution",
+    "convolution_transpose",
+    "convolution_weight",
     "copy",
     "copysign",
     "cos",
@@ -309,7 +313,7 @@ __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "matrix_transpose",
     "matvec",
     "max_",
-    "max_pool2d",
+    "max_pool",
     "maximum",
     "mean",
     "median",
@@ -348,6 +352,7 @@ __all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
     "relu",
     "remainder",
     "repeat",
+    "resample",
     "reshape",
     "rfft",
     "rint",

@@ -1,4 +1,4 @@
-"""What several ops share: settings in pairs, values outside the tape."""
+"""What several ops share: values outside the tape, closures that hold arrays or Tensors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
-
-Pair = tuple[int, int]
 
 
 def conjugate(z: Any) -> Any:
@@ -24,28 +23,11 @@ def data_of(a: Any) -> Any:
     return a.data if isinstance(a, Tensor) else a
 
 
-def pair(value: Any, name: str) -> Pair:
-    """Return (value, value) for a number, the two numbers of a pair. Errors: ShapeError."""
-    numbers = (value, value) if isinstance(value, int | np.integer) else tuple(value)
-    if len(numbers) != 2:
-        raise ShapeError(f"{name} is a number or a pair of numbers (height, width); got {value!r}")
-    return int(numbers[0]), int(numbers[1])
-
-
-def output_length(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Return how many windows fit along one axis. Errors: ShapeError if none does."""
-    if stride < 1 or dilation < 1 or padding < 0:
-        raise ShapeError(
-            f"stride and dilation start at 1, padding at 0; got stride={stride}, "
-            f"dilation={dilation}, padding={padding}"
-        )
-    reach = dilation * (kernel - 1) + 1
-    if length + 2 * padding < reach:
-        raise ShapeError(
-            f"a window of {reach} (kernel {kernel}, dilation {dilation}) does not fit in a length "
-            f"of {length} + 2 x {padding} of padding; use a smaller kernel or more padding"
-        )
-    return (length + 2 * padding - reach) // stride + 1
+def either(op: Op, *inputs: Any, **settings: Any) -> Any:
+    """Run ``op`` on arrays or Tensors alike: a gradient closure may hold either."""
+    if any(isinstance(x, Tensor) for x in inputs):
+        return op(*inputs, **settings)
+    return op.function(*inputs, **settings)[0]
 
 
 def integers(values: Any, what: str) -> Array:

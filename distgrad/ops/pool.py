@@ -1,7 +1,10 @@
-"""Pooling of images: the largest or the mean of each window."""
+"""Pooling over the last axes of (n, c, …): the largest or the mean of each window."""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,83 +12,225 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import Pair, data_of, output_length, pair
+from distgrad.ops.geometry import Numbers, Windows, numbers, output_length, windows_of
+from distgrad.ops.helpers import data_of, either
 from distgrad.ops.indexing import put_back
-from distgrad.ops.windows import fold_back, unfold_
+from distgrad.ops.windows import columns, fold
 
 
-def _cases(rng: np.random.Generator) -> list[Sample]:
+def _cases(rng: np.random.Generator, settings: list[dict[str, Any]]) -> list[Sample]:
     x = rng.permutation(2 * 2 * 5 * 4).reshape(2, 2, 5, 4) / 10
-    settings: list[dict[str, Any]] = [
+    shared: list[dict[str, Any]] = [
         {"kernel_size": 2},
         {"kernel_size": (3, 2), "stride": 1, "padding": 1},
         {"kernel_size": 2, "stride": (3, 2), "padding": (0, 1)},
+        {"kernel_size": (3, 2), "stride": (2, 3), "ceil_mode": True},
     ]
-    return [((x,), s) for s in settings]
+    line, volume = {"kernel_size": 3, "stride": 2}, {"kernel_size": (2, 3, 1), "padding": (1, 1, 0)}
+    others: list[Sample] = [((x[0],), line), ((x[:, None],), volume)]
+    return [((x,), s) for s in shared + settings] + others
 
 
-@op("n c h w -> n c y x", samples=_cases)
-def max_pool2d(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
+@op(
+    "n c l -> n c w",
+    "n c h w -> n c y x",
+    "n c d h w -> n c z y x",
+    samples=lambda rng: _cases(rng, [{"kernel_size": 2, "dilation": (2, 1), "stride": 1}]),
+)
+def max_pool(
+    x: Any,
+    *,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
     """The largest of each window; of equal ones the first gets the gradient (as in PyTorch)."""
-    n, c, h, w = x.shape
-    kernel, steps, pads = pool_geometry(kernel_size, stride, padding)
-    index = _winners(data_of(x), kernel, steps, pads)
-    size, shape, dtype = n * c * h * w, x.shape, x.dtype
-
-    def vjp(g: Any) -> Any:
-        return np.reshape(put_back(g, index=index, shape=(size,), dtype=dtype), shape)
-
-    return np.reshape(x, (-1,))[index], vjp
+    windows = pool_windows(x.ndim - 2, kernel_size, stride, padding, dilation)
+    return _largest(x, window_elements(x.shape[2:], windows, ceil_mode))
 
 
-@op("n c h w -> n c y x", samples=_cases)
-def avg_pool2d(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
-    """The mean of each window, zeros of the padding included (PyTorch's default)."""
-    n, c, h, w = x.shape
-    kernel, steps, pads = pool_geometry(kernel_size, stride, padding)
-    geometry: Any = (kernel, steps, pads, (1, 1))
-    rows = output_length(h, kernel[0], steps[0], pads[0], 1)
-    count = kernel[0] * kernel[1]
-    windows = np.reshape(unfold_(x, *geometry), (n, c, count, rows, -1))
-    shape = windows.shape
-
-    def vjp(g: Any) -> Any:
-        spread = np.broadcast_to(np.expand_dims(g / count, 2), shape)
-        return fold_back(np.reshape(spread, (n, c * count, -1)), (h, w), *geometry)
-
-    return np.add.reduce(windows, axis=2) / count, vjp
+@op(
+    "n c l -> n c w",
+    "n c h w -> n c y x",
+    "n c d h w -> n c z y x",
+    samples=lambda rng: [
+        ((rng.permutation(2 * math.prod(s)).reshape(1, 2, *s) / 10,), {"output_size": size})
+        for s, size in (((5, 4), (3, 2)), ((3,), 5), ((2, 3, 4), (1, 2, 3)))
+    ],
+)
+def adaptive_max_pool(x: Any, *, output_size: Any) -> Any:
+    """The largest of each of ``output_size`` even parts of each axis (they may overlap by one)."""
+    return _largest(x, part_elements(x.shape[2:], output_size))
 
 
-def pool_geometry(kernel_size: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, Pair]:
-    """Return kernel, stride (the kernel if None) and padding as pairs. Errors: ShapeError."""
-    kernel = pair(kernel_size, "kernel_size")
-    steps = kernel if stride is None else pair(stride, "stride")
-    pads = pair(padding, "padding")
-    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
-        raise ShapeError(
-            f"padding {pads} is more than half of the kernel {kernel}, so that some windows would "
-            f"hold nothing but padding; use a smaller padding"
-        )
-    return kernel, steps, pads
-
-
-def _winners(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """The flat index in ``x`` of the largest element of each window."""
-    n, c, h, w = x.shape
-    (s, r), (p, q) = stride, padding
-    rows = output_length(h, kernel[0], s, p, 1)
-    cols = output_length(w, kernel[1], r, q, 1)
-    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (q, q)), constant_values=-np.inf)
-    windows = np.stack(
+@op(
+    "n c l -> n c w",
+    "n c h w -> n c y x",
+    "n c d h w -> n c z y x",
+    samples=lambda rng: _cases(
+        rng,
         [
-            padded[:, :, i : i + s * rows : s, j : j + r * cols : r]
-            for i in range(kernel[0])
-            for j in range(kernel[1])
-        ]
-    )
-    place = np.argmax(windows, axis=0)
-    # Where all is -inf the padding wins: the nearest real element stands in for it.
-    y = np.clip(place // kernel[1] + (np.arange(rows) * s - p)[:, None], 0, h - 1)
-    z = np.clip(place % kernel[1] + (np.arange(cols) * r - q), 0, w - 1)
-    image = np.arange(n * c).reshape(n, c, 1, 1) * (h * w)
-    return np.asarray(image + y * w + z)
+            {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False},
+            {"kernel_size": 2, "divisor_override": 3, "ceil_mode": True},
+        ],
+    ),
+)
+def avg_pool(
+    x: Any,
+    *,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The mean of each window, zeros of the padding included or not (PyTorch's settings)."""
+    n, c, *lengths = x.shape
+    windows = pool_windows(len(lengths), kernel_size, stride, padding, 1)
+    counts = _counts(lengths, windows, ceil_mode)
+    if divisor_override is None:
+        divisor = _elements(lengths, windows, counts, count_include_pad).astype(x.dtype)
+    elif divisor_override == 0:
+        raise ShapeError("avg_pool: divisor_override divides every sum and must not be zero")
+    else:
+        divisor = np.asarray(divisor_override, x.dtype)
+    kernel, strides, pads, _ = windows
+    # With ceil_mode the last window may reach beyond the padding; without, some of it is unused.
+    ends = ((m - 1) * s + k for m, s, k in zip(counts, strides, kernel, strict=True))
+    after = [max(e - p - m, p) for e, p, m in zip(ends, pads, lengths, strict=True)]
+    padded = np.pad(data_of(x), [(0, 0), (0, 0), *zip(pads, after, strict=True)])
+    inner = windows._replace(padding=(0,) * len(pads))
+    size, inside = padded.shape[2:], [slice(p, p + m) for p, m in zip(pads, lengths, strict=True)]
+    count = math.prod(kernel)
+
+    def vjp(g: Any) -> Any:
+        spread = np.broadcast_to(np.expand_dims(g / divisor, 2), (n, c, count, *counts))
+        cut = np.reshape(spread, (n, c * count, math.prod(counts)))
+        return either(fold, cut, size=size, **inner._asdict())[(..., *inside)]
+
+    cut = np.reshape(columns(padded, inner), (n, c, count, *counts))
+    return np.add.reduce(cut, axis=2) / divisor, vjp
+
+
+def pool_windows(
+    axes: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
+) -> Windows:
+    """Return the windows, a stride of None being the kernel. Errors: ShapeError."""
+    kernel = numbers(kernel_size, axes, "kernel_size")
+    windows = windows_of(kernel, kernel if stride is None else stride, padding, dilation)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, windows.dilation, strict=True)]
+    if any(2 * p > r for p, r in zip(windows.padding, reach, strict=True)):
+        raise ShapeError(
+            f"padding {windows.padding} is more than half of the kernel {kernel}, so that some "
+            f"windows would hold nothing but padding; use a smaller padding"
+        )
+    return windows
+
+
+def pooled_length(
+    length: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool
+) -> int:
+    """Return how many windows there are; with ``ceil_mode`` the last may reach over the end."""
+    count = output_length(length, kernel, stride, padding, dilation)
+    rest = (length + 2 * padding - dilation * (kernel - 1) - 1) % stride
+    # A window that would start in the padding after the end is left out (as in PyTorch).
+    return count + 1 if ceil_mode and rest and count * stride < length + padding else count
+
+
+def window_elements(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -> list[Array]:
+    """Return for each axis which elements each window holds: (windows, kernel).
+
+    Padding is left out: the window's first or last element stands there again.
+    Errors: ShapeError for a window of padding alone.
+    """
+    found = []
+    for length, kernel, stride, padding, dilation in zip(lengths, *windows, strict=True):
+        count = pooled_length(length, kernel, stride, padding, dilation, ceil_mode)
+        at = np.arange(count)[:, None] * stride - padding + np.arange(kernel) * dilation
+        real = (at >= 0) & (at < length)
+        if not real.any(axis=1).all():
+            raise ShapeError(
+                f"a window of {kernel} elements, {dilation} apart, holds nothing but padding in a "
+                f"length of {length} with padding {padding}; use less padding or dilation"
+            )
+        rows = np.arange(count)
+        first = at[rows, np.argmax(real, axis=1)][:, None]
+        last = at[rows, kernel - 1 - np.argmax(real[:, ::-1], axis=1)][:, None]
+        found.append(np.clip(at, first, last))
+    return found
+
+
+def part_elements(lengths: Sequence[int], output_size: Any) -> list[Array]:
+    """Return for each axis which elements each of its even parts holds: (parts, most elements).
+
+    Part i of n goes from ⌊i length / n⌋ to ⌈(i + 1) length / n⌉; shorter ones repeat their last.
+    """
+    found = []
+    sizes = numbers(output_size, len(lengths), "output_size")
+    for length, size in zip(lengths, sizes, strict=True):
+        if size < 1 or length < 1:
+            raise ShapeError(f"{size} parts of a length of {length}: both must be at least 1")
+        start = np.arange(size) * length // size
+        stop = -(-(np.arange(size) + 1) * length // size)
+        most = np.arange(int((stop - start).max()))
+        found.append(np.minimum(start[:, None] + most, stop[:, None] - 1))
+    return found
+
+
+def find_largest(x: Array, elements: Sequence[Array]) -> tuple[Array, Array]:
+    """Return the largest of each window and its flat index in its plane (the last axes).
+
+    One axis after the other, the last first, so that of equal ones the first in memory's order
+    wins. NaN beats everything.
+    """
+    lengths = x.shape[2:]
+    best, place = x, np.broadcast_to(np.arange(math.prod(lengths)).reshape(lengths), x.shape)
+    for axis in range(x.ndim - 1, 1, -1):
+        values, places = best, place
+        held = elements[axis - 2]
+        best, place = (np.take(a, held[:, 0], axis=axis) for a in (values, places))
+        for at in held[:, 1:].T:
+            other = np.take(values, at, axis=axis)
+            wins = (other > best) | ((other != other) & (best == best))
+            np.copyto(best, other, where=wins)
+            np.copyto(place, np.take(places, at, axis=axis), where=wins)
+    return best, place
+
+
+def flat_index(place: Array, plane: int) -> Array:
+    """Return indices in planes as indices in the flat array of all (n, c) planes."""
+    n, c, *rest = place.shape
+    start = np.arange(n * c).reshape((n, c) + (1,) * len(rest)) * plane
+    return np.asarray(start + place)
+
+
+def _largest(x: Any, elements: Sequence[Array]) -> Any:
+    best, place = find_largest(data_of(x), elements)
+    size, shape, dtype = x.size, x.shape, x.dtype
+    index = np.reshape(flat_index(place, math.prod(shape[2:])), -1)
+
+    def vjp(g: Any) -> Any:
+        # Flat to flat: np.add.at is ten times faster there.
+        d = put_back(np.reshape(g, (-1,)), index=index, shape=(size,), dtype=dtype)
+        return np.reshape(d, shape)
+
+    return best, vjp
+
+
+def _counts(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -> Numbers:
+    return tuple(pooled_length(*axis, ceil_mode) for axis in zip(lengths, *windows, strict=True))
+
+
+def _elements(
+    lengths: Sequence[int], windows: Windows, counts: Numbers, with_padding: bool
+) -> Array:
+    """How many elements each window has: beyond the padding there is nothing to be counted."""
+    along = []
+    for length, count, kernel, stride, padding, _ in zip(lengths, counts, *windows, strict=True):
+        start = np.arange(count) * stride - padding
+        first, last = (-padding, length + padding) if with_padding else (0, length)
+        along.append(np.minimum(start + kernel, last) - np.maximum(start, first))
+    return np.asarray(functools.reduce(np.multiply.outer, along))

@@ -1,73 +1,86 @@
-"""Windows of images as columns, and back: im2col and col2im, adjoint to each other."""
+"""Windows as columns and back: im2col and col2im over any number of axes, mutually adjoint."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Tensor
-from distgrad.ops.helpers import Pair, output_length
+from distgrad.autograd.tensor import Array
+from distgrad.errors import ShapeError
+from distgrad.ops.geometry import Numbers, Windows, windows_of
+from distgrad.ops.helpers import data_of, either
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
     x = rng.normal(size=(2, 2, 4, 5))
     return [
-        ((x,), {"kernel": (2, 3), "stride": (1, 1), "padding": (0, 1), "dilation": (1, 1)}),
+        ((x,), {"kernel": (2, 3), "stride": 1, "padding": (0, 1), "dilation": 1}),
         ((x,), {"kernel": (2, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}),
+        ((x[0],), {"kernel": (3,), "stride": 2, "padding": 1, "dilation": 1}),
+        ((x[:, None],), {"kernel": (2, 3, 1), "stride": 1, "padding": 0, "dilation": 1}),
     ]
 
 
-@op("n c h w -> n ck l", samples=_cases)
-def unfold(x: Any, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """The windows of (n, c, h, w) as columns: (n, c kh kw, windows), as torch's F.unfold."""
-    n, _, h, w = x.shape
-    (p, q), (s, r), (d, e) = padding, stride, dilation
-    rows = output_length(h, kernel[0], s, p, d)
-    cols = output_length(w, kernel[1], r, q, e)
-    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (q, q))) if p or q else x
-    shifted = [
-        padded[:, :, i * d : i * d + s * rows : s, j * e : j * e + r * cols : r]
-        for i in range(kernel[0])
-        for j in range(kernel[1])
-    ]
-    y = np.reshape(np.stack(shifted, axis=2), (n, -1, rows * cols))
-    return y, lambda g: fold_back(g, (h, w), kernel, stride, padding, dilation)
+@op("n c l -> n ck w", "n c h w -> n ck l", "n c d h w -> n ck l", samples=_cases)
+def unfold(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The windows of (n, c, …) as columns: (n, c x kernel, windows), as torch's F.unfold."""
+    windows = windows_of(kernel, stride, padding, dilation)
+    size = x.shape[2:]
+    return columns(data_of(x), windows), lambda g: either(fold, g, size=size, **windows._asdict())
 
 
 def _columns(rng: np.random.Generator) -> list[Sample]:
     settings: Any = {"kernel": (2, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
-    return [((rng.normal(size=(2, 8, 9)),), {"size": (4, 5), **settings})]
+    line: Any = {"kernel": (3,), "stride": 1, "padding": 1, "dilation": 1}
+    return [
+        ((rng.normal(size=(2, 8, 9)),), {"size": (4, 5), **settings}),
+        ((rng.normal(size=(1, 6, 4)),), {"size": (4,), **line}),
+    ]
 
 
-@op("n ck l -> n c h w", samples=_columns)
-def fold(y: Any, *, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """Add the columns of ``unfold`` back to images of ``size`` (h, w), as torch's F.fold."""
-    return fold_back(y, size, kernel, stride, padding, dilation), lambda g: unfold_(
-        g, kernel, stride, padding, dilation
-    )
+@op("n ck l -> n c ...", samples=_columns)
+def fold(y: Any, *, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """Add the columns of ``unfold`` back to (n, c, *size), as torch's F.fold."""
+    windows = windows_of(kernel, stride, padding, dilation)
+    return add_columns(data_of(y), size, windows), lambda g: either(unfold, g, **windows._asdict())
 
 
-def unfold_(x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """``unfold`` for arrays and Tensors alike: a gradient closure may hold either."""
-    run = unfold if isinstance(x, Tensor) else unfold.function
-    y = run(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    return y if isinstance(x, Tensor) else y[0]
+def columns(x: Array, windows: Windows) -> Array:
+    """``unfold`` of an array. Errors: ShapeError for windows that do not fit."""
+    kernel, stride, padding, dilation = windows
+    n, c, *size = x.shape
+    counts = windows.counts(tuple(size))
+    if any(padding):
+        x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
+    axes = len(kernel)
+    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    spread = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + axes)))
+    steps: Any = (..., *(slice(None, None, s) for s in (*stride, *dilation)))
+    order = (0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))  # n c kernel windows
+    shape = (n, c * math.prod(kernel), math.prod(counts))
+    return np.reshape(np.transpose(spread[steps], order), shape)
 
 
-def fold_back(y: Any, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """``fold`` for arrays and Tensors alike."""
-    if isinstance(y, Tensor):
-        return fold(y, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    (h, w), (p, q), (s, r), (d, e) = size, padding, stride, dilation
-    rows = output_length(h, kernel[0], s, p, d)
-    cols = output_length(w, kernel[1], r, q, e)
-    parts = np.reshape(y, (y.shape[0], -1, kernel[0], kernel[1], rows, cols))
-    padded = np.zeros((*parts.shape[:2], h + 2 * p, w + 2 * q), y.dtype)
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            padded[:, :, i * d : i * d + s * rows : s, j * e : j * e + r * cols : r] += parts[
-                :, :, i, j
-            ]
-    return padded[:, :, p : p + h, q : q + w]
+def add_columns(y: Array, size: Numbers, windows: Windows) -> Array:
+    """``fold`` of an array. Errors: ShapeError for columns that are not those of ``size``."""
+    kernel, stride, padding, dilation = windows
+    counts = windows.counts(size)
+    n, rows, found = y.shape
+    if rows % math.prod(kernel) or found != math.prod(counts):
+        raise ShapeError(
+            f"fold to {tuple(size)} with windows of {kernel} needs (n, c x {math.prod(kernel)}, "
+            f"{math.prod(counts)}): {counts} windows; got {y.shape}"
+        )
+    channels = rows // math.prod(kernel)
+    parts = np.reshape(y, (n, channels, *kernel, *counts))
+    whole = [length + 2 * p for length, p in zip(size, padding, strict=True)]
+    padded = np.zeros((n, channels, *whole), y.dtype)
+    for place in np.ndindex(*kernel):
+        at = zip(place, dilation, stride, counts, strict=True)
+        target: Any = (..., *(slice(i * d, i * d + s * (m - 1) + 1, s) for i, d, s, m in at))
+        padded[target] += parts[(slice(None), slice(None), *place)]
+    inside: Any = (..., *(slice(p, p + m) for p, m in zip(padding, size, strict=True)))
+    return np.asarray(padded[inside])

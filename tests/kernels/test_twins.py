@@ -15,7 +15,7 @@ pytest.importorskip("numba", reason="numba is not installed: there are no twins"
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
 LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a block
     "batch_norm": lambda r: ([r.normal(size=(5, 3, 13, 11)) + 3, None, r.normal(size=3)], {}),
-    "conv2d": lambda r: (
+    "convolution": lambda r: (
         [r.normal(size=(3, 5, 41, 37)), r.normal(size=(7, 5, 3, 3)), r.normal(size=7)],
         {"padding": 1},
     ),
@@ -28,7 +28,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "gelu": lambda r: ([8 * r.normal(size=(37, 67))], {}),
     "gelu_tanh": lambda r: ([8 * r.normal(size=(37, 67))], {}),
     "layer_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67), None], {}),
-    "max_pool2d": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"kernel_size": 3, "stride": 2}),
+    "max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"kernel_size": 3, "stride": 2}),
     "relu": lambda r: ([r.normal(size=(37, 67))], {}),
     "scaled_dot_product_attention": lambda r: (
         [*(r.normal(size=(2, 3, 67, 16)) for _ in range(3)), None],

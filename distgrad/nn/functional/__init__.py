@@ -43,7 +43,14 @@ from distgrad.nn.functional.classification import (
     nll_loss,
     soft_margin_loss,
 )
-from distgrad.nn.functional.conv import conv2d
+from distgrad.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from distgrad.nn.functional.ctc import ctc_loss
 from distgrad.nn.functional.distance import (
     cosine_embedding_loss,
@@ -64,6 +71,7 @@ from distgrad.nn.functional.dropout import (
     feature_alpha_dropout,
     gumbel_softmax,
 )
+from distgrad.nn.functional.interpolate import interpolate
 from distgrad.nn.functional.linear import bilinear, linear
 from distgrad.nn.functional.loss import (
     gaussian_nll_loss,
@@ -84,19 +92,49 @@ from distgrad.nn.functional.norm import (
     rms_norm,
 )
 from distgrad.nn.functional.pad import pad
-from distgrad.nn.functional.pool import avg_pool2d, max_pool2d
+from distgrad.nn.functional.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from distgrad.nn.functional.sparse import embedding, one_hot
+from distgrad.nn.functional.windows import fold, pixel_shuffle, pixel_unshuffle, unfold
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alpha_dropout",
+    "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "batch_norm_training",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -108,6 +146,7 @@ __all__ = [
     "elu",
     "embedding",
     "feature_alpha_dropout",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -120,6 +159,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -128,8 +168,13 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
@@ -140,6 +185,8 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
@@ -162,4 +209,5 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
 ]

@@ -1,0 +1,105 @@
+"""Windows of images as columns and back; channels as pixels and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.nn.functional.spatial import batched
+from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.geometry import numbers
+
+Setting = int | Sequence[int]
+
+
+def unfold(
+    x: TensorLike,
+    kernel_size: Setting,
+    dilation: Setting = 1,
+    padding: Setting = 0,
+    stride: Setting = 1,
+) -> Tensor:
+    """The windows of (n, c, h, w) or (c, h, w) as columns: (n, c · kernel, windows).
+
+    Errors: ShapeError for a window that does not fit.
+    """
+    settings = _settings(kernel_size, dilation, padding, stride)
+    result: Tensor = batched("unfold", 2, x, lambda x: ops.unfold(x, **settings))
+    return result
+
+
+def fold(
+    x: TensorLike,
+    output_size: Setting,
+    kernel_size: Setting,
+    dilation: Setting = 1,
+    padding: Setting = 0,
+    stride: Setting = 1,
+) -> Tensor:
+    """Add the columns of ``unfold``, (n, c · kernel, windows), back to (n, c, *output_size).
+
+    Errors: ShapeError for another number of columns or rows than ``output_size`` has windows.
+    """
+    x = wrap(x)
+    if x.ndim not in {2, 3}:
+        raise ShapeError(f"fold takes (n, c · kernel, windows), n or not; got {x.shape}")
+    settings = _settings(kernel_size, dilation, padding, stride)
+    size = numbers(output_size, 2, "output_size")
+    batch = x if x.ndim == 3 else x.reshape((1, *x.shape))
+    y: Tensor = ops.fold(batch, size=size, **settings)
+    return y if x.ndim == 3 else y.reshape(y.shape[1:])
+
+
+def pixel_shuffle(x: TensorLike, upscale_factor: int) -> Tensor:
+    """(…, c r², h, w) to (…, c, h r, w r): channels become pixels (Shi et al. 2016).
+
+    Errors: ShapeError for channels that r² does not divide.
+    """
+    x = wrap(x)
+    r = _factor("pixel_shuffle", x, upscale_factor)
+    *rest, channels, h, w = x.shape
+    if channels % (r * r):
+        raise ShapeError(
+            f"pixel_shuffle by {r} makes one channel of {r * r}; got {channels} channels"
+        )
+    c, n = channels // (r * r), len(rest)
+    parts: Any = x.reshape((*rest, c, r, r, h, w))
+    order = (*range(n + 1), n + 3, n + 1, n + 4, n + 2)  # c h r w r
+    return wrap(np.transpose(parts, order).reshape((*rest, c, h * r, w * r)))
+
+
+def pixel_unshuffle(x: TensorLike, downscale_factor: int) -> Tensor:
+    """(…, c, h r, w r) to (…, c r², h, w): the inverse of ``pixel_shuffle``.
+
+    Errors: ShapeError for sides that r does not divide.
+    """
+    x = wrap(x)
+    r = _factor("pixel_unshuffle", x, downscale_factor)
+    *rest, c, height, width = x.shape
+    if height % r or width % r:
+        raise ShapeError(f"pixel_unshuffle by {r} does not divide images of {height} x {width}")
+    n = len(rest)
+    parts: Any = x.reshape((*rest, c, height // r, r, width // r, r))
+    order = (*range(n + 1), n + 2, n + 4, n + 1, n + 3)  # c r r h w
+    return wrap(np.transpose(parts, order).reshape((*rest, c * r * r, height // r, width // r)))
+
+
+def _settings(
+    kernel_size: Setting, dilation: Setting, padding: Setting, stride: Setting
+) -> dict[str, Any]:
+    kernel = numbers(kernel_size, 2, "kernel_size")
+    return {"kernel": kernel, "dilation": dilation, "padding": padding, "stride": stride}
+
+
+def _factor(name: str, x: Tensor, factor: int) -> int:
+    if x.ndim < 3 or factor < 1 or factor != math.floor(factor):
+        raise ShapeError(
+            f"{name} takes (…, c, h, w) and a factor of at least 1; got {x.shape} and {factor}"
+        )
+    return factor

@@ -1,0 +1,151 @@
+"""Modules that resize images, and that move windows and channels about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distgrad.autograd.tensor import Tensor
+from distgrad.nn import functional as F
+from distgrad.nn.functional.windows import Setting
+from distgrad.nn.module import Module
+
+
+class Upsample(Module):
+    """Resize the last axes of (n, c, …): see ``F.interpolate``."""
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.scale_factor: float | tuple[float, ...] | None = (
+            tuple(float(f) for f in scale_factor)
+            if isinstance(scale_factor, Sequence)
+            else scale_factor and float(scale_factor)
+        )
+        self.mode, self.align_corners = mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
+
+    def forward(self, x: Any) -> Tensor:
+        """Interpolate."""
+        settings = self.mode, self.align_corners, self.recompute_scale_factor
+        return F.interpolate(x, self.size, self.scale_factor, *settings)
+
+    def extra_repr(self) -> str:
+        """Return the size or the factor, and the mode."""
+        to = f"size={self.size}" if self.size is not None else f"scale_factor={self.scale_factor}"
+        return f"{to}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Resize (n, c, h, w), every pixel being the nearest one of the input."""
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(size, scale_factor, mode="nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Resize (n, c, h, w) linearly along both axes, corners on corners."""
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
+
+
+class Unfold(Module):
+    """The windows of (n, c, h, w) as columns: (n, c · kernel, windows)."""
+
+    def __init__(
+        self,
+        kernel_size: Setting,
+        dilation: Setting = 1,
+        padding: Setting = 0,
+        stride: Setting = 1,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.dilation = kernel_size, dilation
+        self.padding, self.stride = padding, stride
+
+    def forward(self, x: Any) -> Tensor:
+        """Cut into windows."""
+        return F.unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return (
+            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, "
+            f"stride={self.stride}"
+        )
+
+
+class Fold(Module):
+    """Add the columns of ``Unfold`` back to (n, c, *output_size)."""
+
+    def __init__(
+        self,
+        output_size: Setting,
+        kernel_size: Setting,
+        dilation: Setting = 1,
+        padding: Setting = 0,
+        stride: Setting = 1,
+    ) -> None:
+        super().__init__()
+        self.output_size, self.kernel_size, self.dilation = output_size, kernel_size, dilation
+        self.padding, self.stride = padding, stride
+
+    def forward(self, x: Any) -> Tensor:
+        """Add the windows up."""
+        settings = self.kernel_size, self.dilation, self.padding, self.stride
+        return F.fold(x, self.output_size, *settings)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return (
+            f"output_size={self.output_size}, kernel_size={self.kernel_size}, "
+            f"dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+        )
+
+
+class PixelShuffle(Module):
+    """(…, c r², h, w) to (…, c, h r, w r): channels become pixels (Shi et al. 2016)."""
+
+    def __init__(self, upscale_factor: int) -> None:
+        super().__init__()
+        self.upscale_factor = upscale_factor
+
+    def forward(self, x: Any) -> Tensor:
+        """Move channels to pixels."""
+        return F.pixel_shuffle(x, self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        """Return the factor."""
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """(…, c, h r, w r) to (…, c r², h, w): pixels become channels."""
+
+    def __init__(self, downscale_factor: int) -> None:
+        super().__init__()
+        self.downscale_factor = downscale_factor
+
+    def forward(self, x: Any) -> Tensor:
+        """Move pixels to channels."""
+        return F.pixel_unshuffle(x, self.downscale_factor)
+
+    def extra_repr(self) -> str:
+        """Return the factor."""
+        return f"downscale_factor={self.downscale_factor}"
