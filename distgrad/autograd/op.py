@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.methods import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
 from distgrad.autograd.seal import seal_node
 from distgrad.autograd.signature import explain
-from distgrad.autograd.tensor import FUNCTIONS, METHODS, REDUCTIONS, UFUNCS, Tensor, output
+from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output
 from distgrad.errors import DistgradError, GradError, ShapeError
 
 REGISTRY: dict[str, Op] = {}
@@ -249,6 +250,12 @@ def plain(*functions: Callable[..., Any]) -> None:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
         table[numpy_function] = unwrapped(numpy_function)
         PLAIN.append(public_name(numpy_function))
+
+
+def as_method(*functions: Callable[..., Any]) -> None:
+    """Let functions of a Tensor be what its method of the same name calls."""
+    for function in functions:
+        METHODS[getattr(function, "name", None) or function.__name__] = function
 
 
 def dispatch(numpy_function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:

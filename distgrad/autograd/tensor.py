@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.errors import GradError
 
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
-# Filled by @op and plain(): how NumPy's functions and the methods below reach the ops.
+# Filled by @op and plain(): how NumPy's functions reach the ops.
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
-METHODS: dict[str, Callable[..., Any]] = {}
 
 
 class GradListener(Protocol):
@@ -43,7 +43,7 @@ class GradListener(Protocol):
         """The pass is over; leaves that were not reached got no gradient."""
 
 
-class Tensor(NDArrayOperatorsMixin):
+class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.
 
     ``data`` is the NumPy array (shared, never copied, when one is given). ``grad`` is a Tensor of
@@ -127,6 +127,9 @@ class Tensor(NDArrayOperatorsMixin):
 
     # A tensor is a key by identity (as in PyTorch), though == compares elements.
     __hash__ = object.__hash__
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == (value.data if isinstance(value, Tensor) else value)).any())
 
     def __bool__(self) -> bool:
         return bool(self.data)
@@ -282,65 +285,6 @@ class Tensor(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
         return result
-
-    # -- NumPy's methods: each is the function of the same name -------------------------------
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.sum``."""
-        return _numpy(np.sum, self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.mean``."""
-        return _numpy(np.mean, self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """``np.var`` (NumPy's ``ddof=0``, not PyTorch's default of 1)."""
-        return _numpy(np.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.max``: the gradient goes to the first of equal elements."""
-        return _numpy(np.max, self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.min``: the gradient goes to the first of equal elements."""
-        return _numpy(np.min, self, axis=axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None) -> Array:
-        """``np.argmax``: a plain integer array."""
-        return np.asarray(np.argmax(self.data, axis=axis))
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """``np.reshape``; the shape as a tuple or as arguments."""
-        return _numpy(np.reshape, self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """``np.transpose``; all axes are reversed if none are given."""
-        order = axes[0] if len(axes) == 1 else axes or None
-        return _numpy(np.transpose, self, order)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """``np.swapaxes``."""
-        return _numpy(np.swapaxes, self, axis1, axis2)
-
-    def squeeze(self, axis: Any = None) -> Tensor:
-        """``np.squeeze``."""
-        return _numpy(np.squeeze, self, axis=axis)
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802 (NumPy's name)
-        """All axes reversed."""
-        return self.transpose()
-
-    def astype(self, dtype: Any) -> Tensor:
-        """Return a copy of another dtype; gradients come back in this one's."""
-        result: Tensor = METHODS["astype"](self, dtype=np.dtype(dtype))
-        return result
-
-
-def _numpy(function: Any, *args: Any, **settings: Any) -> Tensor:
-    """Call a NumPy function on Tensors; its stubs promise arrays."""
-    result: Tensor = function(*args, **settings)
-    return result
 
 
 def _as_array(data: TensorLike) -> Array:

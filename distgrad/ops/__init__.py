@@ -1,5 +1,6 @@
 """Every op, each declared once with @op; NumPy's functions on Tensors reach most of them."""
 
+from distgrad.ops import methods as _methods  # noqa: F401 (fills the table of Tensor methods)
 from distgrad.ops.activation import (
     dropout,
     elu,

@@ -1,0 +1,105 @@
+"""Every method of a Tensor is the function of its name, recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import Tensor, ops
+from distgrad.autograd.methods import Methods
+from distgrad.nn import functional as F
+
+X = np.random.default_rng(4).uniform(0.2, 2, (3, 3, 4))
+SQUARE = X[0, :, :3]
+INDEX = np.array([[[0, 3, 3]], [[1, 0, 2]], [[2, 2, 1]]])
+
+# name: (arguments, settings, the function)
+METHODS = {
+    **{
+        name: ((), {"axis": 1, "keepdims": True}, getattr(np, name))
+        for name in ("sum", "mean", "prod", "max", "min", "all", "any")
+    },
+    **{name: ((), {"axis": (0, 2), "ddof": 1}, getattr(np, name)) for name in ("var", "std")},
+    **{name: ((), {"axis": 1}, getattr(np, name)) for name in ("argmax", "argmin")},
+    **{name: ((), {"axis": 1}, getattr(np, name)) for name in ("cumsum", "cumprod")},
+    **{
+        name: ((), {}, getattr(np, name))
+        for name in (
+            *("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh"),
+            *("ravel", "trace", "conj", "diagonal"),
+        )
+    },
+    "logsumexp": ((), {"axis": 1}, ops.logsumexp),
+    "norm": ((3,), {"axis": 1}, np.linalg.norm),
+    "sigmoid": ((), {}, F.sigmoid),
+    "relu": ((), {}, F.relu),
+    "softmax": ((1,), {}, F.softmax),
+    "log_softmax": ((), {"dim": 0}, F.log_softmax),
+    "pow": ((3,), {}, np.power),
+    "clip": ((0.5, 1.5), {}, np.clip),
+    "clamp": ((), {"min": 0.5}, lambda x, min: np.clip(x, min, None)),
+    "round": ((1,), {}, np.round),
+    "masked_fill": ((X > 1, -5.0), {}, ops.masked_fill),
+    "reshape": ((4, -1), {}, lambda x, *s: np.reshape(x, s)),
+    "view": (((9, 4),), {}, np.reshape),
+    "flatten": ((1,), {}, lambda x, start: np.reshape(x, (3, 12))),
+    "transpose": ((2, 0, 1), {}, lambda x, *a: np.transpose(x, a)),
+    "permute": (((1, 0, 2),), {}, np.transpose),
+    "swapaxes": ((0, 2), {}, np.swapaxes),
+    "squeeze": ((), {}, np.squeeze),
+    "unsqueeze": ((-1,), {}, np.expand_dims),
+    "expand": ((2, -1, 3, 4), {}, lambda x, *s: np.broadcast_to(x, (2, 3, 3, 4))),
+    "real": (None, {}, np.real),
+    "imag": (None, {}, np.imag),
+    "T": (None, {}, np.transpose),
+    "mT": (None, {}, lambda x: np.swapaxes(x, 1, 2)),
+    "repeat": ((2,), {"axis": 1}, np.repeat),
+    "take": (([0, 2, 2],), {"axis": 2}, np.take),
+    "gather": ((2, INDEX), {}, ops.gather),
+    "index_select": ((1, [2, 0]), {}, ops.index_select),
+    "chunk": ((2, 2), {}, ops.chunk),
+    "unbind": ((1,), {}, ops.unbind),
+    "dot": ((X[0].T,), {}, np.dot),
+    "matmul": ((X[0].T,), {}, np.matmul),
+    "astype": (("float32",), {}, lambda x, d: np.astype(x, d) if hasattr(np, "astype") else x),
+    "float": ((), {}, lambda x: Tensor(x).astype(np.float32)),
+    "double": ((), {}, lambda x: Tensor(x) * 1.0),
+    "clone": ((), {}, np.copy),
+    "tolist": ((), {}, lambda x: np.asarray(x).tolist()),
+    "numel": ((), {}, np.size),
+    "dim": ((), {}, np.ndim),
+}
+
+
+def values(result):
+    parts = result if isinstance(result, tuple) else (result,)
+    return [p.data if isinstance(p, Tensor) else np.asarray(p) for p in parts]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_its_function(name):
+    arguments, settings, function = METHODS[name]
+    x = Tensor(X, requires_grad=True)
+    attribute = getattr(x, name)
+    found = attribute if arguments is None else attribute(*arguments, **settings)
+    expected = function(X, *(arguments or ()), **settings)
+    for a, b in zip(values(found), values(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12 if a.dtype != np.float32 else 1e-6)
+    for part in found if isinstance(found, tuple) else (found,):
+        assert not isinstance(part, Tensor) or part.requires_grad
+
+
+def test_no_method_is_left_out():
+    named = {n for n in vars(Methods) if not n.startswith("_") and n != "data"}
+    assert named == set(METHODS)
+
+
+def test_an_expansion_that_does_not_fit_is_refused():
+    with pytest.raises(dg.ShapeError, match="broadcast_to"):
+        Tensor(X).expand(2, 3, 5, 4)
+
+
+def test_in_asks_for_an_element():
+    assert 2.0 in Tensor(np.array([1.0, 2.0]))
+    assert 3.0 not in Tensor(np.array([1.0, 2.0]))
