@@ -226,3 +226,14 @@ def test_gradients_to_complex_numbers(name):
     wanted = torch.autograd.grad(z, other, torch.tensor(direction))
     for found, w in zip(grad(y, mine, gradient=direction), wanted, strict=True):
         np.testing.assert_allclose(found.data, w.numpy(), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_second_gradients_through_complex_numbers(name):
+    rng = np.random.default_rng(6)
+    call = COMPLEX[name]
+    check(
+        lambda a, b, c, d: call(np, a + 1j * b, c + 1j * d),
+        lambda a, b, c, d: call(torch, a + 1j * b, c + 1j * d),
+        [rng.uniform(0.3, 1, (2, 3)) for _ in range(4)],
+    )
