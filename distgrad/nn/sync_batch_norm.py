@@ -23,18 +23,8 @@ class SyncBatchNorm(_BatchNorm):
 
     axes = (2, 3, 4, 5)
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
-        self._sum: Callable[[Tensor], Tensor] | None = None
+    # Lent by the bridge: the sum over all ranks of a tensor, differentiable.
+    _sum: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Any) -> Tensor:
         """Normalise (n, num_features, …)."""
