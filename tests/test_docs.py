@@ -22,13 +22,25 @@ def test_ops_md_is_what_the_registry_says():
     assert done.returncode == 0, "run `python docs/make_ops.py`\n" + done.stderr.decode()
 
 
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_the_code_of_autodiff_runs(capsys):
+    names: dict[str, object] = {}
+    for block in blocks("autodiff.md"):
+        exec(compile(block, "autodiff.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "gradient norm" in printed
+    assert "that multiply" in printed
+
+
 def test_the_code_of_adding_an_op_runs_and_its_errors_are_the_real_ones(capsys):
     text = (DOCS / "adding-an-op.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
     before = set(dg.autograd.REGISTRY)
     try:
-        for block in blocks:
+        for block in blocks("adding-an-op.md"):
             exec(compile(block, "adding-an-op.md", "exec"), names)
         assert "Tensor(" in capsys.readouterr().out
         with pytest.raises(dg.ShapeError) as caught:
