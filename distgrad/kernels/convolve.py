@@ -57,13 +57,15 @@ def convolution(
         product = np.matmul(rows, filters.T, out=_buffer("product", (len(rows), o), x.dtype))
         _to_planes(product.reshape(-1, y.shape[2], o), shift, y[part])
 
+    planes = y.shape  # the closure must not keep y itself
+
     def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
-        gy = dense(g).reshape(y.shape)
+        gy = dense(g).reshape(planes)
         dx = np.empty_like(x) if wanted[0] else None
         dw = np.zeros_like(filters)
-        for part in _parts(n, y.shape[2]):
+        for part in _parts(n, planes[2]):
             g_rows = _buffer("product", (gy[part].size // o, o), x.dtype)
-            _to_channels_last(gy[part], g_rows.reshape(-1, y.shape[2], o))
+            _to_channels_last(gy[part], g_rows.reshape(-1, planes[2], o))
             if wanted[1]:
                 dw += np.matmul(g_rows.T, _rows(x[part], geometry, size))
             if dx is not None:
