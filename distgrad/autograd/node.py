@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from distgrad.autograd.seal import Seals
+import numpy as np
 
 
 class Recordable(Protocol):
@@ -36,6 +35,11 @@ class Recordable(Protocol):
 # number ``index``). An input outside the tape has index -1 and stands there itself; vjp is None.
 Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
+
+# Arrays with what tells their content (seal.py): what the closures read, then the other inputs
+# that are not on the tape.
+Seal: TypeAlias = "tuple[np.ndarray[Any, Any], bytes | str]"
+Seals: TypeAlias = "tuple[list[Seal], list[Seal]]"
 
 _sequence = itertools.count()
 

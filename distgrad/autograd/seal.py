@@ -9,15 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.node import CONSTANT, Edge, Node
+from distgrad.autograd.node import CONSTANT, Edge, Node, Seal, Seals
 from distgrad.autograd.tensor import Array, Tensor
-
-Seal: TypeAlias = "tuple[Array, bytes | str]"
-Seals: TypeAlias = "tuple[list[Seal], list[Seal]]"
 
 WHOLE = 1024
 """Arrays of up to this many bytes are compared whole, of larger ones SPREAD elements."""
