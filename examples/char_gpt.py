@@ -103,24 +103,23 @@ def main() -> None:
     )
     loss = trainer.evaluate(validation_loader)["loss"]
 
-    if world.rank == 0:
-        sha256 = nn.state_sha256(model.state_dict())
-        if args.sample:
-            print(write(model, vocabulary, args.sample))
-        print(f"stopped after {state.step} steps: {state.stopped}")
-        print(f"validation loss {loss:.4f} on {len(validation)} windows, {world}")
-        print(f"sha256 {sha256}")
-        if args.json:
-            result = {
-                "steps": state.step,
-                "loss": state.loss,
-                "validation_loss": loss,
-                "samples_per_second": state.samples_per_second,
-                "ranks": world.size,
-                "shards": world.shards,
-                "sha256": sha256,
-            }
-            print(json.dumps(result))
+    sha256 = nn.state_sha256(model.state_dict())
+    if args.sample:
+        world.print(write(model, vocabulary, args.sample))
+    world.print(f"stopped after {state.step} steps: {state.stopped}")
+    world.print(f"validation loss {loss:.4f} on {len(validation)} windows, {world}")
+    world.print(f"sha256 {sha256}")
+    if args.json:
+        result = {
+            "steps": state.step,
+            "loss": state.loss,
+            "validation_loss": loss,
+            "samples_per_second": state.samples_per_second,
+            "ranks": world.size,
+            "shards": world.shards,
+            "sha256": sha256,
+        }
+        world.print(json.dumps(result))
 
 
 if __name__ == "__main__":

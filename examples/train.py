@@ -80,22 +80,21 @@ def main() -> None:
     state = trainer.fit(loader, epochs=args.epochs, max_steps=args.steps, resume=args.resume)
     accuracy = trainer.evaluate(test_loader)["accuracy"]
 
-    if world.rank == 0:
-        sha256 = nn.state_sha256(model.state_dict())
-        print(f"stopped after {state.step} steps: {state.stopped}")
-        print(f"test accuracy {accuracy:.4f} on {len(test)} images, {world}")
-        print(f"sha256 {sha256}")
-        if args.json:
-            result = {
-                "steps": state.step,
-                "loss": state.loss,
-                "test_accuracy": accuracy,
-                "samples_per_second": state.samples_per_second,
-                "ranks": world.size,
-                "shards": world.shards,
-                "sha256": sha256,
-            }
-            print(json.dumps(result))
+    sha256 = nn.state_sha256(model.state_dict())
+    world.print(f"stopped after {state.step} steps: {state.stopped}")
+    world.print(f"test accuracy {accuracy:.4f} on {len(test)} images, {world}")
+    world.print(f"sha256 {sha256}")
+    if args.json:
+        result = {
+            "steps": state.step,
+            "loss": state.loss,
+            "test_accuracy": accuracy,
+            "samples_per_second": state.samples_per_second,
+            "ranks": world.size,
+            "shards": world.shards,
+            "sha256": sha256,
+        }
+        world.print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ class World:
         """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
         return "tree" if self.canonical else "ring"
 
+    def print(self, *values: object) -> None:
+        """Print once for the whole job, at once: on rank 0. Every rank may call it."""
+        if self.rank == 0:
+            print(*values, flush=True)
+
     def join(self, participant: Participant) -> None:
         """Remember who must be told about batches of which this rank has no sample."""
         self._participants.append(weakref.ref(participant))

@@ -136,3 +136,11 @@ def test_work_is_the_only_thing_in_flight_after_a_step() -> None:
         return [b.gradients.work for b in ddp.reducer.buckets]
 
     assert simulated(3, body) == [[None]] * 3
+
+
+def test_world_print_prints_once_for_all_ranks(capsys: Any) -> None:
+    def body() -> None:
+        dg.init().print("size", dg.current_world().size)
+
+    simulated(3, body)
+    assert capsys.readouterr().out == "size 3\n"
