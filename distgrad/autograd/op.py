@@ -258,12 +258,20 @@ def as_method(*functions: Callable[..., Any]) -> None:
         METHODS[getattr(function, "name", None) or function.__name__] = function
 
 
-def dispatch(numpy_function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Route a NumPy function on Tensors to a function of Tensors composed from ops."""
+def dispatch(
+    numpy_function: Callable[..., Any], of: Op | None = None
+) -> Callable[[Callable[..., Any]], Any]:
+    """Route a NumPy function on Tensors to a function of Tensors.
+
+    It is composed from ops, or reads the call and hands it on to the one op it is ``of``.
+    """
 
     def connect(composed: Callable[..., Any]) -> Callable[..., Any]:
         FUNCTIONS[numpy_function] = composed
-        COMPOSED[public_name(numpy_function)] = composed
+        if of is None:
+            COMPOSED[public_name(numpy_function)] = composed
+        else:
+            of.stands_for.append(public_name(numpy_function))
         return composed
 
     return connect

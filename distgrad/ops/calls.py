@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distgrad.autograd.op import dispatch
+from distgrad.autograd.op import Op, dispatch
 from distgrad.errors import ShapeError
 from distgrad.ops.elementwise import astype
 
@@ -41,4 +41,4 @@ def as_numpy(numpy_function: Callable[..., Any], call: Callable[..., Any], order
         settings = {s: v for s, v in settings.items() if s not in REFUSED}
         return call(a if dtype is None else astype(a, dtype=dtype), **settings)
 
-    dispatch(numpy_function)(entry)
+    dispatch(numpy_function, of=call if isinstance(call, Op) else None)(entry)
