@@ -25,7 +25,7 @@ more of them are composed from these ops. [adding-an-op.md](adding-an-op.md) sho
 one.
 
 *Signature*: the axes of inputs and output; `...` is any number of axes, inputs broadcast.
-*dtypes*: what floating-point inputs become; every op computes in the precision it is given.
+*dtypes*: what comes out for float32 and float64 in; "both" keeps each.
 *Fused*: a kernel takes the reference's place for plain arrays and first-order gradients, where
 numba is installed. *Order*: how often it can be differentiated (∞: `create_graph`, `hessian`, …).
 """
