@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import kernels
+from distgrad import kernels, ops
 from distgrad.autograd.op import COMPOSED, PLAIN, REGISTRY, Op
 from distgrad.autograd.signature import draw
 
@@ -51,12 +51,14 @@ def page() -> str:
         line = "|---|---|---|---|---|---|---|"
         title = module.rpartition(".")[2].strip("_")
         parts.append(f"\n## {title}\n\n{doc}\n\n" + "\n".join([head, line, *sorted(rows)]) + "\n")
-    parts.append(
-        "\n## Composed from ops\n\nNumPy functions that work on Tensors by calling several:\n\n"
-    )
-    parts.append(", ".join(f"`{n}`" for n in sorted(set(COMPOSED))) + ".\n")
-    parts.append("\n## Without a gradient\n\nThey return plain arrays, of Tensors too:\n\n")
-    parts.append(", ".join(f"`{n}`" for n in sorted(set(PLAIN))) + ".\n")
+    others = [f"ops.{n}" for n in ops.__all__ if not isinstance(getattr(ops, n), Op)]
+    for title, what, names in (
+        ("NumPy functions, composed", "Computed from several ops:", list(COMPOSED)),
+        ("Other functions, composed", "In `distgrad.ops`, beside the ops themselves:", others),
+        ("Without a gradient", "NumPy functions that return plain arrays, of Tensors too:", PLAIN),
+    ):
+        listed = ", ".join(f"`{n}`" for n in sorted(set(names)))
+        parts.append(f"\n## {title}\n\n{what}\n\n{listed}.\n")
     return "".join(parts)
 
 
