@@ -15,6 +15,10 @@ import distgrad as dg
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.3.0",
+    reason="docs/ops.md lists functions of newer NumPys than this one",
+)
 def test_ops_md_is_what_the_registry_says():
     done = subprocess.run(
         [sys.executable, DOCS / "make_ops.py", "--check"], capture_output=True, check=False
