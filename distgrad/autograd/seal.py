@@ -83,10 +83,10 @@ def _large(a: Array, entire: bool) -> bytes | str:
     if entire:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
     flat = a if a.ndim == 1 else a.reshape(-1) if a.flags.c_contiguous else _corner(a)
-    return flat[:: flat.size // SPREAD].tobytes()
+    return flat[:: max(1, flat.size // SPREAD)].tobytes()
 
 
 def _corner(a: Array) -> Array:
-    """At least SPREAD elements from all over an array that cannot be flattened without a copy."""
+    """Elements from all over an array that cannot be flattened without a copy."""
     each = max(2, round(4 * SPREAD ** (1 / a.ndim)))
     return a[tuple([slice(None, None, max(1, n // each)) for n in a.shape])].reshape(-1)

@@ -9,7 +9,6 @@ import numpy as np
 
 from distgrad.autograd.op import Op, Sample, dispatch, op
 from distgrad.errors import ShapeError
-from distgrad.ops.complex import is_complex
 from distgrad.ops.linalg import arrays
 
 # The adjoint of a transform runs the other way and is scaled as the transform itself was.
@@ -52,7 +51,7 @@ def _transform(
     def vjp(g: Any) -> Any:
         return _fit(back(g, None, axis, _ADJOINT[norm]), length, axis)
 
-    return _narrow(there(a, n, axis, norm), a), vjp
+    return there(a, n, axis, norm), vjp
 
 
 @op("... -> ...", function=np.fft.rfft, samples=_none)
@@ -66,7 +65,7 @@ def rfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> A
         halved = g / _mirrored(points, g, axis)
         return _fit(np.fft.irfft(halved, points, axis, _ADJOINT[norm]), length, axis)
 
-    return _narrow(np.fft.rfft(a, n, axis, norm), a), vjp
+    return np.fft.rfft(a, n, axis, norm), vjp
 
 
 @op("... -> ...", function=np.fft.irfft, samples=_real_spectra)
@@ -79,7 +78,7 @@ def irfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> 
         spectrum = np.fft.rfft(g, None, axis, _ADJOINT[norm])
         return _fit(spectrum * _mirrored(points, g, axis), length, axis)
 
-    return _narrow(np.fft.irfft(a, n, axis, norm), a), vjp
+    return np.fft.irfft(a, n, axis, norm), vjp
 
 
 def _mirrored(points: int, like: Any, axis: int) -> Any:
@@ -98,14 +97,6 @@ def _fit(a: Any, length: int, axis: int) -> Any:
     if missing > 0:
         return np.pad(a, [(0, missing if i == axis else 0) for i in range(a.ndim)])
     return a if missing == 0 else a[(slice(None),) * axis + (slice(length),)]
-
-
-def _narrow(value: Any, a: Any) -> Any:
-    """Single precision for single-precision input, which NumPy 1 transforms in double."""
-    if a.dtype.char not in "efF":
-        return value
-    single = np.complex64 if is_complex(value) else np.float32
-    return value if value.dtype == single else value.astype(single)
 
 
 def _over_axes(

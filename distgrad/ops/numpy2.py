@@ -10,8 +10,9 @@ import numpy as np
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import UFUNCS
 from distgrad.ops.helpers import conjugate
-from distgrad.ops.linalg import T, arrays, cross, matmul, outer, tensordot, to_last
+from distgrad.ops.linalg import arrays, cross, matmul, outer, tensordot, to_last
 from distgrad.ops.matrix_norm import norm, norm_of_vectors
+from distgrad.ops.shape import matrix_transpose
 
 
 def vecdot(a: Any, b: Any, *, axis: int = -1) -> Any:
@@ -64,7 +65,7 @@ _NAMES: dict[str, Callable[..., Any]] = {
     "diagonal": diagonal,
     "matmul": matmul,
     "matrix_norm": matrix_norm,
-    "matrix_transpose": T,
+    "matrix_transpose": matrix_transpose,
     "outer": outer,
     "svdvals": svdvals,
     "tensordot": tensordot,
@@ -73,10 +74,7 @@ _NAMES: dict[str, Callable[..., Any]] = {
     "vector_norm": vector_norm,
 }
 for _name, _composed in _NAMES.items():
-    if hasattr(np.linalg, _name):  # NumPy 2
-        dispatch(getattr(np.linalg, _name))(_composed)
-if hasattr(np, "matrix_transpose"):
-    dispatch(np.matrix_transpose)(T)
+    dispatch(getattr(np.linalg, _name))(_composed)
 for _ufunc in (vecdot, matvec, vecmat):
-    if hasattr(np, _ufunc.__name__):  # NumPy 2.0 and 2.2
+    if hasattr(np, _ufunc.__name__):  # matvec and vecmat came with NumPy 2.2
         UFUNCS[getattr(np, _ufunc.__name__)] = _ufunc

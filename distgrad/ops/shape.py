@@ -118,15 +118,12 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     return np.transpose(a, order)
 
 
+@dispatch(np.matrix_transpose)
 def matrix_transpose(a: Any) -> Any:
     """The last two axes exchanged. Errors: ShapeError for fewer than two."""
     if a.ndim < 2:
         raise ShapeError(f"matrix_transpose needs at least 2 axes; got shape {a.shape}")
     return np.swapaxes(a, -1, -2)
-
-
-if hasattr(np, "matrix_transpose"):  # NumPy 2.0
-    dispatch(np.matrix_transpose)(matrix_transpose)
 
 
 @dispatch(np.broadcast_arrays)

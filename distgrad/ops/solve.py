@@ -60,7 +60,7 @@ def solve(a: Any, b: Any) -> Any:
 
 
 def _columns(a: Any, b: Any) -> Any:
-    """The right sides as columns of as many axes as a, where NumPy 1 and 2 read them alike."""
+    """The right sides as columns, of as many axes as a."""
     if b.ndim == 1:
         b = np.expand_dims(b, -1)
     return np.reshape(b, (1,) * (a.ndim - b.ndim) + b.shape) if b.ndim < a.ndim else b

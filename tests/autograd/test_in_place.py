@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import distgrad as dg
 from distgrad import Tensor, nn, ops, optim
@@ -77,6 +79,26 @@ def test_a_large_array_in_any_layout(order):
         view[...] = view * 2
         with pytest.raises(dg.GradError, match=CHANGED):
             y.backward()
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 300), min_size=1, max_size=4).filter(
+        lambda s: 129 <= np.prod(s) <= 50_000
+    ),
+    step=st.integers(1, 3),
+    turned=st.booleans(),
+)
+@example(shape=[256, 1], step=2, turned=False)  # fewer elements along both axes than are wanted
+def test_large_views_of_any_shape(shape, step, turned):
+    base = np.zeros([n * step for n in shape])
+    view = base[tuple(slice(None, None, step) for _ in shape)]
+    x = Tensor(view.T if turned else view, requires_grad=True)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    view += 1
+    with pytest.raises(dg.GradError, match=CHANGED):
+        y.backward()
 
 
 def test_an_optimizer_step_before_backward():

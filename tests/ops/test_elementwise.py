@@ -46,10 +46,10 @@ def test_clip_takes_numpys_forms():
     forms = [
         np.clip(x, -1, 1),
         np.clip(x, a_min=-1, a_max=1),
-        np.clip(x, -1, max=1),
-        np.clip(x, min=-1, max=np.ones(4)),
         ops.clip(x, -1, 1),
     ]
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # which names them anew
+        forms += [np.clip(x, -1, max=1), np.clip(x, min=-1, max=np.ones(4))]
     for y in forms:
         assert y.data.tolist() == [-1, -1, 0.5, 1]
         assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1, 0]

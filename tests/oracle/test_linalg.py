@@ -334,7 +334,6 @@ CALLS = {
 }
 
 
-@pytest.mark.skipif(not hasattr(np.linalg, "vecdot"), reason="NumPy 1 has none of them")
 @pytest.mark.parametrize("name", NUMPY2)
 def test_the_names_of_numpy_2(name):
     a = np.random.default_rng(3).uniform(-0.2, 0.2, (2, 2, 3)) + np.eye(2, 3) * [1, 2, 3]
