@@ -60,6 +60,13 @@ def test_the_network_fulfils_the_conditions_untrained() -> None:
     np.testing.assert_allclose(net.u(np.linspace(0, 1, 33), -ones).data, 0, atol=1e-14)
 
 
+def test_the_network_is_odd_in_x() -> None:
+    net = model().to(np.float64)
+    t, x = np.random.default_rng(2).uniform(0, 1, (2, 20))
+    assert np.abs(net.u(t, x).data + np.sin(np.pi * x)).max() > 0.01  # it is not the sine alone
+    np.testing.assert_allclose(net.u(t, -x).data, -net.u(t, x).data, rtol=0, atol=1e-14)
+
+
 def test_collocation_points_are_a_latin_hypercube() -> None:
     t, x = pinn.collocation(40, seed=0).arrays
     assert sorted((40 * t).astype(int)) == list(range(40))
