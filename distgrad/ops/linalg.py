@@ -92,9 +92,13 @@ def _to_right(g: Any, a: Any, b: Any) -> Any:
 
 
 def _rows(a: Any) -> Any:
-    """All axes but the last as one; written out, for -1 cannot be worked out where one is 0."""
-    shape = a.shape
-    return a if len(shape) == 2 else np.reshape(a, (math.prod(shape[:-1]), shape[-1]))
+    """All axes but the last as one."""
+    return _shaped(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+
+
+def _shaped(a: Any, shape: tuple[int, ...]) -> Any:
+    # A matrix is its own rows: nothing to record under create_graph.
+    return a if a.shape == shape else np.reshape(a, shape)
 
 
 @op(
@@ -111,8 +115,8 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
     if bias is not None:
         y = np.add(y, bias, out=y) if type(y) is np.ndarray and y.dtype == bias.dtype else y + bias
     shape = x.shape
-    return np.reshape(y, (*shape[:-1], weight.shape[0])), (
-        lambda g: np.reshape(np.matmul(_rows(g), conjugate(weight)), shape),
+    return _shaped(y, (*shape[:-1], weight.shape[0])), (
+        lambda g: _shaped(np.matmul(_rows(g), conjugate(weight)), shape),
         lambda g: np.matmul(T(_rows(g)), conjugate(_rows(x))),
         lambda g: np.add.reduce(_rows(g), axis=0),
     )

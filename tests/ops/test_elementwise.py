@@ -54,7 +54,7 @@ def test_clip_takes_numpys_forms():
         assert y.data.tolist() == [-1, -1, 0.5, 1]
         assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1, 0]
     assert np.clip(x, None, 1).data.tolist() == [-2, -1, 0.5, 1]
-    assert np.clip(x, a_max=1).data.tolist() == [-2, -1, 0.5, 1]
+    assert np.clip(x, a_min=None, a_max=1).data.tolist() == [-2, -1, 0.5, 1]
     assert np.clip(x, 0, None).data.tolist() == [0, 0, 0.5, 3]
     assert slope(lambda a: np.clip(a, None, None), x).tolist() == [1, 1, 1, 1]
 
