@@ -47,8 +47,10 @@ def draw_heat_map(
     agg.FigureCanvasAgg(figure)  # no pyplot: its global state is the user's
     axes = figure.add_subplot()
     image = axes.imshow(_logarithm(norms), aspect="auto", interpolation="nearest", cmap="viridis")
-    image.cmap.set_bad("lightgrey")
-    figure.colorbar(image, ax=axes, label="log10 of the gradient norm")
+    axes.set_facecolor("lightgrey")  # seen where there is no number
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=40)
+    bar.set_label("log10 of the gradient norm", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     _label(axes, layers, steps)
     _frame(axes, len(layers), marks)
     figure.savefig(path)
@@ -65,7 +67,8 @@ def _label(axes: Any, layers: Sequence[str], steps: Sequence[int]) -> None:
     axes.set_yticks(rows, [_shortened(layers[i]) for i in rows], fontsize=8)
     columns = np.unique(np.linspace(0, len(steps) - 1, 11).round().astype(int))
     axes.set_xticks(columns, [str(steps[i]) for i in columns], fontsize=8)
-    axes.set_xlabel("step")
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylabel("layer", fontsize=9)
     axes.set_title("Gradient norms by layer (grey: none, zero or not finite)", fontsize=10)
 
 
