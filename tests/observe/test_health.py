@@ -283,6 +283,32 @@ def test_a_loss_that_alone_is_not_finite_is_named() -> None:
     assert simulated(3, body) == [[(said, (1,))]] * 3
 
 
+def test_a_shards_own_gradient_is_that_of_its_mean_loss() -> None:
+    def body() -> Any:
+        world = dg.init(shards=4)
+        model = nn.Sequential(nn.Linear(6, 3))
+        health = dg.GradientHealth(model)
+        ddp = dg.DistributedDataParallel(model)
+        x, y = samples(5)  # shards of 2, 1, 1 and 1 samples
+        for rows in dg.own_shards(world, 0, 5):
+            part = slice(rows.start, rows.stop)
+            ddp.backward(F.cross_entropy(model(x[part]), y[part]))
+        health.observe()
+        model.zero_grad()
+        alone = []
+        for part in (slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5)):
+            own = nn.Sequential(nn.Linear(6, 3))
+            own.load_state_dict(model.state_dict())
+            F.cross_entropy(own(x[part]), y[part]).backward()
+            alone.append(
+                optim.get_total_norm(p.grad for p in own.parameters() if p.grad is not None)
+            )
+        return health._measured[0].local[:, 0], alone
+
+    for found, alone in simulated(3, body):
+        np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
 def test_steps_are_numbered_by_a_resumed_trainer() -> None:
     class State:
         step = 101

@@ -69,9 +69,10 @@ def test_no_gradient_and_no_elements_are_left_alone():
     assert adaptive_clip_grad_([nn.Parameter(np.zeros(3)), empty]) == 0
 
 
-def test_a_nan_stays_one():
-    _, found = adapted(parameter([[3, 4], [3, 4]], [[np.nan, 1], [0.001, 0]]))
-    assert np.isnan(found[0]).any()
+def test_a_nan_counts_as_over_the_limit_and_takes_its_unit_with_it():
+    count, found = adapted(parameter([[3, 4], [3, 4]], [[np.nan, 1], [0.001, 0]]))
+    assert count == 1
+    assert np.isnan(found[0]).all()
     assert found[1] == [0.001, 0]
 
 
