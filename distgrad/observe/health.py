@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -16,60 +16,16 @@ import numpy as np
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import Module
-from distgrad.observe.diagnosis import (
-    ADVICE,
-    KINDS,
-    LOSS,
-    Finding,
-    Kind,
-    Limits,
-    Measured,
-    diagnose,
-)
+from distgrad.observe.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
 from distgrad.observe.heatmap import draw_heat_map
 from distgrad.observe.layers import Copies, Layers, finite_or_infinity
+from distgrad.observe.problems import Problem, Problems
 from distgrad.parallel.watch import watch
 from distgrad.parallel.world import World
-
-_SHOWN = 8  # ranks and shards named in a line
 
 
 class _State(Protocol):
     step: int
-
-
-@dataclass
-class Problem:
-    """One kind of trouble of one layer, from its first observed step to the last so far."""
-
-    kind: Kind
-    layer: str
-    step: int
-    """The first observed step."""
-    last: int
-    """The last observed step."""
-    count: int
-    """In how many observed steps."""
-    gradient_norm: float
-    """Of the first one; infinity if not finite."""
-    reference: str
-    """The numbers then: the norm, what it was compared with, the result."""
-    shards: tuple[int, ...]
-    """Whose own gradients stood out, then; empty if none did, or it is not known."""
-    ranks: tuple[int, ...]
-    """The owners of these shards."""
-
-    @property
-    def advice(self) -> str:
-        """What usually helps, with sources."""
-        return ADVICE[self.kind]
-
-    def __str__(self) -> str:
-        said = f"{self.kind}: '{self.layer}' at step {self.step}"
-        if self.ranks:
-            said += f" on {_listed('rank', self.ranks)} ({_listed('shard', self.shards)})"
-        more = f"; {self.count} observed steps so far, the last {self.last}"
-        return f"{said}: {self.reference}{more if self.count > 1 else ''}"
 
 
 class GradientHealth:
@@ -80,9 +36,10 @@ class GradientHealth:
     not to be finite; the newest ``history`` of them are kept. A layer is *vanishing* when the ratio
     of its gradient's to its weights' norm is below ``vanishing`` times the median layer's (of those
     with weight matrices), *dead* when its gradient is exactly 0, both for ``patience`` observed
-    steps in a row; *exploding* when its norm is ``exploding`` times its own median or that of all
-    weights. The model may be
-    distributed before or after; without DistributedDataParallel no rank is named.
+    steps in a row; *exploding* when its gradient's norm is above ``exploding`` times its own median
+    so far and √exploding times that of the whole gradient, or ``exploding`` times the norm of all
+    weights. The model may be distributed before or after; without DistributedDataParallel every
+    backward pass overwrites what the last one since ``observe()`` showed, and no rank is named.
     Errors: GradError for a model without trained parameters; ShapeError for bad settings.
     """
 
@@ -105,16 +62,13 @@ class GradientHealth:
             raise ShapeError(
                 f"vanishing={vanishing} must lie between 0 and 1, exploding={exploding} above 1"
             )
-        self.every, self.patience = every, patience
+        self.every = every
         self._layers = Layers(model)
         self._limits = Limits(vanishing, exploding, self._layers.matrices)
         self._before = Copies(self._layers)
         self._measured: deque[Measured] = deque(maxlen=history)
         self._updates: deque[Array] = deque(maxlen=history)
-        self._marks: deque[dict[int, Kind]] = deque(maxlen=history)
-        self._problems: dict[tuple[Kind, str], Problem] = {}
-        self._waiting: dict[tuple[Kind, int], list[tuple[int, Finding]]] = {}  # for patience
-        self._ongoing: set[tuple[Kind, int]] = set()  # found in the last observed step
+        self._problems = Problems(self._layers.names, patience, history)
         self._step = 0  # of the batch to come
         self._due = True  # whether that one is measured
         self._local: dict[int, Array] = {}
@@ -153,7 +107,7 @@ class GradientHealth:
     def problems(self) -> list[Problem]:
         """What was found, by first step."""
         order = {layer: i for i, layer in enumerate(self._layers.names)}
-        return sorted(self._problems.values(), key=lambda p: (p.step, order.get(p.layer, -1)))
+        return sorted(self._problems.found.values(), key=lambda p: (p.step, order.get(p.layer, -1)))
 
     def report(self) -> str:
         """Return what was found and what usually helps, and the norms of the last observed step."""
@@ -166,7 +120,7 @@ class GradientHealth:
             those = [p for p in self.problems if p.kind == kind]
             lines += [f"  {p}" for p in those]
             lines += [f"    What usually helps: {ADVICE[kind]}."] if those else []
-        if not self._problems:
+        if not self._problems.found:
             lines.append("  No layer vanishes, explodes, is dead or not finite.")
         width = max(map(len, self._layers.names))
         lines.append(f"  {'Step ' + str(last.step):{width}}  gradient    weight    update")
@@ -180,7 +134,9 @@ class GradientHealth:
         A PNG (or what the path's ending says). Errors: DistgradError without matplotlib, or if
         nothing was observed.
         """
-        draw_heat_map(path, self.layers, self.steps, self.gradient_norms, list(self._marks))
+        draw_heat_map(
+            path, self.layers, self.steps, self.gradient_norms, list(self._problems.marks)
+        )
 
     # -- how it is told -----------------------------------------------------------------------
 
@@ -251,40 +207,8 @@ class GradientHealth:
         found = diagnose(now, [m.gradient for m in self._measured], self._limits)
         self._measured.append(now)
         self._updates.append(update)
-        self._marks.append({})
-        waiting: dict[tuple[Kind, int], list[tuple[int, Finding]]] = {}
-        ongoing: set[tuple[Kind, int]] = set()
-        for f in found:
-            key = f.kind, f.row
-            run = [*self._waiting.get(key, []), (step, f)]
-            patient = f.kind in ("vanishing", "dead") and key not in self._ongoing
-            if patient and len(run) < self.patience:
-                waiting[key] = run
-                continue
-            ongoing.add(key)
-            for i, (when, finding) in enumerate(run):
-                self._marks[i - len(run)][f.row] = f.kind
-                self._note(when, finding)
-        self._waiting, self._ongoing = waiting, ongoing
-
-    def _note(self, step: int, f: Finding) -> None:
-        layer = "the loss" if f.row == LOSS else self._layers.names[f.row]
-        known = self._problems.get((f.kind, layer))
-        if known is not None:
-            known.last = step
-            known.count += 1
-            return
         runs = [] if self._world is None else self._world.runs
-        ranks = tuple(r for r, run in enumerate(runs) if any(s in run for s in f.shards))
-        self._problems[f.kind, layer] = Problem(
-            f.kind, layer, step, step, 1, f.value, f.reference, f.shards, ranks
-        )
+        self._problems.add(step, found, runs)
 
     def _matrix(self, columns: list[Array]) -> Array:
         return np.stack(columns, axis=1) if columns else np.empty((len(self._layers), 0))
-
-
-def _listed(what: str, numbers: tuple[int, ...]) -> str:
-    more = ", …" if len(numbers) > _SHOWN else ""
-    shown = ", ".join(map(str, numbers[:_SHOWN]))
-    return f"{what}{'s' if len(numbers) > 1 else ''} {shown}{more}"
