@@ -73,7 +73,7 @@ class Limits:
 
     vanishing: float
     exploding: float
-    compared: Array  # the rows that are compared with each other: layers with a weight matrix
+    compared: Array  # the rows that are compared with each other
 
 
 def diagnose(now: Measured, past: list[Array], limits: Limits) -> list[Finding]:
@@ -101,7 +101,8 @@ def diagnose(now: Measured, past: list[Array], limits: Limits) -> list[Finding]:
 def _vanishing(now: Measured, limits: Limits) -> list[Finding]:
     """Compare with the other layers: at one rate, how much slower do its weights change?
 
-    The gains of normalisation layers are left out: their gradients are small beside their ones.
+    The gains of normalisation layers are left out, whose gradients are small beside their ones,
+    and embeddings, of which a batch uses few rows.
     """
     usable = np.isfinite(now.gradient) & (now.gradient > 0) & (now.weight > 0) & limits.compared
     if usable.sum() < 3:  # no telling which of two is the odd one

@@ -35,11 +35,12 @@ class GradientHealth:
     Every ``every``-th step is measured, and any step that ``nonfinite="raise"`` or "skip" found
     not to be finite; the newest ``history`` of them are kept. A layer is *vanishing* when the ratio
     of its gradient's to its weights' norm is below ``vanishing`` times the median layer's (of those
-    with weight matrices), *dead* when its gradient is exactly 0, both for ``patience`` observed
-    steps in a row; *exploding* when its gradient's norm is above ``exploding`` times its own median
-    so far and √exploding times that of the whole gradient, or ``exploding`` times the norm of all
-    weights. The model may be distributed before or after; without DistributedDataParallel every
-    backward pass overwrites what the last one since ``observe()`` showed, and no rank is named.
+    with weight matrices, embeddings left out), *dead* when its gradient is exactly 0, both for
+    ``patience`` observed steps in a row; *exploding* when its gradient's norm is above
+    ``exploding`` times its own median so far and √exploding times that of the whole gradient, or
+    ``exploding`` times the norm of all weights. The model may be distributed before or after;
+    without DistributedDataParallel every backward pass overwrites what the last one since
+    ``observe()`` showed, and no rank is named.
     Errors: GradError for a model without trained parameters; ShapeError for bad settings.
     """
 
@@ -64,7 +65,7 @@ class GradientHealth:
             )
         self.every = every
         self._layers = Layers(model)
-        self._limits = Limits(vanishing, exploding, self._layers.matrices)
+        self._limits = Limits(vanishing, exploding, self._layers.compared)
         self._before = Copies(self._layers)
         self._measured: deque[Measured] = deque(maxlen=history)
         self._updates: deque[Array] = deque(maxlen=history)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from distgrad.autograd.tensor import Array, Tensor
-from distgrad.nn import Module
+from distgrad.nn import Embedding, Module
 from distgrad.optim.clip import layer_of
 from distgrad.optim.norms import squares
 
@@ -22,10 +22,11 @@ class Layers:
         self.names = list(dict.fromkeys(map(layer_of, self.params)))
         row = {layer: i for i, layer in enumerate(self.names)}
         self.row_of = {n: row[layer_of(n)] for n in self.params}
-        self.matrices: Array = np.zeros(len(self.names), bool)
-        """Which layers have a parameter of two or more axes."""
+        self.compared: Array = np.zeros(len(self.names), bool)
+        """Which layers have a weight matrix with a gradient everywhere, unlike an embedding's."""
+        tables = {name for name, m in module.named_modules() if isinstance(m, Embedding)}
         for n, p in self.params.items():
-            self.matrices[self.row_of[n]] |= p.ndim > 1
+            self.compared[self.row_of[n]] |= p.ndim > 1 and layer_of(n) not in tables
 
     def __len__(self) -> int:
         return len(self.names)

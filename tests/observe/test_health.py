@@ -126,8 +126,21 @@ def test_vanishing_gradients_of_a_deep_sigmoid_network_are_named() -> None:
     report = health.report()
     assert "vanishing: '0' at step 0: gradient norm" in report
     assert "6 observed steps so far, the last 5" in report
+    assert health.problems[0].advice in report
     assert "initialise for the activation" in report
     assert "Glorot & Bengio 2010" in report
+
+
+def test_an_embedding_of_which_a_batch_uses_few_rows_does_not_vanish() -> None:
+    dg.manual_seed(1)
+    table = nn.Embedding(5000, 8)
+    model = nn.Sequential(table, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 3))
+    health = dg.GradientHealth(model, every=1, patience=1)
+    F.cross_entropy(model(np.arange(3)), np.arange(3)).backward()
+    health.observe()
+    ratio = health.gradient_norms / health.weight_norms
+    assert ratio[0, 0] < 0.01 * np.median(ratio)
+    assert health.problems == []
 
 
 def test_a_layer_must_vanish_several_observed_steps_in_a_row() -> None:
