@@ -5,7 +5,7 @@ from distgrad.blas import choose_core_type
 choose_core_type()  # before anything imports NumPy
 
 # ruff: noqa: E402
-from distgrad import autograd, checkpoint, data, nn, ops, optim
+from distgrad import autograd, checkpoint, data, nn, observe, ops, optim
 from distgrad.autograd import (
     Tensor,
     detect_anomaly,
@@ -32,6 +32,7 @@ from distgrad.errors import (
     PeerFailedError,
     ShapeError,
 )
+from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
 from distgrad.parallel import (
     DistributedDataParallel,
@@ -63,6 +64,8 @@ __all__ = [
     "DistgradError",
     "DistributedDataParallel",
     "GradError",
+    "GradientHealth",
+    "GradientNoiseScale",
     "LaunchError",
     "LossPlateau",
     "MaxEpochs",
@@ -98,6 +101,7 @@ __all__ = [
     "manual_seed",
     "nn",
     "no_grad",
+    "observe",
     "op",
     "ops",
     "optim",

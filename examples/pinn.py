@@ -153,27 +153,26 @@ def main() -> None:
             optimizer.step()
             schedule.step()
         mean = float(sums.result()[0])
-        if world.rank == 0 and (step % args.every == 0 or step in (1, args.steps)):
+        if step % args.every == 0 or step in (1, args.steps):
             error = relative_error(model)
-            print(f"step {step}: loss {mean:.3e}, error {error:.3e}", flush=True)
+            world.print(f"step {step}: loss {mean:.3e}, error {error:.3e}")
 
-    if world.rank == 0:
-        sha256 = nn.state_sha256(model.state_dict())
-        error = relative_error(model)
-        print(f"relative L2 error {error:.2e} against the exact solution, {world}")
-        print(f"sha256 {sha256}")
-        if args.plot:
-            plot(model, args.plot)
-        if args.json:
-            result = {
-                "steps": args.steps,
-                "loss": mean,
-                "relative_l2_error": error,
-                "ranks": world.size,
-                "shards": world.shards,
-                "sha256": sha256,
-            }
-            print(json.dumps(result))
+    sha256 = nn.state_sha256(model.state_dict())
+    error = relative_error(model)
+    world.print(f"relative L2 error {error:.2e} against the exact solution, {world}")
+    world.print(f"sha256 {sha256}")
+    if args.plot and world.rank == 0:  # one file, one writer
+        plot(model, args.plot)
+    if args.json:
+        result = {
+            "steps": args.steps,
+            "loss": mean,
+            "relative_l2_error": error,
+            "ranks": world.size,
+            "shards": world.shards,
+            "sha256": sha256,
+        }
+        world.print(json.dumps(result))
 
 
 def plot(model: Burgers, file: str) -> None:

@@ -3,12 +3,20 @@
 from distgrad.optim.adam import Adam, AdamW
 from distgrad.optim.adam_family import Adamax, NAdam, RAdam
 from distgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
+from distgrad.optim.adaptive_clip import AutoClip, adaptive_clip_grad_
 from distgrad.optim.average import ExponentialMovingAverage, Lookahead
-from distgrad.optim.clip import clip_grad_norm_, clip_grad_value_, total_norm
+from distgrad.optim.clip import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    clip_layer_grad_norm_,
+    get_total_norm,
+)
 from distgrad.optim.compose import ChainedScheduler, SequentialLR
 from distgrad.optim.cycle import SWALR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from distgrad.optim.large_batch import LAMB, LARS
 from distgrad.optim.matrix import Adafactor, Muon
+from distgrad.optim.norms import total_norm
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.plateau import ReduceLROnPlateau
 from distgrad.optim.schedule import (
@@ -40,6 +48,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "AutoClip",
     "AveragedModel",
     "ChainedScheduler",
     "ConstantLR",
@@ -68,10 +77,14 @@ __all__ = [
     "SequentialLR",
     "StepLR",
     "WarmupCosineLR",
+    "adaptive_clip_grad_",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "clip_layer_grad_norm_",
     "get_ema_avg_fn",
     "get_swa_avg_fn",
+    "get_total_norm",
     "total_norm",
     "update_bn",
 ]

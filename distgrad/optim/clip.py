@@ -1,18 +1,19 @@
-"""Gradient clipping, against explosion (Pascanu et al. 2013)."""
+"""Gradient clipping by norm, by value and per layer, against explosion (Pascanu et al. 2013).
+
+All functions work in place and give the same bits on every rank, and on any number of ranks.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import NonFiniteError, ShapeError
-
-# Below the size at which BLAS would thread a dot product: the order of the sum, and so the bits,
-# depend on the parameter's size alone, not on buckets, ranks or threads.
-_BLOCK = 8192
+from distgrad.optim.norms import total_norm as joint_norm
 
 
 def clip_grad_norm_(
@@ -23,55 +24,99 @@ def clip_grad_norm_(
 ) -> float:
     """Scale the gradients in place so that their joint norm is at most ``max_norm``.
 
-    Returns the norm before clipping. ``norm_type`` is 2 or infinity. A norm that is not finite
-    leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
+    Returns the norm before clipping. ``norm_type`` is any p > 0 or infinity. A norm that is not
+    finite leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
     """
-    grads = _gradients(params)
-    norm = total_norm(grads, norm_type)
-    if error_if_nonfinite and not math.isfinite(norm):
-        raise NonFiniteError(
-            f"the gradient norm is {norm}; lower the learning rate or look for the first "
-            f"non-finite value, or pass error_if_nonfinite=False"
-        )
+    grads = gradients(params)
+    norm = joint_norm(grads, norm_type)
+    if error_if_nonfinite:
+        _refuse_nonfinite(norm, "the gradient norm")
+    _scale_(grads, max_norm, norm)
+    return norm
+
+
+def get_total_norm(
+    tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> float:
+    """Return the joint norm of all tensors together, as ``clip_grad_norm_`` computes it.
+
+    Errors: NonFiniteError for a norm that is not finite, if asked to.
+    """
+    listed = [tensors] if isinstance(tensors, Tensor) else tensors
+    norm = joint_norm([t.data for t in listed], norm_type)
+    if error_if_nonfinite:
+        _refuse_nonfinite(norm, "the norm")
+    return norm
+
+
+def clip_grads_with_norm_(params: Iterable[Tensor], max_norm: float, total_norm: float) -> None:
+    """Scale the gradients in place as if their joint norm were ``total_norm``."""
+    _scale_(gradients(params), max_norm, total_norm)
+
+
+def clip_grad_value_(params: Iterable[Tensor], clip_value: float) -> None:
+    """Limit every gradient element to [-clip_value, clip_value], in place."""
+    for g in gradients(params):
+        np.clip(g, -clip_value, clip_value, out=g)
+
+
+def clip_layer_grad_norm_(
+    named_params: Iterable[tuple[str, Tensor]],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    *,
+    by: Literal["layer", "parameter"] = "layer",
+) -> dict[str, float]:
+    """Clip each layer's gradients to a norm of ``max_norm`` by themselves, in place.
+
+    ``named_params`` are ``model.named_parameters()``; a layer is what one module holds directly
+    (weight and bias together), or with ``by="parameter"`` each parameter. One layer that explodes
+    does not shrink the others' steps, but the direction of the whole gradient changes.
+    Returns each layer's norm before clipping. Errors: NonFiniteError naming the layer, if asked
+    to; nothing is changed then.
+    """
+    if by not in ("layer", "parameter"):
+        raise ShapeError(f"by={by!r}: choose 'layer' or 'parameter'")
+    layers: dict[str, list[Array]] = {}
+    for name, p in named_params:
+        layer = layer_of(name) if by == "layer" else name
+        layers.setdefault(layer, []).extend(gradients([p]))
+    norms = {layer: joint_norm(grads, norm_type) for layer, grads in layers.items() if grads}
+    if error_if_nonfinite:
+        for layer, norm in norms.items():
+            _refuse_nonfinite(norm, f"the gradient norm of '{layer}'")
+    for layer, norm in norms.items():
+        _scale_(layers[layer], max_norm, norm)
+    return norms
+
+
+def layer_of(name: str) -> str:
+    """Return the name of the module that holds a parameter; the model's own stand for themselves.
+
+    "encoder.0.weight" belongs to "encoder.0".
+    """
+    return name.rpartition(".")[0] or name
+
+
+def gradients(params: Iterable[Tensor]) -> list[Array]:
+    """Return the gradients of the parameters that have one."""
+    params = [params] if isinstance(params, Tensor) else params
+    return [p.grad.data for p in params if p.grad is not None]
+
+
+def _scale_(grads: list[Array], max_norm: float, norm: float) -> None:
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is the promised NaN
             for g in grads:
                 np.multiply(g, scale, out=g)
-    return norm
 
 
-def clip_grad_value_(params: Iterable[Tensor], clip_value: float) -> None:
-    """Limit every gradient element to [-clip_value, clip_value], in place."""
-    for g in _gradients(params):
-        np.clip(g, -clip_value, clip_value, out=g)
-
-
-def total_norm(grads: Iterable[Array], norm_type: float = 2.0) -> float:
-    """Return the joint norm, summed over fixed-size blocks (design §4), in double precision."""
-    if norm_type == math.inf:
-        # np.max keeps a NaN wherever it stands; Python's max does not.
-        return float(np.max([0.0, *(float(np.max(np.abs(g))) for g in grads if g.size)]))
-    if norm_type != 2.0:
-        raise ShapeError(f"norm_type must be 2 or infinity; got {norm_type}")
-    with np.errstate(over="ignore", invalid="ignore"):  # the norm itself tells
-        return math.sqrt(sum(_squares(g) for g in grads))
-
-
-def _squares(g: Array) -> float:
-    flat = np.ascontiguousarray(g).reshape(-1)  # BLAS sums strided elements in another order
-    total = 0.0
-    for start in range(0, flat.size, _BLOCK):
-        block = flat[start : start + _BLOCK]
-        squares = float(np.dot(block, block))
-        if not math.isfinite(squares):  # the squares may overflow float32 where the norm does not
-            wide = block.astype(np.float64)
-            squares = float(np.dot(wide, wide))
-        total += squares
-    return total
-
-
-def _gradients(params: Iterable[Tensor]) -> list[Array]:
-    params = [params] if isinstance(params, Tensor) else params
-    return [p.grad.data for p in params if p.grad is not None]
+def _refuse_nonfinite(norm: float, what: str) -> None:
+    if not math.isfinite(norm):
+        raise NonFiniteError(
+            f"{what} is {norm}; lower the learning rate or look for the first "
+            f"non-finite value, or pass error_if_nonfinite=False"
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from distgrad.autograd.tensor import Array
-from distgrad.optim.clip import total_norm
 from distgrad.optim.flat import State
+from distgrad.optim.norms import total_norm
 from distgrad.optim.optimizer import Group, Optimizer, Params
 from distgrad.optim.update import moments_
 

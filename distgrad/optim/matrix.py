@@ -8,8 +8,8 @@ import numpy as np
 
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.clip import total_norm
 from distgrad.optim.flat import State
+from distgrad.optim.norms import total_norm
 from distgrad.optim.optimizer import Group, Optimizer, Params
 
 

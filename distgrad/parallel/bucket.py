@@ -76,6 +76,7 @@ class Bucket:
         span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
         self.gradients = ShardedBuffer(size, len(params), dtype.str, f"bucket {index} ({span})")
         bind_(params, self.values, self.gradients.local)
+        self.views: list[Array] = [g for p in params if (g := p._grad_buffer) is not None]
         self.previous: Array | None = None
         self.unfinished = len(self.params)
 
@@ -89,23 +90,34 @@ class Bucket:
         for p in self.params:
             p.grad = None
 
-    def add(self, exchange: Exchange, index: int) -> None:
-        """Hand in this shard's gradients: zeros, flagged, for parameters it did not use."""
-        flags = self.gradients.flags
-        for i, p in enumerate(self.params):
-            flags[i] = p.grad is not None
-            if p.grad is None and p._grad_buffer is not None:
-                p._grad_buffer[...] = 0
-        self.gradients.add(exchange, index)
+    def fill(self, spoiled: bool) -> None:
+        """Complete this shard's gradients: zeros, flagged, for parameters it did not use.
 
-    def finish(self) -> None:
-        """Wait for the sum; parameters used by no shard have no gradient, as after no backward."""
-        self.gradients.wait()
-        used = self.gradients.flags > 0
+        A shard that is ``spoiled`` (its loss is not finite) flags NaN, for all ranks to see.
+        """
+        flags = self.gradients.flags
+        for i, (p, view) in enumerate(zip(self.params, self.views, strict=True)):
+            flags[i] = p.grad is not None
+            if p.grad is None:
+                view[...] = 0
+        if spoiled:
+            flags[...] = np.nan
+
+    @property
+    def used(self) -> list[bool]:
+        """Which parameters some shard used; known once the sum is there."""
+        found: list[bool] = (self.gradients.flags != 0).tolist()
+        return found
+
+    def finish(self, left_out: bool) -> None:
+        """Set the gradients; parameters used by no shard have none, as after no backward.
+
+        If the batch is ``left_out`` they are what the user had left before it.
+        """
         had = self.previous is not None
         if self.previous is not None:
-            self.gradients.local[: self.previous.size] += self.previous
+            sums = self.gradients.local[: self.previous.size]
+            np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
-        for p, was_used in zip(self.params, used, strict=True):
-            buffer = p._grad_buffer
-            p.grad = Tensor(buffer) if buffer is not None and (was_used or had) else None
+        for p, view, was_used in zip(self.params, self.views, self.used, strict=True):
+            p.grad = Tensor(view) if had or (was_used and not left_out) else None

@@ -10,9 +10,11 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.comm import ALL_REDUCE
 from distgrad.errors import CommError, MismatchError, NonFiniteError
 from distgrad.nn import Module
+from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
 from distgrad.parallel.reducer import Reducer
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.synchronize import attach
+from distgrad.parallel.watch import LocalGradients
 from distgrad.parallel.world import World, current_world, gather_json
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
@@ -26,7 +28,9 @@ class DistributedDataParallel:
     Rank 0's parameters and buffers are copied to all ranks; parameters and gradients become views
     of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` ("ring", "tree", "native")
     while backward runs. Default: the canonical tree if ``dg.init(shards=…)`` was given, the ring
-    otherwise. Unused and shared parameters need no flag.
+    otherwise. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
+    with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
+    ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.
     Errors: MismatchError if the ranks' models differ.
     """
 
@@ -37,7 +41,9 @@ class DistributedDataParallel:
         world: World | None = None,
         bucket_mb: float = BUCKET_MB,
         algorithm: str | None = None,
+        nonfinite: Nonfinite = "raise",
     ) -> None:
+        check_policy(nonfinite)
         self.module = module
         self.world = world or current_world()
         self.algorithm = algorithm or self.world.algorithm
@@ -46,7 +52,8 @@ class DistributedDataParallel:
                 f"algorithm={algorithm!r} is unknown; choose one of {', '.join(sorted(ALL_REDUCE))}"
             )
         named = list(module.named_parameters())
-        taken = next((n for n, p in named if p._listener is not None), None)
+        free = (type(None), LocalGradients)
+        taken = next((n for n, p in named if not isinstance(p._listener, free)), None)
         if taken is not None:
             raise CommError(
                 f"'{taken}' belongs to a DistributedDataParallel already; make one per model"
@@ -59,6 +66,7 @@ class DistributedDataParallel:
             named,
             bucket_bytes=int(bucket_mb * 2**20),
             algorithm=self.algorithm,
+            nonfinite=nonfinite,
         )
         self._broadcast()
         self.world.join(self.reducer)
@@ -68,21 +76,35 @@ class DistributedDataParallel:
 
         The gradient is weighted by the shard's share of the global batch; after this rank's last
         shard ``grad`` of every parameter is that of the whole batch's mean.
-        Errors: NonFiniteError naming rank, step and shard for a loss that is NaN or infinite.
+        Errors: NonFiniteError naming rank, step and shard for a loss that is NaN or infinite,
+        unless ``nonfinite`` says otherwise. (Plain ``loss.backward()`` does not look at the loss.)
         """
-        self.check_finite(loss)
+        if self.nonfinite == "raise":
+            self.check_finite(loss)
+        elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
+            self.reducer.spoiled = True
         loss.backward()
+
+    @property
+    def nonfinite(self) -> Nonfinite:
+        """What happens to a batch whose loss or gradient is not finite."""
+        return self.reducer.nonfinite
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the last batch was left out (``nonfinite="skip"``); the same on all ranks."""
+        return self.reducer.left_out
 
     def check_finite(self, loss: Tensor) -> None:
         """Raise NonFiniteError, naming rank, step and shard, unless the loss is a finite number."""
         value = float(loss)
         if not math.isfinite(value):
             position = current_shard.get()
-            where = "" if position is None else f" at step {position.step}, shard {position.shard}"
+            shard = "" if position is None else f"{where()}, shard {position.shard}"
             raise NonFiniteError(
-                f"[rank {self.world.rank}/{self.world.size}] the loss is {value}{where}; lower "
+                f"[rank {self.world.rank}/{self.world.size}] the loss is {value}{shard}; lower "
                 f"the learning rate, clip gradients, or look into the samples of this shard. "
-                f"dg.Trainer(nonfinite='skip') leaves such batches out"
+                f"nonfinite='skip' leaves such batches out"
             )
 
     @contextmanager

@@ -14,12 +14,14 @@ from distgrad.nn import Module
 from distgrad.parallel.bucket import Bucket, ShardedBuffer
 from distgrad.parallel.canonical import Exchange, exchange_of
 from distgrad.parallel.layout import make_layout
+from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
+from distgrad.parallel.watch import Observable, take_over
 from distgrad.parallel.world import World
 
 
-class Reducer:
+class Reducer(Observable):
     """The GradListener of a model's parameters."""
 
     def __init__(
@@ -30,7 +32,11 @@ class Reducer:
         *,
         bucket_bytes: int,
         algorithm: str,
+        nonfinite: Nonfinite,
     ) -> None:
+        super().__init__()
+        self.observers = take_over(named)
+        self.nonfinite = nonfinite
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = {n: p for n, p in named if p.requires_grad}
@@ -46,6 +52,11 @@ class Reducer:
                 p._listener = self
                 self._bucket_of[p] = bucket
         self.statistics = StatisticsBuffer(module)
+        self.statistics.skip_nonfinite = nonfinite == "skip"
+        self.left_out = False
+        """Whether the last batch was not finite and was left out; the same on all ranks."""
+        self.spoiled = False
+        """Set where the open shard's loss is not finite, for all ranks to be told."""
         self.synchronize = True
         """Off inside ``no_sync``: gradients pile up in the open shard and nothing is sent."""
         self._open = False  # a shard has gradients that were not handed in yet
@@ -96,7 +107,7 @@ class Reducer:
             return
         while self._next < len(self.buckets):
             self._hand_in(self.buckets[self._next])
-        self._open = False
+        self._open = self.spoiled = False
         self._done = current_shard.get()
         if self._is_last():
             self._finish()
@@ -122,7 +133,14 @@ class Reducer:
 
     def _hand_in(self, bucket: Bucket) -> None:
         assert self._exchange is not None
-        bucket.add(self._exchange, self._summand)
+        bucket.fill(self.spoiled)
+        if self.observers:
+            weight = self._weight(current_shard.get())
+            for observer in self.observers:
+                observer.shard_ready(
+                    bucket.names, bucket.views, self._summand, weight, self.spoiled
+                )
+        bucket.gradients.add(self._exchange, self._summand)
         self._next += 1
         if self._is_last():
             self._launch(bucket.gradients)
@@ -136,9 +154,26 @@ class Reducer:
     def _finish(self) -> None:
         self.statistics.finish()
         for bucket in self.buckets:
-            bucket.finish()
+            bucket.gradients.wait()
         self._flying.clear()
         self._first = True
+        finite = None if self.nonfinite == "continue" else all_finite(self.buckets)
+        self._show(finite)
+        self.left_out = finite is False and self.nonfinite == "skip"
+        for bucket in self.buckets:
+            bucket.finish(self.left_out)
+        if finite is False and self.nonfinite == "raise":
+            raise_nonfinite(self.buckets, self.world)
+
+    def _show(self, finite: bool | None) -> None:
+        if self.observers:
+            grads = {
+                name: view if used else None
+                for b in self.buckets
+                for name, view, used in zip(b.names, b.views, b.used, strict=True)
+            }
+            for observer in self.observers:
+                observer.batch_ready(grads, finite, self.world)
 
     def _check(self, position: ShardPosition | None) -> None:
         thawed = next((n for n, p in self.frozen if p.requires_grad), None)

@@ -6,19 +6,20 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.data import Batch, DataLoader
-from distgrad.errors import DistgradError, NonFiniteError
+from distgrad.errors import DistgradError
 from distgrad.nn import Module
 from distgrad.observe import Progress
-from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
+from distgrad.optim import AutoClip, LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.ddp import BUCKET_MB
+from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.train import checkpoints
 from distgrad.train.metrics import Metric
 from distgrad.train.state import TrainState
@@ -31,12 +32,14 @@ class Trainer:
     """Trains ``model`` on every rank of the current world.
 
     ``loss_fn(model(*inputs), target)`` is the mean loss over a shard of samples; a sample is
-    (inputs…, target). ``metrics`` are summed over samples. ``nonfinite`` says what happens to a
-    NaN or infinite loss or gradient: "raise" names rank, step and shard; "skip" leaves the step
-    out on all ranks; "continue" goes on. ``checkpoint`` is a folder, written ``every`` so many
-    steps and at the end, of which the newest ``keep`` stay. ``callbacks`` are called with the
-    TrainState after each step, on every rank. SIGTERM and SIGUSR1 end the run after a last
-    checkpoint.
+    (inputs…, target). ``metrics`` are summed over samples. ``clip_norm`` is the largest gradient
+    norm, or a function that clips the parameters' gradients (``optim.AutoClip()``,
+    ``optim.adaptive_clip_grad_``). ``nonfinite`` says what happens to a NaN or infinite loss or
+    gradient: "raise" names rank, step and shard; "skip" leaves the step out on all ranks;
+    "continue" goes on (as in DistributedDataParallel). ``checkpoint`` is a folder, written
+    ``every`` so many steps and at the end, of which the newest ``keep`` stay. ``callbacks`` are
+    called with the TrainState after each step, on every rank. SIGTERM and SIGUSR1 end the run after
+    a last checkpoint.
     """
 
     def __init__(
@@ -46,9 +49,9 @@ class Trainer:
         loss_fn: Callable[[Tensor, Any], Tensor],
         *,
         schedule: LRScheduler | None = None,
-        clip_norm: float | None = None,
+        clip_norm: float | Callable[[Iterable[Tensor]], object] | None = None,
         metrics: Mapping[str, Metric] | None = None,
-        nonfinite: Literal["raise", "skip", "continue"] = "raise",
+        nonfinite: Nonfinite = "raise",
         checkpoint: str | None = None,
         every: int = 0,
         keep: int = 3,
@@ -57,16 +60,14 @@ class Trainer:
         bucket_mb: float = BUCKET_MB,
         algorithm: str | None = None,
     ) -> None:
-        if nonfinite not in ("raise", "skip", "continue"):
-            raise DistgradError(f"nonfinite={nonfinite!r}: choose 'raise', 'skip' or 'continue'")
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
-        self.nonfinite = nonfinite
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
         self.callbacks = list(callbacks)
-        self.ddp = DistributedDataParallel(model, bucket_mb=bucket_mb, algorithm=algorithm)
-        self.ddp.reducer.statistics.skip_nonfinite = nonfinite == "skip"
+        self.ddp = DistributedDataParallel(
+            model, bucket_mb=bucket_mb, algorithm=algorithm, nonfinite=nonfinite
+        )
         self.world = self.ddp.world
         self.state = TrainState()
         self._visible = progress and self.world.rank == 0
@@ -136,10 +137,7 @@ class Trainer:
         for *inputs, target in batch:
             output = self.model(*inputs)
             loss = self.loss_fn(output, target)
-            if self.nonfinite == "raise":
-                self.ddp.backward(loss)
-            else:
-                loss.backward()
+            self.ddp.backward(loss)
             position = current_shard.get()
             weight = 1.0 if position is None else position.weight
             counted = [metric(output, target) / batch.total for metric in self.metrics.values()]
@@ -152,8 +150,13 @@ class Trainer:
         state = self.state
         state.loss, state.seconds, busy, self._asked, *means = sums.result().tolist()
         state.metrics = dict(zip(self.metrics, means, strict=True))
-        state.gradient_norm = clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
-        self._update()
+        state.gradient_norm = self._clip()
+        if self.ddp.left_out:
+            state.skipped += 1
+        else:
+            self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
         state.step += 1
         if clock is not None:
             clock.samples += batch.total
@@ -180,20 +183,16 @@ class Trainer:
 
     # -- helpers ------------------------------------------------------------------------------
 
-    def _update(self) -> None:
-        finite = math.isfinite(self.state.loss) and math.isfinite(self.state.gradient_norm)
-        if not finite and self.nonfinite == "raise":
-            raise NonFiniteError(
-                f"[rank {self.world.rank}/{self.world.size}] step {self.state.step}: the loss is "
-                f"{self.state.loss:.4g} and the gradient norm {self.state.gradient_norm:.4g}; "
-                f"lower the learning rate, set clip_norm, or train with nonfinite='skip'"
-            )
-        if finite or self.nonfinite == "continue":
-            self.optimizer.step()
-        else:
-            self.state.skipped += 1
-        if self.schedule is not None:
-            self.schedule.step()
+    def _clip(self) -> float:
+        """Clip the gradients and return their 2-norm before that; NaN if they were left out."""
+        if self.ddp.left_out:
+            return math.nan
+        clip = self.clip_norm
+        if not callable(clip):
+            return clip_grad_norm_(self.model.parameters(), clip or math.inf)
+        norm = clip_grad_norm_(self.model.parameters(), math.inf)
+        clip(self.model.parameters())
+        return norm
 
     def _shown(self) -> dict[str, float]:
         state = self.state
@@ -214,6 +213,7 @@ class Trainer:
             "state": self.state.state_dict(),
             "loader": loader.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "clip": self.clip_norm.state_dict() if isinstance(self.clip_norm, AutoClip) else None,
             "criteria": {type(c).__name__: c.state_dict() for c in criteria},
         }
         checkpoints.save(
@@ -238,6 +238,8 @@ class Trainer:
         loader.load_state_dict(meta["loader"])
         if self.schedule is not None and meta["schedule"] is not None:
             self.schedule.load_state_dict(meta["schedule"])
+        if isinstance(self.clip_norm, AutoClip) and meta.get("clip") is not None:
+            self.clip_norm.load_state_dict(meta["clip"])
         for criterion in criteria:
             if type(criterion).__name__ in meta["criteria"]:
                 criterion.load_state_dict(meta["criteria"][type(criterion).__name__])

@@ -8,7 +8,12 @@ import pytest
 from distgrad import Tensor, clip_grad_norm_, clip_grad_value_, nn
 from distgrad.autograd.flat import bind_
 from distgrad.errors import NonFiniteError, ShapeError
-from distgrad.optim import total_norm
+from distgrad.optim import (
+    clip_grads_with_norm_,
+    clip_layer_grad_norm_,
+    get_total_norm,
+    total_norm,
+)
 
 SHAPES = [(3, 5), (7,), (), (100, 200), (8192,), (8193,)]
 
@@ -79,7 +84,7 @@ def layouts():
     yield "transposed", fortran
 
 
-@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
 def test_the_bits_do_not_depend_on_how_the_gradients_lie_in_memory(norm_type):
     found = {}
     for name, params in layouts():
@@ -106,7 +111,7 @@ def test_parameters_without_gradient_count_for_nothing():
     assert params[0].grad is None
 
 
-@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
 def test_no_gradients_have_norm_0(norm_type):
     assert clip_grad_norm_([nn.Parameter(np.zeros(3))], 1.0, norm_type) == 0.0
     assert total_norm([np.zeros(0)], norm_type) == 0.0
@@ -119,7 +124,7 @@ def with_values(*values):
     return params
 
 
-@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
 @pytest.mark.parametrize("values", [(math.nan, 1.0), (1.0, math.nan), (1.0, math.nan, 2.0)])
 def test_a_nan_anywhere_makes_the_norm_a_nan(norm_type, values):
     params = with_values(*values)
@@ -127,7 +132,7 @@ def test_a_nan_anywhere_makes_the_norm_a_nan(norm_type, values):
     assert all(np.isnan(p.grad.data).all() for p in params)
 
 
-@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
 def test_an_infinity_makes_the_norm_infinite_and_itself_a_nan(norm_type):
     params = with_values(5.0, -math.inf)
     assert clip_grad_norm_(params, 1.0, norm_type) == math.inf
@@ -158,9 +163,92 @@ def test_squares_that_overflow_float32_do_not_make_the_norm_infinite():
     np.testing.assert_allclose(p.grad.data, 0.5, rtol=1e-6)
 
 
-def test_other_norms_are_refused():
-    with pytest.raises(ShapeError, match=r"norm_type must be 2 or infinity; got 1.0"):
-        clip_grad_norm_(make(), 1.0, norm_type=1.0)
+@pytest.mark.parametrize("norm_type", [0.5, 1.0, 1.5, 3.0, 10.0])
+def test_any_p_norm_is_that_of_all_gradients_together(norm_type):
+    params = make(np.float64)
+    before = flat(params)
+    norm = clip_grad_norm_(params, 1.0, norm_type)
+    assert norm == pytest.approx(np.sum(np.abs(before) ** norm_type) ** (1 / norm_type), rel=1e-12)
+    np.testing.assert_allclose(flat(params), before / norm, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_high_powers_neither_overflow_nor_vanish(scale):
+    p = nn.Parameter(np.zeros(4, np.float32))
+    p.grad = Tensor(np.full(4, scale, np.float32))
+    assert total_norm([p.grad.data], 20.0) == pytest.approx(scale * 4 ** (1 / 20), rel=1e-6)
+
+
+@pytest.mark.parametrize("norm_type", [0.0, -1.0, -math.inf, math.nan])
+def test_what_is_no_norm_is_refused(norm_type):
+    with pytest.raises(ShapeError, match=f"norm_type must be a number above 0 .*{norm_type}"):
+        clip_grad_norm_(make(), 1.0, norm_type=norm_type)
+
+
+def test_norm_and_scaling_apart_are_clipping():
+    whole, apart = make(), make()
+    norm = clip_grad_norm_(whole, 1.0)
+    found = get_total_norm(p.grad for p in apart)
+    clip_grads_with_norm_(apart, 1.0, found)
+    assert found == norm
+    assert flat(whole).tobytes() == flat(apart).tobytes()
+
+
+def test_a_total_norm_that_is_not_finite_raises_if_asked():
+    with pytest.raises(NonFiniteError, match="the norm is inf; lower the learning rate"):
+        get_total_norm(Tensor(np.array([1.0, np.inf])), error_if_nonfinite=True)
+
+
+# -- per layer -----------------------------------------------------------------------------------
+
+
+def layers():
+    names = ["first.weight", "first.bias", "body.0.weight", "body.1.weight", "scale"]
+    params = [nn.Parameter(np.zeros(2)) for _ in names]
+    for i, p in enumerate(params):
+        p.grad = Tensor(np.array([3.0, 4.0]) * 10.0**-i)
+    return dict(zip(names, params, strict=True))
+
+
+def test_each_layer_is_clipped_by_the_norm_of_its_own_parameters():
+    named = layers()
+    before = {n: p.grad.data.copy() for n, p in named.items()}
+    norms = clip_layer_grad_norm_(named.items(), 0.04)
+    first = math.hypot(5, 0.5)
+    expected = {"first": first, "body.0": 0.05, "body.1": 0.005, "scale": 0.0005}
+    assert norms == pytest.approx(expected, rel=1e-12)
+    for name in ("first.weight", "first.bias"):  # by one factor: the layer keeps its direction
+        found = named[name].grad.data
+        np.testing.assert_allclose(found, before[name] * 0.04 / first, rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(named["body.0.weight"].grad.data), 0.04, rtol=1e-4)
+    np.testing.assert_array_equal(named["scale"].grad.data, before["scale"])
+
+
+def test_each_parameter_may_be_clipped_by_itself():
+    named = layers()
+    norms = clip_layer_grad_norm_(named.items(), 0.04, math.inf, by="parameter")
+    expected = dict(zip(named, [4, 0.4, 0.04, 0.004, 0.0004], strict=True))
+    assert norms == pytest.approx(expected)
+    assert np.max(named["first.bias"].grad.data) == pytest.approx(0.04, rel=1e-4)
+
+
+def test_layers_without_gradient_have_no_norm():
+    named = layers()
+    named["scale"].grad = None
+    assert "scale" not in clip_layer_grad_norm_(named.items(), 1.0)
+
+
+def test_a_layer_that_is_not_finite_is_named_and_nothing_is_changed():
+    named = layers()
+    named["body.1.weight"].grad.data[1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"the gradient norm of 'body\.1' is nan"):
+        clip_layer_grad_norm_(named.items(), 0.01, error_if_nonfinite=True)
+    np.testing.assert_array_equal(named["first.weight"].grad.data, [3, 4])
+
+
+def test_an_unknown_way_to_group_is_refused():
+    with pytest.raises(ShapeError, match="by='block': choose 'layer' or 'parameter'"):
+        clip_layer_grad_norm_(layers().items(), 1.0, by="block")
 
 
 def test_values_are_limited_in_place_on_both_sides():

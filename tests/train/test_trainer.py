@@ -94,13 +94,57 @@ def test_raise_names_the_step_of_a_gradient_that_overflows() -> None:
         with np.errstate(all="ignore"):
             t.fit(loader(), epochs=1)
 
-    with pytest.raises(dg.NonFiniteError, match=r"step 0: the loss is .* gradient norm nan"):
+    with pytest.raises(dg.NonFiniteError, match=r"the gradients of '0.weight', .* at step 0"):
         simulated(2, body)
 
 
 def test_an_unknown_policy() -> None:
     with pytest.raises(dg.DistgradError, match="nonfinite='ignore': choose 'raise', 'skip'"):
         run_ranks(1, lambda: trainer(nonfinite="ignore"))
+
+
+# -- clipping ------------------------------------------------------------------------------------
+
+
+def test_a_function_may_clip_and_the_norm_shown_is_that_before_it() -> None:
+    def body() -> tuple[float, float]:
+        t = trainer(clip_norm=optim.adaptive_clip_grad_)
+        t.fit(loader(), max_steps=1)
+        plain = trainer()
+        plain.fit(loader(), max_steps=1)
+        left = optim.get_total_norm(p.grad for p in t.model.parameters() if p.grad is not None)
+        assert left < t.state.gradient_norm
+        return t.state.gradient_norm, plain.state.gradient_norm
+
+    for clipped, plain in simulated(2, body):
+        assert clipped == plain
+
+
+def test_a_resumed_run_clips_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    def whole() -> str:
+        t = trainer(clip_norm=optim.AutoClip(30))
+        t.fit(loader(), max_steps=7)
+        return sha256(t)
+
+    def part(steps: int, resume: bool) -> str:
+        t = trainer(clip_norm=optim.AutoClip(30), checkpoint=str(tmp_path / "run"))
+        t.fit(loader(), max_steps=steps, resume=resume)
+        return sha256(t)
+
+    assert run_ranks(1, lambda: part(4, False)) != run_ranks(1, whole)
+    assert simulated(2, lambda: part(7, True)) == run_ranks(1, whole) * 2
+
+
+def test_a_step_that_was_left_out_has_no_norm_and_is_not_remembered() -> None:
+    def body() -> tuple[int, bool]:
+        clip = optim.AutoClip()
+        norms: list[float] = []
+        t = trainer(nonfinite="skip", clip_norm=clip)
+        t.callbacks.append(lambda state: norms.append(state.gradient_norm))
+        t.fit(loader(with_nan()), epochs=1)
+        return len(clip.state_dict()["norms"]), sum(math.isnan(n) for n in norms) == 1
+
+    assert simulated(3, body) == [(3, True)] * 3
 
 
 # -- evaluation and stopping --------------------------------------------------------------------

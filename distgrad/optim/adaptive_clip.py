@@ -1,0 +1,106 @@
+"""Clipping that finds its own limit: from the weights' norms (AGC), or from past gradients."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array, Tensor
+from distgrad.errors import ShapeError
+from distgrad.optim.clip import clip_grads_with_norm_, gradients
+from distgrad.optim.norms import total_norm
+
+
+def adaptive_clip_grad_(
+    params: Iterable[Tensor], clip_factor: float = 0.01, eps: float = 1e-3
+) -> int:
+    """Limit each unit's gradient norm to ``clip_factor`` times its weights' norm, in place (AGC).
+
+    A unit is what feeds one output: a row of the first axis; a vector or scalar (bias, gain) is
+    one unit. Weight norms count as ``eps`` at least. Returns how many units were clipped. The
+    paper leaves the classifier's last layer out. Brock et al. 2021, arXiv 2102.06171, eq. 3.
+    """
+    clipped = 0
+    for p in [params] if isinstance(params, Tensor) else params:
+        if p.grad is None or not p.size:
+            continue
+        g = p.grad.data
+        limit = clip_factor * np.maximum(_unit_norms(p.data), eps)
+        norm = _unit_norms(g)
+        over = ~(norm <= limit)  # a NaN is over every limit, and stays one
+        if over.any():
+            clipped += int(over.sum())
+            scale = np.divide(limit, norm, out=np.ones_like(norm), where=over).astype(g.dtype)
+            with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is a NaN
+                np.multiply(g, scale.reshape(-1, *[1] * (g.ndim - 1)) if g.ndim else scale[0], g)
+    return clipped
+
+
+def _unit_norms(a: Array) -> Array:
+    rows = np.ascontiguousarray(a).reshape(a.shape[0] if a.ndim > 1 else 1, -1)
+    with np.errstate(over="ignore"):  # an infinite norm tells
+        norms: Array = np.sqrt(np.add.reduce(np.square(rows, dtype=np.float64), axis=1))
+    return norms
+
+
+class AutoClip:
+    """Clips the joint gradient norm to a percentile of the norms seen so far.
+
+    Call it in place of ``clip_grad_norm_``: ``clip(model.parameters())`` returns the norm before
+    clipping. ``history`` limits how many norms are remembered (the newest; None: all, as in the
+    paper). Norms that are not finite are not remembered. Seetharaman et al. 2020, arXiv 2007.14469.
+    Errors: ShapeError for a percentile outside [0, 100] or an empty history.
+    """
+
+    def __init__(
+        self, percentile: float = 10.0, *, history: int | None = None, norm_type: float = 2.0
+    ) -> None:
+        if not 0 <= percentile <= 100:
+            raise ShapeError(f"percentile={percentile} must lie in [0, 100]")
+        if history is not None and history < 1:
+            raise ShapeError(f"history={history} must be at least 1, or None for all norms")
+        self.percentile, self.history, self.norm_type = percentile, history, norm_type
+        self._norms: deque[float] = deque()
+        self._sorted: list[float] = []  # the same, in order: a percentile costs two look-ups
+
+    def __call__(self, params: Iterable[Tensor]) -> float:
+        """Remember the gradients' norm, clip them in place, and return the norm before that."""
+        listed = [params] if isinstance(params, Tensor) else list(params)
+        grads = gradients(listed)
+        norm = total_norm(grads, self.norm_type)
+        if grads and math.isfinite(norm):
+            self._remember(norm)
+        clip_grads_with_norm_(listed, self.max_norm, norm)
+        return norm
+
+    @property
+    def max_norm(self) -> float:
+        """The limit now: the percentile of the norms remembered; infinity if there is none."""
+        if not self._sorted:
+            return math.inf
+        place = (len(self._sorted) - 1) * self.percentile / 100
+        low = math.floor(place)
+        high = min(low + 1, len(self._sorted) - 1)
+        return self._sorted[low] + (place - low) * (self._sorted[high] - self._sorted[low])
+
+    def _remember(self, norm: float) -> None:
+        self._norms.append(norm)
+        insort(self._sorted, norm)
+        if self.history is not None and len(self._norms) > self.history:
+            del self._sorted[bisect_left(self._sorted, self._norms.popleft())]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the norms remembered, oldest first."""
+        return {"norms": list(self._norms)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict``; of a longer history the newest norms stay."""
+        self._norms.clear()
+        self._sorted.clear()
+        for norm in state_dict["norms"]:
+            self._remember(float(norm))

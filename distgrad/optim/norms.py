@@ -1,0 +1,60 @@
+"""Norms of many arrays together, summed over fixed-size blocks in double precision (design §4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from distgrad.autograd.tensor import Array
+from distgrad.errors import ShapeError
+
+# Below the size at which BLAS would thread a dot product: the order of the sum, and so the bits,
+# depend on the parameter's size alone, not on buckets, ranks or threads.
+_BLOCK = 8192
+
+
+def total_norm(grads: Iterable[Array], norm_type: float = 2.0) -> float:
+    """Return the joint ``norm_type``-norm (any p > 0, or infinity) of all arrays together.
+
+    0 for no arrays; NaN or infinity if an element is. Errors: ShapeError for another norm_type.
+    """
+    if not norm_type > 0:
+        raise ShapeError(f"norm_type must be a number above 0 or infinity; got {norm_type}")
+    if norm_type == math.inf:
+        # np.max keeps a NaN wherever it stands; Python's max does not.
+        return float(np.max([0.0, *(float(np.max(np.abs(g))) for g in grads if g.size)]))
+    if norm_type == 2.0:
+        return math.sqrt(sum(squares(g) for g in grads))
+    arrays = list(grads)
+    largest = total_norm(arrays, math.inf)
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    powers = sum(_powers(g, largest, norm_type) for g in arrays)
+    return largest * math.pow(powers, 1 / norm_type)
+
+
+def squares(g: Array) -> float:
+    """Return the sum of the squares; not finite if an element is not or the sum overflows."""
+    flat = np.ascontiguousarray(g).reshape(-1)  # BLAS sums strided elements in another order
+    total = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            part = float(np.dot(block, block))
+            if not math.isfinite(part):  # the squares may overflow float32 where the norm does not
+                wide = block.astype(np.float64)
+                part = float(np.dot(wide, wide))
+            total += part
+    return total
+
+
+def _powers(g: Array, largest: float, p: float) -> float:
+    """Return the sum of (|g| / largest)^p, which neither overflows nor vanishes."""
+    flat = np.ascontiguousarray(g).reshape(-1)
+    total = 0.0
+    for start in range(0, flat.size, _BLOCK):
+        scaled = np.abs(flat[start : start + _BLOCK].astype(np.float64)) / largest
+        total += float(np.add.reduce(scaled if p == 1 else np.power(scaled, p)))
+    return total
