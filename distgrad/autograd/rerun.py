@@ -6,7 +6,7 @@ from typing import Any
 
 from distgrad.autograd.node import CONSTANT, Edge, Node
 from distgrad.autograd.op import way_back
-from distgrad.autograd.seal import changed
+from distgrad.autograd.seal import changed, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
@@ -47,6 +47,8 @@ class Rerun:
                 f"{node.op.name} has gradients of first order only; compute it without "
                 f"create_graph, or from ops that docs/ops.md lists with second order"
             )
+        if node.seals is not None and changed([*node.seals[0], *node.seals[1]]) is not None:
+            refuse_changed(node)
         inputs = []
         for _, source, index, _, _ in edges_of(node):
             recorded = index != CONSTANT and isinstance(source, Node)
@@ -67,24 +69,3 @@ def edges_of(node: Node) -> list[Edge]:
             f"pass retain_graph=True to that one to walk it again"
         )
     return node.edges
-
-
-def check_unchanged(node: Node, *, inputs: bool) -> None:
-    """Raise GradError if an array the node read was changed in place since it was recorded.
-
-    ``inputs`` asks for the inputs from outside too, which only a re-run reads again.
-    """
-    if node.seals is None:
-        return
-    read, given = node.seals
-    a = changed(read)
-    if a is None and inputs:
-        a = changed(given)
-    if a is not None:
-        line = f" ({node.origin})" if node.origin else ""
-        raise GradError(
-            f"an array of shape {a.shape} that {node.op.name}{line} read in the forward pass was "
-            f"changed in place before backward, so that the gradient would be wrong; change a "
-            f"copy, or call backward first (an optimizer's step changes parameters in place). "
-            f"Run inside dg.detect_anomaly() to be told the line of the forward pass"
-        )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from distgrad.autograd.node import CONSTANT, Edge, Node, Seal, Seals
 from distgrad.autograd.tensor import Array, Tensor
+from distgrad.errors import GradError
 
 WHOLE = 1024
 """Arrays of up to this many bytes are compared whole, of larger ones SPREAD elements."""
@@ -30,32 +31,44 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
     # This runs for every recorded op: no calls and no sets where a loop does, by measurement.
     limit = -1 if entire else WHOLE
     read: list[Seal] = []
-    for vjp in [e[0] for e in edges] if joint is None else (joint.func,):
-        if type(vjp) is FunctionType and vjp.__closure__ is not None:
-            for cell in vjp.__closure__:
-                a = cell.cell_contents
-                if type(a) is np.ndarray:
-                    read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
     given: list[Seal] = []
-    for _, source, index, _, _ in edges:
-        if index == CONSTANT:
-            a = source
-        elif type(source) is Node:
-            continue
-        else:
-            a = source.data
-        if type(a) is np.ndarray:
-            for known, _ in read:
-                if known is a:
-                    break
-            else:
+    for vjp, source, index, _, _ in edges:
+        if vjp is not None and joint is None:
+            # What is no function of Python's own has no cells (np.negative).
+            cells = vjp.__closure__ if type(vjp) is FunctionType else None
+            if cells is not None:
+                for cell in cells:
+                    a = cell.cell_contents
+                    if type(a) is np.ndarray:
+                        read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
+        if type(source) is not Node:
+            a = source if index == CONSTANT else source.data
+            if type(a) is np.ndarray:
                 given.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
+    if joint is not None:
+        for cell in joint.func.__closure__ or ():
+            a = cell.cell_contents
+            if type(a) is np.ndarray:
+                read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
     return read, given
 
 
 def seal(tensors: Sequence[Tensor], *, entire: bool) -> Seals:
     """Return (array, fingerprint) pairs of tensors that will all be read again."""
     return [(x.data, fingerprint(x.data, entire)) for x in tensors], []
+
+
+def refuse_changed(node: Node) -> NoReturn:
+    """Raise the GradError of a node that read an array which was changed since."""
+    read, given = node.seals or ([], [])
+    a = changed([*read, *given])
+    line = f" ({node.origin})" if node.origin else ""
+    raise GradError(
+        f"an array of shape {() if a is None else a.shape} that {node.op.name}{line} read in the forward pass was "
+        f"changed in place before backward, so that the gradient would be wrong; change a copy, "
+        f"or call backward first (an optimizer's step changes parameters in place). Run inside "
+        f"dg.detect_anomaly() to be told the line of the forward pass"
+    )
 
 
 def changed(seals: Sequence[Seal]) -> Array | None:

@@ -11,7 +11,8 @@ import numpy as np
 from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.mode import anomaly, enable_grad, no_grad
 from distgrad.autograd.node import Node, Unfold
-from distgrad.autograd.rerun import Rerun, check_unchanged, edges_of
+from distgrad.autograd.rerun import Rerun, edges_of
+from distgrad.autograd.seal import changed, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
@@ -149,7 +150,8 @@ class Walk:
                     continue
                 edges = edges_of(node)
                 joint = node.joint
-                check_unchanged(node, inputs=rerun is not None)
+                if node.seals is not None and changed(node.seals[0]) is not None:
+                    refuse_changed(node)
                 if rerun is not None:
                     edges, joint = rerun.way_back(node)
                 given = incoming
