@@ -210,13 +210,13 @@ def main() -> None:
     args = arguments()
     world = dg.init(shards=args.shards)
     runs = [train(args, clip_norm) for clip_norm in (None, args.clip_norm)]
-    if world.rank == 0:
-        print(f"{args.steps} steps of {args.global_batch_size} sequences of {args.length}, {world}")
-        print(f"both runs start from the bits {runs[0].first_bits}")
-        print(table(runs))
-        if args.plot:
-            plot(args.plot, runs, args.clip_norm)
-            print(f"plot in {args.plot}")
+    sequences = f"{args.global_batch_size} sequences of {args.length}"
+    world.print(f"{args.steps} steps of {sequences}, {world}")
+    world.print(f"both runs start from the bits {runs[0].first_bits}")
+    world.print(table(runs))
+    if args.plot and world.rank == 0:  # one file, one writer
+        plot(args.plot, runs, args.clip_norm)
+        print(f"plot in {args.plot}")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,10 @@ def refuse_changed(node: Node) -> NoReturn:
     """Raise the GradError of a node that read an array which was changed since."""
     read, given = node.seals or ([], [])
     a = changed([*read, *given])
+    shape = () if a is None else a.shape
     line = f" ({node.origin})" if node.origin else ""
     raise GradError(
-        f"an array of shape {() if a is None else a.shape} that {node.op.name}{line} read in the forward pass was "
+        f"an array of shape {shape} that {node.op.name}{line} read in the forward pass was "
         f"changed in place before backward, so that the gradient would be wrong; change a copy, "
         f"or call backward first (an optimizer's step changes parameters in place). Run inside "
         f"dg.detect_anomaly() to be told the line of the forward pass"
