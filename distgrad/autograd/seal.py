@@ -41,6 +41,8 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
                     a = cell.cell_contents
                     if type(a) is np.ndarray:
                         read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
+                    elif type(a) is list:
+                        read += _listed(a, entire)
         if type(source) is not Node:
             a = source if index == CONSTANT else source.data
             if type(a) is np.ndarray:
@@ -50,7 +52,19 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
             a = cell.cell_contents
             if type(a) is np.ndarray:
                 read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
+            elif type(a) is list:
+                read += _listed(a, entire)
     return read, given
+
+
+def _listed(values: list[Any], entire: bool) -> list[Seal]:
+    """The seals of a list of arrays, or of tuples of them: what a loop over time keeps."""
+    found = []
+    for value in values:
+        for a in value if type(value) is tuple else (value,):
+            if type(a) is np.ndarray:
+                found.append((a, fingerprint(a, entire)))
+    return found
 
 
 def seal(tensors: Sequence[Tensor], *, entire: bool) -> Seals:

@@ -121,6 +121,14 @@ def test_fused_kernels_and_convolutions():
         y.backward()
 
 
+def test_the_states_of_a_recurrence():
+    x, h, c = tensor(3, 2, 8), tensor(2, 2), tensor(2, 2)
+    y, _ = ops.lstm(x, h, c, tensor(8, 2))
+    c.data += 1  # the initial cell, kept among those of all steps
+    with pytest.raises(dg.GradError, match=r"shape \(2, 2\) that lstm read"):
+        y.sum().backward()
+
+
 def test_a_checkpointed_stretch_reads_its_inputs_again():
     x, w = tensor(3), tensor(3)
     y = checkpoint(lambda a: np.exp(a) + w, x * 1.0).sum()
