@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ plain(
     *(np.logical_and, np.logical_or, np.logical_xor, np.logical_not),
     *(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert),
     *(np.isclose, np.allclose, np.array_equal, np.array_equiv),
+    *(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj),
+    *(np.shares_memory, np.may_share_memory, np.result_type, np.unravel_index),
     *(np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like),
 )
 
@@ -85,6 +88,20 @@ def where(condition: Any, *choices: Any) -> Any:
     """Elements of the first choice where the condition holds; without choices, np.nonzero."""
     condition = data_of(condition)
     return where_(condition, *choices) if choices else np.nonzero(condition)
+
+
+@dispatch(np.select)
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    """``np.select``: of each element the choice of the first condition that holds."""
+    if len(condlist) != len(choicelist) or not condlist:
+        raise ShapeError(
+            f"np.select takes as many choices as conditions, at least one; got {len(condlist)} "
+            f"conditions and {len(choicelist)} choices"
+        )
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = where(condition, choice, result)
+    return result
 
 
 def _bounds(rng: np.random.Generator) -> list[Sample]:

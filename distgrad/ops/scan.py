@@ -151,3 +151,16 @@ def _edge(value: Any, a: Any, axis: int) -> Any:
         return value
     value = value if isinstance(value, Tensor) else np.asarray(value, a.dtype)
     return np.broadcast_to(value, _resized(a, axis, 1))
+
+
+@dispatch(np.trapezoid)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    """The integral of samples ``y`` along ``axis`` by the trapezoidal rule, at ``x`` or ``dx``."""
+    y = y if isinstance(y, Tensor) else np.asarray(y)
+    late, early = (_window(axis, y.ndim, s) for s in (slice(1, None), slice(None, -1)))
+    width = dx
+    if x is not None:
+        width = np.diff(x, axis=axis if np.ndim(x) > 1 else -1)
+        if width.ndim == 1:
+            width = np.reshape(width, [-1 if i == axis % y.ndim else 1 for i in range(y.ndim)])
+    return np.sum((y[late] + y[early]) * width * 0.5, axis=axis)

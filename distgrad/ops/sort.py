@@ -17,7 +17,8 @@ from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.shape import axis_numbers
 
-plain(np.argpartition, np.unique, np.lexsort)
+plain(np.argsort, np.argpartition, np.unique, np.lexsort)
+plain(np.bincount, np.histogram, np.intersect1d, np.union1d, np.setdiff1d)
 
 
 def _permutations(rng: np.random.Generator) -> list[Sample]:

@@ -198,3 +198,19 @@ def test_a_complex_function_that_is_not_one_is_refused():
     for function in (np.cbrt, np.floor, np.arctan2):
         with pytest.raises(dg.ShapeError, match="not supported for the input types"):
             function(z, z) if function is np.arctan2 else function(z)
+
+
+def test_select_needs_a_choice_for_each_condition():
+    x = leaf(1.0, 2.0, 3.0)
+    with pytest.raises(dg.ShapeError, match="got 2 conditions and 1 choices"):
+        np.select([x > 1, x > 2], [x])
+
+
+def test_what_has_no_gradient_works_on_the_data():
+    x = leaf(3.0, 1.0, 2.0)
+    assert np.argsort(x).tolist() == [1, 2, 0]
+    assert np.bincount(Tensor(np.array([0, 2, 2]))).tolist() == [1, 0, 2]
+    assert np.isrealobj(x)
+    assert np.result_type(x, np.float32) == np.float64
+    assert np.shares_memory(x, x.data[::2])
+    assert np.setdiff1d(x, [1.0]).tolist() == [2, 3]

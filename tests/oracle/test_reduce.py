@@ -187,3 +187,24 @@ def test_nansum_and_nanmean_skip_nan():
     x = np.array([[1.0, np.nan, 3], [4, 5, 6]])
     check(lambda a: np.nansum(a, axis=1), lambda a: torch.nansum(a, 1), [x])
     check(lambda a: np.nanmean(a, axis=1), lambda a: torch.nanmean(a, 1), [x])
+
+
+@drawn
+@given(y=array(shapes(least=2, most=2, min_side=2), dtypes))
+def test_trapezoid(y):
+    x = np.cumsum(np.linspace(0.1, 0.5, y.shape[1])).astype(y.dtype)
+    check(np.trapezoid, torch.trapezoid, [y])
+    check(
+        lambda a: np.trapezoid(a, dx=0.5, axis=0), lambda a: torch.trapezoid(a, dx=0.5, dim=0), [y]
+    )
+    check(np.trapezoid, torch.trapezoid, [y, x])
+
+
+@drawn
+@given(x=array(shapes(), dtypes))
+def test_select(x):
+    check(
+        lambda a: np.select([a > 1, a > 0], [a * a, np.sin(a)], default=a * 3),
+        lambda a: torch.where(a > 1, a * a, torch.where(a > 0, torch.sin(a), a * 3)),
+        [x],
+    )
