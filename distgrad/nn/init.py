@@ -44,7 +44,7 @@ def trunc_normal_(
         raise ShapeError(f"trunc_normal_ needs a < b and std > 0; got a={a}, b={b}, std={std}")
     draw = _cut_normal(generator(), (a - mean) / std, (b - mean) / std)
     values = np.empty(tensor.size)
-    missing = np.arange(tensor.size)
+    missing: Array = np.arange(tensor.size)
     while missing.size:
         found, kept = draw(missing.size)
         values[missing[kept]] = found[kept]

@@ -59,7 +59,8 @@ def draw_heat_map(
 def _logarithm(norms: Array) -> Any:
     usable = np.isfinite(norms) & (norms > 0)
     logarithm = np.log10(norms, out=np.zeros_like(norms), where=usable)
-    return np.ma.masked_array(logarithm, ~usable)
+    logarithm[~usable] = np.nan  # left blank in the picture
+    return logarithm
 
 
 def _label(axes: Any, layers: Sequence[str], steps: Sequence[int]) -> None:

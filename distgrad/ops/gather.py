@@ -211,7 +211,7 @@ def _replaced(x: Tensor, places: Array, values: Any) -> Tensor:
     if places.size == 0:
         return as_tensor(+x)
     # Which value comes to lie where: of several for one place the last.
-    last = np.full(x.size, -1)
+    last: Array = np.full(x.size, -1)
     last[places.reshape(-1)] = np.arange(places.size)
     last = last.reshape(x.shape)
     chosen = np.reshape(values, (-1,))[np.maximum(last, 0)]

@@ -57,7 +57,8 @@ def columns(x: Array, windows: Windows) -> Array:
         x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
     axes = len(kernel)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    spread = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + axes)))
+    over: Any = tuple(range(2, 2 + axes))
+    spread = np.lib.stride_tricks.sliding_window_view(x, reach, axis=over)
     steps: Any = (..., *(slice(None, None, s) for s in (*stride, *dilation)))
     order = (0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))  # n c kernel windows
     shape = (n, c * math.prod(kernel), math.prod(counts))
@@ -81,6 +82,7 @@ def add_columns(y: Array, size: Numbers, windows: Windows) -> Array:
     for place in np.ndindex(*kernel):
         at = zip(place, dilation, stride, counts, strict=True)
         target: Any = (..., *(slice(i * d, i * d + s * (m - 1) + 1, s) for i, d, s, m in at))
-        padded[target] += parts[(slice(None), slice(None), *place)]
+        kept: Any = (slice(None), slice(None), *place)
+        padded[target] += parts[kept]
     inside: Any = (..., *(slice(p, p + m) for p, m in zip(padding, size, strict=True)))
     return np.asarray(padded[inside])
