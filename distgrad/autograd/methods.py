@@ -26,48 +26,58 @@ class Methods:
 
     # -- reductions ------------------------------------------------------------------------------
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.sum``."""
+    def sum(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
+        """``np.sum``; ``dim`` and ``keepdim`` are understood."""
+        axis, keepdims = _pytorchs("sum", axis, keepdims, torch)
         return _call(np.sum, self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.mean``."""
+    def mean(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
+        """``np.mean``; ``dim`` and ``keepdim`` are understood."""
+        axis, keepdims = _pytorchs("mean", axis, keepdims, torch)
         return _call(np.mean, self, axis=axis, keepdims=keepdims)
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """``np.prod``."""
+    def prod(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
+        """``np.prod``; ``dim`` and ``keepdim`` are understood."""
+        axis, keepdims = _pytorchs("prod", axis, keepdims, torch)
         return _call(np.prod, self, axis=axis, keepdims=keepdims)
 
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **torch: Any) -> Tensor:
         """``np.var`` (NumPy's ``ddof=0``, not PyTorch's default of 1)."""
+        _not_pytorchs("var", torch, "it divides by n - ddof, with ddof=0, where PyTorch has 1")
         return _call(np.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **torch: Any) -> Tensor:
         """``np.std`` (NumPy's ``ddof=0``, not PyTorch's default of 1)."""
+        _not_pytorchs("std", torch, "it divides by n - ddof, with ddof=0, where PyTorch has 1")
         return _call(np.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
         """``np.max``: the gradient goes to the first of equal elements."""
+        _not_pytorchs("max", torch, "it returns values alone; argmax(axis) returns the indices")
         return _call(np.max, self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
         """``np.min``: the gradient goes to the first of equal elements."""
+        _not_pytorchs("min", torch, "it returns values alone; argmin(axis) returns the indices")
         return _call(np.min, self, axis=axis, keepdims=keepdims)
 
-    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """log Σ exp over ``axis`` (all axes if None), without overflow."""
+    def logsumexp(self, axis: Any = None, keepdims: bool = False, **torch: Any) -> Tensor:
+        """log Σ exp over ``axis`` (all if None), without overflow; ``dim`` is understood."""
+        axis, keepdims = _pytorchs("logsumexp", axis, keepdims, torch)
         return _named("logsumexp", self, axis=axis, keepdims=keepdims)
 
     def norm(self, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
         """``np.linalg.norm``."""
         return _call(np.linalg.norm, self, ord=ord, axis=axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None) -> Array:
-        """``np.argmax``: a plain integer array."""
+    def argmax(self, axis: int | None = None, **torch: Any) -> Array:
+        """``np.argmax``: a plain integer array; ``dim`` is understood."""
+        axis, _ = _pytorchs("argmax", axis, False, torch)
         return np.asarray(np.argmax(self.data, axis=axis))
 
-    def argmin(self, axis: int | None = None) -> Array:
-        """``np.argmin``: a plain integer array."""
+    def argmin(self, axis: int | None = None, **torch: Any) -> Array:
+        """``np.argmin``: a plain integer array; ``dim`` is understood."""
+        axis, _ = _pytorchs("argmin", axis, False, torch)
         return np.asarray(np.argmin(self.data, axis=axis))
 
     def all(self, axis: Any = None, keepdims: bool = False) -> Array:
@@ -78,12 +88,14 @@ class Methods:
         """``np.any``: a plain boolean array."""
         return np.asarray(np.any(self.data, axis=axis, keepdims=keepdims))
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """``np.cumsum``."""
+    def cumsum(self, axis: int | None = None, **torch: Any) -> Tensor:
+        """``np.cumsum``; ``dim`` is understood."""
+        axis, _ = _pytorchs("cumsum", axis, False, torch)
         return _call(np.cumsum, self, axis=axis)
 
-    def cumprod(self, axis: int | None = None) -> Tensor:
-        """``np.cumprod``."""
+    def cumprod(self, axis: int | None = None, **torch: Any) -> Tensor:
+        """``np.cumprod``; ``dim`` is understood."""
+        axis, _ = _pytorchs("cumprod", axis, False, torch)
         return _call(np.cumprod, self, axis=axis)
 
     # -- elementwise -----------------------------------------------------------------------------
@@ -304,6 +316,23 @@ class Methods:
     def dim(self) -> int:
         """Return the number of axes."""
         return self.data.ndim
+
+
+def _pytorchs(name: str, axis: Any, keepdims: bool, given: dict[str, Any]) -> tuple[Any, bool]:
+    """Read PyTorch's names of the two settings, which mean the same here."""
+    for unknown in given.keys() - {"dim", "keepdim"}:
+        raise TypeError(
+            f"Tensor.{name}() takes axis and keepdims (or dim, keepdim), no '{unknown}'"
+        )
+    return given.get("dim", axis), given.get("keepdim", keepdims)
+
+
+def _not_pytorchs(name: str, given: dict[str, Any], why: str) -> None:
+    """Refuse PyTorch's names where the same call would mean something else."""
+    for unknown in given:
+        raise TypeError(
+            f"Tensor.{name}() is NumPy's and takes axis and keepdims, no '{unknown}': {why}"
+        )
 
 
 def _call(function: Any, *args: Any, **settings: Any) -> Tensor:
