@@ -40,7 +40,9 @@ def backward(
         weight *= listener.backward_started()
     received = start([root], [_seed(root, gradient, weight)], create_graph)
     keep = retain_graph or create_graph
-    Walk(received, _Leaves(consumers), create_graph=create_graph, keep=keep).run(nodes)
+    leaves = _Leaves(consumers)
+    Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
+    leaves.finish()
     for listener in listeners:
         listener.backward_finished()
 
@@ -57,6 +59,11 @@ class _Leaves:
             self._waiting.add(leaf, g)
         else:
             leaf.accumulate_(as_tensor(g))
+
+    def finish(self) -> None:
+        """Hand over what waits for a consumer that received nothing itself."""
+        for leaf in list(self._waiting):
+            leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
 
     def done(self, leaf: Tensor) -> None:
         left = self._consumers[leaf] = self._consumers[leaf] - 1
@@ -109,7 +116,11 @@ def grad(
     """
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    given = [gradient] if isinstance(outputs, Tensor) else list(gradient or [None] * len(roots))
+    given = (
+        [gradient]
+        if isinstance(outputs, Tensor)
+        else ([None] * len(roots) if gradient is None else list(gradient))
+    )
     seeds = [_seed(r, g, 1.0) for r, g in zip(roots, given, strict=True)]
     nodes, _ = reach(roots)
     watch = {(x._node, x._index): x for x in wanted if x._node is not None}
@@ -170,4 +181,6 @@ def _seed(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
     seed = gradient if isinstance(gradient, Tensor) else Tensor(np.asarray(gradient, root.dtype))
     if seed.shape != root.shape:
         raise ShapeError(f"gradient has shape {seed.shape}, the tensor {root.shape}; make it equal")
+    if seed.dtype != root.dtype:
+        seed = seed.astype(root.dtype)
     return seed if weight == 1.0 else Tensor((seed.data * weight).astype(root.dtype))

@@ -53,7 +53,8 @@ def apply_hooks(hooks: Mapping[int, Callable[[Tensor], Any]], gradient: Tensor) 
 
     Errors: GradError for a replacement of another shape.
     """
-    for hook in list(hooks.values()):
+    # What retain_grad keeps is what the user's hooks have made of it.
+    for hook in sorted(hooks.values(), key=lambda h: getattr(h, "retains", False)):
         replaced = hook(gradient)
         if replaced is None:
             continue

@@ -50,6 +50,7 @@ class Op:
         samples: Samples | None,
         domain: tuple[float, float],
         second_order: bool,
+        real: bool = False,
     ) -> None:
         parameters = inspect.signature(function).parameters.values()
         self.name = function.__name__.rstrip("_")
@@ -60,6 +61,7 @@ class Op:
         self.samples = samples
         self.domain = domain
         self.second_order = second_order
+        self.real = real
         self.stands_for: list[str] = []
         """The NumPy functions and Tensor methods that reach it, by name."""
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -96,6 +98,8 @@ class Op:
         watch = anomaly.get()
         if record and grad_enabled.get():
             edges, joint = way_back(inputs, vjps)
+            if self.real:
+                self._refuse_complex(edges)
             node = Node(self, edges, joint, attributes, len(value) if several else 1)
             node.seals = seal_node(edges, joint, entire=watch is not None)
         if watch is not None:
@@ -103,6 +107,14 @@ class Op:
         if several:
             return tuple([output(v, node, i) for i, v in enumerate(value)])
         return output(value, node, 0)
+
+    def _refuse_complex(self, edges: Sequence[Edge]) -> None:
+        for _, _, _, _, dtype in edges:
+            if dtype is not None and dtype.kind == "c":
+                raise GradError(
+                    f"{self.name} has gradients for real numbers alone; take np.real, np.imag or "
+                    f"np.abs of the complex tensor first, or compute from other ops"
+                )
 
 
 def way_back(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
@@ -148,6 +160,7 @@ def op(
     samples: Samples | None = None,
     domain: tuple[float, float] = (-2.0, 2.0),
     second_order: bool = True,
+    real: bool = False,
 ) -> Callable[[Callable[..., tuple[Any, Any]]], Op]:
     """Declare a differentiable operation.
 
@@ -162,11 +175,12 @@ def op(
     ``reduces`` and ``function`` are the NumPy functions it stands for, ``method`` the names of
     Tensor methods. ``samples`` draws calls for the gradient check; without it inputs are drawn
     from ``domain`` in shapes that fit the signatures. ``second_order=False`` says that the closures
-    are not written in recordable functions: gradients of gradients raise GradError there.
+    are not written in recordable functions: gradients of gradients raise GradError there. ``real``
+    says that the closures are those of real numbers: complex Tensors that require gradients raise.
     """
 
     def declare(body: Callable[..., tuple[Any, Any]]) -> Op:
-        declared = Op(body, signatures, samples, domain, second_order)
+        declared = Op(body, signatures, samples, domain, second_order, real)
         if declared.name in REGISTRY:
             raise ValueError(f"op '{declared.name}' is declared twice")
         REGISTRY[declared.name] = declared
@@ -211,11 +225,11 @@ def public_name(numpy_function: Any) -> str:
 def _operator(declared: Op, reflected: bool) -> Callable[..., Any]:
     # Installed over NumPy's mixin, which would take the long way round through the ufunc.
     call = declared.__call__
-    if reflected:
-        return lambda self, other: call(other, self)
     if len(declared.inputs) == 1:
         return lambda self: call(self)  # noqa: PLW0108 (only a function becomes a method)
-    return lambda self, other: call(self, other)  # noqa: PLW0108 (the same)
+    if reflected:
+        return lambda self, other: call(np.asarray(other) if type(other) is list else other, self)
+    return lambda self, other: call(self, np.asarray(other) if type(other) is list else other)
 
 
 def _as_numpy(declared: Op) -> Callable[..., Any]:

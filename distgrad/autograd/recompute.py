@@ -18,7 +18,7 @@ from distgrad.autograd.node import Edge, Joint, Node, Unfold, next_number
 from distgrad.autograd.op import alias, way_back
 from distgrad.autograd.random import at_position, position
 from distgrad.autograd.rerun import edges_of
-from distgrad.autograd.seal import seal
+from distgrad.autograd.seal import check_held, seal
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start
 from distgrad.errors import GradError
@@ -76,6 +76,7 @@ class _Stretch:
         self._position = position()
         self._fused = fused_enabled.get()
         self.inputs: list[str] = []
+        self.node: Node | None = None
         self.several = False
         self.recorded: set[int] = set()
         self._outside: list[Tensor] = []
@@ -95,12 +96,13 @@ class _Stretch:
         # What the stretch uses besides its arguments: leaves, and tensors computed before it.
         nodes, consumers = reach([outs[i] for i in self.recorded], floor)
         leaves = [leaf for leaf in consumers if leaf not in set(fresh)]
-        self._outside = [*leaves, *_computed_before(nodes, floor)]
+        self._outside = [*leaves, *_computed_before(outs, nodes, floor)]
         self.inputs = [f"argument {i}" for i in self._where] + ["outside"] * len(self._outside)
         edges, _ = way_back([*given, *self._outside], Joint(_never))
         node = Node(self, edges, _Again(self), {}, len(outs))
         read = [x for x in [*given, *leaves] if isinstance(x, Tensor)]
         node.seals = seal(read, entire=anomaly.get() is not None)
+        self.node = node
         return values, node
 
     def again(self) -> tuple[list[Tensor], list[Tensor], int]:
@@ -174,6 +176,8 @@ class _Again(Unfold):
 
     def run(self, incoming: Sequence[Any], edges: Sequence[Edge], into: Walk) -> None:
         """Walk the stretch's nodes as a part of ``into``."""
+        if self._stretch.node is not None:
+            check_held(self._stretch.node)
         fresh, outs, floor = self._stretch.again()
         roots, seeds = _paired(outs, incoming)
         sink = _Through(dict(zip(fresh, edges, strict=False)), into)
@@ -222,9 +226,14 @@ def _never(*_: Any) -> Any:
     raise AssertionError("the node's way back is _Again")
 
 
-def _computed_before(nodes: Sequence[Node], floor: int) -> Iterator[Tensor]:
-    """Yield stand-ins for the tensors that ``nodes`` took from nodes recorded before ``floor``."""
+def _computed_before(outs: Sequence[Tensor], nodes: Sequence[Node], floor: int) -> Iterator[Tensor]:
+    """Yield stand-ins for what a stretch took from nodes recorded before ``floor``, or returns."""
     seen = set()
+    for out in outs:
+        source, index = out._node, out._index
+        if source is not None and source.sequence < floor and (source, index) not in seen:
+            seen.add((source, index))
+            yield output(out.data, source, index)
     for node in nodes:
         for vjp, source, index, shape, dtype in edges_of(node):
             if (

@@ -6,7 +6,7 @@ from typing import Any
 
 from distgrad.autograd.node import CONSTANT, Edge, Node
 from distgrad.autograd.op import way_back
-from distgrad.autograd.seal import changed, refuse_changed
+from distgrad.autograd.seal import changed, check_held, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
@@ -49,6 +49,7 @@ class Rerun:
             )
         if node.seals is not None and changed([*node.seals[0], *node.seals[1]]) is not None:
             refuse_changed(node)
+        check_held(node)
         inputs = []
         for _, source, index, _, _ in edges_of(node):
             recorded = index != CONSTANT and isinstance(source, Node)

@@ -86,6 +86,20 @@ def refuse_changed(node: Node) -> NoReturn:
     )
 
 
+def check_held(node: Node) -> None:
+    """Raise GradError if a leaf that ``node`` would read again was given another array since."""
+    if node.seals is None or node.edges is None:
+        return
+    held = {id(a) for seals in node.seals for a, _ in seals}
+    for _, source, _, _, _ in node.edges:
+        if isinstance(source, Tensor) and id(source.data) not in held:
+            raise GradError(
+                f"the data of a tensor of shape {source.shape} that {node.op.name} read in the "
+                f"forward pass was replaced before it is read again; assign tensor.data[...] "
+                f"after the last backward pass, or make a new tensor"
+            )
+
+
 def changed(seals: Sequence[Seal]) -> Array | None:
     """Return the first array whose content is no longer what it was when it was sealed."""
     for a, old in seals:

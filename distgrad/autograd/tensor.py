@@ -171,6 +171,19 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
+    # -- copying ------------------------------------------------------------------------------
+
+    def __getstate__(self) -> tuple[Array, Tensor | None, bool]:
+        """What copy.deepcopy and pickle take over: no bucket, no listener, no hooks, no tape."""
+        if self._node is not None:
+            raise GradError("only leaves can be copied or pickled; call .detach() first")
+        return self.data, self.grad, self.requires_grad
+
+    def __setstate__(self, state: tuple[Array, Tensor | None, bool]) -> None:
+        self.data, self.grad, self.requires_grad = state
+        self._node = self._grad_buffer = self._listener = self._hooks = None
+        self._index = 0
+
     # -- gradients ----------------------------------------------------------------------------
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -220,6 +233,9 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """Keep ``grad`` of a tensor that is not a leaf, too. Errors: as ``register_hook``."""
         if self._node is None and self.requires_grad:
             return
+        hooks = (self._node.hooks or {}).get(self._index, {}) if self._node is not None else {}
+        if any(getattr(hook, "retains", False) for hook in hooks.values()):
+            return
         this = weakref.ref(self)
 
         def keep(gradient: Tensor) -> None:
@@ -227,6 +243,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             if tensor is not None:
                 tensor.accumulate_(gradient)
 
+        keep.retains = True  # type: ignore[attr-defined]  # runs after the user's hooks
         self.register_hook(keep)
 
     def accumulate_(self, gradient: Tensor) -> None:

@@ -80,14 +80,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     trick, Townsend 2017): about three times the work of the function.
     """
     run = _Run(function, tuple(primals), {}, tuple(range(len(primals))), False)
-    given, structure = flatten(tuple(tangents))
-    if structure != run.given_structure or [np.shape(t) for t in given] != [
-        x.shape for x in run.inputs
-    ]:
-        raise ShapeError(
-            f"jvp: the tangents ({_shapes(given)}) must have the structure and shapes of the "
-            f"primals ({_shapes(run.inputs)})"
-        )
+    given = run.check_tangents("jvp", tuple(tangents))
     directions = [_like(t, x) for t, x in zip(given, run.inputs, strict=True)]
     return run.result(), rebuild(run.structure, run.push(directions))
 
@@ -141,6 +134,7 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     run = _Run(function, tuple(primals), {}, tuple(range(len(primals))), False)
     value = run.single("hvp")
     tangents = tuple(tangents)
+    run.check_tangents("hvp", tangents)
 
     def slope(*arguments: Any) -> Any:
         gradients = grad(function, tuple(range(len(arguments))))(*arguments)
@@ -165,7 +159,9 @@ class _Run:
         argnums: int | Sequence[int],
         has_aux: bool,
     ) -> None:
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        numbers, single = _numbers(argnums)
+        if len({n % len(args) for n in numbers if args}) < len(numbers):
+            raise GradError(f"argnums={argnums} names an argument twice")
         if any(not -len(args) <= n < len(args) for n in numbers):
             raise GradError(
                 f"argnums={argnums}: the function was called with {len(args)} positional "
@@ -173,7 +169,7 @@ class _Run:
             )
         chosen = tuple(args[n] for n in numbers)
         leaves, self.given_structure = flatten(chosen)
-        self._single_argument = isinstance(argnums, int)
+        self._single_argument = single
         # Recorded where the caller records: the results can be differentiated again.
         self._outer = grad_enabled.get()
         with enable_grad():
@@ -199,6 +195,17 @@ class _Run:
                 f"{found}: reduce it (.mean(), .sum()), or take jacobian or vjp"
             )
         return y
+
+    def check_tangents(self, what: str, tangents: Any) -> list[Any]:
+        """Return the leaves of tangents shaped like the primals. Errors: ShapeError."""
+        given, structure = flatten(tangents)
+        shapes = [np.shape(t) for t in given]
+        if structure != self.given_structure or shapes != [x.shape for x in self.inputs]:
+            raise ShapeError(
+                f"{what}: the tangents ({_shapes(given)}) must have the structure and shapes of "
+                f"the primals ({_shapes(self.inputs)})"
+            )
+        return given
 
     def result(self) -> Any:
         """Return the value in its structure, on the tape only if something outside is."""
@@ -281,6 +288,12 @@ class _Run:
         roots = [y for y in self.outputs if y.requires_grad]
         own = set(self.inputs)
         return bool(roots) and any(leaf not in own for leaf in reach(roots)[1])
+
+
+def _numbers(argnums: Any) -> tuple[tuple[int, ...], bool]:
+    if isinstance(argnums, int | np.integer):
+        return (int(argnums),), True
+    return tuple(int(n) for n in argnums), False
 
 
 def _fresh(x: Any, outer: bool) -> Tensor:

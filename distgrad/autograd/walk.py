@@ -128,7 +128,7 @@ class Walk:
         self.owned: set[Place] = set()
         """Sums made here, so free to be added to in place."""
 
-    def run(self, nodes: Iterable[Node]) -> None:  # noqa: PLR0912 (a call for each branch costs)
+    def run(self, nodes: Iterable[Node]) -> None:  # noqa: PLR0912, PLR0915 (calls cost)
         """Pass gradients from node to node: plain arrays, or Tensors with ``create_graph``.
 
         What is left in ``received`` afterwards belongs to nodes outside ``nodes``.
@@ -166,6 +166,10 @@ class Walk:
                     if vjp is None or (only is not None and source not in only):
                         continue
                     g = vjp(*incoming)
+                    if g is None:  # an output of several that was not used
+                        if isinstance(source, Tensor):
+                            sink.done(source)
+                        continue
                     if g.shape != shape:
                         g = unbroadcast(g, shape)
                     if g.dtype != dtype:

@@ -96,6 +96,8 @@ def _line(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation
     y, joint = result
 
     def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+        # x is read inside joint; mentioned here, a change of it in place is noticed.
+        assert x.ndim == 3
         dx, dw, db = joint.function(wanted, g[:, :, None])
         return (None if dx is None else dx[:, :, 0]), dw[:, :, 0], db
 

@@ -118,6 +118,10 @@ class Module(Tree):
         """Let the running buffers follow ``statistics``; modules that observe define it."""
         raise TypeError(f"{type(self).__name__} observes statistics but does not apply them")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copy.deepcopy and pickle take over: all but what the bridge has lent."""
+        return {k: v for k, v in vars(self).items() if k != "_sum"} | {"_observer": None}
+
     # -- state --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Array]:

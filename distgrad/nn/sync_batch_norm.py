@@ -10,6 +10,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.nn.module import Module
+from distgrad.nn.tree import MODULE
 from distgrad.ops import join
 
 
@@ -50,10 +51,18 @@ class SyncBatchNorm(_BatchNorm):
     @classmethod
     def convert_sync_batchnorm(cls, module: Module) -> Module:
         """Return ``module`` with each BatchNorm below it (or itself) replaced, its state kept."""
+        return cls._converted(module, {})
+
+    @classmethod
+    def _converted(cls, module: Module, made: dict[int, Module]) -> Module:
+        if id(module) in made:  # shared, or converted already
+            return made[id(module)]
+        made[id(module)] = module
         if isinstance(module, _BatchNorm) and not isinstance(module, cls):
-            return cls._of(module)
-        for name, child in list(module.named_children()):
-            converted = cls.convert_sync_batchnorm(child)
+            made[id(module)] = cls._of(module)
+            return made[id(module)]
+        for name, child in list(module._own(MODULE)):
+            converted = cls._converted(child, made)
             if converted is not child:
                 setattr(module, name, converted)
         return module

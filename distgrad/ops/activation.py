@@ -22,20 +22,20 @@ def _with(*settings: dict[str, Any]) -> Samples:
     return draw
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def relu(a: Any) -> Any:
     """max(a, 0); the gradient at 0 is 0."""
     y = np.maximum(a, 0)
     return y, lambda g: g * (y > 0)
 
 
-@op("... -> ...", samples=_with({"negative_slope": 0.1}))
+@op("... -> ...", samples=_with({"negative_slope": 0.1}), real=True)
 def leaky_relu(a: Any, *, negative_slope: float = 0.01) -> Any:
     """a where it is positive, ``negative_slope`` · a elsewhere (Maas et al. 2013)."""
     return np.where(a > 0, a, negative_slope * a), lambda g: np.where(a > 0, g, negative_slope * g)
 
 
-@op("..., ... -> ...")
+@op("..., ... -> ...", real=True)
 def prelu(a: Any, weight: Any) -> Any:
     """a where it is positive, ``weight`` · a elsewhere (He et al. 2015)."""
     return np.where(a > 0, a, weight * a), (
@@ -44,61 +44,61 @@ def prelu(a: Any, weight: Any) -> Any:
     )
 
 
-@op("... -> ...", samples=_with({"min_val": -1.0, "max_val": 2.5}))
+@op("... -> ...", samples=_with({"min_val": -1.0, "max_val": 2.5}), real=True)
 def hardtanh(a: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """a limited to [min_val, max_val]; no gradient flows at the bounds or outside."""
     y = np.minimum(np.maximum(a, min_val), max_val)
     return y, lambda g: g * ((a > min_val) & (a < max_val))
 
 
-@op("... -> ...", samples=_with({}))
+@op("... -> ...", samples=_with({}), real=True)
 def hardsigmoid(a: Any) -> Any:
     """a / 6 + 1/2, limited to [0, 1]."""
     y = np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
     return y, lambda g: g * ((a > -3) & (a < 3)) / 6
 
 
-@op("... -> ...", samples=_with({}))
+@op("... -> ...", samples=_with({}), real=True)
 def hardswish(a: Any) -> Any:
     """a · hardsigmoid(a) (Howard et al. 2019)."""
     y = a * np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
     return y, lambda g: g * np.where(a < 3, np.where(a > -3, a / 3 + 0.5, 0), 1)
 
 
-@op("... -> ...", samples=_with({"lambd": 1.5}))
+@op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
 def hardshrink(a: Any, *, lambd: float = 0.5) -> Any:
     """a where |a| > λ, 0 elsewhere."""
     return np.where(np.absolute(a) > lambd, a, 0), lambda g: g * (np.absolute(a) > lambd)
 
 
-@op("... -> ...", samples=_with({"lambd": 1.5}))
+@op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
 def softshrink(a: Any, *, lambd: float = 0.5) -> Any:
     """a moved towards 0 by λ, 0 where |a| ≤ λ."""
     y = a - np.minimum(np.maximum(a, -lambd), lambd)
     return y, lambda g: g * (np.absolute(a) > lambd)
 
 
-@op("... -> ...", samples=_with({"threshold": 1.0, "value": -2.0}))
+@op("... -> ...", samples=_with({"threshold": 1.0, "value": -2.0}), real=True)
 def threshold(a: Any, *, threshold: float, value: float) -> Any:
     """a where it exceeds ``threshold``, ``value`` elsewhere."""
     return np.where(a > threshold, a, value), lambda g: g * (a > threshold)
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def sigmoid(a: Any) -> Any:
     """1 / (1 + exp(-a)), without overflow."""
     y = 0.5 * np.tanh(0.5 * a) + 0.5
     return y, lambda g: g * y * (1 - y)
 
 
-@op("... -> ...", samples=_with({}))
+@op("... -> ...", samples=_with({}), real=True)
 def logsigmoid(a: Any) -> Any:
     """log(1 / (1 + exp(-a))), without overflow."""
     y = np.minimum(a, 0) - np.log1p(np.exp(-np.absolute(a)))
     return y, lambda g: g * sigmoid.function(-a)[0]
 
 
-@op("... -> ...", samples=_with({}, {"beta": 2.0, "threshold": 3.0}))
+@op("... -> ...", samples=_with({}, {"beta": 2.0, "threshold": 3.0}), real=True)
 def softplus(a: Any, *, beta: float = 1.0, threshold: float = math.inf) -> Any:
     """log(1 + exp(β a)) / β, without overflow; a itself where β a exceeds ``threshold``."""
     x = a if beta == 1 else beta * a
@@ -111,21 +111,21 @@ def softplus(a: Any, *, beta: float = 1.0, threshold: float = math.inf) -> Any:
     return np.where(linear, a, y), lambda g: np.where(linear, g, g * sigmoid.function(x)[0])
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def silu(a: Any) -> Any:
     """a · sigmoid(a), also called swish (Elfwing et al. 2017)."""
     s = sigmoid.function(a)[0]
     return a * s, lambda g: g * (s * (1 + a * (1 - s)))
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def mish(a: Any) -> Any:
     """a · tanh(softplus(a)) (Misra 2019)."""
     t = np.tanh(softplus.function(a)[0])
     return a * t, lambda g: g * (t + a * (1 - t * t) * sigmoid.function(a)[0])
 
 
-@op("... -> ...", samples=_with({}, {"alpha": 1.5, "scale": 0.7, "rate": 1.3}))
+@op("... -> ...", samples=_with({}, {"alpha": 1.5, "scale": 0.7, "rate": 1.3}), real=True)
 def elu(a: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
     """scale · a where it is positive, scale · α (exp(rate · a) - 1) elsewhere; also SELU and CELU.
 
@@ -136,21 +136,21 @@ def elu(a: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) ->
     return y, lambda g: scale * np.where(a > 0, g, g * (rate * (low + alpha)))
 
 
-@op("... -> ...", samples=_with({}))
+@op("... -> ...", samples=_with({}), real=True)
 def softsign(a: Any) -> Any:
     """a / (1 + |a|)."""
     d = 1 + np.absolute(a)
     return a / d, lambda g: g / d / d
 
 
-@op("... -> ...", samples=_with({}))
+@op("... -> ...", samples=_with({}), real=True)
 def tanhshrink(a: Any) -> Any:
     """a - tanh(a)."""
     t = np.tanh(a)
     return a - t, lambda g: g * t * t
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def gelu_tanh(a: Any) -> Any:
     """The tanh form of GELU: a/2 (1 + tanh(√(2/π) (a + 0.044715 a³))) (Hendrycks & Gimpel 2016)."""
     t = np.tanh(_SQRT_2_OVER_PI * (a + 0.044715 * a * a * a))
@@ -162,7 +162,7 @@ def gelu_tanh(a: Any) -> Any:
     return 0.5 * a * (1 + t), vjp
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def gelu(a: Any) -> Any:
     """The exact form of GELU: a Φ(a) (Hendrycks & Gimpel 2016), PyTorch's default."""
     phi = cdf(a)
@@ -173,7 +173,7 @@ def _dropped(rng: np.random.Generator) -> list[Sample]:
     return [((rng.normal(size=(3, 4)), rng.random((3, 4)) < 0.7), {"p": 0.3})]
 
 
-@op("..., ... -> ...", samples=_dropped)
+@op("..., ... -> ...", samples=_dropped, real=True)
 def dropout(a: Any, keep: Any, *, p: float) -> Any:
     """Elements of a where ``keep`` (boolean) holds, over 1 - p; zeros elsewhere."""
     scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, a.dtype)

@@ -28,7 +28,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases)
+@op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases, real=True)
 def scaled_dot_product_attention(
     q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
 ) -> Any:

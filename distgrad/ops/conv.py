@@ -44,6 +44,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     "n c h w, o i y x, o -> n o h w",
     "n c d h w, o i z y x, o -> n o d h w",
     samples=_cases,
+    real=True,
 )
 def convolution(
     images: Any,
@@ -95,6 +96,7 @@ def _transposed_cases(rng: np.random.Generator) -> list[Sample]:
     "n o h w, o i y x, c -> n c h w",
     "n o d h w, o i z y x, c -> n c d h w",
     samples=_transposed_cases,
+    real=True,
 )
 def convolution_transpose(
     images: Any,
@@ -152,6 +154,7 @@ def _weight_cases(rng: np.random.Generator) -> list[Sample]:
     "n c h w, n o p q -> o i y x",
     "n c d h w, n o s p q -> o i z y x",
     samples=_weight_cases,
+    real=True,
 )
 def convolution_weight(
     images: Any,

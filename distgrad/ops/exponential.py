@@ -84,7 +84,7 @@ def _difference(a: Any, b: Any) -> Any:
     return np.where(both, 0, a) - np.where(both, 0, b) if np.any(both) else a - b
 
 
-@op("..., ... -> ...", domain=(0.5, 2.0))
+@op("..., ... -> ...", domain=(0.5, 2.0), real=True)
 def xlogy(a: Any, b: Any) -> Any:
     """a log b, and 0 where a is 0, whatever b is."""
     nothing = data_of(a) == 0

@@ -27,9 +27,17 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
 @op("... -> ...", method="__getitem__", samples=_indices)
 def getitem(a: Any, *, index: Any) -> Any:
     """a[index]: basic slices are views, integer and boolean arrays copy."""
-    key = plain_index(index)
+    key = _own(plain_index(index))
     shape, dtype = a.shape, a.dtype
     return a[key], lambda g: put_back(g, index=key, shape=shape, dtype=dtype)
+
+
+def _own(key: Any) -> Any:
+    # The gradient reads index arrays again: inside a tuple they are copied, for whoever changes
+    # them in place; one that stands alone is noticed.
+    if type(key) is tuple:
+        return tuple([k.copy() if isinstance(k, np.ndarray) else k for k in key])
+    return key
 
 
 def plain_index(index: Any) -> Any:
@@ -83,6 +91,7 @@ def _add_rows(rows: Array, index: Array, g: Array) -> None:
     if not index.size:
         return
     g = g.reshape(index.size, rows.shape[1])
+    index = index.astype(np.intp)  # a small integer cannot hold the length
     index = np.where(index < 0, index + len(rows), index)
     order = np.argsort(index, kind="stable")
     ordered = index[order]

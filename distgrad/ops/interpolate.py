@@ -28,7 +28,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     return [((x,), {"index": i, "weight": w, "axis": axis}) for (i, w), axis in tables]
 
 
-@op("... -> ...", samples=_cases)
+@op("... -> ...", samples=_cases, real=True)
 def resample(x: Any, *, index: Array, weight: Array, axis: int) -> Any:
     """Along ``axis`` (not negative), element i becomes the sum over t of weight_it x_(index_it)."""
     length = x.shape[axis]

@@ -59,10 +59,13 @@ def matmul(a: Any, b: Any) -> Any:
     if isinstance(a, _SEQUENCES) or isinstance(b, _SEQUENCES):
         a, b = arrays(a, b)
     if a.ndim > 1 and b.ndim > 1:
-        return np.matmul(a, b), (lambda g: _to_left(g, a, b), lambda g: _to_right(g, a, b))
+        return np.matmul(a, b), _gradients(a, b)
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
     b2 = np.expand_dims(b, 1) if b.ndim == 1 else b
     vectors = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())
+
+    to_left, to_right = _gradients(a2, b2)
+    a_shape, b_shape = a.shape, b.shape
 
     def restore(g: Any) -> Any:
         for axis in sorted(vectors):
@@ -70,25 +73,22 @@ def matmul(a: Any, b: Any) -> Any:
         return g
 
     def left(g: Any) -> Any:
-        full = _to_left(restore(g), a2, b2)
-        return np.reshape(full, full.shape[:-2] + a.shape) if a.ndim == 1 else full
+        full = to_left(restore(g))
+        return np.reshape(full, full.shape[:-2] + a_shape) if len(a_shape) == 1 else full
 
     def right(g: Any) -> Any:
-        full = _to_right(restore(g), a2, b2)
-        return np.reshape(full, full.shape[:-2] + b.shape) if b.ndim == 1 else full
+        full = to_right(restore(g))
+        return np.reshape(full, full.shape[:-2] + b_shape) if len(b_shape) == 1 else full
 
     return np.matmul(a, b), (left, right)
 
 
-def _to_left(g: Any, a: Any, b: Any) -> Any:
-    return np.matmul(g, H(b))
-
-
-def _to_right(g: Any, a: Any, b: Any) -> Any:
+def _gradients(a: Any, b: Any) -> tuple[Any, Any]:
+    """The gradients of a b to both; each keeps the other factor alone."""
     if b.ndim == 2 and a.ndim > 2:
         # One large product instead of a sum over many small ones.
-        return np.matmul(H(_rows(a)), _rows(g))
-    return np.matmul(H(a), g)
+        return (lambda g: np.matmul(g, H(b))), (lambda g: np.matmul(H(_rows(a)), _rows(g)))
+    return (lambda g: np.matmul(g, H(b))), (lambda g: np.matmul(H(a), g))
 
 
 def _rows(a: Any) -> Any:

@@ -19,7 +19,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     return [((x, y), {"reduction": r}) for r in ("mean", "sum", "none")]
 
 
-@op("..., ... ->", samples=_cases)
+@op("..., ... ->", samples=_cases, real=True)
 def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     """(a - b)², averaged, summed or as it is (``reduction`` "mean", "sum", "none")."""
     d = a - b
@@ -31,7 +31,11 @@ def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     return _reduced(d * d, reduction, scale), (slope, lambda g: -slope(g))
 
 
-@op("..., ... -> ...", samples=lambda rng: [(2 * rng.normal(size=(2, 3, 2)), {"delta": 0.7})])
+@op(
+    "..., ... -> ...",
+    samples=lambda rng: [(2 * rng.normal(size=(2, 3, 2)), {"delta": 0.7})],
+    real=True,
+)
 def huber(a: Any, b: Any, *, delta: float) -> Any:
     """d²/2 for d = a - b within ±delta, delta (|d| - delta/2) outside (Huber 1964)."""
     d = a - b
@@ -42,6 +46,7 @@ def huber(a: Any, b: Any, *, delta: float) -> Any:
 @op(
     "..., ... -> ...",
     samples=lambda rng: [((rng.uniform(0.1, 0.9, (3, 2)), rng.random((3, 2))), {})],
+    real=True,
 )
 def binary_cross_entropy(p: Any, t: Any) -> Any:
     """-(t log p + (1 - t) log(1 - p)), logarithms cut at -100; the gradient is that of no cut."""
@@ -54,7 +59,7 @@ def binary_cross_entropy(p: Any, t: Any) -> Any:
     return (t - 1) * no - t * yes, (slope, lambda g: g * (no - yes))
 
 
-@op("..., ... ->", samples=_cases)
+@op("..., ... ->", samples=_cases, real=True)
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: str = "mean") -> Any:
     """-(t log σ(x) + (1 - t) log(1 - σ(x))), without overflow."""
     x, t = logits, targets
@@ -97,7 +102,7 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("n c, n ->", "n c ..., n ... ->", samples=_labelled)
+@op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
 def nll(
     log_probs: Any,
     labels: Any,

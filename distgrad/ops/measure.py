@@ -13,7 +13,7 @@ from distgrad.ops.helpers import data_of
 from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 
 
-@op("... -> ...", samples=reductions)
+@op("... -> ...", samples=reductions, real=True)
 def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
     axes = axes_of(a, axis)

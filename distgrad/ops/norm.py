@@ -20,7 +20,7 @@ def _layers(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("... d, d, d -> ... d", "... c d, c d, c d -> ... c d", samples=_layers)
+@op("... d, d, d -> ... d", "... c d, c d, c d -> ... c d", samples=_layers, real=True)
 def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
     """(x - mean) / √(var + eps) · weight + bias over the last ``axes`` axes (Ba et al. 2016).
 
@@ -50,7 +50,7 @@ def _roots(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("... d, d -> ... d", "... c d, c d -> ... c d", samples=_roots)
+@op("... d, d -> ... d", "... c d, c d -> ... c d", samples=_roots, real=True)
 def rms_norm(x: Any, weight: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
     """x / √(mean(x²) + eps) · weight over the last ``axes`` axes (Zhang & Sennrich 2019)."""
     over = tuple(range(-axes, 0))
@@ -78,7 +78,7 @@ def _batches(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("n c, c, c -> n c, c, c", "n c ..., c, c -> n c ..., c, c", samples=_batches)
+@op("n c, c, c -> n c, c, c", "n c ..., c, c -> n c ..., c, c", samples=_batches, real=True)
 def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     """Normalise (n, c, …) over all axes but 1 with their own statistics (Ioffe & Szegedy 2015).
 

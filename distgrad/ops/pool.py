@@ -36,6 +36,7 @@ def _cases(rng: np.random.Generator, settings: list[dict[str, Any]]) -> list[Sam
     "n c h w -> n c y x",
     "n c d h w -> n c z y x",
     samples=lambda rng: _cases(rng, [{"kernel_size": 2, "dilation": (2, 1), "stride": 1}]),
+    real=True,
 )
 def max_pool(
     x: Any,
@@ -59,6 +60,7 @@ def max_pool(
         ((rng.permutation(2 * math.prod(s)).reshape(1, 2, *s) / 10,), {"output_size": size})
         for s, size in (((5, 4), (3, 2)), ((3,), 5), ((2, 3, 4), (1, 2, 3)))
     ],
+    real=True,
 )
 def adaptive_max_pool(x: Any, *, output_size: Any) -> Any:
     """The largest of each of ``output_size`` even parts of each axis (they may overlap by one)."""

@@ -32,7 +32,11 @@ def _cases(gates: int, states: int, settings: dict[str, Any]) -> Any:
     return draw
 
 
-@op("t b h, b h, h h -> t b h", samples=_cases(1, 1, {"nonlinearity": "relu", "reverse": True}))
+@op(
+    "t b h, b h, h h -> t b h",
+    samples=_cases(1, 1, {"nonlinearity": "relu", "reverse": True}),
+    real=True,
+)
 def rnn(x: Any, h: Any, w: Any, *, nonlinearity: str = "tanh", reverse: bool = False) -> Any:
     """h ← tanh(x_t + h Wᵀ) for each step t; or relu, or from the last step (Elman 1990)."""
     if nonlinearity not in {"tanh", "relu"}:
@@ -62,7 +66,7 @@ def rnn(x: Any, h: Any, w: Any, *, nonlinearity: str = "tanh", reverse: bool = F
     return y, Joint(vjp)
 
 
-@op("t b g, b h, b h, g h -> t b h, b h", samples=_cases(4, 2, {"reverse": True}))
+@op("t b g, b h, b h, g h -> t b h, b h", samples=_cases(4, 2, {"reverse": True}), real=True)
 def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
     """i, f, g, o of x_t + h Wᵀ; c ← f c + i g; h ← o tanh(c) (Hochreiter & Schmidhuber 1997).
 
@@ -107,7 +111,7 @@ def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
     return (y, c), Joint(vjp)
 
 
-@op("t b g, b h, g h, g -> t b h", samples=_cases(3, 1, {"reverse": True}))
+@op("t b g, b h, g h, g -> t b h", samples=_cases(3, 1, {"reverse": True}), real=True)
 def gru(x: Any, h: Any, w: Any, b: Any, *, reverse: bool = False) -> Any:
     """r, z = σ(x_t + p), n = tanh(x_t + r p), p = h Wᵀ + b; h ← (1 - z) n + z h (Cho et al. 2014).
 

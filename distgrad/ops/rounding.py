@@ -44,7 +44,7 @@ def round_(a: Any, *, decimals: int = 0) -> Any:
     return np.round(a, decimals), np.zeros_like
 
 
-@op("... -> ...", ufunc=np.sign)
+@op("... -> ...", ufunc=np.sign, real=True)
 def sign(a: Any) -> Any:
     """-1, 0 or 1; the gradient is 0."""
     return np.sign(a), np.zeros_like

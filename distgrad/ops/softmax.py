@@ -17,7 +17,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     return [((3 * rng.normal(size=(2, 3, 4)),), {"axis": axis}) for axis in (-1, 1)]
 
 
-@op("... -> ...", samples=_cases)
+@op("... -> ...", samples=_cases, real=True)
 def softmax(a: Any, *, axis: int) -> Any:
     """exp(a) / Σ exp(a) over ``axis``, without overflow; NaN where all of a is -∞."""
     e = np.exp(_shifted(a, axis))
@@ -30,7 +30,7 @@ def softmax(a: Any, *, axis: int) -> Any:
     return y, vjp
 
 
-@op("... -> ...", samples=_cases)
+@op("... -> ...", samples=_cases, real=True)
 def log_softmax(a: Any, *, axis: int) -> Any:
     """a - log Σ exp(a) over ``axis``, without overflow."""
     shifted = _shifted(a, axis)
@@ -65,7 +65,7 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-@op("n c, n ->", "n c ..., n ... ->", samples=_labelled)
+@op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
 def cross_entropy(
     logits: Any,
     labels: Any,

@@ -51,19 +51,19 @@ ERFC_FLOAT32 = 12  # so many of them are enough for float32
 _ERF = [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
 
 
-@op("... -> ...", domain=(-1.5, 1.5))
+@op("... -> ...", domain=(-1.5, 1.5), real=True)
 def erf(a: Any) -> Any:
     """The error function 2/√π ∫₀ᵃ exp(-t²) dt."""
     return _erf(a), lambda g: g * (_TWO_OVER_SQRT_PI * np.exp(-a * a))
 
 
-@op("... -> ...", domain=(-1.5, 1.5))
+@op("... -> ...", domain=(-1.5, 1.5), real=True)
 def erfc(a: Any) -> Any:
     """1 - erf(a), exact in the tail."""
     return _erfc(a), lambda g: g * (-_TWO_OVER_SQRT_PI * np.exp(-a * a))
 
 
-@op("... -> ...")
+@op("... -> ...", real=True)
 def normal_cdf(a: Any) -> Any:
     """Φ(a), the standard normal distribution function, with a small relative error everywhere."""
     return cdf(a), lambda g: g * (INV_SQRT_2PI * np.exp(-0.5 * a * a))

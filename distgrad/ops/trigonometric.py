@@ -129,6 +129,7 @@ _SINC_SLOPE = [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 1
     "... -> ...",
     function=np.sinc,
     samples=lambda rng: [((np.array([0.0, 1e-3, 0.2, -0.31, 0.33, 1.0, -2.3]),), {})],
+    real=True,
 )
 def sinc(a: Any) -> Any:
     """sin(π a) / (π a), and 1 at 0."""

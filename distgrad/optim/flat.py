@@ -71,7 +71,19 @@ class FlatParameters:
         self.scalars = [dict(scalars or {}) for _ in self.params]
         self._index = {id(p): i for i, p in enumerate(self.params)}
         self._runs: list[Run] = []
+        self._copied: list[State] = []  # a copy's state, until it is laid out
         flatten_(self.params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy lays its parameters out anew: those of a copy are no views of one buffer."""
+        state = [self.state_of(i) if self._runs else {} for i in range(len(self.params))]
+        kept = {k: v for k, v in vars(self).items() if k not in {"_runs", "_index", "_copied"}}
+        return {**kept, "_copied": [{k: v.reshape(-1) for k, v in s.items()} for s in state]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._index = {id(p): i for i, p in enumerate(self.params)}
+        self._runs = []
 
     def update(self, function: Update) -> None:
         """Call ``function(value, grad, state, step)`` on every run; parameters without grad stay.
@@ -107,6 +119,8 @@ class FlatParameters:
                 for r in self._runs
                 for p, (a, b) in zip(r.params, pairwise(r.starts), strict=True)
             }
+            old |= {id(p): s for p, s in zip(self.params, self._copied, strict=False)}
+            self._copied = []
             self._runs = [self._make(params, old) for params in _adjacent(self.params)]
         return self._runs
 

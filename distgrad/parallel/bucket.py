@@ -78,11 +78,14 @@ class Bucket:
         bind_(params, self.values, self.gradients.local)
         self.views: list[Array] = [g for p in params if (g := p._grad_buffer) is not None]
         self.previous: Array | None = None
+        self.had = [False] * len(self.params)  # which parameters had gradients before the batch
         self.unfinished = len(self.params)
 
     def open(self, first: bool) -> None:
         """Forget the last shard's gradients; before the ``first``, keep what the user left."""
-        if first and any(p.grad is not None for p in self.params):
+        if first:
+            self.had = [p.grad is not None for p in self.params]
+        if first and any(self.had):
             kept = [
                 np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.data for p in self.params
             ]
@@ -114,10 +117,11 @@ class Bucket:
 
         If the batch is ``left_out`` they are what the user had left before it.
         """
-        had = self.previous is not None
         if self.previous is not None:
             sums = self.gradients.local[: self.previous.size]
             np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
-        for p, view, was_used in zip(self.params, self.views, self.used, strict=True):
+        for p, view, was_used, had in zip(
+            self.params, self.views, self.used, self.had, strict=True
+        ):
             p.grad = Tensor(view) if had or (was_used and not left_out) else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.errors import GradError
-from distgrad.nn import Module
+from distgrad.errors import CommError, GradError
+from distgrad.nn import Module, SyncBatchNorm
 from distgrad.parallel.bucket import Bucket, ShardedBuffer
 from distgrad.parallel.canonical import Exchange, exchange_of
 from distgrad.parallel.layout import make_layout
@@ -37,7 +37,7 @@ class Reducer(Observable):
         super().__init__()
         self.observers = take_over(named)
         self.nonfinite = nonfinite
-        self.world, self.algorithm = world, algorithm
+        self.world, self.algorithm, self.module = world, algorithm, module
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = {n: p for n, p in named if p.requires_grad}
         table = [(n, p.shape, p.dtype.str, p.dtype.itemsize) for n, p in trained.items()]
@@ -114,6 +114,13 @@ class Reducer(Observable):
 
     def skip_batch(self, total: int) -> None:
         """Take part in the collectives of a batch of which this rank has no sample."""
+        for name, module in self.module.named_modules():
+            if isinstance(module, SyncBatchNorm):
+                raise CommError(
+                    f"[rank {self.world.rank}/{self.world.size}] this rank has no sample of a "
+                    f"batch of {total}, and '{name}' (SyncBatchNorm) on the other ranks waits for "
+                    f"it; use DataLoader(drop_last=True)"
+                )
         nothing = ShardPosition(step=0, shard=-1, count=0, total=total, last=True)
         self._exchange = exchange_of(self.world, self.algorithm, nothing)
         for bucket in self.buckets:

@@ -143,10 +143,15 @@ def _pack(state: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
             if isinstance(value, np.ndarray):
                 arrays[f"{number}.{name}"] = value
             else:
-                numbers[str(number)][name] = value
+                numbers[str(number)][name] = _number(value)
     # As JSON has it: a tuple (AdamW's betas) becomes a list.
-    groups = json.loads(json.dumps(state["param_groups"]))
+    groups = json.loads(json.dumps(state["param_groups"], default=_number))
     return arrays, {"state": numbers, "param_groups": groups}
+
+
+def _number(value: Any) -> Any:
+    """A NumPy number, as a learning rate may be, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _unpack(arrays: Mapping[str, Array], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Trainer:
 
         Call it on every rank: each computes its shards, all get the same numbers.
         """
-        training = self.model.training
+        modes = [(m, m.training) for m in self.model.modules()]
         self.model.eval()
         sums = ShardSum(self.world, 2 + len(self.metrics))
         with no_grad():
@@ -177,7 +177,8 @@ class Trainer:
                     n = len(target)
                     counted = [metric(output, target) for metric in self.metrics.values()]
                     sums.add([float(self.loss_fn(output, target)) * n, n, *counted])
-        self.model.train(training)
+        for m, training in modes:
+            m.training = training
         loss, n, *counted = sums.result().tolist()
         return {"loss": loss / n, **{k: c / n for k, c in zip(self.metrics, counted, strict=True)}}
 
@@ -214,7 +215,7 @@ class Trainer:
             "loader": loader.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "clip": self.clip_norm.state_dict() if isinstance(self.clip_norm, AutoClip) else None,
-            "criteria": {type(c).__name__: c.state_dict() for c in criteria},
+            "criteria": {f"{i} {type(c).__name__}": c.state_dict() for i, c in enumerate(criteria)},
         }
         checkpoints.save(
             self.world,
@@ -240,9 +241,10 @@ class Trainer:
             self.schedule.load_state_dict(meta["schedule"])
         if isinstance(self.clip_norm, AutoClip) and meta.get("clip") is not None:
             self.clip_norm.load_state_dict(meta["clip"])
-        for criterion in criteria:
-            if type(criterion).__name__ in meta["criteria"]:
-                criterion.load_state_dict(meta["criteria"][type(criterion).__name__])
+        for i, criterion in enumerate(criteria):
+            saved = meta["criteria"].get(f"{i} {type(criterion).__name__}")
+            if saved is not None:
+                criterion.load_state_dict(saved)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -257,6 +259,7 @@ class Trainer:
         def note(number: int, _: Any) -> None:
             self._signalled = True
 
+        self._signalled = False  # one that ended an earlier fit is over
         old = {number: signal.signal(number, note) for number in _STOPS}
         try:
             yield

@@ -260,3 +260,26 @@ def test_no_grad_records_nothing_and_enable_grad_inside_it_records():
             assert (x * 2)._node is not None
         assert not dg.is_grad_enabled()
     assert dg.is_grad_enabled()
+
+
+def test_a_gradient_given_as_a_tensor_is_cast_and_lists_are_operands():
+    x = Tensor(np.ones(3, np.float32), requires_grad=True)
+    x.backward(Tensor(np.ones(3)))
+    assert x.grad.dtype == np.float32
+    z = leaf(2, 2, 2)
+    (g,) = grad((z ** [1, 2, 3]).sum(), [z], create_graph=True)
+    np.testing.assert_allclose(g.data, [1, 4, 12])
+    found = grad([z * 2], [z], gradient=np.ones((1, 3)))
+    np.testing.assert_array_equal(found[0].data, [2, 2, 2])
+
+
+def test_an_index_of_small_integers_reaches_past_their_range():
+    x = Tensor(np.ones((300, 2)), requires_grad=True)
+    x[np.array([1, 2], np.uint8)].sum().backward()
+    assert x.grad.data.sum() == 4
+
+
+def test_ops_of_real_numbers_refuse_complex_gradients():
+    z = Tensor(np.array([0.3 + 0.7j]), requires_grad=True)
+    with pytest.raises(dg.GradError, match=r"sigmoid has gradients for real numbers alone"):
+        dg.ops.sigmoid(z)

@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
-from distgrad.autograd import grad
+from distgrad.autograd import checkpoint, grad
 
 
 def leaf(*values: float) -> Tensor:
@@ -114,3 +114,20 @@ def test_wrong_hooks_are_refused():
     x.register_hook(lambda g: g[:2])
     with pytest.raises(dg.GradError, match=r"returned a gradient of shape \(2,\) for one of \(3,"):
         x.sum().backward()
+
+
+def test_a_hooked_leaf_whose_other_consumer_got_nothing_keeps_its_gradient():
+    w, x = leaf(1, 1, 1), leaf(1, 1, 1)
+    w.register_hook(lambda g: None)
+    a, _ = checkpoint(lambda a, b: (a * 2, b * 3), x, w * 2)
+    (a.sum() + w.sum()).backward()
+    np.testing.assert_array_equal(w.grad.data, [1, 1, 1])
+
+
+def test_retain_grad_counts_once_and_keeps_what_hooks_made():
+    h = leaf(1, 2, 3) * 2
+    h.retain_grad()
+    h.register_hook(lambda g: g * 10)
+    h.retain_grad()
+    h.sum().backward()
+    np.testing.assert_array_equal(h.grad.data, [10, 10, 10])

@@ -194,3 +194,31 @@ def test_relu_of_zero_strides():
     x = Tensor(np.broadcast_to(np.float32(2), (50, 50)), requires_grad=True)
     ops.relu(x * x).sum().backward()
     np.testing.assert_array_equal(x.grad.data, np.full((50, 50), 4))
+
+
+def test_index_arrays_are_the_tapes_own_inside_a_tuple_and_noticed_alone():
+    x, i = tensor(3, 3), np.array([0, 1])
+    y = (x[:, i] * 2).sum()
+    i[:] = 2
+    y.backward()
+    np.testing.assert_array_equal(x.grad.data[0], [2, 2, 0])
+    z = x[i].sum()
+    i[:] = 0
+    with pytest.raises(dg.GradError, match=CHANGED):
+        z.backward()
+
+
+def test_the_fused_convolution_of_a_line():
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 3, 6)))
+    y = F.conv1d(x, tensor(2, 3, 3)).sum()
+    x.data *= 2
+    with pytest.raises(dg.GradError, match=CHANGED):
+        y.backward()
+
+
+def test_a_product_reads_the_other_factor_alone():
+    w = tensor(3, 4)
+    y = (np.ones((2, 3)) @ w).sum()
+    w.data *= 0.9
+    y.backward()
+    np.testing.assert_array_equal(w.grad.data, np.full((3, 4), 2))

@@ -178,3 +178,32 @@ def test_what_it_cannot_do_is_said():
     y = checkpoint(lambda a: a[: next(lengths)] * 2, x)
     with pytest.raises(dg.GradError, match=r"computed shapes \[\(2,\)\], at first \[\(3,\)\]"):
         y.sum().backward()
+
+
+def test_a_tensor_from_outside_that_is_returned_as_it_is_has_its_gradient():
+    x, b = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    y, z = checkpoint(lambda x, b: (x * 2, b), x, b=b * 2)
+    (y.sum() + z.sum()).backward()
+    np.testing.assert_array_equal(b.grad.data, [2, 2, 2])
+
+
+def test_an_output_that_is_not_used_gives_no_gradient():
+    x, w = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    a, _ = checkpoint(lambda a, b: (a * a, b * 3), x, w)
+    a.sum().backward(create_graph=True)
+    np.testing.assert_array_equal(x.grad.data, [2, 2, 2])
+    assert w.grad is None
+    h = dg.hessian(lambda x: checkpoint(lambda z, w: (np.sum(z * z * z), w * 2), x, x * 2)[0])
+    np.testing.assert_allclose(h(np.ones(2)).data, 6 * np.eye(2))
+
+
+def test_parameters_replaced_before_the_second_run_are_noticed():
+    w, x = (Tensor(np.full(3, 2.0), requires_grad=True) for _ in range(2))
+    y = checkpoint(lambda x: np.sin(x * w), x).sum()
+    w.data = w.data * 5
+    with pytest.raises(dg.GradError, match="that checkpoint read in the forward pass was replaced"):
+        y.backward()
+    z = (w * w * w).sum()
+    w.data = w.data * 5
+    with pytest.raises(dg.GradError, match="was replaced before it is read again"):
+        grad(z, [w], create_graph=True)

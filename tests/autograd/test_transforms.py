@@ -147,3 +147,20 @@ def test_what_cannot_be_differentiated_is_named():
     _, pull = dg.vjp(lambda x: (x, x), X)
     with pytest.raises(dg.ShapeError, match=r"cotangents are \*, the function's result is"):
         pull(X)
+
+
+def test_named_tuples_and_arguments_that_are_left_out_keep_their_places():
+    value, pull = dg.vjp(np.linalg.eigh, np.diag([1.0, 2.0]))
+    assert type(value).__name__ == "EighResult"
+    (g,) = pull(type(value)(np.ones(2), np.zeros((2, 2))))
+    np.testing.assert_allclose(g.data, np.eye(2))
+    g = dg.grad(lambda p: np.sum(p["w"] * p["w"]))({"w": X, "b": None})
+    assert g["b"] is None
+
+
+def test_tangents_and_argnums_that_do_not_fit_are_named():
+    with pytest.raises(dg.ShapeError, match=r"hvp: the tangents \(\(2, 3\)\) must have"):
+        dg.hvp(cubic, (X,), (np.ones((2, 3)),))
+    with pytest.raises(dg.GradError, match=r"argnums=\(0, 0\) names an argument twice"):
+        dg.grad(lambda a, b: np.sum(a * b), argnums=(0, 0))(X, X)
+    assert dg.grad(cubic, argnums=np.int64(0))(X).shape == (3,)

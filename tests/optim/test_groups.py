@@ -1,6 +1,8 @@
 """Parameter groups and state_dict: PyTorch's layout, round trips, and what is refused."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -218,3 +220,31 @@ def test_zero_grad_forgets_the_gradients_of_every_group():
     assert all(p.grad is not None for p in model.parameters())
     optimizer.zero_grad()
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.Adafactor])
+def test_a_copied_optimizer_goes_on_with_the_copied_model(kind, copied):
+    def step(model, optimizer):
+        x = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+        optimizer.zero_grad()
+        np.sum(model(x) ** 2).backward()
+        optimizer.step()
+
+    model = nn.Linear(3, 2)
+    optimizer = kind(model.parameters(), lr=0.01)
+    average = optim.ExponentialMovingAverage(model, 0.5)
+    step(model, optimizer)
+    average.update()
+    model2, optimizer2, average2 = copied((model, optimizer, average))
+    held = model.weight.data.copy()
+    step(model2, optimizer2)
+    average2.update()
+    np.testing.assert_array_equal(model.weight.data, held)
+    step(model, optimizer)
+    average.update()
+    np.testing.assert_array_equal(model2.weight.data, model.weight.data)
+    average.copy_to()
+    average2.copy_to()
+    np.testing.assert_array_equal(model2.weight.data, model.weight.data)
+    assert not np.array_equal(model.weight.data, held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,30 @@ def test_world_print_prints_once_for_all_ranks(capsys: Any) -> None:
 
     simulated(3, body)
     assert capsys.readouterr().out == "size 3\n"
+
+
+def test_a_copy_of_a_distributed_model_is_a_model_of_its_own() -> None:
+    def body() -> bool:
+        dg.init()
+        model = nn.Sequential(nn.Linear(3, 4), nn.SyncBatchNorm(4), nn.Linear(4, 2))
+        dg.DistributedDataParallel(model)
+        best = copy.deepcopy(model)
+        x = np.ones((4, 3), np.float32) * np.arange(4, dtype=np.float32)[:, None]
+        best(x).sum().backward()  # talks to no other rank
+        model[0].weight.data[...] = 7
+        dg.DistributedDataParallel(best.double())
+        return bool((best[0].weight.data != 7).all()) and model[0].weight.grad is None
+
+    assert simulated(3, body) == [True] * 3
+
+
+def test_accumulating_gives_a_parameter_that_nobody_used_no_gradient() -> None:
+    def body() -> list[bool]:
+        dg.init()
+        model = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
+        ddp = dg.DistributedDataParallel(model)
+        for _ in range(2):
+            ddp.backward((model[0](np.ones((2, 3), np.float32)) ** 2).mean())
+        return [p.grad is None for p in model.parameters()]
+
+    assert simulated(2, body) == [[False, False, True, True]] * 2

@@ -116,3 +116,25 @@ def test_converting_keeps_parameters_state_and_mode() -> None:
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert type(nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm2d(4))) is nn.SyncBatchNorm
+
+
+def test_a_rank_without_a_sample_says_why_it_cannot_go_on() -> None:
+    def body() -> None:
+        dg.init()
+        model = network(nn.SyncBatchNorm)
+        ddp = dg.DistributedDataParallel(model)
+        x, y = samples()
+        for batch in dg.data.DataLoader(dg.data.ArrayDataset(x[:8], y[:8]), 6):
+            for a, b in batch:
+                ddp.backward(F.cross_entropy(model(a), b))
+
+    with pytest.raises(dg.CommError, match=r"no sample of a batch of 2.*SyncBatchNorm.*drop_last"):
+        simulated(3, body)
+
+
+def test_a_shared_norm_is_converted_once_in_all_its_places() -> None:
+    norm = nn.BatchNorm1d(3)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(norm, nn.ReLU(), norm))
+    assert isinstance(model, nn.Sequential)
+    assert type(model[0]) is nn.SyncBatchNorm
+    assert model[0] is model[2]
