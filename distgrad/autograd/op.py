@@ -256,7 +256,8 @@ def plain(*functions: Callable[..., Any]) -> None:
 
     def unwrapped(numpy_function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return numpy_function(*(x.data if isinstance(x, Tensor) else x for x in args), **kwargs)
+            bare = {k: _bare(v) for k, v in kwargs.items()}
+            return numpy_function(*(_bare(x) for x in args), **bare)
 
         return call
 
@@ -264,6 +265,13 @@ def plain(*functions: Callable[..., Any]) -> None:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
         table[numpy_function] = unwrapped(numpy_function)
         PLAIN.append(public_name(numpy_function))
+
+
+def _bare(x: Any) -> Any:
+    """``x`` with Tensors as arrays, inside lists and tuples too (np.lexsort's keys)."""
+    if type(x) in {list, tuple}:
+        return type(x)(_bare(v) for v in x)
+    return x.data if isinstance(x, Tensor) else x
 
 
 def as_method(*functions: Callable[..., Any]) -> None:

@@ -222,3 +222,13 @@ def test_a_product_reads_the_other_factor_alone():
     w.data *= 0.9
     y.backward()
     np.testing.assert_array_equal(w.grad.data, np.full((3, 4), 2))
+
+
+@pytest.mark.parametrize("width", [3, 300])
+def test_parameters_that_an_optimizer_moves_are_still_the_same(width):
+    layer = nn.Linear(width, 2)
+    x = Tensor(np.ones((1, width), np.float32), requires_grad=True)
+    y = (layer(x) * layer(x)).sum()
+    optim.SGD(layer.parameters(), lr=0.1)  # lays the parameters side by side in a buffer of its own
+    (g,) = grad(y, [x], create_graph=True)
+    assert g.shape == (1, width)

@@ -210,6 +210,8 @@ def test_what_has_no_gradient_works_on_the_data():
     x = leaf(3.0, 1.0, 2.0)
     assert np.argsort(x).tolist() == [1, 2, 0]
     assert np.bincount(Tensor(np.array([0, 2, 2]))).tolist() == [1, 0, 2]
+    assert np.bincount([0, 1, 1], weights=x).tolist() == [3, 3]
+    assert np.lexsort((x, x)).tolist() == [1, 2, 0]
     assert np.isrealobj(x)
     assert np.result_type(x, np.float32) == np.float64
     assert np.shares_memory(x, x.data[::2])
