@@ -146,3 +146,37 @@ def test_an_extremum_of_nothing_is_refused_but_in_an_empty_shard(extremum):
         y.backward()
     assert y.item() == 0
     assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "expected"),
+    [
+        ((0, 3, 4), (0, -1), (0, 12)),
+        ((0, 3, 4), (0, -1, 2), (0, 6, 2)),
+        ((0, 3, 4), (-1, 4), (0, 4)),
+        ((5, 0, 4), (0, -1), (0, 20)),
+        ((0, 3), (-1,), (0,)),
+    ],
+)
+def test_an_empty_shard_is_reshaped_as_a_filled_one(shape, wanted, expected):
+    x = Tensor(np.zeros(shape), requires_grad=True)
+    with switched(empty_shard, True):
+        y = x.reshape(wanted)
+        y.sum().backward()
+    assert y.shape == expected
+    assert x.grad.shape == shape
+
+
+def test_outside_an_empty_shard_an_ambiguous_shape_is_refused():
+    with pytest.raises(dg.ShapeError, match="cannot reshape array of size 0"):
+        Tensor(np.zeros((0, 3, 4))).reshape(0, -1)
+
+
+def test_a_mean_that_is_written_out_is_0_in_an_empty_shard():
+    x = Tensor(np.zeros((0, 3)), requires_grad=True)
+    with switched(empty_shard, True):
+        y = x.sum() / len(x)
+        y.backward()
+    assert y.item() == 0
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        assert np.isnan((x.sum() / len(x)).item())
