@@ -70,7 +70,7 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}: {' or '.join(self.signatures)}>"
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:  # noqa: PLR0912 (calls cost)
         """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
         # This runs for every operation: what reads clumsily here was measured.
         arrays = []
@@ -82,6 +82,9 @@ class Op:
                     record = True
             else:
                 arrays.append(x)
+        for name, setting in attributes.items():
+            if isinstance(setting, Tensor):
+                constant(setting, self.name, name)
         result = None
         try:
             if self.fused is not None and fused_enabled.get():
@@ -255,9 +258,18 @@ def plain(*functions: Callable[..., Any]) -> None:
     """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data."""
 
     def unwrapped(numpy_function: Callable[..., Any]) -> Callable[..., Any]:
+        name = numpy_function.__name__
+        steps = isinstance(numpy_function, np.ufunc)
+
         def call(*args: Any, **kwargs: Any) -> Any:
             bare = {k: _bare(v) for k, v in kwargs.items()}
-            return numpy_function(*(_bare(x) for x in args), **bare)
+            result = numpy_function(*(_bare(x) for x in args), **bare)
+            if isinstance(result, np.ndarray) and result.dtype.kind in "fc" and not steps:
+                # Real numbers that come from others: np.unique, weights of np.bincount.
+                sources = [*(args[1:] if name.endswith("_like") else args), *kwargs.values()]
+                for x in sources:
+                    constant(x, f"np.{name}", "an argument")
+            return result
 
         return call
 
@@ -265,6 +277,21 @@ def plain(*functions: Callable[..., Any]) -> None:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
         table[numpy_function] = unwrapped(numpy_function)
         PLAIN.append(public_name(numpy_function))
+
+
+def constant(x: Any, function: str, name: str) -> Any:
+    """Return ``x``, a Tensor as its array, that ``function`` has no gradient to.
+
+    Errors: GradError, with the argument's ``name``, if it requires one.
+    """
+    if not isinstance(x, Tensor):
+        return x
+    if x.requires_grad and grad_enabled.get():
+        raise GradError(
+            f"{function} has no gradient to {name}, which requires one; pass .detach() of it if it "
+            f"is meant as a constant"
+        )
+    return x.data
 
 
 def _bare(x: Any) -> Any:

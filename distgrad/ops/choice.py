@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.op import Sample, constant, dispatch, op, plain
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 
@@ -86,7 +86,7 @@ def where_(condition: Any, a: Any, b: Any) -> Any:
 @dispatch(np.where)
 def where(condition: Any, *choices: Any) -> Any:
     """Elements of the first choice where the condition holds; without choices, np.nonzero."""
-    condition = data_of(condition)
+    condition = constant(condition, "np.where", "the condition")
     return where_(condition, *choices) if choices else np.nonzero(condition)
 
 

@@ -76,7 +76,8 @@ def power(a: Any, b: Any) -> Any:
 
 
 def _power(a: Any, b: Any) -> Any:
-    if isinstance(b, int | float):
+    # Whole numbers, booleans and NumPy's own scalars have another dtype in NumPy, or are refused.
+    if (type(b) is int or type(b) is float) and a.dtype.kind in "fc":
         if b == 3:
             return a * a * a
         if b == 2:

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.op import Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.helpers import data_of, first_outside, integers
+from distgrad.ops.helpers import first_outside, integers
 from distgrad.ops.shape import axis_numbers
 
 plain(np.nonzero, np.flatnonzero, np.argwhere, np.searchsorted, np.digitize, np.isin)
@@ -189,13 +189,17 @@ def checked_rows(indices: Any, weight: Any) -> Array:
 @dispatch(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The slices along ``axis`` (elements if None) where the 1-d condition holds."""
-    return np.take(a, np.flatnonzero(data_of(condition)), axis=axis)
+    return np.take(
+        a, np.flatnonzero(constant(condition, "np.compress", "the condition")), axis=axis
+    )
 
 
 @dispatch(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements where the condition (of the same size) holds, in a row."""
-    return np.take(np.ravel(arr), np.flatnonzero(data_of(condition)))
+    return np.take(
+        np.ravel(arr), np.flatnonzero(constant(condition, "np.extract", "the condition"))
+    )
 
 
 @dispatch(np.delete)

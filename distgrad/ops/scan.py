@@ -136,7 +136,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     """Each element less the one before along ``axis``, ``n`` times over (np.diff)."""
     if n < 0 or a.ndim == 0:
         raise ShapeError(f"np.diff needs an axis and n ≥ 0; got shape {a.shape} and n={n}")
-    if prepend is not None or append is not None:
+    if n and (prepend is not None or append is not None):
         parts = [_edge(prepend, a, axis), a, _edge(append, a, axis)]
         a = np.concatenate([p for p in parts if p is not None], axis=axis)
     late = _window(axis, a.ndim, slice(1, None))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.op import Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
@@ -133,9 +133,12 @@ def quantile(
 ) -> Any:
     """``np.quantile`` in a's dtype: between two elements in proportion, or as ``method`` says.
 
-    The result has q's shape, then that of the axes that are left. Errors: ShapeError for q
-    outside [0, 1], no elements, or another method.
+    The result has q's shape, then that of the axes that are left. With "linear" q has a gradient.
+    Errors: ShapeError for q outside [0, 1], no elements, or another method; GradError for a q that
+    requires gradients with another method.
     """
+    if method != "linear":
+        q = constant(q, f"quantile with method={method!r}", "q")
     levels = np.asarray(data_of(q), np.float64)
     if method not in METHODS:
         raise ShapeError(f"quantile: the methods are {', '.join(METHODS)}; got {method!r}")
@@ -146,7 +149,12 @@ def quantile(
     if n == 0:
         raise ShapeError(f"quantile of no elements: the shape is {np.shape(a)}")
     order = _order(row.data, row.ndim - 1, False)
-    parts = [_between(row, order, float(level) * (n - 1), method) for level in levels.reshape(-1)]
+    # A level on the tape is taken as it is: the gradient to it is the slope between two elements.
+    given = np.reshape(q, (-1,)) if isinstance(q, Tensor) and q.requires_grad else None
+    parts = []
+    for i, level in enumerate(levels.reshape(-1)):
+        place = float(level) * (n - 1)
+        parts.append(_between(row, order, place, method, None if given is None else given[i]))
     if levels.ndim == 0:
         return np.reshape(parts[0], shape)
     if not parts:
@@ -159,18 +167,25 @@ def percentile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
     """``np.percentile``: ``quantile`` at q / 100."""
-    return quantile(a, np.true_divide(data_of(q), 100), axis, method=method, keepdims=keepdims)
+    return quantile(a, np.true_divide(q, 100), axis, method=method, keepdims=keepdims)
 
 
-def _between(row: Tensor, order: Array, place: float, method: str) -> Any:
-    """The value at a fractional place in the order along the last axis."""
+def _between(row: Tensor, order: Array, place: float, method: str, level: Tensor | None) -> Any:
+    """The value at a fractional place in the order along the last axis.
+
+    The ``level`` is what the place was computed from, where it requires gradients.
+    """
     if method == "nearest":
         place = round(place)  # half to even, as NumPy
     low, high = math.floor(place), math.ceil(place)
     at = {k: _along(row, _at(row.data, order, k, -1), -1) for k in {low, high}}
-    if low == high or method in {"lower", "higher"}:
+    t: Any
+    if level is not None:
+        t = (level * (row.shape[-1] - 1) - low).astype(row.dtype)
+    elif low == high or method in {"lower", "higher"}:
         return at[high if method == "higher" else low]
-    t = 0.5 if method == "midpoint" else place - low
+    else:
+        t = 0.5 if method == "midpoint" else place - low
     return at[low] + (at[high] - at[low]) * t
 
 

@@ -210,9 +210,24 @@ def test_what_has_no_gradient_works_on_the_data():
     x = leaf(3.0, 1.0, 2.0)
     assert np.argsort(x).tolist() == [1, 2, 0]
     assert np.bincount(Tensor(np.array([0, 2, 2]))).tolist() == [1, 0, 2]
-    assert np.bincount([0, 1, 1], weights=x).tolist() == [3, 3]
+    assert np.bincount([0, 1, 1], weights=x.detach()).tolist() == [3, 3]
     assert np.lexsort((x, x)).tolist() == [1, 2, 0]
     assert np.isrealobj(x)
     assert np.result_type(x, np.float32) == np.float64
     assert np.shares_memory(x, x.data[::2])
-    assert np.setdiff1d(x, [1.0]).tolist() == [2, 3]
+    assert np.setdiff1d(x.detach(), [1.0]).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, 2.0, 3.0, 0.5, np.float64(3), np.array(2)])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, complex])
+def test_powers_have_numpys_values_and_dtypes(dtype, exponent):
+    a = np.array([0, 1, 1], dtype)
+    found = Tensor(a) ** exponent
+    expected = np.power(a, exponent)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found.data, expected)
+
+
+def test_negative_powers_of_whole_numbers_are_refused():
+    with pytest.raises(dg.ShapeError, match="Integers to negative integer powers"):
+        Tensor(np.array([1, 2])) ** -1

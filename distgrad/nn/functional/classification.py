@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
@@ -152,7 +153,9 @@ def multi_margin_loss(
     others = np.ones((n, c), x.dtype)
     others[rows, y] = 0
     if weight is not None:
-        others *= np.asarray(wrap(weight).data, x.dtype)[y][:, None]
+        others *= np.asarray(constant(wrap(weight), "multi_margin_loss", "weight"), x.dtype)[y][
+            :, None
+        ]
     loss = np.sum((excess if p == 1 else excess * excess) * others, axis=1) / c
     return reduce_loss(loss[0] if single else loss, reduction)
 
@@ -233,7 +236,7 @@ def _uniform_loss(
 
 
 def _column(weight: Any, x: Tensor, axis: int) -> Array:
-    values = np.asarray(wrap(weight).data, x.dtype)
+    values = np.asarray(constant(wrap(weight), "cross_entropy", "weight"), x.dtype)
     if values.shape != (x.shape[axis],):
         raise ShapeError(
             f"cross_entropy: {x.shape[axis]} classes need as many weights; got {values.shape}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
@@ -48,8 +49,9 @@ def hinge_embedding_loss(
     Errors: ShapeError for two shapes.
     """
     x, y = compared("hinge_embedding_loss", input, target)
-    apart = np.where(y.data != 1, _above_0(margin - x), 0)
-    return reduce_loss(apart + np.where(y.data != -1, x, 0), reduction)
+    signs = constant(y, "hinge_embedding_loss", "target")
+    apart = np.where(signs != 1, _above_0(margin - x), 0)
+    return reduce_loss(apart + np.where(signs != -1, x, 0), reduction)
 
 
 def margin_ranking_loss(
@@ -80,7 +82,7 @@ def cosine_embedding_loss(
     Inputs (n, d) and targets (n), or (d) and a number. Errors: ShapeError for other shapes.
     """
     a, b = same_shape("cosine_embedding_loss", input1, input2)
-    y = beside(a, target).data
+    y = constant(beside(a, target), "cosine_embedding_loss", "target")
     if a.ndim not in (1, 2) or y.shape != a.shape[:-1]:
         raise ShapeError(
             f"cosine_embedding_loss takes (n, d), (n, d) and targets (n), or (d), (d) and a "
