@@ -136,7 +136,7 @@ def _shares(rng: np.random.Generator, n: int) -> tuple[Any, ...]:
 
 
 def _signs(rng: np.random.Generator, n: int) -> tuple[Any, ...]:
-    return rng.normal(size=(n, 3)).astype("f4"), rng.choice([-1.0, 1.0], (n, 3)).astype("f4")
+    return rng.normal(size=(n, 3)).astype("f4"), rng.choice([-1, 1], (n, 3))
 
 
 def _several(rng: np.random.Generator, n: int) -> tuple[Any, ...]:
