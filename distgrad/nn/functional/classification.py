@@ -11,7 +11,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
-from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.functional.wrap import wrap, wrap_real
 from distgrad.ops.helpers import first_outside, integers, mean_count
 
 
@@ -32,7 +32,7 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise ShapeError(f"cross_entropy: label_smoothing is from 0 to 1; got {label_smoothing}")
-    x, y = wrap(input), wrap(target)
+    x, y = wrap_real("cross_entropy", input), wrap_real("cross_entropy", target)
     if y.dtype.kind == "f" and y.shape == x.shape:
         if ignore_index >= 0:
             raise ShapeError("cross_entropy: ignore_index is for labels; these are probabilities")
@@ -68,7 +68,7 @@ def nll_loss(
     ``weight`` (c) is 1 if None. The mean divides by the sum of the weights of the labels that are
     not ``ignore_index``. Errors: ShapeError naming a label out of range.
     """
-    x, y, single = _batched(wrap(input), wrap(target))
+    x, y, single = _batched(wrap_real("nll_loss", input), wrap(target))
     loss: Tensor = ops.nll(x, y, weight=weight, reduction=reduction, ignore_index=ignore_index)
     return loss[0] if single and reduction == "none" else loss
 
@@ -139,7 +139,7 @@ def multi_margin_loss(
     """
     if p not in (1, 2):
         raise ShapeError(f"multi_margin_loss: p is 1 or 2; got {p}")
-    x, target, single = _batched(wrap(input), wrap(target))
+    x, target, single = _batched(wrap_real("multi_margin_loss", input), wrap(target))
     y = integers(target, "multi_margin_loss: labels")
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ShapeError(
@@ -166,7 +166,7 @@ def multilabel_margin_loss(input: TensorLike, target: Any, reduction: str = "mea
     ``input`` and integer ``target`` are (n, c) or (c); the labels of a row end at the first -1.
     Errors: ShapeError for two shapes and for a label out of range, naming it.
     """
-    x: Any = wrap(input)
+    x: Any = wrap_real("multilabel_margin_loss", input)
     y = integers(target, "multilabel_margin_loss: labels")
     if x.shape != y.shape or x.ndim not in (1, 2):
         raise ShapeError(

@@ -10,7 +10,7 @@ from distgrad import ops
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import reduce_loss
-from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.functional.wrap import wrap_real
 from distgrad.ops.helpers import first_outside, integers
 
 
@@ -33,7 +33,7 @@ def ctc_loss(
     the same only after it has passed through ``log_softmax``. Errors: ShapeError for lengths or
     labels that do not fit, naming them.
     """
-    given = wrap(log_probs)
+    given = wrap_real("ctc_loss", log_probs)
     single = given.ndim == 2
     x: Any = np.expand_dims(given, 1) if single else given
     if x.ndim != 3 or 0 in x.shape[::2]:

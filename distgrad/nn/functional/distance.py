@@ -12,7 +12,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
-from distgrad.nn.functional.wrap import same_shape, wrap
+from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 
 
 def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -24,7 +24,7 @@ def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-1
 
 def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x₁·x₂ / (max(‖x₁‖, ``eps``) max(‖x₂‖, ``eps``)) along axis ``dim``; the shapes broadcast."""
-    first, second = wrap(x1), wrap(x2)
+    first, second = (wrap_real("cosine_similarity", x) for x in (x1, x2))
     shape = np.broadcast_shapes(first.shape, second.shape)
     a: Any = np.broadcast_to(first, shape)
     b: Any = np.broadcast_to(second, shape)
@@ -65,7 +65,7 @@ def margin_ranking_loss(
 
     Errors: ShapeError for shapes that differ.
     """
-    a, b = same_shape("margin_ranking_loss", input1, input2)
+    a, b = compared("margin_ranking_loss", input1, input2)
     a, y = compared("margin_ranking_loss", a, target)
     return reduce_loss(_above_0(-y * (a - b) + margin), reduction)
 
@@ -81,7 +81,7 @@ def cosine_embedding_loss(
 
     Inputs (n, d) and targets (n), or (d) and a number. Errors: ShapeError for other shapes.
     """
-    a, b = same_shape("cosine_embedding_loss", input1, input2)
+    a, b = compared("cosine_embedding_loss", input1, input2)
     y = constant(beside(a, target), "cosine_embedding_loss", "target")
     if a.ndim not in (1, 2) or y.shape != a.shape[:-1]:
         raise ShapeError(
@@ -163,12 +163,12 @@ def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     if p == math.inf:
         return np.max(size, axis=axis, keepdims=keepdims)
     if p == 0:
-        return Tensor(np.sum((size.data != 0).astype(x.dtype), axis=axis, keepdims=keepdims))
+        return Tensor(np.sum((size.data != 0).astype(size.dtype), axis=axis, keepdims=keepdims))
     if p == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     # A power of 0 has no finite slope: 1 stands in, and is taken out again.
     if p == 2:
-        powers = x * x
+        powers = x * x if x.dtype.kind != "c" else size * size
     else:
         powers = np.where(size.data == 0, 0, np.where(size.data == 0, 1, size) ** p)
     total: Any = np.sum(powers, axis=axis, keepdims=keepdims)

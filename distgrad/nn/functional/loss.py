@@ -11,7 +11,7 @@ from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
-from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 from distgrad.ops.helpers import mean_count
 
 
@@ -23,8 +23,9 @@ def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> 
 
 
 def l1_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
-    """|x - y|. Errors: ShapeError for two shapes."""
-    x, y = compared("l1_loss", input, target)
+    """|x - y|, of complex numbers too. Errors: ShapeError for two shapes."""
+    x, y = same_shape("l1_loss", input, target)
+    y = beside(x, y)
     return reduce_loss(np.absolute(x - y), reduction)
 
 
@@ -50,9 +51,9 @@ def smooth_l1_loss(
     """
     if beta < 0:
         raise ShapeError(f"smooth_l1_loss: beta is not negative; got {beta}")
-    if beta == 0:
-        return l1_loss(input, target, reduction)
     x, y = compared("smooth_l1_loss", input, target)
+    if beta == 0:
+        return l1_loss(x, y, reduction)
     return reduce_loss(ops.huber(x, y, delta=beta) * (1 / beta), reduction)
 
 
@@ -94,7 +95,7 @@ def gaussian_nll_loss(
     or a negative variance.
     """
     x, y = compared("gaussian_nll_loss", input, target)
-    v = beside(x, var)
+    v = beside(x, wrap_real("gaussian_nll_loss", var))
     if x.ndim and v.shape == x.shape[:-1]:
         v = v.reshape((*v.shape, 1))
     fits = all(n in (1, m) for n, m in zip(v.shape, x.shape, strict=False))

@@ -18,6 +18,17 @@ def optional(x: Any) -> Tensor | None:
     return None if x is None else wrap(x)
 
 
+def wrap_real(name: str, x: Any) -> Tensor:
+    """Return ``x`` as a Tensor. Errors: ShapeError if it is complex, with the caller's ``name``."""
+    x = wrap(x)
+    if x.dtype.kind == "c":
+        raise ShapeError(
+            f"{name} takes real numbers; got dtype {x.dtype}: take np.abs of it, or np.real and "
+            f"np.imag"
+        )
+    return x
+
+
 def same_shape(name: str, x: TensorLike, y: TensorLike) -> tuple[Tensor, Tensor]:
     """Return both as Tensors. Errors: ShapeError, with the caller's ``name``, for two shapes."""
     x, y = wrap(x), wrap(y)
