@@ -31,7 +31,7 @@ def relu(a: Any) -> Any:
 def _relu_back(g: Any, y: Any, d: Any) -> None:
     zero = d.dtype.type(0)
     for i in range(d.size):
-        d[i] = g[i] if y[i] > zero else zero
+        d[i] = zero if y[i] <= zero else g[i]
 
 
 def gelu_tanh(a: Any) -> Any:

@@ -26,7 +26,7 @@ def _with(*settings: dict[str, Any]) -> Samples:
 def relu(a: Any) -> Any:
     """max(a, 0); the gradient at 0 is 0."""
     y = np.maximum(a, 0)
-    return y, lambda g: g * (y > 0)
+    return y, lambda g: g * ~(y <= 0)  # not y > 0, which NaN is not: it passes, as in PyTorch
 
 
 @op("... -> ...", samples=_with({"negative_slope": 0.1}), real=True)
@@ -48,7 +48,7 @@ def prelu(a: Any, weight: Any) -> Any:
 def hardtanh(a: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """a limited to [min_val, max_val]; no gradient flows at the bounds or outside."""
     y = np.minimum(np.maximum(a, min_val), max_val)
-    return y, lambda g: g * ((a > min_val) & (a < max_val))
+    return y, lambda g: g * ~((a <= min_val) | (a >= max_val))
 
 
 @op("... -> ...", samples=_with({}), real=True)
@@ -68,20 +68,22 @@ def hardswish(a: Any) -> Any:
 @op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
 def hardshrink(a: Any, *, lambd: float = 0.5) -> Any:
     """a where |a| > λ, 0 elsewhere."""
-    return np.where(np.absolute(a) > lambd, a, 0), lambda g: g * (np.absolute(a) > lambd)
+    near = np.absolute(a) <= lambd
+    return np.where(near, 0, a), lambda g: g * ~near
 
 
 @op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
 def softshrink(a: Any, *, lambd: float = 0.5) -> Any:
     """a moved towards 0 by λ, 0 where |a| ≤ λ."""
     y = a - np.minimum(np.maximum(a, -lambd), lambd)
-    return y, lambda g: g * (np.absolute(a) > lambd)
+    return y, lambda g: g * ~(np.absolute(a) <= lambd)
 
 
 @op("... -> ...", samples=_with({"threshold": 1.0, "value": -2.0}), real=True)
 def threshold(a: Any, *, threshold: float, value: float) -> Any:
-    """a where it exceeds ``threshold``, ``value`` elsewhere."""
-    return np.where(a > threshold, a, value), lambda g: g * (a > threshold)
+    """a where it exceeds ``threshold``, ``value`` elsewhere; NaN stays."""
+    below = a <= threshold
+    return np.where(below, value, a), lambda g: g * ~below
 
 
 @op("... -> ...", real=True)

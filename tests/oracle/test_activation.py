@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import array, check, drawn, dtypes, shapes, torch
 
+import distgrad as dg
 from distgrad import Tensor, nn
 from distgrad.nn import functional as F
 
@@ -171,3 +172,54 @@ def test_weights_of_prelu_move_both_ways():
 
 def arrays(module):
     return {n: np.asarray(getattr(t, "data", t)) for n, t in module.state_dict().items()}
+
+
+LAYERS = [
+    name
+    for name in nn.__all__
+    if getattr(getattr(nn, name), "__module__", "") == "distgrad.nn.activation"
+    and name != "Softmax2d"
+]
+POSITIONAL = {
+    "Threshold": (0.0, -7.0),
+    "GLU": (0,),
+    "Softmax": (0,),
+    "Softmin": (0,),
+    "LogSoftmax": (0,),
+}
+POINTWISE = [n for n in LAYERS if n not in {"GLU", "Softmax", "Softmin", "LogSoftmax", "RReLU"}]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+def test_a_nan_is_not_hidden(name, mode):
+    with mode():
+        y = getattr(nn, name)(*POSITIONAL.get(name, ()))(np.array([np.nan, 1, -1, 2], "f4"))
+    assert np.isnan(y.data[0])
+
+
+# Where PyTorch's own closed form is ∞ · 0 or ∞ / ∞ ours has the limit.
+LIMITS = {("GELU", "value"), ("Softsign", "gradient")}
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+@pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:overflow encountered")
+def test_nan_infinities_and_signed_zeros_give_pytorchs_values_and_gradients(name, mode):
+    data = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e30, -1e30, 100, -100], "f4")
+    settings = POSITIONAL.get(name, ())
+    x, t = Tensor(data.copy(), requires_grad=True), torch.tensor(data, requires_grad=True)
+    with mode():
+        y = getattr(nn, name)(*settings)(x)
+        y.backward(np.ones_like(data))
+    wanted = getattr(torch.nn, name)(*settings)(t)
+    wanted.backward(torch.ones(len(data)))
+    pairs = {"value": (y, wanted.detach()), "gradient": (x.grad, t.grad)}
+    for what, (found, expected) in pairs.items():
+        f, e = found.data, expected.numpy()
+        if (name, what) in LIMITS:
+            f, e = f[~np.isnan(e)], e[~np.isnan(e)]
+        elif what == "gradient":
+            # NaN in the place of PyTorch's finite slope at NaN hides nothing.
+            f, e = f[1:] if np.isnan(f[0]) else f, e[1:] if np.isnan(f[0]) else e
+        np.testing.assert_allclose(f, e, rtol=1e-5, atol=1e-6, err_msg=what)
