@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,42 @@ def mean_count(n: Any) -> Any:
     # Not 0: 0 / 0 is NaN too, but with a warning.
     nothing = 1 if empty_shard.get() else math.nan
     return nothing if type(n) is int else np.where(data_of(n) == 0, nothing, n)
+
+
+_HALF = np.dtype(np.float16)
+
+
+def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Let an op that sums compute float16 in float32, as NumPy's mean does: 256² overflows.
+
+    Its first result is float16 again; statistics beside it stay float32.
+    """
+
+    @functools.wraps(body)
+    def widened(*inputs: Any, **settings: Any) -> tuple[Any, Any]:
+        if getattr(inputs[0], "dtype", None) != _HALF:
+            return body(*inputs, **settings)
+        dtypes = [getattr(x, "dtype", _HALF) for x in inputs]
+        wide = [
+            x.astype(np.float32) if x is not None and d == _HALF else x
+            for x, d in zip(inputs, dtypes, strict=True)
+        ]
+        value, vjps = body(*wide, **settings)
+        if any(d.kind in "fc" and d != _HALF for d in dtypes):
+            return value, vjps  # promoted by another input
+        several = isinstance(vjps, tuple)
+        narrow = tuple([v and _fed_float32(v) for v in (vjps if several else (vjps,))])
+        back = narrow if several else narrow[0]
+        if isinstance(value, tuple):
+            return (value[0].astype(_HALF), *value[1:]), back
+        return value.astype(_HALF), back
+
+    return widened
+
+
+def _fed_float32(vjp: Callable[..., Any]) -> Callable[..., Any]:
+    # Its result is rounded by the engine.
+    return lambda *gs: vjp(*[None if g is None else g.astype(np.float32) for g in gs])
 
 
 def integers(values: Any, what: str) -> Array:

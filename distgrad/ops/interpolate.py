@@ -11,7 +11,7 @@ import numpy as np
 
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
-from distgrad.ops.helpers import data_of, either
+from distgrad.ops.helpers import data_of, either, in_float32
 from distgrad.ops.pool import part_elements
 
 Taps = tuple[Array, Array]
@@ -29,6 +29,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_cases, real=True)
+@in_float32
 def resample(x: Any, *, index: Array, weight: Array, axis: int) -> Any:
     """Along ``axis`` (not negative), element i becomes the sum over t of weight_it x_(index_it)."""
     length = x.shape[axis]

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import data_of, mean_count
+from distgrad.ops.helpers import data_of, in_float32, mean_count
 from distgrad.ops.softmax import check_labels, reduced
 
 
@@ -20,6 +20,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("..., ... ->", samples=_cases, real=True)
+@in_float32
 def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     """(a - b)², averaged, summed or as it is (``reduction`` "mean", "sum", "none")."""
     d = a - b
@@ -60,6 +61,7 @@ def binary_cross_entropy(p: Any, t: Any) -> Any:
 
 
 @op("..., ... ->", samples=_cases, real=True)
+@in_float32
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: str = "mean") -> Any:
     """-(t log σ(x) + (1 - t) log(1 - σ(x))), without overflow."""
     x, t = logits, targets
@@ -71,13 +73,18 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: st
     )
 
 
+def check_reduction(reduction: str) -> None:
+    """Raise ShapeError for a reduction that is none."""
+    if reduction not in {"mean", "sum", "none"}:
+        raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
+
+
 def scale_of(loss: Any, reduction: str) -> Any:
     """Return what the sum of ``loss`` is multiplied by: 1 / its size for the mean, else 1.
 
     Errors: ShapeError for a reduction that is none.
     """
-    if reduction not in {"mean", "sum", "none"}:
-        raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
+    check_reduction(reduction)
     if reduction != "mean":
         return np.asarray(1, loss.dtype)
     return np.asarray(1 / mean_count(loss.size), loss.dtype)
@@ -102,6 +109,7 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
+@in_float32
 def nll(
     log_probs: Any,
     labels: Any,

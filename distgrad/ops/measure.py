@@ -9,11 +9,12 @@ import numpy as np
 
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Tensor
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 
 
 @op("... -> ...", samples=reductions, real=True)
+@in_float32
 def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
     axes = axes_of(a, axis)
@@ -40,6 +41,7 @@ def _norms(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_norms)
+@in_float32
 def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
     """(Σ |a| ** ord) ** (1 / ord) over ``axis``, for inf max |a|, for -inf min |a|, for 0 Σ a ≠ 0.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import Sample, op
+from distgrad.ops.helpers import in_float32
 from distgrad.ops.reduce import count
 
 
@@ -21,6 +22,7 @@ def _layers(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... d, d, d -> ... d", "... c d, c d, c d -> ... c d", samples=_layers, real=True)
+@in_float32
 def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
     """(x - mean) / √(var + eps) · weight + bias over the last ``axes`` axes (Ba et al. 2016).
 
@@ -51,6 +53,7 @@ def _roots(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... d, d -> ... d", "... c d, c d -> ... c d", samples=_roots, real=True)
+@in_float32
 def rms_norm(x: Any, weight: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
     """x / √(mean(x²) + eps) · weight over the last ``axes`` axes (Zhang & Sennrich 2019)."""
     over = tuple(range(-axes, 0))
@@ -79,6 +82,7 @@ def _batches(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("n c, c, c -> n c, c, c", "n c ..., c, c -> n c ..., c, c", samples=_batches, real=True)
+@in_float32
 def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     """Normalise (n, c, …) over all axes but 1 with their own statistics (Ioffe & Szegedy 2015).
 

@@ -13,7 +13,7 @@ from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, numbers, output_length, windows_of
-from distgrad.ops.helpers import data_of, either
+from distgrad.ops.helpers import data_of, either, in_float32
 from distgrad.ops.indexing import put_back
 from distgrad.ops.windows import columns, fold
 
@@ -79,6 +79,7 @@ def adaptive_max_pool(x: Any, *, output_size: Any) -> Any:
         ],
     ),
 )
+@in_float32
 def avg_pool(
     x: Any,
     *,

@@ -10,7 +10,7 @@ from distgrad.autograd.op import Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import data_of, mean_count
+from distgrad.ops.helpers import data_of, in_float32, mean_count
 
 plain(np.any, np.all, np.count_nonzero)
 
@@ -71,6 +71,7 @@ def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @op("... -> ...", samples=reductions)
+@in_float32
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over ``axis`` (all axes if None)."""
     shape = a.shape
@@ -83,6 +84,7 @@ def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @op("... -> ...", samples=reductions)
+@in_float32
 def var(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
     """The variance over ``axis``: squared distances from the mean, summed, over n - ddof."""
     c, n, squares = _centred(a, axis, ddof, keepdims)
@@ -91,6 +93,7 @@ def var(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
 
 
 @op("... -> ...", samples=reductions)
+@in_float32
 def std(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over ``axis``; where it is 0 the gradient is 0."""
     c, n, squares = _centred(a, axis, ddof, keepdims)

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, first_outside, integers, mean_count
+from distgrad.ops.helpers import data_of, first_outside, in_float32, integers, mean_count
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -18,6 +18,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_cases, real=True)
+@in_float32
 def softmax(a: Any, *, axis: int) -> Any:
     """exp(a) / Σ exp(a) over ``axis``, without overflow; NaN where all of a is -∞."""
     e = np.exp(_shifted(a, axis))
@@ -31,6 +32,7 @@ def softmax(a: Any, *, axis: int) -> Any:
 
 
 @op("... -> ...", samples=_cases, real=True)
+@in_float32
 def log_softmax(a: Any, *, axis: int) -> Any:
     """a - log Σ exp(a) over ``axis``, without overflow."""
     shifted = _shifted(a, axis)
@@ -66,6 +68,7 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
+@in_float32
 def cross_entropy(
     logits: Any,
     labels: Any,

@@ -10,9 +10,9 @@ from distgrad import ops
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
-from distgrad.nn.functional.reduction import beside, compared, reduce_loss
+from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
-from distgrad.ops.helpers import first_outside, integers, mean_count
+from distgrad.ops.helpers import first_outside, integers
 
 
 def cross_entropy(
@@ -232,7 +232,7 @@ def _uniform_loss(
     if reduction != "mean":
         return reduce_loss(loss, reduction)
     total = np.sum(column.reshape(-1)[labels[keep]])
-    return np.sum(loss) * np.asarray(1 / mean_count(total), loss.dtype)
+    return mean_over(loss, total)
 
 
 def _column(weight: Any, x: Tensor, axis: int) -> Array:

@@ -12,9 +12,10 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
-from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
+from distgrad.nn.functional.wrap import in_float32, same_shape, wrap, wrap_real
 
 
+@in_float32
 def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖ₚ, ``eps``) along axis ``dim``."""
     x = wrap(input)
@@ -22,6 +23,7 @@ def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-1
     return result
 
 
+@in_float32
 def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x₁·x₂ / (max(‖x₁‖, ``eps``) max(‖x₂‖, ``eps``)) along axis ``dim``; the shapes broadcast."""
     first, second = (wrap_real("cosine_similarity", x) for x in (x1, x2))
@@ -33,6 +35,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
     return result
 
 
+@in_float32
 def pairwise_distance(
     x1: TensorLike, x2: TensorLike, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
@@ -70,6 +73,7 @@ def margin_ranking_loss(
     return reduce_loss(_above_0(-y * (a - b) + margin), reduction)
 
 
+@in_float32
 def cosine_embedding_loss(
     input1: TensorLike,
     input2: TensorLike,

@@ -10,9 +10,8 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
-from distgrad.nn.functional.reduction import beside, compared, reduce_loss
+from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
-from distgrad.ops.helpers import mean_count
 
 
 def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
@@ -128,6 +127,5 @@ def kl_div(
         loss = t * (np.log(np.where(t == 0, 1, t)) - x)
     if reduction == "batchmean":
         n = x.shape[0] if x.ndim else 1
-        mean: Tensor = np.sum(loss) * (1 / mean_count(n))
-        return mean
+        return mean_over(loss, n)
     return reduce_loss(loss, reduction)

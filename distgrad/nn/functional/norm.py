@@ -15,7 +15,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
-from distgrad.nn.functional.wrap import optional, wrap
+from distgrad.nn.functional.wrap import in_float32, optional, wrap
 
 
 def layer_norm(
@@ -161,6 +161,7 @@ def instance_norm_training(
     return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
 
 
+@in_float32
 def local_response_norm(
     x: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:

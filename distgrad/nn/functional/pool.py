@@ -15,6 +15,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.nn.functional.spatial import batched
+from distgrad.nn.functional.wrap import in_float32
 from distgrad.ops.geometry import Numbers, numbers
 from distgrad.ops.interpolate import part_taps
 from distgrad.ops.pool import find_largest, flat_index, part_elements, pool_windows, window_elements
@@ -106,6 +107,7 @@ def avg_pool3d(
     return _avg_pool("avg_pool3d", 3, x, *settings)
 
 
+@in_float32
 def lp_pool1d(
     x: TensorLike,
     norm_type: float,
@@ -117,6 +119,7 @@ def lp_pool1d(
     return _lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@in_float32
 def lp_pool2d(
     x: TensorLike,
     norm_type: float,
@@ -128,6 +131,7 @@ def lp_pool2d(
     return _lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@in_float32
 def lp_pool3d(
     x: TensorLike,
     norm_type: float,

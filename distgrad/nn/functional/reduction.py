@@ -9,18 +9,33 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
-from distgrad.ops.loss import scale_of
+from distgrad.ops.helpers import mean_count
+from distgrad.ops.loss import check_reduction
 
 
 def reduce_loss(loss: Any, reduction: str) -> Tensor:
     """Return the mean, the sum or the losses as they are. Errors: ShapeError for another name."""
     if loss.dtype.kind == "c":
         raise ShapeError(f"a loss is a real number; this one is {loss.dtype}: check its weights")
-    scale = scale_of(loss, reduction)
+    check_reduction(reduction)
     if reduction == "none":
         result: Tensor = loss
-    else:
-        result = np.sum(loss) * scale if reduction == "mean" else np.sum(loss)
+        return result
+    return mean_over(loss, loss.size) if reduction == "mean" else _sum(loss, None)
+
+
+def mean_over(loss: Any, n: Any) -> Tensor:
+    """Return the sum of ``loss`` over ``n``, a number of samples or a sum of weights."""
+    return _sum(loss, 1 / mean_count(n))
+
+
+def _sum(loss: Any, scale: Any) -> Tensor:
+    half = loss.dtype == np.float16
+    # As in PyTorch: what fits float16 does not overflow on the way.
+    wide = loss.astype(np.float32) if half else loss
+    total: Any = np.sum(wide)
+    total = total if scale is None else total * np.asarray(scale, wide.dtype)
+    result: Tensor = total.astype(np.float16) if half else total
     return result
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
@@ -27,6 +31,25 @@ def wrap_real(name: str, x: Any) -> Tensor:
             f"np.imag"
         )
     return x
+
+
+def in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a function of float16 Tensors compute in float32: 256² overflows. The result is float16.
+
+    Its inputs are the arguments given by position that are Tensors or arrays.
+    """
+
+    @functools.wraps(function)
+    def widened(*args: Any, **settings: Any) -> Tensor:
+        if all(getattr(a, "dtype", None) != np.float16 for a in args):
+            return function(*args, **settings)
+        half = [getattr(a, "dtype", None) == np.float16 for a in args]
+        wide = [wrap(a).astype(np.float32) if h else a for a, h in zip(args, half, strict=True)]
+        result = function(*wide, **settings)
+        mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in args)
+        return result if mixed else result.astype(np.float16)
+
+    return widened
 
 
 def same_shape(name: str, x: TensorLike, y: TensorLike) -> tuple[Tensor, Tensor]:
