@@ -41,6 +41,7 @@ from distgrad.nn.batchnorm import (
     InstanceNorm3d,
 )
 from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
+from distgrad.nn.check import check_settings as _check_settings
 from distgrad.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from distgrad.nn.conv import (
     Conv1d,
@@ -286,3 +287,8 @@ __all__ = [
     "state_sha256",
     "summary",
 ]
+
+for _name in __all__:
+    _layer = globals()[_name]
+    if isinstance(_layer, type) and issubclass(_layer, Module):
+        _check_settings(_layer)

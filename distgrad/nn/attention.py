@@ -39,12 +39,10 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
-        if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
+        if embed_dim % num_heads:
             raise ShapeError(
                 f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}"
             )
-        if not 0 <= dropout <= 1:
-            raise ShapeError(f"MultiheadAttention: dropout is from 0 to 1; got {dropout}")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn
         self.kdim = embed_dim if kdim is None else kdim

@@ -151,8 +151,6 @@ class _InstanceNorm(_RunningNorm):
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
-        if momentum is None:
-            raise ShapeError(f"{type(self).__name__}: momentum is a number; got None")
         self._momentum = momentum
 
     def forward(self, x: Any) -> Tensor:

@@ -19,8 +19,6 @@ class _Cell(Module):
 
     def __init__(self, kind: Recurrence, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__()
-        if hidden_size < 1:
-            raise ShapeError(f"{type(self).__name__}: hidden_size starts at 1; got {hidden_size}")
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._kind = kind
         make_weights(self, "", input_size, hidden_size, kind.gates, bias)
@@ -57,7 +55,7 @@ class RNNCell(_Cell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh"
     ) -> None:
-        super().__init__(recurrence.rnn(self, nonlinearity), input_size, hidden_size, bias)
+        super().__init__(recurrence.rnn(nonlinearity), input_size, hidden_size, bias)
         self.nonlinearity = nonlinearity
 
 

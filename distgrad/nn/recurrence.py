@@ -60,12 +60,8 @@ LSTM = Recurrence(4, ("h", "c"), _lstm)
 GRU = Recurrence(3, ("h",), _gru)
 
 
-def rnn(module: Module, nonlinearity: str) -> Recurrence:
-    """Return the simple recurrence. Errors: ShapeError for another one than tanh and relu."""
-    if nonlinearity not in {"tanh", "relu"}:
-        raise ShapeError(
-            f"{type(module).__name__}: nonlinearity is 'tanh' or 'relu'; got {nonlinearity!r}"
-        )
+def rnn(nonlinearity: str) -> Recurrence:
+    """Return the simple recurrence, with tanh or relu."""
     return Recurrence(1, ("h",), functools.partial(_rnn, nonlinearity=nonlinearity))
 
 

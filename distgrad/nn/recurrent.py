@@ -32,16 +32,10 @@ class _Recurrent(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if hidden_size < 1 or num_layers < 1:
-            raise ShapeError(
-                f"{name}: hidden_size and num_layers start at 1; got {hidden_size}, {num_layers}"
-            )
-        if not 0 <= dropout <= 1:
-            raise ShapeError(f"{name}: dropout is a probability, from 0 to 1; got {dropout}")
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"{name}: dropout={dropout} acts between layers, and there is only one",
-                stacklevel=3,
+                stacklevel=4,
             )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
@@ -136,7 +130,7 @@ class RNN(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
     ) -> None:
-        kind = recurrence.rnn(self, nonlinearity)
+        kind = recurrence.rnn(nonlinearity)
         super().__init__(
             kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )

@@ -211,7 +211,7 @@ def test_instance_norm_observes_the_mean_over_its_samples():
         (lambda: nn.functional.rms_norm(np.zeros((2, 3)), 2), r"rms_norm over \(2,\) needs"),
         (lambda: nn.functional.rms_norm(np.zeros((2, 3)), 3, np.ones(2)), "but 2 in weight"),
         (lambda: nn.functional.batch_norm(np.zeros((2, 3)), None, None), "unless training=True"),
-        (lambda: nn.LocalResponseNorm(0)(np.zeros((2, 3, 4))), "size >= 1; got"),
+        (lambda: nn.functional.local_response_norm(np.zeros((2, 3, 4)), 0), "size >= 1; got"),
         (
             lambda: nn.functional.group_norm(np.zeros((2, 4)), 2, np.ones(2)),
             r"group_norm: weight has shape \(2,\), the channels \(4,\)",

@@ -145,11 +145,11 @@ def test_packed_sequences_are_refused(kind):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ShapeError, match="LSTM: projections are not there; leave out proj_size=2"):
         nn.LSTM(3, 4, proj_size=2)
-    with pytest.raises(ShapeError, match="GRU: hidden_size and num_layers start at 1; got 0, 1"):
+    with pytest.raises(ShapeError, match="GRU: hidden_size is a whole number above 0; got 0"):
         nn.GRU(3, 0)
-    with pytest.raises(ShapeError, match="GRU: dropout is a probability, from 0 to 1; got"):
+    with pytest.raises(ShapeError, match="GRU: dropout is a number, from 0 to 1; got"):
         nn.GRU(3, 4, num_layers=2, dropout=1.5)
-    with pytest.raises(ShapeError, match="GRUCell: hidden_size starts at 1; got 0"):
+    with pytest.raises(ShapeError, match="GRUCell: hidden_size is a whole number above 0; got 0"):
         nn.GRUCell(3, 0)
     for kind in (nn.RNN, nn.RNNCell):
         with pytest.raises(ShapeError, match=f"{kind.__name__}: nonlinearity is 'tanh' or 'relu'"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
+
+P = ParamSpec("P")
 
 
 def wrap(x: Any) -> Tensor:
@@ -24,30 +26,31 @@ def optional(x: Any) -> Tensor | None:
 
 def wrap_real(name: str, x: Any) -> Tensor:
     """Return ``x`` as a Tensor. Errors: ShapeError if it is complex, with the caller's ``name``."""
-    x = wrap(x)
-    if x.dtype.kind == "c":
+    tensor = wrap(x)
+    if tensor.dtype.kind == "c":
         raise ShapeError(
-            f"{name} takes real numbers; got dtype {x.dtype}: take np.abs of it, or np.real and "
-            f"np.imag"
+            f"{name} takes real numbers; got dtype {tensor.dtype}: take np.abs of it, or np.real "
+            f"and np.imag"
         )
-    return x
+    return tensor
 
 
-def in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Let a function of float16 Tensors compute in float32: 256² overflows. The result is float16.
 
     Its inputs are the arguments given by position that are Tensors or arrays.
     """
 
     @functools.wraps(function)
-    def widened(*args: Any, **settings: Any) -> Tensor:
+    def widened(*args: P.args, **settings: P.kwargs) -> Tensor:
         if all(getattr(a, "dtype", None) != np.float16 for a in args):
             return function(*args, **settings)
         half = [getattr(a, "dtype", None) == np.float16 for a in args]
         wide = [wrap(a).astype(np.float32) if h else a for a, h in zip(args, half, strict=True)]
-        result = function(*wide, **settings)
+        result: Any = function(*wide, **settings)  # type: ignore[arg-type]
         mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in args)
-        return result if mixed else result.astype(np.float16)
+        narrow: Tensor = result if mixed else result.astype(np.float16)
+        return narrow
 
     return widened
 

@@ -1,0 +1,136 @@
+"""Settings that mean nothing are refused by the layer they are given to, by name."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from layer_cases import LAYERS, LOSSES
+
+from distgrad import ShapeError, nn
+from distgrad.nn.check import OWN, RULES, rule_of
+
+CALLS = dict(reversed(LAYERS)) | {n: c[0] for n, c in LOSSES.items()}
+SETTINGS = [
+    (name, setting)
+    for name in CALLS
+    for setting in inspect.signature(getattr(nn, name)).parameters
+    if setting not in {"_weight", "activation", "mode", "padding_mode", "unflattened_size"}
+    and setting != "scale_factor"
+]
+NONSENSE = {
+    # What a setting may be: what it is not.
+    "weight": ["x", object()],
+    "pos_weight": ["x", object()],
+    "value": ["x", [], None],
+    "init": ["x", [], None],
+}
+ANY = ["x", [], float("nan"), 1.5j]
+
+
+def made(name, **changed):
+    args, settings, _ = CALLS[name]
+    bound = inspect.signature(getattr(nn, name)).bind(*args, **settings)
+    return getattr(nn, name)(**{**bound.arguments, **changed})
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_nonsense_is_refused_and_named(name, setting):
+    for value in NONSENSE.get(setting, ANY):
+        with pytest.raises(ShapeError, match=rf"^{name}: {setting} is .*; got "):
+            made(name, **{setting: value})
+
+
+COUNTS = [
+    (name, setting)
+    for name, setting in SETTINGS
+    if (rule := rule_of(getattr(nn, name), setting))
+    and "whole number" in rule.words
+    and not rule.holds(-1)
+]
+
+
+@pytest.mark.parametrize(("name", "setting"), COUNTS)
+def test_negative_sizes_are_refused(name, setting):
+    for value in (-1, 2.5):
+        with pytest.raises(ShapeError, match=rf"^{name}: {setting} is .*; got {value}"):
+            made(name, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.BatchNorm1d(3, eps=-1), "BatchNorm1d: eps is a number, 0 or more; got -1"),
+        (
+            lambda: nn.BatchNorm2d(3, momentum=2),
+            "momentum is a number, from 0 to 1, or None; got 2",
+        ),
+        (lambda: nn.RNN(0, 3), "RNN: input_size is a whole number above 0; got 0"),
+        (lambda: nn.LSTM(4, 3, dropout=1.5), "LSTM: dropout is a number, from 0 to 1; got 1.5"),
+        (lambda: nn.Linear(2, 3, bias="x"), "Linear: bias is True or False; got 'x'"),
+        (lambda: nn.Linear(2, -3), "Linear: out_features is a whole number, 0 or more; got -3"),
+        (lambda: nn.Linear(64 / 2, 3), r"in_features is a whole number, 0 or more; got 32\.0"),
+        (lambda: nn.Dropout(p="a"), "Dropout: p is a probability, from 0 to 1; got 'a'"),
+        (
+            lambda: nn.Conv2d(1, 2, (3, 0)),
+            r"kernel_size is a whole number above 0, or one for each",
+        ),
+        (
+            lambda: nn.Conv2d(1, 2, 3, padding="full"),
+            "or one for each axis, 'same' or 'valid'; got",
+        ),
+        (lambda: nn.CrossEntropyLoss(reduction="avg"), "'mean', 'sum' or 'none'; got 'avg'"),
+        (lambda: nn.MSELoss("batchmean"), "MSELoss: reduction is 'mean', 'sum' or 'none'; got"),
+        (lambda: nn.GELU(approximate="erf"), "GELU: approximate is 'none' or 'tanh'; got 'erf'"),
+    ],
+)
+def test_a_message_says_what_a_setting_is_and_what_it_got(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: nn.Linear(0, 3),
+        lambda: nn.Linear(3, 0),
+        lambda: nn.Linear(np.int64(3), np.int32(2), bias=1),
+        lambda: nn.Embedding(0, 3),
+        lambda: nn.BatchNorm1d(0),
+        lambda: nn.BatchNorm1d(3, eps=0, momentum=None),
+        lambda: nn.BatchNorm1d(3, momentum=np.float32(0.5), affine=np.True_),
+        lambda: nn.LayerNorm([2, 3], eps=0.0),
+        lambda: nn.Threshold(0.1, float("nan")),
+        lambda: nn.ConstantPad1d(1, float("-inf")),
+        lambda: nn.ZeroPad2d((-1, 2, 0, 0)),
+        lambda: nn.Conv2d(1, 2, 3, padding="same"),
+        lambda: nn.Conv2d(1, 2, [3, 1], stride=(np.int64(2), 1)),
+        lambda: nn.AdaptiveAvgPool2d((None, 3)),
+        lambda: nn.PairwiseDistance(p=float("inf")),
+        lambda: nn.Softplus(beta=1, threshold=float("inf")),
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 0),
+        lambda: nn.Dropout(1),
+        lambda: nn.CrossEntropyLoss(weight=[1, 2.0]),
+        lambda: nn.KLDivLoss("batchmean"),
+    ],
+)
+def test_what_pytorch_rightly_accepts_is_accepted(call):
+    call()
+
+
+def test_every_rule_is_of_a_setting_that_a_layer_has():
+    layers = [c for n in nn.__all__ if isinstance(c := getattr(nn, n), type)]
+    names = {s for c in layers for s in inspect.signature(c.__init__).parameters}
+    owned = {f"{c.__name__}.{s}" for c in layers for s in inspect.signature(c.__init__).parameters}
+    assert set(RULES) <= names
+    assert set(OWN) <= owned
+
+
+def test_a_subclass_of_a_layer_may_take_what_it_likes():
+    class Wide(nn.Linear):
+        def __init__(self, bias):
+            super().__init__(2, 3)
+            self.name = bias
+
+    assert Wide("x").name == "x"
