@@ -185,6 +185,7 @@ def _exceptions() -> Iterator[tuple[str, Rule]]:
         yield f"{kind}.size", optional(sizes(1))
     for kind in ("TransformerEncoder", "TransformerDecoder"):
         yield f"{kind}.num_layers", whole(0)
+    yield "Unflatten.dim", whole()._replace(words="a whole number, axes have no names")
     yield "RMSNorm.eps", optional(number(0))
     yield "MultiMarginLoss.p", one_of(1, 2)
     yield "KLDivLoss.reduction", one_of("mean", "sum", "none", "batchmean")

@@ -54,8 +54,6 @@ class _Convolution(Module):
         self.dilation = numbers(dilation, self.axes, "dilation")
         self.output_padding = numbers(output_padding, self.axes, "output_padding")
         self.groups, self.padding_mode = groups, padding_mode
-        if isinstance(padding, str) and padding not in {"valid", "same"}:
-            raise ShapeError(f"{name}: padding is numbers, 'valid' or 'same'; got {padding!r}")
         if padding == "same" and self.stride != (1,) * self.axes:
             raise ShapeError(f"{name}: padding='same' needs a stride of 1; got {self.stride}")
         channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
