@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
 from distgrad.ops.shape import flatten, unflatten
