@@ -75,7 +75,7 @@ def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over ``axis`` (all axes if None)."""
     shape = a.shape
-    n = mean_count(count(shape, axis))
+    n = count(shape, axis) or mean_count(0)
 
     def vjp(g: Any) -> Any:
         return np.broadcast_to(expand(g, shape, axis, keepdims) / n, shape)
