@@ -7,7 +7,7 @@ from distgrad.autograd.hooks import RemovableHandle
 from distgrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, reference_kernels
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op
-from distgrad.autograd.random import manual_seed
+from distgrad.autograd.stream import manual_seed
 from distgrad.autograd.recompute import checkpoint, checkpoint_sequential
 from distgrad.autograd.tensor import Array, Tensor
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from distgrad.perrank import PerRank
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Context variables, not globals: simulated ranks are threads of one process.
@@ -21,7 +23,7 @@ anomaly: ContextVar[Any] = ContextVar("anomaly", default=None)
 # (running statistics) was observed the first time.
 recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 # How messages name the calling rank ("[rank 1/4] "); whoever knows ranks sets it.
-rank_label: ContextVar[str] = ContextVar("rank_label", default="")
+rank_label: PerRank[str] = PerRank("")
 
 
 @contextmanager

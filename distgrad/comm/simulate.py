@@ -13,19 +13,20 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
+from distgrad import perrank
 from distgrad.comm import guard
 from distgrad.comm.local import Mailbox, Message, deliver
 from distgrad.comm.transport import Array, Journal, Notice
 from distgrad.errors import DeadlockError, LaunchError, PeerFailedError
+from distgrad.perrank import PerRank
 
 T = TypeVar("T")
 
 _GRACE = 2.0  # seconds a rank may still compute after another has failed
 
-_current: ContextVar[SimulatedTransport | None] = ContextVar("simulated rank", default=None)
+_current: PerRank[SimulatedTransport | None] = PerRank(None)
 
 
 def current() -> SimulatedTransport | None:
@@ -107,7 +108,8 @@ class _World:
         """Be rank ``rank``: a thread's whole life."""
         self._idents[rank] = threading.get_ident()
         transport = SimulatedTransport(self, "world", tuple(range(len(self.journals))), rank)
-        _current.set(transport)  # here, because a new thread starts with an empty context
+        perrank.become({})
+        _current.set(transport)
         try:
             self._gates[rank].acquire()
             self.check()
@@ -291,7 +293,7 @@ class SimulatedTransport:
 
 @contextmanager
 def _watched_helpers(world: _World) -> Iterator[None]:
-    """Let an exception in a thread that a rank started end the world, in that rank's name.
+    """Make the threads a rank starts its own: its world is theirs, and their exceptions end it.
 
     A thread does not know who started it, so that is written down when it is started.
     """
@@ -302,6 +304,13 @@ def _watched_helpers(world: _World) -> Iterator[None]:
         transport = _current.get()
         if transport is not None and transport._world is world:
             owners[thread] = transport.journal.rank
+            mine, run = perrank.values(), thread.run
+
+            def run_as_rank() -> None:
+                perrank.become(mine)
+                run()
+
+            thread.run = run_as_rank  # type: ignore[method-assign]
         plain_start(thread)
 
     def hook(args: threading.ExceptHookArgs) -> None:

@@ -20,7 +20,7 @@ from distgrad.observe.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
 from distgrad.observe.heatmap import draw_heat_map
 from distgrad.observe.layers import Copies, Layers, finite_or_infinity
 from distgrad.observe.problems import Problem, Problems
-from distgrad.parallel.watch import watch
+from distgrad.parallel.observers import watch
 from distgrad.parallel.world import World
 
 

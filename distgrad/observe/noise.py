@@ -14,7 +14,7 @@ from distgrad.nn import Module
 from distgrad.optim.norms import squares
 from distgrad.parallel.canonical import tree_sum
 from distgrad.parallel.shards import current_shard
-from distgrad.parallel.watch import watch
+from distgrad.parallel.observers import watch
 from distgrad.parallel.world import World
 
 

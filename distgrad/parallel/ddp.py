@@ -13,8 +13,8 @@ from distgrad.nn import Module
 from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
 from distgrad.parallel.reducer import Reducer
 from distgrad.parallel.shards import current_shard
-from distgrad.parallel.synchronize import attach
-from distgrad.parallel.watch import LocalGradients
+from distgrad.parallel.sync_batch_norm import attach
+from distgrad.parallel.observers import LocalGradients
 from distgrad.parallel.world import World, current_world, gather_json
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain

@@ -17,7 +17,7 @@ from distgrad.parallel.layout import make_layout
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
-from distgrad.parallel.watch import Observable, take_over
+from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.world import World
 
 

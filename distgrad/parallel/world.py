@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
-from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
+from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
 from distgrad.comm import Communicator, connect
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import numerics
 from distgrad.parallel.shards import check_shards, runs
-
-
-class Participant(Protocol):
-    """Something whose collectives every rank must join, with or without samples."""
-
-    def skip_batch(self, total: int) -> None:
-        """Join the collectives of a batch of ``total`` samples of which this rank has none."""
+from distgrad.perrank import PerRank
 
 
 class World:
@@ -33,7 +26,6 @@ class World:
         """Whether the same bits on any number of ranks were asked for (``shards`` was given)."""
         self.runs = runs(self.shards, self.size)
         self.my_shards = self.runs[self.rank]
-        self._participants: list[weakref.ref[Participant]] = []
 
     @property
     def algorithm(self) -> str:
@@ -45,20 +37,12 @@ class World:
         if self.rank == 0:
             print(*values, flush=True)
 
-    def join(self, participant: Participant) -> None:
-        """Remember who must be told about batches of which this rank has no sample."""
-        self._participants.append(weakref.ref(participant))
-
-    def participants(self) -> list[Participant]:
-        """Return those still alive, in the order in which they joined."""
-        return [p for r in self._participants if (p := r()) is not None]
-
     def __repr__(self) -> str:
         name = self.comm.transport.name
         return f"World(rank={self.rank}, size={self.size}, shards={self.shards}, {name})"
 
 
-_current: ContextVar[World | None] = ContextVar("world", default=None)
+_current: PerRank[World | None] = PerRank(None)
 
 
 def init(
@@ -88,6 +72,7 @@ def init(
     _agree(world, shards, threads)
     _current.set(world)
     rank_label.set(f"[rank {world.rank}/{world.size}] ")
+    stream.rank.set(world.rank)
     return world
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distgrad import no_grad
-from distgrad.autograd.random import generator, manual_seed
+from distgrad.autograd.stream import generator, manual_seed
 from distgrad.comm import Communicator, connect, run_ranks
 from distgrad.comm.local import LocalTransport
 from distgrad.data import ArrayDataset, DataLoader, permutation

@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import Op
-from distgrad.autograd.random import generator
+from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap

@@ -11,7 +11,7 @@ from training import simulated
 import distgrad as dg
 from distgrad import nn
 from distgrad.comm import run_ranks
-from distgrad.parallel.watch import watch
+from distgrad.parallel.observers import watch
 
 
 class Notes:
