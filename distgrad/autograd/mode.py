@@ -22,6 +22,9 @@ anomaly: ContextVar[Any] = ContextVar("anomaly", default=None)
 # Whether a stretch of the forward pass is being run again (``checkpoint``): what it observes
 # (running statistics) was observed the first time.
 recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
+# Whether the calling rank runs the statements of a batch of which it has no sample, on arrays of
+# length 0. A mean over nothing is then 0, not NaN: it counts with weight 0, and 0 * NaN is NaN.
+empty_shard: ContextVar[bool] = ContextVar("empty_shard", default=False)
 # How messages name the calling rank ("[rank 1/4] "); whoever knows ranks sets it.
 rank_label: PerRank[str] = PerRank("")
 
