@@ -15,6 +15,7 @@ from distgrad.autograd import (
     manual_seed,
     no_grad,
     op,
+    random,
     reference_kernels,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -106,6 +107,7 @@ __all__ = [
     "ops",
     "optim",
     "own_shards",
+    "random",
     "reference_kernels",
     "value_and_grad",
     "vjp",

@@ -34,10 +34,15 @@ seed: PerRank[int] = PerRank(0)
 rank: PerRank[int] = PerRank(0)
 """The calling rank; whoever knows ranks sets it."""
 
-_position: ContextVar[Position | None] = ContextVar("random_position", default=None)
+# A thread's own position, and those of the shards it is in: the last one counts.
+_position: ContextVar[Position | None] = ContextVar("random position", default=None)
+_entered: ContextVar[tuple[Position, ...]] = ContextVar("random positions in shards", default=())
 
 
 def _current() -> Position:
+    entered = _entered.get()
+    if entered:
+        return entered[-1]
     position = _position.get()
     if position is None:
         position = Position(seed=seed.get())
@@ -63,13 +68,13 @@ def in_shard(step: int, shard: int, calls: dict[int, int]) -> Iterator[None]:
     first one ended, and one that drew nothing leaves no trace.
     """
     inside = Position(seed.get(), _SHARD, step, shard, calls.get(shard, 0))
-    outside = _current()
-    _position.set(inside)
+    _entered.set((*_entered.get(), inside))
     try:
         yield
     finally:
         calls[shard] = inside.call
-        _position.set(outside)
+        # Not by a token: walks over two batches may take turns (zip), and end in any order.
+        _entered.set(tuple([p for p in _entered.get() if p is not inside]))
 
 
 def position() -> Position:
@@ -80,11 +85,11 @@ def position() -> Position:
 @contextmanager
 def at_position(start: Position) -> Iterator[None]:
     """Draw from ``start`` on inside, and go on outside as if nothing had been drawn."""
-    token = _position.set(replace(start))
+    token = _entered.set((*_entered.get(), replace(start)))
     try:
         yield
     finally:
-        _position.reset(token)
+        _entered.reset(token)
 
 
 def generator() -> np.random.Generator:

@@ -42,6 +42,9 @@ class GradListener(Protocol):
     def backward_finished(self) -> None:
         """The pass is over; leaves that were not reached got no gradient."""
 
+    def optimizer_stepped(self, optimizer: object) -> None:
+        """``optimizer`` has moved the parameters."""
+
 
 class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.

@@ -162,12 +162,12 @@ class GradientHealth:
         gradients: Sequence[Array],
         shard: int,
         weight: float,
-        spoiled: bool,
+        loss_nonfinite: bool,
     ) -> None:
         """Measure a shard's own gradient, before it is summed."""
-        if self._due or spoiled:
+        if self._due or loss_nonfinite:
             rows = self._local.setdefault(shard, np.zeros(len(self._layers)))
-            if spoiled:
+            if loss_nonfinite:
                 rows[...] = np.inf
             else:
                 seen = np.zeros_like(rows)

@@ -12,9 +12,9 @@ from distgrad.autograd.tensor import Array
 from distgrad.errors import GradError, ShapeError
 from distgrad.nn import Module
 from distgrad.optim.norms import squares
-from distgrad.parallel.canonical import tree_sum
-from distgrad.parallel.shards import current_shard
 from distgrad.parallel.observers import watch
+from distgrad.parallel.shards import current_shard
+from distgrad.parallel.sums import tree_sum
 from distgrad.parallel.world import World
 
 
@@ -63,16 +63,17 @@ class GradientNoiseScale:
         gradients: Sequence[Array],
         shard: int,
         weight: float,
-        spoiled: bool,
+        loss_nonfinite: bool,
     ) -> None:
         """Measure a shard's own gradient, before it is summed."""
         if self.batches % self.every:
             return
-        position = current_shard.get()
+        position = current_shard()
         if position is None:
             raise GradError(
                 "GradientNoiseScale has to know how many samples a gradient is of: loop over "
-                "`for x, y in batch` of a dg.data.DataLoader batch, or over `dg.own_shards(…)`"
+                "`for x, y in batch.shards` of a dg.data.DataLoader batch, or over "
+                "`dg.own_shards(…)`"
             )
         # The gradients carry the shard's weight w: squares / w² is its own, and counts w times.
         seen = self._shards.setdefault(shard, np.array([0.0, 1.0, position.total]))
@@ -92,7 +93,7 @@ class GradientNoiseScale:
             )
         local = {s: self._shards.get(s, np.zeros(3)) for s in world.my_shards}
         self._shards = {}
-        small, shards, totals = tree_sum(world, local, 3).tolist()
+        small, shards, totals = tree_sum(world, local, "gradient noise").tolist()
         large = sum(squares(g) for g in gradients.values() if g is not None)
         if shards < 2 or not math.isfinite(small + large):
             return

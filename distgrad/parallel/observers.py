@@ -20,9 +20,9 @@ class GradientObserver(Protocol):
         gradients: Sequence[Array],
         shard: int,
         weight: float,
-        spoiled: bool,
+        loss_nonfinite: bool,
     ) -> None:
-        """See one bucket of a shard's gradients, times its weight; ``spoiled``: loss not finite."""
+        """See one bucket of a shard's gradients, times its weight."""
 
     def batch_ready(
         self, gradients: Mapping[str, Array | None], finite: bool | None, world: World | None
@@ -56,6 +56,9 @@ class LocalGradients(Observable):
 
     def grad_ready(self, leaf: Tensor) -> None:
         """Wait for the end of the pass."""
+
+    def optimizer_stepped(self, optimizer: object) -> None:
+        """Not of interest."""
 
     def backward_finished(self) -> None:
         """Show what the parameters hold now, gradients of earlier passes included."""

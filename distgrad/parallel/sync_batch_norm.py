@@ -1,4 +1,4 @@
-"""Lends SyncBatchNorm a sum over all ranks that gradients flow through."""
+"""Lends modules that look at the whole batch a differentiable sum over all ranks."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Array
 from distgrad.comm import TreeSum
 from distgrad.errors import CommError
-from distgrad.nn import Module, SyncBatchNorm
-from distgrad.parallel.canonical import exchange_of
+from distgrad.nn import Module
+from distgrad.parallel.exchange import exchange_of
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 
 
-def attach(module: Module, world: World, algorithm: str) -> None:
-    """Let every SyncBatchNorm of ``module`` sum over the ranks of ``world``.
+def lend_sums(module: Module, world: World, algorithm: str) -> None:
+    """Let every part of ``module`` that needs every rank sum over the ranks of ``world``.
 
     Errors: CommError if there are more shards than ranks.
     """
     for name, m in module.named_modules():
-        if not isinstance(m, SyncBatchNorm):
+        if not m.needs_every_rank:
             continue
         if world.shards != world.size:
             raise CommError(
-                f"'{name}' is a SyncBatchNorm and there are {world.shards} shards on {world.size} "
-                f"ranks: a shard would wait for one that runs after it on the same rank. Use as "
-                f"many shards as ranks, or BatchNorm, which normalises a shard at a time"
+                f"'{name}' is a {type(m).__name__} and there are {world.shards} shards on "
+                f"{world.size} ranks: a shard would wait for one that runs after it on the same "
+                f"rank. Use as many shards as ranks, or BatchNorm, which normalises a shard at a "
+                f"time"
             )
-        m._sum = _summing(world, algorithm, name)
+        m._sum_over_ranks = _summing(world, algorithm, name)
 
 
 def _summing(world: World, algorithm: str, name: str) -> Op:
     def total(a: Array) -> Array:
-        position = current_shard.get()
+        position = current_shard()
         exchange = exchange_of(world, algorithm, position)
-        # Each rank has one summand: the one it would hand its gradients in as.
+        # A rank has one summand, that of its gradients; without samples none.
         own = TreeSum(exchange.run)
-        own.add(world.rank if position is None else position.shard, np.array(a))
+        if position is None or not position.empty:
+            own.add(world.rank if position is None else position.shard, np.array(a))
         out = np.empty_like(a, order="C")
         exchange.start(own.parts, out, f"statistics of {name}").wait()
         return out

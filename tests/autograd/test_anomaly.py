@@ -8,8 +8,8 @@ import pytest
 import distgrad as dg
 from distgrad import Tensor, nn
 from distgrad.autograd.mode import rank_label
-from distgrad.perrank import isolated
 from distgrad.nn import functional as F
+from distgrad.perrank import isolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

@@ -34,8 +34,8 @@ def epoch(loader):
     seen = {}
     with no_grad():
         for batch in loader:
-            for x, y in batch:
-                position = current_shard.get()
+            for x, y in batch.shards:
+                position = current_shard()
                 assert position.step == batch.step
                 assert position.count == len(y)
                 assert position.total == batch.total
@@ -127,19 +127,19 @@ def test_batches_know_their_number_of_samples_on_all_ranks():
 def test_a_batch_can_be_read_twice():
     with no_grad():
         batch = next(iter(make(8, 8)))
-        first, second = [[y.tolist() for _, y in batch] for _ in range(2)]
+        first, second = [[y.tolist() for _, y in batch.shards] for _ in range(2)]
     assert first == second
 
 
 def test_outside_a_batch_there_is_no_shard():
     loader = make(8, 4)
     epoch(loader)
-    assert current_shard.get() is None
+    assert current_shard() is None
     with no_grad():
         for batch in loader:
-            for _ in batch:
+            for _ in batch.shards:
                 break
-    assert current_shard.get() is None
+    assert current_shard() is None
 
 
 def test_random_numbers_of_a_shard_do_not_depend_on_the_number_of_ranks():
@@ -149,8 +149,8 @@ def test_random_numbers_of_a_shard_do_not_depend_on_the_number_of_ranks():
         found = {}
         with no_grad():
             for batch in loader:
-                for _ in batch:
-                    key = (batch.step, current_shard.get().shard)
+                for _ in batch.shards:
+                    key = (batch.step, current_shard().shard)
                     found[key] = [generator().random(), generator().random()]
         return found
 
@@ -173,8 +173,8 @@ def test_a_run_cut_anywhere_continues_with_the_next_batch(stop, drop_last):
     with no_grad():
         while state is None:
             for batch in cut:
-                for _, y in batch:
-                    done[batch.step, current_shard.get().shard] = y.tolist()
+                for _, y in batch.shards:
+                    done[batch.step, current_shard().shard] = y.tolist()
                 if batch.step + 1 == stop:
                     state = cut.state_dict()
                     break
@@ -212,7 +212,7 @@ def test_any_number_of_arrays_makes_a_sample():
         arrays = [np.arange(8) + 100 * i for i in range(count)]
         loader = DataLoader(ArrayDataset(*arrays), 8, world=alone())
         with no_grad():
-            shards = [shard for batch in loader for shard in batch]
+            shards = [shard for batch in loader for shard in batch.shards]
         assert [len(shard) for shard in shards] == [count] * 4
         for i in range(count):
             assert np.concatenate([shard[i] for shard in shards]).tolist() == arrays[i].tolist()

@@ -38,7 +38,7 @@ def reduced(shards: int | None, algorithm: str | None, bucket_mb: float = 4.0) -
     ddp = dg.DistributedDataParallel(model, algorithm=algorithm, bucket_mb=bucket_mb)
     loader = dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS)
     for batch in loader:
-        for x, y in batch:
+        for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
     return [p.grad.data.copy() for p in model.parameters()]
 
@@ -71,7 +71,7 @@ def test_a_plain_backward_is_weighted_like_ddp_backward() -> None:
         model = network()
         dg.DistributedDataParallel(model)
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 F.cross_entropy(model(x), y).backward()
         return [p.grad.data.copy() for p in model.parameters()]
 
@@ -103,7 +103,7 @@ def test_no_sync_accumulates_inside_a_shard() -> None:
         model = network()
         ddp = dg.DistributedDataParallel(model)
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 cut = len(x) // 2
                 with ddp.no_sync():
                     ddp.backward(F.cross_entropy(model(x[:cut]), y[:cut]) * (cut / len(x)))
@@ -122,7 +122,7 @@ def test_gradients_that_were_not_zeroed_are_added_to() -> None:
         loader = dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS)
         for _ in range(2):
             for batch in loader:
-                for x, y in batch:
+                for x, y in batch.shards:
                     ddp.backward(F.cross_entropy(model(x), y))
         return [p.grad.data / 2 for p in model.parameters()]
 
@@ -181,7 +181,7 @@ def test_batch_norm_follows_the_weighted_mean_over_the_shards() -> None:
         x, y = samples()
         data = dg.data.ArrayDataset(x.astype(np.float32), y)
         for batch in dg.data.DataLoader(data, ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 ddp.backward(F.cross_entropy(model(x), y))
         norm: Any = model[0]
         return norm.running_mean.data, norm.running_var.data, int(norm.num_batches_tracked)

@@ -22,11 +22,11 @@ class Notes:
         self.batches: list[dict[str, Any]] = []
 
     def shard_ready(
-        self, names: Any, gradients: Any, shard: int, weight: float, spoiled: bool
+        self, names: Any, gradients: Any, shard: int, weight: float, loss_nonfinite: bool
     ) -> None:
         for name, g in zip(names, gradients, strict=True):
             self.shards[shard, name] = (g.copy(), weight)
-        assert not spoiled
+        assert not loss_nonfinite
 
     def batch_ready(self, gradients: Any, finite: bool | None, world: Any) -> None:
         self.batches.append({n: None if g is None else g.copy() for n, g in gradients.items()})

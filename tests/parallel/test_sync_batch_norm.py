@@ -46,7 +46,7 @@ def shared(algorithm: str | None, shards: int | None = None) -> tuple[list[Any],
     model = network(nn.SyncBatchNorm)
     ddp = dg.DistributedDataParallel(model, algorithm=algorithm, bucket_mb=0.0005)
     for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-        for x, y in batch:
+        for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
     gradients = [p.grad.data.copy() for p in model.parameters()]
     return gradients, {n: a.copy() for n, a in model.state_dict().items()}
@@ -125,7 +125,7 @@ def test_a_rank_without_a_sample_says_why_it_cannot_go_on() -> None:
         ddp = dg.DistributedDataParallel(model)
         x, y = samples()
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(x[:8], y[:8]), 6):
-            for a, b in batch:
+            for a, b in batch.shards:
                 ddp.backward(F.cross_entropy(model(a), b))
 
     with pytest.raises(dg.CommError, match=r"no sample of a batch of 2.*SyncBatchNorm.*drop_last"):

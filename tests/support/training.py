@@ -67,7 +67,7 @@ def trained_sha256(
     while done < steps:
         for b in loader:
             optimizer.zero_grad()
-            for x, y in b:
+            for x, y in b.shards:
                 ddp.backward(loss_fn(model(x), y))
             dg.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
