@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
+from distgrad.ops.helpers import mean_count
 from distgrad.ops.softmax import check_labels, reduced
 
 
@@ -72,9 +72,7 @@ def cross_entropy(
     targets = targets.astype(np.int64)  # always a copy of our own, whatever the labels were
     p, loss = np.empty_like(x), np.empty(len(x), dtype)
     _cross_entropy(x, targets, keep, smoothing, p, loss)
-    counted = np.count_nonzero(keep)
-    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
-    scale = dtype.type(1 / counted if counted else math.nan)
+    scale = dtype.type(1 / mean_count(int(np.count_nonzero(keep))))
 
     def vjp(g: Any) -> Any:
         weights = np.broadcast_to(g * scale if reduction == "mean" else g, loss.shape)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import op
 from distgrad.autograd.tensor import UFUNCS
 from distgrad.ops.helpers import conjugate, data_of
@@ -43,6 +44,8 @@ def multiply(a: Any, b: Any) -> Any:
 )
 def divide(a: Any, b: Any) -> Any:
     """a / b."""
+    if type(b) is int and b == 0 and empty_shard.get():
+        b = 1  # a mean that is written out: x.sum() / len(x)
     y = np.true_divide(a, b)
     if y.dtype.kind == "c":
         return y, (lambda g: g / conjugate(b), lambda g: -g * conjugate(y / b))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import op, plain
 from distgrad.autograd.tensor import Array
 from distgrad.ops.calls import as_numpy
@@ -44,7 +45,10 @@ def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) 
     # The weights of the gradient are constant but for ties: they stand outside the tape.
     x = data_of(a)
     axes = axes_of(x, axis)
-    y = ufunc.reduce(x, axis=axes, keepdims=True)
+    if x.size or not empty_shard.get():
+        y = ufunc.reduce(x, axis=axes, keepdims=True)
+    else:  # a number of weight 0, as the mean over nothing
+        y = np.add.reduce(x, axis=axes, keepdims=True)
 
     def vjp(g: Any) -> Any:
         hit = x == y
@@ -64,9 +68,11 @@ def _first(hit: Array, axes: Any) -> Array:
     axes = sorted(a % hit.ndim for a in (axes if isinstance(axes, tuple) else (axes,)) if hit.ndim)
     order = [i for i in range(hit.ndim) if i not in axes] + axes
     moved = hit.transpose(order)
-    rows = moved.reshape(-1, math.prod(hit.shape[a] for a in axes))
+    kept = len(order) - len(axes)
+    rows = moved.reshape(math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:]))
     first = np.zeros_like(rows)
-    first[np.arange(len(rows)), np.argmax(rows, axis=1)] = True
+    if rows.size:
+        first[np.arange(len(rows)), np.argmax(rows, axis=1)] = True
     return first.reshape(moved.shape).transpose(np.argsort(order))
 
 

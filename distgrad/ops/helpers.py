@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
@@ -28,6 +30,18 @@ def either(op: Op, *inputs: Any, **settings: Any) -> Any:
     if any(isinstance(x, Tensor) for x in inputs):
         return op(*inputs, **settings)
     return op.function(*inputs, **settings)[0]
+
+
+def mean_count(n: Any) -> Any:
+    """What the sum of ``n`` terms, or of terms of weight ``n``, is divided by for their mean.
+
+    The mean over nothing is NaN, as in NumPy and PyTorch; in an empty shard it is 0.
+    """
+    if type(n) is int and n:
+        return n
+    # Not 0: 0 / 0 is NaN too, but with a warning.
+    nothing = 1 if empty_shard.get() else math.nan
+    return nothing if type(n) is int else np.where(data_of(n) == 0, nothing, n)
 
 
 def integers(values: Any, what: str) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, mean_count
 from distgrad.ops.softmax import check_labels, reduced
 
 
@@ -80,8 +80,7 @@ def scale_of(loss: Any, reduction: str) -> Any:
         raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
     if reduction != "mean":
         return np.asarray(1, loss.dtype)
-    # The mean over nothing is NaN, as in PyTorch.
-    return np.asarray(1 / loss.size if loss.size else np.nan, loss.dtype)
+    return np.asarray(1 / mean_count(loss.size), loss.dtype)
 
 
 def _reduced(loss: Any, reduction: str, scale: Any) -> Any:
@@ -127,15 +126,19 @@ def nll(
             raise ShapeError(f"nll_loss: {c} classes need as many weights; got {given.shape}")
         weights = weights * given[targets].astype(dtype)
     total = np.add.reduce(weights)
-    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
-    scale = np.asarray(1 / total if total else np.nan, dtype)
+    scale = np.asarray(1 / mean_count(total), dtype)
     flat = np.reshape(log_probs, (n, c, places))
     at = (rows, targets, columns)
     hit = np.zeros((n, c, places), dtype)
     hit[at] = -weights
+    slope = scale
+    if reduction == "mean" and total == 0:
+        # The mean is 0 / 0, and so is its gradient where a label counts; 0 where none does.
+        hit[at] = np.where(keep, np.nan, 0)
+        slope = np.asarray(1, dtype)
 
     def vjp(g: Any) -> Any:
-        g = g * scale if reduction == "mean" else g
+        g = g * slope if reduction == "mean" else g
         spread = np.reshape(g, (n, 1, places)) if reduction == "none" else g
         return np.reshape(hit * spread, shape)
 

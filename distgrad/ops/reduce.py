@@ -10,7 +10,7 @@ from distgrad.autograd.op import Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, mean_count
 
 plain(np.any, np.all, np.count_nonzero)
 
@@ -74,7 +74,7 @@ def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over ``axis`` (all axes if None)."""
     shape = a.shape
-    n = count(shape, axis)
+    n = mean_count(count(shape, axis))
 
     def vjp(g: Any) -> Any:
         return np.broadcast_to(expand(g, shape, axis, keepdims) / n, shape)
@@ -109,8 +109,8 @@ def _centred(a: Any, axis: Any, ddof: float, keepdims: bool) -> tuple[Any, Any, 
     if a.dtype.kind == "c":
         raise TypeError("complex numbers have no variance here; take that of real and imaginary")
     n = count(a.shape, axis)
-    c = a - total(a, axis, True) / n
-    return c, max(n - ddof, 0), total(c * c, axis, keepdims)
+    c = a - total(a, axis, True) / mean_count(n)
+    return c, max(n - ddof, 0) if n else mean_count(0), total(c * c, axis, keepdims)
 
 
 def nonzero(y: Any) -> Any:
@@ -127,7 +127,7 @@ def nanmean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean of what is not NaN over ``axis``; NaN where there is nothing else."""
     there = (~np.isnan(data_of(a))).astype(a.dtype)
     n = total(there, axis, keepdims)
-    return nansum(a, axis=axis, keepdims=keepdims) / n
+    return nansum(a, axis=axis, keepdims=keepdims) / mean_count(n)
 
 
 @dispatch(np.average)
@@ -149,7 +149,7 @@ def average(
         weights = expand(weights, a.shape, others, keepdims=False)
     weights = np.broadcast_to(weights, a.shape)
     weighted = np.sum(a * weights, axis=axis, keepdims=keepdims)
-    return weighted / np.sum(weights, axis=axis, keepdims=keepdims)
+    return weighted / mean_count(np.sum(weights, axis=axis, keepdims=keepdims))
 
 
 _TYPED = "axis dtype out keepdims initial where"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import dispatch, op, plain
 from distgrad.errors import ShapeError
 
@@ -26,7 +27,22 @@ def reshape(a: Any, *, shape: Any, order: str = "C") -> Any:
             f"a Tensor is reshaped in C order only; got order={order!r}: transpose before and after"
         )
     before = a.shape
+    if 0 in before and empty_shard.get():
+        shape = _as_of_samples(before, shape)
     return np.reshape(a, shape), lambda g: np.reshape(g, before)
+
+
+def _as_of_samples(before: tuple[int, ...], shape: Any) -> Any:
+    """``shape`` without its -1, which NumPy cannot tell in ``x.reshape(len(x), -1)`` of nothing.
+
+    It is the length that it has where the axes of length 0 are longer.
+    """
+    lengths = list(shape) if isinstance(shape, tuple | list) else [shape]
+    if 0 not in lengths or -1 not in lengths:
+        return shape
+    known = math.prod(n for n in lengths if n > 0)
+    lengths[lengths.index(-1)] = math.prod(n for n in before if n) // known
+    return tuple(lengths)
 
 
 @op(

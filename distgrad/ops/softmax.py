@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, first_outside, integers
+from distgrad.ops.helpers import data_of, first_outside, integers, mean_count
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -93,14 +93,13 @@ def cross_entropy(
     if label_smoothing:
         uniform = log_total - np.add.reduce(shifted, axis=1) / c
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-    weights = keep.astype(flat.dtype)
-    # All labels ignored: 0 / 0 is NaN, as in PyTorch.
-    scale = np.asarray(1 / np.count_nonzero(keep) if keep.any() else np.nan, flat.dtype)
+    scale = np.asarray(1 / mean_count(int(np.count_nonzero(keep))), flat.dtype)
 
     def vjp(g: Any) -> Any:
         if reduction == "mean":
             g = g * scale
-        weighted = np.reshape(np.reshape(g, (-1,)) * weights, (-1, 1))
+        # Left out, not multiplied by 0: where all are ignored the mean's g is NaN.
+        weighted = np.reshape(np.where(keep, np.reshape(g, (-1,)), 0), (-1, 1))
         target = np.full(flat.shape, label_smoothing / c, flat.dtype)
         target[rows, targets] += 1 - label_smoothing
         d = np.reshape((e / total - target) * weighted, (n, places, c))

@@ -11,7 +11,7 @@ from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
 from distgrad.nn.functional.wrap import wrap
-from distgrad.ops.helpers import first_outside, integers
+from distgrad.ops.helpers import first_outside, integers, mean_count
 
 
 def cross_entropy(
@@ -229,7 +229,7 @@ def _uniform_loss(
     if reduction != "mean":
         return reduce_loss(loss, reduction)
     total = np.sum(column.reshape(-1)[labels[keep]])
-    return np.sum(loss) * np.asarray(1 / total if total else np.nan, loss.dtype)
+    return np.sum(loss) * np.asarray(1 / mean_count(total), loss.dtype)
 
 
 def _column(weight: Any, x: Tensor, axis: int) -> Array:

@@ -12,6 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
 from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.helpers import mean_count
 
 
 def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
@@ -126,6 +127,6 @@ def kl_div(
         loss = t * (np.log(np.where(t == 0, 1, t)) - x)
     if reduction == "batchmean":
         n = x.shape[0] if x.ndim else 1
-        mean: Tensor = np.sum(loss) * (1 / n if n else math.nan)
+        mean: Tensor = np.sum(loss) * (1 / mean_count(n))
         return mean
     return reduce_loss(loss, reduction)

@@ -65,6 +65,8 @@ def batch_norm(
     x = wrap(x)
     if training:
         y, mean, var = batch_norm_training(x, weight, bias, eps)
+        if not x.size:
+            return y  # nothing was seen
         var = unbiased(var, x.size // max(x.shape[1], 1))
         _follow(running_mean, mean, momentum)
         _follow(running_var, var, momentum)
@@ -132,6 +134,8 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
     y, mean, var = instance_norm_training(x, weight, bias, eps)
+    if not x.size:
+        return y
     _follow(running_mean, mean, momentum)
     _follow(running_var, unbiased(var, math.prod(x.shape[2:])), momentum)
     return y
