@@ -128,12 +128,16 @@ class Bucket:
             ]
             self.previous = np.concatenate([k.reshape(-1) for k in kept])
 
-    def open(self, shard: int, empty: bool) -> None:
-        """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule."""
+    def open(self, shard: int, empty: bool) -> bool:
+        """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule.
+
+        Returns whether one of its losses was not finite.
+        """
         # An empty shard's gradients count for nothing, so what was gathered stays aside.
         gathered = not empty and self.gradients.take_up(shard)
         for p, view, used in zip(self.params, self.views, self.used, strict=True):
             p.grad = Tensor(view) if gathered and used else None
+        return gathered and bool(np.isnan(self.gradients.flags).any())
 
     def fill(self, loss_nonfinite: bool) -> None:
         """Complete this shard's gradients: zeros, flagged, for parameters it did not use.

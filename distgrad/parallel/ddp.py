@@ -95,7 +95,7 @@ class DistributedDataParallel:
             if self.nonfinite == "raise":
                 self.check_finite(loss)
             elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
-                self.reducer.loss_nonfinite = True
+                self.reducer.pass_nonfinite = True
         usual = self.reducer.reduction
         if reduction is not None:
             _check_reduction(reduction)

@@ -61,8 +61,9 @@ class Reducer(Observable):
         self.statistics.skip_nonfinite = nonfinite == "skip"
         self.left_out = False
         """Whether the last batch was not finite and was left out; the same on all ranks."""
-        self.loss_nonfinite = False
-        """Set where the open shard's loss is not finite, for all ranks to be told."""
+        self.pass_nonfinite = False
+        """Set before a backward pass whose loss is not finite, for all ranks to be told."""
+        self._loss_nonfinite = False  # whether a loss of the open shard was not
         self.synchronize = True
         """Off inside ``no_sync``: gradients stay with their shard and nothing is sent."""
         self._open = False  # a shard has gradients that were not handed in yet
@@ -84,6 +85,8 @@ class Reducer(Observable):
             self._forget()
         if not (self._open and position is self._position):
             self._enter(position)
+        self._loss_nonfinite |= self.pass_nonfinite
+        self.pass_nonfinite = False
         # Forward is over: the statistics of this pass are complete.
         self.statistics.gather(self._share(position))
         if self.synchronize:
@@ -108,7 +111,7 @@ class Reducer(Observable):
             return
         while self._next < len(self.buckets):
             self._hand_in(self.buckets[self._next])
-        self._open = self.loss_nonfinite = False
+        self._open = self._loss_nonfinite = False
         self._done = current_shard()
         if self._is_last():
             self._finish()
@@ -124,17 +127,17 @@ class Reducer(Observable):
         if self._open and not _empty(self._position):
             shard = self._summand(self._position)
             for bucket in self.buckets:
-                bucket.fill(self.loss_nonfinite)
+                bucket.fill(self._loss_nonfinite)
                 bucket.gradients.keep(shard)
             if self.statistics.modules:
                 self.statistics.buffer.keep(shard)
-        self.loss_nonfinite = False
         if self._first:
             for bucket in self.buckets:
                 bucket.begin()
         self._open, self._first, self._position = True, False, position
-        for part in (*self.buckets, self.statistics):
-            part.open(self._summand(position), _empty(position))
+        shard, empty = self._summand(position), _empty(position)
+        self._loss_nonfinite = any([bucket.open(shard, empty) for bucket in self.buckets])
+        self.statistics.open(shard, empty)
         self._samples = max(self._samples, 0 if position is None else position.total)
 
     def _prepare(self, position: ShardPosition | None) -> None:
@@ -183,7 +186,7 @@ class Reducer(Observable):
     def _hand_in(self, bucket: Bucket) -> None:
         assert self._exchange is not None
         if not _empty(self._position):
-            bucket.fill(self.loss_nonfinite)
+            bucket.fill(self._loss_nonfinite)
             self._show_shard(bucket)
             bucket.gradients.add(self._exchange, self._summand(self._position))
         self._next += 1
@@ -213,7 +216,7 @@ class Reducer(Observable):
     def _show_shard(self, bucket: Bucket) -> None:
         shard, weight = self._summand(self._position), self._weight(self._position)
         for observer in self.observers:
-            observer.shard_ready(bucket.names, bucket.views, shard, weight, self.loss_nonfinite)
+            observer.shard_ready(bucket.names, bucket.views, shard, weight, self._loss_nonfinite)
 
     def _show_batch(self, finite: bool | None) -> None:
         if self.observers:

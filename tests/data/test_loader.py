@@ -40,6 +40,8 @@ def epoch(loader):
                 assert position.count == len(y)
                 assert position.total == batch.total
                 np.testing.assert_array_equal(x, np.stack([y * 10, y * 10 + 1], axis=1))
+                if position.empty:  # this rank has no sample of the batch
+                    continue
                 assert (batch.step, position.shard) not in seen
                 seen[batch.step, position.shard] = y.tolist()
     return seen
@@ -119,7 +121,7 @@ def test_batches_know_their_number_of_samples_on_all_ranks():
     def body():
         loader = make(11, 4, World(Communicator(connect()), SHARDS))
         with no_grad():
-            return [batch.total for batch in loader for _ in [list(batch)]]
+            return [batch.total for batch in loader for _ in [list(batch.shards)]]
 
     assert run_ranks(3, body) == [[4, 4, 3]] * 3
 
@@ -233,7 +235,7 @@ def test_a_data_set_read_sample_by_sample_gives_the_same():
 def test_the_arrays_are_the_batchs_own():
     data = dataset(8)
     with no_grad():
-        for x, _ in next(iter(DataLoader(data, 8, world=alone()))):
+        for x, _ in next(iter(DataLoader(data, 8, world=alone()))).shards:
             x[...] = -1
     assert data.arrays[0].min() == 0
 
