@@ -4,9 +4,9 @@ from distgrad.comm.algorithms import ALL_REDUCE
 from distgrad.comm.algorithms.tree import TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
-from distgrad.comm.simulate import run_ranks
 from distgrad.comm.transport import Request, Transport
 from distgrad.comm.work import Work
+from distgrad.comm.worlds.simulate import run_ranks
 
 __all__ = [
     "ALL_REDUCE",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distgrad.comm import connect
-from distgrad.comm.local import LocalTransport
+from distgrad.comm.worlds.local import LocalTransport
 
 ALGORITHMS = ["ring", "tree"]
 DTYPES = ["float32", "float64", "int64"]

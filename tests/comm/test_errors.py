@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.local import LocalTransport
+from distgrad.comm.worlds.local import LocalTransport
 from distgrad.errors import (
     CommError,
     CommTimeoutError,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.simulate import current
+from distgrad.comm.worlds.simulate import current
 from distgrad.errors import LaunchError
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 from distgrad.comm import guard
-from distgrad.comm.local import Mailbox, Message, deliver
 from distgrad.comm.transport import Array, Journal, Notice
+from distgrad.comm.worlds.local import Mailbox, Message, deliver
 from distgrad.errors import DeadlockError, LaunchError, PeerFailedError
 
 T = TypeVar("T")
