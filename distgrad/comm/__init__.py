@@ -4,7 +4,8 @@ from distgrad.comm.algorithms import ALL_REDUCE
 from distgrad.comm.algorithms.tree import TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
-from distgrad.comm.transport import Request, Transport
+from distgrad.comm.message import Request
+from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.comm.worlds.simulate import run_ranks
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from distgrad.comm.transport import Array, Request, Transport
+from distgrad.comm.message import Array, Request
+from distgrad.comm.transport import Transport
 
 # Over TCP one large message each way runs at half speed; pieces of this size, all posted at once,
 # do not (measured), and a piece can be summed while the next one is on its way.
@@ -46,13 +47,13 @@ class Channel:
 
     def scratch(self, count: int, dtype: np.dtype[np.generic]) -> Array:
         """Return a flat uninitialised array that lives until the collective is complete."""
-        memory = self.transport.journal.take_scratch(count * dtype.itemsize)
+        memory = self.transport.state.take_scratch(count * dtype.itemsize)
         self._scratch.append(memory)
         return memory[: count * dtype.itemsize].view(dtype)
 
     def close(self) -> None:
         """Give the scratch memory back; call it when no message is in flight any more."""
-        self.transport.journal.spare.extend(self._scratch)
+        self.transport.state.spare.extend(self._scratch)
         self._scratch.clear()
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from distgrad.comm.algorithms import ALL_REDUCE, basic, ring, tree
 from distgrad.comm.channel import even_slices
-from distgrad.comm.transport import Array, Steps, Transport
+from distgrad.comm.message import Array, Steps
+from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work, start
 from distgrad.errors import CommError
 
@@ -33,13 +34,13 @@ class Communicator:
         self.timeout = timeout
         self.rank = self.transport.rank
         self.size = self.transport.size
-        self._label = self.transport.journal.label
-        self._line = self.transport.journal.line(self.transport.context)
+        self._label = self.transport.state.label
+        self._progress = self.transport.state.progress(self.transport.context)
 
     @property
     def bytes_sent(self) -> int:
         """Payload this rank has sent in completed collectives, in bytes."""
-        return self._line.bytes_sent
+        return self._progress.bytes_sent
 
     def all_reduce(self, array: Array, *, algorithm: str = "ring", name: str = "") -> None:
         """Replace the array, on every rank, by its sum over all ranks."""

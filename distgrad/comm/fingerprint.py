@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Steps
+from distgrad.comm.message import Array, Steps
 from distgrad.errors import MismatchError
 
 _SIZE = 256
@@ -73,7 +73,7 @@ def _mismatch(
     if what.startswith(their_what) and their_number == number:
         named += "... (they differ past what fits here)"
     return MismatchError(
-        f"{transport.journal.label} collective {number}: this rank is in {what}, rank {peer} is in "
+        f"{transport.state.label} collective {number}: this rank is in {what}, rank {peer} is in "
         f"{named}; every rank must call the same collectives in the same order with the same "
         "shapes and dtypes (look for an `if rank == ...` or a branch on local data around one)"
     )

@@ -250,7 +250,7 @@ def test_messages_of_one_lane_arrive_in_the_order_they_were_sent(ranks):
         requests += [transport.isend(array, right, 7) for array in outbox]
         idle = 0.0
         while not all(request.test() for request in requests):
-            transport.relax(idle)
+            transport.back_off(idle)
             idle += 1e-6
         np.testing.assert_array_equal(inbox, [[left, i] for i in range(5)])
 

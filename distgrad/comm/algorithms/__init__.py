@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from distgrad.comm.algorithms import native, ring, tree
 from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Steps
+from distgrad.comm.message import Array, Steps
 
 ALL_REDUCE: dict[str, Callable[[Channel, Array], Steps]] = {
     "ring": ring.all_reduce,

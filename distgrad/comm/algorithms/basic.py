@@ -6,7 +6,7 @@ import numpy as np
 
 from distgrad.comm.algorithms import ring
 from distgrad.comm.channel import Channel, pieces
-from distgrad.comm.transport import Array, Request, Steps
+from distgrad.comm.message import Array, Request, Steps
 
 
 def broadcast(channel: Channel, array: Array, root: int) -> Steps:

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Protocol, cast
 
 from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Request, Steps
+from distgrad.comm.message import Array, Request, Steps
 from distgrad.errors import CommError
 
 
@@ -24,7 +24,7 @@ def all_reduce(channel: Channel, array: Array) -> Steps:
     transport = channel.transport
     if not hasattr(transport, "native_all_reduce"):
         raise CommError(
-            f"{transport.journal.label} the algorithm 'native' is MPI's own and this world is "
+            f"{transport.state.label} the algorithm 'native' is MPI's own and this world is "
             f"{transport.name}; use algorithm='ring' or 'tree', or start it with mpirun"
         )
     native = cast(_Native, transport)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from distgrad.comm.channel import Channel, even_slices, pieces
-from distgrad.comm.transport import Array, Request, Steps
+from distgrad.comm.message import Array, Request, Steps
 
 
 def all_reduce(channel: Channel, array: Array) -> Steps:

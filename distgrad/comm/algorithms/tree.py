@@ -15,7 +15,7 @@ import numpy as np
 
 from distgrad.comm.algorithms import ring
 from distgrad.comm.channel import Channel, even_slices, pieces
-from distgrad.comm.transport import Array, Request, Steps
+from distgrad.comm.message import Array, Request, Steps
 
 Node: TypeAlias = tuple[int, int]  # (level, index)
 Part: TypeAlias = tuple[int, int, Array]  # (level, index, partial sum)
