@@ -1,7 +1,7 @@
 """The wire tower: buffers move between ranks. It knows nothing of gradients."""
 
-from distgrad.comm.algorithms import ALL_REDUCE
-from distgrad.comm.algorithms.tree import TreeSum, nodes_of
+from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm
+from distgrad.comm.canonical import Part, TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
 from distgrad.comm.message import Request
@@ -11,7 +11,11 @@ from distgrad.comm.worlds.simulate import run_ranks
 
 __all__ = [
     "ALL_REDUCE",
+    "CANONICAL",
+    "PLAIN",
+    "Algorithm",
     "Communicator",
+    "Part",
     "Request",
     "Transport",
     "TreeSum",

@@ -5,44 +5,19 @@ It knows nothing of what the algorithm computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from time import perf_counter
 
-from distgrad.comm.channel import Channel
 from distgrad.comm.fingerprint import agree
+from distgrad.comm.group import Group
 from distgrad.comm.message import Request, Steps
 from distgrad.comm.rank_state import Notice
-from distgrad.comm.transport import LANES, Transport
 from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
 
 
-def start(
-    transport: Transport,
-    what: str,
-    body: Callable[[Channel], Steps],
-    *,
-    everyone: bool,
-    timeout: float,
-) -> Work:
-    """Start the next collective of a transport: the fingerprint check, then ``body``.
-
-    ``everyone`` as in fingerprint.agree: False only where data comes from the left neighbour.
-    """
-    progress = transport.state.progress(transport.context)
-    number = progress.started
-    progress.started += 1
-    progress.unfinished.add(number)
-    channel = Channel(transport, number % LANES)
-
-    def checked(steps: Steps) -> Steps:
-        yield from agree(channel, number, what, everyone=everyone)
-        yield from steps
-
-    return Work(channel, checked(body(channel)), what, number, timeout)
-
-
 class Work:
-    """A collective that has been started.
+    """A collective that has been started: the check that all are in it, then its steps.
 
     All collectives of a rank that are in flight progress while any of them is waited for, so
     ranks may wait for them in different orders. One thread at a time may drive a rank's works.
@@ -54,24 +29,25 @@ class Work:
         "_steps",
         "_timeout",
         "_waiting",
-        "channel",
         "done",
+        "group",
         "number",
         "what",
     )
 
     def __init__(
-        self, channel: Channel, steps: Steps, what: str, number: int, timeout: float
+        self, group: Group, what: str, steps: Steps, *, everyone: bool, timeout: float
     ) -> None:
-        self.channel = channel
+        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``."""
+        self.group = group
         self.what = what
-        self.number = number
+        self.number = group.number
         self.done = False
         self._timeout = timeout
-        self._steps = steps
+        self._steps = chain(agree(group, what, everyone=everyone), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
-        self._state = channel.transport.state
+        self._state = group.transport.state
         self._state.works.append(self)
         self.poll()
 
@@ -94,7 +70,9 @@ class Work:
                     self._state.completed += 1
                 waiting.extend(next(self._steps))
         except StopIteration:
-            self._finish()
+            self.done = True
+            self._state.works.remove(self)
+            self.group.close()
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
             self._fail(error)
@@ -106,7 +84,7 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
-        transport, state = self.channel.transport, self._state
+        transport, state = self.group.transport, self._state
         since, completed = 0.0, -1
         while not self.poll():
             if len(state.works) > 1:
@@ -127,18 +105,9 @@ class Work:
                 self._fail(error)
                 raise
 
-    def _finish(self) -> None:
-        self.done = True
-        self._state.works.remove(self)
-        transport = self.channel.transport
-        progress = self._state.progress(transport.context)
-        progress.unfinished.discard(self.number)
-        progress.bytes_sent += self.channel.bytes_sent
-        self.channel.close()
-
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
-        transport, state = self.channel.transport, self._state
+        transport, state = self.group.transport, self._state
         self._error = error
         if hasattr(error, "add_note") and not isinstance(error, CommError):
             error.add_note(f"in {self._where()}")
@@ -150,7 +119,7 @@ class Work:
             transport.announce(Notice(state.rank, type(error).__name__, progress, _text_of(error)))
 
     def _check_peers(self) -> None:
-        transport, state = self.channel.transport, self._state
+        transport, state = self.group.transport, self._state
         for notice in state.failures:
             if transport.context in notice.progress and self._needs(notice):
                 kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
@@ -169,7 +138,7 @@ class Work:
 
     def _needs(self, notice: Notice) -> bool:
         """Whether this collective waits for something the rank that spoke will never do."""
-        transport = self.channel.transport
+        transport = self.group.transport
         return notice.rank in transport.members and notice.missing(transport.context, self.number)
 
     def _time_out(self) -> None:
