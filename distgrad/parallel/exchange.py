@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from distgrad.autograd.tensor import Array
-from distgrad.comm import Communicator, Work
-from distgrad.comm.algorithms.tree import Part
+from distgrad.comm import Communicator, Part, Work
 from distgrad.parallel.shards import ShardPosition, absent
 from distgrad.parallel.world import World
 
@@ -36,17 +33,9 @@ class Exchange:
 
     def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
-        if self.algorithm == "tree":
-            return self.comm.start_tree_all_reduce(
-                parts, out, self.runs, absent=self.absent, name=name
-            )
-        # A ring knows ranks, not shards: each rank brings one sum of its own.
-        arrays = [array for _, _, array in parts] or [np.zeros_like(out)]
-        for array in arrays[1:]:
-            np.add(arrays[0], array, out=arrays[0])
-        if arrays[0] is not out:
-            np.copyto(out, arrays[0])
-        return self.comm.start_all_reduce(out, algorithm=self.algorithm, name=name)
+        return self.comm.start_sum(
+            parts, out, self.runs, absent=self.absent, algorithm=self.algorithm, name=name
+        )
 
 
 def exchange_of(

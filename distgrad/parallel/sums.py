@@ -61,5 +61,5 @@ def tree_sum(world: World, summands: Mapping[int, Array], name: str) -> Array:
     for s in world.my_shards:
         local.add(s, np.array(summands[s], np.float64))
     out = np.empty_like(summands[world.my_shards[0]], np.float64)
-    world.comm.start_tree_all_reduce(local.parts, out, world.runs, name=name).wait()
+    world.comm.start_sum(local.parts, out, world.runs, name=name).wait()
     return out
