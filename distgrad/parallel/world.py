@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from distgrad.autograd.mode import rank_label
 from distgrad.comm import Communicator, connect
 from distgrad.errors import LaunchError, MismatchError
-from distgrad.parallel import numerics
+from distgrad.parallel import core_type, numerics
 from distgrad.parallel.shards import check_shards, runs
 
 
@@ -116,6 +116,8 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
     neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
     numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
     numerics.self_test()
+    if world.rank == 0:
+        core_type.warn()
     numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distgrad import cli
+from distgrad.comm import launchers
 from distgrad.errors import LaunchError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Fini
 def mpirun(ranks: int) -> Sequence[str]:
     """Return the mpirun command up to the program; skips the test where there is no mpirun."""
     try:
-        found = cli.find_mpirun()
+        found = launchers.find_mpirun()
     except LaunchError as error:
         pytest.skip(str(error))
-    return cli.mpirun_command(found, cli.is_open_mpi(found), ranks, 1, {})
+    return launchers.mpirun_command(found, launchers.is_open_mpi(found), ranks, 1, {})
