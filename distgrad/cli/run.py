@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from distgrad.cli import job
+from distgrad.cli.supervise import supervise
 from distgrad.comm import launchers
 from distgrad.errors import LaunchError
 
@@ -35,10 +36,11 @@ def work(options: argparse.Namespace) -> int:
     """Start the job, or print its command; return the exit status."""
     _check(options)
     mpirun = launchers.find_mpirun()
+    open_mpi = launchers.is_open_mpi(mpirun)
     environment = launch_environment(options.n, options.threads)
     command = launchers.mpirun_command(
         mpirun,
-        launchers.is_open_mpi(mpirun),
+        open_mpi,
         options.n,
         options.threads or threads_per_rank(options.n),
         environment,
@@ -50,8 +52,11 @@ def work(options: argparse.Namespace) -> int:
         prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
         print(" ".join([*prefix, shlex.join(command)]))
         return 0
+    environment = {**os.environ, **environment}
+    if open_mpi:
+        return supervise(command, environment)
     # mpirun takes this process's place: Ctrl-C, signals and the exit status are its own.
-    os.execvpe(command[0], command, {**os.environ, **environment})
+    os.execvpe(command[0], command, environment)
 
 
 def threads_per_rank(ranks: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,9 @@ _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 # A batch system sets its own in every job.
 _BATCH_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB_ID", "PJM_JOBID")
+
+INTERRUPT = signal.SIGUSR2
+"""What a launcher passes on to all ranks, which take it as Ctrl-C: SIGINT it keeps to itself."""
 
 
 # -- what a process is told -------------------------------------------------------------------
