@@ -151,11 +151,13 @@ def mpirun_command(
             command.append("--allow-run-as-root")
         if hostfile is None and ranks > cores():
             command.append("--oversubscribe")
-        # Bound ranks keep their caches; where ranks share cores, or hosts are unknown, they do not.
-        if hostfile or ranks * threads > cores():
-            command += ["--bind-to", "none"]
-        else:
+        # Bound ranks keep their caches, but mpirun binds from the first core on, whoever else
+        # computes there. So they are bound only where they take every core: such a job leaves no
+        # core idle that it could have used, whatever other jobs there are.
+        if hostfile is None and ranks * threads == cores():
             command += ["--map-by", f"slot:PE={threads}", "--bind-to", "core"]
+        else:
+            command += ["--bind-to", "none"]
         for name in environment if hostfile else ():
             command += ["-x", name]
     if hostfile:
