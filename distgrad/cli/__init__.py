@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from distgrad import __version__
 from distgrad.cli import debug, run
+from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
 __all__ = ["main"]
@@ -16,6 +18,7 @@ VERBS = {"run": run, "debug": debug}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    replace_what_cannot_be_encoded()
     options = _parser().parse_args(arguments)
     try:
         status: int = options.work(options)
@@ -29,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="distgrad", description="Start training scripts on one or many ranks."
     )
+    parser.add_argument("--version", action="version", version=f"distgrad {__version__}")
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))
     for name, verb in VERBS.items():
         command = verbs.add_parser(name, help=verb.HELP)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from distgrad.autograd.mode import rank_label
 from distgrad.comm import Communicator, connect
+from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
 from distgrad.parallel.shards import check_shards, runs
@@ -83,6 +84,7 @@ def init(
                 f"makes one too); call dg.init once, at the start of the script"
             )
         return existing
+    replace_what_cannot_be_encoded()
     comm = Communicator(connect(), timeout=timeout)
     world = World(comm, shards)
     _agree(world, shards, threads)
