@@ -1,10 +1,5 @@
 """distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks."""
 
-from distgrad.blas import choose_core_type
-
-choose_core_type()  # before anything imports NumPy
-
-# ruff: noqa: E402
 from distgrad import autograd, checkpoint, data, nn, observe, ops, optim
 from distgrad.autograd import (
     Tensor,

@@ -18,7 +18,6 @@ PACKAGES = [
     "distgrad",
     *(m.name for m in pkgutil.walk_packages(distgrad.__path__, "distgrad.") if m.ispkg),
 ]
-USED_ON_IMPORT = {"choose_core_type"}  # distgrad/__init__ calls it; it is not offered to anyone
 
 
 def test_importing_distgrad_imports_nothing_heavy():
@@ -50,7 +49,7 @@ def test_public_names_are_sorted_exist_and_are_all_listed(name):
     assert listed == sorted(listed, key=isort_style)
     assert len(listed) == len(set(listed))
     assert [n for n in listed if not hasattr(package, n)] == []
-    assert own - USED_ON_IMPORT <= set(listed)
+    assert own <= set(listed)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -61,34 +60,3 @@ def test_everything_public_is_documented(name):
         value = getattr(package, n)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert (value.__doc__ or "").strip(), f"{name}.{n}"
-
-
-def core_type(before, environ=None):
-    """Return what is chosen after ``before`` on what passes for an AMD machine with AVX-512."""
-    program = f"{before}\nimport importlib.util, os, sys\n" + (
-        "spec = importlib.util.spec_from_file_location('blas', 'distgrad/blas.py')\n"
-        "blas = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(blas)\n"
-        "blas._is_amd_with_avx512 = lambda: True\n"
-        "blas.choose_core_type()\n"
-        "print(os.environ.get('OPENBLAS_CORETYPE'))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", **(environ or {})},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.stdout.strip()
-
-
-def test_the_core_type_is_chosen_before_numpy_loads_and_never_after():
-    assert core_type("") == "SkylakeX"
-    assert core_type("import numpy") == "None"
-
-
-def test_the_users_core_type_is_left_alone():
-    assert core_type("", environ={"OPENBLAS_CORETYPE": "Zen"}) == "Zen"

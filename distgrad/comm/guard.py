@@ -8,12 +8,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from types import TracebackType
 
+from distgrad.comm.launchers import INTERRUPT
 from distgrad.comm.transport import Transport
 
 _PATIENCE = 30.0  # seconds a rank waits at its end before it says for whom
@@ -71,9 +73,17 @@ def install(transport: Transport) -> None:
             transport.announce(transport.state.goodbye())
             _wait_for_all(transport)
 
+    _take_interrupts()
     sys.excepthook = hook
     threading.excepthook = thread_hook
     atexit.register(leave)
+
+
+def _take_interrupts() -> None:
+    """Let the signal that ``distgrad run`` has passed on to all ranks be this rank's Ctrl-C."""
+    free = signal.getsignal(INTERRUPT) is signal.SIG_DFL
+    if free and threading.current_thread() is threading.main_thread():
+        signal.signal(INTERRUPT, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def _wait_for_all(transport: Transport) -> None:

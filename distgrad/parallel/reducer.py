@@ -136,7 +136,8 @@ class Reducer(Observable):
                 bucket.begin()
         self._open, self._first, self._position = True, False, position
         shard, empty = self._summand(position), _empty(position)
-        self._loss_nonfinite = any([bucket.open(shard, empty) for bucket in self.buckets])
+        opened = [bucket.open(shard, empty) for bucket in self.buckets]  # all, also after a True
+        self._loss_nonfinite = any(opened)
         self.statistics.open(shard, empty)
         self._samples = max(self._samples, 0 if position is None else position.total)
 

@@ -9,8 +9,9 @@ from typing import Any
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
 from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
+from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
-from distgrad.parallel import numerics
+from distgrad.parallel import core_type, numerics
 from distgrad.parallel.shards import check_shards, runs
 from distgrad.perrank import PerRank
 
@@ -67,6 +68,7 @@ def init(
                 f"makes one too); call dg.init once, at the start of the script"
             )
         return existing
+    replace_what_cannot_be_encoded()
     comm = Communicator(connect(), timeout=timeout)
     world = World(comm, shards)
     _agree(world, shards, threads)
@@ -101,6 +103,8 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
     neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
     numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
     numerics.self_test()
+    if world.rank == 0:
+        core_type.warn()
     numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
 
 

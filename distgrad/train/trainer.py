@@ -206,9 +206,9 @@ class Trainer:
         for m, training in modes:
             m.training = training
         found = sums.result()
-        n = found["samples"]
-        loss = found["loss"] / n if self.reduction == "mean" else found["loss"]
-        return {"loss": loss, **{name: found[_metric(name)] / n for name in self.metrics}}
+        count = found["samples"]
+        loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
+        return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
 
     # -- helpers ------------------------------------------------------------------------------
 

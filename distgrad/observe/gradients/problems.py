@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distgrad.observe.diagnosis import ADVICE, LOSS, Finding, Kind
+from distgrad.observe.gradients.diagnosis import ADVICE, LOSS, Finding, Kind
 
 _SHOWN = 8  # ranks and shards named in a line
 

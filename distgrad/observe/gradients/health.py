@@ -16,10 +16,10 @@ import numpy as np
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import Module
-from distgrad.observe.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
-from distgrad.observe.heatmap import draw_heat_map
-from distgrad.observe.layers import Copies, Layers, finite_or_infinity
-from distgrad.observe.problems import Problem, Problems
+from distgrad.observe.gradients.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
+from distgrad.observe.gradients.heatmap import draw_heat_map
+from distgrad.observe.gradients.layers import Copies, Layers, finite_or_infinity
+from distgrad.observe.gradients.problems import Problem, Problems
 from distgrad.parallel.observers import watch
 from distgrad.parallel.world import World
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from distgrad.autograd.tensor import Array
 from distgrad.errors import DistgradError
-from distgrad.observe.diagnosis import KINDS, Kind
+from distgrad.observe.gradients.diagnosis import KINDS, Kind
 
 _COLOURS: dict[Kind, str] = {
     "vanishing": "deepskyblue",
