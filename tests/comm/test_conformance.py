@@ -4,11 +4,11 @@ from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 
 from distgrad.comm import ALL_REDUCE, PLAIN, TreeSum, connect
 from distgrad.comm.worlds.local import LocalTransport
 
-EVERYWHERE = [name for name, algorithm in ALL_REDUCE.items() if algorithm.missing is None]
 DTYPES = ["float32", "float64", "int64"]
 COUNTS = [0, 1, 2, 3, 5, 64, 1001]
 

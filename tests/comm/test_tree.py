@@ -4,14 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from algorithms import CANONICAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgrad.comm import ALL_REDUCE, Communicator, TreeSum, connect, nodes_of, run_ranks
+from distgrad.comm import Communicator, TreeSum, connect, nodes_of, run_ranks
 from distgrad.comm.canonical import schedule
 from distgrad.errors import CommError
-
-CANONICAL = [name for name, algorithm in ALL_REDUCE.items() if algorithm.canonical]
 
 
 def summand(index, count=13):

@@ -146,9 +146,7 @@ def test_a_nan_loss_names_rank_step_and_shard() -> None:
 
 
 def test_an_unknown_algorithm() -> None:
-    with pytest.raises(
-        dg.CommError, match="algorithm='star' is unknown; choose one of native, ring"
-    ):
+    with pytest.raises(dg.CommError, match=r"algorithm='star' is unknown; choose one of .*ring"):
         run_ranks(1, lambda: dg.DistributedDataParallel(nn.Linear(1, 1), algorithm="star"))
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 from training import alone, simulated
 
 import distgrad as dg
 from distgrad import nn
+from distgrad.comm import ALL_REDUCE
 from distgrad.nn import functional as F
 
 ROWS = 29  # uneven over 2, 3, 4 and 8 shards
@@ -48,7 +50,7 @@ def assert_equal_to_whole(found: list[Any]) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
 
 
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 @pytest.mark.parametrize("shards", [None, 4, 8])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_simulated_ranks_agree_with_one_process(
@@ -59,7 +61,7 @@ def test_simulated_ranks_agree_with_one_process(
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["ring", "tree", "native"])
+@pytest.mark.parametrize("algorithm", ALL_REDUCE)
 @pytest.mark.parametrize("shards", [None, 8])
 def test_mpi_ranks_agree_with_one_process(shards: int | None, algorithm: str) -> None:
     assert_equal_to_whole(alone(lambda: reduced(shards, algorithm, bucket_mb=0.001)))

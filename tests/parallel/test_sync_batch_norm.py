@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 from training import alone, simulated
 
 import distgrad as dg
@@ -61,7 +62,7 @@ def assert_like_whole(found: tuple[list[Any], dict[str, Any]]) -> None:
         np.testing.assert_allclose(found[1][name], value, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_gradients_and_statistics_are_those_of_the_whole_batch(size: int, algorithm: str) -> None:
     for found in simulated(size, lambda: shared(algorithm)):
@@ -69,7 +70,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(size: int, algori
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 def test_under_mpi_too(algorithm: str) -> None:
     assert_like_whole(alone(lambda: shared(algorithm)))
 
