@@ -25,6 +25,9 @@ _BATCH_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB
 INTERRUPT = signal.SIGUSR2
 """What a launcher passes on to all ranks, which take it as Ctrl-C: SIGINT it keeps to itself."""
 
+LOST_HOST = "has lost communication with a remote daemon"
+"""What Open MPI's mpirun says of a host that is gone; it then ends with status 0 (5.0.11)."""
+
 
 # -- what a process is told -------------------------------------------------------------------
 
@@ -149,12 +152,14 @@ def mpirun_command(
     if open_mpi:
         if os.geteuid() == 0:
             command.append("--allow-run-as-root")
-        if hostfile is None and ranks > cores():
+        # In Slurm's allocation mpirun takes the hosts from Slurm.
+        here = hostfile is None and "SLURM_JOB_ID" not in os.environ
+        if here and ranks > cores():
             command.append("--oversubscribe")
         # Bound ranks keep their caches, but mpirun binds from the first core on, whoever else
         # computes there. So they are bound only where they take every core: such a job leaves no
         # core idle that it could have used, whatever other jobs there are.
-        if hostfile is None and ranks * threads == cores():
+        if here and ranks * threads == cores():
             command += ["--map-by", f"slot:PE={threads}", "--bind-to", "core"]
         else:
             command += ["--bind-to", "none"]

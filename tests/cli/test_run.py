@@ -18,7 +18,7 @@ VERSIONS = {
     "Open MPI": "mpirun (Open MPI) 5.0.11",
     "MPICH": "HYDRA build details:\n    Version: 4.3.0",
 }
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "DISTGRAD_THREADS_AUTO")
+UNSET = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "DISTGRAD_THREADS_AUTO", "SLURM_JOB_ID")
 
 
 class Machine:
@@ -33,7 +33,7 @@ class Machine:
         monkeypatch.setattr(sys, "executable", str(self.bin / "python"))
         monkeypatch.setattr(launchers, "cores", lambda: 8)
         self.user(1000)
-        for name in THREADS:
+        for name in UNSET:
             monkeypatch.delenv(name, raising=False)
 
     def user(self, uid):
@@ -134,6 +134,15 @@ def test_a_hostfile_is_handed_on_with_the_environment(machine):
         *("-x", "OPENBLAS_NUM_THREADS", "-x", "OMP_NUM_THREADS"),
         *("--hostfile", str(hosts), "-n", "40"),
     ]
+
+
+def test_inside_slurms_allocation_the_hosts_are_slurms(machine):
+    machine.install("Open MPI")
+    machine.monkeypatch.setenv("SLURM_JOB_ID", "7")
+    _, command, _ = machine.dry_run("-n", "40", "--threads", "1", str(machine.script))
+    assert command[1:] == ["--bind-to", "none", "-n", "40"]
+    _, command, _ = machine.dry_run("-n", "8", "--threads", "1", str(machine.script))
+    assert command[1:] == ["--bind-to", "none", "-n", "8"]
 
 
 def test_mpich_gets_no_option_of_open_mpis(machine):
@@ -255,6 +264,41 @@ def test_every_rank_runs_the_script_with_its_arguments(run):
 @pytest.mark.parametrize("status", [1, 7])
 def test_the_jobs_exit_status_is_the_commands(run, status):
     assert run(f"import sys; sys.exit({status})").returncode == status
+
+
+LOST = """\
+#!/bin/sh
+case $1 in --version) echo 'mpirun (Open MPI) 5.0.11'; exit ;; esac
+printf 'PRTE has lost commun' >&2
+sleep 0.3
+printf 'ication with a remote daemon.\\n' >&2
+exit $STATUS
+"""
+
+
+@pytest.mark.parametrize(("mpiruns", "ours"), [(0, 75), (9, 9)])
+def test_a_job_that_lost_a_host_has_not_succeeded(tmp_path, mpiruns, ours):
+    # Open MPI 5.0.11's mpirun says so, kills the ranks and ends with status 0.
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/mpirun"
+    fake.write_text(LOST)
+    fake.chmod(0o755)
+    program = (
+        "import sys; from distgrad.cli import main\n"
+        f"sys.executable = '{tmp_path}/bin/python'; sys.exit(main())"
+    )
+    script = tmp_path / "job.py"
+    script.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "-n", "2", str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "STATUS": str(mpiruns)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == ours
+    assert done.stderr == "PRTE has lost communication with a remote daemon.\n"
 
 
 AFFINITY = """
