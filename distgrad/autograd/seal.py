@@ -41,8 +41,8 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
                     a = cell.cell_contents
                     if type(a) is np.ndarray:
                         read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
-                    elif type(a) is list:
-                        read += _listed(a, entire)
+                    elif type(a) is list or type(a) is FunctionType:
+                        read += _inside(a, entire)
         if type(source) is not Node:
             a = source if index == CONSTANT else source.data
             if type(a) is np.ndarray:
@@ -52,18 +52,26 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
             a = cell.cell_contents
             if type(a) is np.ndarray:
                 read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
-            elif type(a) is list:
-                read += _listed(a, entire)
+            elif type(a) is list or type(a) is FunctionType:
+                read += _inside(a, entire)
     return read, given
 
 
-def _listed(values: list[Any], entire: bool) -> list[Seal]:
-    """The seals of a list of arrays, or of tuples of them: what a loop over time keeps."""
-    found = []
-    for value in values:
-        for a in value if type(value) is tuple else (value,):
-            if type(a) is np.ndarray:
-                found.append((a, fingerprint(a, entire)))
+def _inside(holder: Any, entire: bool) -> list[Seal]:
+    """The seals of what a closure reaches through another one, or a list that a loop filled."""
+    found: list[Seal] = []
+    holders, seen = [holder], {id(holder)}
+    while holders:
+        top = holders.pop()
+        if type(top) is FunctionType:
+            top = [cell.cell_contents for cell in top.__closure__ or ()]
+        for value in top:
+            for a in value if type(value) is tuple else (value,):
+                if type(a) is np.ndarray:
+                    found.append((a, fingerprint(a, entire)))
+                elif type(a) in {list, FunctionType} and id(a) not in seen:
+                    holders.append(a)
+                    seen.add(id(a))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -33,11 +34,11 @@ def getitem(a: Any, *, index: Any) -> Any:
 
 
 def _own(key: Any) -> Any:
-    # The gradient reads index arrays again: inside a tuple they are copied, for whoever changes
-    # them in place; one that stands alone is noticed.
+    # The gradient reads the index again: lists, and arrays inside a tuple, are copied, for whoever
+    # changes them in place; an array that stands alone is noticed.
     if type(key) is tuple:
-        return tuple([k.copy() if isinstance(k, np.ndarray) else k for k in key])
-    return key
+        return tuple([k.copy() if isinstance(k, np.ndarray) else _own(k) for k in key])
+    return copy.deepcopy(key) if type(key) is list else key
 
 
 def plain_index(index: Any) -> Any:
