@@ -158,7 +158,15 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return self.data.item()
 
     def numpy(self) -> Array:
-        """Return the array itself; changes in place are seen by the tensor, not by the tape."""
+        """Return the array itself; changes in place are seen by the tensor, not by the tape.
+
+        Errors: GradError where gradients are required, which the array would cut in silence.
+        """
+        if self.requires_grad:
+            raise GradError(
+                "numpy() of a Tensor that requires gradients would silently cut the gradient; "
+                "write .detach().numpy() if that is meant"
+            )
         return self.data
 
     def detach(self) -> Tensor:
@@ -169,8 +177,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         if self.requires_grad:
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
-                "silently cut the gradient; call .detach() or .numpy() if that is meant, or use "
-                "np.* functions on the Tensor itself"
+                "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
+                "functions on the Tensor itself"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -321,7 +329,7 @@ def _missing(name: str) -> GradError:
     return GradError(
         f"{name} is not an operation distgrad can differentiate yet; compute it from the ops of "
         f"docs/ops.md, declare it with @distgrad.op (docs/adding-an-op.md shows how, it takes a "
-        f"few lines), or apply it to tensor.numpy() if no gradient is needed"
+        f"few lines), or apply it to tensor.detach().numpy() if no gradient is needed"
     )
 
 
@@ -369,3 +377,12 @@ def output(value: Any, node: Node | None, index: int) -> Tensor:
     else:
         tensor.requires_grad = True
     return tensor
+
+
+def outputs(values: Sequence[Any], node: Node | None) -> tuple[Tensor, ...]:
+    """Wrap the results of a recorded op that has several; those of whole numbers stand outside."""
+    tensors = [output(v, None, i) for i, v in enumerate(values)]
+    for tensor in tensors:
+        if node is not None and tensor.data.dtype.kind in "fc":
+            tensor._node, tensor.requires_grad = node, True
+    return tuple(tensors)

@@ -226,34 +226,34 @@ class GLU(_Activation):
 
 
 class Softmax(_Activation):
-    """exp(x) / Σ exp(x) over axis ``dim`` (the last by default, which PyTorch asks to be named)."""
+    """exp(x) / Σ exp(x) over axis ``dim``."""
 
     function = F.softmax
     settings = ("dim",)
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
 
 class Softmin(_Activation):
-    """softmax(-x) over axis ``dim`` (the last by default)."""
+    """softmax(-x) over axis ``dim``."""
 
     function = F.softmin
     settings = ("dim",)
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
 
 class LogSoftmax(_Activation):
-    """x - log Σ exp(x) over axis ``dim`` (the last by default)."""
+    """x - log Σ exp(x) over axis ``dim``."""
 
     function = F.log_softmax
     settings = ("dim",)
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 

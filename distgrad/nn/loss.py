@@ -43,14 +43,14 @@ class _Functional(Module):
 class MSELoss(_Functional):
     """The mean of (x - y)²."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(F.mse_loss, reduction=reduction)
 
 
 class L1Loss(_Functional):
     """The mean of |x - y|."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(F.l1_loss, reduction=reduction)
 
 
@@ -64,7 +64,7 @@ class HuberLoss(_Functional):
 class SmoothL1Loss(_Functional):
     """|x - y| with a parabola up to an error of ``beta``."""
 
-    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(F.smooth_l1_loss, reduction=reduction, beta=beta)
 
 
@@ -75,6 +75,7 @@ class PoissonNLLLoss(_Functional):
         self,
         log_input: bool = True,
         full: bool = False,
+        *,
         eps: float = 1e-8,
         reduction: str = "mean",
     ) -> None:
@@ -93,7 +94,7 @@ class GaussianNLLLoss(_Functional):
 class KLDivLoss(_Functional):
     """The Kullback-Leibler divergence of log-probabilities from target probabilities."""
 
-    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(F.kl_div, reduction=reduction, log_target=log_target)
 
 
@@ -103,6 +104,7 @@ class CrossEntropyLoss(_Functional):
     def __init__(
         self,
         weight: Any = None,
+        *,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -120,7 +122,7 @@ class NLLLoss(_Functional):
     """-log p[label] of log-probabilities (n, c, …) and labels (n, …)."""
 
     def __init__(
-        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__(F.nll_loss, weight=weight, ignore_index=ignore_index, reduction=reduction)
 
@@ -128,14 +130,16 @@ class NLLLoss(_Functional):
 class BCELoss(_Functional):
     """Binary cross-entropy of probabilities and targets in [0, 1], of one shape."""
 
-    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
         super().__init__(F.binary_cross_entropy, weight=weight, reduction=reduction)
 
 
 class BCEWithLogitsLoss(_Functional):
     """Binary cross-entropy of logits and targets in [0, 1], of one shape."""
 
-    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+    def __init__(
+        self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
+    ) -> None:
         super().__init__(
             F.binary_cross_entropy_with_logits,
             weight=weight,
@@ -147,7 +151,7 @@ class BCEWithLogitsLoss(_Functional):
 class SoftMarginLoss(_Functional):
     """log(1 + exp(-y x)) for targets y of 1 or -1."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(F.soft_margin_loss, reduction=reduction)
 
 
@@ -155,7 +159,7 @@ class MultiMarginLoss(_Functional):
     """The hinge loss of (n, c) scores and labels (n)."""
 
     def __init__(
-        self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
+        self, p: int = 1, margin: float = 1.0, weight: Any = None, *, reduction: str = "mean"
     ) -> None:
         super().__init__(
             F.multi_margin_loss, p=p, margin=margin, weight=weight, reduction=reduction
@@ -165,35 +169,35 @@ class MultiMarginLoss(_Functional):
 class MultiLabelMarginLoss(_Functional):
     """The hinge loss of (n, c) scores and several labels a row, which end at the first -1."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(F.multilabel_margin_loss, reduction=reduction)
 
 
 class MultiLabelSoftMarginLoss(_Functional):
     """Binary cross-entropy of logits (n, c), averaged over the classes."""
 
-    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
         super().__init__(F.multilabel_soft_margin_loss, weight=weight, reduction=reduction)
 
 
 class HingeEmbeddingLoss(_Functional):
     """Distances where the target is 1, what they lack of ``margin`` where it is -1."""
 
-    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
         super().__init__(F.hinge_embedding_loss, margin=margin, reduction=reduction)
 
 
 class MarginRankingLoss(_Functional):
     """max(0, -y (x₁ - x₂) + margin) for targets y of 1 or -1."""
 
-    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         super().__init__(F.margin_ranking_loss, margin=margin, reduction=reduction)
 
 
 class CosineEmbeddingLoss(_Functional):
     """1 - cos(x₁, x₂) where the target is 1, what exceeds ``margin`` where it is -1."""
 
-    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         super().__init__(F.cosine_embedding_loss, margin=margin, reduction=reduction)
 
 
@@ -206,6 +210,7 @@ class TripletMarginLoss(_Functional):
         p: float = 2.0,
         eps: float = 1e-6,
         swap: bool = False,
+        *,
         reduction: str = "mean",
     ) -> None:
         super().__init__(
