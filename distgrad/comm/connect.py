@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from types import ModuleType
 
-from distgrad.comm import simulate
-from distgrad.comm.local import LocalTransport
 from distgrad.comm.transport import Transport
+from distgrad.comm.worlds import simulate
+from distgrad.comm.worlds.local import LocalTransport
 from distgrad.errors import LaunchError
 
 # The variables by which launchers tell a process the size of its job, with their names.
@@ -90,7 +90,7 @@ def _other_mpi(name: str, size: int, library: str, fault: str) -> LaunchError:
 
 def _load_mpi(name: str) -> ModuleType:
     try:
-        from distgrad.comm import mpi  # noqa: PLC0415 - one process alone needs no MPI
+        from distgrad.comm.worlds import mpi  # noqa: PLC0415 - one process alone needs no MPI
     except (ImportError, RuntimeError) as error:  # mpi4py, or the MPI library it wants
         raise LaunchError(
             f"this process was started by {name}, but mpi4py cannot be loaded ({error}). Install "

@@ -36,14 +36,14 @@ def report(error: BaseException, label: str) -> None:
 def install(transport: Transport) -> None:
     """Make an uncaught exception on this rank, in any thread, end the job; say goodbye at exit."""
     owner = os.getpid()
-    label = transport.journal.label
+    label = transport.state.label
     plain_hook, plain_thread_hook = sys.excepthook, threading.excepthook
     ending = threading.Lock()  # never released: only the first exception is told
 
     def end(error: BaseException) -> None:
         if not ending.acquire(blocking=False):
             time.sleep(60)  # another thread is ending the job this very moment
-        if error is transport.journal.hearsay:
+        if error is transport.state.peer_error:
             # The rank this comes from speaks first and ends the job; of a thousand ranks that
             # all miss the same one, the first speaks for all.
             time.sleep(min(0.5 + 0.5 * transport.rank, 2.0))
@@ -68,7 +68,7 @@ def install(transport: Transport) -> None:
 
     def leave() -> None:
         if os.getpid() == owner:
-            transport.announce(transport.journal.goodbye())
+            transport.announce(transport.state.goodbye())
             _wait_for_all(transport)
 
     sys.excepthook = hook
@@ -81,13 +81,13 @@ def _wait_for_all(transport: Transport) -> None:
 
     A rank that left earlier would sit in MPI_Finalize, deaf to a job that ends badly.
     """
-    journal = transport.journal
+    state = transport.state
     since, told = time.monotonic(), False
-    while len(journal.departed) < journal.size - 1:
+    while len(state.departed) < state.size - 1:
         idle = time.monotonic() - since
-        transport.relax(idle)
+        transport.back_off(idle)
         if idle > _PATIENCE and not told:
             told = True
-            missing = sorted(set(range(journal.size)) - {journal.rank, *journal.departed})
+            missing = sorted(set(range(state.size)) - {state.rank, *state.departed})
             ranks = ", ".join(map(str, missing))
-            say(f"has finished and waits for rank {ranks} to finish as well", journal.label)
+            say(f"has finished and waits for rank {ranks} to finish as well", state.label)

@@ -5,42 +5,19 @@ It knows nothing of what the algorithm computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from time import perf_counter
 
-from distgrad.comm.channel import Channel
 from distgrad.comm.fingerprint import agree
-from distgrad.comm.transport import LANES, Notice, Request, Steps, Transport
+from distgrad.comm.group import Group
+from distgrad.comm.message import Request, Steps
+from distgrad.comm.rank_state import Notice
 from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
 
 
-def start(
-    transport: Transport,
-    what: str,
-    body: Callable[[Channel], Steps],
-    *,
-    everyone: bool,
-    timeout: float,
-) -> Work:
-    """Start the next collective of a transport: the fingerprint check, then ``body``.
-
-    ``everyone`` as in fingerprint.agree: False only where data comes from the left neighbour.
-    """
-    line = transport.journal.line(transport.context)
-    number = line.started
-    line.started += 1
-    line.unfinished.add(number)
-    channel = Channel(transport, number % LANES)
-
-    def checked(steps: Steps) -> Steps:
-        yield from agree(channel, number, what, everyone=everyone)
-        yield from steps
-
-    return Work(channel, checked(body(channel)), what, number, timeout)
-
-
 class Work:
-    """A collective that has been started.
+    """A collective that has been started: the check that all are in it, then its steps.
 
     All collectives of a rank that are in flight progress while any of them is waited for, so
     ranks may wait for them in different orders. One thread at a time may drive a rank's works.
@@ -48,29 +25,30 @@ class Work:
 
     __slots__ = (
         "_error",
-        "_journal",
+        "_state",
         "_steps",
         "_timeout",
         "_waiting",
-        "channel",
         "done",
+        "group",
         "number",
         "what",
     )
 
     def __init__(
-        self, channel: Channel, steps: Steps, what: str, number: int, timeout: float
+        self, group: Group, what: str, steps: Steps, *, everyone: bool, timeout: float
     ) -> None:
-        self.channel = channel
+        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``."""
+        self.group = group
         self.what = what
-        self.number = number
+        self.number = group.number
         self.done = False
         self._timeout = timeout
-        self._steps = steps
+        self._steps = chain(agree(group, what, everyone=everyone), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
-        self._journal = channel.transport.journal
-        self._journal.works.append(self)
+        self._state = group.transport.state
+        self._state.works.append(self)
         self.poll()
 
     def poll(self) -> bool:
@@ -89,10 +67,12 @@ class Work:
                     if not waiting[-1].test():
                         return False
                     waiting.pop()
-                    self._journal.turns += 1
+                    self._state.completed += 1
                 waiting.extend(next(self._steps))
         except StopIteration:
-            self._finish()
+            self.done = True
+            self._state.works.remove(self)
+            self.group.close()
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
             self._fail(error)
@@ -104,70 +84,61 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
-        transport, journal = self.channel.transport, self._journal
-        since, turns = 0.0, -1
+        transport, state = self.group.transport, self._state
+        since, completed = 0.0, -1
         while not self.poll():
-            if len(journal.works) > 1:
-                for work in list(journal.works):
+            if len(state.works) > 1:
+                for work in list(state.works):
                     work.poll()
             now = perf_counter()
-            if turns != journal.turns:
-                since, turns = now, journal.turns
+            if completed != state.completed:
+                since, completed = now, state.completed
                 continue
             try:
                 # After the poll: what this rank sees itself says more than what others report.
-                if journal.departed or journal.failures:
+                if state.departed or state.failures:
                     self._check_peers()
-                transport.relax(now - since)
+                transport.back_off(now - since)
                 if transport.timed and now - since > self._timeout:
                     self._time_out()
             except CommError as error:
                 self._fail(error)
                 raise
 
-    def _finish(self) -> None:
-        self.done = True
-        self._journal.works.remove(self)
-        transport = self.channel.transport
-        line = self._journal.line(transport.context)
-        line.unfinished.discard(self.number)
-        line.bytes_sent += self.channel.bytes_sent
-        self.channel.close()
-
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
-        transport, journal = self.channel.transport, self._journal
+        transport, state = self.group.transport, self._state
         self._error = error
         if hasattr(error, "add_note") and not isinstance(error, CommError):
             error.add_note(f"in {self._where()}")
-        if self in journal.works:
-            journal.works.remove(self)
-        journal.wrecks.append(self)
+        if self in state.works:
+            state.works.remove(self)
+        state.failed_works.append(self)
         if isinstance(error, Exception):
-            lines = {transport.context: (self.number, list[int]())}
-            transport.announce(Notice(journal.rank, type(error).__name__, lines, _tell(error)))
+            progress = {transport.context: (self.number, list[int]())}
+            transport.announce(Notice(state.rank, type(error).__name__, progress, _text_of(error)))
 
     def _check_peers(self) -> None:
-        transport, journal = self.channel.transport, self._journal
-        for notice in journal.failures:
-            if transport.context in notice.lines and self._needs(notice):
+        transport, state = self.group.transport, self._state
+        for notice in state.failures:
+            if transport.context in notice.progress and self._needs(notice):
                 kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
-                journal.hearsay = kind(
+                state.peer_error = kind(
                     f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
                 )
-                raise journal.hearsay
-        for rank, notice in journal.departed.items():
+                raise state.peer_error
+        for rank, notice in state.departed.items():
             if self._needs(notice):
-                journal.hearsay = PeerFailedError(
+                state.peer_error = PeerFailedError(
                     f"{self._where()} cannot complete: rank {rank} has left the job without "
                     "taking part in it; every rank must call the same collectives (look for a "
                     f"return, break or sys.exit() that only rank {rank} reached)"
                 )
-                raise journal.hearsay
+                raise state.peer_error
 
     def _needs(self, notice: Notice) -> bool:
         """Whether this collective waits for something the rank that spoke will never do."""
-        transport = self.channel.transport
+        transport = self.group.transport
         return notice.rank in transport.members and notice.missing(transport.context, self.number)
 
     def _time_out(self) -> None:
@@ -178,10 +149,10 @@ class Work:
         )
 
     def _where(self) -> str:
-        return f"{self._journal.label} collective {self.number} ({self.what})"
+        return f"{self._state.label} collective {self.number} ({self.what})"
 
 
-def _tell(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, CommError) else f"{type(error).__name__}: {error}"
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from distgrad.autograd.flat import bind_
 from distgrad.autograd.tensor import Array, Tensor
-from distgrad.comm import Work
-from distgrad.comm.algorithms.tree import TreeSum
+from distgrad.comm import TreeSum, Work
 from distgrad.parallel.canonical import Exchange
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from distgrad.autograd.mode import is_grad_enabled
 from distgrad.autograd.random import enter_shard
 from distgrad.autograd.tensor import Array
-from distgrad.comm import Communicator, TreeSum, Work
-from distgrad.comm.algorithms.tree import Part
+from distgrad.comm import Communicator, Part, TreeSum, Work
 from distgrad.parallel.shards import ShardPosition, absent, current_shard, split
 from distgrad.parallel.world import World
 
@@ -67,7 +66,7 @@ def tree_sum(world: World, summands: dict[int, Array], size: int) -> Array:
     for s in world.my_shards:
         local.add(s, summands[s].copy())
     out = np.empty(size)
-    world.comm.start_tree_all_reduce(local.parts, out, world.runs, name="shard sum").wait()
+    world.comm.start_sum(local.parts, out, world.runs, name="shard sum").wait()
     return out
 
 
@@ -88,17 +87,9 @@ class Exchange:
 
     def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
-        if self.algorithm == "tree":
-            return self.comm.start_tree_all_reduce(
-                parts, out, self.runs, absent=self.absent, name=name
-            )
-        # A ring knows ranks, not shards: each rank brings one sum of its own.
-        arrays = [array for _, _, array in parts] or [np.zeros_like(out)]
-        for array in arrays[1:]:
-            np.add(arrays[0], array, out=arrays[0])
-        if arrays[0] is not out:
-            np.copyto(out, arrays[0])
-        return self.comm.start_all_reduce(out, algorithm=self.algorithm, name=name)
+        return self.comm.start_sum(
+            parts, out, self.runs, absent=self.absent, algorithm=self.algorithm, name=name
+        )
 
 
 def exchange_of(world: World, algorithm: str, position: ShardPosition | None) -> Exchange:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import Communicator, connect
+from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import numerics
 from distgrad.parallel.shards import check_shards, runs
@@ -38,7 +38,7 @@ class World:
     @property
     def algorithm(self) -> str:
         """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
-        return "tree" if self.canonical else "ring"
+        return CANONICAL if self.canonical else PLAIN
 
     def print(self, *values: object) -> None:
         """Print once for the whole job, at once: on rank 0. Every rank may call it."""

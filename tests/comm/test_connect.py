@@ -31,7 +31,7 @@ def test_importing_comm_and_a_world_of_one_need_no_mpi4py():
         "sys.modules['mpi4py'] = None\n"  # as if it were not installed
         "from distgrad.comm import Communicator, connect\n"
         "comm = Communicator(connect())\n"
-        "print(comm.size, comm.transport.name, 'distgrad.comm.mpi' in sys.modules)\n"
+        "print(comm.size, comm.transport.name, 'distgrad.comm.worlds.mpi' in sys.modules)\n"
     )
     assert done.stdout == "1 local False\n", done.stderr
 

@@ -8,7 +8,7 @@ import pytest
 from distgrad import no_grad
 from distgrad.autograd.random import generator, manual_seed
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.local import LocalTransport
+from distgrad.comm.worlds.local import LocalTransport
 from distgrad.data import ArrayDataset, DataLoader, permutation
 from distgrad.errors import DataError
 from distgrad.parallel import World, current_shard

@@ -9,7 +9,7 @@ from training import simulated
 import distgrad as dg
 from distgrad import nn
 from distgrad.comm import run_ranks
-from distgrad.comm.simulate import current
+from distgrad.comm.worlds.simulate import current
 from distgrad.nn import functional as F
 
 

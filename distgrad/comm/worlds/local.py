@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from distgrad.comm.transport import Array, Journal, Notice
+from distgrad.comm.message import Array
+from distgrad.comm.rank_state import Notice, RankState
 from distgrad.errors import CommError, DeadlockError
 
 Key = tuple[str, int, int, int]  # context, source, dest, tag
@@ -78,9 +79,9 @@ class LocalTransport:
     size = 1
     members: tuple[int, ...] = (0,)
 
-    def __init__(self, context: str = "world", journal: Journal | None = None) -> None:
+    def __init__(self, context: str = "world", state: RankState | None = None) -> None:
         self.context = context
-        self.journal = journal or Journal(0, 1)
+        self.state = state or RankState(0, 1)
         self.host = socket.gethostname()
         self._mailbox = Mailbox()
         self._splits = 0
@@ -102,12 +103,12 @@ class LocalTransport:
     def split(self, color: int, key: int) -> LocalTransport:
         """Return a separate world of one."""
         self._splits += 1
-        return LocalTransport(f"{self.context}.{self._splits}:{color}", self.journal)
+        return LocalTransport(f"{self.context}.{self._splits}:{color}", self.state)
 
-    def relax(self, idle: float) -> None:
+    def back_off(self, idle: float) -> None:
         """Raise DeadlockError: whatever this rank waits for, nobody else is there to send it."""
         raise DeadlockError(
-            f"{self.journal.label} waits for a message, but it is the only rank; nobody will send "
+            f"{self.state.label} waits for a message, but it is the only rank; nobody will send "
             "it. Start more ranks with mpirun -n, or post the matching send first"
         )
 

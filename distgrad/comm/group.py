@@ -1,31 +1,49 @@
-"""One collective's lane: messages of any length, cut into pieces, counted.
+"""The ranks of one collective, as its steps see them: messages of any length, cut and counted.
 
 It knows nothing of what the messages mean.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from distgrad.comm.transport import Array, Request, Transport
+from distgrad.comm.message import Array, Request
+from distgrad.comm.transport import LANES, Transport
 
 # Over TCP one large message each way runs at half speed; pieces of this size, all posted at once,
 # do not (measured), and a piece can be summed while the next one is on its way.
 CHUNK = 1 << 20
 
 
-class Channel:
-    """The lane of one collective on a transport; ``bytes_sent`` counts its payload."""
+class Group:
+    """The ranks of one collective, on a lane of its own; ``bytes_sent`` counts its payload.
 
-    __slots__ = ("_scratch", "bytes_sent", "lane", "rank", "size", "transport")
+    Making one takes the next number of the transport, so every rank makes them in the same order.
+    """
 
-    def __init__(self, transport: Transport, lane: int) -> None:
+    __slots__ = (
+        "_scratch",
+        "bytes_sent",
+        "lane",
+        "number",
+        "progress",
+        "rank",
+        "size",
+        "transport",
+    )
+
+    def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        self.lane = lane
         self.rank = transport.rank
         self.size = transport.size
+        self.progress = progress = transport.state.progress(transport.context)
+        self.number = number = progress.started
+        progress.started += 1
+        progress.unfinished.add(number)
+        self.lane = number % LANES
         self.bytes_sent = 0
         self._scratch: list[Array] = []
 
@@ -46,26 +64,29 @@ class Channel:
 
     def scratch(self, count: int, dtype: np.dtype[np.generic]) -> Array:
         """Return a flat uninitialised array that lives until the collective is complete."""
-        memory = self.transport.journal.take_scratch(count * dtype.itemsize)
+        memory = self.transport.state.take_scratch(count * dtype.itemsize)
         self._scratch.append(memory)
         return memory[: count * dtype.itemsize].view(dtype)
 
     def close(self) -> None:
-        """Give the scratch memory back; call it when no message is in flight any more."""
-        self.transport.journal.spare.extend(self._scratch)
+        """Count the collective as complete; no message may be in flight any more."""
+        self.progress.unfinished.discard(self.number)
+        self.progress.bytes_sent += self.bytes_sent
+        self.transport.state.spare.extend(self._scratch)
         self._scratch.clear()
 
 
 def pieces(array: Array) -> list[Array]:
     """Cut a flat array into views of at most CHUNK bytes; nothing for an empty one."""
-    step = CHUNK // array.itemsize
-    if array.size <= step:
+    if array.nbytes <= CHUNK:
         return [array] if array.size else []
+    step = CHUNK // array.itemsize
     return [array[start : start + step] for start in range(0, array.size, step)]
 
 
-def even_slices(count: int, size: int) -> list[slice]:
+@lru_cache(maxsize=4096)
+def even_slices(count: int, size: int) -> tuple[slice, ...]:
     """Cut ``count`` elements into ``size`` slices; the first ``count % size`` are one longer."""
     share, longer = divmod(count, size)
     bounds = [rank * share + min(rank, longer) for rank in range(size + 1)]
-    return [slice(start, stop) for start, stop in pairwise(bounds)]
+    return tuple(slice(start, stop) for start, stop in pairwise(bounds))

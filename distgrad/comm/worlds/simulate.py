@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 from distgrad.comm import guard
-from distgrad.comm.local import Mailbox, Message, deliver
-from distgrad.comm.transport import Array, Journal, Notice
+from distgrad.comm.message import Array
+from distgrad.comm.rank_state import Notice, RankState
+from distgrad.comm.worlds.local import Mailbox, Message, deliver
 from distgrad.errors import DeadlockError, LaunchError, PeerFailedError
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ def _raise(world: _World, report: bool) -> NoReturn:
     assert world.failure is not None
     rank, error = world.failure
     if report and rank is not None and not isinstance(error, SystemExit):
-        guard.report(error, world.journals[rank].label)
+        guard.report(error, world.states[rank].label)
         raise SystemExit(1)
     raise error
 
@@ -90,7 +91,7 @@ class _World:
     """The state all simulated ranks share; only the rank that has the baton touches it."""
 
     def __init__(self, size: int, seed: int | None) -> None:
-        self.journals = [Journal(rank, size) for rank in range(size)]
+        self.states = [RankState(rank, size) for rank in range(size)]
         self.failure: tuple[int | None, BaseException] | None = None
         self.ended = threading.Event()
         self.splits: dict[str, dict[int, tuple[int, int]]] = {}
@@ -106,7 +107,7 @@ class _World:
     def live_as(self, rank: int, body: Callable[[int], None]) -> None:
         """Be rank ``rank``: a thread's whole life."""
         self._idents[rank] = threading.get_ident()
-        transport = SimulatedTransport(self, "world", tuple(range(len(self.journals))), rank)
+        transport = SimulatedTransport(self, "world", tuple(range(len(self.states))), rank)
         _current.set(transport)  # here, because a new thread starts with an empty context
         try:
             self._gates[rank].acquire()
@@ -127,15 +128,15 @@ class _World:
             self.ended.set()
         if self.failure or not self._live:
             return
-        self.announce(self.journals[rank].goodbye())
+        self.announce(self.states[rank].goodbye())
         self.pass_baton(self._choose(rank))
 
     def announce(self, notice: Notice) -> None:
         """Tell all other ranks."""
         self._events += 1
-        for rank, journal in enumerate(self.journals):
+        for rank, state in enumerate(self.states):
             if rank != notice.rank:
-                journal.hear(notice)
+                state.hear(notice)
 
     def fail(self, rank: int | None, error: BaseException) -> None:
         """End all ranks because of this error, unless an earlier one already did."""
@@ -164,14 +165,14 @@ class _World:
 
     def begin(self) -> None:
         """Let the first rank run."""
-        self.pass_baton(self._choose(len(self.journals) - 1))
+        self.pass_baton(self._choose(len(self.states) - 1))
 
     def pass_baton(self, rank: int | None) -> None:
         """Let a rank run."""
         if rank is not None:
             self._gates[rank].release()
 
-    def relax(self, rank: int) -> None:
+    def back_off(self, rank: int) -> None:
         """Let another rank run until this one may go on; raise if none ever can."""
         self.check()
         self._idle_since[rank] = self._events
@@ -191,7 +192,7 @@ class _World:
         """Return the rank to run next: one that has not looked since the last event."""
         if self._random is not None and self._flying:
             self._land([m for m in self._flying if self._random.random() < 0.5])
-        size = len(self.journals)
+        size = len(self.states)
         while True:
             turns = [(rank + shift) % size for shift in range(1, size + 1)]
             able = [r for r in turns if r in self._live and self._idle_since[r] != self._events]
@@ -209,23 +210,23 @@ class _World:
             self._events += 1
 
     def _nobody_can_go_on(self, rank: int) -> DeadlockError | PeerFailedError:
-        states = "\n".join(self._state(r) for r in range(len(self.journals)))
-        label, departed = self.journals[rank].label, self.journals[rank].departed
+        told = "\n".join(self._state(r) for r in range(len(self.states)))
+        label, departed = self.states[rank].label, self.states[rank].departed
         if departed:
             ranks = ", ".join(map(str, sorted(departed)))
             return PeerFailedError(
                 f"{label} waits for a message that will not come: rank {ranks} has left; every "
-                f"rank must take part in the same communication\n{states}"
+                f"rank must take part in the same communication\n{told}"
             )
         return DeadlockError(
             f"{label} deadlock: every rank waits for another; make them communicate in the same "
-            f"order\n{states}"
+            f"order\n{told}"
         )
 
     def _state(self, rank: int) -> str:
         if rank not in self._live:
             return f"rank {rank} has finished"
-        works = [f"collective {w.number} ({w.what})" for w in self.journals[rank].works]
+        works = [f"collective {w.number} ({w.what})" for w in self.states[rank].works]
         frame = sys._current_frames().get(self._idents[rank])
         stack = traceback.extract_stack(frame) if frame else traceback.StackSummary()
         shown = [f for f in stack if f.filename not in (__file__, threading.__file__)]
@@ -248,7 +249,7 @@ class SimulatedTransport:
         self.members = members
         self.rank = rank
         self.size = len(members)
-        self.journal = world.journals[members[rank]]
+        self.state = world.states[members[rank]]
         self.host = socket.gethostname()
 
     def isend(self, buffer: Array, dest: int, tag: int) -> Message:
@@ -269,15 +270,15 @@ class SimulatedTransport:
         votes[self.rank] = (color, key)
         self._world.event()
         while len(votes) < self.size:
-            self.relax(0.0)
+            self.back_off(0.0)
         group = sorted((key, r) for r, (c, key) in votes.items() if c == color)
         members = tuple(self.members[r] for _, r in group)
         rank = [r for _, r in group].index(self.rank)
         return SimulatedTransport(self._world, f"{context}:{color}", members, rank)
 
-    def relax(self, idle: float) -> None:
+    def back_off(self, idle: float) -> None:
         """Let other ranks run; DeadlockError or PeerFailedError if no rank can go on."""
-        self._world.relax(self.members[self.rank])
+        self._world.back_off(self.members[self.rank])
 
     def announce(self, notice: Notice) -> None:
         """Tell every other rank of the world."""
@@ -301,7 +302,7 @@ def _watched_helpers(world: _World) -> Iterator[None]:
     def start(thread: threading.Thread) -> None:
         transport = _current.get()
         if transport is not None and transport._world is world:
-            owners[thread] = transport.journal.rank
+            owners[thread] = transport.state.rank
         plain_start(thread)
 
     def hook(args: threading.ExceptHookArgs) -> None:

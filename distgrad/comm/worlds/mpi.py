@@ -18,7 +18,9 @@ from typing import NoReturn
 import mpi4py
 
 from distgrad.comm import guard
-from distgrad.comm.transport import NOTICE_TAG, Array, Journal, Notice
+from distgrad.comm.message import Array
+from distgrad.comm.rank_state import Notice, RankState
+from distgrad.comm.transport import NOTICE_TAG
 
 # MPI_Init of the wrong MPI ends the process: connect() first looks which one this is.
 mpi4py.rc.initialize = False
@@ -39,12 +41,12 @@ class MpiRequest:
         self.sending = sending
 
 
-class _Office:
+class _Notices:
     """Carries the notices of one rank: who has left, which collective failed."""
 
-    def __init__(self, comm: MPI.Comm, journal: Journal) -> None:
+    def __init__(self, comm: MPI.Comm, state: RankState) -> None:
         self.comm = comm
-        self.journal = journal
+        self.state = state
         self._outgoing: list[tuple[MPI.Request, bytes]] = []
         self._listened = 0.0
 
@@ -63,7 +65,7 @@ class _Office:
         while message := self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status):
             data = bytearray(status.Get_count(MPI.BYTE))
             message.Recv((data, len(data), MPI.BYTE))
-            self.journal.hear(Notice(**json.loads(data)))
+            self.state.hear(Notice(**json.loads(data)))
         self._outgoing = [(r, data) for r, data in self._outgoing if not r.Test()]
 
 
@@ -73,17 +75,17 @@ class MpiTransport:
     name = "mpi"
     timed = True
 
-    def __init__(self, comm: MPI.Comm, context: str, office: _Office, crowded: bool) -> None:
+    def __init__(self, comm: MPI.Comm, context: str, notices: _Notices, crowded: bool) -> None:
         self._comm = comm
-        self._office = office
+        self._notices = notices
         self._crowded = crowded
         self._splits = 0
         self.context = context
-        self.journal = office.journal
+        self.state = notices.state
         self.rank: int = comm.rank
         self.size: int = comm.size
         self.host = MPI.Get_processor_name()
-        world, group = office.comm.Get_group(), comm.Get_group()
+        world, group = notices.comm.Get_group(), comm.Get_group()
         self.members = tuple(group.Translate_ranks(list(range(self.size)), world))
         self.native_queue: deque[object] = deque()
 
@@ -106,9 +108,9 @@ class MpiTransport:
         self._splits += 1
         comm = self._comm.Split(color, key)
         context = f"{self.context}.{self._splits}:{color}"
-        return MpiTransport(comm, context, self._office, self._crowded)
+        return MpiTransport(comm, context, self._notices, self._crowded)
 
-    def relax(self, idle: float) -> None:
+    def back_off(self, idle: float) -> None:
         """Give way: spin for microseconds, then yield the core, then sleep in short naps."""
         if idle < _SPIN and not self._crowded:
             return
@@ -118,11 +120,11 @@ class MpiTransport:
             os.sched_yield()
             return
         time.sleep(min(max(idle / 20, 2e-5), 1e-3))
-        self._office.listen(time.monotonic())
+        self._notices.listen(time.monotonic())
 
     def announce(self, notice: Notice) -> None:
         """Tell every other process of the world."""
-        self._office.announce(notice)
+        self._notices.announce(notice)
 
     def abort(self, code: int) -> NoReturn:
         """End the job with MPI_Abort, whatever the other threads and ranks do."""
@@ -139,8 +141,8 @@ def world() -> MpiTransport:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     crowded = node.size > (os.cpu_count() or 1)
     node.Free()
-    office = _Office(comm, Journal(comm.rank, comm.size))
-    transport = MpiTransport(comm, "world", office, crowded)
+    notices = _Notices(comm, RankState(comm.rank, comm.size))
+    transport = MpiTransport(comm, "world", notices, crowded)
     guard.install(transport)
     return transport
 
