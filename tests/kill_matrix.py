@@ -172,7 +172,9 @@ def _blamed(stderr: str) -> Iterator[int]:
     for line in stderr.splitlines():
         label = re.search(r"\[rank (\d+)/\d+\] ", line)
         text = re.sub(r"\[rank \d+/\d+\] ", "", line)
-        if ended := re.search(r"process rank (\d+) with PID", text):  # mpirun's own words
+        if ended := re.search(
+            r"process rank (\d+) with PID (?!.* calling$)", text
+        ):  # mpirun's own words
             yield int(ended[1])
         elif label and re.search(r"\b(DeliberateError|KeyboardInterrupt)\b", text):
             yield int(label[1])

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from types import ModuleType
 
+from distgrad.comm import arrival
 from distgrad.comm.transport import Transport
 from distgrad.comm.worlds import simulate
 from distgrad.comm.worlds.local import LocalTransport
@@ -33,12 +34,13 @@ _ONE_NODE = {
 }
 
 
-def connect() -> Transport:
+def connect(*, timeout: float = 300.0) -> Transport:
     """Return the world this thread or process was started in.
 
     A simulated rank gets its simulated world, a process started by mpirun, mpiexec or srun the
     MPI world, any other a world of one. Raises LaunchError if the launcher and mpi4py do not
-    belong together, or mpi4py cannot be loaded.
+    belong together, or mpi4py cannot be loaded. A rank that has not come after ``timeout`` seconds
+    is named, and the job ended.
     """
     simulated = simulate.current()
     if simulated is not None:
@@ -51,10 +53,13 @@ def connect() -> Transport:
     mpi = _load_mpi(name)
     if "Open MPI" in name and mpi.library().startswith(_NOT_OPEN_MPI):
         raise _other_mpi(name, size, mpi.library(), "cannot be started by it")
-    found = mpi.world_size()
-    if found != size:
-        raise _other_mpi(name, size, mpi.library(), f"sees a world of {found}")
-    transport: Transport = mpi.world()
+    if mpi.is_up():
+        return mpi.world()  # type: ignore[no-any-return]
+    with arrival.watch(size, timeout):
+        found = mpi.world_size()
+        if found != size:
+            raise _other_mpi(name, size, mpi.library(), f"sees a world of {found}")
+        transport: Transport = mpi.world()
     return transport
 
 
