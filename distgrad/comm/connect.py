@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from distgrad.comm import launchers
+from distgrad.comm import arrival, launchers
 from distgrad.comm.launchers import Started
 from distgrad.comm.transport import Transport
 from distgrad.comm.worlds import simulate
@@ -35,13 +35,14 @@ _ONE_NODE = {
 _CHOSEN = ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_mtl", "UCX_TLS", "UCX_NET_DEVICES")
 
 
-def connect() -> Transport:
+def connect(*, timeout: float = 300.0) -> Transport:
     """Return the world this thread or process was started in.
 
     A simulated rank gets its simulated world, a process started by mpirun, mpiexec, srun or
     another launcher that MPI knows the MPI world, any other a world of one. Raises LaunchError if
     the launcher and mpi4py do not belong together, if mpi4py cannot be loaded, or if the launcher
-    started several processes that do not know of each other.
+    started several processes that do not know of each other. A rank that has not come after
+    ``timeout`` seconds is named, and the job ended.
     """
     simulated = simulate.current()
     if simulated is not None:
@@ -56,10 +57,13 @@ def connect() -> Transport:
     mpi = _load_mpi(name)
     if "Open MPI" in name and mpi.library().startswith(_NOT_OPEN_MPI):
         raise _other_mpi(started, mpi.library(), "cannot be started by it")
-    found = mpi.world_size()
-    if found <= started.rank or found != (started.size or found):
-        raise _other_mpi(started, mpi.library(), f"sees a world of {found}")
-    transport: Transport = mpi.world()
+    if mpi.is_up():
+        return mpi.world()  # type: ignore[no-any-return]
+    with arrival.watch(started.size, timeout):
+        found = mpi.world_size()
+        if found <= started.rank or found != (started.size or found):
+            raise _other_mpi(started, mpi.library(), f"sees a world of {found}")
+        transport: Transport = mpi.world()
     return transport
 
 

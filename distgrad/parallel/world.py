@@ -56,7 +56,8 @@ def init(
 
     ``shards`` (a power of two, at least the number of ranks) asks for the same bits on any number
     of ranks; without it there is one shard per rank. ``threads`` are BLAS threads per rank.
-    ``timeout`` (seconds) is how long a rank waits in a collective for one that does not come.
+    ``timeout`` (seconds) is how long a rank waits for one that does not come, here and in a
+    collective.
     Errors: LaunchError, MismatchError if ranks ask for different shards.
     """
     existing = _current.get()
@@ -69,7 +70,7 @@ def init(
             )
         return existing
     replace_what_cannot_be_encoded()
-    comm = Communicator(connect(), timeout=timeout)
+    comm = Communicator(connect(timeout=timeout), timeout=timeout)
     world = World(comm, shards)
     _agree(world, shards, threads)
     _current.set(world)

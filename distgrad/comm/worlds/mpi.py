@@ -6,6 +6,7 @@ Only buffers cross the wire, never pickles. It knows nothing of collectives but 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import json
 import os
 import sys
@@ -147,16 +148,37 @@ def world() -> MpiTransport:
     return transport
 
 
+def is_up() -> bool:
+    """Whether this rank is in the world already."""
+    return world.cache_info().currsize > 0
+
+
 def world_size() -> int:
     """Start MPI if nobody has, and return how many processes it says there are."""
     if not MPI.Is_initialized():
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)  # any thread may have to end the job
-        atexit.register(_finalize)
+        _initialize()
     return int(MPI.COMM_WORLD.size)
 
 
+def _initialize() -> None:
+    """Call MPI_Init_thread, which waits for all ranks, without keeping other threads from running.
+
+    MPI.Init_thread keeps the GIL, so nobody could say for whom it waits.
+    """
+    library = ctypes.CDLL(MPI.__file__)  # finds MPI in what the extension is linked with
+    provided = ctypes.c_int()
+    # MULTIPLE: any thread may have to end the job.
+    failed = library.MPI_Init_thread(None, None, MPI.THREAD_MULTIPLE, ctypes.byref(provided))
+    if failed:
+        raise MPI.Exception(failed)
+    for comm in (MPI.COMM_SELF, MPI.COMM_WORLD):
+        comm.Set_errhandler(MPI.ERRORS_RETURN)  # as mpi4py does, so that errors are exceptions
+    atexit.register(_finalize)
+
+
 def _finalize() -> None:
-    if not MPI.Is_finalized():
+    # A rank that falls before all are in the world must not wait here for the others.
+    if is_up() and not MPI.Is_finalized():
         MPI.Finalize()
 
 
