@@ -107,7 +107,7 @@ class Op:
         if watch is not None:
             watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
-            return outputs(value, node)
+            return outputs(tuple(value), node)
         return output(value, node, 0)
 
     def _refuse_complex(self, edges: Sequence[Edge]) -> None:
