@@ -80,6 +80,7 @@ class DataLoader:
         self.epoch = 0
         self.batch = 0
         """The next batch of the epoch: a state taken inside the loop continues after this one."""
+        self._contents: str | None = None
         self._check()
 
     def __len__(self) -> int:
@@ -103,7 +104,9 @@ class DataLoader:
         def facts() -> dict[str, Any]:
             order = {k: v for k, v in self.state_dict().items() if k not in ("epoch", "batch")}
             place = {"epoch": epoch, "batch of the epoch": step - epoch * len(self)}
-            data = {"contents of the data set": fingerprint(self.dataset)}
+            if self._contents is None:  # once a loader: rows may be large, or on a disk
+                self._contents = fingerprint(self.dataset)
+            data = {"contents of the data set": self._contents}
             return {f"DataLoader {k}": v for k, v in {**order, **place}.items()} | data
 
         return facts

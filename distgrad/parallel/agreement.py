@@ -7,7 +7,6 @@ compared before the first sum, soon after, and from then on at regular intervals
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,19 +46,28 @@ class Agreement:
         self.world, self.module, self.every = world, module, every
         self.sources: list[Callable[[], Mapping[str, Any]]] = []
         """What else is compared: functions that return facts by name."""
-        self._optimizers: list[weakref.ref[Any]] = []
+        self._stepped: dict[int, dict[str, Any]] = {}
         self._batches = 0
 
-    def also(self, optimizer: Any) -> None:
-        """Compare the settings of ``optimizer`` as well, for as long as it lives."""
-        if not any(known() is optimizer for known in self._optimizers):
-            self._optimizers.append(weakref.ref(optimizer))
+    def optimizer_stepped(self, optimizer: Any) -> None:
+        """Note the settings ``optimizer`` has moved the parameters with, for a check that is due.
+
+        Its settings, not the optimizer: ranks need not forget a dropped one at the same time.
+        """
+        if self._due():
+            known = [*self._stepped]
+            number = known.index(id(optimizer)) if id(optimizer) in known else len(known)
+            self._stepped[id(optimizer)] = settings_of(number, optimizer)
 
     def check(self, position: ShardPosition | None) -> None:
         """Compare, if it is time; called once a batch, at the same place on every rank."""
-        n, self._batches = self._batches, self._batches + 1
-        if self.every and (n % self.every == 0 or (n < self.every and n & (n - 1) == 0)):
+        if self._due():
             compare(self.world, self._facts(position))
+        self._batches += 1
+
+    def _due(self) -> bool:
+        n = self._batches
+        return self.every > 0 and (n % self.every == 0 or (n < self.every and n & (n - 1) == 0))
 
     def _facts(self, position: ShardPosition | None) -> dict[str, Any]:
         facts: dict[str, Any] = {"dg.manual_seed": stream.seed.get()}
@@ -68,9 +76,9 @@ class Agreement:
             facts |= {} if position.origin is None else position.origin()
         modes = [m.training for m in self.module.modules()]
         facts["module.training"] = modes[0] if len(set(modes)) == 1 else modes
-        optimizers = [o for known in self._optimizers if (o := known()) is not None]
-        for number, optimizer in enumerate(optimizers):
-            facts |= _settings(f"optimizer {number} ({type(optimizer).__name__})", optimizer)
+        for settings in self._stepped.values():
+            facts |= settings
+        self._stepped.clear()
         for source in self.sources:
             facts |= source()
         for name, p in self.module.named_parameters():
@@ -84,7 +92,8 @@ class Agreement:
 
 def compare(world: World, facts: Mapping[str, Any]) -> None:
     """Compare ``facts`` by name with all ranks'. Errors: MismatchError; collective."""
-    everyone = gather_json(world.comm, {k: json.dumps(v) for k, v in facts.items()})
+    spelled = {k: json.dumps(v, default=_plain) for k, v in facts.items()}
+    everyone = gather_json(world.comm, spelled)
     if all(theirs == everyone[0] for theirs in everyone):
         return
     for name in dict.fromkeys(k for theirs in everyone for k in theirs):
@@ -111,15 +120,19 @@ def _spelled(ranks: list[int]) -> str:
     return f"rank {shown}" if len(ranks) == 1 else f"ranks {shown}"
 
 
-def _settings(name: str, optimizer: Any) -> dict[str, Any]:
-    """The numbers and words in an optimizer's groups."""
-    found = {}
-    for number, group in enumerate(optimizer.param_groups):
-        for key, value in group.items():
-            plain = value.item() if isinstance(value, np.generic) else value
-            if plain is None or isinstance(plain, bool | int | float | str | tuple):
-                found[f"{name}, group {number}, {key}"] = plain
-    return found
+def settings_of(number: int, optimizer: Any) -> dict[str, Any]:
+    """Return the numbers and words in the groups of ``optimizer``, by name."""
+    return {
+        f"optimizer {number} ({type(optimizer).__name__}), group {i}, {key}": value
+        for i, group in enumerate(optimizer.param_groups)
+        for key, value in group.items()
+        if value is None or isinstance(value, bool | int | float | str | tuple | np.generic)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number, as a learning rate or a seed may be, as Python's; the rest by its type."""
+    return value.item() if isinstance(value, np.generic) else type(value).__name__
 
 
 def _digest(array: np.ndarray[Any, Any]) -> str:

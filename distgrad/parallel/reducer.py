@@ -117,8 +117,8 @@ class Reducer(Observable):
             self._finish()
 
     def optimizer_stepped(self, optimizer: object) -> None:
-        """Know whose settings the ranks have to agree on."""
-        self.agreement.also(optimizer)
+        """Let the ranks agree on its settings."""
+        self.agreement.optimizer_stepped(optimizer)
 
     # -- shards -------------------------------------------------------------------------------
 

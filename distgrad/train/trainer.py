@@ -18,7 +18,7 @@ from distgrad.nn import Module
 from distgrad.observe import Progress
 from distgrad.optim import AutoClip, LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
-from distgrad.parallel.agreement import EVERY
+from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.ddp import BUCKET_MB
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
@@ -65,7 +65,7 @@ class Trainer:
         reduction: Reduction = "mean",
         check_every: int = EVERY,
     ) -> None:
-        if isinstance(clip_norm, float | int) and not clip_norm > 0:
+        if clip_norm is not None and not callable(clip_norm) and not clip_norm > 0:
             raise DistgradError(
                 f"clip_norm={clip_norm}: the largest gradient norm must be positive; leave it out "
                 f"(None) to clip nothing"
@@ -84,7 +84,6 @@ class Trainer:
             reduction=reduction,
             check_every=check_every,
         )
-        self.ddp.agreement.also(optimizer)
         self.ddp.agreement.sources.append(self._settings)
         self.world = self.ddp.world
         self.state = TrainState()
@@ -207,6 +206,11 @@ class Trainer:
             m.training = training
         found = sums.result()
         count = found["samples"]
+        if not count:
+            raise DistgradError(
+                "evaluate: the loader gave no sample; one that is training (it stands at the end "
+                "of its epoch) cannot evaluate as well: make another over the same data"
+            )
         loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
         return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
 
@@ -214,7 +218,8 @@ class Trainer:
 
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm
-        return {"Trainer(clip_norm=)": plain, "Trainer(every=)": self.every}
+        own = {"Trainer(clip_norm=)": plain, "Trainer(every=)": self.every}
+        return own | settings_of(0, self.optimizer)
 
     def _measured(self, output: Tensor, target: Any, total: int) -> dict[str, float]:
         return {_metric(k): metric(output, target) / total for k, metric in self.metrics.items()}

@@ -122,6 +122,52 @@ def test_equal_ranks_agree_for_ever() -> None:
     simulated(3, lambda: train(12, check_every=1))
 
 
+def test_numpy_numbers_are_settings_too() -> None:
+    def body() -> None:
+        dg.init(shards=4)
+        model = nn.Linear(4, 3)
+        optimizer = optim.SGD(model.parameters(), lr=np.float64(0.1))
+        data = dg.data.ArrayDataset(*arrays())
+        loader = dg.data.DataLoader(data, np.int64(8), seed=np.int64(3))
+        trainer = dg.Trainer(
+            model, optimizer, F.cross_entropy, clip_norm=np.float32(1), progress=False
+        )
+        trainer.fit(loader, max_steps=3)
+
+    simulated(2, body)
+
+
+def test_a_trainers_settings_are_compared_before_its_first_step() -> None:
+    def body() -> None:
+        model = nn.Linear(4, 3)
+        optimizer = optim.SGD(model.parameters(), lr=on_rank(1, 0.2, 0.1))
+        trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False)
+        loader = dg.data.DataLoader(dg.data.ArrayDataset(*arrays()), 8)
+        trainer.fit(loader, max_steps=1)
+
+    with pytest.raises(dg.MismatchError, match=r"optimizer 0 \(SGD\), group 0, lr: ranks 0, 2"):
+        simulated(3, body)
+
+
+def test_a_dropped_optimizer_may_live_longer_on_one_rank() -> None:
+    def body() -> None:
+        world = dg.init(shards=4)
+        model = nn.Linear(4, 3)
+        ddp = dg.DistributedDataParallel(model, check_every=1)
+        loader = dg.data.DataLoader(dg.data.ArrayDataset(*arrays()), 8)
+        kept: list[Any] = []
+        for lr in (0.1, 0.2, 0.3):
+            optimizer = optim.SGD(model.parameters(), lr=lr)
+            kept += [optimizer] if world.rank == 1 else []  # the collector has not come by yet
+            for batch in loader:
+                optimizer.zero_grad()
+                for x, y in batch.shards:
+                    ddp.backward(F.cross_entropy(model(x), y))
+                optimizer.step()
+
+    simulated(3, body)
+
+
 def test_settings_of_the_ranks_models_must_be_equal() -> None:
     def body() -> None:
         rank = dg.init().rank

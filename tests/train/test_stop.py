@@ -188,12 +188,27 @@ def test_a_target_that_no_evaluation_can_reach_is_refused():
         run_ranks(1, body)
 
 
-def test_clip_norm_zero_is_refused():
+@pytest.mark.parametrize("zero", [0.0, np.float32(0), math.nan])
+def test_a_clip_norm_that_is_not_positive_is_refused(zero):
     def body():
         dg.init()
         model = nn.Linear(2, 2)
         optimizer = optim.SGD(model.parameters(), lr=0.1)
-        dg.Trainer(model, optimizer, F.cross_entropy, clip_norm=0.0)
+        dg.Trainer(model, optimizer, F.cross_entropy, clip_norm=zero)
 
-    with pytest.raises(dg.DistgradError, match=r"clip_norm=0\.0: .*must be positive"):
+    with pytest.raises(dg.DistgradError, match=r"clip_norm=.*must be positive"):
+        run_ranks(1, body)
+
+
+def test_evaluating_with_a_loader_that_is_at_its_end_is_refused():
+    def body():
+        dg.init()
+        model = nn.Linear(2, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False)
+        data = dg.data.ArrayDataset(np.ones((4, 2), np.float32), np.arange(4) % 2)
+        loader = dg.data.DataLoader(data, 2)
+        trainer.fit(loader, epochs=1, evaluate=loader)
+
+    with pytest.raises(dg.DistgradError, match=r"gave no sample; .*make another over the same"):
         run_ranks(1, body)
