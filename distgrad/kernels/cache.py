@@ -49,8 +49,8 @@ def cache_folder() -> Path | None:
         _open_lock(folder).close()
     except (OSError, ValueError) as error:  # ValueError: a NUL in $DISTGRAD_CACHE
         warnings.warn(
-            f"compiled kernels are not kept: {error}; set DISTGRAD_CACHE to a folder of your own "
-            f"on this node (chmod 700), below folders that only you and root can write",
+            f"compiled kernels are not kept: {error}; or set DISTGRAD_CACHE to another folder of "
+            f"your own on this node, below folders that only you and root can write",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -202,7 +202,8 @@ def _check_part(part: Path, owners: set[int], pardon: int) -> None:
     found = part.stat()
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & pardon:
         raise PermissionError(
-            f"{shown(part)} can be written by other users, who could put code of theirs in it"
+            f"{shown(part)} can be written by other users, who could put code of theirs in it: "
+            f"chmod go-w {shown(part)}"
         )
     if found.st_uid not in owners:
         raise PermissionError(f"{shown(part)} belongs to another user (number {found.st_uid})")
