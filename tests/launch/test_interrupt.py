@@ -101,7 +101,7 @@ def test_a_second_ctrl_c_ends_the_ranks_at_once(tmp_path):
     job.press_ctrl_c()
     time.sleep(0.5)
     job.press_ctrl_c()
-    assert job.status() == 130
+    assert job.status() in {130, 255}  # 255 is what MPICH's mpiexec says of a forced end
     assert time.monotonic() - began < 30
     assert job.names() == {"ready-0", "ready-1"}
 
