@@ -5,15 +5,17 @@ It knows nothing of what the algorithm computes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 from time import perf_counter
 
 from distgrad.comm.fingerprint import agree
 from distgrad.comm.group import Group
 from distgrad.comm.message import Request, Steps
+from distgrad.comm.patience import Patience
 from distgrad.comm.rank_state import Notice
-from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
+from distgrad.errors import CommError, MismatchError, PeerFailedError
+
+_BRIEF = 0.05  # seconds without a message that are no matter for patience
 
 
 class Work:
@@ -60,6 +62,12 @@ class Work:
             return True
         if self._error is not None:
             raise self._error
+        if self._state.in_a_child:
+            raise CommError(
+                f"{self._where()} was called in a process that this rank has forked; a child is no "
+                "rank, so it may compute and load data, but not train or communicate: do that in "
+                "the rank itself"
+            )
         waiting = self._waiting
         try:
             while True:
@@ -86,6 +94,7 @@ class Work:
         """
         transport, state = self.group.transport, self._state
         since, completed = 0.0, -1
+        patience: Patience | None = None
         while not self.poll():
             if len(state.works) > 1:
                 for work in list(state.works):
@@ -99,8 +108,9 @@ class Work:
                 if state.departed or state.failures:
                     self._check_peers()
                 transport.back_off(now - since)
-                if transport.timed and now - since > self._timeout:
-                    self._time_out()
+                if transport.timed and now - since > _BRIEF:
+                    patience = patience or Patience(transport, self._name(), self._timeout)
+                    patience.idle(now - since, self._peers)
             except CommError as error:
                 self._fail(error)
                 raise
@@ -141,28 +151,18 @@ class Work:
         transport = self.group.transport
         return notice.rank in transport.members and notice.missing(transport.context, self.number)
 
-    def _time_out(self) -> None:
-        raise CommTimeoutError(
-            f"{self._where()} made no progress for {self._timeout:g} s, "
-            f"{_peers(self._waiting)}; that rank is busy, stopped or in another collective. If "
-            "ranks may be apart that long, allow it with dg.init(timeout=...)"
-        )
+    def _peers(self) -> set[int]:
+        """Return the ranks of the world that this collective waits for; all if MPI alone knows."""
+        members = self.group.transport.members
+        awaited = {members[r.peer] for r in self._waiting if not r.test()}
+        return awaited - {self._state.rank} or set(members)
 
     def _where(self) -> str:
-        return f"{self._state.label} collective {self.number} ({self.what})"
+        return f"{self._state.label} {self._name()}"
+
+    def _name(self) -> str:
+        return f"collective {self.number} ({self.what})"
 
 
 def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, CommError) else f"{type(error).__name__}: {error}"
-
-
-def _peers(requests: Sequence[Request]) -> str:
-    """Say which ranks the requests wait for."""
-    sources = sorted({r.peer for r in requests if not r.sending})
-    dests = sorted({r.peer for r in requests if r.sending})
-    parts = [
-        f"waiting {verb} rank {', '.join(map(str, ranks))}"
-        for verb, ranks in (("to receive from", sources), ("to send to", dests))
-        if ranks
-    ]
-    return " and ".join(parts) or "waiting for the MPI library"
