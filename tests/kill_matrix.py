@@ -171,7 +171,7 @@ def _blamed(stderr: str) -> Iterator[int]:
     """Yield the ranks that the job's messages hold responsible."""
     for line in stderr.splitlines():
         label = re.search(r"\[rank (\d+)/\d+\] ", line)
-        text = re.sub(r"\[rank \d+/\d+\] ", "", line)
+        text = re.sub(r"\[rank \d+/\d+\] |rank \d+ reports: ", "", line)
         if ended := re.search(
             r"process rank (\d+) with PID (?!.* calling$)", text
         ):  # mpirun's own words

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from distgrad.comm import guard
-from distgrad.comm.neighbours import identity, is_stopped, neighbours
+from distgrad.comm.neighbours import stopped
 from distgrad.comm.rank_state import Notice
 from distgrad.comm.transport import Transport
 from distgrad.errors import CommTimeoutError
@@ -109,11 +109,4 @@ class Patience:
         if rank in self._state.last_seen:
             at, number, what = self._state.last_seen[rank]
             facts.append(f"seen {perf_counter() - at:.0f} s ago in collective {number} ({what})")
-        me = identity()
-        here = neighbours(me) if me is not None else []
-        facts += [
-            f"stopped: `kill -CONT {process.pid}` lets it go on"
-            for process in here
-            if process.rank == rank and is_stopped(process.pid)
-        ]
-        return ", ".join(facts)
+        return ", ".join(filter(None, [*facts, stopped(rank)]))

@@ -129,22 +129,25 @@ class Work:
             transport.announce(Notice(state.rank, type(error).__name__, progress, _text_of(error)))
 
     def _check_peers(self) -> None:
+        """Raise if a rank has failed or left that this collective needs; first what began it."""
         transport, state = self.group.transport, self._state
-        for notice in state.failures:
-            if transport.context in notice.progress and self._needs(notice):
-                kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
-                state.peer_error = kind(
-                    f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
-                )
-                raise state.peer_error
-        for rank, notice in state.departed.items():
-            if self._needs(notice):
-                state.peer_error = PeerFailedError(
-                    f"{self._where()} cannot complete: rank {rank} has left the job without "
-                    "taking part in it; every rank must call the same collectives (look for a "
-                    f"return, break or sys.exit() that only rank {rank} reached)"
-                )
-                raise state.peer_error
+        reports = [n for n in state.failures if transport.context in n.progress and self._needs(n)]
+        relayed = [n for n in reports if n.kind == PeerFailedError.__name__]
+        if len(relayed) == len(reports):
+            for rank, notice in state.departed.items():
+                if self._needs(notice):
+                    state.peer_error = PeerFailedError(
+                        f"{self._where()} cannot complete: rank {rank} has left the job without "
+                        "taking part in it; every rank must call the same collectives (look for a "
+                        f"return, break or sys.exit() that only rank {rank} reached)"
+                    )
+                    raise state.peer_error
+        for notice in [n for n in reports if n not in relayed] + relayed:
+            kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
+            state.peer_error = kind(
+                f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
+            )
+            raise state.peer_error
 
     def _needs(self, notice: Notice) -> bool:
         """Whether this collective waits for something the rank that spoke will never do."""
