@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 
-_generation = 0
-
-
-def generation() -> int:
-    """Return a number that is another one in a forked child than in its parent."""
-    return _generation
+generation = 0
+"""Another number in a forked child than in its parent; read it as ``fork.generation``."""
 
 
 def _next() -> None:
-    global _generation  # noqa: PLW0603 - there is one process to know about
-    _generation += 1
+    global generation  # noqa: PLW0603 - there is one process to know about
+    generation += 1
 
 
 os.register_at_fork(after_in_child=_next)

@@ -72,20 +72,12 @@ class RankState:
     peer_error: Exception | None = None  # raised here because of what another rank did
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
-    generation: int = field(default_factory=fork.generation)
+    generation: int = field(default_factory=lambda: fork.generation)
 
     @property
     def label(self) -> str:
         """The tag that starts every wire error: ``[rank 2/4]``."""
         return f"[rank {self.rank}/{self.size}]"
-
-    @property
-    def in_a_child(self) -> bool:
-        """Whether this is a forked child: others cannot tell it from the rank, so it is none.
-
-        Alone in its world, a child may be what its parent was.
-        """
-        return self.generation != fork.generation() and self.size > 1
 
     def progress(self, context: str) -> Progress:
         """Return this rank's position in ``context``."""

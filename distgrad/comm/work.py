@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import chain
 from time import perf_counter
 
+from distgrad.comm import fork
 from distgrad.comm.fingerprint import agree
 from distgrad.comm.group import Group
 from distgrad.comm.message import Request, Steps
@@ -62,7 +63,8 @@ class Work:
             return True
         if self._error is not None:
             raise self._error
-        if self._state.in_a_child:
+        # Alone in its world, a child may be what its parent was.
+        if fork.generation != self._state.generation and self._state.size > 1:
             raise CommError(
                 f"{self._where()} was called in a process that this rank has forked; a child is no "
                 "rank, so it may compute and load data, but not train or communicate: do that in "
