@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import blake2b
 
 from distgrad.comm import guard
 from distgrad.comm.neighbours import Identity, has_ended, identity, is_stopped, neighbours
@@ -72,8 +73,9 @@ def _mark(me: Identity) -> Iterator[None]:
 
 
 def _address(job: tuple[str, ...], rank: int) -> str:
-    # An abstract name: nothing in the file system, gone with its process.
-    return f"\0distgrad/{os.getuid()}/{Identity('', rank, job).key()}"
+    # An abstract name, of at most 107 bytes: nothing in the file system, gone with its process.
+    key = "/".join((str(os.getuid()), *job, str(rank)))
+    return f"\0distgrad/{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def _has_come(me: Identity, rank: int) -> bool:

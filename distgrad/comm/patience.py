@@ -17,6 +17,7 @@ from distgrad.errors import CommTimeoutError
 
 _WARN = 30.0  # seconds of waiting after which it is said for whom
 _ANSWER = 1.0  # seconds the others have to answer; they listen every 50 ms while they wait
+_TOLD = 4  # silent ranks of which it is said what is known
 
 
 class Patience:
@@ -97,11 +98,8 @@ class Patience:
             others = sorted(self._answers.items())
             listed = ", ".join(f"rank {r} in {notice.text}" for r, notice in others)
             return f"the ranks wait for each other ({listed}); make them call in the same order"
-        ranks = ", ".join(map(str, silent))
-        known = "; ".join(filter(None, (self._known_of(rank) for rank in silent)))
-        does = "do" if len(silent) > 1 else "does"
-        guess = f" ({known})" if known else ": busy, stopped or not in any collective"
-        return f"rank {ranks} {does} not answer{guess}"
+        told = "; ".join(f"rank {r} does not answer ({self._known_of(r)})" for r in silent[:_TOLD])
+        return told + (f"; nor do {len(silent) - _TOLD} more" if len(silent) > _TOLD else "")
 
     def _known_of(self, rank: int) -> str:
         """Say what is known of a silent rank: its last collective, whether it was stopped."""
@@ -109,4 +107,5 @@ class Patience:
         if rank in self._state.last_seen:
             at, number, what = self._state.last_seen[rank]
             facts.append(f"seen {perf_counter() - at:.0f} s ago in collective {number} ({what})")
-        return ", ".join(filter(None, [*facts, stopped(rank)]))
+        facts += filter(None, [stopped(rank)])
+        return ", ".join(facts) or "busy, stopped, or not in any collective"
