@@ -15,10 +15,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import blake2b
 
 from distgrad.comm import guard
 from distgrad.comm.neighbours import Identity, has_ended, identity, is_stopped, neighbours
+from distgrad.errors import LaunchError
 
+_TAKEN = "DISTGRAD_RANK_TAKEN"  # in the environment: which process is this rank
 _LOOK = 0.25  # seconds between two looks at the other processes
 _PATIENCE = 30.0  # seconds after which it is said for whom this rank waits
 _GONE = 2.0  # seconds that mpirun has to end the job of a rank that is gone: it knows why
@@ -29,12 +32,14 @@ def watch(size: int | None, timeout: float) -> Iterator[None]:
     """Bound the block, in which this rank waits inside MPI for all others.
 
     After ``timeout`` seconds, and as soon as a rank is known to have ended, the process says which
-    rank is missing and ends with status 1, which ends the job. Ctrl-C ends it at once.
+    rank is missing and ends with status 1, which ends the job. Ctrl-C ends it at once. Raises
+    LaunchError in a program that a rank has started.
     """
     me = identity()
     if me is None:  # a launcher that tells no rank: nobody to look for
         yield
         return
+    _refuse_children(me)
     through = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(_mark(me))
@@ -43,6 +48,19 @@ def watch(size: int | None, timeout: float) -> Iterator[None]:
         watcher = _Watcher(me, size, timeout, through)
         threading.Thread(target=watcher.run, name="arrival", daemon=True).start()
         yield
+    os.environ[_TAKEN] = f"{os.getpid()} {me.key()}"
+
+
+def _refuse_children(me: Identity) -> None:
+    """Raise LaunchError in a program that a rank has started, with the rank's environment."""
+    process, _, key = os.environ.get(_TAKEN, "").partition(" ")
+    if key == me.key() and process != str(os.getpid()):
+        raise LaunchError(
+            f"this process was started by rank {me.rank} (process {process}), which is in the "
+            "world already; a child is no rank, so it may compute and load data, but not call "
+            "dg.init (look for an import of the training script without `if __name__ == "
+            "'__main__'`)"
+        )
 
 
 @contextmanager
@@ -55,8 +73,9 @@ def _mark(me: Identity) -> Iterator[None]:
 
 
 def _address(job: tuple[str, ...], rank: int) -> str:
-    # An abstract name: nothing in the file system, gone with its process.
-    return f"\0distgrad/{os.getuid()}/{Identity('', rank, job).key()}"
+    # An abstract name, of at most 107 bytes: nothing in the file system, gone with its process.
+    key = "/".join((str(os.getuid()), *job, str(rank)))
+    return f"\0distgrad/{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def _has_come(me: Identity, rank: int) -> bool:

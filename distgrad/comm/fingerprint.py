@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from time import perf_counter
 
 import numpy as np
 
@@ -58,6 +59,8 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
         yield (receive,)
         if theirs.tobytes() != mine:
             raise _mismatch(group, source, what, *_decode(theirs))
+        peer = transport.members[source]
+        transport.state.last_seen[peer] = (perf_counter(), group.number, what)
         if not everyone:
             break
         distance *= 2

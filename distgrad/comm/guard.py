@@ -15,6 +15,7 @@ import time
 import traceback
 from types import TracebackType
 
+from distgrad.comm import neighbours
 from distgrad.comm.launchers import INTERRUPT
 from distgrad.comm.transport import Transport
 
@@ -71,7 +72,10 @@ def install(transport: Transport) -> None:
     def leave() -> None:
         if os.getpid() == owner:
             transport.announce(transport.state.goodbye())
-            _wait_for_all(transport)
+            try:
+                _wait_for_all(transport)
+            except BaseException as error:  # Ctrl-C: Python would go on to MPI_Finalize
+                end(error)
 
     _take_interrupts()
     sys.excepthook = hook
@@ -99,5 +103,6 @@ def _wait_for_all(transport: Transport) -> None:
         if idle > _PATIENCE and not told:
             told = True
             missing = sorted(set(range(state.size)) - {state.rank, *state.departed})
-            ranks = ", ".join(map(str, missing))
+            states = ((rank, neighbours.stopped(rank)) for rank in missing)
+            ranks = ", ".join(f"{rank} ({state})" if state else str(rank) for rank, state in states)
             say(f"has finished and waits for rank {ranks} to finish as well", state.label)

@@ -92,6 +92,14 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def stopped(rank: int) -> str:
+    """Say that a rank of this job is stopped and how it goes on; empty if nothing shows that."""
+    me = identity()
+    here = neighbours(me) if me is not None else []
+    pids = [str(n.pid) for n in here if n.rank == rank and is_stopped(n.pid)]
+    return f"stopped: `kill -CONT {' '.join(pids)}` lets it go on" if pids else ""
+
+
 def _status(entry: Path) -> tuple[str, int]:
     """Return the state and the parent of a process. Raises OSError if it has ended."""
     # The name before them is in parentheses and may hold anything, parentheses too.

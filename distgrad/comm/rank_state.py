@@ -6,10 +6,12 @@ It sends nothing; transports carry its notices, and works read what came.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
+from distgrad.comm import fork
 from distgrad.comm.message import Array
 
 
@@ -25,15 +27,16 @@ class InFlight(Protocol):
 
 @dataclass
 class Notice:
-    """What a rank tells all others: that it leaves, or that one of its collectives failed.
+    """What a rank tells all others: that it leaves, waits, or that one of its collectives failed.
 
     ``progress`` maps a context to (collectives started, those of them that are unfinished).
     """
 
     rank: int
-    kind: str  # "goodbye", or the name of the exception that ended a collective
+    kind: str  # "goodbye", "waiting", or the name of the exception that ended a collective
     progress: dict[str, tuple[int, list[int]]]
     text: str = ""
+    waits_for: list[int] = field(default_factory=list)
 
     def missing(self, context: str, number: int) -> bool:
         """Whether collective ``number`` of ``context`` can no longer count on this rank."""
@@ -62,9 +65,14 @@ class RankState:
     failed_works: list[InFlight] = field(default_factory=list)
     departed: dict[int, Notice] = field(default_factory=dict)
     failures: list[Notice] = field(default_factory=list)
+    waiting: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when heard, and what
+    asked: bool = False  # another rank waits and wants to know who else does
+    # The collective in which another rank was last met: when, its number, what it is.
+    last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
     peer_error: Exception | None = None  # raised here because of what another rank did
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
+    generation: int = field(default_factory=lambda: fork.generation)
 
     @property
     def label(self) -> str:
@@ -86,6 +94,9 @@ class RankState:
         """Note what another rank announced."""
         if notice.kind == "goodbye":
             self.departed[notice.rank] = notice
+        elif notice.kind == "waiting":
+            self.waiting[notice.rank] = (perf_counter(), notice)
+            self.asked = True
         else:
             self.failures.append(notice)
 

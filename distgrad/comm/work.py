@@ -5,15 +5,18 @@ It knows nothing of what the algorithm computes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 from time import perf_counter
 
+from distgrad.comm import fork
 from distgrad.comm.fingerprint import agree
 from distgrad.comm.group import Group
 from distgrad.comm.message import Request, Steps
+from distgrad.comm.patience import Patience
 from distgrad.comm.rank_state import Notice
-from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
+from distgrad.errors import CommError, MismatchError, PeerFailedError
+
+_BRIEF = 0.05  # seconds without a message that are no matter for patience
 
 
 class Work:
@@ -60,6 +63,13 @@ class Work:
             return True
         if self._error is not None:
             raise self._error
+        # Alone in its world, a child may be what its parent was.
+        if fork.generation != self._state.generation and self._state.size > 1:
+            raise CommError(
+                f"{self._where()} was called in a process that this rank has forked; a child is no "
+                "rank, so it may compute and load data, but not train or communicate: do that in "
+                "the rank itself"
+            )
         waiting = self._waiting
         try:
             while True:
@@ -86,6 +96,7 @@ class Work:
         """
         transport, state = self.group.transport, self._state
         since, completed = 0.0, -1
+        patience: Patience | None = None
         while not self.poll():
             if len(state.works) > 1:
                 for work in list(state.works):
@@ -99,8 +110,9 @@ class Work:
                 if state.departed or state.failures:
                     self._check_peers()
                 transport.back_off(now - since)
-                if transport.timed and now - since > self._timeout:
-                    self._time_out()
+                if transport.timed and now - since > _BRIEF:
+                    patience = patience or Patience(transport, self._name(), self._timeout)
+                    patience.idle(now - since, self._peers)
             except CommError as error:
                 self._fail(error)
                 raise
@@ -119,50 +131,43 @@ class Work:
             transport.announce(Notice(state.rank, type(error).__name__, progress, _text_of(error)))
 
     def _check_peers(self) -> None:
+        """Raise if a rank has failed or left that this collective needs; first what began it."""
         transport, state = self.group.transport, self._state
-        for notice in state.failures:
-            if transport.context in notice.progress and self._needs(notice):
-                kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
-                state.peer_error = kind(
-                    f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
-                )
-                raise state.peer_error
-        for rank, notice in state.departed.items():
-            if self._needs(notice):
-                state.peer_error = PeerFailedError(
-                    f"{self._where()} cannot complete: rank {rank} has left the job without "
-                    "taking part in it; every rank must call the same collectives (look for a "
-                    f"return, break or sys.exit() that only rank {rank} reached)"
-                )
-                raise state.peer_error
+        reports = [n for n in state.failures if transport.context in n.progress and self._needs(n)]
+        relayed = [n for n in reports if n.kind == PeerFailedError.__name__]
+        if len(relayed) == len(reports):
+            for rank, notice in state.departed.items():
+                if self._needs(notice):
+                    state.peer_error = PeerFailedError(
+                        f"{self._where()} cannot complete: rank {rank} has left the job without "
+                        "taking part in it; every rank must call the same collectives (look for a "
+                        f"return, break or sys.exit() that only rank {rank} reached)"
+                    )
+                    raise state.peer_error
+        for notice in [n for n in reports if n not in relayed] + relayed:
+            kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
+            state.peer_error = kind(
+                f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
+            )
+            raise state.peer_error
 
     def _needs(self, notice: Notice) -> bool:
         """Whether this collective waits for something the rank that spoke will never do."""
         transport = self.group.transport
         return notice.rank in transport.members and notice.missing(transport.context, self.number)
 
-    def _time_out(self) -> None:
-        raise CommTimeoutError(
-            f"{self._where()} made no progress for {self._timeout:g} s, "
-            f"{_peers(self._waiting)}; that rank is busy, stopped or in another collective. If "
-            "ranks may be apart that long, allow it with dg.init(timeout=...)"
-        )
+    def _peers(self) -> set[int]:
+        """Return the ranks of the world that this collective waits for; all if MPI alone knows."""
+        members = self.group.transport.members
+        awaited = {members[r.peer] for r in self._waiting if not r.test()}
+        return awaited - {self._state.rank} or set(members)
 
     def _where(self) -> str:
-        return f"{self._state.label} collective {self.number} ({self.what})"
+        return f"{self._state.label} {self._name()}"
+
+    def _name(self) -> str:
+        return f"collective {self.number} ({self.what})"
 
 
 def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, CommError) else f"{type(error).__name__}: {error}"
-
-
-def _peers(requests: Sequence[Request]) -> str:
-    """Say which ranks the requests wait for."""
-    sources = sorted({r.peer for r in requests if not r.sending})
-    dests = sorted({r.peer for r in requests if r.sending})
-    parts = [
-        f"waiting {verb} rank {', '.join(map(str, ranks))}"
-        for verb, ranks in (("to receive from", sources), ("to send to", dests))
-        if ranks
-    ]
-    return " and ".join(parts) or "waiting for the MPI library"

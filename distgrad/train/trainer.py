@@ -22,7 +22,7 @@ from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.ddp import BUCKET_MB
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
-from distgrad.train import checkpoints
+from distgrad.train import checkpoints, signals
 from distgrad.train.metrics import Metric
 from distgrad.train.state import TrainState
 from distgrad.train.stop import MaxEpochs, MaxSteps, StopCriterion, TargetMetric
@@ -300,12 +300,8 @@ class Trainer:
             self._signalled = True
 
         self._signalled = False  # one that ended an earlier fit is over
-        old = {number: signal.signal(number, note) for number in _STOPS}
-        try:
+        with signals.noted(_STOPS, note):
             yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
 
 class _Clock:

@@ -1,6 +1,7 @@
 """A rank that does not come to the start of a job is named by those that wait, without MPI."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ BUSY = "print('here', flush=True); import time; time.sleep(60)"
 @pytest.fixture
 def job():
     """What Open MPI's launcher puts in the environment, of a job of three on this host."""
-    names = f"test-{uuid.uuid4().hex}@1"
+    names = f"test-{uuid.uuid4().hex}-{'a-long-name' * 20}@1"
 
     def environment(rank):
         return {**os.environ, "PMIX_NAMESPACE": names, "OMPI_COMM_WORLD_RANK": str(rank)}
@@ -101,6 +102,15 @@ def test_the_message_shows_where_the_rank_waits(job):
     with process(WAITS.format(timeout=0.5), job(1)) as waiter:
         said = ending_of(waiter, 30)
     assert '[rank 1/3]   File "<string>", line 5, in <module>' in said
+
+
+def test_a_long_wait_is_told_before_it_is_over(job):
+    code = WAITS.replace("\nwith", "\narrival._PATIENCE = 0.4\nwith")
+    with process(code.format(timeout=2), job(1)) as waiter:
+        said = ending_of(waiter, 30)
+    told = r"\[rank 1/3\] has waited \d+ s for MPI to come up: rank 0, 2 is not among"
+    assert re.match(told, said)
+    assert said.count("has waited") == 1
 
 
 def test_ctrl_c_is_not_kept_waiting(job):

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from distgrad.comm import ALL_REDUCE, Communicator, connect, run_ranks
+from distgrad.comm import ALL_REDUCE, Communicator, connect, patience, run_ranks
 from distgrad.comm.worlds.local import LocalTransport
 from distgrad.errors import (
     CommError,
@@ -210,12 +210,57 @@ def test_the_watchdog_names_collective_ranks_seconds_and_cure(world_of_mpi):
             message = str(caught.value)
             assert message.startswith(f"[rank 0/{comm.size}] collective 0 (all_reduce 'w' float64")
             assert "no progress for 0.3 s" in message
-            assert f"waiting to receive from rank {comm.size - 1}" in message
+            assert "wait for each other" in message
+            assert f"rank {comm.size - 1} in collective 1 (barrier)" in message
             assert "dg.init(timeout=...)" in message
         comm.barrier()
         if comm.rank != 0:  # rank 0 has given up: nobody may wait for it for long
             with pytest.raises(PeerFailedError, match=r"rank 0 reports: .* no progress for 0.3"):
                 quick.all_reduce(np.zeros(5), name="w")
+
+    world_of_mpi.run(body)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_every_rank_names_the_one_that_all_wait_for_not_its_neighbour(world_of_mpi):
+    def body(comm):
+        quick = Communicator(comm.transport, timeout=1.5)
+        comm.barrier()
+        if comm.rank == 0:
+            time.sleep(3.5)
+            with pytest.raises(PeerFailedError):
+                quick.all_reduce(np.zeros(100), name="w")
+        else:
+            # Rank 2 hears from rank 1 alone, which waits itself.
+            with pytest.raises((CommTimeoutError, PeerFailedError)) as caught:
+                quick.all_reduce(np.zeros(100), name="w")
+            assert "no progress for 1.5 s: rank 0 does not answer" in str(caught.value)
+            if comm.rank == 1:
+                assert "ago in collective 1 (barrier)" in str(caught.value)
+
+    world_of_mpi.run(body)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_a_long_wait_is_told_once_by_the_ranks_that_wait_for_the_culprit(
+    world_of_mpi, monkeypatch, capsys
+):
+    monkeypatch.setattr(patience, "_WARN", 0.5)
+
+    def body(comm):
+        comm.barrier()
+        capsys.readouterr()
+        if comm.rank == 0:
+            time.sleep(3.5)
+        comm.all_reduce(np.zeros(100), name="w")
+        said = comm.all_gather_bytes(capsys.readouterr().err.encode())
+        told = [text.decode() for text in said]
+        assert [bool(text) for text in told] == [r == 1 for r in range(comm.size)]
+        assert told[1].startswith(
+            f"[rank 1/{comm.size}] collective 1 (all_reduce 'w' float64 x 100) has waited 1 s: "
+            "rank 0 does not answer (seen "
+        )
+        assert told[1].count("\n") == 1
 
     world_of_mpi.run(body)
 
@@ -235,7 +280,7 @@ class Silent(LocalTransport):
 
 
 def test_the_watchdog_ends_a_wait_without_progress():
-    with pytest.raises(CommTimeoutError, match=r"no progress for 0.05 s, waiting to receive from"):
+    with pytest.raises(CommTimeoutError, match=r"no progress for 0.05 s: rank 1 does not"):
         Communicator(Silent(), timeout=0.05)
 
 

@@ -19,19 +19,6 @@ from distgrad import nn, optim
 from distgrad.comm import Communicator
 from distgrad.nn import functional as F
 
-HOWS = ("exception", "TERM", "INT", "KILL", "STOP", "sys.exit(0)", "os._exit")
-MOMENTS = (
-    "before init",  # no call of dg.init yet
-    "MPI_Init",  # inside, while the other ranks have not come yet
-    "agreement",  # in dg.init, with MPI up
-    "compile",  # a kernel's first, with the cache locked
-    "forward",
-    "backward",
-    "optimizer",
-    "evaluation",
-    "saving",
-)
-
 
 class DeliberateError(Exception):
     """What the falling rank raises."""

@@ -174,6 +174,8 @@ def _initialize() -> None:
     for comm in (MPI.COMM_SELF, MPI.COMM_WORLD):
         comm.Set_errhandler(MPI.ERRORS_RETURN)  # as mpi4py does, so that errors are exceptions
     atexit.register(_finalize)
+    # A child that left through MPI_Finalize would wait there for the other ranks' children.
+    os.register_at_fork(after_in_child=lambda: atexit.unregister(_finalize))
 
 
 def _finalize() -> None:
