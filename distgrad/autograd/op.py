@@ -92,9 +92,9 @@ class Op:
             raise
         except (ValueError, IndexError, TypeError) as error:
             raise explain(self, arrays, error) from error
-        value, vjps = result
-        several = type(value) is tuple
-        value = value if several or type(value) is np.ndarray else np.asarray(value)
+        found, vjps = result
+        several = type(found) is tuple
+        value: Any = found if several or type(found) is np.ndarray else np.asarray(found)
         node = None
         watch = anomaly.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.

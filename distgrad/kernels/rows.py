@@ -10,7 +10,8 @@ import numpy as np
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
-from distgrad.ops.softmax import check_labels, reduced
+from distgrad.ops.reduction import reduced
+from distgrad.ops.softmax import check_labels
 
 
 def softmax(a: Any, *, axis: int) -> Any:
@@ -82,7 +83,7 @@ def cross_entropy(
         _cross_entropy_back(flat(weights), p, targets, keep, smoothing, d)
         return d
 
-    return np.asarray(reduced(loss, reduction, scale, logits.shape)), (vjp, None)
+    return np.asarray(reduced(loss, reduction, scale)), (vjp, None)
 
 
 @kernel
