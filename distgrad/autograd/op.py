@@ -40,6 +40,9 @@ class Samples(Protocol):
         """Yield (inputs, attributes); float64 inputs are differentiated."""
 
 
+_ndarray = np.ndarray
+
+
 class Op:
     """A differentiable function of arrays; calling it on Tensors records it."""
 
@@ -70,7 +73,7 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}: {' or '.join(self.signatures)}>"
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:  # noqa: PLR0912 (calls cost)
         """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
         # This runs for every operation: what reads clumsily here was measured.
         arrays = []
@@ -92,9 +95,10 @@ class Op:
             raise
         except (ValueError, IndexError, TypeError) as error:
             raise explain(self, arrays, error) from error
-        found, vjps = result
-        several = type(found) is tuple
-        value: Any = found if several or type(found) is np.ndarray else np.asarray(found)
+        value, vjps = result
+        several = type(value) is tuple
+        if type(value) is not _ndarray and not several:
+            value = np.asarray(value)
         node = None
         watch = anomaly.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.

@@ -357,22 +357,20 @@ def _plain_index(index: Any) -> Any:
 
 
 _new = object.__new__
+_ndarray = np.ndarray
 
 
 def output(value: Any, node: Node | None, index: int) -> Tensor:
     """Wrap the result ``index`` of a recorded op (the short way into a Tensor)."""
     tensor: Tensor = _new(Tensor)
-    tensor.data = value if type(value) is np.ndarray else np.asarray(value)
+    tensor.data = value if type(value) is _ndarray else np.asarray(value)
     tensor.grad = None
     tensor._index = index
     tensor._grad_buffer = None
     tensor._listener = None
     tensor._hooks = None
     tensor._node = node
-    if node is None:
-        tensor.requires_grad = False
-    else:
-        tensor.requires_grad = True
+    tensor.requires_grad = node is not None
     return tensor
 
 
