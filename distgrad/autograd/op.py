@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.methods import METHODS
+from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
 from distgrad.autograd.seal import seal_node
