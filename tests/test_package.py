@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import distgrad
+from distgrad.autograd import REGISTRY
+from distgrad.autograd.op import PLAIN
+from distgrad.autograd.tensor import FUNCTIONS, UFUNCS
 
 ROOT = Path(distgrad.__file__).parents[1]
 PACKAGES = [
@@ -50,6 +54,26 @@ def test_public_names_are_sorted_exist_and_are_all_listed(name):
     assert len(listed) == len(set(listed))
     assert [n for n in listed if not hasattr(package, n)] == []
     assert own <= set(listed)
+
+
+def test_no_public_name_is_a_module_by_accident():
+    meant = {
+        "distgrad": {"autograd", "checkpoint", "data", "nn", "observe", "ops", "optim"},
+        "distgrad.nn": {"functional", "init"},
+    }
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        modules = {n for n in getattr(package, "__all__", ()) if inspect.ismodule(vars(package)[n])}
+        assert modules == meant.get(name, set()), name
+
+
+def test_no_module_of_ops_stands_where_a_function_is_looked_for():
+    functions = {f.__name__ for f in (*FUNCTIONS, *UFUNCS)} | set(REGISTRY)
+    functions -= {name.rpartition(".")[2] for name in PLAIN}  # np.shape and the like
+    modules = {n for n, v in vars(distgrad.ops).items() if inspect.ismodule(v)}
+    assert not functions & modules
+    z = distgrad.ops.complex(np.array([1.0]), np.array([2.0]))
+    assert z.data.tolist() == [1 + 2j]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

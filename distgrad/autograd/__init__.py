@@ -4,7 +4,7 @@ from distgrad.autograd import random
 from distgrad.autograd.anomaly import detect_anomaly
 from distgrad.autograd.engine import backward, grad
 from distgrad.autograd.gradcheck import gradcheck
-from distgrad.autograd.hooks import RemovableHandle
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, reference_kernels
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op

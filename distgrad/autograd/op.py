@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.methods import METHODS
+from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
 from distgrad.autograd.seal import seal_node
@@ -38,6 +38,9 @@ class Samples(Protocol):
 
     def __call__(self, rng: np.random.Generator) -> Iterable[Sample]:
         """Yield (inputs, attributes); float64 inputs are differentiated."""
+
+
+_ndarray = np.ndarray
 
 
 class Op:
@@ -70,7 +73,7 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}: {' or '.join(self.signatures)}>"
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:  # noqa: PLR0912 (calls cost)
         """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
         # This runs for every operation: what reads clumsily here was measured.
         arrays = []
@@ -94,7 +97,8 @@ class Op:
             raise explain(self, arrays, error) from error
         value, vjps = result
         several = type(value) is tuple
-        value = value if several or type(value) is np.ndarray else np.asarray(value)
+        if type(value) is not _ndarray and not several:
+            value = np.asarray(value)
         node = None
         watch = anomaly.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.

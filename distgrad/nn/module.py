@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.hooks import RemovableHandle
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError

@@ -5,6 +5,7 @@ tests/oracle/test_methods.py compares with PyTorch itself.
 
 from __future__ import annotations
 
+import function_calls
 import numpy as np
 import pytest
 from method_calls import COLUMN, NUMPYS, REFUSED, SAME, TENSORS, X
@@ -227,6 +228,13 @@ def test_functions_with_two_meanings_have_both():
     assert [p.shape[2] for p in ops.split(x, split_size_or_sections=[1, 3], dim=2)] == [1, 3]
     with pytest.raises(dg.ShapeError, match=r"lengths \[1, 2\] do not make up axis 2 of length 4"):
         ops.split(x, split_size_or_sections=[1, 2], dim=2)
+
+
+def test_every_function_of_ops_is_in_the_table_of_what_positions_mean():
+    functions = {n for n in ops.__all__ if not isinstance(getattr(ops, n), dg.autograd.Op)}
+    listed = [set(function_calls.SAME), function_calls.REFUSED, function_calls.NUMPYS]
+    assert set.union(*listed) == functions
+    assert sum(map(len, listed)) == len(functions)
 
 
 @pytest.mark.parametrize("declared", dg.autograd.REGISTRY.values(), ids=lambda o: o.name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import function_calls
 import numpy as np
 import pytest
 from method_calls import NUMPYS, REFUSED, SAME, TENSORS, X
 from oracle import assert_close, torch
 
-from distgrad import Tensor
+from distgrad import Tensor, ops
 
 
 def arrays(result):
@@ -85,3 +86,33 @@ def test_the_accuracy_idiom_is_pytorchs():
     labels = np.array([1, 0, 3])
     ours = (Tensor(X[:, 0]).max(dim=1)[1] == labels).sum()
     assert ours == (torch.from_numpy(X[:, 0]).max(dim=1)[1] == torch.from_numpy(labels)).sum()
+
+
+# -- functions ------------------------------------------------------------------------------------
+
+
+def ours_of(x):
+    """The argument with Tensors for real arrays, as a user would pass them."""
+    if isinstance(x, tuple):
+        return tuple(map(ours_of, x))
+    return Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def theirs_of(x):
+    if isinstance(x, tuple):
+        return tuple(map(theirs_of, x))
+    return to_torch(x)
+
+
+@pytest.mark.parametrize("name", function_calls.SAME)
+def test_positions_of_a_function_mean_what_they_mean_in_pytorch(name):
+    function = getattr(torch, name, None) or getattr(torch.linalg, name)
+    for arguments in function_calls.SAME[name]:
+        wanted = function(*map(theirs_of, arguments))
+        compare(getattr(ops, name)(*map(ours_of, arguments)), wanted)
+
+
+def test_functions_with_numpys_positions_are_none_of_pytorchs():
+    for name in function_calls.NUMPYS:
+        assert not hasattr(torch, name), name
+        assert not hasattr(torch.linalg, name), name

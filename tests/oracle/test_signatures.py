@@ -7,7 +7,8 @@ import inspect
 import pytest
 from oracle import torch
 
-from distgrad import nn
+import distgrad
+from distgrad import nn, ops, optim
 from distgrad.nn import functional as F
 
 PYTORCHS = {"F": torch.nn.functional, "nn": torch.nn}
@@ -38,3 +39,19 @@ def test_the_positions_of_a_name_are_pytorchs(space, name):
         return
     skip = 1 if space == "F" else 0  # the input has a name of its own
     assert ours[skip:] == theirs[skip : len(ours)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (distgrad, [torch]),
+        (ops, [torch, torch.linalg]),
+        (nn, [torch.nn]),
+        (F, [torch.nn.functional]),
+        (optim, [torch.optim]),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_what_pytorch_calls_is_no_module_here(ours, theirs):
+    modules = [n for n, v in vars(ours).items() if inspect.ismodule(v)]
+    assert [n for n in modules if any(callable(getattr(t, n, None)) for t in theirs)] == []

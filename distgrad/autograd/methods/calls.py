@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from distgrad.autograd.tensor import Array, Tensor
+X = TypeVar("X")
 
-# Filled by @op and as_method(): what NumPy has no function for.
+# Filled by @op, as_method() and the engine: what NumPy has no function for.
 METHODS: dict[str, Callable[..., Any]] = {}
 
 
-class ValuesAndIndices(NamedTuple):
-    """Elements and where they are along an axis, as PyTorch's ``max(dim)``, ``sort``, ``topk``."""
-
-    values: Tensor
-    indices: Array
-
-
-def call(function: Any, *args: Any, **settings: Any) -> Tensor:
-    """Call a NumPy function on Tensors; its stubs promise arrays."""
-    result: Tensor = function(*args, **settings)
+def call(function: Any, x: X, *args: Any, **settings: Any) -> X:
+    """Call a NumPy function on a Tensor; its stubs promise arrays."""
+    result: X = function(x, *args, **settings)
     return result
 
 
-def named(name: str, *args: Any, **settings: Any) -> Tensor:
+def named(name: str, x: X, *args: Any, **settings: Any) -> X:
     """Call what stands in METHODS."""
-    result: Tensor = METHODS[name](*args, **settings)
+    result: X = METHODS[name](x, *args, **settings)
     return result

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from distgrad.autograd.methods.calls import call, named
 
-if TYPE_CHECKING:
-    from distgrad.autograd.tensor import Array, Tensor
+E = TypeVar("E", bound="Elementwise")
 
 
 class Elementwise:
@@ -17,119 +16,119 @@ class Elementwise:
 
     __slots__ = ()
 
-    data: Array
+    data: np.ndarray[Any, Any]
 
-    def abs(self) -> Tensor:
+    def abs(self: E) -> E:
         """``np.abs``."""
         return call(np.abs, self)
 
-    def exp(self) -> Tensor:
+    def exp(self: E) -> E:
         """``np.exp``."""
         return call(np.exp, self)
 
-    def log(self) -> Tensor:
+    def log(self: E) -> E:
         """``np.log``."""
         return call(np.log, self)
 
-    def sqrt(self) -> Tensor:
+    def sqrt(self: E) -> E:
         """``np.sqrt``."""
         return call(np.sqrt, self)
 
-    def square(self) -> Tensor:
+    def square(self: E) -> E:
         """``np.square``."""
         return call(np.square, self)
 
-    def sin(self) -> Tensor:
+    def sin(self: E) -> E:
         """``np.sin``."""
         return call(np.sin, self)
 
-    def cos(self) -> Tensor:
+    def cos(self: E) -> E:
         """``np.cos``."""
         return call(np.cos, self)
 
-    def tanh(self) -> Tensor:
+    def tanh(self: E) -> E:
         """``np.tanh``."""
         return call(np.tanh, self)
 
-    def sigmoid(self) -> Tensor:
+    def sigmoid(self: E) -> E:
         """1 / (1 + exp(-x))."""
         return named("sigmoid", self)
 
-    def relu(self) -> Tensor:
+    def relu(self: E) -> E:
         """max(x, 0)."""
         return named("relu", self)
 
-    def softmax(self, dim: int) -> Tensor:
+    def softmax(self: E, dim: int) -> E:
         """``nn.functional.softmax``."""
         return named("softmax", self, axis=dim)
 
-    def log_softmax(self, dim: int) -> Tensor:
+    def log_softmax(self: E, dim: int) -> E:
         """``nn.functional.log_softmax``."""
         return named("log_softmax", self, axis=dim)
 
-    def pow(self, exponent: Any) -> Tensor:
+    def pow(self: E, exponent: Any) -> E:
         """``np.power``."""
         return call(np.power, self, exponent)
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self: E, min: Any = None, max: Any = None) -> E:
         """``np.clip``."""
         return call(np.clip, self, min, max)
 
-    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+    def clamp(self: E, min: Any = None, max: Any = None) -> E:
         """``np.clip``, by PyTorch's name."""
         return call(np.clip, self, min, max)
 
-    def round(self, decimals: int = 0) -> Tensor:
+    def round(self: E, decimals: int = 0) -> E:
         """``np.round``: the gradient is 0."""
         return call(np.round, self, decimals)
 
-    def masked_fill(self, mask: Any, value: Any) -> Tensor:
+    def masked_fill(self: E, mask: Any, value: Any) -> E:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
 
     # -- matrices --------------------------------------------------------------------------------
 
-    def dot(self, other: Any) -> Tensor:
+    def dot(self: E, other: Any) -> E:
         """``np.dot``."""
         return call(np.dot, self, other)
 
-    def matmul(self, other: Any) -> Tensor:
+    def matmul(self: E, other: Any) -> E:
         """``np.matmul``."""
         return call(np.matmul, self, other)
 
-    def trace(self) -> Tensor:
+    def trace(self: E) -> E:
         """``np.trace``."""
         return call(np.trace, self)
 
     # -- numbers ---------------------------------------------------------------------------------
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self: E, dtype: Any) -> E:
         """Return a copy of another dtype; gradients come back in this one's."""
         return named("astype", self, dtype=np.dtype(dtype))
 
-    def float(self) -> Tensor:
+    def float(self: E) -> E:
         """In single precision."""
         return self.astype(np.float32)
 
-    def double(self) -> Tensor:
+    def double(self: E) -> E:
         """In double precision."""
         return self.astype(np.float64)
 
-    def clone(self) -> Tensor:
+    def clone(self: E) -> E:
         """Return a copy on the tape (``np.copy``)."""
         return call(np.copy, self)
 
     @property
-    def real(self) -> Tensor:
+    def real(self: E) -> E:
         """``np.real``."""
         return call(np.real, self)
 
     @property
-    def imag(self) -> Tensor:
+    def imag(self: E) -> E:
         """``np.imag``."""
         return call(np.imag, self)
 
-    def conj(self) -> Tensor:
+    def conj(self: E) -> E:
         """``np.conj``."""
         return call(np.conj, self)
 

@@ -1,38 +1,45 @@
-"""Methods that reduce over axes, or run along one."""
+"""Methods over axes: they reduce some, run along one, or pick a diagonal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.methods.calls import ValuesAndIndices, call, named
+from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 
 if TYPE_CHECKING:
     from distgrad.autograd.tensor import Array, Tensor
 
 
+class ValuesAndIndices(NamedTuple):
+    """Elements and where they are along an axis, as PyTorch's ``max(dim)``, ``sort``, ``topk``."""
+
+    values: Tensor
+    indices: Array
+
+
 def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``np.max``: the first of equal elements along an axis gets the gradient."""
     # Over all elements equal ones share it, as PyTorch's max() does.
-    return call(np.amax if axis is None else np.max, x, axis=axis, keepdims=keepdims)
+    return _call(np.amax if axis is None else np.max, x, axis=axis, keepdims=keepdims)
 
 
 def _max_dim(x: Any, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
-    values = call(np.max, x, axis=dim, keepdims=keepdim)
+    values = _call(np.max, x, axis=dim, keepdims=keepdim)
     return ValuesAndIndices(values, np.asarray(np.argmax(x.data, axis=dim, keepdims=keepdim)))
 
 
 def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``np.min``: the first of equal elements along an axis gets the gradient."""
-    return call(np.amin if axis is None else np.min, x, axis=axis, keepdims=keepdims)
+    return _call(np.amin if axis is None else np.min, x, axis=axis, keepdims=keepdims)
 
 
 def _min_dim(x: Any, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
-    values = call(np.min, x, axis=dim, keepdims=keepdim)
+    values = _call(np.min, x, axis=dim, keepdims=keepdim)
     return ValuesAndIndices(values, np.asarray(np.argmin(x.data, axis=dim, keepdims=keepdim)))
 
 
@@ -45,12 +52,12 @@ def _extremum(name: str) -> str:
 
 def _var(x: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """``np.var``: squared distances from the mean, summed, over n - ddof."""
-    return call(np.var, x, axis=axis, ddof=ddof, keepdims=keepdims)
+    return _call(np.var, x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 def _std(x: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """``np.std``: the root of ``np.var``."""
-    return call(np.std, x, axis=axis, ddof=ddof, keepdims=keepdims)
+    return _call(np.std, x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 def _var_dim(
@@ -63,7 +70,7 @@ def _var_dim(
 ) -> Tensor:
     """``torch.var``: over n - correction, which is 1 (0 for ``unbiased=False``)."""
     ddof = correction if unbiased is None else int(unbiased)
-    return call(np.var, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
+    return _call(np.var, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
 
 
 def _std_dim(
@@ -76,7 +83,7 @@ def _std_dim(
 ) -> Tensor:
     """``torch.std``: the root of ``torch.var``."""
     ddof = correction if unbiased is None else int(unbiased)
-    return call(np.std, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
+    return _call(np.std, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
 
 
 def _spread(name: str) -> str:
@@ -88,17 +95,17 @@ def _spread(name: str) -> str:
 
 def _norm(x: Any, *, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``np.linalg.norm``: of a matrix for two axes, where ``ord=2`` is the spectral norm."""
-    return call(np.linalg.norm, x, ord=ord, axis=axis, keepdims=keepdims)
+    return _call(np.linalg.norm, x, ord=ord, axis=axis, keepdims=keepdims)
 
 
 def _norm_dim(x: Any, *, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """``torch.norm``: of all elements along ``dim`` as one vector ("nuc": of a matrix)."""
     if p == "nuc":
         dim = tuple(range(x.ndim)) if dim is None else _axes(dim)
-        return call(np.linalg.norm, x, ord=p, axis=dim, keepdims=keepdim)
+        return _call(np.linalg.norm, x, ord=p, axis=dim, keepdims=keepdim)
     ord = 2 if p in {"fro", None} else p
-    sizes = call(np.absolute, x) if x.dtype.kind == "c" else x
-    return named("vector_norm", sizes, ord=ord, axis=_axes(dim), keepdims=keepdim)
+    sizes = _call(np.absolute, x) if x.dtype.kind == "c" else x
+    return _call(METHODS["vector_norm"], sizes, ord=ord, axis=_axes(dim), keepdims=keepdim)
 
 
 def _axes(dim: Any) -> Any:
@@ -106,7 +113,7 @@ def _axes(dim: Any) -> Any:
 
 
 class Reductions:
-    """Sums, extremes, moments and norms, and what runs along an axis."""
+    """Sums, extremes, moments and norms, running sums and products, diagonals."""
 
     __slots__ = ()
 
@@ -127,22 +134,22 @@ class Reductions:
     @same
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """``np.sum``."""
-        return call(np.sum, self, axis=_axes(axis), keepdims=keepdims)
+        return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """``np.mean``."""
-        return call(np.mean, self, axis=_axes(axis), keepdims=keepdims)
+        return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
     def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """``np.prod``."""
-        return call(np.prod, self, axis=_axes(axis), keepdims=keepdims)
+        return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
     def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """log Σ exp over ``axis`` (all if None), without overflow."""
-        return named("logsumexp", self, axis=_axes(axis), keepdims=keepdims)
+        return _call(METHODS["logsumexp"], self, axis=_axes(axis), keepdims=keepdims)
 
     @same
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
@@ -167,9 +174,20 @@ class Reductions:
     @same
     def cumsum(self, axis: int | None = None) -> Tensor:
         """``np.cumsum``."""
-        return call(np.cumsum, self, axis=axis)
+        return _call(np.cumsum, self, axis=axis)
 
     @same
     def cumprod(self, axis: int | None = None) -> Tensor:
         """``np.cumprod``."""
-        return call(np.cumprod, self, axis=axis)
+        return _call(np.cumprod, self, axis=axis)
+
+    @same
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """``np.diagonal``; ``dim1`` and ``dim2`` are understood."""
+        return _call(np.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
+
+
+def _call(function: Any, x: Any, **settings: Any) -> Tensor:
+    """Call a function on a Tensor; NumPy's stubs promise arrays."""
+    result: Tensor = function(x, **settings)
+    return result

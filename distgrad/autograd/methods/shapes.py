@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from distgrad.autograd.methods.calls import METHODS, call, named
-from distgrad.autograd.methods.spelling import refused, same
+from distgrad.autograd.methods.spelling import refused
 
-if TYPE_CHECKING:
-    from distgrad.autograd.tensor import Array, Tensor
+S = TypeVar("S", bound="Shapes")
 
 
 class Shapes:
@@ -19,25 +18,25 @@ class Shapes:
 
     __slots__ = ()
 
-    data: Array
+    data: np.ndarray[Any, Any]
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self: S, *shape: Any) -> S:
         """``np.reshape``; the shape as a tuple or as arguments."""
         return call(np.reshape, self, shape[0] if len(shape) == 1 else shape)
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self: S, *shape: Any) -> S:
         """``reshape``, by PyTorch's name."""
         return self.reshape(*shape)
 
-    def ravel(self) -> Tensor:
+    def ravel(self: S) -> S:
         """``np.ravel``."""
         return call(np.ravel, self)
 
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    def flatten(self: S, start_dim: int = 0, end_dim: int = -1) -> S:
         """Axes ``start_dim`` to ``end_dim`` (included) as one."""
         return named("flatten", self, start_dim, end_dim)
 
-    def transpose(self, *axes: Any, dim0: int | None = None, dim1: int | None = None) -> Tensor:
+    def transpose(self: S, *axes: Any, dim0: int | None = None, dim1: int | None = None) -> S:
         """``np.transpose``, all axes reversed if none is given; two numbers are exchanged.
 
         Two numbers, or ``dim0`` and ``dim1``, are PyTorch's; a tuple, or more, the order of all.
@@ -50,15 +49,15 @@ class Shapes:
             return call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
-    def permute(self, *dims: Any) -> Tensor:
+    def permute(self: S, *dims: Any) -> S:
         """``np.transpose``, by PyTorch's name: all axes are given, as a tuple or as arguments."""
         return call(np.transpose, self, dims[0] if np.ndim(dims) == 2 else dims)
 
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+    def swapaxes(self: S, axis1: int, axis2: int) -> S:
         """``np.swapaxes``."""
         return call(np.swapaxes, self, axis1, axis2)
 
-    def squeeze(self, *position: Any, axis: Any = None, dim: Any = None) -> Tensor:
+    def squeeze(self: S, *position: Any, axis: Any = None, dim: Any = None) -> S:
         """Axes of length 1 removed: all, or those named.
 
         Where one is longer ``axis`` is ``np.squeeze``'s, an error; ``dim`` PyTorch's, left alone.
@@ -77,11 +76,11 @@ class Shapes:
             )
         return call(np.squeeze, self, axis=given[0] if given else None)
 
-    def unsqueeze(self, dim: int) -> Tensor:
+    def unsqueeze(self: S, dim: int) -> S:
         """``np.expand_dims``, by PyTorch's name."""
         return call(np.expand_dims, self, dim)
 
-    def expand(self, *sizes: Any) -> Tensor:
+    def expand(self: S, *sizes: Any) -> S:
         """``np.broadcast_to``, by PyTorch's name: -1 keeps the length of an axis."""
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
         own = (1,) * (len(wanted) - self.data.ndim) + self.data.shape
@@ -92,18 +91,18 @@ class Shapes:
         )
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 (NumPy's name)
+    def T(self: S) -> S:  # noqa: N802 (NumPy's name)
         """All axes reversed."""
         return call(np.transpose, self)
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802 (NumPy's name)
+    def mT(self: S) -> S:  # noqa: N802 (NumPy's name)
         """The last two axes exchanged."""
         return self.swapaxes(-1, -2)
 
     # -- parts and repetitions -------------------------------------------------------------------
 
-    def repeat(self, *repeats: Any, **axis: int | None) -> Tensor:
+    def repeat(self: S, *repeats: Any, **axis: int | None) -> S:
         """``np.repeat``, each element some times in a row; ``axis`` has to be named.
 
         Errors: TypeError without it: PyTorch's ``repeat`` is ``np.tile``.
@@ -117,32 +116,27 @@ class Shapes:
             "np.tile(x, (2, 1)) for the whole repeated, as PyTorch's repeat",
         )
 
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+    def take(self: S, indices: Any, axis: int | None = None) -> S:
         """``np.take``."""
         return call(np.take, self, indices, axis=axis)
 
-    def gather(self, dim: int, index: Any) -> Tensor:
+    def gather(self: S, dim: int, index: Any) -> S:
         """``ops.gather``, torch.gather."""
         return named("gather", self, dim, index)
 
-    def index_select(self, dim: int, index: Any) -> Tensor:
+    def index_select(self: S, dim: int, index: Any) -> S:
         """``ops.index_select``, torch.index_select."""
         return named("index_select", self, dim, index)
 
-    def chunk(self, chunks: int, dim: int = 0) -> Sequence[Tensor]:
+    def chunk(self: S, chunks: int, dim: int = 0) -> Sequence[S]:
         """``ops.chunk``, torch.chunk."""
-        parts: Sequence[Tensor] = METHODS["chunk"](self, chunks, dim)
+        parts: Sequence[S] = METHODS["chunk"](self, chunks, dim)
         return parts
 
-    def unbind(self, dim: int = 0) -> Sequence[Tensor]:
+    def unbind(self: S, dim: int = 0) -> Sequence[S]:
         """``ops.unbind``, torch.unbind."""
-        parts: Sequence[Tensor] = METHODS["unbind"](self, dim)
+        parts: Sequence[S] = METHODS["unbind"](self, dim)
         return parts
-
-    @same
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """``np.diagonal``; ``dim1`` and ``dim2`` are understood."""
-        return call(np.diagonal, self, offset, axis1, axis2)
 
 
 def _several(axes: Any) -> tuple[int, ...]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn.functional.wrap import same_shape, wrap
-from distgrad.ops.loss import scale_of
+from distgrad.ops.reduction import reduced, scale_of
 
 
 def reduce_loss(loss: Any, reduction: str) -> Tensor:
     """Return the mean, the sum or the losses as they are. Errors: ShapeError for another name."""
-    scale = scale_of(loss, reduction)
-    if reduction == "none":
-        result: Tensor = loss
-    else:
-        result = np.sum(loss) * scale if reduction == "mean" else np.sum(loss)
+    result: Tensor = reduced(loss, reduction, scale_of(loss, reduction))
     return result
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
-from distgrad.ops.complex import is_complex
+from distgrad.ops.complex_numbers import is_complex
 from distgrad.ops.linalg import arrays
 from distgrad.ops.measure import vector_norm
 
