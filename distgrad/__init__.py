@@ -1,10 +1,5 @@
 """distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks."""
 
-from distgrad.blas import choose_core_type
-
-choose_core_type()  # before anything imports NumPy
-
-# ruff: noqa: E402
 from distgrad import autograd, checkpoint, data, nn, observe, ops, optim
 from distgrad.autograd import (
     Tensor,
@@ -15,6 +10,7 @@ from distgrad.autograd import (
     manual_seed,
     no_grad,
     op,
+    random,
     reference_kernels,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -106,6 +102,7 @@ __all__ = [
     "ops",
     "optim",
     "own_shards",
+    "random",
     "reference_kernels",
     "value_and_grad",
     "vjp",

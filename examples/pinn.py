@@ -143,16 +143,16 @@ def main() -> None:
 
     for step, batch in zip(range(1, args.steps + 1), endless(loader), strict=False):
         model.zero_grad()
-        sums = dg.ShardSum(world, 1)
-        for t, x in batch:
+        sums = dg.ShardSum(world, "loss")
+        for t, x in batch.shards:
             residual = model(t, x)
             loss = (residual * residual).mean()
             ddp.backward(loss)
-            sums.add([float(loss) * len(t) / batch.total])
+            sums.add(loss=float(loss) * len(t) / batch.total)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
-        mean = float(sums.result()[0])
+        mean = sums.result()["loss"]
         if step % args.every == 0 or step in (1, args.steps):
             error = relative_error(model)
             world.print(f"step {step}: loss {mean:.3e}, error {error:.3e}")

@@ -12,6 +12,7 @@ import models
 
 import distgrad as dg
 from distgrad import nn, optim
+from distgrad.comm import ALL_REDUCE
 from distgrad.nn import functional as F
 
 # (epochs, global batch size, peak learning rate) that reach the accuracies of the README.
@@ -35,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=4, help="logical shards: a power of two")
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--bucket-mb", type=float, help="size of a gradient bucket in MiB")
-    parser.add_argument("--algorithm", choices=["ring", "tree", "native"])
+    parser.add_argument("--algorithm", choices=sorted(ALL_REDUCE))
     parser.add_argument("--nonfinite", choices=["raise", "skip", "continue"], default="raise")
     parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
     parser.add_argument("--every", type=int, default=100, metavar="N", help="steps between them")

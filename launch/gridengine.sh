@@ -6,7 +6,8 @@
 #   qsub -v CHECKPOINT=checkpoints/mine launch/gridengine.sh       # go on from an earlier job
 #
 # A job that loses a host (-r y) or reaches its soft time limit (it then exits with 99, which asks
-# for this) goes back to the queue and resumes from its last checkpoint.
+# for this) goes back to the queue and resumes from its last checkpoint. The tasks of an array (-t)
+# have folders of their own.
 #$ -N distgrad
 #$ -S /bin/bash
 #$ -cwd
@@ -18,10 +19,10 @@
 # `mpi` above is a parallel environment of your site: `qconf -spl` lists them.
 
 # The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
-venv=${VENV:-$PWD/.venv}
-PATH=$venv/bin:$PATH
+PATH=${VENV:-$PWD/.venv}/bin:$PATH
 # The folder is the job's: a requeued job keeps its number, and so finds its checkpoints.
 checkpoint=${CHECKPOINT:-$PWD/checkpoints/gridengine-$JOB_ID}
+[ "${SGE_TASK_ID:-undefined}" = undefined ] || checkpoint=$checkpoint/task-$SGE_TASK_ID
 # Plain Ethernet: skips the probing for fast networks. Where there is InfiniBand, take it out.
 export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda
 # Open MPI's wheel knows nothing of Grid Engine: the ranks on other hosts are started by qrsh in
@@ -34,12 +35,21 @@ export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree
 # needs neither this nor qrsh.
 awk '{ print $1 " slots=" $2 }' "$PE_HOSTFILE" >"$TMPDIR/hosts"
 
-"$(command -v mpirun)" --hostfile "$TMPDIR/hosts" -n "$NSLOTS" --bind-to none \
-    "$venv/bin/python" examples/train.py \
+distgrad run --hostfile "$TMPDIR/hosts" -n "$NSLOTS" examples/train.py \
     --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
 job=$!
 
-# At the soft limit (s_rt): mpirun passes the signal on, the ranks write a last checkpoint and end,
-# and the job goes back to the queue. qdel kills at once.
-trap 'kill -USR1 "$job"; wait "$job"; exit 99' USR1
+# Called with the job's exit status: 99 asks for another start, where one can help.
+finish() {
+    case $1 in
+    0) [ -z "${limit:-}" ] || exit 99 ;; # saved, at the time limit
+    75) exit 99 ;;                       # a host was lost
+    esac
+    exit "$1"
+}
+
+# At the soft limit (s_rt): the signal is passed on to the ranks, which write a last checkpoint and
+# end. qdel kills at once.
+trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
 wait "$job"
+finish "$?"

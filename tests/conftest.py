@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.local import LocalTransport
+from distgrad.comm.worlds.local import LocalTransport
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import distgrad as dg
+from distgrad.comm import ALL_REDUCE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -55,3 +56,15 @@ def test_the_code_of_adding_an_op_runs_and_its_errors_are_the_real_ones(capsys):
             del dg.autograd.REGISTRY[added]
     with pytest.raises(dg.GradError, match=r"np\.unwrap is not an operation"):
         np.unwrap(dg.Tensor(np.ones(3)))
+
+
+def test_the_code_of_adding_an_algorithm_runs():
+    names: dict[str, object] = {}
+    before = set(ALL_REDUCE)
+    try:
+        for block in blocks("adding-an-algorithm.md"):
+            exec(compile(block, "adding-an-algorithm.md", "exec"), names)
+        assert set(ALL_REDUCE) - before == {"star"}
+    finally:
+        for added in set(ALL_REDUCE) - before:
+            del ALL_REDUCE[added]

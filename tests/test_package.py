@@ -9,16 +9,19 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import distgrad
+from distgrad.autograd import REGISTRY
+from distgrad.autograd.op import PLAIN
+from distgrad.autograd.tensor import FUNCTIONS, UFUNCS
 
 ROOT = Path(distgrad.__file__).parents[1]
 PACKAGES = [
     "distgrad",
     *(m.name for m in pkgutil.walk_packages(distgrad.__path__, "distgrad.") if m.ispkg),
 ]
-USED_ON_IMPORT = {"choose_core_type"}  # distgrad/__init__ calls it; it is not offered to anyone
 
 
 def test_importing_distgrad_imports_nothing_heavy():
@@ -50,7 +53,27 @@ def test_public_names_are_sorted_exist_and_are_all_listed(name):
     assert listed == sorted(listed, key=isort_style)
     assert len(listed) == len(set(listed))
     assert [n for n in listed if not hasattr(package, n)] == []
-    assert own - USED_ON_IMPORT <= set(listed)
+    assert own <= set(listed)
+
+
+def test_no_public_name_is_a_module_by_accident():
+    meant = {
+        "distgrad": {"autograd", "checkpoint", "data", "nn", "observe", "ops", "optim"},
+        "distgrad.nn": {"functional", "init"},
+    }
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        modules = {n for n in getattr(package, "__all__", ()) if inspect.ismodule(vars(package)[n])}
+        assert modules == meant.get(name, set()), name
+
+
+def test_no_module_of_ops_stands_where_a_function_is_looked_for():
+    functions = {f.__name__ for f in (*FUNCTIONS, *UFUNCS)} | set(REGISTRY)
+    functions -= {name.rpartition(".")[2] for name in PLAIN}  # np.shape and the like
+    modules = {n for n, v in vars(distgrad.ops).items() if inspect.ismodule(v)}
+    assert not functions & modules
+    z = distgrad.ops.complex(np.array([1.0]), np.array([2.0]))
+    assert z.data.tolist() == [1 + 2j]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -61,34 +84,3 @@ def test_everything_public_is_documented(name):
         value = getattr(package, n)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert (value.__doc__ or "").strip(), f"{name}.{n}"
-
-
-def core_type(before, environ=None):
-    """Return what is chosen after ``before`` on what passes for an AMD machine with AVX-512."""
-    program = f"{before}\nimport importlib.util, os, sys\n" + (
-        "spec = importlib.util.spec_from_file_location('blas', 'distgrad/blas.py')\n"
-        "blas = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(blas)\n"
-        "blas._is_amd_with_avx512 = lambda: True\n"
-        "blas.choose_core_type()\n"
-        "print(os.environ.get('OPENBLAS_CORETYPE'))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", **(environ or {})},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.stdout.strip()
-
-
-def test_the_core_type_is_chosen_before_numpy_loads_and_never_after():
-    assert core_type("") == "SkylakeX"
-    assert core_type("import numpy") == "None"
-
-
-def test_the_users_core_type_is_left_alone():
-    assert core_type("", environ={"OPENBLAS_CORETYPE": "Zen"}) == "Zen"

@@ -1,14 +1,15 @@
 """The tape: tensors, the @op declaration, the backward pass, transforms, gradient checks."""
 
+from distgrad.autograd import random
 from distgrad.autograd.anomaly import detect_anomaly
 from distgrad.autograd.engine import backward, grad
 from distgrad.autograd.gradcheck import gradcheck
-from distgrad.autograd.hooks import RemovableHandle
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, reference_kernels
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op
-from distgrad.autograd.random import manual_seed
 from distgrad.autograd.recompute import checkpoint, checkpoint_sequential
+from distgrad.autograd.stream import manual_seed
 from distgrad.autograd.tensor import Array, Tensor
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "op",
+    "random",
     "reference_kernels",
 ]

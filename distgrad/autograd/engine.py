@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from distgrad.autograd.hooks import apply_hooks
+from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
@@ -45,6 +46,9 @@ def backward(
     leaves.finish()
     for listener in listeners:
         listener.backward_finished()
+
+
+METHODS["backward"] = backward  # what Tensor.backward calls; the Tensor knows no engine
 
 
 class _Leaves:

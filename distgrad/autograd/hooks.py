@@ -1,51 +1,12 @@
-"""Functions of the user's that are called with a gradient, or with what a module is given."""
+"""The user's functions of a gradient, applied."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
-
-_numbers = itertools.count()
-
-
-class RemovableHandle:
-    """What ``register_…_hook`` returns; ``remove()`` or leaving a ``with`` block ends the hook."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks = hooks
-        self._number = next(_numbers)
-        hooks[self._number] = hook
-
-    def remove(self) -> None:
-        """Forget the hook; a second time does nothing."""
-        self._hooks.pop(self._number, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-
-def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
-    """Have ``hook`` called with the whole gradient of ``tensor`` in each backward pass."""
-    if not tensor.requires_grad:
-        raise GradError(
-            "register_hook on a tensor that requires no gradient: it would never be called; "
-            "call requires_grad_() first"
-        )
-    if tensor._node is None:
-        if tensor._hooks is None:
-            tensor._hooks = {}
-        return RemovableHandle(tensor._hooks, hook)
-    node = tensor._node
-    if node.hooks is None:
-        node.hooks = {}
-    return RemovableHandle(node.hooks.setdefault(tensor._index, {}), hook)
 
 
 def apply_hooks(hooks: Mapping[int, Callable[[Tensor], Any]], gradient: Tensor) -> Tensor:

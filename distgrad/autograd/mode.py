@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from distgrad.perrank import PerRank
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Context variables, not globals: simulated ranks are threads of one process.
@@ -24,7 +26,7 @@ recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 # length 0. A mean over nothing is then 0, not NaN: it counts with weight 0, and 0 * NaN is NaN.
 empty_shard: ContextVar[bool] = ContextVar("empty_shard", default=False)
 # How messages name the calling rank ("[rank 1/4] "); whoever knows ranks sets it.
-rank_label: ContextVar[str] = ContextVar("rank_label", default="")
+rank_label: PerRank[str] = PerRank("")
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.methods import METHODS
+from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
 from distgrad.autograd.seal import seal_node
 from distgrad.autograd.signature import explain
-from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output
+from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output, outputs
 from distgrad.errors import DistgradError, GradError, ShapeError
 
 REGISTRY: dict[str, Op] = {}
@@ -38,6 +38,9 @@ class Samples(Protocol):
 
     def __call__(self, rng: np.random.Generator) -> Iterable[Sample]:
         """Yield (inputs, attributes); float64 inputs are differentiated."""
+
+
+_ndarray = np.ndarray
 
 
 class Op:
@@ -97,9 +100,12 @@ class Op:
             raise explain(self, arrays, error) from error
         value, vjps = result
         several = type(value) is tuple
+        if type(value) is not _ndarray and not several:
+            value = np.asarray(value)
         node = None
         watch = anomaly.get()
-        if record and grad_enabled.get():
+        # Whole numbers and booleans have no gradient: nothing is recorded.
+        if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
             edges, joint = way_back(inputs, vjps)
             if self.real:
                 self._refuse_complex(edges)
@@ -108,7 +114,7 @@ class Op:
         if watch is not None:
             watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
-            return tuple([output(v, node, i) for i, v in enumerate(value)])
+            return outputs(tuple(value), node)
         return output(value, node, 0)
 
     def _refuse_complex(self, edges: Sequence[Edge]) -> None:

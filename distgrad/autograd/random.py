@@ -1,71 +1,86 @@
-"""Counter-based random numbers: keyed by (seed, step, shard, call), with no state to save.
+"""``dg.random``: numbers that keep the same-bits contract, by NumPy's names.
 
-A shard's numbers do not depend on which rank runs it. Philox: Salmon et al. 2011.
+Inside a logical shard (``for x, y in batch.shards``) every call draws from (seed, step, shard,
+call): the same numbers on any number of ranks, in every world, and after a resume. Outside they
+differ from rank to rank, and a program that resumes starts them anew. ``manual_seed`` sets the
+seed. Nothing here is recorded: a Tensor that comes back requires no gradient, so that
+``mean + std * dg.random.normal(std.shape)`` is the reparametrisation of Kingma & Welling (2014).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-_OUTSIDE, _SHARD = 0, 1  # numbers drawn in no shard (initialisation) never meet those of a shard
+from distgrad.autograd.stream import generator, manual_seed
+from distgrad.autograd.tensor import Tensor
+from distgrad.errors import ShapeError
+
+__all__ = [
+    "bernoulli",
+    "generator",
+    "integers",
+    "manual_seed",
+    "normal",
+    "permutation",
+    "uniform",
+]
 
 
-@dataclass
-class Position:
-    """Where in the stream of random numbers a thread is."""
+def normal(
+    shape: int | Sequence[int] = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = np.float32
+) -> Tensor:
+    """Return numbers of the normal distribution with mean ``loc`` and deviation ``scale``.
 
-    seed: int = 0
-    domain: int = _OUTSIDE
-    step: int = 0
-    shard: int = 0
-    call: int = 0
-
-
-_position: ContextVar[Position | None] = ContextVar("random_position", default=None)
-
-
-def _current() -> Position:
-    position = _position.get()
-    if position is None:
-        position = Position()
-        _position.set(position)
-    return position
+    ``loc`` and ``scale`` (numbers or arrays) broadcast with ``shape``. Errors: ShapeError for a
+    negative ``scale``.
+    """
+    if np.any(np.asarray(scale) < 0):
+        raise ShapeError(f"dg.random.normal: scale={scale} is a deviation; it must not be negative")
+    return _tensor(generator().normal(np.asarray(loc), np.asarray(scale), shape), dtype)
 
 
-def manual_seed(seed: int) -> None:
-    """Start the random numbers of initialisation and dropout from ``seed`` (0 if never called)."""
-    _position.set(Position(seed=seed & 0xFFFF_FFFF_FFFF_FFFF))
+def uniform(
+    shape: int | Sequence[int] = (), low: Any = 0.0, high: Any = 1.0, dtype: Any = np.float32
+) -> Tensor:
+    """Return numbers spread evenly over [low, high)."""
+    drawn = np.asarray(generator().uniform(low, high, shape)).astype(dtype)
+    # Rounded to single precision the largest numbers below high would be high itself.
+    below = np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype))
+    return Tensor(np.where(drawn >= high, below, drawn) if np.any(drawn >= high) else drawn)
 
 
-def enter_shard(step: int, shard: int) -> None:
-    """From here on numbers belong to ``shard`` of ``step``; the call counter starts at 0."""
-    seed = _current().seed
-    _position.set(Position(seed=seed, domain=_SHARD, step=step, shard=shard))
+def integers(low: int, high: int | None = None, shape: int | Sequence[int] = ()) -> Tensor:
+    """Return whole numbers (int64) from ``low`` to ``high`` - 1, or from 0 to ``low`` - 1.
+
+    Errors: ShapeError if there are none.
+    """
+    first, past = (0, low) if high is None else (low, high)
+    if past <= first:
+        raise ShapeError(f"dg.random.integers: there is no whole number in [{first}, {past})")
+    return Tensor(np.asarray(generator().integers(first, past, shape)))
 
 
-def position() -> Position:
-    """Return the position of the next call."""
-    return replace(_current())
+def bernoulli(p: Any, shape: int | Sequence[int] | None = None, dtype: Any = np.float32) -> Tensor:
+    """Return 1 with probability ``p``, else 0, in the shape of ``p`` unless ``shape`` is given.
+
+    Errors: ShapeError for a probability outside [0, 1].
+    """
+    chance = p.data if isinstance(p, Tensor) else np.asarray(p)
+    if not np.all((chance >= 0) & (chance <= 1)):
+        raise ShapeError("dg.random.bernoulli: a probability must lie in [0, 1]")
+    size = chance.shape if shape is None else shape
+    return _tensor(generator().random(size) < chance, dtype)
 
 
-@contextmanager
-def at_position(start: Position) -> Iterator[None]:
-    """Draw from ``start`` on inside, and go on outside as if nothing had been drawn."""
-    token = _position.set(replace(start))
-    try:
-        yield
-    finally:
-        _position.reset(token)
+def permutation(n: int) -> Tensor:
+    """Return 0 to ``n`` - 1 (int64) in random order. Errors: ShapeError for a negative ``n``."""
+    if n < 0:
+        raise ShapeError(f"dg.random.permutation: {n} numbers have no order")
+    return Tensor(generator().permutation(n))
 
 
-def generator() -> np.random.Generator:
-    """Return the generator of the next call at the current position."""
-    p = _current()
-    bits = np.random.Philox(counter=[0, p.call, p.shard, p.step], key=[p.seed, p.domain])
-    p.call += 1
-    return np.random.Generator(bits)
+def _tensor(drawn: Any, dtype: Any) -> Tensor:
+    return Tensor(np.asarray(drawn).astype(dtype))

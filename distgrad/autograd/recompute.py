@@ -16,9 +16,9 @@ from distgrad.autograd.mode import (
 )
 from distgrad.autograd.node import Edge, Joint, Node, Unfold, next_number
 from distgrad.autograd.op import alias, way_back
-from distgrad.autograd.random import at_position, position
 from distgrad.autograd.rerun import edges_of
 from distgrad.autograd.seal import check_held, seal
+from distgrad.autograd.stream import at_position, position
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start
 from distgrad.errors import GradError

@@ -6,14 +6,19 @@ Nothing here runs while a computation succeeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from distgrad.errors import ShapeError
 
-if TYPE_CHECKING:
-    from distgrad.autograd.op import Op
+
+class Signed(Protocol):
+    """What is read of an op."""
+
+    name: str
+    signatures: tuple[str, ...]
+    inputs: list[str]
 
 
 def parse(signature: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -22,7 +27,7 @@ def parse(signature: str) -> tuple[list[list[str]], list[list[str]]]:
     return [s.split() for s in left.split(",")], [s.split() for s in right.split(",")]
 
 
-def explain(op: Op, inputs: Sequence[Any], error: Exception) -> ShapeError:
+def explain(op: Signed, inputs: Sequence[Any], error: Exception) -> ShapeError:
     """Word a failed call of ``op``: what it expects, what it got, which axis disagrees."""
     got = ", ".join("None" if x is None else str(np.shape(x)) for x in inputs)
     # The most specific signatures that have the right numbers of axes, if any has.
@@ -42,7 +47,7 @@ def _counts_fit(signature: str, inputs: Sequence[Any]) -> bool:
     )
 
 
-def _first_conflict(op: Op, signature: str, inputs: Sequence[Any]) -> str | None:
+def _first_conflict(op: Signed, signature: str, inputs: Sequence[Any]) -> str | None:
     axes, _ = parse(signature)
     seen: dict[str, tuple[int, str]] = {}
     if len(axes) != len(inputs):

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
+from distgrad.autograd.node import Node
 from distgrad.errors import GradError
-
-if TYPE_CHECKING:
-    from distgrad.autograd.hooks import RemovableHandle
-    from distgrad.autograd.node import Node
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
@@ -41,6 +39,9 @@ class GradListener(Protocol):
 
     def backward_finished(self) -> None:
         """The pass is over; leaves that were not reached got no gradient."""
+
+    def optimizer_stepped(self, optimizer: object) -> None:
+        """``optimizer`` has moved the parameters."""
 
 
 class Tensor(Methods, NDArrayOperatorsMixin):
@@ -155,7 +156,15 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return self.data.item()
 
     def numpy(self) -> Array:
-        """Return the array itself; changes in place are seen by the tensor, not by the tape."""
+        """Return the array itself; changes in place are seen by the tensor, not by the tape.
+
+        Errors: GradError where gradients are required, which the array would cut in silence.
+        """
+        if self.requires_grad:
+            raise GradError(
+                "numpy() of a Tensor that requires gradients would silently cut the gradient; "
+                "write .detach().numpy() if that is meant"
+            )
         return self.data
 
     def detach(self) -> Tensor:
@@ -166,8 +175,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         if self.requires_grad:
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
-                "silently cut the gradient; call .detach() or .numpy() if that is meant, or use "
-                "np.* functions on the Tensor itself"
+                "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
+                "functions on the Tensor itself"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -213,9 +222,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         ``gradient`` has this tensor's shape; it may be left out for a single element.
         Errors: GradError if nothing was recorded or the graph was freed by an earlier pass.
         """
-        from distgrad.autograd.engine import backward  # noqa: PLC0415 (the engine needs Tensor)
-
-        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+        METHODS["backward"](self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Call ``hook(gradient)`` with this tensor's whole gradient in every backward pass.
@@ -225,9 +232,17 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         shard, weighted, before it is summed over the ranks. Returns a handle with ``remove()``.
         Errors: GradError if the tensor requires no gradient.
         """
-        from distgrad.autograd.hooks import register_hook  # noqa: PLC0415 (it needs Tensor)
-
-        return register_hook(self, hook)
+        if not self.requires_grad:
+            raise GradError(
+                "register_hook on a tensor that requires no gradient: it would never be called; "
+                "call requires_grad_() first"
+            )
+        node = self._node
+        if node is None:
+            self._hooks = {} if self._hooks is None else self._hooks
+            return RemovableHandle(self._hooks, hook)
+        node.hooks = {} if node.hooks is None else node.hooks
+        return RemovableHandle(node.hooks.setdefault(self._index, {}), hook)
 
     def retain_grad(self) -> None:
         """Keep ``grad`` of a tensor that is not a leaf, too. Errors: as ``register_hook``."""
@@ -318,7 +333,7 @@ def _missing(name: str) -> GradError:
     return GradError(
         f"{name} is not an operation distgrad can differentiate yet; compute it from the ops of "
         f"docs/ops.md, declare it with @distgrad.op (docs/adding-an-op.md shows how, it takes a "
-        f"few lines), or apply it to tensor.numpy() if no gradient is needed"
+        f"few lines), or apply it to tensor.detach().numpy() if no gradient is needed"
     )
 
 
@@ -349,20 +364,27 @@ def _plain_index(index: Any) -> Any:
 
 
 _new = object.__new__
+_ndarray = np.ndarray
 
 
 def output(value: Any, node: Node | None, index: int) -> Tensor:
     """Wrap the result ``index`` of a recorded op (the short way into a Tensor)."""
     tensor: Tensor = _new(Tensor)
-    tensor.data = value if type(value) is np.ndarray else np.asarray(value)
+    tensor.data = value if type(value) is _ndarray else np.asarray(value)
     tensor.grad = None
     tensor._index = index
     tensor._grad_buffer = None
     tensor._listener = None
     tensor._hooks = None
     tensor._node = node
-    if node is None:
-        tensor.requires_grad = False
-    else:
-        tensor.requires_grad = True
+    tensor.requires_grad = node is not None
     return tensor
+
+
+def outputs(values: Sequence[Any], node: Node | None) -> tuple[Tensor, ...]:
+    """Wrap the results of a recorded op that has several; those of whole numbers stand outside."""
+    tensors = [output(v, None, i) for i, v in enumerate(values)]
+    for tensor in tensors:
+        if node is not None and tensor.data.dtype.kind in "fc":
+            tensor._node, tensor.requires_grad = node, True
+    return tuple(tensors)

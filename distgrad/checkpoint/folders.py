@@ -9,18 +9,34 @@ A folder gets its name by one rename, so what bears a name without a dot is comp
 """
 
 import errno
+import functools
+import hashlib
 import os
 import re
 import shutil
 import socket
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
+from distgrad.errors import CheckpointError
+
 OLD = ".old"
-_COMPLETE = re.compile(r"step-(\d{6,})(\.old)?")
-_PASSING = re.compile(r"\.(?:tmp|trash)-(.+)-(\d+)-step-\d{6,}(?:\.old)?")
+_COMPLETE = re.compile(r"step-([0-9]{6,})(\.old)?")
+_PASSING = re.compile(r"\.(?:tmp|trash)-(.+)-([0-9]+)-step-[0-9]{6,}(?:\.old)?")
 _ABANDONED_AFTER = 3600.0  # seconds without a change, for a writer on another host
+
+
+def as_path(folder: str | os.PathLike[str]) -> Path:
+    """Return ``folder`` as a path; raises CheckpointError for what cannot be the name of one."""
+    try:
+        is_name = b"\0" not in os.fsencode(folder)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise CheckpointError(f"{folder!a} cannot be a folder's name: name another folder")
+    return Path(folder)
 
 
 def name_of(step: int) -> str:
@@ -28,12 +44,18 @@ def name_of(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def step_of(name: str) -> int | None:
+    """Return the step in a checkpoint folder's name; None if it is no such name."""
+    match = _COMPLETE.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def complete(folder: Path) -> list[tuple[int, Path]]:
     """Return (step, path) of every checkpoint in ``folder``, newest first, replaced ones last."""
     found = []
     for path in folder.iterdir():
         match = _COMPLETE.fullmatch(path.name)
-        if match and path.is_dir():
+        if match and _may_be_folder(path):
             found.append((int(match[1]), match[2] is None, path))
     return [(step, path) for step, _, path in sorted(found, reverse=True)]
 
@@ -48,7 +70,7 @@ def discard(path: Path) -> None:
     trash = passing("trash", path)
     try:
         os.rename(path, trash)
-        shutil.rmtree(trash)
+        _remove(trash)
     except FileNotFoundError:
         return  # another job deleted it first: gone is gone
     except OSError as error:
@@ -61,7 +83,8 @@ def sweep(folder: Path) -> None:
     for path in list(folder.iterdir()):
         match = _PASSING.fullmatch(path.name)
         if match and _is_abandoned(path, match[1], int(match[2])):
-            shutil.rmtree(path, ignore_errors=True)  # tried again at the next save
+            with suppress(OSError):  # it costs room and nothing else; tried again at the next save
+                _remove(path)
 
 
 def sync(folder: Path) -> None:
@@ -76,12 +99,27 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return True  # whoever reads it says what is wrong
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()  # somebody's link to a checkpoint elsewhere: only the link is ours
+
+
 def _is_abandoned(path: Path, host: str, pid: int) -> bool:
     if host == _host():
         # Our own number on a folder we have not begun yet: a namesake's, from before a restart.
         return pid == os.getpid() or not _is_alive(pid)
     try:
-        changed = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
+        inside = path.iterdir() if path.is_dir() else ()
+        changed: float = max(entry.lstat().st_mtime for entry in (path, *inside))
     except FileNotFoundError:
         return False  # its owner is at work on it
     return time.time() - changed > _ABANDONED_AFTER
@@ -97,5 +135,13 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+@functools.cache
 def _host() -> str:
-    return re.sub(r"[^\w.-]", "_", socket.gethostname())
+    """Return a name for where a process number means a process: the host and its container."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            place = file.read() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        place = ""  # no such files here: the host's name has to do
+    digest = hashlib.sha256(place.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', socket.gethostname())}.{digest}"

@@ -1,21 +1,24 @@
 """Reading checkpoints back, every byte verified before anything is handed out.
 
-Plain reads only, no memory maps. Knows nothing of what the arrays mean.
+Plain reads only, no memory maps: of regular files in the checkpoint's own folder, each as large as
+the manifest says before it is read. Knows nothing of what the arrays mean.
 """
 
-import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from distgrad.checkpoint import folders
-from distgrad.checkpoint.manifest import NAME, File, Manifest, Tensor
+from distgrad import files
+from distgrad.checkpoint import folders, section, strict
+from distgrad.checkpoint.manifest import NAME, Manifest
 from distgrad.errors import CheckpointError
+from distgrad.files import shown
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,29 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     Raises CheckpointError, naming the file, unless sizes, SHA-256, tensor names, shapes and dtypes
     are all as the manifest says, and the manifest as it was written.
     """
-    path = Path(folder)
+    path = folders.as_path(folder)
     try:
-        manifest = Manifest.from_bytes(_read(path / NAME))
-        arrays = {
-            section: _load_file(path / f"{section}.safetensors", file)
-            for section, file in manifest.files.items()
-        }
+        with _opened(path) as here:
+            with _file(here, NAME) as file:
+                manifest = Manifest.from_bytes(files.read_all(file, strict.MOST_BYTES))
+            _check_step(path, manifest.step)
+            arrays = {}
+            for name, expected in manifest.files.items():
+                with _file(here, f"{name}.safetensors") as file:
+                    arrays[name] = section.read(file, f"{name}.safetensors", expected)
     except CheckpointError as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be used: {error}; take an older one, or a copy"
+            f"checkpoint {shown(path)} cannot be used: {error}; take an older one, or a copy"
         ) from error
     return Checkpoint(path=path, step=manifest.step, meta=dict(manifest.meta), arrays=arrays)
 
 
 def exists(folder: str | os.PathLike[str]) -> bool:
-    """Return whether ``folder`` holds a checkpoint, whole or damaged."""
-    path = Path(folder)
-    return path.is_dir() and bool(folders.complete(path))
+    """Return whether ``folder`` holds a checkpoint, whole or damaged.
+
+    Raises CheckpointError if it cannot be looked at.
+    """
+    return bool(_candidates(folder))
 
 
 def newest(
@@ -63,16 +71,8 @@ def newest(
     Raises CheckpointError if there are checkpoints and none is whole.
     """
     say = warn or (lambda message: warnings.warn(message, stacklevel=3))
-    try:
-        candidates = folders.complete(Path(folder))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint folder {folder} cannot be read: {error}; name another folder"
-        ) from error
     reasons = []
-    for _, path in candidates:
+    for _, path in _candidates(folder):
         try:
             return load(path)
         except CheckpointError as error:
@@ -81,42 +81,48 @@ def newest(
     if not reasons:
         return None
     raise CheckpointError(
-        f"none of the {len(reasons)} checkpoints in {folder} can be used; restore a copy, or "
-        "start anew in another folder:\n  " + "\n  ".join(reasons)
+        f"none of the {len(reasons)} checkpoints in {shown(folder)} can be used; restore a copy, "
+        "or start anew in another folder:\n  " + "\n  ".join(reasons)
     )
 
 
-def _load_file(path: Path, expected: File) -> dict[str, NDArray[Any]]:
-    data = _read(path)
-    if len(data) != expected.size:
-        raise CheckpointError(
-            f"{path.name} has {len(data):,} bytes; {expected.size:,} were written (cut short?)"
-        )
-    if hashlib.sha256(data).hexdigest() != expected.sha256:
-        raise CheckpointError(f"{path.name} is damaged: its bytes do not match their SHA-256")
-    arrays = _parse(path.name, data)
-    found = {name: Tensor(array.dtype.name, array.shape) for name, array in arrays.items()}
-    if found != expected.tensors:
-        raise CheckpointError(f"{path.name} does not hold the tensors that the manifest lists")
-    return {name: arrays[name] for name in expected.tensors}  # in the order they were given
-
-
-def _parse(name: str, data: bytes) -> dict[str, NDArray[Any]]:
-    # Imported here: `import distgrad` must stay light.
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load as from_safetensors  # noqa: PLC0415
-
+def _candidates(folder: str | os.PathLike[str]) -> list[tuple[int, Path]]:
     try:
-        arrays: dict[str, NDArray[Any]] = from_safetensors(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{name} is no safetensors file: {error}") from error
-    return arrays
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
+        return folders.complete(folders.as_path(folder))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.name} is missing") from None
+        return []
     except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"the checkpoint folder {shown(folder)} cannot be read: {error}; name another folder"
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Hold the folder open: what is read lies in it, even if it is renamed meanwhile."""
+    try:
+        here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CheckpointError(f"the folder cannot be read: {error.strerror}") from error
+    try:
+        yield here
+    finally:
+        os.close(here)
+
+
+@contextmanager
+def _file(here: int, name: str) -> Iterator[BinaryIO]:
+    try:
+        # Never a link: what a checkpoint consists of is what lies in its folder.
+        with files.open_regular(name, folder=here, links=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise CheckpointError(f"{name} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def _check_step(path: Path, step: int) -> None:
+    named = folders.step_of(path.name)
+    if named not in (None, step):
+        raise CheckpointError(f"{NAME} is that of step {step}, and the folder's name says {named}")

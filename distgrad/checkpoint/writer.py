@@ -7,9 +7,10 @@ one rename makes it a checkpoint. Plain writes only, so that NFS and Lustre serv
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
+import threading
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distgrad.checkpoint import folders
-from distgrad.checkpoint.manifest import DTYPES, NAME, File, Manifest, Tensor
+from distgrad.checkpoint import folders, section
+from distgrad.checkpoint.manifest import (
+    DTYPES,
+    MOST_STEPS,
+    NAME,
+    SECTION,
+    ArraySpec,
+    File,
+    Manifest,
+    is_name,
+)
 from distgrad.errors import CheckpointError
+from distgrad.files import shown
 
 Sections = Mapping[str, Mapping[str, NDArray[Any]]]
 
@@ -30,7 +41,12 @@ _CURES = {
     errno.ENOTDIR: "a file is in the way: choose another folder, or move the file",
     errno.EEXIST: "a file is in the way: choose another folder, or move the file",
 }
+_RIVAL = {errno.ENOENT, errno.ESTALE, errno.EEXIST, errno.ENOTEMPTY}
+"""What happens to a folder that only this process knows if another one tampers with it."""
 _NO_ACCESS = "choose a folder on a healthy disk that you may write to"
+
+
+_turn = threading.Lock()  # the threads of a process have one number, and so one temporary folder
 
 
 def save(
@@ -53,23 +69,30 @@ def save(
     """
     _check_numbers(step, keep)
     _check_arrays(arrays)
-    final = Path(folder) / folders.name_of(step)
-    temporary = folders.passing("tmp", final)
+    final = folders.as_path(folder) / folders.name_of(step)
     # Built before anything is touched: meta that cannot be stored costs nothing.
     Manifest(step=step, meta=meta, files={}).to_bytes()
+    with _turn:
+        _save(final, step, arrays, meta)
+        _prune(final, step, keep)
+    return final
+
+
+def _save(final: Path, step: int, arrays: Sections, meta: Mapping[str, Any]) -> None:
+    temporary = folders.passing("tmp", final)
+    has_begun = False
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         folders.sweep(final.parent)
         temporary.mkdir()
+        has_begun = True
         _write_all(temporary, step, arrays, meta)
         _publish(temporary, final)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)  # what stays is swept by the next save
         if isinstance(error, OSError):
-            raise _unwritable(final, arrays, error) from error
+            raise _unwritable(final, arrays, error, has_begun) from error
         raise
-    _prune(final, step, keep)
-    return final
 
 
 def prepare(folder: str | os.PathLike[str]) -> None:
@@ -77,38 +100,31 @@ def prepare(folder: str | os.PathLike[str]) -> None:
 
     Raises CheckpointError if that fails.
     """
+    path = folders.as_path(folder)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(b"distgrad")
     except OSError as error:
         cure = _CURES.get(error.errno or 0, _NO_ACCESS)
         raise CheckpointError(
-            f"checkpoints cannot be written into {folder}: {error.strerror or error}; {cure}"
+            f"checkpoints cannot be written into {shown(path)}: {error.strerror or error}; {cure}"
         ) from error
 
 
 def _write_all(folder: Path, step: int, arrays: Sections, meta: Mapping[str, Any]) -> None:
     files = {}
-    for section, named in arrays.items():
-        data = _serialize(named)
-        _write(folder / f"{section}.safetensors", data)
+    for title, named in arrays.items():
+        data = section.write(named)
+        _write(folder / f"{title}.safetensors", data)
         # Hashed in memory, not read back: damage on the way to the disk is found as well.
-        files[section] = File(
+        files[title] = File(
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            tensors={name: Tensor(a.dtype.name, a.shape) for name, a in named.items()},
+            tensors={name: ArraySpec(a.dtype.name, a.shape) for name, a in named.items()},
         )
     _write(folder / NAME, Manifest(step=step, meta=meta, files=files).to_bytes())
     folders.sync(folder)
-
-
-def _serialize(named: Mapping[str, NDArray[Any]]) -> bytes:
-    # Imported here: `import distgrad` must stay light. save(), not save_file(): that one takes a
-    # rename and file modes of its own. It reads memory as it lies, hence order="C".
-    from safetensors.numpy import save as to_safetensors  # noqa: PLC0415
-
-    return to_safetensors({name: np.asarray(a, order="C") for name, a in named.items()})
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -121,7 +137,7 @@ def _write(path: Path, data: bytes) -> None:
 def _publish(temporary: Path, final: Path) -> None:
     """Give the finished folder its name; one at the same step steps aside, still readable."""
     aside = final.with_name(final.name + folders.OLD)
-    if final.exists():
+    if final.is_dir():
         if aside.exists():
             folders.discard(aside)  # `final` took its place long ago
         os.rename(final, aside)
@@ -132,7 +148,12 @@ def _publish(temporary: Path, final: Path) -> None:
 
 def _prune(final: Path, step: int, keep: int) -> None:
     kept = {step}
-    for other, path in folders.complete(final.parent):
+    try:
+        found = folders.complete(final.parent)
+    except OSError as error:  # as with one that cannot be deleted: the new checkpoint is safe
+        warnings.warn(f"old checkpoints could not be deleted: {error}", stacklevel=3)
+        return
+    for other, path in found:
         if path == final:
             continue
         # Newest first, and a replaced one after its successor: that one has taken its place.
@@ -143,20 +164,20 @@ def _prune(final: Path, step: int, keep: int) -> None:
 
 
 def _check_numbers(step: int, keep: int) -> None:
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise CheckpointError(f"step is {step!r}; it must be an int, 0 or more")
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= MOST_STEPS:
+        raise CheckpointError(f"step is {step!r}; it must be an int, 0 or more, of 63 bits")
     if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
         raise CheckpointError(f"keep is {keep!r}; it must be an int, 1 or more")
 
 
 def _check_arrays(arrays: Sections) -> None:
-    for section, named in arrays.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", section):
+    for title, named in arrays.items():
+        if not SECTION.fullmatch(title):
             raise CheckpointError(
-                f"section {section!r} cannot be a file name: use letters, digits, '_' and '-'"
+                f"section {title!r} cannot be a file name: use letters, digits, '_' and '-'"
             )
         for name, array in named.items():
-            _check_array(f"{section}: {name!r}", name, array)
+            _check_array(f"{title}: {name!r}", name, array)
 
 
 def _check_array(where: str, name: str, array: NDArray[Any]) -> None:
@@ -168,23 +189,20 @@ def _check_array(where: str, name: str, array: NDArray[Any]) -> None:
             f"{where} is {array.dtype!r}, which a checkpoint cannot hold: convert it to one of "
             f"{', '.join(sorted(DTYPES))} in native byte order"
         )
-    if name == "__metadata__" or not _is_utf8(name):
+    if not is_name(name):
         raise CheckpointError(f"{where} is no name that safetensors can hold: choose another")
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _unwritable(final: Path, arrays: Sections, error: OSError) -> CheckpointError:
+def _unwritable(final: Path, arrays: Sections, error: OSError, has_begun: bool) -> CheckpointError:
+    if has_begun and error.errno in _RIVAL:
+        return CheckpointError(
+            f"checkpoint {shown(final)} was not written: another process is writing into (or "
+            f"deleting from) this folder ({error}); give each run a folder of its own"
+        )
     needed = sum(array.nbytes for named in arrays.values() for array in named.values())
     cure = _CURES.get(error.errno or 0, _NO_ACCESS)
     return CheckpointError(
-        f"checkpoint {final} cannot be written ({needed:,} bytes of arrays and their names "
+        f"checkpoint {shown(final)} cannot be written ({needed:,} bytes of arrays and their names "
         f"needed{_room(final.parent)}): {error}; {cure}. Older checkpoints are untouched"
     )
 

@@ -1,16 +1,21 @@
 """The wire tower: buffers move between ranks. It knows nothing of gradients."""
 
-from distgrad.comm.algorithms import ALL_REDUCE
-from distgrad.comm.algorithms.tree import TreeSum, nodes_of
+from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm
+from distgrad.comm.canonical import Part, TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
-from distgrad.comm.simulate import run_ranks
-from distgrad.comm.transport import Request, Transport
+from distgrad.comm.message import Request
+from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
+from distgrad.comm.worlds.simulate import run_ranks
 
 __all__ = [
     "ALL_REDUCE",
+    "CANONICAL",
+    "PLAIN",
+    "Algorithm",
     "Communicator",
+    "Part",
     "Request",
     "Transport",
     "TreeSum",

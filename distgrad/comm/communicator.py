@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.comm.algorithms import ALL_REDUCE, basic, ring, tree
-from distgrad.comm.channel import even_slices
-from distgrad.comm.transport import Array, Steps, Transport
-from distgrad.comm.work import Work, start
+from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm, basic, ring
+from distgrad.comm.canonical import Part, Plan, plan
+from distgrad.comm.group import Group, even_slices
+from distgrad.comm.message import Array, Steps
+from distgrad.comm.transport import Transport
+from distgrad.comm.work import Work
 from distgrad.errors import CommError
 
 
@@ -27,90 +29,64 @@ class Communicator:
     """
 
     def __init__(self, transport: Transport, *, timeout: float = 300.0) -> None:
+        self.transport, self.timeout = transport, timeout
         # Splitting blocks inside MPI, where no watchdog reaches: go there when all are here.
-        start(transport, "Communicator()", _nothing, everyone=True, timeout=timeout).wait()
+        self._start(Group(transport), "Communicator()", _nothing()).wait()
         self.transport = transport.split(0, transport.rank)
-        self.timeout = timeout
         self.rank = self.transport.rank
         self.size = self.transport.size
-        self._label = self.transport.journal.label
-        self._line = self.transport.journal.line(self.transport.context)
+        self._label = self.transport.state.label
+        self._progress = self.transport.state.progress(self.transport.context)
 
     @property
     def bytes_sent(self) -> int:
         """Payload this rank has sent in completed collectives, in bytes."""
-        return self._line.bytes_sent
+        return self._progress.bytes_sent
 
-    def all_reduce(self, array: Array, *, algorithm: str = "ring", name: str = "") -> None:
+    def all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> None:
         """Replace the array, on every rank, by its sum over all ranks."""
         self.start_all_reduce(array, algorithm=algorithm, name=name).wait()
 
-    def start_all_reduce(self, array: Array, *, algorithm: str = "ring", name: str = "") -> Work:
+    def start_all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> Work:
         """Start an all_reduce; the array must not be touched until the work is done.
 
-        ``algorithm`` is "ring" (bandwidth-optimal, same bits at the same size), "tree" (canonical
-        order over the ranks) or "native" (MPI's own).
+        ``algorithm`` is one of the table ``ALL_REDUCE``, by default the one that needs the least
+        bandwidth; each rank is one summand of a canonical one.
         """
-        if algorithm not in ALL_REDUCE:
-            known = ", ".join(map(repr, ALL_REDUCE))
-            raise CommError(f"{self._label} no all_reduce algorithm {algorithm!r}; use {known}")
-        kind = "all_reduce" if algorithm == "ring" else f"{algorithm} all_reduce"
+        chosen, kind = self._chosen(algorithm)
         flat = self._flat(kind, array, name, summed=True)
-        steps = ALL_REDUCE[algorithm]
         what = _describe(kind, name, flat.dtype, flat.size)
-        # In a ring data comes from the left neighbour only, whose fingerprint is then enough.
-        everyone = algorithm != "ring"
-        return start(
-            self.transport, what, lambda c: steps(c, flat), everyone=everyone, timeout=self.timeout
-        )
+        group = Group(self.transport)
+        return self._start(group, what, chosen.steps(group, flat), everyone=not chosen.left_only)
 
-    def start_tree_all_reduce(
+    def start_sum(
         self,
-        parts: Sequence[tree.Part],
+        parts: Sequence[Part],
         out: Array,
         runs: Sequence[range],
         *,
         absent: Collection[int] = (),
+        algorithm: str = CANONICAL,
         name: str = "",
     ) -> Work:
-        """Start the canonical sum of summands of which rank r holds the run ``runs[r]``.
+        """Start the sum of summands of which rank r holds the run ``runs[r]``.
 
         ``parts`` are this rank's partial sums (``TreeSum(run).parts``; they are overwritten),
         ``absent`` the summands nobody has, the same on all ranks; the total goes to ``out``, which
-        may be one of the parts. Raises CommError if parts do not fit runs and absent.
+        may be one of the parts. With a canonical algorithm its bits depend on the summands alone.
+        Raises CommError if parts do not fit runs and absent.
         """
-        kind = "tree all_reduce"
+        chosen, kind = self._chosen(algorithm)
         flat = self._flat(kind, out, name, summed=True)
-        gone = tuple(sorted(set(absent)))
-        nodes = _table(tuple(runs), gone)
-        if len(runs) != self.size or not any(nodes):
-            raise CommError(
-                f"{self._label} {kind} {name!r} needs one run of summands for each of the "
-                f"{self.size} ranks and at least one summand present; got {len(runs)} runs, "
-                f"absent {list(gone)}"
-            )
-        mine = [(level, index) for level, index, _ in parts]
-        if sorted(mine) != sorted(nodes[self.rank]):
-            raise CommError(
-                f"{self._label} {kind} {name!r}: the parts are for the nodes {mine}, but run "
-                f"{runs[self.rank]} without {list(gone)} has {list(nodes[self.rank])}; make them "
-                "with TreeSum(run) and name the same absent summands on all ranks"
-            )
-        flats = [(lv, i, self._flat(kind, a, name, summed=True)) for lv, i, a in parts]
-        for _, _, part in flats:
-            if part.dtype != flat.dtype or part.size != flat.size:
-                raise CommError(
-                    f"{self._label} {kind} {name!r}: a part is {part.dtype} x {part.size}, out is "
-                    f"{flat.dtype} x {flat.size}; they must be alike"
-                )
-        what = _describe(kind, name, flat.dtype, flat.size, _spell(tuple(runs), gone))
-        return start(
-            self.transport,
-            what,
-            lambda c: tree.tree_all_reduce(c, flats, flat, nodes),
-            everyone=True,
-            timeout=self.timeout,
-        )
+        whole = self._plan(kind, runs, absent, name)
+        flats = self._fitting(kind, parts, flat, whole, name)
+        if chosen.sum_parts is None:
+            _add_up([array for _, _, array in flats], flat)  # it knows ranks, not summands
+            return self.start_all_reduce(flat, algorithm=algorithm, name=name)
+        what = _describe(kind, name, flat.dtype, flat.size, whole.text)
+        group = Group(self.transport)
+        steps = chosen.sum_parts(group, flats, flat, whole)
+        return self._start(group, what, steps, everyone=not chosen.left_only)
 
     def reduce_scatter(
         self, array: Array, *, slices: Sequence[slice] | None = None, name: str = ""
@@ -131,13 +107,8 @@ class Communicator:
         flat = self._flat("reduce_scatter", array, name, summed=True)
         cut, extra = self._cut("reduce_scatter", flat, slices, name)
         what = _describe("reduce_scatter", name, flat.dtype, flat.size, extra)
-        work = start(
-            self.transport,
-            what,
-            lambda c: ring.reduce_scatter(c, flat, cut),
-            everyone=False,
-            timeout=self.timeout,
-        )
+        group = Group(self.transport)
+        work = self._start(group, what, ring.reduce_scatter(group, flat, cut), everyone=False)
         return work, flat[cut[self.rank]]
 
     def all_gather(
@@ -153,42 +124,86 @@ class Communicator:
         flat = self._flat("all_gather", array, name)
         cut, extra = self._cut("all_gather", flat, slices, name)
         what = _describe("all_gather", name, flat.dtype, flat.size, extra)
-        return start(
-            self.transport,
-            what,
-            lambda c: ring.all_gather(c, flat, cut),
-            everyone=False,
-            timeout=self.timeout,
-        )
+        group = Group(self.transport)
+        return self._start(group, what, ring.all_gather(group, flat, cut), everyone=False)
 
     def broadcast(self, array: Array, root: int = 0, *, name: str = "") -> None:
         """Copy rank ``root``'s array into everyone's."""
         flat = self._flat("broadcast", array, name)
         self._check_root(root)
         what = _describe(f"broadcast from rank {root}", name, flat.dtype, flat.size)
-        self._run(what, lambda c: basic.broadcast(c, flat, root))
+        group = Group(self.transport)
+        self._start(group, what, basic.broadcast(group, flat, root)).wait()
 
     def barrier(self) -> None:
         """Return when every rank has called it."""
         # The check of the fingerprints with everyone is a barrier; there is nothing to add.
-        self._run("barrier", _nothing)
+        self._start(Group(self.transport), "barrier", _nothing()).wait()
 
     def all_gather_bytes(self, data: bytes) -> list[bytes]:
         """Return every rank's bytes, in rank order."""
         result: list[bytes] = []
-        self._run("all_gather_bytes", lambda c: basic.all_gather_bytes(c, data, result))
+        group = Group(self.transport)
+        steps = basic.all_gather_bytes(group, data, result)
+        self._start(group, "all_gather_bytes", steps).wait()
         return result
 
     def broadcast_bytes(self, data: bytes = b"", root: int = 0) -> bytes:
         """Return rank ``root``'s bytes; what the other ranks pass is ignored."""
         self._check_root(root)
         result: list[bytes] = []
-        what = f"broadcast_bytes from rank {root}"
-        self._run(what, lambda c: basic.broadcast_bytes(c, data, root, result))
+        group = Group(self.transport)
+        steps = basic.broadcast_bytes(group, data, root, result)
+        self._start(group, f"broadcast_bytes from rank {root}", steps).wait()
         return result[0]
 
-    def _run(self, what: str, body: Any) -> None:
-        start(self.transport, what, body, everyone=True, timeout=self.timeout).wait()
+    def _start(self, group: Group, what: str, steps: Steps, *, everyone: bool = True) -> Work:
+        return Work(group, what, steps, everyone=everyone, timeout=self.timeout)
+
+    def _chosen(self, algorithm: str) -> tuple[Algorithm, str]:
+        """Return the algorithm and what its collectives are called."""
+        chosen = ALL_REDUCE.get(algorithm)
+        if chosen is None:
+            known = ", ".join(map(repr, ALL_REDUCE))
+            raise CommError(f"{self._label} no all_reduce algorithm {algorithm!r}; use {known}")
+        if chosen.missing is not None and (needed := chosen.missing(self.transport)):
+            anywhere = ", ".join(repr(n) for n, a in ALL_REDUCE.items() if a.missing is None)
+            raise CommError(
+                f"{self._label} the all_reduce algorithm {algorithm!r} needs {needed}; these run "
+                f"everywhere: {anywhere}"
+            )
+        return chosen, "all_reduce" if algorithm == PLAIN else f"{algorithm} all_reduce"
+
+    def _plan(self, kind: str, runs: Sequence[range], absent: Collection[int], name: str) -> Plan:
+        if len(runs) != self.size:
+            raise CommError(
+                f"{self._label} {kind} {name!r} needs one run of summands for each of the "
+                f"{self.size} ranks; got {len(runs)} runs"
+            )
+        try:
+            return plan(tuple(runs), tuple(sorted(set(absent))))
+        except ValueError as error:
+            raise CommError(f"{self._label} {kind} {name!r} {error}") from None
+
+    def _fitting(
+        self, kind: str, parts: Sequence[Part], out: Array, whole: Plan, name: str
+    ) -> list[Part]:
+        """Return the parts with flat arrays, checked against the plan and ``out``."""
+        mine = [(level, index) for level, index, _ in parts]
+        if sorted(mine) != sorted(whole.nodes[self.rank]):
+            raise CommError(
+                f"{self._label} {kind} {name!r}: the parts are for the nodes {mine}, but the sum"
+                f"{whole.text} expects {list(whole.nodes[self.rank])} of this rank; make them "
+                "with TreeSum(run) and name the same absent summands on all ranks"
+            )
+        flats = [(lv, i, self._flat(kind, a, name, summed=True)) for lv, i, a in parts]
+        for _, _, part in flats:
+            if part.dtype != out.dtype or part.size != out.size:
+                raise CommError(
+                    f"{self._label} {kind} {name!r}: a part is {part.dtype} x {part.size}, out is "
+                    f"{out.dtype} x {out.size}; they must be alike"
+                )
+        return flats
 
     def _check_root(self, root: int) -> None:
         if not 0 <= root < self.size:
@@ -208,39 +223,40 @@ class Communicator:
             )
         return slices, " in slices " + " ".join(f"{a}:{b}" for a, b in bounds)
 
-    def _flat(self, kind: str, array: Array, name: str, *, summed: bool = False) -> Array:
+    def _flat(self, kind: str, array: object, name: str, *, summed: bool = False) -> Array:
         """Return the array as a flat view; CommError names what the wire cannot carry."""
-        what = f"{self._label} {kind} {name!r}"
         if not isinstance(array, np.ndarray):
-            raise CommError(f"{what} needs a NumPy array, got {type(array).__name__}")
-        if array.dtype.hasobject:
-            raise CommError(f"{what}: Python objects do not cross the wire; send numbers or bytes")
-        if summed and array.dtype.kind not in "iufc":
-            raise CommError(f"{what} sums numbers, not {array.dtype}; convert with .astype")
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            raise CommError(
-                f"{what} needs a C-contiguous, writable array, because it is changed in place; "
+            fault = f" needs a NumPy array, got {type(array).__name__}"
+        elif array.dtype.hasobject:
+            fault = ": Python objects do not cross the wire; send numbers or bytes"
+        elif summed and array.dtype.kind not in "iufc":
+            fault = f" sums numbers, not {array.dtype}; convert with .astype"
+        elif not (array.flags.c_contiguous and array.flags.writeable):
+            fault = (
+                " needs a C-contiguous, writable array, because it is changed in place; "
                 "pass np.ascontiguousarray(array) or a copy"
             )
-        return array.reshape(-1)
+        else:
+            return array.reshape(-1)
+        raise CommError(f"{self._label} {kind} {name!r}{fault}")
 
 
-def _nothing(_: object) -> Steps:
+def _nothing() -> Steps:
     yield ()
+
+
+def _add_up(arrays: Sequence[Array], out: Array) -> None:
+    """Sum a rank's arrays, which are overwritten, into ``out``, which may be one of them."""
+    if not arrays:
+        out[:] = 0
+        return
+    total = arrays[0]
+    for array in arrays[1:]:
+        np.add(total, array, out=total)
+    if not np.may_share_memory(total, out):
+        out[:] = total
 
 
 @lru_cache(maxsize=4096)
 def _describe(kind: str, name: str, dtype: np.dtype[Any], count: int, extra: str = "") -> str:
     return f"{kind} {name!r} {dtype} x {count}{extra}"
-
-
-@lru_cache(maxsize=256)
-def _table(runs: tuple[range, ...], absent: tuple[int, ...]) -> list[list[tree.Node]]:
-    return [tree.nodes_of(run, absent) for run in runs]
-
-
-@lru_cache(maxsize=256)
-def _spell(runs: tuple[range, ...], absent: tuple[int, ...]) -> str:
-    spelled = " ".join(f"{run.start}:{run.stop}" for run in runs)
-    without = f" without {' '.join(map(str, absent))}" if absent else ""
-    return f" over runs {spelled}{without}"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from time import perf_counter
 
 import numpy as np
 
-from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Steps
+from distgrad.comm.group import Group
+from distgrad.comm.message import Array, Steps
 from distgrad.errors import MismatchError
 
 _SIZE = 256
@@ -32,7 +33,7 @@ def _decode(message: Array) -> tuple[int, str]:
     return int.from_bytes(data[:8], "little"), text
 
 
-def agree(channel: Channel, number: int, what: str, *, everyone: bool) -> Steps:
+def agree(group: Group, what: str, *, everyone: bool) -> Steps:
     """Check that the left neighbour (or everyone) is in the same collective.
 
     Asking the left neighbour is enough where data only ever comes from there: of ranks that
@@ -42,21 +43,24 @@ def agree(channel: Channel, number: int, what: str, *, everyone: bool) -> Steps:
 
     Raises MismatchError naming both ranks and both collectives.
     """
-    rank, size = channel.rank, channel.size
+    rank, size = group.rank, group.size
     if size == 1:
         return
-    transport, lane = channel.transport, channel.lane
-    mine = np.frombuffer(number.to_bytes(8, "little") + _encode(what), np.uint8)
+    transport, lane = group.transport, group.lane
+    mine = group.number.to_bytes(8, "little") + _encode(what)
+    message = np.frombuffer(mine, np.uint8)
     sends = []
     distance = 1
     while distance < size:
         source = (rank - distance) % size
         theirs = np.empty(_SIZE, np.uint8)
         receive = transport.irecv(theirs, source, lane)
-        sends.append(transport.isend(mine, (rank + distance) % size, lane))
+        sends.append(transport.isend(message, (rank + distance) % size, lane))
         yield (receive,)
-        if theirs.tobytes() != mine.tobytes():
-            raise _mismatch(channel, source, (number, what), _decode(theirs))
+        if theirs.tobytes() != mine:
+            raise _mismatch(group, source, what, *_decode(theirs))
+        peer = transport.members[source]
+        transport.state.last_seen[peer] = (perf_counter(), group.number, what)
         if not everyone:
             break
         distance *= 2
@@ -64,16 +68,15 @@ def agree(channel: Channel, number: int, what: str, *, everyone: bool) -> Steps:
 
 
 def _mismatch(
-    channel: Channel, source: int, mine: tuple[int, str], theirs: tuple[int, str]
+    group: Group, source: int, what: str, their_number: int, their_what: str
 ) -> MismatchError:
-    (number, what), (their_number, their_what) = mine, theirs
-    transport = channel.transport
+    number, transport = group.number, group.transport
     peer = transport.members[source]
     named = their_what if their_number == number else f"collective {their_number}, {their_what}"
     if what.startswith(their_what) and their_number == number:
         named += "... (they differ past what fits here)"
     return MismatchError(
-        f"{transport.journal.label} collective {number}: this rank is in {what}, rank {peer} is in "
+        f"{transport.state.label} collective {number}: this rank is in {what}, rank {peer} is in "
         f"{named}; every rank must call the same collectives in the same order with the same "
         "shapes and dtypes (look for an `if rank == ...` or a branch on local data around one)"
     )

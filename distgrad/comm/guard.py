@@ -8,12 +8,15 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from types import TracebackType
 
+from distgrad.comm import neighbours
+from distgrad.comm.launchers import INTERRUPT
 from distgrad.comm.transport import Transport
 
 _PATIENCE = 30.0  # seconds a rank waits at its end before it says for whom
@@ -36,14 +39,14 @@ def report(error: BaseException, label: str) -> None:
 def install(transport: Transport) -> None:
     """Make an uncaught exception on this rank, in any thread, end the job; say goodbye at exit."""
     owner = os.getpid()
-    label = transport.journal.label
+    label = transport.state.label
     plain_hook, plain_thread_hook = sys.excepthook, threading.excepthook
     ending = threading.Lock()  # never released: only the first exception is told
 
     def end(error: BaseException) -> None:
         if not ending.acquire(blocking=False):
             time.sleep(60)  # another thread is ending the job this very moment
-        if error is transport.journal.hearsay:
+        if error is transport.state.peer_error:
             # The rank this comes from speaks first and ends the job; of a thousand ranks that
             # all miss the same one, the first speaks for all.
             time.sleep(min(0.5 + 0.5 * transport.rank, 2.0))
@@ -68,12 +71,23 @@ def install(transport: Transport) -> None:
 
     def leave() -> None:
         if os.getpid() == owner:
-            transport.announce(transport.journal.goodbye())
-            _wait_for_all(transport)
+            transport.announce(transport.state.goodbye())
+            try:
+                _wait_for_all(transport)
+            except BaseException as error:  # Ctrl-C: Python would go on to MPI_Finalize
+                end(error)
 
+    _take_interrupts()
     sys.excepthook = hook
     threading.excepthook = thread_hook
     atexit.register(leave)
+
+
+def _take_interrupts() -> None:
+    """Let the signal that ``distgrad run`` has passed on to all ranks be this rank's Ctrl-C."""
+    free = signal.getsignal(INTERRUPT) is signal.SIG_DFL
+    if free and threading.current_thread() is threading.main_thread():
+        signal.signal(INTERRUPT, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def _wait_for_all(transport: Transport) -> None:
@@ -81,13 +95,14 @@ def _wait_for_all(transport: Transport) -> None:
 
     A rank that left earlier would sit in MPI_Finalize, deaf to a job that ends badly.
     """
-    journal = transport.journal
+    state = transport.state
     since, told = time.monotonic(), False
-    while len(journal.departed) < journal.size - 1:
+    while len(state.departed) < state.size - 1:
         idle = time.monotonic() - since
-        transport.relax(idle)
+        transport.back_off(idle)
         if idle > _PATIENCE and not told:
             told = True
-            missing = sorted(set(range(journal.size)) - {journal.rank, *journal.departed})
-            ranks = ", ".join(map(str, missing))
-            say(f"has finished and waits for rank {ranks} to finish as well", journal.label)
+            missing = sorted(set(range(state.size)) - {state.rank, *state.departed})
+            states = ((rank, neighbours.stopped(rank)) for rank in missing)
+            ranks = ", ".join(f"{rank} ({state})" if state else str(rank) for rank, state in states)
+            say(f"has finished and waits for rank {ranks} to finish as well", state.label)

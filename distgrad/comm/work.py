@@ -5,42 +5,22 @@ It knows nothing of what the algorithm computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from itertools import chain
 from time import perf_counter
 
-from distgrad.comm.channel import Channel
+from distgrad.comm import fork
 from distgrad.comm.fingerprint import agree
-from distgrad.comm.transport import LANES, Notice, Request, Steps, Transport
-from distgrad.errors import CommError, CommTimeoutError, MismatchError, PeerFailedError
+from distgrad.comm.group import Group
+from distgrad.comm.message import Request, Steps
+from distgrad.comm.patience import Patience
+from distgrad.comm.rank_state import Notice
+from distgrad.errors import CommError, MismatchError, PeerFailedError
 
-
-def start(
-    transport: Transport,
-    what: str,
-    body: Callable[[Channel], Steps],
-    *,
-    everyone: bool,
-    timeout: float,
-) -> Work:
-    """Start the next collective of a transport: the fingerprint check, then ``body``.
-
-    ``everyone`` as in fingerprint.agree: False only where data comes from the left neighbour.
-    """
-    line = transport.journal.line(transport.context)
-    number = line.started
-    line.started += 1
-    line.unfinished.add(number)
-    channel = Channel(transport, number % LANES)
-
-    def checked(steps: Steps) -> Steps:
-        yield from agree(channel, number, what, everyone=everyone)
-        yield from steps
-
-    return Work(channel, checked(body(channel)), what, number, timeout)
+_BRIEF = 0.05  # seconds without a message that are no matter for patience
 
 
 class Work:
-    """A collective that has been started.
+    """A collective that has been started: the check that all are in it, then its steps.
 
     All collectives of a rank that are in flight progress while any of them is waited for, so
     ranks may wait for them in different orders. One thread at a time may drive a rank's works.
@@ -48,29 +28,30 @@ class Work:
 
     __slots__ = (
         "_error",
-        "_journal",
+        "_state",
         "_steps",
         "_timeout",
         "_waiting",
-        "channel",
         "done",
+        "group",
         "number",
         "what",
     )
 
     def __init__(
-        self, channel: Channel, steps: Steps, what: str, number: int, timeout: float
+        self, group: Group, what: str, steps: Steps, *, everyone: bool, timeout: float
     ) -> None:
-        self.channel = channel
+        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``."""
+        self.group = group
         self.what = what
-        self.number = number
+        self.number = group.number
         self.done = False
         self._timeout = timeout
-        self._steps = steps
+        self._steps = chain(agree(group, what, everyone=everyone), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
-        self._journal = channel.transport.journal
-        self._journal.works.append(self)
+        self._state = group.transport.state
+        self._state.works.append(self)
         self.poll()
 
     def poll(self) -> bool:
@@ -82,6 +63,13 @@ class Work:
             return True
         if self._error is not None:
             raise self._error
+        # Alone in its world, a child may be what its parent was.
+        if fork.generation != self._state.generation and self._state.size > 1:
+            raise CommError(
+                f"{self._where()} was called in a process that this rank has forked; a child is no "
+                "rank, so it may compute and load data, but not train or communicate: do that in "
+                "the rank itself"
+            )
         waiting = self._waiting
         try:
             while True:
@@ -89,10 +77,12 @@ class Work:
                     if not waiting[-1].test():
                         return False
                     waiting.pop()
-                    self._journal.turns += 1
+                    self._state.completed += 1
                 waiting.extend(next(self._steps))
         except StopIteration:
-            self._finish()
+            self.done = True
+            self._state.works.remove(self)
+            self.group.close()
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
             self._fail(error)
@@ -104,94 +94,80 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
-        transport, journal = self.channel.transport, self._journal
-        since, turns = 0.0, -1
+        transport, state = self.group.transport, self._state
+        since, completed = 0.0, -1
+        patience: Patience | None = None
         while not self.poll():
-            if len(journal.works) > 1:
-                for work in list(journal.works):
+            if len(state.works) > 1:
+                for work in list(state.works):
                     work.poll()
             now = perf_counter()
-            if turns != journal.turns:
-                since, turns = now, journal.turns
+            if completed != state.completed:
+                since, completed = now, state.completed
                 continue
             try:
                 # After the poll: what this rank sees itself says more than what others report.
-                if journal.departed or journal.failures:
+                if state.departed or state.failures:
                     self._check_peers()
-                transport.relax(now - since)
-                if transport.timed and now - since > self._timeout:
-                    self._time_out()
+                transport.back_off(now - since)
+                if transport.timed and now - since > _BRIEF:
+                    patience = patience or Patience(transport, self._name(), self._timeout)
+                    patience.idle(now - since, self._peers)
             except CommError as error:
                 self._fail(error)
                 raise
 
-    def _finish(self) -> None:
-        self.done = True
-        self._journal.works.remove(self)
-        transport = self.channel.transport
-        line = self._journal.line(transport.context)
-        line.unfinished.discard(self.number)
-        line.bytes_sent += self.channel.bytes_sent
-        self.channel.close()
-
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
-        transport, journal = self.channel.transport, self._journal
+        transport, state = self.group.transport, self._state
         self._error = error
         if hasattr(error, "add_note") and not isinstance(error, CommError):
             error.add_note(f"in {self._where()}")
-        if self in journal.works:
-            journal.works.remove(self)
-        journal.wrecks.append(self)
+        if self in state.works:
+            state.works.remove(self)
+        state.failed_works.append(self)
         if isinstance(error, Exception):
-            lines = {transport.context: (self.number, list[int]())}
-            transport.announce(Notice(journal.rank, type(error).__name__, lines, _tell(error)))
+            progress = {transport.context: (self.number, list[int]())}
+            transport.announce(Notice(state.rank, type(error).__name__, progress, _text_of(error)))
 
     def _check_peers(self) -> None:
-        transport, journal = self.channel.transport, self._journal
-        for notice in journal.failures:
-            if transport.context in notice.lines and self._needs(notice):
-                kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
-                journal.hearsay = kind(
-                    f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
-                )
-                raise journal.hearsay
-        for rank, notice in journal.departed.items():
-            if self._needs(notice):
-                journal.hearsay = PeerFailedError(
-                    f"{self._where()} cannot complete: rank {rank} has left the job without "
-                    "taking part in it; every rank must call the same collectives (look for a "
-                    f"return, break or sys.exit() that only rank {rank} reached)"
-                )
-                raise journal.hearsay
+        """Raise if a rank has failed or left that this collective needs; first what began it."""
+        transport, state = self.group.transport, self._state
+        reports = [n for n in state.failures if transport.context in n.progress and self._needs(n)]
+        relayed = [n for n in reports if n.kind == PeerFailedError.__name__]
+        if len(relayed) == len(reports):
+            for rank, notice in state.departed.items():
+                if self._needs(notice):
+                    state.peer_error = PeerFailedError(
+                        f"{self._where()} cannot complete: rank {rank} has left the job without "
+                        "taking part in it; every rank must call the same collectives (look for a "
+                        f"return, break or sys.exit() that only rank {rank} reached)"
+                    )
+                    raise state.peer_error
+        for notice in [n for n in reports if n not in relayed] + relayed:
+            kind = MismatchError if notice.kind == MismatchError.__name__ else PeerFailedError
+            state.peer_error = kind(
+                f"{self._where()} cannot complete: rank {notice.rank} reports: {notice.text}"
+            )
+            raise state.peer_error
 
     def _needs(self, notice: Notice) -> bool:
         """Whether this collective waits for something the rank that spoke will never do."""
-        transport = self.channel.transport
+        transport = self.group.transport
         return notice.rank in transport.members and notice.missing(transport.context, self.number)
 
-    def _time_out(self) -> None:
-        raise CommTimeoutError(
-            f"{self._where()} made no progress for {self._timeout:g} s, "
-            f"{_peers(self._waiting)}; that rank is busy, stopped or in another collective. If "
-            "ranks may be apart that long, allow it with dg.init(timeout=...)"
-        )
+    def _peers(self) -> set[int]:
+        """Return the ranks of the world that this collective waits for; all if MPI alone knows."""
+        members = self.group.transport.members
+        awaited = {members[r.peer] for r in self._waiting if not r.test()}
+        return awaited - {self._state.rank} or set(members)
 
     def _where(self) -> str:
-        return f"{self._journal.label} collective {self.number} ({self.what})"
+        return f"{self._state.label} {self._name()}"
+
+    def _name(self) -> str:
+        return f"collective {self.number} ({self.what})"
 
 
-def _tell(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, CommError) else f"{type(error).__name__}: {error}"
-
-
-def _peers(requests: Sequence[Request]) -> str:
-    """Say which ranks the requests wait for."""
-    sources = sorted({r.peer for r in requests if not r.sending})
-    dests = sorted({r.peer for r in requests if r.sending})
-    parts = [
-        f"waiting {verb} rank {', '.join(map(str, ranks))}"
-        for verb, ranks in (("to receive from", sources), ("to send to", dests))
-        if ranks
-    ]
-    return " and ".join(parts) or "waiting for the MPI library"

@@ -1,5 +1,6 @@
 """Data sets: samples by number, many at a time where that is faster. Knows no order and no rank."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,6 +51,16 @@ def fetch(dataset: Dataset, indices: ArrayLike) -> Arrays:
         ) from error
 
 
+def fingerprint(dataset: Dataset) -> str:
+    """Return what tells the contents of ``dataset`` from another's; "" if it cannot say.
+
+    Asks the data set for ``fingerprint()``, which those of distgrad have: a digest of sizes, dtypes
+    and a sample of the values, so that ranks can compare without reading everything.
+    """
+    own = getattr(dataset, "fingerprint", None)
+    return "" if own is None else str(own())
+
+
 class ArrayDataset:
     """Samples are rows: sample i is ``(arrays[0][i], arrays[1][i], …)``.
 
@@ -80,6 +91,10 @@ class ArrayDataset:
     def __getitems__(self, indices: NDArray[np.integer[Any]]) -> Arrays:
         """Return copies of the rows ``indices`` of every array."""
         return tuple(array[indices] for array in self.arrays)
+
+    def fingerprint(self) -> str:
+        """Return a digest of shapes, dtypes and some rows."""
+        return _digest(*self.arrays)
 
 
 class TextDataset:
@@ -114,6 +129,10 @@ class TextDataset:
         """Return x and y of the windows ``indices``, each (n, context)."""
         return _shifted(self._windows[indices])
 
+    def fingerprint(self) -> str:
+        """Return a digest of the length and some tokens."""
+        return _digest(self.tokens)
+
 
 class Subset:
     """The samples ``indices`` of another data set, in that order.
@@ -139,6 +158,10 @@ class Subset:
         """Return the samples ``self.indices[indices]``, stacked."""
         return fetch(self.dataset, self.indices[indices])
 
+    def fingerprint(self) -> str:
+        """Return a digest of the indices, and that of the whole data set."""
+        return f"{_digest(self.indices)} {fingerprint(self.dataset)}".strip()
+
 
 def _as_indices(indices: ArrayLike) -> NDArray[np.integer[Any]]:
     numbers = np.asarray(indices)
@@ -147,6 +170,17 @@ def _as_indices(indices: ArrayLike) -> NDArray[np.integer[Any]]:
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise DataError(f"indices must be 1-d integers; got {numbers.dtype} of {numbers.shape}")
     return numbers
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    """Digest shapes, dtypes and up to 64 evenly spread rows of each array."""
+    found = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        found.update(f"{array.shape} {array.dtype.str}".encode())
+        rows = np.linspace(0, len(array) - 1, min(len(array), 64)).astype(np.int64)
+        if not array.dtype.hasobject:  # those would be addresses
+            found.update(np.ascontiguousarray(array[rows]).tobytes())
+    return found.hexdigest()
 
 
 def _shifted(windows: NDArray[Any]) -> Arrays:

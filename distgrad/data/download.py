@@ -11,20 +11,25 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from distgrad.errors import DataError
+from distgrad.files import open_regular, read_all
 
 _SILENCE = 30.0  # seconds without a byte before a server is given up
 _PATIENCE = 3600.0  # seconds to wait for another process's download
 _SAY_AFTER = 3.0  # seconds of waiting before saying so
 _BLOCK = 1 << 18
+_MOST_SAID = 1 << 12  # bytes that the lock file may say
 
 
-def fetch_files(folder: Path, checksums: Mapping[str, str], url: str, what: str) -> None:
+def fetch_files(
+    folder: Path, checksums: Mapping[str, str], url: str, what: str, *, most: int
+) -> None:
     """Download into ``folder`` the files of ``checksums`` (name: SHA-256) that it lacks.
 
-    ``url`` is the address of the folder they come from, ``what`` the data set's name in messages.
+    ``url`` is the address of the folder they come from, ``what`` the data set's name in messages;
+    no file may have more than ``most`` bytes.
     One process downloads, the others wait for it. Raises DataError, naming the file, for a network
     that fails, a checksum that differs, or a folder that cannot be written; a process that waited
     for one that failed fails the same way instead of trying again.
@@ -39,7 +44,7 @@ def fetch_files(folder: Path, checksums: Mapping[str, str], url: str, what: str)
                 left.unlink()  # its writer is dead: we hold the lock
             try:
                 for name in missing:
-                    _fetch(folder / name, f"{url.rstrip('/')}/{name}", checksums[name])
+                    _fetch(folder / name, f"{url.rstrip('/')}/{name}", checksums[name], most)
             except DataError as error:
                 turn.end(str(error))
                 raise
@@ -51,38 +56,36 @@ def fetch_files(folder: Path, checksums: Mapping[str, str], url: str, what: str)
         ) from error
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def sha256(path: Path, most: int) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; raises OSError for over ``most`` bytes."""
+    with open_regular(path) as file:
+        return hashlib.sha256(read_all(file, most)).hexdigest()
 
 
 class _Turn:
     """What the lock file says: how many turns there were, and how the last one failed."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.number, self.failure = 0, ""
 
     def read(self) -> None:
-        self.file.seek(0)
-        number, _, self.failure = self.file.read().partition("\n")
-        self.number = int(number or 0)
+        # Whatever else somebody left in the file counts as no turn, and goes with the next one.
+        text = os.pread(self.file.fileno(), _MOST_SAID, 0).decode(errors="replace")
+        number, _, failure = text.partition("\n")
+        is_number = number.isdecimal() and len(number) < 10
+        self.number, self.failure = (int(number), failure) if is_number else (0, "")
 
     def end(self, failure: str) -> None:
-        self.file.seek(0)
-        self.file.truncate()
-        self.file.write(f"{self.number + 1}\n{failure}")
-        self.file.flush()
+        said = f"{self.number + 1}\n{failure}".encode(errors="backslashreplace")
+        os.ftruncate(self.file.fileno(), 0)
+        os.pwrite(self.file.fileno(), said[:_MOST_SAID], 0)
 
 
 @contextmanager
 def _lock(path: Path, what: str) -> Iterator[_Turn]:
     """Hold the lock; ``failure`` is set if somebody tried and failed while this process waited."""
-    with open(path, "a+", encoding="utf-8") as file:
+    with open_regular(path, "rb+", flags=os.O_CREAT, links=False) as file:
         turn = _Turn(file)
         turn.read()
         before = turn.number
@@ -110,12 +113,17 @@ def _lock(path: Path, what: str) -> Iterator[_Turn]:
         yield turn  # closing the file, or dying, gives the lock back
 
 
-def _fetch(path: Path, url: str, checksum: str) -> None:
+def _fetch(path: Path, url: str, checksum: str, most: int) -> None:
     part = path.with_name(f".{path.name}.part")
-    digest = hashlib.sha256()
+    digest, size, began = hashlib.sha256(), 0, time.monotonic()
     try:
         with open(part, "wb") as file:
             for block in _blocks(url, path.name):
+                size += len(block)
+                if size > most:
+                    raise DataError(f"{url} sends more than {most:,} bytes: that is another file")
+                if time.monotonic() - began > _PATIENCE:
+                    raise DataError(f"{url} sent {size:,} bytes in {_PATIENCE:.0f} s: too slow")
                 file.write(block)
                 digest.update(block)
             file.flush()
@@ -145,11 +153,12 @@ def _blocks(url: str, name: str) -> Iterator[bytes]:
         with urllib.request.urlopen(request, timeout=_SILENCE) as response:
             size = response.length
             with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
-                while block := response.read(_BLOCK):
+                while block := response.read1(_BLOCK):  # what has come, or a trickle never ends
                     done += len(block)
                     bar.update(len(block))
                     yield block
-    except (OSError, http.client.HTTPException) as error:  # timeouts and URLError are OSErrors
+    # Timeouts and URLError are OSErrors; a redirection to no address is a ValueError.
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise DataError(f"{url} cannot be downloaded: {error}") from error
     if size is not None and done != size:
         raise DataError(f"{url} was cut short after {done:,} of {size:,} bytes: try again")

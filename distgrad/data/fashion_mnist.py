@@ -15,9 +15,11 @@ from distgrad.data.datasets import ArrayDataset
 from distgrad.data.download import fetch_files, sha256
 from distgrad.data.idx import read_idx
 from distgrad.errors import DataError
+from distgrad.files import shown
 
 _WHAT = "Fashion-MNIST"
 _FOLDER = "fashion-mnist"
+_MOST_BYTES = 1 << 26  # of a file, and of what is in it: 26 and 47 million for the largest
 
 # The files of the official server (their MD5 are in its README).
 _CHECKSUMS = {
@@ -65,8 +67,8 @@ def fashion_mnist(
     if root is not None:
         if missing := _missing(Path(root)):
             raise DataError(
-                f"{root} does not hold {_WHAT}: {', '.join(missing)} not there (with or without "
-                ".gz); name another folder, or leave `root` out to have it found or downloaded"
+                f"{shown(root)} does not hold {_WHAT}: {', '.join(missing)} not there (with or "
+                "without .gz); name another folder, or leave `root` out: it is found or downloaded"
             )
         return _read(Path(root))
     cache = _cache()
@@ -79,7 +81,7 @@ def fashion_mnist(
     reason = "downloading was switched off"
     if download:
         try:
-            fetch_files(cache, source.checksums, source.url, _WHAT)
+            fetch_files(cache, source.checksums, source.url, _WHAT, most=_MOST_BYTES)
         except DataError as error:
             reason = str(error)
         else:
@@ -104,8 +106,11 @@ def _missing(folder: Path) -> list[str]:
 
 def _find(folder: Path, name: str) -> Path | None:
     for candidate in (folder / name, folder / name.removesuffix(".gz")):
-        if candidate.is_file():
-            return candidate
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError:
+            return candidate  # whoever reads it says what is wrong
     return None
 
 
@@ -113,11 +118,20 @@ def _verify(cache: Path, checksums: Mapping[str, str]) -> None:
     # Damage in the cache is reported, not repaired: who wrote there may have had a reason.
     for name, checksum in checksums.items():
         path = cache / name
-        if path.is_file() and sha256(path) != checksum:
-            raise DataError(
-                f"{path} is damaged: its SHA-256 is not {checksum}; delete it, and it will be "
-                "downloaded again"
-            )
+        if path.is_file():
+            reason = _damage(path, checksum)
+            if reason:
+                raise DataError(
+                    f"{path} is damaged: {reason}; delete it, and it will be downloaded again"
+                )
+
+
+def _damage(path: Path, checksum: str) -> str:
+    try:
+        found = sha256(path, most=_MOST_BYTES)
+    except OSError as error:
+        return str(error)
+    return "" if found == checksum else f"its SHA-256 is not {checksum}"
 
 
 def _read(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
@@ -129,7 +143,7 @@ def _read_half(folder: Path, half: str) -> ArrayDataset:
     labels_path = _find(folder, f"{half}-labels-idx1-ubyte.gz")
     if images_path is None or labels_path is None:
         raise DataError(f"the {half} files of {_WHAT} vanished from {folder}: start again")
-    images, labels = read_idx(images_path), read_idx(labels_path)
+    images, labels = (read_idx(path, most=_MOST_BYTES) for path in (images_path, labels_path))
     if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
         raise DataError(
             f"{images_path} holds {images.dtype} of shape {images.shape}, not uint8 images of "

@@ -8,26 +8,50 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Array
-from distgrad.data.datasets import Dataset, fetch
+from distgrad.data.datasets import Dataset, fetch, fingerprint
 from distgrad.data.sampler import permutation
 from distgrad.errors import DataError
-from distgrad.parallel.canonical import own_shards
+from distgrad.parallel.shards import Origin
+from distgrad.parallel.walk import own_shards
 from distgrad.parallel.world import World, current_world
 
 
 class Batch:
-    """One global batch; iterating yields the arrays of this rank's logical shards, one by one.
+    """One global batch; ``shards`` are the arrays of this rank's logical shards, one by one.
 
     ``step`` numbers it over all epochs from 0, ``total`` is the number of samples on all ranks.
     """
 
-    def __init__(self, dataset: Dataset, indices: Array, step: int, world: World) -> None:
+    def __init__(
+        self, dataset: Dataset, indices: Array, step: int, world: World, origin: Origin
+    ) -> None:
         self._dataset, self._indices, self._world = dataset, indices, world
+        self._origin = origin
+        self._calls: dict[int, int] = {}
         self.step, self.total = step, len(indices)
 
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        for rows in own_shards(self._world, self.step, self.total):
-            yield fetch(self._dataset, self._indices[rows.start : rows.stop])
+    @property
+    def shards(self) -> Iterator[tuple[Array, ...]]:
+        """The arrays of each logical shard of this rank: ``for x, y in batch.shards``.
+
+        A rank that has no sample of the batch gets one shard of arrays of length 0, so that every
+        rank runs the same statements.
+        """
+        walk = own_shards(
+            self._world, self.step, self.total, calls=self._calls, origin=self._origin
+        )
+        for rows in walk:
+            if rows:
+                yield fetch(self._dataset, self._indices[rows.start : rows.stop])
+            else:  # one sample tells shapes and dtypes
+                yield tuple([a[:0] for a in fetch(self._dataset, self._indices[:1])])
+
+    def __iter__(self) -> Iterator[Any]:
+        raise DataError(
+            "a batch is not the samples of this rank, which may have several logical shards of it "
+            "(or one without samples): write `for batch in loader:` and inside it "
+            "`for x, y in batch.shards:`"
+        )
 
 
 class DataLoader:
@@ -56,6 +80,7 @@ class DataLoader:
         self.epoch = 0
         self.batch = 0
         """The next batch of the epoch: a state taken inside the loop continues after this one."""
+        self._contents: str | None = None
         self._check()
 
     def __len__(self) -> int:
@@ -70,8 +95,21 @@ class DataLoader:
             indices = order[self.batch * size : (self.batch + 1) * size]
             step = self.epoch * len(self) + self.batch
             self.batch += 1
-            yield Batch(self.dataset, indices, step, self.world)
+            yield Batch(self.dataset, indices, step, self.world, self._facts(self.epoch, step))
         self.epoch, self.batch = self.epoch + 1, 0
+
+    def _facts(self, epoch: int, step: int) -> Origin:
+        """Return what the ranks compare about a batch."""
+
+        def facts() -> dict[str, Any]:
+            order = {k: v for k, v in self.state_dict().items() if k not in ("epoch", "batch")}
+            place = {"epoch": epoch, "batch of the epoch": step - epoch * len(self)}
+            if self._contents is None:  # once a loader: rows may be large, or on a disk
+                self._contents = fingerprint(self.dataset)
+            data = {"contents of the data set": self._contents}
+            return {f"DataLoader {k}": v for k, v in {**order, **place}.items()} | data
+
+        return facts
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the next batch stands, and what the order is keyed by."""

@@ -1,14 +1,19 @@
 """Text as tokens: one file, or the documentation that comes with Python; one token a character."""
 
+import io
 import os
 from importlib import import_module
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distgrad.data.datasets import TextDataset
 from distgrad.errors import DataError
+from distgrad.files import open_regular, shown, size_of
+
+_MOST_BYTES = 1 << 30  # as tokens, a character takes eight and more
+_BLOCK = 1 << 20
 
 
 def python_docs() -> str:
@@ -30,20 +35,39 @@ def python_docs() -> str:
 def text_file(path: str | os.PathLike[str]) -> str:
     """Return a UTF-8 text file's text, line ends as ``\\n``.
 
-    Raises DataError, naming the file, if it cannot be read, is not UTF-8, or is empty.
+    Raises DataError, naming the file, if it cannot be read, is not UTF-8, is empty, or is larger
+    than 1 GiB.
     """
+    name = shown(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            if size_of(file) > _MOST_BYTES:
+                raise DataError(
+                    f"the text file {name} has {size_of(file):,} bytes; {_MOST_BYTES:,} are the "
+                    "most that are read: cut a part out of it, or make tokens of it on your own"
+                )
+            text = _decoded(file, name)
     except OSError as error:
-        raise DataError(f"the text file {path} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"the text file {path} is not UTF-8 (byte {error.start}: {error.reason}): convert it, "
-            "e.g. with iconv -t UTF-8"
-        ) from error
+        raise DataError(f"the text file {name} cannot be read: {error}") from error
     if not text:
-        raise DataError(f"the text file {path} is empty: name one with text in it")
+        raise DataError(f"the text file {name} is empty: name one with text in it")
     return text
+
+
+def _decoded(file: BinaryIO, name: str) -> str:
+    """Return the text in a file, read in blocks: the first bad byte is told before all is read."""
+    pieces = []
+    with io.TextIOWrapper(file, encoding="utf-8") as text:
+        try:
+            while piece := text.read(_BLOCK):
+                pieces.append(piece)
+        except UnicodeDecodeError as error:
+            position = file.tell() - len(error.object) + error.start
+            raise DataError(
+                f"the text file {name} is not UTF-8 (byte {position}: {error.reason}): convert "
+                "it, e.g. with iconv -t UTF-8"
+            ) from error
+    return "".join(pieces)
 
 
 def character_tokens(text: str) -> tuple[NDArray[np.int64], str]:

@@ -9,8 +9,8 @@ import numpy as np
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
-from distgrad.ops.helpers import mean_count
-from distgrad.ops.softmax import check_labels, reduced
+from distgrad.ops.reduction import reduced, share
+from distgrad.ops.softmax import check_labels
 
 
 def softmax(a: Any, *, axis: int) -> Any:
@@ -72,7 +72,7 @@ def cross_entropy(
     targets = targets.astype(np.int64)  # always a copy of our own, whatever the labels were
     p, loss = np.empty_like(x), np.empty(len(x), dtype)
     _cross_entropy(x, targets, keep, smoothing, p, loss)
-    scale = dtype.type(1 / mean_count(int(np.count_nonzero(keep))))
+    scale = share(np.count_nonzero(keep), dtype)
 
     def vjp(g: Any) -> Any:
         weights = np.broadcast_to(g * scale if reduction == "mean" else g, loss.shape)
@@ -80,7 +80,7 @@ def cross_entropy(
         _cross_entropy_back(flat(weights), p, targets, keep, smoothing, d)
         return d
 
-    return np.asarray(reduced(loss, reduction, scale, logits.shape)), (vjp, None)
+    return np.asarray(reduced(loss, reduction, scale)), (vjp, None)
 
 
 @kernel

@@ -206,8 +206,8 @@ def _weights(q: Tensor, k: Tensor, mask: Any, is_causal: bool) -> Tensor:
         causal = _causal(q.shape[-2], k.shape[-2], q.dtype)
         mask = causal if mask is None else mask + causal
     if mask is None:
-        return F.softmax(scores)
+        return F.softmax(scores, -1)
     sees = np.max(mask.data, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
     chosen: Any = np.where(sees, scores + mask, 0)
-    weights: Tensor = F.softmax(chosen) * sees
+    weights: Tensor = F.softmax(chosen, -1) * sees
     return weights

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distgrad.autograd.hooks import RemovableHandle
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op

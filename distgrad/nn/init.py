@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from distgrad.autograd.random import generator
+from distgrad.autograd.stream import common_generator
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
 
@@ -23,13 +23,13 @@ _SQUARED_GAINS: dict[str, tuple[float, float]] = {
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with U(a, b)."""
-    tensor.data[...] = generator().uniform(a, b, tensor.shape)
+    tensor.data[...] = common_generator().uniform(a, b, tensor.shape)
     return tensor
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with N(mean, std²)."""
-    tensor.data[...] = generator().normal(mean, std, tensor.shape)
+    tensor.data[...] = common_generator().normal(mean, std, tensor.shape)
     return tensor
 
 
@@ -42,7 +42,7 @@ def trunc_normal_(
     """
     if not (a < b and std > 0):
         raise ShapeError(f"trunc_normal_ needs a < b and std > 0; got a={a}, b={b}, std={std}")
-    draw = _cut_normal(generator(), (a - mean) / std, (b - mean) / std)
+    draw = _cut_normal(common_generator(), (a - mean) / std, (b - mean) / std)
     values = np.empty(tensor.size)
     missing: Array = np.arange(tensor.size)
     while missing.size:
@@ -158,7 +158,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     if not tensor.size:
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
-    tall = generator().normal(size=(max(rows, columns), min(rows, columns)))
+    tall = common_generator().normal(size=(max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
     # Signs of R's diagonal make Q uniform over the orthogonal matrices (Mezzadri 2007).
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
@@ -175,7 +175,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     if not 0 <= sparsity <= 1:
         raise ShapeError(f"sparse_: sparsity must be in [0, 1]; got {sparsity}")
     rows, _ = tensor.shape
-    rng = generator()
+    rng = common_generator()
     values = rng.normal(0.0, std, tensor.shape)
     order = rng.permuted(np.broadcast_to(np.arange(rows)[:, None], tensor.shape), axis=0)
     values[order < math.ceil(sparsity * rows)] = 0

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.hooks import RemovableHandle
+from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError
 from distgrad.nn import hooks, state
 from distgrad.nn.hooks import Hook
@@ -30,11 +30,15 @@ class Module(Tree):
     training: bool = True
     statistics: tuple[str, ...] = ()
     """Names of buffers that follow the batches (BatchNorm's running mean and variance)."""
+    needs_every_rank: bool = False
+    """Whether its forward pass sums over all ranks; the bridge then lends ``_sum_over_ranks``."""
 
     def __init__(self) -> None:
         super().__init__()
         self._hooks: dict[int, Hook] = {}
+        # Lent by the bridge: who takes a batch's statistics, and the differentiable sum.
         self._observer: Callable[[Module, Mapping[str, Array]], None] | None = None
+        self._sum_over_ranks: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every concrete module defines it."""
@@ -120,7 +124,7 @@ class Module(Tree):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copy.deepcopy and pickle take over: all but what the bridge has lent."""
-        return {k: v for k, v in vars(self).items() if k != "_sum"} | {"_observer": None}
+        return vars(self) | {"_observer": None, "_sum_over_ranks": None}
 
     # -- state --------------------------------------------------------------------------------
 

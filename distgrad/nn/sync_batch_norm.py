@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,24 +23,23 @@ class SyncBatchNorm(_BatchNorm):
 
     axes = (2, 3, 4, 5)
 
-    # Lent by the bridge: the sum over all ranks of a tensor, differentiable.
-    _sum: Callable[[Tensor], Tensor] | None = None
+    needs_every_rank = True
 
     def forward(self, x: Any) -> Tensor:
         """Normalise (n, num_features, …)."""
-        if self._sum is None or not self.training:
+        if self._sum_over_ranks is None or not self.training:
             return super().forward(x)
         self.check(x)
         x = x if isinstance(x, Tensor) else Tensor(x)
         over = (0, *range(2, x.ndim))
         column = (-1,) + (1,) * (x.ndim - 2)
         count = np.full(1, x.size // self.num_features, x.dtype)
-        sums: Any = self._sum(join(np.sum(x, axis=over), count, axis=0))
+        sums: Any = self._sum_over_ranks(join(np.sum(x, axis=over), count, axis=0))
         n = float(sums.data[-1])
         mean = sums[:-1] / n
         centred = x - np.reshape(mean, column)
         # A second sum, of what is left without the mean: E[x²] - E[x]² would cancel.
-        var = self._sum(np.sum(centred * centred, axis=over)) / n
+        var = self._sum_over_ranks(np.sum(centred * centred, axis=over)) / n
         self._observe(x, mean.data, var.data, round(n))
         scale = 1 / np.sqrt(var + self.eps)
         scale = scale if self.weight is None else scale * self.weight

@@ -7,6 +7,7 @@ from typing import Any
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.nn import functional as F
+from distgrad.nn.function_module import FunctionModule
 from distgrad.nn.functional.windows import Setting
 from distgrad.nn.module import Module
 
@@ -65,8 +66,10 @@ class UpsamplingBilinear2d(Upsample):
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
 
 
-class Unfold(Module):
+class Unfold(FunctionModule):
     """The windows of (n, c, h, w) as columns: (n, c · kernel, windows)."""
+
+    function = F.unfold
 
     def __init__(
         self,
@@ -79,20 +82,11 @@ class Unfold(Module):
         self.kernel_size, self.dilation = kernel_size, dilation
         self.padding, self.stride = padding, stride
 
-    def forward(self, x: Any) -> Tensor:
-        """Cut into windows."""
-        return F.unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
 
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return (
-            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, "
-            f"stride={self.stride}"
-        )
-
-
-class Fold(Module):
+class Fold(FunctionModule):
     """Add the columns of ``Unfold`` back to (n, c, *output_size)."""
+
+    function = F.fold
 
     def __init__(
         self,
@@ -106,46 +100,22 @@ class Fold(Module):
         self.output_size, self.kernel_size, self.dilation = output_size, kernel_size, dilation
         self.padding, self.stride = padding, stride
 
-    def forward(self, x: Any) -> Tensor:
-        """Add the windows up."""
-        settings = self.kernel_size, self.dilation, self.padding, self.stride
-        return F.fold(x, self.output_size, *settings)
 
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return (
-            f"output_size={self.output_size}, kernel_size={self.kernel_size}, "
-            f"dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
-        )
-
-
-class PixelShuffle(Module):
+class PixelShuffle(FunctionModule):
     """(…, c r², h, w) to (…, c, h r, w r): channels become pixels (Shi et al. 2016)."""
+
+    function = F.pixel_shuffle
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
         self.upscale_factor = upscale_factor
 
-    def forward(self, x: Any) -> Tensor:
-        """Move channels to pixels."""
-        return F.pixel_shuffle(x, self.upscale_factor)
 
-    def extra_repr(self) -> str:
-        """Return the factor."""
-        return f"upscale_factor={self.upscale_factor}"
-
-
-class PixelUnshuffle(Module):
+class PixelUnshuffle(FunctionModule):
     """(…, c, h r, w r) to (…, c r², h, w): pixels become channels."""
+
+    function = F.pixel_unshuffle
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
         self.downscale_factor = downscale_factor
-
-    def forward(self, x: Any) -> Tensor:
-        """Move pixels to channels."""
-        return F.pixel_unshuffle(x, self.downscale_factor)
-
-    def extra_repr(self) -> str:
-        """Return the factor."""
-        return f"downscale_factor={self.downscale_factor}"

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-# In a batch job's log a line twice a minute is enough.
-_BATCH_SYSTEMS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
+from distgrad.comm.launchers import in_batch_job
 
 
 class Progress:
@@ -58,7 +57,8 @@ class Progress:
 def _interval() -> float:
     if sys.stderr.isatty():
         return 0.1
-    return 30.0 if any(name in os.environ for name in _BATCH_SYSTEMS) else 2.0
+    # In a batch job's log a line twice a minute is enough.
+    return 30.0 if in_batch_job(os.environ) else 2.0
 
 
 class _Lines:

@@ -1,417 +1,242 @@
-"""Every op, each declared once with @op; NumPy's functions on Tensors reach most of them."""
+"""Every op, each declared once with @op; NumPy's functions on Tensors reach most of them.
+
+A name that is public here stands here once; ``__all__`` is what was imported.
+"""
+
+from types import ModuleType as _ModuleType
 
 from distgrad.ops import methods as _methods  # noqa: F401 (fills the table of Tensor methods)
-from distgrad.ops.activation import (
-    dropout,
-    elu,
-    gelu,
-    gelu_tanh,
-    hardshrink,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    leaky_relu,
-    logsigmoid,
-    mish,
-    prelu,
-    relu,
-    sigmoid,
-    silu,
-    softplus,
-    softshrink,
-    softsign,
-    tanhshrink,
-    threshold,
-)
-from distgrad.ops.arrange import flip, fliplr, flipud, repeat, roll, rot90, tile
-from distgrad.ops.attention import scaled_dot_product_attention
-from distgrad.ops.choice import (
-    clamp,
-    clip,
-    copysign,
-    fmax,
-    fmin,
-    maximum,
-    minimum,
-    nan_to_num,
-    where,
-)
-from distgrad.ops.complex import angle, complex_, conj, imag, real
-from distgrad.ops.conv import convolution, convolution_transpose, convolution_weight
-from distgrad.ops.ctc import ctc
-from distgrad.ops.decompose import cholesky, eigh, qr, svd
-from distgrad.ops.diagonal import diagonal, diagonal_fill, tril, triu
-from distgrad.ops.einsum import einsum
-from distgrad.ops.elementwise import (
-    absolute,
-    add,
-    astype,
-    cbrt,
-    divide,
-    multiply,
-    negative,
-    positive,
-    power,
-    reciprocal,
-    rsqrt,
-    sqrt,
-    square,
-    subtract,
-)
-from distgrad.ops.exponential import (
-    exp,
-    exp2,
-    expm1,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    logaddexp2,
-    xlogy,
-)
-from distgrad.ops.extremum import amax, amin, max_, min_, ptp
-from distgrad.ops.fft import fft, ifft, irfft, rfft
-from distgrad.ops.gather import (
-    gather,
-    index_add,
-    index_put,
-    index_select,
-    masked_fill,
-    masked_select,
-    scatter,
-    scatter_add,
-    take_along_axis,
-)
-from distgrad.ops.indexing import add_at, compress, delete, embedding, extract, getitem, take
-from distgrad.ops.interpolate import resample
-from distgrad.ops.join import (
-    append,
-    array_split,
-    chunk,
-    column_stack,
-    concatenate,
-    dsplit,
-    dstack,
-    hsplit,
-    hstack,
-    join,
-    narrow,
-    split,
-    stack,
-    unbind,
-    unstack,
-    vsplit,
-    vstack,
-)
-from distgrad.ops.linalg import linear, matmul
-from distgrad.ops.loss import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    huber,
-    mse,
-    nll,
-)
-from distgrad.ops.matrix_norm import matrix_power, multi_dot
-from distgrad.ops.measure import logsumexp, vector_norm
-from distgrad.ops.norm import batch_norm, layer_norm, rms_norm
-from distgrad.ops.numpy2 import matvec, vecdot, vecmat
-from distgrad.ops.pad import pad, pad_constant
-from distgrad.ops.pool import adaptive_max_pool, avg_pool, max_pool
-from distgrad.ops.recurrent import gru, lstm, rnn
-from distgrad.ops.reduce import average, mean, nanmean, nansum, std, sum_, var
-from distgrad.ops.rounding import (
-    ceil,
-    floor,
-    floor_divide,
-    fmod,
-    remainder,
-    rint,
-    round_,
-    sign,
-    trunc,
-)
-from distgrad.ops.scan import cumprod, cumsum, diff, logcumsumexp, prod
-from distgrad.ops.shape import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    broadcast_arrays,
-    broadcast_to,
-    copy,
-    expand_dims,
-    flatten,
-    matrix_transpose,
-    meshgrid,
-    moveaxis,
-    ravel,
-    reshape,
-    squeeze,
-    swapaxes,
-    transpose,
-    unflatten,
-)
-from distgrad.ops.softmax import cross_entropy, log_softmax, softmax
-from distgrad.ops.solve import det, inv, pinv, slogdet, solve, solve_triangular
-from distgrad.ops.sort import (
-    cummax,
-    cummin,
-    kthvalue,
-    median,
-    partition,
-    percentile,
-    permute_along_axis,
-    quantile,
-    sort,
-    topk,
-)
-from distgrad.ops.special import erf, erfc, normal_cdf
-from distgrad.ops.trigonometric import (
-    arccos,
-    arccosh,
-    arcsin,
-    arcsinh,
-    arctan,
-    arctan2,
-    arctanh,
-    cos,
-    cosh,
-    deg2rad,
-    hypot,
-    rad2deg,
-    sin,
-    sinc,
-    sinh,
-    tan,
-    tanh,
-)
-from distgrad.ops.windows import fold, unfold
+from distgrad.ops.activation import dropout as dropout
+from distgrad.ops.activation import elu as elu
+from distgrad.ops.activation import gelu as gelu
+from distgrad.ops.activation import gelu_tanh as gelu_tanh
+from distgrad.ops.activation import hardshrink as hardshrink
+from distgrad.ops.activation import hardsigmoid as hardsigmoid
+from distgrad.ops.activation import hardswish as hardswish
+from distgrad.ops.activation import hardtanh as hardtanh
+from distgrad.ops.activation import leaky_relu as leaky_relu
+from distgrad.ops.activation import logsigmoid as logsigmoid
+from distgrad.ops.activation import mish as mish
+from distgrad.ops.activation import prelu as prelu
+from distgrad.ops.activation import relu as relu
+from distgrad.ops.activation import sigmoid as sigmoid
+from distgrad.ops.activation import silu as silu
+from distgrad.ops.activation import softplus as softplus
+from distgrad.ops.activation import softshrink as softshrink
+from distgrad.ops.activation import softsign as softsign
+from distgrad.ops.activation import tanhshrink as tanhshrink
+from distgrad.ops.activation import threshold as threshold
+from distgrad.ops.arrange import flip as flip
+from distgrad.ops.arrange import fliplr as fliplr
+from distgrad.ops.arrange import flipud as flipud
+from distgrad.ops.arrange import repeat as repeat
+from distgrad.ops.arrange import roll as roll
+from distgrad.ops.arrange import rot90 as rot90
+from distgrad.ops.arrange import tile as tile
+from distgrad.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from distgrad.ops.choice import clamp as clamp
+from distgrad.ops.choice import clip as clip
+from distgrad.ops.choice import copysign as copysign
+from distgrad.ops.choice import fmax as fmax
+from distgrad.ops.choice import fmin as fmin
+from distgrad.ops.choice import maximum as maximum
+from distgrad.ops.choice import minimum as minimum
+from distgrad.ops.choice import nan_to_num as nan_to_num
+from distgrad.ops.choice import where as where
+from distgrad.ops.complex_numbers import angle as angle
+from distgrad.ops.complex_numbers import complex_
+from distgrad.ops.complex_numbers import conj as conj
+from distgrad.ops.complex_numbers import imag as imag
+from distgrad.ops.complex_numbers import real as real
+from distgrad.ops.conv import convolution as convolution
+from distgrad.ops.conv import convolution_transpose as convolution_transpose
+from distgrad.ops.conv import convolution_weight as convolution_weight
+from distgrad.ops.ctc import ctc as ctc
+from distgrad.ops.decompose import cholesky as cholesky
+from distgrad.ops.decompose import eigh as eigh
+from distgrad.ops.decompose import qr as qr
+from distgrad.ops.decompose import svd as svd
+from distgrad.ops.diagonal import diagonal as diagonal
+from distgrad.ops.diagonal import diagonal_fill as diagonal_fill
+from distgrad.ops.diagonal import tril as tril
+from distgrad.ops.diagonal import triu as triu
+from distgrad.ops.einsum import einsum as einsum
+from distgrad.ops.elementwise import absolute as absolute
+from distgrad.ops.elementwise import add as add
+from distgrad.ops.elementwise import astype as astype
+from distgrad.ops.elementwise import cbrt as cbrt
+from distgrad.ops.elementwise import divide as divide
+from distgrad.ops.elementwise import multiply as multiply
+from distgrad.ops.elementwise import negative as negative
+from distgrad.ops.elementwise import positive as positive
+from distgrad.ops.elementwise import power as power
+from distgrad.ops.elementwise import reciprocal as reciprocal
+from distgrad.ops.elementwise import rsqrt as rsqrt
+from distgrad.ops.elementwise import sqrt as sqrt
+from distgrad.ops.elementwise import square as square
+from distgrad.ops.elementwise import subtract as subtract
+from distgrad.ops.exponential import exp as exp
+from distgrad.ops.exponential import exp2 as exp2
+from distgrad.ops.exponential import expm1 as expm1
+from distgrad.ops.exponential import log as log
+from distgrad.ops.exponential import log1p as log1p
+from distgrad.ops.exponential import log2 as log2
+from distgrad.ops.exponential import log10 as log10
+from distgrad.ops.exponential import logaddexp as logaddexp
+from distgrad.ops.exponential import logaddexp2 as logaddexp2
+from distgrad.ops.exponential import xlogy as xlogy
+from distgrad.ops.extremum import amax as amax
+from distgrad.ops.extremum import amin as amin
+from distgrad.ops.extremum import max_, min_
+from distgrad.ops.extremum import ptp as ptp
+from distgrad.ops.fft import fft as fft
+from distgrad.ops.fft import ifft as ifft
+from distgrad.ops.fft import irfft as irfft
+from distgrad.ops.fft import rfft as rfft
+from distgrad.ops.gather import gather as gather
+from distgrad.ops.gather import index_add as index_add
+from distgrad.ops.gather import index_put as index_put
+from distgrad.ops.gather import index_select as index_select
+from distgrad.ops.gather import masked_fill as masked_fill
+from distgrad.ops.gather import masked_select as masked_select
+from distgrad.ops.gather import scatter as scatter
+from distgrad.ops.gather import scatter_add as scatter_add
+from distgrad.ops.gather import take_along_axis as take_along_axis
+from distgrad.ops.indexing import add_at as add_at
+from distgrad.ops.indexing import compress as compress
+from distgrad.ops.indexing import delete as delete
+from distgrad.ops.indexing import embedding as embedding
+from distgrad.ops.indexing import extract as extract
+from distgrad.ops.indexing import getitem as getitem
+from distgrad.ops.indexing import take as take
+from distgrad.ops.interpolate import resample as resample
+from distgrad.ops.join import append as append
+from distgrad.ops.join import array_split as array_split
+from distgrad.ops.join import chunk as chunk
+from distgrad.ops.join import column_stack as column_stack
+from distgrad.ops.join import concatenate as concatenate
+from distgrad.ops.join import dsplit as dsplit
+from distgrad.ops.join import dstack as dstack
+from distgrad.ops.join import hsplit as hsplit
+from distgrad.ops.join import hstack as hstack
+from distgrad.ops.join import join as join
+from distgrad.ops.join import narrow as narrow
+from distgrad.ops.join import split as split
+from distgrad.ops.join import stack as stack
+from distgrad.ops.join import unbind as unbind
+from distgrad.ops.join import unstack as unstack
+from distgrad.ops.join import vsplit as vsplit
+from distgrad.ops.join import vstack as vstack
+from distgrad.ops.linalg import linear as linear
+from distgrad.ops.linalg import matmul as matmul
+from distgrad.ops.loss import binary_cross_entropy as binary_cross_entropy
+from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from distgrad.ops.loss import huber as huber
+from distgrad.ops.loss import mse as mse
+from distgrad.ops.loss import nll as nll
+from distgrad.ops.matrix_norms import matrix_power as matrix_power
+from distgrad.ops.matrix_norms import multi_dot as multi_dot
+from distgrad.ops.measure import logsumexp as logsumexp
+from distgrad.ops.measure import vector_norm as vector_norm
+from distgrad.ops.normalization import batch_norm as batch_norm
+from distgrad.ops.normalization import layer_norm as layer_norm
+from distgrad.ops.normalization import rms_norm as rms_norm
+from distgrad.ops.numpy2 import matvec as matvec
+from distgrad.ops.numpy2 import vecdot as vecdot
+from distgrad.ops.numpy2 import vecmat as vecmat
+from distgrad.ops.pad import pad as pad
+from distgrad.ops.pad import pad_constant as pad_constant
+from distgrad.ops.pool import adaptive_max_pool as adaptive_max_pool
+from distgrad.ops.pool import avg_pool as avg_pool
+from distgrad.ops.pool import max_pool as max_pool
+from distgrad.ops.recurrent import gru as gru
+from distgrad.ops.recurrent import lstm as lstm
+from distgrad.ops.recurrent import rnn as rnn
+from distgrad.ops.reduce import average as average
+from distgrad.ops.reduce import mean as mean
+from distgrad.ops.reduce import nanmean as nanmean
+from distgrad.ops.reduce import nansum as nansum
+from distgrad.ops.reduce import std as std
+from distgrad.ops.reduce import sum_
+from distgrad.ops.reduce import var as var
+from distgrad.ops.rounding import ceil as ceil
+from distgrad.ops.rounding import floor as floor
+from distgrad.ops.rounding import floor_divide as floor_divide
+from distgrad.ops.rounding import fmod as fmod
+from distgrad.ops.rounding import remainder as remainder
+from distgrad.ops.rounding import rint as rint
+from distgrad.ops.rounding import round_
+from distgrad.ops.rounding import sign as sign
+from distgrad.ops.rounding import trunc as trunc
+from distgrad.ops.scan import cumprod as cumprod
+from distgrad.ops.scan import cumsum as cumsum
+from distgrad.ops.scan import diff as diff
+from distgrad.ops.scan import logcumsumexp as logcumsumexp
+from distgrad.ops.scan import prod as prod
+from distgrad.ops.shape import atleast_1d as atleast_1d
+from distgrad.ops.shape import atleast_2d as atleast_2d
+from distgrad.ops.shape import atleast_3d as atleast_3d
+from distgrad.ops.shape import broadcast_arrays as broadcast_arrays
+from distgrad.ops.shape import broadcast_to as broadcast_to
+from distgrad.ops.shape import copy as copy
+from distgrad.ops.shape import expand_dims as expand_dims
+from distgrad.ops.shape import flatten as flatten
+from distgrad.ops.shape import matrix_transpose as matrix_transpose
+from distgrad.ops.shape import meshgrid as meshgrid
+from distgrad.ops.shape import moveaxis as moveaxis
+from distgrad.ops.shape import ravel as ravel
+from distgrad.ops.shape import reshape as reshape
+from distgrad.ops.shape import squeeze as squeeze
+from distgrad.ops.shape import swapaxes as swapaxes
+from distgrad.ops.shape import transpose as transpose
+from distgrad.ops.shape import unflatten as unflatten
+from distgrad.ops.softmax import cross_entropy as cross_entropy
+from distgrad.ops.softmax import log_softmax as log_softmax
+from distgrad.ops.softmax import softmax as softmax
+from distgrad.ops.solve import det as det
+from distgrad.ops.solve import inv as inv
+from distgrad.ops.solve import pinv as pinv
+from distgrad.ops.solve import slogdet as slogdet
+from distgrad.ops.solve import solve as solve
+from distgrad.ops.solve import solve_triangular as solve_triangular
+from distgrad.ops.sort import cummax as cummax
+from distgrad.ops.sort import cummin as cummin
+from distgrad.ops.sort import kthvalue as kthvalue
+from distgrad.ops.sort import median as median
+from distgrad.ops.sort import partition as partition
+from distgrad.ops.sort import percentile as percentile
+from distgrad.ops.sort import permute_along_axis as permute_along_axis
+from distgrad.ops.sort import quantile as quantile
+from distgrad.ops.sort import sort as sort
+from distgrad.ops.sort import topk as topk
+from distgrad.ops.special import erf as erf
+from distgrad.ops.special import erfc as erfc
+from distgrad.ops.special import normal_cdf as normal_cdf
+from distgrad.ops.trigonometric import arccos as arccos
+from distgrad.ops.trigonometric import arccosh as arccosh
+from distgrad.ops.trigonometric import arcsin as arcsin
+from distgrad.ops.trigonometric import arcsinh as arcsinh
+from distgrad.ops.trigonometric import arctan as arctan
+from distgrad.ops.trigonometric import arctan2 as arctan2
+from distgrad.ops.trigonometric import arctanh as arctanh
+from distgrad.ops.trigonometric import cos as cos
+from distgrad.ops.trigonometric import cosh as cosh
+from distgrad.ops.trigonometric import deg2rad as deg2rad
+from distgrad.ops.trigonometric import hypot as hypot
+from distgrad.ops.trigonometric import rad2deg as rad2deg
+from distgrad.ops.trigonometric import sin as sin
+from distgrad.ops.trigonometric import sinc as sinc
+from distgrad.ops.trigonometric import sinh as sinh
+from distgrad.ops.trigonometric import tan as tan
+from distgrad.ops.trigonometric import tanh as tanh
+from distgrad.ops.windows import fold as fold
+from distgrad.ops.windows import unfold as unfold
 
-__all__ = [  # noqa: RUF022 (ruff counts log1p, log2, log10 as numbers)
-    "absolute",
-    "adaptive_max_pool",
-    "add",
-    "add_at",
-    "amax",
-    "amin",
-    "angle",
-    "append",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "array_split",
-    "astype",
-    "atleast_1d",
-    "atleast_2d",
-    "atleast_3d",
-    "average",
-    "avg_pool",
-    "batch_norm",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "broadcast_arrays",
-    "broadcast_to",
-    "cbrt",
-    "ceil",
-    "cholesky",
-    "chunk",
-    "clamp",
-    "clip",
-    "column_stack",
-    "complex_",
-    "compress",
-    "concatenate",
-    "conj",
-    "convolution",
-    "convolution_transpose",
-    "convolution_weight",
-    "copy",
-    "copysign",
-    "cos",
-    "cosh",
-    "cross_entropy",
-    "ctc",
-    "cummax",
-    "cummin",
-    "cumprod",
-    "cumsum",
-    "deg2rad",
-    "delete",
-    "det",
-    "diagonal",
-    "diagonal_fill",
-    "diff",
-    "divide",
-    "dropout",
-    "dsplit",
-    "dstack",
-    "eigh",
-    "einsum",
-    "elu",
-    "embedding",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expand_dims",
-    "expm1",
-    "extract",
-    "fft",
-    "flatten",
-    "flip",
-    "fliplr",
-    "flipud",
-    "floor",
-    "floor_divide",
-    "fmax",
-    "fmin",
-    "fmod",
-    "fold",
-    "gather",
-    "gelu",
-    "gelu_tanh",
-    "getitem",
-    "gru",
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "hsplit",
-    "hstack",
-    "huber",
-    "hypot",
-    "ifft",
-    "imag",
-    "index_add",
-    "index_put",
-    "index_select",
-    "inv",
-    "irfft",
-    "join",
-    "kthvalue",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "log_softmax",
-    "logaddexp",
-    "logaddexp2",
-    "logcumsumexp",
-    "logsigmoid",
-    "logsumexp",
-    "lstm",
-    "masked_fill",
-    "masked_select",
-    "matmul",
-    "matrix_power",
-    "matrix_transpose",
-    "matvec",
-    "max_",
-    "max_pool",
-    "maximum",
-    "mean",
-    "median",
-    "meshgrid",
-    "min_",
-    "minimum",
-    "mish",
-    "moveaxis",
-    "mse",
-    "multi_dot",
-    "multiply",
-    "nan_to_num",
-    "nanmean",
-    "nansum",
-    "narrow",
-    "negative",
-    "nll",
-    "normal_cdf",
-    "pad",
-    "pad_constant",
-    "partition",
-    "percentile",
-    "permute_along_axis",
-    "pinv",
-    "positive",
-    "power",
-    "prelu",
-    "prod",
-    "ptp",
-    "qr",
-    "quantile",
-    "rad2deg",
-    "ravel",
-    "real",
-    "reciprocal",
-    "relu",
-    "remainder",
-    "repeat",
-    "resample",
-    "reshape",
-    "rfft",
-    "rint",
-    "rms_norm",
-    "rnn",
-    "roll",
-    "rot90",
-    "round_",
-    "rsqrt",
-    "scaled_dot_product_attention",
-    "scatter",
-    "scatter_add",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinc",
-    "sinh",
-    "slogdet",
-    "softmax",
-    "softplus",
-    "softshrink",
-    "softsign",
-    "solve",
-    "solve_triangular",
-    "sort",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "subtract",
-    "sum_",
-    "svd",
-    "swapaxes",
-    "take",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "tanhshrink",
-    "threshold",
-    "tile",
-    "topk",
-    "transpose",
-    "tril",
-    "triu",
-    "trunc",
-    "unbind",
-    "unflatten",
-    "unfold",
-    "unstack",
-    "var",
-    "vecdot",
-    "vecmat",
-    "vector_norm",
-    "vsplit",
-    "vstack",
-    "where",
-    "xlogy",
+# Python's own names, which their modules still need.
+complex, max, min, sum, round = complex_, max_, min_, sum_, round_
+
+__all__ = [
+    name
+    for name, value in sorted(globals().items())
+    if name.strip("_") == name and not isinstance(value, _ModuleType)
 ]

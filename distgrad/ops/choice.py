@@ -144,10 +144,18 @@ def clip(
 
 
 @dispatch(np.nan_to_num)
+def np_nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, **limits: Any) -> Any:
+    """``np.nan_to_num``, whose second position is ``copy``."""
+    return nan_to_num(x, copy=copy, nan=nan, **limits)
+
+
 def nan_to_num(
-    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+    x: Any, *, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    """x with numbers for NaN and infinities, to which no gradient flows (np.nan_to_num)."""
+    """x with numbers for NaN and infinities, to which no gradient flows (np.nan_to_num).
+
+    The second position would be ``copy`` in NumPy and ``nan`` in PyTorch: name them.
+    """
     if not copy:
         raise ShapeError("np.nan_to_num on a Tensor always copies; drop copy=False")
     data = data_of(x)

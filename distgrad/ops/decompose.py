@@ -12,7 +12,7 @@ import numpy as np
 from distgrad.autograd.op import Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
-from distgrad.ops.complex import call
+from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import data_of
 from distgrad.ops.linalg import T, arrays
 from distgrad.ops.solve import real_only, solve_triangular

@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad.autograd.op import Sample, dispatch, op
 from distgrad.errors import ShapeError
-from distgrad.ops.complex import call
+from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import data_of
 from distgrad.ops.linalg import arrays
 

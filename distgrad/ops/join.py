@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import dispatch, op
 from distgrad.errors import ShapeError
 from distgrad.ops.shape import axis_numbers
@@ -95,8 +96,8 @@ def split_(a: Any, *, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @dispatch(np.split)
-def split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """Consecutive parts along ``axis`` (a list, as NumPy returns)."""
+def np_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """``np.split``: so many parts along ``axis``, or cut at the indices (a list)."""
     if isinstance(indices_or_sections, int | np.integer) and indices_or_sections > 0:
         return list(split_(a, indices_or_sections=int(indices_or_sections), axis=axis))
     return array_split(a, indices_or_sections, axis)
@@ -127,22 +128,58 @@ def array_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return list(split_(a, indices_or_sections=cuts, axis=axis))
 
 
+def _split_numpys(a: Any, *, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """``np.split``: so many parts along ``axis``, or cut at the indices."""
+    parts: list[Any] = np_split(a, indices_or_sections, axis)
+    return parts
+
+
+def _split_pytorchs(a: Any, *, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """``torch.split``: parts of one length along ``dim`` (the last may be shorter), or of several.
+
+    Errors: ShapeError for a length below 1, and for lengths that do not make up the axis.
+    """
+    (axis,) = axis_numbers(dim, a.ndim, "split")
+    n = a.shape[axis]
+    if isinstance(split_size_or_sections, int | np.integer):
+        size = int(split_size_or_sections)
+        if size < 1:
+            raise ShapeError(f"split needs parts of at least one; got split_size {size}")
+        cuts = list(range(size, n, size))
+    else:
+        lengths = [int(length) for length in split_size_or_sections]
+        if sum(lengths) != n or min(lengths, default=0) < 0:
+            raise ShapeError(f"split: lengths {lengths} do not make up axis {dim} of length {n}")
+        cuts = [int(end) for end in np.cumsum(lengths)[:-1]]
+    return tuple(split_(a, indices_or_sections=cuts, axis=axis))
+
+
+split = TwoMeanings(
+    _split_numpys,
+    _split_pytorchs,
+    "ops.split(x, indices_or_sections=2, axis=0) or np.split(x, 2) for two parts, "
+    "ops.split(x, split_size_or_sections=2, dim=0) for parts of length 2",
+    bare=False,
+    written="ops.split(x, {})",
+)
+
+
 @dispatch(np.hsplit)
 def hsplit(a: Any, indices_or_sections: Any) -> Any:
     """``split`` along axis 1 (axis 0 for one axis)."""
-    return split(a, indices_or_sections, axis=0 if a.ndim == 1 else 1)
+    return np_split(a, indices_or_sections, axis=0 if a.ndim == 1 else 1)
 
 
 @dispatch(np.vsplit)
 def vsplit(a: Any, indices_or_sections: Any) -> Any:
     """``split`` along axis 0."""
-    return split(a, indices_or_sections, axis=0)
+    return np_split(a, indices_or_sections, axis=0)
 
 
 @dispatch(np.dsplit)
 def dsplit(a: Any, indices_or_sections: Any) -> Any:
     """``split`` along axis 2."""
-    return split(a, indices_or_sections, axis=2)
+    return np_split(a, indices_or_sections, axis=2)
 
 
 def unstack(a: Any, *, axis: int = 0) -> tuple[Any, ...]:
@@ -150,7 +187,7 @@ def unstack(a: Any, *, axis: int = 0) -> tuple[Any, ...]:
     (axis,) = axis_numbers(axis, a.ndim, "unstack")
     if a.shape[axis] == 0:
         return ()
-    return tuple(np.squeeze(p, axis) for p in split(a, a.shape[axis], axis))
+    return tuple(np.squeeze(p, axis) for p in np_split(a, a.shape[axis], axis))
 
 
 if hasattr(np, "unstack"):  # NumPy 2.1

@@ -10,8 +10,9 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import data_of, in_float32, mean_count
-from distgrad.ops.softmax import check_labels, reduced
+from distgrad.ops.helpers import data_of, in_float32
+from distgrad.ops.reduction import reduced, scale_of, share
+from distgrad.ops.softmax import check_labels
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -29,7 +30,7 @@ def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     def slope(g: Any) -> Any:
         return 2 * d * (g * scale)
 
-    return _reduced(d * d, reduction, scale), (slope, lambda g: -slope(g))
+    return reduced(d * d, reduction, scale), (slope, lambda g: -slope(g))
 
 
 @op(
@@ -67,33 +68,10 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: st
     x, t = logits, targets
     loss = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.absolute(x)))
     scale = scale_of(loss, reduction)
-    return _reduced(loss, reduction, scale), (
+    return reduced(loss, reduction, scale), (
         lambda g: (sigmoid.function(x)[0] - t) * (g * scale),
         lambda g: -x * (g * scale),
     )
-
-
-def check_reduction(reduction: str) -> None:
-    """Raise ShapeError for a reduction that is none."""
-    if reduction not in {"mean", "sum", "none"}:
-        raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
-
-
-def scale_of(loss: Any, reduction: str) -> Any:
-    """Return what the sum of ``loss`` is multiplied by: 1 / its size for the mean, else 1.
-
-    Errors: ShapeError for a reduction that is none.
-    """
-    check_reduction(reduction)
-    if reduction != "mean":
-        return np.asarray(1, loss.dtype)
-    return np.asarray(1 / mean_count(loss.size), loss.dtype)
-
-
-def _reduced(loss: Any, reduction: str, scale: Any) -> Any:
-    if reduction == "none":
-        return loss
-    return np.add.reduce(loss, axis=tuple(range(loss.ndim))) * scale
 
 
 def _labelled(rng: np.random.Generator) -> list[Sample]:
@@ -134,7 +112,7 @@ def nll(
             raise ShapeError(f"nll_loss: {c} classes need as many weights; got {given.shape}")
         weights = weights * given[targets].astype(dtype)
     total = np.add.reduce(weights)
-    scale = np.asarray(1 / mean_count(total), dtype)
+    scale = share(total, dtype)
     flat = np.reshape(log_probs, (n, c, places))
     at = (rows, targets, columns)
     hit = np.zeros((n, c, places), dtype)
@@ -152,4 +130,4 @@ def nll(
 
     # Ignored entries may be infinite: they are left out, not multiplied by 0.
     loss = np.where(keep, flat[at] * -weights, 0)
-    return reduced(loss, reduction, scale, shape), (vjp, None)
+    return reduced(loss, reduction, scale, (n, *shape[2:])), (vjp, None)

@@ -11,7 +11,7 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import UFUNCS
 from distgrad.ops.helpers import conjugate
 from distgrad.ops.linalg import arrays, cross, matmul, outer, tensordot, to_last
-from distgrad.ops.matrix_norm import norm, norm_of_vectors
+from distgrad.ops.matrix_norms import norm, norm_of_vectors
 from distgrad.ops.shape import matrix_transpose
 
 

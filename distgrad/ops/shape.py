@@ -178,10 +178,16 @@ def _each(arrays: Sequence[Any], shape: Callable[[Any], Any]) -> Any:
 
 
 @dispatch(np.meshgrid)
-def meshgrid(*arrays: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+def np_meshgrid(*arrays: Any, indexing: str = "xy", **settings: Any) -> Any:
+    """``np.meshgrid``: ``ops.meshgrid`` with its indexing."""
+    return meshgrid(*arrays, indexing=indexing, **settings)
+
+
+def meshgrid(*arrays: Any, indexing: str, copy: bool = True, sparse: bool = False) -> Any:
     """Coordinates of a grid, one array for each axis; ``xy`` puts the second array's axis first.
 
-    ``copy`` changes nothing: no result is written to. Errors: ShapeError for another indexing.
+    The indexing is to be named: NumPy's is ``xy``, PyTorch's ``ij``. ``copy`` changes nothing: no
+    result is written to. Errors: ShapeError for another indexing.
     """
     if indexing not in {"xy", "ij"}:
         raise ShapeError(f"meshgrid: indexing is 'xy' or 'ij'; got {indexing!r}")
@@ -205,16 +211,18 @@ if hasattr(np, "astype"):  # NumPy 2.1
     dispatch(np.astype)(lambda a, dtype: a.astype(dtype))
 
 
-def flatten(a: Any, start: int = 0, end: int = -1) -> Any:
-    """Axes ``start`` to ``end`` (included) as one; a number becomes one element.
+def flatten(a: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Axes ``start_dim`` to ``end_dim`` (included) as one; a number becomes one element.
 
-    Errors: ShapeError if ``end`` comes before ``start``.
+    Errors: ShapeError if ``end_dim`` comes before ``start_dim``.
     """
     if a.ndim == 0:
         return np.reshape(a, (1,))
-    first, last = (axis_numbers(i, a.ndim, "flatten")[0] for i in (start, end))
+    first, last = (axis_numbers(i, a.ndim, "flatten")[0] for i in (start_dim, end_dim))
     if last < first:
-        raise ShapeError(f"flatten: axis {end} comes before axis {start} in shape {a.shape}")
+        raise ShapeError(
+            f"flatten: axis {end_dim} comes before axis {start_dim} in shape {a.shape}"
+        )
     length = math.prod(a.shape[first : last + 1])
     return np.reshape(a, (*a.shape[:first], length, *a.shape[last + 1 :]))
 

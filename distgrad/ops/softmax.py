@@ -10,7 +10,8 @@ import numpy as np
 from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, first_outside, in_float32, integers, mean_count
+from distgrad.ops.helpers import data_of, first_outside, in_float32, integers
+from distgrad.ops.reduction import reduced, share
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -96,7 +97,7 @@ def cross_entropy(
     if label_smoothing:
         uniform = log_total - np.add.reduce(shifted, axis=1) / c
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-    scale = np.asarray(1 / mean_count(int(np.count_nonzero(keep))), flat.dtype)
+    scale = share(np.count_nonzero(keep), flat.dtype)
 
     def vjp(g: Any) -> Any:
         if reduction == "mean":
@@ -108,7 +109,8 @@ def cross_entropy(
         d = np.reshape((e / total - target) * weighted, (n, places, c))
         return np.reshape(np.swapaxes(d, 1, 2), shape)
 
-    return reduced(np.where(keep, loss, 0), reduction, scale, shape), (vjp, None)
+    loss = np.where(keep, loss, 0)
+    return reduced(loss, reduction, scale, (n, *shape[2:])), (vjp, None)
 
 
 def check_labels(
@@ -128,13 +130,3 @@ def check_labels(
             f"the width of the last layer"
         )
     return safe.reshape(-1), keep.reshape(-1)
-
-
-def reduced(loss: Any, reduction: str, scale: Any, shape: tuple[int, ...]) -> Any:
-    """Reduce the losses of all samples: their sum times ``scale`` for the mean."""
-    if reduction == "none":
-        return np.reshape(loss, (shape[0], *shape[2:]))
-    if reduction not in {"mean", "sum"}:
-        raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
-    total = np.add.reduce(loss, axis=0)
-    return total * scale if reduction == "mean" else total

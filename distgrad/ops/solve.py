@@ -11,7 +11,7 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Sample, dispatch, op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.complex import call
+from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import conjugate, data_of
 from distgrad.ops.linalg import H, T, arrays
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.methods import ValuesAndIndices
+from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Array, Tensor, TensorLike
 from distgrad.errors import ShapeError
@@ -34,14 +36,31 @@ def permute_along_axis(a: Any, *, indices: Any, axis: int) -> Any:
     )
 
 
-def sort(x: TensorLike, dim: int = -1, descending: bool = False) -> tuple[Tensor, Array]:
-    """Elements in order along ``dim``: (values, indices), as torch.sort(stable=True)."""
+def _sort_numpys(x: TensorLike, *, axis: int | None = -1) -> Tensor:
+    """``np.sort``: the elements in order along ``axis``, in a row if None."""
+    values: Tensor = np_sort(as_tensor(x), axis)
+    return values
+
+
+def _sort_pytorchs(
+    x: TensorLike, *, dim: int = -1, descending: bool = False, stable: bool = True
+) -> ValuesAndIndices:
+    """``torch.sort``, always stable: (values, indices) in order along ``dim``."""
     x = as_tensor(x)
     if x.ndim == 0:
-        return +x, np.zeros((), np.intp)
+        return ValuesAndIndices(+x, np.zeros((), np.intp))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
     order = _order(x.data, axis, descending)
-    return permute_along_axis(x, indices=order, axis=axis), order
+    return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), order)
+
+
+sort = TwoMeanings(
+    _sort_numpys,
+    _sort_pytorchs,
+    "ops.sort(x, axis=1) or np.sort(x, 1) for the values, ops.sort(x, dim=1) for (values, indices)",
+    bare=False,
+    written="ops.sort(x, {})",
+)
 
 
 @dispatch(np.sort)
@@ -51,7 +70,7 @@ def np_sort(
     """``np.sort``, always stable. Errors: ShapeError for field names in ``order``."""
     if order is not None:
         raise ShapeError(f"np.sort: a Tensor has no fields to order by; got order={order!r}")
-    return sort(np.ravel(a), 0)[0] if axis is None else sort(a, axis)[0]
+    return sort(np.ravel(a), dim=0)[0] if axis is None else sort(a, dim=axis)[0]
 
 
 @dispatch(np.partition)
@@ -65,7 +84,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1) -> Any:
 
 def topk(
     x: TensorLike, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> tuple[Tensor, Array]:
+) -> ValuesAndIndices:
     """The ``k`` largest (smallest) elements along ``dim``, in order: (values, indices).
 
     ``sorted=False`` changes nothing. Errors: ShapeError if there are fewer. Source: torch.topk.
@@ -75,10 +94,10 @@ def topk(
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
     order = np.take(_order(x.data, axis, largest), np.arange(k), axis=axis)
-    return _along(x, order, axis), order
+    return ValuesAndIndices(_along(x, order, axis), order)
 
 
-def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Array]:
+def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The ``k``-th smallest element along ``dim``, counted from 1: (values, indices).
 
     Errors: ShapeError if there are fewer. Source: torch.kthvalue.
@@ -88,24 +107,34 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> tup
     if not 1 <= k <= x.shape[axis]:
         raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
     index = np.take(_order(x.data, axis, False), [k - 1], axis=axis)
-    values = _along(x, index, axis)
-    if keepdim:
-        return values, index
-    return values.squeeze(axis), np.squeeze(index, axis)
+    return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
-def median(x: TensorLike, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Array]:
-    """The lower median along ``dim``: (values, indices), NaN if there is one (torch.median).
+def _median_numpys(x: TensorLike, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """``np.median``: the mean of the two middle elements of an even number."""
+    middle: Tensor = np_median(as_tensor(x), axis, keepdims=keepdims)
+    return middle
 
-    ``np.median`` takes the mean of the two middle elements instead. Errors: ShapeError for none.
+
+def _median_pytorchs(x: TensorLike, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
+    """``torch.median``: the lower median along ``dim``: (values, indices), NaN if there is one.
+
+    Errors: ShapeError for none.
     """
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "median")
     index = _middle(x.data, axis, "median")[0]
-    values = _along(x, index, axis)
-    if keepdim:
-        return values, index
-    return values.squeeze(axis), np.squeeze(index, axis)
+    return _kept(_along(x, index, axis), index, axis, keepdim)
+
+
+median = TwoMeanings(
+    _median_numpys,
+    _median_pytorchs,
+    "ops.median(x, axis=1) or np.median(x, 1) for the mean of the middle two, "
+    "ops.median(x, dim=1) for the lower median as (values, indices)",
+    bare=False,
+    written="ops.median(x, {})",
+)
 
 
 @dispatch(np.median)
@@ -192,17 +221,17 @@ def _between(row: Tensor, order: Array, place: float, method: str, level: Tensor
 # -- running extremes -----------------------------------------------------------------------------
 
 
-def cummax(x: TensorLike, dim: int) -> tuple[Tensor, Array]:
+def cummax(x: TensorLike, dim: int) -> ValuesAndIndices:
     """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
     return _running(np.maximum, x, dim, "cummax")
 
 
-def cummin(x: TensorLike, dim: int) -> tuple[Tensor, Array]:
+def cummin(x: TensorLike, dim: int) -> ValuesAndIndices:
     """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
     return _running(np.minimum, x, dim, "cummin")
 
 
-def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> tuple[Tensor, Array]:
+def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIndices:
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, name)
     best = ufunc.accumulate(x.data, axis=axis)
@@ -210,10 +239,16 @@ def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> tuple[Tenso
     is_best = (x.data == best) | (x.data != x.data)
     count = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     index = np.maximum.accumulate(np.where(is_best, count, 0), axis=axis)
-    return _along(x, index, axis), index
+    return ValuesAndIndices(_along(x, index, axis), index)
 
 
 # -- what they share ------------------------------------------------------------------------------
+
+
+def _kept(values: Tensor, index: Array, axis: int, keepdim: bool) -> ValuesAndIndices:
+    if keepdim:
+        return ValuesAndIndices(values, index)
+    return ValuesAndIndices(values.squeeze(axis=axis), np.squeeze(index, axis))
 
 
 def _along(x: Tensor, index: Array, axis: int) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from distgrad.autograd.tensor import Array
+from distgrad.kernels import twin
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
-from distgrad.optim.update import adamw_, adamw_reference_
+from distgrad.optim.update import adamw_
 
 
 class Adam(Optimizer):
@@ -112,6 +113,6 @@ def adam_(
         "weight_decay": weight_decay,
     }
     if max_exp_avg_sq is None:
-        adamw_(value, grad, exp_avg, exp_avg_sq, **settings)
+        (twin("adamw_") or adamw_)(value, grad, exp_avg, exp_avg_sq, **settings)
     else:
-        adamw_reference_(value, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, **settings)
+        adamw_(value, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, **settings)

@@ -129,6 +129,9 @@ class Optimizer(ABC):
         for group, store in zip(self.param_groups, self._stores, strict=True):
             store.names = self.state_names(group)  # momentum may have been turned on since
             store.update(partial(self._move, group=group))
+        for listener in {p._listener for g in self.param_groups for p in g["params"][:1]}:
+            if listener is not None:
+                listener.optimizer_stepped(self)
         return loss
 
     def _move(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from distgrad.autograd.tensor import Array
 from distgrad.errors import ShapeError
+from distgrad.kernels import twin
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
 from distgrad.optim.update import sgd_
@@ -50,7 +51,7 @@ class SGD(Optimizer):
     def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
         """Apply ``sgd_``."""
         buffer = state.get("momentum_buffer")
-        sgd_(value, grad, buffer, first=step == 1, **self.settings(group))
+        (twin("sgd_") or sgd_)(value, grad, buffer, first=step == 1, **self.settings(group))
 
 
 class ASGD(Optimizer):

@@ -166,7 +166,7 @@ def _input(batch: Any) -> Any:
     if not isinstance(found, np.ndarray | Tensor):
         raise ShapeError(
             f"update_bn takes batches of arrays; got a {type(found).__name__}. For distgrad's "
-            f"DataLoader pass (shard for batch in loader for shard in batch)"
+            f"DataLoader pass (shard for batch in loader for shard in batch.shards)"
         )
     return found
 

@@ -1,14 +1,15 @@
-"""Update functions on flat arrays, in place: the formulas, in the papers' letters."""
+"""Update functions on flat arrays, in place: the formulas, in the papers' letters.
+
+Those of ``kernels.UPDATES`` have a fused twin, which the optimizer asks for first.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.tensor import Array
-from distgrad.kernels import twin
 
 
 def sgd_(
@@ -24,55 +25,6 @@ def sgd_(
     first: bool,
 ) -> None:
     """θ ← θ - lr b, with b ← μ b + (1 - dampening) g (Sutskever et al. 2013, PyTorch's form)."""
-    settings: dict[str, Any] = {
-        "lr": lr,
-        "momentum": momentum,
-        "dampening": dampening,
-        "weight_decay": weight_decay,
-        "nesterov": nesterov,
-        "first": first,
-    }
-    (twin("sgd_") or sgd_reference_)(value, grad, buffer, **settings)
-
-
-def adamw_(
-    value: Array,
-    grad: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-) -> None:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); ``step`` counts from 1."""
-    settings: dict[str, Any] = {
-        "step": step,
-        "lr": lr,
-        "beta1": beta1,
-        "beta2": beta2,
-        "eps": eps,
-        "weight_decay": weight_decay,
-    }
-    (twin("adamw_") or adamw_reference_)(value, grad, exp_avg, exp_avg_sq, **settings)
-
-
-def sgd_reference_(
-    value: Array,
-    grad: Array,
-    buffer: Array | None,
-    *,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    first: bool,
-) -> None:
-    """``sgd_`` in NumPy."""
     g = grad + weight_decay * value if weight_decay else grad
     if buffer is not None:
         if first:
@@ -84,7 +36,7 @@ def sgd_reference_(
     value -= lr * g
 
 
-def adamw_reference_(
+def adamw_(
     value: Array,
     grad: Array,
     m: Array,
@@ -98,7 +50,10 @@ def adamw_reference_(
     eps: float,
     weight_decay: float,
 ) -> None:
-    """``adamw_`` in NumPy; with ``largest``, the largest v so far, AMSGrad's form of it."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); ``step`` counts from 1.
+
+    With ``largest``, the largest v so far, AMSGrad's form of it (Reddi et al. 2018).
+    """
     value *= 1 - lr * weight_decay
     moments_(m, v, grad, beta1, beta2)
     if largest is not None:

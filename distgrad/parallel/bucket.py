@@ -8,22 +8,23 @@ import numpy as np
 
 from distgrad.autograd.flat import bind_
 from distgrad.autograd.tensor import Array, Tensor
-from distgrad.comm import Work
-from distgrad.comm.algorithms.tree import TreeSum
-from distgrad.parallel.canonical import Exchange
+from distgrad.comm import TreeSum, Work
+from distgrad.parallel.exchange import Exchange
 
 
 class ShardedBuffer:
     """A flat array that every shard fills and whose sum over all shards every rank gets.
 
     ``local`` is the current shard's; behind its ``size`` values lie ``flags`` more, which are
-    summed with them (who used which parameter).
+    summed with them (who used which parameter). ``kept`` are arrays of shards that were filled in
+    earlier batches and not handed in yet (``no_sync``).
     """
 
     def __init__(self, size: int, flags: int, dtype: str, name: str) -> None:
         self.name = name
         self.size = size
         self.local: Array = np.zeros(size + flags, dtype)
+        self.kept: dict[int, Array] = {}
         self.work: Work | None = None
         self._sum: TreeSum | None = None
         self._lent: list[Array] = []  # copies in use by the sum
@@ -34,20 +35,49 @@ class ShardedBuffer:
         """The extra values, one per member."""
         return self.local[self.size :]
 
-    def add(self, exchange: Exchange, index: int) -> None:
-        """Take ``local`` as summand ``index`` of the exchange; it may be written to afterwards."""
-        if self._sum is None:
-            self._sum = TreeSum(exchange.run)
-        last = index == exchange.last
-        # An odd summand is added to its neighbour at once; an even one has to wait for it.
-        waits = not last and (index % 2 == 0 or index == exchange.run.start)
-        self._sum.add(index, self._copy() if waits else self.local)
+    # -- over several batches -------------------------------------------------------------------
+
+    def keep(self, shard: int) -> None:
+        """Put ``local`` aside as what ``shard`` has gathered so far."""
+        self.kept[shard] = self._copy()
+
+    def take_up(self, shard: int) -> bool:
+        """Fill ``local`` with what ``shard`` had gathered; False if that is nothing."""
+        found = self.kept.pop(shard, None)
+        if found is not None:
+            np.copyto(self.local, found)
+            self._pool.append(found)
+        return found is not None
+
+    def forget(self) -> None:
+        """Drop what was kept."""
+        self._pool += self.kept.values()
+        self.kept.clear()
+
+    # -- the sum --------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Drop the sum of a batch that was left unfinished (an exception, a ``break``)."""
+        self._sum = None
+        self._pool += self._lent
+        self._lent = []
+
+    def add(self, exchange: Exchange, shard: int) -> None:
+        """Take ``local`` as summand ``shard``; it may be written to afterwards."""
+        # An odd summand is added to its neighbour at once, an even one has to wait for it; but
+        # nothing is written to ``local`` after the last one.
+        last = shard == exchange.last
+        waits = not last and (shard % 2 == 0 or shard == exchange.run.start)
+        array = self._lend(self._copy()) if waits else self.local
+        self._summed(exchange).add(shard, array)
 
     def start(self, exchange: Exchange) -> None:
-        """Start the sum over all shards into ``local``."""
-        parts = [] if self._sum is None else self._sum.parts
+        """Start the sum over all shards, those kept included, into ``local``."""
+        summed = self._summed(exchange)
+        for shard in sorted(self.kept):  # of batches that had more shards: behind all others
+            summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        self.work = exchange.start(parts, self.local, self.name)
+        self.work = exchange.start(summed.parts, self.local, self.name)
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""
@@ -57,11 +87,19 @@ class ShardedBuffer:
             self._pool += self._lent
             self._lent = []
 
+    def _summed(self, exchange: Exchange) -> TreeSum:
+        if self._sum is None:
+            self._sum = TreeSum(exchange.run)
+        return self._sum
+
     def _copy(self) -> Array:
         copy = self._pool.pop() if self._pool else np.empty_like(self.local)
         np.copyto(copy, self.local)
-        self._lent.append(copy)
         return copy
+
+    def _lend(self, array: Array) -> Array:
+        self._lent.append(array)
+        return array
 
 
 class Bucket:
@@ -81,29 +119,37 @@ class Bucket:
         self.had = [False] * len(self.params)  # which parameters had gradients before the batch
         self.unfinished = len(self.params)
 
-    def open(self, first: bool) -> None:
-        """Forget the last shard's gradients; before the ``first``, keep what the user left."""
-        if first:
-            self.had = [p.grad is not None for p in self.params]
-        if first and any(self.had):
+    def begin(self) -> None:
+        """Keep what the user left in the gradients, to add the sum to it."""
+        self.had = [p.grad is not None for p in self.params]
+        if any(self.had):
             kept = [
                 np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.data for p in self.params
             ]
             self.previous = np.concatenate([k.reshape(-1) for k in kept])
-        for p in self.params:
-            p.grad = None
 
-    def fill(self, spoiled: bool) -> None:
+    def open(self, shard: int, empty: bool) -> bool:
+        """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule.
+
+        Returns whether one of its losses was not finite.
+        """
+        # An empty shard's gradients count for nothing, so what was gathered stays aside.
+        gathered = not empty and self.gradients.take_up(shard)
+        for p, view, used in zip(self.params, self.views, self.used, strict=True):
+            p.grad = Tensor(view) if gathered and used else None
+        return gathered and bool(np.isnan(self.gradients.flags).any())
+
+    def fill(self, loss_nonfinite: bool) -> None:
         """Complete this shard's gradients: zeros, flagged, for parameters it did not use.
 
-        A shard that is ``spoiled`` (its loss is not finite) flags NaN, for all ranks to see.
+        A shard whose loss is not finite flags NaN, for all ranks to see.
         """
         flags = self.gradients.flags
         for i, (p, view) in enumerate(zip(self.params, self.views, strict=True)):
             flags[i] = p.grad is not None
             if p.grad is None:
                 view[...] = 0
-        if spoiled:
+        if loss_nonfinite:
             flags[...] = np.nan
 
     @property

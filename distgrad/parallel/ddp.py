@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.comm import ALL_REDUCE
-from distgrad.errors import CommError, MismatchError, NonFiniteError
+from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
+from distgrad.parallel.agreement import EVERY, Agreement, compare
 from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
-from distgrad.parallel.reducer import Reducer
+from distgrad.parallel.observers import LocalGradients
+from distgrad.parallel.reducer import Reducer, Reduction
 from distgrad.parallel.shards import current_shard
-from distgrad.parallel.synchronize import attach
-from distgrad.parallel.watch import LocalGradients
+from distgrad.parallel.sync_batch_norm import lend_sums
 from distgrad.parallel.world import World, current_world, gather_json
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
@@ -31,7 +32,10 @@ class DistributedDataParallel:
     otherwise. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
     with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
     ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.
-    Errors: MismatchError if the ranks' models differ.
+    ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
+    the same over the global batch: their "mean" (the default of the losses) or their "sum". Seeds,
+    data, optimizer settings and weights of the ranks are compared at the beginning and every
+    ``check_every`` batches (0: never). Errors: MismatchError if the ranks' models differ.
     """
 
     def __init__(
@@ -42,8 +46,11 @@ class DistributedDataParallel:
         bucket_mb: float = BUCKET_MB,
         algorithm: str | None = None,
         nonfinite: Nonfinite = "raise",
+        reduction: Reduction = "mean",
+        check_every: int = EVERY,
     ) -> None:
         check_policy(nonfinite)
+        _check_reduction(reduction)
         self.module = module
         self.world = world or current_world()
         self.algorithm = algorithm or self.world.algorithm
@@ -58,8 +65,9 @@ class DistributedDataParallel:
             raise CommError(
                 f"'{taken}' belongs to a DistributedDataParallel already; make one per model"
             )
-        attach(module, self.world, self.algorithm)
-        self._verify()
+        lend_sums(module, self.world, self.algorithm)
+        self.agreement = Agreement(self.world, module, check_every)
+        self._verify(bucket_mb, nonfinite, reduction, check_every)
         self.reducer = Reducer(
             self.world,
             module,
@@ -67,23 +75,35 @@ class DistributedDataParallel:
             bucket_bytes=int(bucket_mb * 2**20),
             algorithm=self.algorithm,
             nonfinite=nonfinite,
+            reduction=reduction,
+            agreement=self.agreement,
         )
         self._broadcast()
-        self.world.join(self.reducer)
 
-    def backward(self, loss: Tensor) -> None:
-        """Run ``loss.backward()`` for the mean loss of the current shard's samples.
+    def backward(self, loss: Tensor, *, reduction: Reduction | None = None) -> None:
+        """Run ``loss.backward()`` for the mean (or sum) loss of the current shard's samples.
 
-        The gradient is weighted by the shard's share of the global batch; after this rank's last
-        shard ``grad`` of every parameter is that of the whole batch's mean.
+        A mean's gradient is weighted by the shard's share of the global batch, a sum's is not;
+        after this rank's last shard ``grad`` of every parameter is that of the mean (or sum) over
+        the whole batch. ``reduction`` overrides that of the constructor for this pass. An empty
+        shard's loss counts for nothing.
         Errors: NonFiniteError naming rank, step and shard for a loss that is NaN or infinite,
         unless ``nonfinite`` says otherwise. (Plain ``loss.backward()`` does not look at the loss.)
         """
-        if self.nonfinite == "raise":
-            self.check_finite(loss)
-        elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
-            self.reducer.spoiled = True
-        loss.backward()
+        position = current_shard()
+        if position is None or not position.empty:
+            if self.nonfinite == "raise":
+                self.check_finite(loss)
+            elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
+                self.reducer.pass_nonfinite = True
+        usual = self.reducer.reduction
+        if reduction is not None:
+            _check_reduction(reduction)
+            self.reducer.reduction = reduction
+        try:
+            loss.backward()
+        finally:
+            self.reducer.reduction = usual
 
     @property
     def nonfinite(self) -> Nonfinite:
@@ -99,7 +119,7 @@ class DistributedDataParallel:
         """Raise NonFiniteError, naming rank, step and shard, unless the loss is a finite number."""
         value = float(loss)
         if not math.isfinite(value):
-            position = current_shard.get()
+            position = current_shard()
             shard = "" if position is None else f"{where()}, shard {position.shard}"
             raise NonFiniteError(
                 f"[rank {self.world.rank}/{self.world.size}] the loss is {value}{shard}; lower "
@@ -109,9 +129,14 @@ class DistributedDataParallel:
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Accumulate inside a shard: backward passes in here add up and nothing is sent.
+        """Accumulate: gradients of backward passes in here stay with their shard, none is sent.
 
-        The first backward pass after it adds its own gradients and sends the sum.
+        The first backward pass after it adds its own gradients and sends the sum: of several
+        passes in a shard, or of several batches. Each shard's gradients add up in the order of the
+        batches, and shards are summed as ever, so that the bits do not depend on the number of
+        ranks. Over batches each shard of this rank needs memory for its gradients. As in PyTorch,
+        the losses of the batches add up: divide them by their number for a mean. ``zero_grad()``
+        drops what was gathered.
         """
         self.reducer.synchronize = False
         try:
@@ -119,7 +144,10 @@ class DistributedDataParallel:
         finally:
             self.reducer.synchronize = True
 
-    def _verify(self) -> None:
+    def _verify(self, *settings: object) -> None:
+        names = ("bucket_mb", "nonfinite", "reduction", "check_every")
+        found = {f"DistributedDataParallel({n}=)": v for n, v in zip(names, settings, strict=True)}
+        compare(self.world, {"DistributedDataParallel(algorithm=)": self.algorithm, **found})
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
         table = [[n, list(t.shape), str(t.dtype), t.requires_grad] for n, t in tensors]
         everyone = gather_json(self.world.comm, table)
@@ -138,6 +166,14 @@ class DistributedDataParallel:
         frozen = [(n, p) for n, p in self.module.named_parameters() if not p.requires_grad]
         for name, tensor in [*frozen, *self.module.named_buffers()]:
             comm.broadcast(tensor.data, name=name)
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise DistgradError(
+            f"reduction={reduction!r}: what the loss is over its samples, 'mean' or 'sum'; reduce "
+            f"a loss of one number a sample yourself"
+        )
 
 
 def _first_difference(a: list[list[object]], b: list[list[object]]) -> tuple[str, str]:

@@ -55,5 +55,5 @@ def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:
 
 def where() -> str:
     """Return the step of the shard that is being computed, for a message; empty outside."""
-    position = current_shard.get()
+    position = current_shard()
     return "" if position is None else f" at step {position.step}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -45,12 +47,51 @@ def self_test() -> None:
 
 def fingerprint() -> dict[str, Any]:
     """Return the facts that must be equal on all ranks for equal bits."""
-    blas = [
-        {k: i.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
-        for i in threadpool_info()
-        if i.get("user_api") == "blas"
-    ]
+    facts = ("internal_api", "version", "architecture", "num_threads")
+    blas = [{k: i.get(k) for k in facts} for i in _numpys_own(_loaded())]
     return {"NumPy": np.__version__, "BLAS": blas, "fused kernels": kernels.status()}
+
+
+def _loaded() -> list[dict[str, Any]]:
+    return [i for i in threadpool_info() if i.get("user_api") == "blas"]
+
+
+def _numpys_own(loaded: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the libraries that NumPy's own products run in, in an order that means nothing.
+
+    Other packages load a BLAS of their own, when they like; it changes no bit of ours.
+    """
+    path = _numpys_blas()
+    # Where the path says nothing (a BLAS under another library's name), all that there are count.
+    own = [i for i in loaded if path and os.path.realpath(i["filepath"]) == path] or loaded
+    return sorted(own, key=repr)
+
+
+class _Place(ctypes.Structure):
+    """What dladdr(3) says of an address (Dl_info)."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def _numpys_blas() -> str | None:
+    """Return the file that holds the matrix product NumPy calls; None where nobody can say."""
+    try:
+        file = importlib.import_module("numpy._core._multiarray_umath").__file__
+        # Loaded already: this is the handle, and a symbol is looked up as NumPy's linker did.
+        numpy = ctypes.CDLL(file, os.RTLD_NOLOAD | os.RTLD_LAZY)
+        where = ctypes.CDLL(None).dladdr
+    except (ImportError, OSError, AttributeError):
+        return None
+    for name in ("scipy_cblas_sgemm64_", "scipy_cblas_sgemm", "cblas_sgemm64_", "cblas_sgemm"):
+        found = _Place()
+        if hasattr(numpy, name) and where(getattr(numpy, name), ctypes.byref(found)):
+            return os.path.realpath(os.fsdecode(found.file))
+    return None
 
 
 def compare(fingerprints: Sequence[dict[str, Any]], rank: int) -> None:

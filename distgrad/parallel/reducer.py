@@ -7,18 +7,22 @@ order. It knows nothing of layers, losses or optimizers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.errors import CommError, GradError
-from distgrad.nn import Module, SyncBatchNorm
+from distgrad.errors import GradError
+from distgrad.nn import Module
+from distgrad.parallel.agreement import Agreement
 from distgrad.parallel.bucket import Bucket, ShardedBuffer
-from distgrad.parallel.canonical import Exchange, exchange_of
+from distgrad.parallel.exchange import Exchange, exchange_of
 from distgrad.parallel.layout import make_layout
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
+from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
-from distgrad.parallel.watch import Observable, take_over
 from distgrad.parallel.world import World
+
+Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 class Reducer(Observable):
@@ -33,11 +37,13 @@ class Reducer(Observable):
         bucket_bytes: int,
         algorithm: str,
         nonfinite: Nonfinite,
+        reduction: Reduction,
+        agreement: Agreement,
     ) -> None:
         super().__init__()
         self.observers = take_over(named)
-        self.nonfinite = nonfinite
-        self.world, self.algorithm, self.module = world, algorithm, module
+        self.nonfinite, self.reduction, self.agreement = nonfinite, reduction, agreement
+        self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = {n: p for n, p in named if p.requires_grad}
         table = [(n, p.shape, p.dtype.str, p.dtype.itemsize) for n, p in trained.items()]
@@ -55,14 +61,16 @@ class Reducer(Observable):
         self.statistics.skip_nonfinite = nonfinite == "skip"
         self.left_out = False
         """Whether the last batch was not finite and was left out; the same on all ranks."""
-        self.spoiled = False
-        """Set where the open shard's loss is not finite, for all ranks to be told."""
+        self.pass_nonfinite = False
+        """Set before a backward pass whose loss is not finite, for all ranks to be told."""
+        self._loss_nonfinite = False  # whether a loss of the open shard was not
         self.synchronize = True
-        """Off inside ``no_sync``: gradients pile up in the open shard and nothing is sent."""
+        """Off inside ``no_sync``: gradients stay with their shard and nothing is sent."""
         self._open = False  # a shard has gradients that were not handed in yet
-        self._first = True  # the next shard is the first of its batch
+        self._position: ShardPosition | None = None  # that shard
+        self._first = True  # the next shard is the first since gradients were summed
+        self._samples = 0  # of the largest batch since then
         self._exchange: Exchange | None = None
-        self._summand = 0
         self._next = 0  # the bucket whose turn it is
         self._done: ShardPosition | None = None  # the shard whose gradients were handed in
         self._flying: list[ShardedBuffer] = []
@@ -70,23 +78,19 @@ class Reducer(Observable):
     # -- what backward tells ------------------------------------------------------------------
 
     def backward_started(self) -> float:
-        """Open the shard, if it is not yet, and return the weight of its mean."""
-        position = current_shard.get()
+        """Open the shard, if it is not yet, and return the weight of its loss."""
+        position = current_shard()
         self._check(position)
-        if not self._open:
-            for bucket in self.buckets:
-                bucket.open(self._first)
-            self._open, self._first = True, False
+        if self._open and self._zeroed():
+            self._forget()
+        if not (self._open and position is self._position):
+            self._enter(position)
+        self._loss_nonfinite |= self.pass_nonfinite
+        self.pass_nonfinite = False
+        # Forward is over: the statistics of this pass are complete.
+        self.statistics.gather(self._share(position))
         if self.synchronize:
-            self._exchange = exchange_of(self.world, self.algorithm, position)
-            self._summand = self.world.rank if position is None else position.shard
-            self._next = 0
-            for bucket in self.buckets:
-                bucket.unfinished = len(bucket.params)
-            # Forward is over: the statistics of this shard are complete.
-            self.statistics.add(self._exchange, self._summand, self._weight(position))
-            if self._is_last():
-                self._launch(self.statistics.buffer)
+            self._prepare(position)
         return self._weight(position)
 
     def grad_ready(self, leaf: Tensor) -> None:
@@ -107,47 +111,85 @@ class Reducer(Observable):
             return
         while self._next < len(self.buckets):
             self._hand_in(self.buckets[self._next])
-        self._open = self.spoiled = False
-        self._done = current_shard.get()
+        self._open = self._loss_nonfinite = False
+        self._done = current_shard()
         if self._is_last():
             self._finish()
 
-    def skip_batch(self, total: int) -> None:
-        """Take part in the collectives of a batch of which this rank has no sample."""
-        for name, module in self.module.named_modules():
-            if isinstance(module, SyncBatchNorm):
-                raise CommError(
-                    f"[rank {self.world.rank}/{self.world.size}] this rank has no sample of a "
-                    f"batch of {total}, and '{name}' (SyncBatchNorm) on the other ranks waits for "
-                    f"it; use DataLoader(drop_last=True)"
-                )
-        nothing = ShardPosition(step=0, shard=-1, count=0, total=total, last=True)
-        self._exchange = exchange_of(self.world, self.algorithm, nothing)
-        for bucket in self.buckets:
-            bucket.open(first=True)
-        self._launch(self.statistics.buffer)
-        for bucket in self.buckets:
-            self._launch(bucket.gradients)
-        self._finish()
+    def optimizer_stepped(self, optimizer: object) -> None:
+        """Let the ranks agree on its settings."""
+        self.agreement.optimizer_stepped(optimizer)
 
-    # -- how it goes on -----------------------------------------------------------------------
+    # -- shards -------------------------------------------------------------------------------
 
-    def _weight(self, position: ShardPosition | None) -> float:
+    def _enter(self, position: ShardPosition | None) -> None:
+        """Make ``position`` the open shard; one that was not handed in keeps its gradients."""
+        if self._open and not _empty(self._position):
+            shard = self._summand(self._position)
+            for bucket in self.buckets:
+                bucket.fill(self._loss_nonfinite)
+                bucket.gradients.keep(shard)
+            if self.statistics.modules:
+                self.statistics.buffer.keep(shard)
+        if self._first:
+            for bucket in self.buckets:
+                bucket.begin()
+        self._open, self._first, self._position = True, False, position
+        shard, empty = self._summand(position), _empty(position)
+        opened = [bucket.open(shard, empty) for bucket in self.buckets]  # all, also after a True
+        self._loss_nonfinite = any(opened)
+        self.statistics.open(shard, empty)
+        self._samples = max(self._samples, 0 if position is None else position.total)
+
+    def _prepare(self, position: ShardPosition | None) -> None:
+        """Get ready to hand in the open shard."""
+        self._exchange = exchange_of(self.world, self.algorithm, position, self._samples)
+        self._next = 0
+        for bucket in self.buckets:
+            bucket.unfinished = len(bucket.params)
+        if position is None or position.first:
+            for buffer in (self.statistics.buffer, *(b.gradients for b in self.buckets)):
+                buffer.restart()
+        if self._is_last():
+            self.agreement.check(position)
+        if not _empty(position):
+            self.statistics.add(self._exchange, self._summand(position))
+        if self._is_last():
+            self._launch(self.statistics.buffer)
+
+    def _zeroed(self) -> bool:
+        """Whether the user has dropped the gradients that were gathered without being summed."""
+        return all(p.grad is None for p in self._bucket_of)
+
+    def _forget(self) -> None:
+        self._open, self._first, self._samples = False, True, 0
+        for bucket in self.buckets:
+            bucket.gradients.forget()
+            bucket.previous = None
+        self.statistics.buffer.forget()
+
+    def _summand(self, position: ShardPosition | None) -> int:
+        return self.world.rank if position is None else position.shard
+
+    def _share(self, position: ShardPosition | None) -> float:
         return 1.0 / self.world.size if position is None else position.weight
 
+    def _weight(self, position: ShardPosition | None) -> float:
+        if self.reduction == "sum":
+            return float(not _empty(position))
+        return self._share(position)
+
     def _is_last(self) -> bool:
-        return self._exchange is not None and self._summand == self._exchange.last
+        return self._position is None or self._position.last
+
+    # -- buckets ------------------------------------------------------------------------------
 
     def _hand_in(self, bucket: Bucket) -> None:
         assert self._exchange is not None
-        bucket.fill(self.spoiled)
-        if self.observers:
-            weight = self._weight(current_shard.get())
-            for observer in self.observers:
-                observer.shard_ready(
-                    bucket.names, bucket.views, self._summand, weight, self.spoiled
-                )
-        bucket.gradients.add(self._exchange, self._summand)
+        if not _empty(self._position):
+            bucket.fill(self._loss_nonfinite)
+            self._show_shard(bucket)
+            bucket.gradients.add(self._exchange, self._summand(self._position))
         self._next += 1
         if self._is_last():
             self._launch(bucket.gradients)
@@ -163,16 +205,21 @@ class Reducer(Observable):
         for bucket in self.buckets:
             bucket.gradients.wait()
         self._flying.clear()
-        self._first = True
+        self._first, self._samples = True, 0
         finite = None if self.nonfinite == "continue" else all_finite(self.buckets)
-        self._show(finite)
+        self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:
             bucket.finish(self.left_out)
         if finite is False and self.nonfinite == "raise":
             raise_nonfinite(self.buckets, self.world)
 
-    def _show(self, finite: bool | None) -> None:
+    def _show_shard(self, bucket: Bucket) -> None:
+        shard, weight = self._summand(self._position), self._weight(self._position)
+        for observer in self.observers:
+            observer.shard_ready(bucket.names, bucket.views, shard, weight, self._loss_nonfinite)
+
+    def _show_batch(self, finite: bool | None) -> None:
         if self.observers:
             grads = {
                 name: view if used else None
@@ -198,6 +245,10 @@ class Reducer(Observable):
         if position is None and self.world.canonical and self.world.shards > 1:
             raise GradError(
                 f"shards={self.world.shards} was asked for, but backward runs outside a shard: "
-                f"loop over `for x, y in batch` of a dg.data.DataLoader batch, or over "
+                f"loop over `for x, y in batch.shards` of a dg.data.DataLoader batch, or over "
                 f"`dg.own_shards(world, step, total)`"
             )
+
+
+def _empty(position: ShardPosition | None) -> bool:
+    return position is not None and position.empty

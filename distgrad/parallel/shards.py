@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeAlias
 
+from distgrad.autograd.mode import empty_shard
 from distgrad.errors import LaunchError
+
+Origin: TypeAlias = Callable[[], Mapping[str, Any]]
+"""Says what a batch came from (seed, epoch, data): facts, by name, that all ranks must share."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +23,49 @@ class ShardPosition:
     shard: int
     count: int  # samples in this shard
     total: int  # samples in the global batch
-    last: bool  # whether it is this rank's last shard of the batch
+    first: bool  # whether it is this rank's first shard of the batch
+    last: bool  # and whether its last
+    origin: Origin | None = None
 
     @property
     def weight(self) -> float:
         """The share of the global batch: what turns a mean over the shard into its contribution."""
         return self.count / self.total
 
+    @property
+    def empty(self) -> bool:
+        """Whether the rank has no sample of the batch: its weight is 0, it is no summand."""
+        return not self.count
 
-current_shard: ContextVar[ShardPosition | None] = ContextVar("current_shard", default=None)
+
+_entered: ContextVar[tuple[ShardPosition, ...]] = ContextVar("entered shards", default=())
+
+
+def current_shard() -> ShardPosition | None:
+    """Return the shard this thread is computing: of several it is in, the one entered last."""
+    entered = _entered.get()
+    return entered[-1] if entered else None
+
+
+def enter(position: ShardPosition) -> None:
+    """Be in a shard from here on."""
+    _entered.set((*_entered.get(), position))
+    _tell()
+
+
+def leave(position: ShardPosition) -> None:
+    """Be in it no longer.
+
+    Walks may be nested (an evaluation inside a shard) or take turns (``zip`` of two), so that the
+    one that is left need not be the one entered last.
+    """
+    _entered.set(tuple([p for p in _entered.get() if p is not position]))
+    _tell()
+
+
+def _tell() -> None:
+    position = current_shard()
+    empty_shard.set(position is not None and position.empty)
 
 
 def split(total: int, shards: int) -> list[range]:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
-from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
+from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import Communicator, connect
+from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
+from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
-from distgrad.parallel import numerics
+from distgrad.parallel import core_type, numerics
 from distgrad.parallel.shards import check_shards, runs
-
-
-class Participant(Protocol):
-    """Something whose collectives every rank must join, with or without samples."""
-
-    def skip_batch(self, total: int) -> None:
-        """Join the collectives of a batch of ``total`` samples of which this rank has none."""
+from distgrad.perrank import PerRank
 
 
 class World:
@@ -33,32 +27,23 @@ class World:
         """Whether the same bits on any number of ranks were asked for (``shards`` was given)."""
         self.runs = runs(self.shards, self.size)
         self.my_shards = self.runs[self.rank]
-        self._participants: list[weakref.ref[Participant]] = []
 
     @property
     def algorithm(self) -> str:
         """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
-        return "tree" if self.canonical else "ring"
+        return CANONICAL if self.canonical else PLAIN
 
     def print(self, *values: object) -> None:
         """Print once for the whole job, at once: on rank 0. Every rank may call it."""
         if self.rank == 0:
             print(*values, flush=True)
 
-    def join(self, participant: Participant) -> None:
-        """Remember who must be told about batches of which this rank has no sample."""
-        self._participants.append(weakref.ref(participant))
-
-    def participants(self) -> list[Participant]:
-        """Return those still alive, in the order in which they joined."""
-        return [p for r in self._participants if (p := r()) is not None]
-
     def __repr__(self) -> str:
         name = self.comm.transport.name
         return f"World(rank={self.rank}, size={self.size}, shards={self.shards}, {name})"
 
 
-_current: ContextVar[World | None] = ContextVar("world", default=None)
+_current: PerRank[World | None] = PerRank(None)
 
 
 def init(
@@ -71,7 +56,8 @@ def init(
 
     ``shards`` (a power of two, at least the number of ranks) asks for the same bits on any number
     of ranks; without it there is one shard per rank. ``threads`` are BLAS threads per rank.
-    ``timeout`` (seconds) is how long a rank waits in a collective for one that does not come.
+    ``timeout`` (seconds) is how long a rank waits for one that does not come, here and in a
+    collective.
     Errors: LaunchError, MismatchError if ranks ask for different shards.
     """
     existing = _current.get()
@@ -83,11 +69,13 @@ def init(
                 f"makes one too); call dg.init once, at the start of the script"
             )
         return existing
-    comm = Communicator(connect(), timeout=timeout)
+    replace_what_cannot_be_encoded()
+    comm = Communicator(connect(timeout=timeout), timeout=timeout)
     world = World(comm, shards)
     _agree(world, shards, threads)
     _current.set(world)
     rank_label.set(f"[rank {world.rank}/{world.size}] ")
+    stream.rank.set(world.rank)
     return world
 
 
@@ -116,6 +104,8 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
     neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
     numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
     numerics.self_test()
+    if world.rank == 0:
+        core_type.warn()
     numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
 
 

@@ -18,28 +18,31 @@ from distgrad.nn import Module
 from distgrad.observe import Progress
 from distgrad.optim import AutoClip, LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
+from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.ddp import BUCKET_MB
 from distgrad.parallel.nonfinite import Nonfinite
-from distgrad.train import checkpoints
+from distgrad.parallel.reducer import Reduction
+from distgrad.train import checkpoints, signals
 from distgrad.train.metrics import Metric
 from distgrad.train.state import TrainState
-from distgrad.train.stop import MaxEpochs, MaxSteps, StopCriterion
+from distgrad.train.stop import MaxEpochs, MaxSteps, StopCriterion, TargetMetric
 
 _STOPS = (signal.SIGTERM, signal.SIGUSR1)
+_METERS = ("seconds", "busy", "signals")  # what the ranks share besides sums over samples
 
 
 class Trainer:
     """Trains ``model`` on every rank of the current world.
 
-    ``loss_fn(model(*inputs), target)`` is the mean loss over a shard of samples; a sample is
-    (inputs…, target). ``metrics`` are summed over samples. ``clip_norm`` is the largest gradient
-    norm, or a function that clips the parameters' gradients (``optim.AutoClip()``,
-    ``optim.adaptive_clip_grad_``). ``nonfinite`` says what happens to a NaN or infinite loss or
-    gradient: "raise" names rank, step and shard; "skip" leaves the step out on all ranks;
-    "continue" goes on (as in DistributedDataParallel). ``checkpoint`` is a folder, written
-    ``every`` so many steps and at the end, of which the newest ``keep`` stay. ``callbacks`` are
-    called with the TrainState after each step, on every rank. SIGTERM and SIGUSR1 end the run after
-    a last checkpoint.
+    ``loss_fn(model(*inputs), target)`` is the mean loss over a shard of samples, or with
+    ``reduction="sum"`` the sum; a sample is (inputs…, target). ``metrics`` are summed over
+    samples. ``clip_norm`` is the largest gradient norm, or a function that clips the
+    parameters' gradients (``optim.AutoClip()``, ``optim.adaptive_clip_grad_``). ``nonfinite``
+    says what happens to a NaN or infinite loss or gradient: "raise" names rank, step and shard;
+    "skip" leaves the step out on all ranks; "continue" goes on (as in DistributedDataParallel).
+    ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
+    newest ``keep`` stay. ``callbacks`` are called with the TrainState after each step, on every
+    rank. SIGTERM and SIGUSR1 end the run after a last checkpoint.
     """
 
     def __init__(
@@ -59,15 +62,29 @@ class Trainer:
         progress: bool = True,
         bucket_mb: float = BUCKET_MB,
         algorithm: str | None = None,
+        reduction: Reduction = "mean",
+        check_every: int = EVERY,
     ) -> None:
+        if clip_norm is not None and not callable(clip_norm) and not clip_norm > 0:
+            raise DistgradError(
+                f"clip_norm={clip_norm}: the largest gradient norm must be positive; leave it out "
+                f"(None) to clip nothing"
+            )
+        self.reduction = reduction
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
         self.callbacks = list(callbacks)
         self.ddp = DistributedDataParallel(
-            model, bucket_mb=bucket_mb, algorithm=algorithm, nonfinite=nonfinite
+            model,
+            bucket_mb=bucket_mb,
+            algorithm=algorithm,
+            nonfinite=nonfinite,
+            reduction=reduction,
+            check_every=check_every,
         )
+        self.ddp.agreement.sources.append(self._settings)
         self.world = self.ddp.world
         self.state = TrainState()
         self._visible = progress and self.world.rank == 0
@@ -93,6 +110,12 @@ class Trainer:
         criteria: list[StopCriterion] = list(stop)
         criteria += [MaxEpochs(epochs)] if epochs is not None else []
         criteria += [MaxSteps(max_steps)] if max_steps is not None else []
+        for criterion in criteria:
+            if isinstance(criterion, TargetMetric) and evaluate is None:
+                raise DistgradError(
+                    f"TargetMetric('{criterion.name}') looks at evaluations, and there would be "
+                    f"none: pass evaluate=loader to fit"
+                )
         if not criteria:
             raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")
         limits = [max_steps, None if epochs is None else epochs * len(loader)]
@@ -133,23 +156,24 @@ class Trainer:
     def step(self, batch: Batch, clock: _Clock | None = None) -> None:
         """Train on one global batch: forward, backward and reduction, clipping, update."""
         self.optimizer.zero_grad()
-        sums = ShardSum(self.world, 4 + len(self.metrics))
-        for *inputs, target in batch:
+        sums = ShardSum(self.world, "loss", *_METERS, *map(_metric, self.metrics))
+        for *inputs, target in batch.shards:
             output = self.model(*inputs)
             loss = self.loss_fn(output, target)
             self.ddp.backward(loss)
-            position = current_shard.get()
-            weight = 1.0 if position is None else position.weight
-            counted = [metric(output, target) / batch.total for metric in self.metrics.values()]
-            sums.add([weight * float(loss), 0.0, 0.0, 0.0, *counted])
+            position = current_shard()
+            mean = self.reduction == "mean" and position is not None
+            weight = position.weight if mean and position is not None else 1.0
+            sums.add(loss=weight * float(loss), **self._measured(output, target, batch.total))
         # Rank 0's clock is everyone's; a signal on any rank is heard by all.
-        seconds, busy = (0.0, 0.0)
         if clock is not None and self.world.rank == 0:
-            seconds, busy = clock.seconds, clock.seconds - clock.lost
-        sums.add([0.0, seconds, busy, float(self._signalled), *[0.0] * len(self.metrics)])
+            sums.add(seconds=clock.seconds, busy=clock.seconds - clock.lost)
+        sums.add(signals=float(self._signalled))
+        found = sums.result()
         state = self.state
-        state.loss, state.seconds, busy, self._asked, *means = sums.result().tolist()
-        state.metrics = dict(zip(self.metrics, means, strict=True))
+        state.loss, state.seconds, busy = found["loss"], found["seconds"], found["busy"]
+        self._asked = found["signals"]
+        state.metrics = {name: found[_metric(name)] for name in self.metrics}
         state.gradient_norm = self._clip()
         if self.ddp.left_out:
             state.skipped += 1
@@ -169,20 +193,36 @@ class Trainer:
         """
         modes = [(m, m.training) for m in self.model.modules()]
         self.model.eval()
-        sums = ShardSum(self.world, 2 + len(self.metrics))
+        sums = ShardSum(self.world, "loss", "samples", *map(_metric, self.metrics))
         with no_grad():
             for batch in loader:
-                for *inputs, target in batch:
+                for *inputs, target in batch.shards:
                     output = self.model(*inputs)
                     n = len(target)
-                    counted = [metric(output, target) for metric in self.metrics.values()]
-                    sums.add([float(self.loss_fn(output, target)) * n, n, *counted])
+                    loss = float(self.loss_fn(output, target))
+                    loss *= n if self.reduction == "mean" else 1
+                    sums.add(loss=loss, samples=n, **self._measured(output, target, 1))
         for m, training in modes:
             m.training = training
-        loss, n, *counted = sums.result().tolist()
-        return {"loss": loss / n, **{k: c / n for k, c in zip(self.metrics, counted, strict=True)}}
+        found = sums.result()
+        count = found["samples"]
+        if not count:
+            raise DistgradError(
+                "evaluate: the loader gave no sample; one that is training (it stands at the end "
+                "of its epoch) cannot evaluate as well: make another over the same data"
+            )
+        loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
+        return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
 
     # -- helpers ------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, Any]:
+        plain = None if callable(self.clip_norm) else self.clip_norm
+        own = {"Trainer(clip_norm=)": plain, "Trainer(every=)": self.every}
+        return own | settings_of(0, self.optimizer)
+
+    def _measured(self, output: Tensor, target: Any, total: int) -> dict[str, float]:
+        return {_metric(k): metric(output, target) / total for k, metric in self.metrics.items()}
 
     def _clip(self) -> float:
         """Clip the gradients and return their 2-norm before that; NaN if they were left out."""
@@ -260,12 +300,8 @@ class Trainer:
             self._signalled = True
 
         self._signalled = False  # one that ended an earlier fit is over
-        old = {number: signal.signal(number, note) for number in _STOPS}
-        try:
+        with signals.noted(_STOPS, note):
             yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
 
 class _Clock:
@@ -285,6 +321,11 @@ class _Clock:
         before = self.seconds
         yield
         self.lost += self.seconds - before
+
+
+def _metric(name: str) -> str:
+    """Under which name a user's metric is summed: apart from the Trainer's own."""
+    return f"metric {name}"
 
 
 def _reason(criteria: Sequence[StopCriterion], state: TrainState) -> str:

@@ -233,6 +233,9 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
         def grad_ready(self, tensor):
             events.append(tensor.grad.data.tolist())
 
+        def optimizer_stepped(self, optimizer):
+            pass
+
         def backward_finished(self):
             events.append("finished")
 

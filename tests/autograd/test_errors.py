@@ -72,9 +72,18 @@ def test_integers_cannot_require_gradients():
         Tensor(np.arange(3), requires_grad=True)
 
 
-def test_a_recorded_tensor_does_not_turn_into_an_array_silently():
-    with pytest.raises(dg.GradError, match=r"silently cut the gradient; call \.detach\(\)"):
-        np.asarray(leaf(3))
+@pytest.mark.parametrize("cut", [np.asarray, Tensor.numpy])
+def test_a_tensor_that_requires_gradients_does_not_turn_into_an_array_silently(cut):
+    for x in (leaf(3), leaf(3) * 2):
+        with pytest.raises(dg.GradError, match=r"silently cut the gradient; write \.detach\(\)\.n"):
+            cut(x)
+        assert cut(x.detach()) is x.data or (cut(x.detach()) == x.data).all()
+
+
+def test_numbers_and_lists_leave_the_tape_as_in_pytorch():
+    x = leaf(3) * 2
+    assert x.tolist() == x.data.tolist()
+    assert x[1].item() == float(x[1]) == x.data[1]
 
 
 def test_an_optional_input_that_was_left_out_is_shown_as_none():

@@ -97,6 +97,9 @@ def test_a_listener_is_told_after_the_hooks():
         def grad_ready(self, tensor):
             events.append(tensor.grad.data.tolist())
 
+        def optimizer_stepped(self, optimizer):
+            pass
+
         def backward_finished(self):
             pass
 

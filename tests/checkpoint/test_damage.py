@@ -8,7 +8,7 @@ import pytest
 
 from distgrad import checkpoint
 from distgrad.checkpoint import manifest as manifest_module
-from distgrad.checkpoint.manifest import File, Manifest, Tensor
+from distgrad.checkpoint.manifest import ArraySpec, File, Manifest
 from distgrad.errors import CheckpointError
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors"]
@@ -153,10 +153,10 @@ def test_another_format_is_named(tmp_path, key, value):
 @pytest.mark.parametrize(
     "tensors",
     [
-        {"v": Tensor("float32", (3, 4))},
-        {"w": Tensor("float32", (4, 3))},
-        {"w": Tensor("int32", (3, 4))},
-        {"w": Tensor("float32", (3, 4)), "b": Tensor("float32", ())},
+        {"v": ArraySpec("float32", (3, 4))},
+        {"w": ArraySpec("float32", (4, 3))},
+        {"w": ArraySpec("int32", (3, 4))},
+        {"w": ArraySpec("float32", (3, 4)), "b": ArraySpec("float32", ())},
         {},
     ],
 )

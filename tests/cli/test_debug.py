@@ -28,9 +28,11 @@ def debug(tmp_path):
         script = tmp_path / "scripts" / "job.py"
         script.parent.mkdir(exist_ok=True)
         script.write_text(text)
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment.pop("OPENBLAS_CORETYPE", None)  # a slow one is told about on stderr
         return subprocess.run(
             [sys.executable, "-m", "distgrad.cli", "debug", *options, str(script), *arguments],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=environment,
             cwd=cwd or tmp_path,
             capture_output=True,
             text=True,

@@ -7,16 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from jobs import LAUNCHER, mpirun
 
 import distgrad
 from distgrad import cli
+from distgrad.comm import launchers
 
 ROOT = Path(distgrad.__file__).parents[1]
 VERSIONS = {
     "Open MPI": "mpirun (Open MPI) 5.0.11",
     "MPICH": "HYDRA build details:\n    Version: 4.3.0",
 }
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "DISTGRAD_THREADS_AUTO")
+UNSET = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "DISTGRAD_THREADS_AUTO", "SLURM_JOB_ID")
 
 
 class Machine:
@@ -29,9 +31,9 @@ class Machine:
         self.script = folder / "train.py"
         self.script.write_text("print('ran')")
         monkeypatch.setattr(sys, "executable", str(self.bin / "python"))
-        monkeypatch.setattr(cli, "cores", lambda: 8)
+        monkeypatch.setattr(launchers, "cores", lambda: 8)
         self.user(1000)
-        for name in THREADS:
+        for name in UNSET:
             monkeypatch.delenv(name, raising=False)
 
     def user(self, uid):
@@ -88,6 +90,15 @@ def test_more_ranks_than_cores_oversubscribe_and_are_not_bound(machine):
     assert command[1:] == ["--map-by", "slot:PE=1", "--bind-to", "core", "-n", "8"]
 
 
+@pytest.mark.parametrize(("ranks", "threads"), [(1, 1), (3, 2), (4, 1), (7, 1)])
+def test_ranks_that_leave_cores_free_are_not_bound(machine, ranks, threads):
+    # Two such jobs would be bound to the same cores, beside idle ones.
+    machine.install("Open MPI")
+    arguments = ("-n", str(ranks), "--threads", str(threads), str(machine.script))
+    _, command, _ = machine.dry_run(*arguments)
+    assert command[1:] == ["--bind-to", "none", "-n", str(ranks)]
+
+
 def test_more_threads_than_cores_are_not_bound(machine):
     machine.install("Open MPI")
     _, command, _ = machine.dry_run("-n", "3", "--threads", "3", str(machine.script))
@@ -99,31 +110,39 @@ def test_threads_asked_for_are_the_users(machine):
     machine.monkeypatch.setenv("OMP_NUM_THREADS", "5")
     variables, command, _ = machine.dry_run("-n", "2", "--threads", "3", str(machine.script))
     assert variables == {"OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "3"}
-    assert "slot:PE=3" in command
+    assert "none" in command
 
 
 def test_threads_in_the_environment_are_left_alone(machine):
     machine.install("Open MPI")
-    machine.monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    machine.monkeypatch.setenv("OMP_NUM_THREADS", "4")
     variables, command, _ = machine.dry_run("-n", "2", str(machine.script))
     assert variables == {}
-    assert "slot:PE=3" in command
+    assert "slot:PE=4" in command
 
 
 def test_a_hostfile_is_handed_on_with_the_environment(machine):
     machine.install("Open MPI")
     hosts = machine.folder / "my hosts"
     hosts.write_text("a slots=2\nb slots=2\n")
-    machine.monkeypatch.setenv("OPENBLAS_CORETYPE", "SkylakeX")
     arguments = ("-n", "40", "--threads", "1", "--hostfile", str(hosts), str(machine.script))
     variables, command, _ = machine.dry_run(*arguments)
-    assert variables["OPENBLAS_CORETYPE"] == "SkylakeX"
+    assert set(variables) == {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
     # Whether 40 ranks are too many only mpirun knows; the variables travel by name.
     assert command[1:] == [
         *("--bind-to", "none"),
-        *("-x", "OPENBLAS_NUM_THREADS", "-x", "OMP_NUM_THREADS", "-x", "OPENBLAS_CORETYPE"),
+        *("-x", "OPENBLAS_NUM_THREADS", "-x", "OMP_NUM_THREADS"),
         *("--hostfile", str(hosts), "-n", "40"),
     ]
+
+
+def test_inside_slurms_allocation_the_hosts_are_slurms(machine):
+    machine.install("Open MPI")
+    machine.monkeypatch.setenv("SLURM_JOB_ID", "7")
+    _, command, _ = machine.dry_run("-n", "40", "--threads", "1", str(machine.script))
+    assert command[1:] == ["--bind-to", "none", "-n", "40"]
+    _, command, _ = machine.dry_run("-n", "8", "--threads", "1", str(machine.script))
+    assert command[1:] == ["--bind-to", "none", "-n", "8"]
 
 
 def test_mpich_gets_no_option_of_open_mpis(machine):
@@ -174,7 +193,7 @@ REFUSED = {
     "no rank": (["-n", "0", "{script}"], "-n 0: a job needs at least one rank"),
     "fewer": (["-n", "-3", "{script}"], "-n -3: a job needs at least one rank"),
     "no script": (["-n", "2", "nowhere.py"], "there is no script 'nowhere.py'; check the path"),
-    "a folder": (["-n", "2", "{folder}"], "there is no script"),
+    "a folder": (["-n", "2", "{folder}"], "is a folder; name the script in it"),
     "no threads": (["-n", "2", "--threads", "0", "{script}"], "--threads 0: a rank needs"),
     "no hosts": (["-n", "2", "--hostfile", "h", "{script}"], "there is no hostfile 'h'"),
 }
@@ -205,10 +224,10 @@ def test_cores_are_counted_once_however_many_threads_they_have(monkeypatch, tmp_
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 6})
     for cpu in range(8):
         (tmp_path / str(cpu)).write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
-    monkeypatch.setattr(cli, "_SIBLINGS", str(tmp_path / "{}"))
-    assert cli.cores() == 4
-    monkeypatch.setattr(cli, "_SIBLINGS", str(tmp_path / "absent" / "{}"))
-    assert cli.cores() == 5
+    monkeypatch.setattr(launchers, "_SIBLINGS", str(tmp_path / "{}"))
+    assert launchers.cores() == 4
+    monkeypatch.setattr(launchers, "_SIBLINGS", str(tmp_path / "absent" / "{}"))
+    assert launchers.cores() == 5
 
 
 # -- the real thing ---------------------------------------------------------------------------
@@ -245,3 +264,67 @@ def test_every_rank_runs_the_script_with_its_arguments(run):
 @pytest.mark.parametrize("status", [1, 7])
 def test_the_jobs_exit_status_is_the_commands(run, status):
     assert run(f"import sys; sys.exit({status})").returncode == status
+
+
+LOST = """\
+#!/bin/sh
+case $1 in --version) echo 'mpirun (Open MPI) 5.0.11'; exit ;; esac
+printf 'PRTE has lost commun' >&2
+sleep 0.3
+printf 'ication with a remote daemon.\\n' >&2
+exit $STATUS
+"""
+
+
+@pytest.mark.parametrize(("mpiruns", "ours"), [(0, 75), (9, 9)])
+def test_a_job_that_lost_a_host_has_not_succeeded(tmp_path, mpiruns, ours):
+    # Open MPI 5.0.11's mpirun says so, kills the ranks and ends with status 0.
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/mpirun"
+    fake.write_text(LOST)
+    fake.chmod(0o755)
+    program = (
+        "import sys; from distgrad.cli import main\n"
+        f"sys.executable = '{tmp_path}/bin/python'; sys.exit(main())"
+    )
+    script = tmp_path / "job.py"
+    script.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "-n", "2", str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "STATUS": str(mpiruns)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == ours
+    assert done.stderr == "PRTE has lost communication with a remote daemon.\n"
+
+
+AFFINITY = """
+import os, sys, time
+from pathlib import Path
+import distgrad as dg
+dg.init()
+own, other = Path(sys.argv[1]), Path(sys.argv[2])
+own.write_text(str(sorted(os.sched_getaffinity(0))))
+deadline = time.monotonic() + 40
+while not other.exists() and time.monotonic() < deadline:  # both jobs run at once
+    time.sleep(0.05)
+"""
+
+
+def test_two_jobs_at_once_are_not_pinned_to_the_same_core(tmp_path):
+    mpirun(1)  # or skip
+    if launchers.cores() < 2:
+        pytest.skip("needs two cores")
+    script = tmp_path / "job.py"
+    script.write_text(AFFINITY)
+    names = [str(tmp_path / "first"), str(tmp_path / "second")]
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
+    environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    start = [sys.executable, "-m", "distgrad.cli", "run", "-n", "1", str(script)]
+    jobs = [subprocess.Popen([*start, *pair], env=environ) for pair in (names, names[::-1])]
+    assert [job.wait(60) for job in jobs] == [0, 0]
+    everything = str(sorted(os.sched_getaffinity(0)))
+    assert [Path(name).read_text() for name in names] == [everything, everything]

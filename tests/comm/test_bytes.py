@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distgrad.comm.channel import CHUNK, even_slices, pieces
+from distgrad.comm.group import CHUNK, even_slices, pieces
 from distgrad.comm.transport import Transport
 
 
@@ -38,7 +38,7 @@ def test_tree_over_aligned_runs_sends_what_the_ring_sends(simulated):
     def body(comm):
         out = np.full(4096, comm.rank + 1.0)
         runs = [range(2 * rank, 2 * rank + 2) for rank in range(4)]
-        comm.start_tree_all_reduce([(1, comm.rank, out)], out, runs).wait()
+        comm.start_sum([(1, comm.rank, out)], out, runs).wait()
         assert comm.bytes_sent == 2 * 3 * out.nbytes // 4
 
     simulated(4).run(body)
@@ -87,5 +87,5 @@ def test_pieces_cover_an_array_without_overlap():
 
 
 def test_even_slices_differ_by_at_most_one_and_the_first_are_longer():
-    assert even_slices(8, 3) == [slice(0, 3), slice(3, 6), slice(6, 8)]
-    assert even_slices(2, 3) == [slice(0, 1), slice(1, 2), slice(2, 2)]
+    assert even_slices(8, 3) == (slice(0, 3), slice(3, 6), slice(6, 8))
+    assert even_slices(2, 3) == (slice(0, 1), slice(1, 2), slice(2, 2))

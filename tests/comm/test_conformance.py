@@ -1,12 +1,14 @@
 """One suite for all worlds: whatever holds in one holds in every other."""
 
+from itertools import cycle, pairwise
+
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 
-from distgrad.comm import connect
-from distgrad.comm.local import LocalTransport
+from distgrad.comm import ALL_REDUCE, PLAIN, TreeSum, connect
+from distgrad.comm.worlds.local import LocalTransport
 
-ALGORITHMS = ["ring", "tree"]
 DTYPES = ["float32", "float64", "int64"]
 COUNTS = [0, 1, 2, 3, 5, 64, 1001]
 
@@ -20,8 +22,16 @@ def total(size, count, dtype="float64"):
     return sum(data(rank, count, dtype) for rank in range(size))
 
 
+@pytest.fixture(params=ALL_REDUCE)
+def algorithm(request, ranks):
+    """Every all-reduce of the table, where the world has what it needs."""
+    missing = ALL_REDUCE[request.param].missing
+    if missing is not None and any(ranks.run(lambda comm: missing(comm.transport))):
+        pytest.skip(f"{request.param} does not run in this world")
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_all_reduce_leaves_the_sum_on_every_rank(ranks, algorithm, dtype):
     def body(comm):
         for count in COUNTS:
@@ -33,7 +43,6 @@ def test_all_reduce_leaves_the_sum_on_every_rank(ranks, algorithm, dtype):
     ranks.run(body)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_all_reduce_of_many_pieces_sums_each_once(ranks, algorithm):
     def body(comm):
         count = 3 * (1 << 18) * comm.size + 11  # over 2 MiB a slice
@@ -53,25 +62,13 @@ def test_all_reduce_keeps_the_shape_of_a_matrix(ranks):
     ranks.run(body)
 
 
-def test_ring_gives_the_same_bits_on_all_ranks(ranks):
+def test_all_reduce_gives_the_same_bits_on_all_ranks(ranks, algorithm):
     def body(comm):
         array = np.random.default_rng(comm.rank).standard_normal(1001).astype("float32")
-        comm.all_reduce(array)
+        comm.all_reduce(array, algorithm=algorithm)
         assert len(set(comm.all_gather_bytes(array.tobytes()))) == 1
 
     ranks.run(body)
-
-
-@pytest.mark.mpi
-def test_native_agrees_with_the_ring_on_mpi(world_of_mpi):
-    def body(comm):
-        for dtype in DTYPES:
-            for count in COUNTS:
-                array = data(comm.rank, count, dtype)
-                comm.all_reduce(array, algorithm="native")
-                np.testing.assert_array_equal(array, total(comm.size, count, dtype))
-
-    world_of_mpi.run(body)
 
 
 @pytest.mark.mpi
@@ -86,6 +83,60 @@ def test_native_collectives_in_flight_begin_in_the_order_of_their_calls(world_of
             np.testing.assert_array_equal(array, expected)
 
     world_of_mpi.run(body)
+
+
+def shares(size):
+    """Runs of 8 summands for each rank, of unequal lengths; the last rank has none."""
+    bounds = [*np.linspace(0, 8, size, dtype=int), 8] if size > 1 else [0, 8]
+    return [range(int(a), int(b)) for a, b in pairwise(bounds)]
+
+
+def test_start_sum_adds_every_present_summand_once(ranks, algorithm):
+    def body(comm):
+        runs = shares(comm.size)
+        for absent in ((), (1, 6, 7)):
+            local = TreeSum(runs[comm.rank])
+            for index in runs[comm.rank]:
+                if index not in absent:
+                    local.add(index, data(index, 50))
+            out = np.full(50, -1.0)
+            comm.start_sum(local.parts, out, runs, absent=absent, algorithm=algorithm).wait()
+            present = [index for index in range(8) if index not in absent]
+            np.testing.assert_array_equal(out, sum(data(index, 50) for index in present))
+
+    ranks.run(body)
+
+
+def test_start_sum_may_put_the_total_where_a_part_is(ranks, algorithm):
+    def body(comm):
+        runs = [range(3 * r, 3 * r + 3) for r in range(comm.size)]
+        for place in (0, -1):
+            local = TreeSum(runs[comm.rank])
+            for index in runs[comm.rank]:
+                local.add(index, data(index, 50))
+            parts = local.parts
+            out = parts[place][2]
+            comm.start_sum(parts, out, runs, algorithm=algorithm).wait()
+            np.testing.assert_array_equal(out, sum(data(i, 50) for i in range(3 * comm.size)))
+
+    ranks.run(body)
+
+
+def test_what_is_said_to_come_from_the_left_neighbour_alone_does(ranks, algorithm):
+    def body(comm):
+        sources = set()
+        plain = comm.transport.irecv
+
+        def irecv(buffer, source, tag):
+            sources.add(source)
+            return plain(buffer, source, tag)
+
+        comm.transport.irecv = irecv
+        comm.all_reduce(data(comm.rank, 100), algorithm=algorithm)
+        if ALL_REDUCE[algorithm].left_only:
+            assert sources <= {(comm.rank - 1) % comm.size}
+
+    ranks.run(body)
 
 
 def test_reduce_scatter_returns_the_own_slice_of_the_sum(ranks):
@@ -187,8 +238,8 @@ def test_collectives_in_flight_may_be_waited_for_in_any_order(ranks):
     def body(comm):
         arrays = [data(comm.rank + i, 100 + i) for i in range(8)]
         works = [
-            comm.start_all_reduce(a, algorithm=ALGORITHMS[i % 2], name=f"bucket {i}")
-            for i, a in enumerate(arrays)
+            comm.start_all_reduce(a, algorithm=algorithm, name=f"bucket {i}")
+            for i, (a, algorithm) in enumerate(zip(arrays, cycle(EVERYWHERE), strict=False))
         ]
         # Every rank waits in another order.
         for i in np.random.default_rng(comm.rank).permutation(8):
@@ -250,7 +301,7 @@ def test_messages_of_one_lane_arrive_in_the_order_they_were_sent(ranks):
         requests += [transport.isend(array, right, 7) for array in outbox]
         idle = 0.0
         while not all(request.test() for request in requests):
-            transport.relax(idle)
+            transport.back_off(idle)
             idle += 1e-6
         np.testing.assert_array_equal(inbox, [[left, i] for i in range(5)])
 
@@ -270,20 +321,19 @@ def test_a_world_knows_its_host_and_members(ranks):
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_every_interleaving_gives_the_same_sums(simulated, size, schedule):
     def body(comm):
-        a, b, c = (data(comm.rank + i, 97) for i in range(3))
+        algorithms = [*EVERYWHERE, PLAIN]
+        arrays = [data(comm.rank + i, 97) for i in range(len(algorithms))]
         works = [
-            comm.start_all_reduce(a, name="a"),
-            comm.start_all_reduce(b, algorithm="tree", name="b"),
-            comm.start_all_reduce(c, name="c"),
+            comm.start_all_reduce(array, algorithm=algorithm, name=algorithm)
+            for array, algorithm in zip(arrays, algorithms, strict=True)
         ]
         comm.barrier()
-        order = np.random.default_rng(schedule + comm.rank).permutation(3)
-        for i in order:
+        for i in np.random.default_rng(schedule + comm.rank).permutation(len(works)):
             works[i].wait()
         d = data(comm.rank, 11)
         comm.broadcast(d, size - 1)
         np.testing.assert_array_equal(d, data(size - 1, 11))
-        for i, array in enumerate((a, b, c)):
+        for i, array in enumerate(arrays):
             np.testing.assert_array_equal(array, sum(data(r + i, 97) for r in range(size)))
 
     simulated(size).run(body, schedule=schedule)

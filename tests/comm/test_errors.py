@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.local import LocalTransport
+from distgrad.comm import ALL_REDUCE, Communicator, connect, patience, run_ranks
+from distgrad.comm.worlds.local import LocalTransport
 from distgrad.errors import (
     CommError,
     CommTimeoutError,
@@ -126,19 +126,19 @@ def test_a_failed_collective_keeps_raising_its_error(several_ranks):
 
 
 def test_a_deadlock_is_named_at_once_with_each_ranks_stack():
-    def hold_the_line():
+    def receive_from_the_right():
         transport = connect()
         buffer = np.zeros(1)
         request = transport.irecv(buffer, (transport.rank + 1) % 3, 5)
         while not request.test():
-            transport.relax(0.0)
+            transport.back_off(0.0)
 
     started = time.monotonic()
     with pytest.raises(DeadlockError, match=r"^\[rank [012]/3\] deadlock: every rank") as caught:
-        run_ranks(3, hold_the_line)
+        run_ranks(3, receive_from_the_right)
     assert time.monotonic() - started < 2
     message = str(caught.value)
-    assert message.count("in hold_the_line") == 3
+    assert message.count("in receive_from_the_right") == 3
     for rank in range(3):
         assert f"rank {rank} waits in a message:" in message
 
@@ -158,7 +158,7 @@ def test_a_receive_in_a_world_of_one_is_a_deadlock():
     transport = LocalTransport()
     transport.irecv(np.zeros(1), 0, 5)
     with pytest.raises(DeadlockError, match=r"\[rank 0/1\] .* only rank; nobody will send"):
-        transport.relax(0.0)
+        transport.back_off(0.0)
 
 
 def test_messages_of_unequal_length_are_refused():
@@ -194,7 +194,7 @@ def test_a_message_from_a_rank_that_left_is_named():
         if transport.rank == 0:
             request = transport.irecv(np.zeros(1), 1, 5)
             while not request.test():
-                transport.relax(0.0)
+                transport.back_off(0.0)
 
     with pytest.raises(PeerFailedError, match=r"rank 1 has left[^\0]*rank 0 waits in a message"):
         run_ranks(2, body)
@@ -210,12 +210,57 @@ def test_the_watchdog_names_collective_ranks_seconds_and_cure(world_of_mpi):
             message = str(caught.value)
             assert message.startswith(f"[rank 0/{comm.size}] collective 0 (all_reduce 'w' float64")
             assert "no progress for 0.3 s" in message
-            assert f"waiting to receive from rank {comm.size - 1}" in message
+            assert "wait for each other" in message
+            assert f"rank {comm.size - 1} in collective 1 (barrier)" in message
             assert "dg.init(timeout=...)" in message
         comm.barrier()
         if comm.rank != 0:  # rank 0 has given up: nobody may wait for it for long
             with pytest.raises(PeerFailedError, match=r"rank 0 reports: .* no progress for 0.3"):
                 quick.all_reduce(np.zeros(5), name="w")
+
+    world_of_mpi.run(body)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_every_rank_names_the_one_that_all_wait_for_not_its_neighbour(world_of_mpi):
+    def body(comm):
+        quick = Communicator(comm.transport, timeout=1.5)
+        comm.barrier()
+        if comm.rank == 0:
+            time.sleep(3.5)
+            with pytest.raises(PeerFailedError):
+                quick.all_reduce(np.zeros(100), name="w")
+        else:
+            # Rank 2 hears from rank 1 alone, which waits itself.
+            with pytest.raises((CommTimeoutError, PeerFailedError)) as caught:
+                quick.all_reduce(np.zeros(100), name="w")
+            assert "no progress for 1.5 s: rank 0 does not answer" in str(caught.value)
+            if comm.rank == 1:
+                assert "ago in collective 1 (barrier)" in str(caught.value)
+
+    world_of_mpi.run(body)
+
+
+@pytest.mark.mpi(min_size=2)
+def test_a_long_wait_is_told_once_by_the_ranks_that_wait_for_the_culprit(
+    world_of_mpi, monkeypatch, capsys
+):
+    monkeypatch.setattr(patience, "_WARN", 0.5)
+
+    def body(comm):
+        comm.barrier()
+        capsys.readouterr()
+        if comm.rank == 0:
+            time.sleep(3.5)
+        comm.all_reduce(np.zeros(100), name="w")
+        said = comm.all_gather_bytes(capsys.readouterr().err.encode())
+        told = [text.decode() for text in said]
+        assert [bool(text) for text in told] == [r == 1 for r in range(comm.size)]
+        assert told[1].startswith(
+            f"[rank 1/{comm.size}] collective 1 (all_reduce 'w' float64 x 100) has waited 1 s: "
+            "rank 0 does not answer (seen "
+        )
+        assert told[1].count("\n") == 1
 
     world_of_mpi.run(body)
 
@@ -230,12 +275,12 @@ class Silent(LocalTransport):
     def _post(self, message, tag):
         return message  # never delivered
 
-    def relax(self, idle):
+    def back_off(self, idle):
         time.sleep(0.01)
 
 
 def test_the_watchdog_ends_a_wait_without_progress():
-    with pytest.raises(CommTimeoutError, match=r"no progress for 0.05 s, waiting to receive from"):
+    with pytest.raises(CommTimeoutError, match=r"no progress for 0.05 s: rank 1 does not"):
         Communicator(Silent(), timeout=0.05)
 
 
@@ -258,13 +303,14 @@ def test_what_cannot_be_summed_is_refused_with_its_name(array, message):
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
     comm = Communicator(LocalTransport())
-    with pytest.raises(CommError, match=r"no all_reduce algorithm 'star'; use 'ring', 'tree', 'na"):
+    known = ", ".join(map(repr, ALL_REDUCE))
+    with pytest.raises(CommError, match=rf"no all_reduce algorithm 'star'; use {known}"):
         comm.all_reduce(np.zeros(3), algorithm="star")
 
 
 def test_native_outside_mpi_is_refused_with_the_cure(simulated):
     def body(comm):
-        with pytest.raises(CommError, match="this world is simulated; use algorithm='ring'"):
+        with pytest.raises(CommError, match=r"'native' needs MPI, .* simulated .*: 'ring', 'tree'"):
             comm.all_reduce(np.zeros(3), algorithm="native")
 
     simulated(2).run(body)

@@ -85,6 +85,21 @@ def test_ctrl_c_on_a_rank_ends_the_job(mpirun):
     assert "[rank 1/3] KeyboardInterrupt" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_to_a_rank_that_waits_ends_the_job(mpirun, name):
+    done, seconds = mpirun(3, name, 2)
+    assert done.returncode != 0
+    assert seconds < SECONDS
+    assert "rank 2" in done.stderr
+
+
+def test_ctrl_c_on_a_rank_that_is_through_ends_the_job(mpirun):
+    done, seconds = mpirun(3, "interrupt at the end", 1)
+    assert done.returncode != 0
+    assert seconds < SECONDS
+    assert "[rank 1/3] KeyboardInterrupt" in done.stderr
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_job_without_failure_ends_with_status_zero_and_says_nothing(mpirun, size):
     done, _ = mpirun(size, "none", 0)

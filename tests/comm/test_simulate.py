@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.simulate import current
+from distgrad.comm.worlds.simulate import current
 from distgrad.errors import LaunchError
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_a_send_is_not_complete_before_it_is_received():
             request = transport.isend(np.arange(3.0), 1, 5)
             assert not request.test()
             while not request.test():
-                transport.relax(0.0)
+                transport.back_off(0.0)
         else:
             inbox = np.zeros(3)
             assert transport.irecv(inbox, 0, 5).test()

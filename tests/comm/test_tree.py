@@ -1,14 +1,15 @@
-"""The canonical tree: the bits of a sum do not depend on who holds which summands."""
+"""The canonical order: the bits of a sum do not depend on who holds which summands."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from algorithms import CANONICAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgrad.comm import Communicator, TreeSum, connect, nodes_of, run_ranks
-from distgrad.comm.algorithms.tree import schedule
+from distgrad.comm.canonical import schedule
 from distgrad.errors import CommError
 
 
@@ -50,9 +51,10 @@ def sum_of(run, absent):
     return tree
 
 
-@given(partitions())
+@pytest.mark.parametrize("algorithm", CANONICAL)
+@given(partition=partitions())
 @settings(deadline=None, max_examples=150)
-def test_every_partition_gives_the_bits_of_the_definition(partition):
+def test_every_partition_gives_the_bits_of_the_definition(partition, algorithm):
     levels, runs, absent = partition
     expected = definition(levels, 0, absent)
 
@@ -60,7 +62,7 @@ def test_every_partition_gives_the_bits_of_the_definition(partition):
         comm = Communicator(connect())
         parts = sum_of(runs[comm.rank], absent).parts
         out = np.full(13, np.nan, "float32")
-        comm.start_tree_all_reduce(parts, out, runs, absent=absent).wait()
+        comm.start_sum(parts, out, runs, absent=absent, algorithm=algorithm).wait()
         return out.tobytes()
 
     assert set(run_ranks(len(runs), body)) == {expected.tobytes()}
@@ -78,7 +80,8 @@ def test_tree_sum_holds_exactly_the_nodes_nodes_of_names(partition):
 
 
 @pytest.mark.mpi
-def test_any_number_of_mpi_ranks_gives_the_bits_of_one(world_of_mpi):
+@pytest.mark.parametrize("algorithm", CANONICAL)
+def test_any_number_of_mpi_ranks_gives_the_bits_of_one(world_of_mpi, algorithm):
     def body(comm):
         for shards in (4, 8, 16):
             runs = [
@@ -88,31 +91,33 @@ def test_any_number_of_mpi_ranks_gives_the_bits_of_one(world_of_mpi):
             for absent in ((), (shards - 1,), (0, 2, 3)):
                 out = np.zeros(13, "float32")
                 parts = sum_of(runs[comm.rank], absent).parts
-                comm.start_tree_all_reduce(parts, out, runs, absent=absent).wait()
+                comm.start_sum(parts, out, runs, absent=absent, algorithm=algorithm).wait()
                 expected = definition(shards.bit_length() - 1, 0, absent)
                 assert out.tobytes() == expected.tobytes()
 
     world_of_mpi.run(body)
 
 
+@pytest.mark.parametrize("algorithm", CANONICAL)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_total_may_go_where_a_part_is(simulated, seed):
+def test_the_total_may_go_where_a_part_is(simulated, seed, algorithm):
     runs = [range(0, 3), range(3, 4), range(4, 8)]
     expected = definition(3, 0, ())
 
     def body(comm):
         parts = sum_of(runs[comm.rank], ()).parts
         out = parts[-1][2]
-        comm.start_tree_all_reduce(parts, out, runs).wait()
+        comm.start_sum(parts, out, runs, algorithm=algorithm).wait()
         assert out.tobytes() == expected.tobytes()
 
     simulated(3).run(body, schedule=seed)
 
 
-def test_all_reduce_by_tree_takes_each_rank_as_one_summand(several_ranks):
+@pytest.mark.parametrize("algorithm", CANONICAL)
+def test_a_canonical_all_reduce_takes_each_rank_as_one_summand(several_ranks, algorithm):
     def body(comm):
         array = summand(comm.rank)
-        comm.all_reduce(array, algorithm="tree")
+        comm.all_reduce(array, algorithm=algorithm)
         levels = (comm.size - 1).bit_length()
         absent = range(comm.size, 1 << levels)
         assert array.tobytes() == definition(levels, 0, absent).tobytes()
@@ -120,7 +125,7 @@ def test_all_reduce_by_tree_takes_each_rank_as_one_summand(several_ranks):
     several_ranks.run(body)
 
 
-def test_a_ring_would_not_keep_these_bits():
+def test_a_plain_sum_would_not_keep_these_bits():
     """The data of this file can tell an order of sums from another one."""
     plain = sum(summand(index) for index in range(8))
     assert plain.tobytes() != definition(3, 0, ()).tobytes()
@@ -163,18 +168,26 @@ def test_tree_sum_refuses_a_summand_out_of_turn(index):
 
 def test_a_sum_of_nothing_is_refused():
     comm = Communicator(connect())
-    with pytest.raises(CommError, match=r"at least one summand present; got 1 runs, absent \[0\]"):
-        comm.start_tree_all_reduce([], np.zeros(3), [range(0, 1)], absent=[0])
+    with pytest.raises(CommError, match=r"at least one summand present; absent are \[0\]"):
+        comm.start_sum([], np.zeros(3), [range(0, 1)], absent=[0])
+
+
+def test_a_run_for_each_rank_is_needed():
+    comm = Communicator(connect())
+    with pytest.raises(CommError, match=r"one run of summands for each of the 1 ranks; got 2"):
+        comm.start_sum([], np.zeros(3), [range(0, 1), range(1, 2)])
 
 
 def test_parts_that_do_not_fit_the_run_are_refused():
     comm = Communicator(connect())
     out = np.zeros(3)
-    with pytest.raises(CommError, match=r"the parts are for the nodes \[\(0, 0\)\], but run range"):
-        comm.start_tree_all_reduce([(0, 0, out)], out, [range(0, 2)])
+    with pytest.raises(
+        CommError, match=r"nodes \[\(0, 0\)\], but the sum over runs 0:2 expects \[\(1, 0\)\]"
+    ):
+        comm.start_sum([(0, 0, out)], out, [range(0, 2)])
 
 
 def test_a_part_unlike_out_is_refused():
     comm = Communicator(connect())
     with pytest.raises(CommError, match="a part is float32 x 2, out is float64 x 3"):
-        comm.start_tree_all_reduce([(0, 0, np.zeros(2, "f4"))], np.zeros(3), [range(0, 1)])
+        comm.start_sum([(0, 0, np.zeros(2, "f4"))], np.zeros(3), [range(0, 1)])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distgrad import no_grad
-from distgrad.autograd.random import generator, manual_seed
+from distgrad.autograd.stream import generator, manual_seed
 from distgrad.comm import Communicator, connect, run_ranks
-from distgrad.comm.local import LocalTransport
+from distgrad.comm.worlds.local import LocalTransport
 from distgrad.data import ArrayDataset, DataLoader, permutation
 from distgrad.errors import DataError
 from distgrad.parallel import World, current_shard
@@ -34,12 +34,14 @@ def epoch(loader):
     seen = {}
     with no_grad():
         for batch in loader:
-            for x, y in batch:
-                position = current_shard.get()
+            for x, y in batch.shards:
+                position = current_shard()
                 assert position.step == batch.step
                 assert position.count == len(y)
                 assert position.total == batch.total
                 np.testing.assert_array_equal(x, np.stack([y * 10, y * 10 + 1], axis=1))
+                if position.empty:  # this rank has no sample of the batch
+                    continue
                 assert (batch.step, position.shard) not in seen
                 seen[batch.step, position.shard] = y.tolist()
     return seen
@@ -119,7 +121,7 @@ def test_batches_know_their_number_of_samples_on_all_ranks():
     def body():
         loader = make(11, 4, World(Communicator(connect()), SHARDS))
         with no_grad():
-            return [batch.total for batch in loader for _ in [list(batch)]]
+            return [batch.total for batch in loader for _ in [list(batch.shards)]]
 
     assert run_ranks(3, body) == [[4, 4, 3]] * 3
 
@@ -127,19 +129,19 @@ def test_batches_know_their_number_of_samples_on_all_ranks():
 def test_a_batch_can_be_read_twice():
     with no_grad():
         batch = next(iter(make(8, 8)))
-        first, second = [[y.tolist() for _, y in batch] for _ in range(2)]
+        first, second = [[y.tolist() for _, y in batch.shards] for _ in range(2)]
     assert first == second
 
 
 def test_outside_a_batch_there_is_no_shard():
     loader = make(8, 4)
     epoch(loader)
-    assert current_shard.get() is None
+    assert current_shard() is None
     with no_grad():
         for batch in loader:
-            for _ in batch:
+            for _ in batch.shards:
                 break
-    assert current_shard.get() is None
+    assert current_shard() is None
 
 
 def test_random_numbers_of_a_shard_do_not_depend_on_the_number_of_ranks():
@@ -149,8 +151,8 @@ def test_random_numbers_of_a_shard_do_not_depend_on_the_number_of_ranks():
         found = {}
         with no_grad():
             for batch in loader:
-                for _ in batch:
-                    key = (batch.step, current_shard.get().shard)
+                for _ in batch.shards:
+                    key = (batch.step, current_shard().shard)
                     found[key] = [generator().random(), generator().random()]
         return found
 
@@ -173,8 +175,8 @@ def test_a_run_cut_anywhere_continues_with_the_next_batch(stop, drop_last):
     with no_grad():
         while state is None:
             for batch in cut:
-                for _, y in batch:
-                    done[batch.step, current_shard.get().shard] = y.tolist()
+                for _, y in batch.shards:
+                    done[batch.step, current_shard().shard] = y.tolist()
                 if batch.step + 1 == stop:
                     state = cut.state_dict()
                     break
@@ -212,7 +214,7 @@ def test_any_number_of_arrays_makes_a_sample():
         arrays = [np.arange(8) + 100 * i for i in range(count)]
         loader = DataLoader(ArrayDataset(*arrays), 8, world=alone())
         with no_grad():
-            shards = [shard for batch in loader for shard in batch]
+            shards = [shard for batch in loader for shard in batch.shards]
         assert [len(shard) for shard in shards] == [count] * 4
         for i in range(count):
             assert np.concatenate([shard[i] for shard in shards]).tolist() == arrays[i].tolist()
@@ -233,7 +235,7 @@ def test_a_data_set_read_sample_by_sample_gives_the_same():
 def test_the_arrays_are_the_batchs_own():
     data = dataset(8)
     with no_grad():
-        for x, _ in next(iter(DataLoader(data, 8, world=alone()))):
+        for x, _ in next(iter(DataLoader(data, 8, world=alone()))).shards:
             x[...] = -1
     assert data.arrays[0].min() == 0
 

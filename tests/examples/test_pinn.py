@@ -83,7 +83,7 @@ def gradients() -> list[bytes]:
     found = []
     for batch in loader:  # shards of 8 and 7 points
         optimizer.zero_grad()
-        for t, x in batch:
+        for t, x in batch.shards:
             residual = net(t, x)
             ddp.backward((residual * residual).mean())
         found += [p.grad.data.tobytes() for p in net.parameters()]

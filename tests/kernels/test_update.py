@@ -31,7 +31,7 @@ def test_adamw_equals_its_formula(dtype, weight_decay):
     settings = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": lambda s: s}
     settings["weight_decay"] = weight_decay
     found = run(kernels.twin("adamw_"), arrays, 3, **settings)
-    wanted = run(update.adamw_reference_, arrays, 3, **settings)
+    wanted = run(update.adamw_, arrays, 3, **settings)
     for f, w in zip(found, wanted, strict=True):
         tolerance = 1e-5 if dtype == np.float32 else 1e-12
         np.testing.assert_allclose(f, w, rtol=tolerance, atol=tolerance / 10)
@@ -57,13 +57,13 @@ def test_sgd_equals_its_formula(dtype, momentum, nesterov):
         return lambda v, g, b=None, **s: function(v, g, b, **s)
 
     found = run(sized(kernels.twin("sgd_")), arrays, 3, **settings)
-    wanted = run(sized(update.sgd_reference_), arrays, 3, **settings)
+    wanted = run(sized(update.sgd_), arrays, 3, **settings)
     for f, w in zip(found, wanted, strict=True):
         tolerance = 1e-5 if dtype == np.float32 else 1e-12
         np.testing.assert_allclose(f, w, rtol=tolerance, atol=tolerance)
 
 
-def test_there_is_no_twin_while_reference_kernels_are_asked_for_nor_of_another_name():
+def test_there_is_no_twin_while_kernels_are_asked_for_nor_of_another_name():
     assert kernels.twin("lion_") is None
     with reference_kernels():
         assert kernels.twin("adamw_") is None

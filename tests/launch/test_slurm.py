@@ -126,7 +126,7 @@ class Job:
         return [
             pid
             for pid, argv in processes()
-            if argv and Path(argv[0]).name.startswith("python") and str(self.checkpoints) in argv
+            if argv[1:2] == ["examples/train.py"] and str(self.checkpoints) in argv
         ]
 
     def wait(self, until: Callable[[], bool], what: str, seconds: float) -> None:

@@ -121,3 +121,13 @@ def test_softplus_of_ops_is_exact_and_that_of_nn_stops_at_its_threshold():
     assert F.softplus(x, threshold=3).data[1] == 4
     assert F.softplus(x, threshold=3).data[0] > 2
     assert ops.softplus(x).data[1] > 4
+
+
+def test_a_subclass_with_a_constructor_of_its_own_keeps_its_settings():
+    class Leaky(nn.LeakyReLU):
+        def __init__(self, *slopes):
+            super().__init__(sum(slopes))
+
+    module = Leaky(0.1, 0.2, 0.3)
+    np.testing.assert_allclose(module(np.array([-1.0, 2.0])).data, [-0.6, 2.0])
+    assert repr(module) == f"Leaky(negative_slope={0.1 + 0.2 + 0.3})"

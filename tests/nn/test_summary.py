@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distgrad import Tensor, manual_seed, nn
-from distgrad.autograd.random import generator
+from distgrad.autograd.stream import generator
 from distgrad.errors import ShapeError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distgrad.observe.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
+from distgrad.observe.gradients.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
 
 
 def found(gradient, weight=None, past=(), local=None, compared=None, finite=None):

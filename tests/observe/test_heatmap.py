@@ -9,7 +9,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import nn, optim
-from distgrad.observe.heatmap import draw_heat_map
+from distgrad.observe.gradients.heatmap import draw_heat_map
 
 
 def size_of(path):
@@ -73,7 +73,7 @@ def test_problems_change_the_picture(tmp_path):
 
 def test_drawing_leaves_pyplot_and_its_backend_alone(tmp_path, matplotlib):
     code = (
-        "import sys, numpy as np; from distgrad.observe.heatmap import draw_heat_map; "
+        "import sys, numpy as np; from distgrad.observe.gradients.heatmap import draw_heat_map; "
         "assert 'matplotlib' not in sys.modules; "
         f"draw_heat_map({str(tmp_path / 'a.png')!r}, ['a'], [0], np.ones((1, 1)), [{{}}]); "
         "assert 'matplotlib.pyplot' not in sys.modules"

@@ -131,7 +131,7 @@ def test_a_gradient_of_an_unknown_number_of_samples_is_refused() -> None:
         dg.GradientNoiseScale(model)
         dg.DistributedDataParallel(model).backward(model(batch(0, range(4))))
 
-    with pytest.raises(dg.GradError, match=r"how many samples .* `for x, y in batch`"):
+    with pytest.raises(dg.GradError, match=r"how many samples .* `for x, y in batch.shards`"):
         run_ranks(2, body)
 
 

@@ -30,15 +30,13 @@ def test_transforms_have_gradients_of_both_orders(name, n, norm):
     x, y = RNG.normal(size=(2, 4)), RNG.normal(size=(2, 4))
     gradcheck(parts(lambda a: function(a, n, 1, norm)), [x], second=True)
     if name != "rfft":
-        gradcheck(
-            parts(lambda a, b: function(ops.complex_(a, b), n, -1, norm)), [x, y], second=True
-        )
+        gradcheck(parts(lambda a, b: function(ops.complex(a, b), n, -1, norm)), [x, y], second=True)
 
 
 @pytest.mark.parametrize("function", [np.conj, np.real, np.imag, np.angle])
 def test_parts_have_gradients_of_both_orders(function):
     x, y = RNG.uniform(0.5, 1, size=(2, 3)), RNG.uniform(0.5, 1, size=3)
-    gradcheck(parts(lambda a, b: function(ops.complex_(a, b))), [-x, y], second=True)
+    gradcheck(parts(lambda a, b: function(ops.complex(a, b))), [-x, y], second=True)
     gradcheck(function, [x], second=True)
 
 
@@ -63,7 +61,7 @@ def test_several_axes_give_numpys_values(name, s):
 
 
 def test_a_part_that_is_not_finite_spoils_no_other():
-    z = ops.complex_(np.array([1.0, np.inf]), np.array([np.inf, 2.0])).data
+    z = ops.complex(np.array([1.0, np.inf]), np.array([np.inf, 2.0])).data
     assert z.tolist() == [complex(1, np.inf), complex(np.inf, 2)]
 
 
@@ -78,9 +76,9 @@ def test_the_angle_of_zero_has_gradient_zero():
     [
         (lambda x: np.fft.fft(x, norm="orthogonal"), r"fft expects .*norm"),
         (lambda x: np.fft.fft(x, n=0), r"fft expects .*data points \(0\)"),
-        (lambda x: np.fft.rfft(ops.complex_(x, x)), r"rfft expects"),
+        (lambda x: np.fft.rfft(ops.complex(x, x)), r"rfft expects"),
         (lambda x: np.fft.fftn(x, s=(2,), axes=(0, 1)), r"fftn got 1 lengths s=\(2,\) for axes"),
-        (lambda x: ops.complex_(x, ops.complex_(x, x)), r"from two real arrays; take np\.real"),
+        (lambda x: ops.complex(x, ops.complex(x, x)), r"from two real arrays; take np\.real"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):

@@ -9,7 +9,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
-from distgrad.autograd import random
+from distgrad.autograd import random, stream
 from distgrad.nn import functional as F
 
 X = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
@@ -82,12 +82,13 @@ def test_attention_weights_are_dropped_out_and_scaled():
 def test_dropout_depends_on_seed_step_shard_and_call_only():
     def mask(seed: int, step: int, shard: int) -> list[bool]:
         dg.manual_seed(seed)
-        random.enter_shard(step, shard)
-        return (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist()
+        with stream.in_shard(step, shard, {}):
+            return (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist()
 
     first = mask(1, 2, 3)
     assert mask(1, 2, 3) == first
-    assert (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist() != first
+    with stream.in_shard(2, 3, {3: 1}):  # its next call
+        assert (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist() != first
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
         assert mask(*other) != first
 

@@ -166,7 +166,7 @@ def test_complex_matrices_have_gradients_of_both_orders(function):
     re, im = RNG.normal(size=(3, 3)) / 3 + 2 * np.eye(3), RNG.normal(size=(3, 3)) / 3
 
     def parts(x, y):
-        z = function(ops.complex_(x, y))
+        z = function(ops.complex(x, y))
         return np.real(z), np.imag(z)
 
     gradcheck(parts, [re, im], second=True)
@@ -177,7 +177,7 @@ def test_det_of_complex_matrices_has_a_gradient_also_where_it_is_zero():
     singular = regular @ np.diag([1, 1, 0]) @ regular.T.conj()
     for z in (regular, singular * 0 + np.diag([1j, 2, 0])):
         gradcheck(
-            lambda x, y: np.real(np.linalg.det(ops.complex_(x, y))), [z.real.copy(), z.imag.copy()]
+            lambda x, y: np.real(np.linalg.det(ops.complex(x, y))), [z.real.copy(), z.imag.copy()]
         )
 
 

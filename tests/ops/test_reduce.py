@@ -115,7 +115,7 @@ def test_reductions_of_nothing_are_numpys():
     assert slope(lambda a: np.max(a, axis=1), empty).shape == (0, 3)
     assert slope(lambda a: np.cumprod(a, axis=0), empty).shape == (0, 3)
     for function in (np.mean, np.var):
-        assert np.isnan(function(empty, axis=0).data).all()
+        assert np.isnan(function(empty, axis=0).data).all()  # without a warning
 
 
 def test_0d_tensors_have_the_axes_numpy_gives_them():

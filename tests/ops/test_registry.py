@@ -51,6 +51,43 @@ def test_it_has_a_docstring_and_signatures_of_its_inputs(declared):
         assert len(inputs.split(",")) == len(declared.inputs) or declared.name == "join"
 
 
+@every_op
+def test_real_results_require_gradients_and_others_none(declared):
+    for inputs, settings in cases(declared):
+        given = [dg.Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
+        recorded = any(isinstance(x, dg.Tensor) for x in given)
+        found = declared(*given, **settings)
+        for result in found if isinstance(found, tuple) else (found,):
+            assert result.requires_grad == (recorded and result.dtype.kind in "fc")
+            assert result.is_leaf != result.requires_grad
+
+
+def test_whole_numbers_made_of_real_ones_record_nothing():
+    x = dg.Tensor(np.array([[0.5, 2.0, -1.0]]), requires_grad=True)
+    for found in (x.astype(int), x.astype(bool), x.astype("uint8"), np.rint(x).astype(int)):
+        assert not found.requires_grad
+        assert found.is_leaf
+    for found in (x > 1, x == 2, np.isnan(x), np.logical_and(x, x), np.searchsorted([0.0, 1.0], x)):
+        assert isinstance(found, np.ndarray)
+    x.astype(int).numpy()[0, 0] = 3
+
+
+def test_of_several_results_only_real_ones_require_gradients():
+    @op("... -> ..., ...")
+    def fraction_and_whole(a):
+        whole = np.floor(a)
+        return (a - whole, whole.astype(int)), lambda g, _: g
+
+    del REGISTRY["fraction_and_whole"]
+    x = dg.Tensor(np.array([0.5, 2.25]), requires_grad=True)
+    fraction, whole = fraction_and_whole(x)
+    assert fraction.requires_grad
+    assert not whole.requires_grad
+    assert whole.is_leaf
+    np.sum(fraction * whole.data).backward()
+    assert x.grad.data.tolist() == [0, 2]
+
+
 def test_ops_exports_are_sorted_and_complete():
     assert ops.__all__ == sorted(ops.__all__)
     exported = {o for name in ops.__all__ if hasattr(o := getattr(ops, name), "signatures")}

@@ -49,15 +49,15 @@ def test_float32_stays_float32(call):
 
 def test_equal_elements_keep_their_order_in_both_directions():
     x = np.array([1.0, 0, 1, 0, 1])
-    assert ops.sort(x)[1].tolist() == [1, 3, 0, 2, 4]
-    assert ops.sort(x, descending=True)[1].tolist() == [0, 2, 4, 1, 3]
+    assert ops.sort(x, dim=-1)[1].tolist() == [1, 3, 0, 2, 4]
+    assert ops.sort(x, descending=True, dim=-1)[1].tolist() == [0, 2, 4, 1, 3]
     assert ops.topk(x, 2)[1].tolist() == [0, 2]
     assert ops.topk(x, 3, largest=False)[1].tolist() == [1, 3, 0]
 
 
 def test_nan_counts_as_the_largest():
-    assert ops.sort(NAN)[1].tolist() == [[2, 0, 3, 1], [3, 1, 2, 0]]
-    assert ops.sort(NAN, descending=True)[1].tolist() == [[1, 3, 0, 2], [0, 2, 1, 3]]
+    assert ops.sort(NAN, dim=-1)[1].tolist() == [[2, 0, 3, 1], [3, 1, 2, 0]]
+    assert ops.sort(NAN, descending=True, dim=-1)[1].tolist() == [[1, 3, 0, 2], [0, 2, 1, 3]]
     assert ops.topk(NAN, 1)[1].tolist() == [[1], [0]]
     assert ops.kthvalue(NAN, 4)[1].tolist() == [1, 0]
 
@@ -66,7 +66,7 @@ def test_nan_counts_as_the_largest():
     "call",
     [
         lambda x: np.median(x, axis=1),
-        lambda x: ops.median(x)[0],
+        lambda x: ops.median(x, dim=-1)[0],
         lambda x: np.quantile(x, 0.0, axis=1),
     ],
 )
@@ -96,13 +96,13 @@ def test_infinite_elements_are_no_trouble_at_the_ends():
 def test_the_median_of_two_middle_elements_shares_the_gradient():
     x = leaf([3.0, 1, 2, 4])
     assert grad(np.median(x), [x])[0].data.tolist() == [0.5, 0, 0.5, 0]
-    assert grad(ops.median(x)[0], [x])[0].data.tolist() == [0, 0, 1, 0]
+    assert grad(ops.median(x, dim=-1)[0], [x])[0].data.tolist() == [0, 0, 1, 0]
 
 
 def test_numbers_and_empty_arrays():
-    value, index = ops.sort(leaf(3.0))
+    value, index = ops.sort(leaf(3.0), dim=-1)
     assert (value.shape, index.shape) == ((), ())
-    assert ops.sort(np.zeros((2, 0)))[0].shape == (2, 0)
+    assert ops.sort(np.zeros((2, 0)), dim=-1)[0].shape == (2, 0)
     assert np.median(leaf(np.zeros((0, 3))), axis=1).shape == (0,)
     assert np.quantile(leaf(X), [], axis=0).shape == (0, 3, 4)
     assert np.unique(leaf([2.0, 1, 2]).detach()).tolist() == [1, 2]
@@ -116,7 +116,10 @@ def test_numbers_and_empty_arrays():
         (lambda x: ops.topk(x, 5), r"topk: k=5 is not in 0\.\.4, the length of axis -1"),
         (lambda x: ops.kthvalue(x, 0), r"kthvalue: k=0 is not in 1\.\.4"),
         (lambda x: np.median(x[:0], axis=0), "median of no elements"),
-        (lambda x: ops.median(x[..., :0]), r"median of no elements: axis 2 of shape \(2, 3, 0\)"),
+        (
+            lambda x: ops.median(x[..., :0], dim=-1),
+            r"median of no elements: axis 2 of shape \(2, 3, 0\)",
+        ),
         (lambda x: np.quantile(x[:0], 0.5), r"quantile of no elements: the shape is \(0, 3, 4\)"),
         (lambda x: np.quantile(x, 1.5), r"q lies in \[0, 1\] .*got 1\.5"),
         (lambda x: np.percentile(x, 101), "0 to 100 for percentile"),

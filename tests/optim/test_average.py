@@ -202,7 +202,7 @@ def test_a_batch_of_shards_is_refused():
     model = make_model()
     with pytest.raises(ShapeError, match="update_bn takes batches of arrays; got a Batch"):
         optim.update_bn(dg.data.DataLoader(data, 4), model)
-    shards = (shard for batch in dg.data.DataLoader(data, 4) for shard in batch)
+    shards = (shard for batch in dg.data.DataLoader(data, 4) for shard in batch.shards)
     optim.update_bn(shards, model)
     assert model.state_dict()["1.num_batches_tracked"] == 2
 

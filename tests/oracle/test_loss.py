@@ -236,7 +236,7 @@ def test_multi_margin_loss(data):
 
     compare(call, [x], second=False)
     check(
-        lambda a: F.multi_margin_loss(a, y, p, margin, weight, "none"),
+        lambda a: F.multi_margin_loss(a, y, p, margin, weight, reduction="none"),
         lambda a: composed_multi_margin(
             a, constant(TF, y), p, margin, None if weight is None else constant(TF, weight)
         ),

@@ -31,7 +31,7 @@ def rows(draw, least=1, distinct=True, side=1):
 def test_sort_is_stable_in_both_directions(descending, drawn_):
     x, dim = drawn_
     check(
-        lambda t: ops.sort(t * t, dim, descending),
+        lambda t: ops.sort(t * t, dim=dim, descending=descending),
         lambda t: torch.sort(t * t, dim=dim, descending=descending, stable=True),
         [ties(x)],
     )
@@ -77,7 +77,11 @@ def test_kthvalue_and_median(data, drawn_, keepdim):
         lambda t: torch.kthvalue(t, k, dim, keepdim),
         [x],
     )
-    check(lambda t: ops.median(t, dim, keepdim), lambda t: torch.median(t, dim, keepdim), [x])
+    check(
+        lambda t: ops.median(t, dim=dim, keepdim=keepdim),
+        lambda t: torch.median(t, dim, keepdim),
+        [x],
+    )
 
 
 @drawn

@@ -35,11 +35,11 @@ def test_a_batch_is_cut_into_nearly_equal_shards() -> None:
 def test_a_shard_sum_has_the_same_bits_on_any_number_of_ranks(size: int) -> None:
     def body() -> bytes:
         world = dg.init(shards=8)
-        total = dg.ShardSum(world, 3)
+        total = dg.ShardSum(world, "a", "b", "n")
         for step, n in enumerate((17, 8, 5)):
             for rows in dg.own_shards(world, step, n):
-                total.add([np.sin(rows.start + step) * 1e10, 1 / (1 + rows.start), len(rows)])
-        return total.result().tobytes()
+                total.add(a=np.sin(rows.start + step) * 1e10, b=1 / (1 + rows.start), n=len(rows))
+        return np.array([*total.result().values()]).tobytes()
 
     one = run_ranks(1, body)[0]
     assert np.frombuffer(one)[2] == 30
@@ -49,9 +49,9 @@ def test_a_shard_sum_has_the_same_bits_on_any_number_of_ranks(size: int) -> None
 def test_a_shard_sum_outside_a_batch_counts_each_rank_once() -> None:
     def body() -> list[float]:
         world = dg.init(shards=8)
-        total = dg.ShardSum(world, 2)
-        total.add([1.0, world.rank])
-        return list(total.result())
+        total = dg.ShardSum(world, "a", "b")
+        total.add(a=1.0, b=world.rank)
+        return list(total.result().values())
 
     assert simulated(3, body) == [[3.0, 3.0]] * 3
 

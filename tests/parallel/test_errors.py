@@ -9,7 +9,7 @@ from training import simulated
 import distgrad as dg
 from distgrad import nn
 from distgrad.comm import run_ranks
-from distgrad.comm.simulate import current
+from distgrad.comm.worlds.simulate import current
 from distgrad.nn import functional as F
 
 
@@ -100,7 +100,7 @@ def test_backward_outside_a_shard_when_the_contract_was_asked_for() -> None:
         ddp = dg.DistributedDataParallel(model)
         ddp.backward(np.sum(model(np.ones((3, 2), np.float32))))
 
-    with pytest.raises(dg.GradError, match=r"shards=4 was asked for.*for x, y in batch"):
+    with pytest.raises(dg.GradError, match=r"shards=4 was asked for.*for x, y in batch.shards"):
         run_ranks(2, body)
 
 
@@ -138,7 +138,7 @@ def test_a_nan_loss_names_rank_step_and_shard() -> None:
         x[13] = np.nan  # batch 1, shard 2 of 4, on rank 1 of 2
         data = dg.data.ArrayDataset(x, np.zeros(16, np.int64))
         for batch in dg.data.DataLoader(data, 8):
-            for a, b in batch:
+            for a, b in batch.shards:
                 ddp.backward(F.cross_entropy(model(a), b))
 
     with pytest.raises(dg.NonFiniteError, match=r"\[rank 1/2\] the loss is nan at step 1, shard 2"):
@@ -146,9 +146,7 @@ def test_a_nan_loss_names_rank_step_and_shard() -> None:
 
 
 def test_an_unknown_algorithm() -> None:
-    with pytest.raises(
-        dg.CommError, match="algorithm='star' is unknown; choose one of native, ring"
-    ):
+    with pytest.raises(dg.CommError, match=r"algorithm='star' is unknown; choose one of .*ring"):
         run_ranks(1, lambda: dg.DistributedDataParallel(nn.Linear(1, 1), algorithm="star"))
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 from training import alone, simulated
 
 import distgrad as dg
 from distgrad import nn
+from distgrad.comm import ALL_REDUCE
 from distgrad.nn import functional as F
 
 ROWS = 29  # uneven over 2, 3, 4 and 8 shards
@@ -38,7 +40,7 @@ def reduced(shards: int | None, algorithm: str | None, bucket_mb: float = 4.0) -
     ddp = dg.DistributedDataParallel(model, algorithm=algorithm, bucket_mb=bucket_mb)
     loader = dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS)
     for batch in loader:
-        for x, y in batch:
+        for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
     return [p.grad.data.copy() for p in model.parameters()]
 
@@ -48,7 +50,7 @@ def assert_equal_to_whole(found: list[Any]) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
 
 
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 @pytest.mark.parametrize("shards", [None, 4, 8])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_simulated_ranks_agree_with_one_process(
@@ -59,7 +61,7 @@ def test_simulated_ranks_agree_with_one_process(
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["ring", "tree", "native"])
+@pytest.mark.parametrize("algorithm", ALL_REDUCE)
 @pytest.mark.parametrize("shards", [None, 8])
 def test_mpi_ranks_agree_with_one_process(shards: int | None, algorithm: str) -> None:
     assert_equal_to_whole(alone(lambda: reduced(shards, algorithm, bucket_mb=0.001)))
@@ -71,7 +73,7 @@ def test_a_plain_backward_is_weighted_like_ddp_backward() -> None:
         model = network()
         dg.DistributedDataParallel(model)
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 F.cross_entropy(model(x), y).backward()
         return [p.grad.data.copy() for p in model.parameters()]
 
@@ -103,7 +105,7 @@ def test_no_sync_accumulates_inside_a_shard() -> None:
         model = network()
         ddp = dg.DistributedDataParallel(model)
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 cut = len(x) // 2
                 with ddp.no_sync():
                     ddp.backward(F.cross_entropy(model(x[:cut]), y[:cut]) * (cut / len(x)))
@@ -122,7 +124,7 @@ def test_gradients_that_were_not_zeroed_are_added_to() -> None:
         loader = dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS)
         for _ in range(2):
             for batch in loader:
-                for x, y in batch:
+                for x, y in batch.shards:
                     ddp.backward(F.cross_entropy(model(x), y))
         return [p.grad.data / 2 for p in model.parameters()]
 
@@ -181,7 +183,7 @@ def test_batch_norm_follows_the_weighted_mean_over_the_shards() -> None:
         x, y = samples()
         data = dg.data.ArrayDataset(x.astype(np.float32), y)
         for batch in dg.data.DataLoader(data, ROWS):
-            for x, y in batch:
+            for x, y in batch.shards:
                 ddp.backward(F.cross_entropy(model(x), y))
         norm: Any = model[0]
         return norm.running_mean.data, norm.running_var.data, int(norm.num_batches_tracked)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +69,53 @@ def test_a_blas_that_computes_nonsense_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(np, "array_equal", lambda a, b: False)
     with pytest.raises(dg.LaunchError, match=r"wrong float32 matrix product.*OPENBLAS_CORETYPE"):
         numerics.self_test()
+
+
+FOREIGN = """
+import ctypes, json, shutil, sys
+from threadpoolctl import threadpool_info
+from distgrad.parallel import numerics
+
+before = numerics.fingerprint()["BLAS"]
+[own] = [i["filepath"] for i in threadpool_info() if i["user_api"] == "blas"]
+# A file of its own, as SciPy brings one.
+ctypes.CDLL(shutil.copy(own, sys.argv[1] + "/libopenblas-of-another-package.so"))
+loaded = [i for i in threadpool_info() if i["user_api"] == "blas"]
+numerics.set_threads(2, 1)
+threads = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+after = [
+    {**i, "num_threads": before[0]["num_threads"]} for i in numerics.fingerprint()["BLAS"]
+]
+print(json.dumps([before == after, len(loaded), threads]))
+"""
+
+
+def test_a_blas_that_another_package_loaded_does_not_count_but_is_limited(tmp_path: Path) -> None:
+    if len(threads()) != 1:
+        pytest.skip("more than one BLAS is loaded here already")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FOREIGN, str(tmp_path)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert json.loads(done.stdout or "null") == [True, 2, [2, 2]], done.stderr
+
+
+@pytest.mark.parametrize("own_is_known", [True, False])
+def test_the_order_in_which_libraries_were_loaded_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, own_is_known: bool
+) -> None:
+    own = next(i for i in threadpool_info() if i["user_api"] == "blas")
+    other = {**own, "filepath": "/elsewhere/libopenblas.so", "version": "0.2.20"}
+    if not own_is_known:
+        monkeypatch.setattr(numerics, "_numpys_blas", lambda: None)
+    seen = []
+    for loaded in ([own, other], [other, own]):
+        monkeypatch.setattr(numerics, "threadpool_info", lambda loaded=loaded: loaded)
+        seen.append(numerics.fingerprint()["BLAS"])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == (1 if own_is_known else 2)
+    assert own["version"] in [i["version"] for i in seen[0]]
 
 
 def test_ranks_with_different_numerics_are_told() -> None:

@@ -30,7 +30,7 @@ def trained(name: str) -> dict[str, Any]:
     ddp = dg.DistributedDataParallel(model)
     loader = dg.data.DataLoader(dg.data.ArrayDataset(samples(), np.zeros(ROWS)), BATCH)
     for batch in loader:
-        for x, _ in batch:
+        for x, _ in batch.shards:
             ddp.backward(model(x).mean())
     return {n: a.copy() for n, a in model[1].state_dict().items()}
 

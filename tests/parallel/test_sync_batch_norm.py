@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from algorithms import EVERYWHERE
 from training import alone, simulated
 
 import distgrad as dg
@@ -46,7 +47,7 @@ def shared(algorithm: str | None, shards: int | None = None) -> tuple[list[Any],
     model = network(nn.SyncBatchNorm)
     ddp = dg.DistributedDataParallel(model, algorithm=algorithm, bucket_mb=0.0005)
     for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
-        for x, y in batch:
+        for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
     gradients = [p.grad.data.copy() for p in model.parameters()]
     return gradients, {n: a.copy() for n, a in model.state_dict().items()}
@@ -61,7 +62,7 @@ def assert_like_whole(found: tuple[list[Any], dict[str, Any]]) -> None:
         np.testing.assert_allclose(found[1][name], value, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_gradients_and_statistics_are_those_of_the_whole_batch(size: int, algorithm: str) -> None:
     for found in simulated(size, lambda: shared(algorithm)):
@@ -69,7 +70,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(size: int, algori
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("algorithm", EVERYWHERE)
 def test_under_mpi_too(algorithm: str) -> None:
     assert_like_whole(alone(lambda: shared(algorithm)))
 
@@ -118,18 +119,24 @@ def test_converting_keeps_parameters_state_and_mode() -> None:
     assert type(nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm2d(4))) is nn.SyncBatchNorm
 
 
-def test_a_rank_without_a_sample_says_why_it_cannot_go_on() -> None:
-    def body() -> None:
+@pytest.mark.parametrize("size", [3, 4])
+def test_ranks_without_a_sample_take_part_in_the_norm(size: int) -> None:
+    def body() -> tuple[str, int]:
         dg.init()
         model = network(nn.SyncBatchNorm)
         ddp = dg.DistributedDataParallel(model)
         x, y = samples()
+        seen = 0
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(x[:8], y[:8]), 6):
-            for a, b in batch:
+            for a, b in batch.shards:
+                seen += len(a)
                 ddp.backward(F.cross_entropy(model(a), b))
+        assert all(np.isfinite(p.grad.data).all() for p in model.parameters())
+        return nn.state_sha256(model.state_dict()), seen
 
-    with pytest.raises(dg.CommError, match=r"no sample of a batch of 2.*SyncBatchNorm.*drop_last"):
-        simulated(3, body)
+    found = simulated(size, body)
+    assert len({sha for sha, _ in found}) == 1
+    assert sum(seen for _, seen in found) == 8
 
 
 def test_a_shared_norm_is_converted_once_in_all_its_places() -> None:

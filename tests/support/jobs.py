@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from distgrad import cli
+from distgrad.comm import launchers
 from distgrad.errors import LaunchError
 
 ROOT = Path(__file__).resolve().parents[2]
-_LAUNCHER = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "HYDRA_", "MPI_", "SLURM_")
+LAUNCHER = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "HYDRA_", "MPI_", "SLURM_")
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Finished:
 
 def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Finished:
     """Run a script on ``ranks`` ranks; ``ranks=0`` means in a plain process, without MPI."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
     support = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests/support", ROOT / "examples"))
     environment |= {"PYTHONPATH": support, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command = (
@@ -53,7 +53,7 @@ def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Fini
 def mpirun(ranks: int) -> Sequence[str]:
     """Return the mpirun command up to the program; skips the test where there is no mpirun."""
     try:
-        found = cli.find_mpirun()
+        found = launchers.find_mpirun()
     except LaunchError as error:
         pytest.skip(str(error))
-    return cli.mpirun_command(found, cli.is_open_mpi(found), ranks, 1, {})
+    return launchers.mpirun_command(found, launchers.is_open_mpi(found), ranks, 1, {})

@@ -25,8 +25,8 @@ def _floats(*shape: int, at: int = 0, count: int = 1) -> Draw:
 
 
 _ACTIVATIONS = """
-    CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid LogSoftmax
-    Mish PReLU ReLU ReLU6 RReLU SELU Sigmoid SiLU Softmax Softmin Softplus Softshrink Softsign
+    CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid
+    Mish PReLU ReLU ReLU6 RReLU SELU Sigmoid SiLU Softplus Softshrink Softsign
     Tanh Tanhshrink Identity Dropout AlphaDropout FeatureAlphaDropout Flatten
 """
 # Containers, and stacks of layers that are here.
@@ -85,6 +85,9 @@ _OTHERS: dict[str, list[Call]] = {
     "GroupNorm": [((2, 4), {}, PLANES), ((2, 4), {}, ROWS)],
     "LocalResponseNorm": [((3,), {}, PLANES)],
     "Softmax2d": [((), {}, PLANES)],
+    "Softmax": [((-1,), {}, ROWS)],
+    "Softmin": [((-1,), {}, ROWS)],
+    "LogSoftmax": [((-1,), {}, ROWS)],
     "PReLU": [((4,), {}, PLANES)],
     "Threshold": [((0.5, -1.0), {}, ROWS)],
     "Unflatten": [((1, (2, 2)), {}, ROWS)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import distgrad as dg
 from distgrad import nn, optim
 from distgrad.comm import run_ranks
 from distgrad.nn import functional as F
+from distgrad.perrank import isolated
 
 TEXT = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(600))
 
@@ -22,7 +22,7 @@ def alone(body: Callable[[], Any]) -> Any:
 
     A world of one in a plain process, MPI's world under mpirun.
     """
-    return contextvars.Context().run(body)
+    return isolated(body)
 
 
 def simulated(size: int, body: Callable[[], Any], schedule: int | None = None) -> list[Any]:
@@ -67,7 +67,7 @@ def trained_sha256(
     while done < steps:
         for b in loader:
             optimizer.zero_grad()
-            for x, y in b:
+            for x, y in b.shards:
                 ddp.backward(loss_fn(model(x), y))
             dg.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+import distgrad as dg
 from distgrad import (
     LossPlateau,
     MaxEpochs,
@@ -15,8 +16,12 @@ from distgrad import (
     TrainState,
     WallTime,
     accuracy,
+    nn,
+    optim,
 )
+from distgrad.comm import run_ranks
 from distgrad.errors import DistgradError, ShapeError
+from distgrad.nn import functional as F
 
 
 @pytest.mark.parametrize(
@@ -169,3 +174,41 @@ def test_accuracy_refuses_labels_that_would_be_compared_with_every_row():
     message = r"logits of \(4, 3\) need labels of \(4,\); got \(4, 1\)"
     with pytest.raises(ShapeError, match=message):
         accuracy(logits, np.zeros((4, 1), np.int64))
+
+
+def test_a_target_that_no_evaluation_can_reach_is_refused():
+    def body():
+        dg.init()
+        model = nn.Linear(2, 2)
+        trainer = dg.Trainer(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy)
+        data = dg.data.ArrayDataset(np.ones((4, 2), np.float32), np.arange(4) % 2)
+        trainer.fit(dg.data.DataLoader(data, 2), stop=[dg.TargetMetric("accuracy", 0.9)])
+
+    with pytest.raises(dg.DistgradError, match=r"TargetMetric\('accuracy'\).*pass evaluate="):
+        run_ranks(1, body)
+
+
+@pytest.mark.parametrize("zero", [0.0, np.float32(0), math.nan])
+def test_a_clip_norm_that_is_not_positive_is_refused(zero):
+    def body():
+        dg.init()
+        model = nn.Linear(2, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        dg.Trainer(model, optimizer, F.cross_entropy, clip_norm=zero)
+
+    with pytest.raises(dg.DistgradError, match=r"clip_norm=.*must be positive"):
+        run_ranks(1, body)
+
+
+def test_evaluating_with_a_loader_that_is_at_its_end_is_refused():
+    def body():
+        dg.init()
+        model = nn.Linear(2, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False)
+        data = dg.data.ArrayDataset(np.ones((4, 2), np.float32), np.arange(4) % 2)
+        loader = dg.data.DataLoader(data, 2)
+        trainer.fit(loader, epochs=1, evaluate=loader)
+
+    with pytest.raises(dg.DistgradError, match=r"gave no sample; .*make another over the same"):
+        run_ranks(1, body)

@@ -1,17 +1,45 @@
-"""Collectives as generators over a channel; the table below is the only list of all-reduces."""
+"""Collectives as generators over a group; the table below is the only list of all-reduces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from distgrad.comm.algorithms import native, ring, tree
-from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Steps
+from distgrad.comm.canonical import Part, Plan
+from distgrad.comm.group import Group
+from distgrad.comm.message import Array, Steps
+from distgrad.comm.transport import Transport
 
-ALL_REDUCE: dict[str, Callable[[Channel, Array], Steps]] = {
-    "ring": ring.all_reduce,
-    "tree": tree.all_reduce,
-    "native": native.all_reduce,
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A way to sum arrays over all ranks, in place, with the same bits on every rank."""
+
+    steps: Callable[[Group, Array], Steps]
+    """Sums a flat array of every rank."""
+    sum_parts: Callable[[Group, Sequence[Part], Array, Plan], Steps] | None = None
+    """Sums all ranks' parts in the canonical order; None where the order is another one."""
+    left_only: bool = False
+    """Whether a rank receives from its left neighbour alone, whose fingerprint is then enough."""
+    missing: Callable[[Transport], str] | None = None
+    """Says what it needs that a world lacks ("" if nothing); None: it runs in every world."""
+
+    @property
+    def canonical(self) -> bool:
+        """Whether its sums have the same bits on any number of ranks."""
+        return self.sum_parts is not None
+
+
+ALL_REDUCE = {
+    "ring": Algorithm(ring.all_reduce, left_only=True),
+    "tree": Algorithm(tree.all_reduce, tree.sum_parts),
+    "native": Algorithm(native.all_reduce, missing=native.missing),
 }
 
-__all__ = ["ALL_REDUCE"]
+PLAIN = "ring"
+"""The all-reduce taken where none is named."""
+CANONICAL = "tree"
+"""The one taken where the same bits on any number of ranks are asked for."""
+
+__all__ = ["ALL_REDUCE", "CANONICAL", "PLAIN", "Algorithm"]

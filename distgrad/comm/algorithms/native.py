@@ -5,41 +5,39 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol, cast
 
-from distgrad.comm.channel import Channel
-from distgrad.comm.transport import Array, Request, Steps
-from distgrad.errors import CommError
+from distgrad.comm.group import Group
+from distgrad.comm.message import Array, Request, Steps
+from distgrad.comm.transport import Transport
 
 
-class _Native(Protocol):
-    native_queue: deque[Channel]
+class _MpiTransport(Protocol):
+    native_queue: deque[Group]
 
     def native_all_reduce(self, buffer: Array) -> Request: ...
 
 
-def all_reduce(channel: Channel, array: Array) -> Steps:
-    """Sum a flat array over all ranks with MPI_Iallreduce, in place.
-
-    Raises CommError in a world that is not MPI's.
-    """
-    transport = channel.transport
-    if not hasattr(transport, "native_all_reduce"):
-        raise CommError(
-            f"{transport.journal.label} the algorithm 'native' is MPI's own and this world is "
-            f"{transport.name}; use algorithm='ring' or 'tree', or start it with mpirun"
-        )
-    native = cast(_Native, transport)
-    native.native_queue.append(channel)  # now, in the order of the calls, not when first resumed
-    return _steps(native, channel, array)
+def missing(transport: Transport) -> str:
+    """Say what it needs if this world is not MPI's."""
+    if hasattr(transport, "native_all_reduce"):
+        return ""
+    return f"MPI, and this world is {transport.name} (mpirun starts MPI's)"
 
 
-def _steps(native: _Native, channel: Channel, array: Array) -> Steps:
-    yield (_Turn(native.native_queue, channel),)
-    request = native.native_all_reduce(array)
-    native.native_queue.popleft()
+def all_reduce(group: Group, array: Array) -> Steps:
+    """Sum a flat array over all ranks with MPI_Iallreduce, in place."""
+    transport = cast(_MpiTransport, group.transport)
+    transport.native_queue.append(group)  # now, in the order of the calls, not when first resumed
+    return _steps(transport, group, array)
+
+
+def _steps(transport: _MpiTransport, group: Group, array: Array) -> Steps:
+    yield (_EarlierBegun(transport.native_queue, group),)
+    request = transport.native_all_reduce(array)
+    transport.native_queue.popleft()
     yield (request,)
 
 
-class _Turn:
+class _EarlierBegun:
     """Complete when all earlier native collectives have begun.
 
     MPI matches them by the order of their calls, which must be the same on all ranks, and the
@@ -48,10 +46,10 @@ class _Turn:
 
     sending = False
 
-    def __init__(self, queue: deque[Channel], channel: Channel) -> None:
-        self.peer = channel.rank
+    def __init__(self, queue: deque[Group], group: Group) -> None:
+        self.peer = group.rank
         self._queue = queue
-        self._channel = channel
+        self._group = group
 
     def test(self) -> bool:
-        return self._queue[0] is self._channel
+        return self._queue[0] is self._group

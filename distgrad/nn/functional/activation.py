@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import Op
-from distgrad.autograd.random import generator
+from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
@@ -184,16 +184,16 @@ def glu(x: TensorLike, dim: int = -1) -> Tensor:
     return _apply(ops.multiply, a, sigmoid(b))
 
 
-def softmax(x: TensorLike, dim: int = -1) -> Tensor:
+def softmax(x: TensorLike, dim: int) -> Tensor:
     """exp(x) / Σ exp(x) over axis ``dim``."""
     return _apply(ops.softmax, x, axis=dim)
 
 
-def softmin(x: TensorLike, dim: int = -1) -> Tensor:
+def softmin(x: TensorLike, dim: int) -> Tensor:
     """softmax(-x) over axis ``dim``."""
     return softmax(-wrap(x), dim)
 
 
-def log_softmax(x: TensorLike, dim: int = -1) -> Tensor:
+def log_softmax(x: TensorLike, dim: int) -> Tensor:
     """x - log Σ exp(x) over axis ``dim``."""
     return _apply(ops.log_softmax, x, axis=dim)

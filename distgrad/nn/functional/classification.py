@@ -19,6 +19,7 @@ def cross_entropy(
     input: TensorLike,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -48,7 +49,7 @@ def cross_entropy(
         )
     else:
         log_probs = ops.log_softmax(x, axis=1)
-        loss = nll_loss(log_probs, labels, weight, ignore_index, reduction)
+        loss = nll_loss(log_probs, labels, weight, ignore_index=ignore_index, reduction=reduction)
         if label_smoothing:
             uniform = _uniform_loss(log_probs, labels.data, weight, reduction, ignore_index)
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform
@@ -60,6 +61,7 @@ def nll_loss(
     input: TensorLike,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -77,6 +79,7 @@ def binary_cross_entropy(
     input: TensorLike,
     target: TensorLike,
     weight: TensorLike | None = None,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)) · ``weight``, logarithms no lower than -100.
@@ -99,6 +102,7 @@ def binary_cross_entropy_with_logits(
     input: TensorLike,
     target: TensorLike,
     weight: TensorLike | None = None,
+    *,
     reduction: str = "mean",
     pos_weight: TensorLike | None = None,
 ) -> Tensor:
@@ -118,7 +122,7 @@ def binary_cross_entropy_with_logits(
     return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
 
 
-def soft_margin_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x)) for targets y of 1 or -1. Errors: ShapeError for two shapes."""
     x, y = compared("soft_margin_loss", input, target)
     return reduce_loss(ops.softplus(-y * x), reduction)
@@ -130,6 +134,7 @@ def multi_margin_loss(
     p: int = 1,
     margin: float = 1.0,
     weight: Any = None,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """weight[y] Σ max(0, margin - x[y] + x[i])ᵖ / c over i ≠ y: the hinge loss of c classes.
@@ -160,7 +165,7 @@ def multi_margin_loss(
     return reduce_loss(loss[0] if single else loss, reduction)
 
 
-def multilabel_margin_loss(input: TensorLike, target: Any, reduction: str = "mean") -> Tensor:
+def multilabel_margin_loss(input: TensorLike, target: Any, *, reduction: str = "mean") -> Tensor:
     """Σ max(0, 1 - x[y] + x[i]) / c over the labels y of a row and all i that are none of them.
 
     ``input`` and integer ``target`` are (n, c) or (c); the labels of a row end at the first -1.
@@ -191,6 +196,7 @@ def multilabel_soft_margin_loss(
     input: TensorLike,
     target: TensorLike,
     weight: TensorLike | None = None,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """Binary cross-entropy of logits (…, c), averaged over the classes; ``weight`` (c) scales them.
@@ -198,7 +204,7 @@ def multilabel_soft_margin_loss(
     Errors: ShapeError for two shapes.
     """
     x, t = compared("multilabel_soft_margin_loss", input, target)
-    loss: Any = binary_cross_entropy_with_logits(x, t, weight, "none")
+    loss: Any = binary_cross_entropy_with_logits(x, t, weight, reduction="none")
     return reduce_loss(np.sum(loss, axis=-1) / loss.shape[-1], reduction)
 
 

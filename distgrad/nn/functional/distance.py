@@ -45,7 +45,7 @@ def pairwise_distance(
 
 
 def hinge_embedding_loss(
-    input: TensorLike, target: TensorLike, margin: float = 1.0, reduction: str = "mean"
+    input: TensorLike, target: TensorLike, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
     """A distance x where the target is 1, max(0, margin - x) where it is -1.
 
@@ -62,6 +62,7 @@ def margin_ranking_loss(
     input2: TensorLike,
     target: TensorLike,
     margin: float = 0.0,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, -y (x₁ - x₂) + margin): y = 1 asks for x₁ above x₂, -1 for the other way.
@@ -79,6 +80,7 @@ def cosine_embedding_loss(
     input2: TensorLike,
     target: TensorLike,
     margin: float = 0.0,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """1 - cos(x₁, x₂) where the target is 1, max(0, cos(x₁, x₂) - margin) where it is -1.
@@ -107,6 +109,7 @@ def triplet_margin_loss(
     p: float = 2.0,
     eps: float = 1e-6,
     swap: bool = False,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d = ``pairwise_distance``.

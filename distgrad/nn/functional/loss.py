@@ -14,14 +14,14 @@ from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 
 
-def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
+def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """(x - y)², averaged, summed or as it is. Errors: ShapeError for two shapes."""
     x, y = compared("mse_loss", input, target)
     result: Tensor = ops.mse(x, y, reduction=reduction)
     return result
 
 
-def l1_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
+def l1_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """|x - y|, of complex numbers too. Errors: ShapeError for two shapes."""
     x, y = same_shape("l1_loss", input, target)
     y = beside(x, y)
@@ -42,7 +42,7 @@ def huber_loss(
 
 
 def smooth_l1_loss(
-    input: TensorLike, target: TensorLike, reduction: str = "mean", beta: float = 1.0
+    input: TensorLike, target: TensorLike, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """d²/(2 beta) for d = x - y within ±``beta``, |d| - beta/2 outside; |d| for a beta of 0.
 
@@ -52,7 +52,7 @@ def smooth_l1_loss(
         raise ShapeError(f"smooth_l1_loss: beta is not negative; got {beta}")
     x, y = compared("smooth_l1_loss", input, target)
     if beta == 0:
-        return l1_loss(x, y, reduction)
+        return l1_loss(x, y, reduction=reduction)
     return reduce_loss(ops.huber(x, y, delta=beta) * (1 / beta), reduction)
 
 
@@ -61,6 +61,7 @@ def poisson_nll_loss(
     target: TensorLike,
     log_input: bool = True,
     full: bool = False,
+    *,
     eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Tensor:
@@ -112,7 +113,7 @@ def gaussian_nll_loss(
 
 
 def kl_div(
-    input: TensorLike, target: TensorLike, reduction: str = "mean", log_target: bool = False
+    input: TensorLike, target: TensorLike, *, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
     """Target · (log target - input): the divergence of the input, log-probabilities, from it.
 

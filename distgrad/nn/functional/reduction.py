@@ -10,7 +10,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 from distgrad.ops.helpers import mean_count
-from distgrad.ops.loss import check_reduction
+from distgrad.ops.reduction import check_reduction
 
 
 def reduce_loss(loss: Any, reduction: str) -> Tensor:

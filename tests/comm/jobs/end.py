@@ -55,5 +55,16 @@ if how == "killed" and mine:
 if how == "late":
     # Rank 0 is done long before the others: that is no failure.
     time.sleep(0 if mine else 0.5)
+if how.startswith("SIG") and mine:
+    threading.Timer(1.0, os.kill, (os.getpid(), getattr(signal, how))).start()
+if how.startswith("SIG") and comm.rank == 0:
+    time.sleep(60)  # the others wait for it
+if how == "interrupt at the end":
+    if mine:  # it is through, and waits at its exit for the others
+        later = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+        later.daemon = True
+        later.start()
+        sys.exit(0)
+    time.sleep(60)
 wait_for_all() if how != "late" else comm.broadcast(np.zeros(10), culprit)
 print(f"rank {comm.rank} is through")

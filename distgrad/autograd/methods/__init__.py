@@ -1,0 +1,17 @@
+"""The methods of a Tensor: NumPy's and PyTorch's names for the functions of the same name.
+
+Where the two disagree ``spelling`` says which is meant; ``size`` and ``T`` are NumPy's properties.
+"""
+
+from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.elementwise import Elementwise
+from distgrad.autograd.methods.reductions import Reductions, ValuesAndIndices
+from distgrad.autograd.methods.shapes import Shapes
+
+__all__ = ["METHODS", "Elementwise", "Methods", "Reductions", "Shapes", "ValuesAndIndices"]
+
+
+class Methods(Reductions, Elementwise, Shapes):
+    """What a Tensor has besides its own; every method is recorded unless it says otherwise."""
+
+    __slots__ = ()

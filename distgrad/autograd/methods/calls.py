@@ -1,0 +1,23 @@
+"""How methods reach the functions of their names. Knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+X = TypeVar("X")
+
+# Filled by @op, as_method() and the engine: what NumPy has no function for.
+METHODS: dict[str, Callable[..., Any]] = {}
+
+
+def call(function: Any, x: X, *args: Any, **settings: Any) -> X:
+    """Call a NumPy function on a Tensor; its stubs promise arrays."""
+    result: X = function(x, *args, **settings)
+    return result
+
+
+def named(name: str, x: X, *args: Any, **settings: Any) -> X:
+    """Call what stands in METHODS."""
+    result: X = METHODS[name](x, *args, **settings)
+    return result

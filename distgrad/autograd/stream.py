@@ -1,0 +1,114 @@
+"""Counter-based random numbers: keyed by (seed, step, shard, call), with no state to save.
+
+A shard's numbers do not depend on which rank runs it. In no shard the key holds the rank instead,
+so that ranks draw different numbers. Philox: Salmon et al. 2011.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distgrad.perrank import PerRank
+
+_OUTSIDE, _SHARD = 0, 1  # numbers drawn in no shard never meet those of a shard
+
+
+@dataclass
+class Position:
+    """Where in the stream of random numbers a thread is."""
+
+    seed: int = 0
+    domain: int = _OUTSIDE
+    step: int = 0
+    shard: int = 0
+    call: int = 0
+
+
+seed: PerRank[int] = PerRank(0)
+"""What ``manual_seed`` was given."""
+rank: PerRank[int] = PerRank(0)
+"""The calling rank; whoever knows ranks sets it."""
+
+# A thread's own position, and those of the shards it is in: the last one counts.
+_position: ContextVar[Position | None] = ContextVar("random position", default=None)
+_entered: ContextVar[tuple[Position, ...]] = ContextVar("random positions in shards", default=())
+
+
+def _current() -> Position:
+    entered = _entered.get()
+    if entered:
+        return entered[-1]
+    position = _position.get()
+    if position is None:
+        position = Position(seed=seed.get())
+        _position.set(position)
+    return position
+
+
+def manual_seed(number: int) -> None:
+    """Start all random numbers (initialisation, dropout, ``dg.random``) from ``number``.
+
+    It is 0 if never called. Pass the same on every rank: shards, and ranks outside of shards, have
+    numbers of their own from one seed.
+    """
+    seed.set(number & 0xFFFF_FFFF_FFFF_FFFF)
+    _position.set(Position(seed=seed.get()))
+
+
+@contextmanager
+def in_shard(step: int, shard: int, calls: dict[int, int]) -> Iterator[None]:
+    """Draw the numbers of ``shard`` of ``step`` inside, and go on outside as before.
+
+    ``calls`` counts the draws of each shard, so that a second walk over a batch goes on where the
+    first one ended, and one that drew nothing leaves no trace.
+    """
+    inside = Position(seed.get(), _SHARD, step, shard, calls.get(shard, 0))
+    _entered.set((*_entered.get(), inside))
+    try:
+        yield
+    finally:
+        calls[shard] = inside.call
+        # Not by a token: walks over two batches may take turns (zip), and end in any order.
+        _entered.set(tuple([p for p in _entered.get() if p is not inside]))
+
+
+def position() -> Position:
+    """Return the position of the next call."""
+    return replace(_current())
+
+
+@contextmanager
+def at_position(start: Position) -> Iterator[None]:
+    """Draw from ``start`` on inside, and go on outside as if nothing had been drawn."""
+    token = _entered.set((*_entered.get(), replace(start)))
+    try:
+        yield
+    finally:
+        _entered.reset(token)
+
+
+def generator() -> np.random.Generator:
+    """Return the generator of the next call: the current shard's, or outside of any the rank's."""
+    p = _current()
+    return _next(p, p.shard if p.domain == _SHARD else rank.get())
+
+
+def common_generator() -> np.random.Generator:
+    """Return the generator of the next call, outside of shards the same on every rank.
+
+    For initialisation: a model that no DistributedDataParallel makes equal (a frozen teacher) is
+    the same on all ranks too.
+    """
+    p = _current()
+    return _next(p, p.shard)
+
+
+def _next(p: Position, shard: int) -> np.random.Generator:
+    bits = np.random.Philox(counter=[0, p.call, shard, p.step], key=[p.seed, p.domain])
+    p.call += 1
+    return np.random.Generator(bits)

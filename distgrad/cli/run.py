@@ -1,0 +1,82 @@
+"""``distgrad run``: builds the mpirun line for this machine, or for a file of hosts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from distgrad.cli import job
+from distgrad.cli.supervise import supervise
+from distgrad.comm import launchers
+from distgrad.errors import LaunchError
+
+HELP = "start a script on N ranks with mpirun"
+
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
+    parser.add_argument("--hostfile", metavar="FILE", help="hosts to start on (default: this one)")
+    parser.add_argument("--threads", type=int, metavar="T", help="BLAS threads per rank")
+    parser.add_argument(
+        "--mpirun",
+        metavar="ARGS",
+        default="",
+        help="further arguments for mpirun, as in --mpirun='--tag-output --report-bindings'",
+    )
+    job.add_options(parser)
+
+
+def work(options: argparse.Namespace) -> int:
+    """Start the job, or print its command; return the exit status."""
+    _check(options)
+    mpirun = launchers.find_mpirun()
+    open_mpi = launchers.is_open_mpi(mpirun)
+    environment = launch_environment(options.n, options.threads)
+    command = launchers.mpirun_command(
+        mpirun,
+        open_mpi,
+        options.n,
+        options.threads or threads_per_rank(options.n),
+        environment,
+        hostfile=options.hostfile,
+        extra=shlex.split(options.mpirun),
+    )
+    command += [sys.executable, options.script, *options.args]
+    if options.dry_run:
+        prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
+        print(" ".join([*prefix, shlex.join(command)]))
+        return 0
+    environment = {**os.environ, **environment}
+    if open_mpi:
+        return supervise(command, environment)
+    # mpirun takes this process's place: Ctrl-C, signals and the exit status are its own.
+    os.execvpe(command[0], command, environment)
+
+
+def threads_per_rank(ranks: int) -> int:
+    """Return the BLAS threads of a rank: what the environment says, else its share of the cores."""
+    chosen = next((os.environ[name] for name in _THREADS if os.environ.get(name)), "")
+    return int(chosen) if chosen.isdecimal() else max(1, launchers.cores() // ranks)
+
+
+def launch_environment(ranks: int, threads: int | None) -> dict[str, str]:
+    """Return the variables the ranks start with: their BLAS threads."""
+    if not threads and any(os.environ.get(name) for name in _THREADS):
+        return {}
+    environment = dict.fromkeys(_THREADS, str(threads or threads_per_rank(ranks)))
+    # Says that nobody chose them: dg.init(shards=…) may take one thread instead.
+    return environment | ({} if threads else {"DISTGRAD_THREADS_AUTO": "1"})
+
+
+def _check(options: argparse.Namespace) -> None:
+    job.check(options)
+    if options.threads is not None and options.threads < 1:
+        raise LaunchError(f"--threads {options.threads}: a rank needs at least one thread")
+    if options.hostfile is not None and not Path(options.hostfile).is_file():
+        raise LaunchError(f"there is no hostfile '{options.hostfile}'; check the path")

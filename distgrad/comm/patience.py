@@ -1,0 +1,111 @@
+"""What a rank does while nothing comes: it asks who else waits, warns once, and names the culprit.
+
+The left neighbour in a ring may itself wait for another. Ranks that wait listen to each other, so
+whoever does not answer is the one all wait for. It knows nothing of what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+from distgrad.comm import guard
+from distgrad.comm.neighbours import stopped
+from distgrad.comm.rank_state import Notice
+from distgrad.comm.transport import Transport
+from distgrad.errors import CommTimeoutError
+
+_WARN = 30.0  # seconds of waiting after which it is said for whom
+_ANSWER = 1.0  # seconds the others have to answer; they listen every 50 ms while they wait
+_TOLD = 4  # silent ranks of which it is said what is known
+
+
+class Patience:
+    """One wait of one rank for the collective that ``where`` describes."""
+
+    def __init__(self, transport: Transport, where: str, timeout: float) -> None:
+        self._transport, self._state = transport, transport.state
+        self._where, self._timeout = where, timeout
+        self._due = [_WARN, timeout] if timeout > _WARN else [timeout]
+        self._margin = min(_ANSWER, timeout / 3)
+        self._again = self._margin / 2  # seconds between two announcements, however many ask
+        self._asked: float | None = None
+        self._announced = 0.0
+        self._answers: dict[int, Notice] = {}
+
+    def idle(self, seconds: float, peers: Callable[[], set[int]]) -> None:
+        """Go on waiting: nothing has come for so many seconds.
+
+        ``peers`` tells the ranks of the world from which, or to which, something should. Raises
+        CommTimeoutError, which names who is missing, when the time is up.
+        """
+        now, soon = perf_counter(), seconds > self._due[0] - self._margin
+        if not soon:
+            self._asked = None
+        elif self._asked is None:
+            self._asked = now
+            self._announce(now, peers())
+        if self._state.asked and now - self._announced > self._again:
+            self._announce(now, peers())
+        if self._asked is None or seconds <= self._due[0] or now - self._asked < self._margin:
+            return
+        silent = self._silent(peers(), self._asked - self._again)
+        self._asked = None
+        if len(self._due) > 1:
+            self._due.pop(0)
+            self._warn(seconds, silent, peers())
+        else:
+            self._give_up(silent, peers())
+
+    def _announce(self, now: float, peers: set[int]) -> None:
+        """Say that this rank waits, which asks the others to say whether they do."""
+        self._state.asked, self._announced = False, now
+        notice = Notice(self._state.rank, "waiting", {}, self._where, sorted(peers))
+        self._transport.announce(notice)
+
+    def _silent(self, peers: set[int], since: float) -> list[int]:
+        """Follow who waits for whom to those that have not said since then that they wait."""
+        self._answers = {r: notice for r, (at, notice) in self._state.waiting.items() if at > since}
+        silent, seen, ahead = set(), {self._state.rank}, list(peers)
+        while ahead:
+            rank = ahead.pop()
+            if rank not in seen:
+                seen.add(rank)
+                if rank in self._answers:
+                    ahead.extend(self._answers[rank].waits_for)
+                else:
+                    silent.add(rank)
+        return sorted(silent)
+
+    def _warn(self, seconds: float, silent: list[int], peers: set[int]) -> None:
+        # Of those that wait, the ones that wait for the culprit itself know most.
+        if not silent or peers & set(silent):
+            why = self._why(silent)
+            guard.say(f"{self._where} has waited {seconds:.0f} s: {why}", self._state.label)
+
+    def _give_up(self, silent: list[int], peers: set[int]) -> None:
+        error = CommTimeoutError(
+            f"{self._state.label} {self._where} made no progress for {self._timeout:g} s: "
+            f"{self._why(silent)}. If ranks may be apart that long, allow it with "
+            "dg.init(timeout=...)"
+        )
+        if silent and not peers & set(silent):
+            self._state.peer_error = error  # let those speak first that wait for the culprit
+        raise error
+
+    def _why(self, silent: list[int]) -> str:
+        if not silent:
+            others = sorted(self._answers.items())
+            listed = ", ".join(f"rank {r} in {notice.text}" for r, notice in others)
+            return f"the ranks wait for each other ({listed}); make them call in the same order"
+        told = "; ".join(f"rank {r} does not answer ({self._known_of(r)})" for r in silent[:_TOLD])
+        return told + (f"; nor do {len(silent) - _TOLD} more" if len(silent) > _TOLD else "")
+
+    def _known_of(self, rank: int) -> str:
+        """Say what is known of a silent rank: its last collective, whether it was stopped."""
+        facts = []
+        if rank in self._state.last_seen:
+            at, number, what = self._state.last_seen[rank]
+            facts.append(f"seen {perf_counter() - at:.0f} s ago in collective {number} ({what})")
+        facts += filter(None, [stopped(rank)])
+        return ", ".join(facts) or "busy, stopped, or not in any collective"

@@ -1,0 +1,111 @@
+"""What one rank knows: how far it has come itself, and what the others have announced.
+
+It sends nothing; transports carry its notices, and works read what came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from distgrad.comm import fork
+from distgrad.comm.message import Array
+
+
+class InFlight(Protocol):
+    """A collective that has been started and is not complete (a ``work.Work``)."""
+
+    number: int
+    what: str
+
+    def poll(self) -> bool:
+        """Advance without waiting; True once it is complete."""
+
+
+@dataclass
+class Notice:
+    """What a rank tells all others: that it leaves, waits, or that one of its collectives failed.
+
+    ``progress`` maps a context to (collectives started, those of them that are unfinished).
+    """
+
+    rank: int
+    kind: str  # "goodbye", "waiting", or the name of the exception that ended a collective
+    progress: dict[str, tuple[int, list[int]]]
+    text: str = ""
+    waits_for: list[int] = field(default_factory=list)
+
+    def missing(self, context: str, number: int) -> bool:
+        """Whether collective ``number`` of ``context`` can no longer count on this rank."""
+        started, unfinished = self.progress.get(context, (0, []))
+        return number >= started or number in unfinished
+
+
+@dataclass
+class Progress:
+    """How far this rank has come in one context."""
+
+    started: int = 0
+    unfinished: set[int] = field(default_factory=set)
+    bytes_sent: int = 0  # payload of the completed collectives
+
+
+@dataclass
+class RankState:
+    """What one rank of a world knows, shared by all transports split from it."""
+
+    rank: int
+    size: int
+    contexts: dict[str, Progress] = field(default_factory=dict)
+    works: list[InFlight] = field(default_factory=list)
+    # Failed works stay here: a message may still arrive in their buffers.
+    failed_works: list[InFlight] = field(default_factory=list)
+    departed: dict[int, Notice] = field(default_factory=dict)
+    failures: list[Notice] = field(default_factory=list)
+    waiting: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when heard, and what
+    asked: bool = False  # another rank waits and wants to know who else does
+    # The collective in which another rank was last met: when, its number, what it is.
+    last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
+    peer_error: Exception | None = None  # raised here because of what another rank did
+    completed: int = 0  # messages so far: the sign of life the watchdog looks at
+    spare: list[Array] = field(default_factory=list)  # scratch memory not in use
+    generation: int = field(default_factory=lambda: fork.generation)
+
+    @property
+    def label(self) -> str:
+        """The tag that starts every wire error: ``[rank 2/4]``."""
+        return f"[rank {self.rank}/{self.size}]"
+
+    def progress(self, context: str) -> Progress:
+        """Return this rank's position in ``context``."""
+        return self.contexts.setdefault(context, Progress())
+
+    def goodbye(self) -> Notice:
+        """Return the notice that says how far this rank came before it left."""
+        progress = {
+            context: (p.started, sorted(p.unfinished)) for context, p in self.contexts.items()
+        }
+        return Notice(self.rank, "goodbye", progress)
+
+    def hear(self, notice: Notice) -> None:
+        """Note what another rank announced."""
+        if notice.kind == "goodbye":
+            self.departed[notice.rank] = notice
+        elif notice.kind == "waiting":
+            self.waiting[notice.rank] = (perf_counter(), notice)
+            self.asked = True
+        else:
+            self.failures.append(notice)
+
+    def take_scratch(self, nbytes: int) -> Array:
+        """Return at least ``nbytes`` of memory, a used piece where one fits."""
+        # A fresh array costs page faults worth more than the sum that is done in it.
+        fitting = [i for i, spare in enumerate(self.spare) if spare.nbytes >= nbytes]
+        if fitting:
+            return self.spare.pop(min(fitting, key=lambda i: self.spare[i].nbytes))
+        if self.spare:
+            self.spare.pop(0)  # too small by now: replaced, so that the pool does not grow
+        return np.empty(nbytes, np.uint8)

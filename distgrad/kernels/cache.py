@@ -1,0 +1,238 @@
+"""Where compiled kernels are kept between runs: a folder of one's own on the node. Imports numba.
+
+A kept kernel is code that will run, so the folder must be one that nobody else can write, and
+every file bears the SHA-256 of what is in it. What cannot be kept is compiled anew: the cache may
+cost time, never a run. numba's own cache is not used because a cut file of it ends the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numba
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from distgrad.files import open_regular, read_all, shown
+
+_PATIENCE = 60.0  # seconds; a kernel compiles in 1 to 10 s
+_MOST = 1 << 26  # bytes of a file; a kernel has some 10,000
+_DIGEST = 32  # bytes
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels: in $DISTGRAD_CACHE, or in the node's temp.
+
+    Node-local by default: the processes of a node meet at its lock. None (with a warning) if it
+    cannot be written, or if others could put code in it.
+    """
+    root = os.environ.get("DISTGRAD_CACHE")
+    base = Path(root) if root else Path(tempfile.gettempdir()) / f"distgrad-{os.getuid()}"
+    folder = base.absolute() / f"numba-{numba.__version__}-{sys.implementation.cache_tag}"
+    try:
+        _make(folder)
+        folder = folder.resolve(strict=True)
+        _check_private(folder)
+        _open_lock(folder).close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in $DISTGRAD_CACHE
+        warnings.warn(
+            f"compiled kernels are not kept: {error}; or set DISTGRAD_CACHE to another folder of "
+            f"your own on this node, below folders that only you and root can write",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return folder
+
+
+class Store:
+    """Sealed files in the folder: what comes out is what this version of distgrad put in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._is_writable = True
+
+    def read(self, name: str) -> bytes | None:
+        """Return what was kept under ``name``; None if it is not there, old, or not whole."""
+        path = self.folder / name
+        try:
+            with open_regular(path, links=False) as file:
+                raw = read_all(file, _MOST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _warn(f"a kept kernel cannot be read and is compiled anew: {path}: {error}")
+            return None
+        stamp, digest, body = raw[:_DIGEST], raw[_DIGEST : 2 * _DIGEST], raw[2 * _DIGEST :]
+        if len(raw) >= 2 * _DIGEST and stamp != _sources():
+            return None  # that of another version of distgrad: this one takes its place
+        if digest != hashlib.sha256(body).digest():
+            _warn(f"a kept kernel was damaged and is compiled anew: {path}")
+            return None
+        return body
+
+    def write(self, name: str, body: bytes) -> None:
+        """Keep ``body``; where that fails, say so once and go on."""
+        if not self._is_writable:
+            return
+        path, part = self.folder / name, self.folder / f".{os.getpid()}.part"
+        try:
+            part.write_bytes(_sources() + hashlib.sha256(body).digest() + body)
+            os.replace(part, path)
+        except OSError as error:
+            self._is_writable = False
+            with suppress(OSError):  # the folder's trouble is told below
+                part.unlink()
+            _warn(
+                f"compiled kernels are not kept: {path}: {error}; free some room, or set "
+                f"DISTGRAD_CACHE to another folder of your own"
+            )
+
+
+class KernelCache:
+    """The kept versions of one kernel, as numba's dispatcher asks for them."""
+
+    def __init__(self, function: Callable[..., Any], store: Store) -> None:
+        self._store, self.cache_path = store, store.folder
+        self._name = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+        self._code = function.__code__.co_code
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the compiled kernel, or None if it has to be compiled."""
+        target.refresh()
+        body = self._store.read(self._file(signature, target.codegen()))
+        return None if body is None else CompileResult._rebuild(target, *pickle.loads(body))
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep a compiled kernel."""
+        if not compiled.lifted and not compiled.library.has_dynamic_globals:
+            name = self._file(signature, compiled.library.codegen)
+            self._store.write(name, dumps(compiled._reduce()))
+
+    def flush(self) -> None:
+        """Forget nothing: damaged and old files are replaced one by one."""
+
+    def _file(self, signature: Any, codegen: Any) -> str:
+        key = repr((signature, codegen.magic_tuple(), self._code)).encode()
+        return f"{self._name}-{hashlib.sha256(key).hexdigest()[:16]}"
+
+
+class Turn:
+    """One process of a node at a time compiles; the others wait, and find the result kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder: Path | None = folder
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the lock and hold it; after a minute, say who has it and do without."""
+        if self._folder is None:
+            yield
+            return
+        try:
+            lock = _open_lock(self._folder)
+        except OSError as error:
+            self._do_without(self._folder, f"cannot be opened: {error}")
+            yield
+            return
+        with lock:  # closing it, or dying, gives the lock back
+            self._wait(lock, self._folder)
+            yield
+
+    def _wait(self, lock: BinaryIO, folder: Path) -> None:
+        began, pause = time.monotonic(), 0.001
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - began
+            except OSError as error:  # a file system without locks
+                self._do_without(folder, f"cannot be taken: {error}")
+                return
+            if waited > _PATIENCE:
+                self._do_without(folder, f"has been held for {waited:.0f} s by {_holder(lock)}")
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        with suppress(OSError):  # a full disk: who holds the lock is a hint, and no more
+            os.pwrite(lock.fileno(), f"{os.getpid():<20}".encode(), 0)
+
+    def _do_without(self, folder: Path, why: str) -> None:
+        self._folder = None  # nor is it waited for again
+        _warn(
+            f"the lock of the compiled kernels, {shown(folder / 'lock')}, {why}: this process "
+            f"compiles without waiting for others. End that process if it hangs, or set "
+            f"DISTGRAD_CACHE to another folder"
+        )
+
+
+def _make(folder: Path) -> None:
+    for part in [*reversed(folder.parents), folder]:
+        with suppress(FileExistsError):
+            if not part.exists():
+                part.mkdir(mode=0o700)
+                part.chmod(0o700)  # the umask may have taken some of it
+
+
+def _check_private(folder: Path) -> None:
+    """Raise PermissionError unless only this user (and root) can change what ``folder`` holds."""
+    mine = {os.getuid()}
+    _check_part(folder, mine, pardon=0)
+    # In a container root may bear another number; whoever owns the root folder is trusted anyway.
+    trusted = {*mine, 0, Path("/").stat().st_uid}
+    for part in folder.parents:
+        _check_part(part, trusted, pardon=stat.S_ISVTX)
+
+
+def _check_part(part: Path, owners: set[int], pardon: int) -> None:
+    found = part.stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & pardon:
+        raise PermissionError(
+            f"{shown(part)} can be written by other users, who could put code of theirs in it: "
+            f"chmod go-w {shown(part)}"
+        )
+    if found.st_uid not in owners:
+        raise PermissionError(f"{shown(part)} belongs to another user (number {found.st_uid})")
+
+
+def _open_lock(folder: Path) -> BinaryIO:
+    return open_regular(folder / "lock", "rb+", flags=os.O_CREAT, links=False)
+
+
+def _holder(lock: BinaryIO) -> str:
+    """Describe who wrote its number into the lock last."""
+    number = os.pread(lock.fileno(), 20, 0).decode("ascii", "replace").strip()
+    try:
+        command = Path(f"/proc/{int(number)}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        state = Path(f"/proc/{int(number)}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError):
+        return f"a process that is not to be seen from here (it wrote {number!r})"
+    stopped = ", which is stopped" if state in ("T", "t") else ""
+    return f"process {number} ({command[:100].strip()!a}){stopped}"
+
+
+@cache
+def _sources() -> bytes:
+    """Return what a kept kernel was made from: a kernel may call one of another file."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.digest()
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

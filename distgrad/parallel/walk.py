@@ -1,0 +1,44 @@
+"""Walking a rank's logical shards of a global batch.
+
+Every rank walks at least one: where it has no sample of a batch, a shard of length 0. So all ranks
+run the same statements, and whatever these communicate stays in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distgrad.autograd.stream import in_shard
+from distgrad.parallel.shards import Origin, ShardPosition, enter, leave, split
+from distgrad.parallel.world import World
+
+
+def own_shards(
+    world: World,
+    step: int,
+    total: int,
+    *,
+    calls: dict[int, int] | None = None,
+    origin: Origin | None = None,
+) -> Iterator[range]:
+    """Yield the sample range of each shard this rank owns, entering it.
+
+    Entering a shard sets its weight, its random numbers and whether gradients are complete after
+    it, for ``backward`` and dropout to find. ``step`` numbers the batch, ``total`` its samples. A
+    rank without a sample of it gets one empty range: its loss has weight 0, its gradients are
+    left out of the sum. ``calls`` counts the random draws of each shard over several walks of one
+    batch; ``origin`` is what the batch came from, compared between the ranks.
+    """
+    ranges = split(total, world.shards)
+    mine = [s for s in world.my_shards if ranges[s]] or [world.my_shards[0]]
+    calls = {} if calls is None else calls
+    for s in mine:
+        rows = ranges[s]
+        ends = (s == mine[0], s == mine[-1])
+        position = ShardPosition(step, s, len(rows), total, *ends, origin)
+        enter(position)
+        try:
+            with in_shard(step, s, calls):
+                yield rows
+        finally:
+            leave(position)

@@ -1,0 +1,78 @@
+"""What a positional call of each public method of a Tensor means: one table, and each is in it.
+
+``SAME``: what NumPy's or PyTorch's user means, compared with PyTorch in tests/oracle.
+``REFUSED``: NumPy and PyTorch differ. ``NUMPYS``: only NumPy's arrays have it, or it is an
+attribute that keeps NumPy's meaning. ``TENSORS``: about gradients; tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+X = np.random.default_rng(4).uniform(0.2, 2, (3, 3, 4))
+X[0, 0, 1] = X[0, 0].max()  # equal elements
+COLUMN = X[:, :1]
+INDEX = np.array([[[0, 3, 3]], [[1, 0, 2]], [[2, 2, 1]]])
+
+# name: the (tensor, arguments) of calls that mean the same.
+SAME = {
+    **{
+        n: [(X, ()), (X, (1,)), (X, (-1, True)), (X, ((0, 2),)), (X, ([0, 1],))]
+        for n in ("sum", "mean", "all", "any")
+    },
+    "logsumexp": [(X, (1,)), (X, (-1, True)), (X, ((0, 2),))],
+    **{n: [(X, ()), (X, (1,)), (X, (-1, True))] for n in ("prod", "argmax", "argmin")},
+    **{n: [(X, (1,)), (X, (-1,))] for n in ("cumsum", "cumprod")},
+    **{n: [(X, ())] for n in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh")},
+    **{n: [(X, ())] for n in ("sigmoid", "relu", "ravel", "conj", "clone", "float", "double")},
+    **{n: [(X, ())] for n in ("tolist", "numel", "dim", "detach", "numpy")},
+    **{n: [(X, (1,)), (X, (-1,))] for n in ("softmax", "log_softmax", "unsqueeze")},
+    "item": [(X[0, 0, :1], ())],
+    "pow": [(X, (3,)), (X, (X,))],
+    **{n: [(X, (0.5, 1.5)), (X, (0.5,))] for n in ("clip", "clamp")},
+    "round": [(X, ())],
+    "masked_fill": [(X, (X > 1, -5.0))],
+    **{n: [(X, (4, -1)), (X, ((4, 9),))] for n in ("reshape", "view")},
+    "flatten": [(X, ()), (X, (1,)), (X, (0, 1))],
+    "transpose": [(X, (0, 1)), (X, (-1, 0)), (X[0], (0, 1)), (X[0], (1, 0)), (X[0], (0, 0))],
+    "permute": [(X, (2, 0, 1)), (X, ((1, 0, 2),)), (X[0], (0, 1)), (np.array(2.5), ((),))],
+    "swapaxes": [(X, (0, 2))],
+    "squeeze": [(COLUMN, ()), (COLUMN, (1,)), (COLUMN, (-2,)), (COLUMN[:1], ((0, 1),))],
+    "expand": [(COLUMN, (2, -1, 3, 4)), (COLUMN, ((3, 5, 4),))],
+    "take": [(X, (np.array([0, 7, 7]),))],
+    "gather": [(X, (2, INDEX))],
+    "index_select": [(X, (1, np.array([2, 0])))],
+    "chunk": [(X, (2,)), (X, (2, 2))],
+    "unbind": [(X, ()), (X, (1,))],
+    "diagonal": [(X, ()), (X, (1, 1, 2))],
+    "dot": [(X[0, 0], (X[0, 1],))],
+    "matmul": [(X, (X[0].T,)), (X[0], (X[0, 0],))],
+    "trace": [(X[0], ())],
+}
+
+# name: the arguments of calls that are refused, and what the error offers.
+_SPREAD = r"x\.{0}\(axis=1, ddof=0\).* x\.{0}\(dim=1, correction=1\)"
+_EXTREMUM = r"x\.{0}\(axis=1\) for the values, x\.{0}\(dim=1\) for .*np\.{0}imum\(x, y\)"
+REFUSED = {
+    **{n: ([(1,), (0, True), (X,)], _EXTREMUM.format(n)) for n in ("max", "min")},
+    **{n: ([(), (1,), (0, True), (False,)], _SPREAD.format(n)) for n in ("var", "std")},
+    "norm": ([(2,), (1, 0), ("fro",)], r"x\.norm\(p=2\).*x\.norm\(ord=2\)"),
+    "repeat": ([(2,), (2, 1), ((2, 1),)], r"np\.repeat\(x, 2, axis=1\).*np\.tile\(x, \(2, 1\)\)"),
+    "squeeze": ([(1,), (0,), ((0, 2),)], r"x\.squeeze\(dim=1\).*x\.squeeze\(axis=1\)"),
+}
+
+NUMPYS = {
+    "T": "NumPy's property: all axes reversed (PyTorch deprecates it for other than two)",
+    "mT": "a property, the same in both",
+    "astype": "NumPy's alone",
+    "data": "the NumPy array",
+    "dtype": "NumPy's dtype",
+    "imag": "NumPy's property: zeros for real numbers, where PyTorch raises",
+    "ndim": "a property, the same in both",
+    "real": "a property, the same in both",
+    "shape": "a property, the same in both",
+    "size": "NumPy's property: a number, not a method",
+}
+
+TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
+TENSORS |= {"requires_grad_", "retain_grad"}

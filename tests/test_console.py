@@ -1,0 +1,116 @@
+"""Output that the terminal cannot encode is replaced; it ends no run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distgrad
+
+ROOT = Path(distgrad.__file__).parents[1]
+NARROW = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "LANG=C, old Python's way": {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    },
+}
+
+# Everything that distgrad itself writes: the bar, world.print, the summary, a problem, an error.
+TRAINING = r"""
+import numpy as np
+import distgrad as dg
+from distgrad import nn, optim
+from distgrad.nn import functional as F
+world = dg.init(shards=2)
+class Λ(nn.Linear): pass
+model = nn.Sequential(Λ(4, 3), nn.ReLU(), nn.Linear(3, 2))
+x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+data = dg.data.ArrayDataset(x, np.arange(12) % 2)
+loader = dg.data.DataLoader(data, global_batch_size=4, shuffle=True, seed=0)
+trainer = dg.Trainer(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy,
+                     metrics={"précision →": dg.accuracy})
+state = trainer.fit(loader, epochs=1, evaluate=dg.data.DataLoader(data, global_batch_size=4))
+print(nn.summary(model, x[:1]))
+world.print(f"→ {state.step} steps × 3 ≤ ∞, and a file name that is no UTF-8: \udcff")
+print("the end")
+raise ValueError("der Fehler → hier")
+"""
+
+
+def run(
+    folder: Path, program: str, environ: dict[str, str], *command: str
+) -> subprocess.CompletedProcess[str]:
+    script = folder / "job.py"
+    script.write_text(program, "utf-8")
+    plain = {
+        k: v for k, v in os.environ.items() if not k.startswith(("LC_", "PYTHONIO", "PYTHONU"))
+    }
+    return subprocess.run(
+        [sys.executable, *(command or [str(script)])],
+        env=plain | {"PYTHONPATH": str(ROOT)} | environ,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_training_says_all_it_has_to_say_on_a_narrow_terminal(tmp_path, name):
+    done = run(tmp_path, TRAINING, NARROW[name])
+    assert done.stdout.endswith("the end\n"), done.stderr
+    assert "? 3 steps" in done.stdout
+    assert "UnicodeEncodeError" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ValueError: der Fehler ")
+
+
+def test_a_wide_terminal_gets_every_glyph(tmp_path):
+    done = run(tmp_path, TRAINING, {"PYTHONIOENCODING": "utf-8"})
+    assert "→ 3 steps × 3 ≤ ∞" in done.stdout
+    assert done.stdout.endswith("the end\n"), done.stderr
+
+
+def test_what_the_user_chose_for_the_stream_stays(tmp_path):
+    program = "import sys; import distgrad as dg; dg.init(); print(sys.stdout.errors, '→')"
+    done = run(tmp_path, program, {"PYTHONIOENCODING": "ascii:xmlcharrefreplace"})
+    assert done.stdout == "xmlcharrefreplace &#8594;\n"
+
+
+def test_the_command_line_names_a_script_that_the_terminal_cannot_show(tmp_path):
+    missing = tmp_path / "größe→.py"
+    done = run(
+        tmp_path, "", NARROW["ascii"], "-m", "distgrad.cli", "debug", "-n", "2", str(missing)
+    )
+    assert done.returncode == 2
+    assert "there is no script" in done.stderr
+    missing.write_text("import distgrad as dg; dg.init().print('→ ran')", "utf-8")
+    done = run(
+        tmp_path, "", NARROW["ascii"], "-m", "distgrad.cli", "debug", "-n", "2", str(missing)
+    )
+    assert done.stdout == "? ran\n", done.stderr
+    done = run(
+        tmp_path,
+        "",
+        NARROW["ascii"],
+        "-m",
+        "distgrad.cli",
+        "run",
+        "-n",
+        "2",
+        "--dry-run",
+        str(missing),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_told(tmp_path):
+    done = run(tmp_path, "", {}, "-m", "distgrad.cli", "--version")
+    assert (done.returncode, done.stdout) == (0, f"distgrad {distgrad.__version__}\n")
