@@ -176,10 +176,16 @@ def test_dim_and_keepdim_are_understood_where_they_mean_the_same(name):
     found, wanted = method(dim=1, keepdim=True), method(axis=1, keepdims=True)
     assert found.shape == (3, 1, 4)
     np.testing.assert_array_equal(values(found), values(wanted))
-    with pytest.raises(TypeError, match="unexpected keyword argument 'dims'"):
+    with pytest.raises(TypeError, match=f"x.{name} takes no 'dims'; it takes"):
         method(dims=1)
     with pytest.raises(TypeError, match=r"second position is PyTorch's keepdim, a boolean"):
         method(0, np.float64)
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
+def test_a_name_that_a_method_does_not_take_is_refused_as_it_was_written(name):
+    with pytest.raises(TypeError, match=f"x.{name} takes no 'keepdim'; it takes axis"):
+        getattr(Tensor(X), name)(0, keepdim=True)
 
 
 def test_the_axes_of_a_diagonal_have_two_names():

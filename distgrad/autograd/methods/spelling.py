@@ -26,11 +26,14 @@ NUMPYS_NAME = {"dim": "axis", "keepdim": "keepdims", "dim1": "axis1", "dim2": "a
 def same(method: Callable[..., R]) -> Callable[..., R]:
     """Let a method that means the same in both worlds take PyTorch's names beside NumPy's.
 
-    Errors: TypeError for ``dim`` beside ``axis``, and a second position that is no boolean
-    (NumPy's is the dtype).
+    Errors: TypeError for ``dim`` beside ``axis``, for a name that it does not take, and a second
+    position that is no boolean (NumPy's is the dtype).
     """
     name = method.__name__
-    second = [*inspect.signature(method).parameters, "", ""][2]
+    parameters = inspect.signature(method).parameters
+    taken = [*parameters][1:]
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    second = [*taken, "", ""][1]
 
     @functools.wraps(method)
     def either(self: Any, *args: Any, **settings: Any) -> R:
@@ -43,7 +46,11 @@ def same(method: Callable[..., R]) -> Callable[..., R]:
             ours = NUMPYS_NAME[theirs]
             if ours in settings:
                 raise _mixed(f"x.{name}({{}})", {theirs}, {ours})
-            settings[ours] = settings.pop(theirs)
+            if ours in taken:
+                settings[ours] = settings.pop(theirs)
+        unknown = [] if anything else sorted(settings.keys() - set(taken))
+        if unknown:
+            raise TypeError(f"x.{name} takes no {unknown[0]!r}; it takes {', '.join(taken)}")
         return method(self, *args, **settings)
 
     return either
