@@ -14,8 +14,7 @@ class FunctionModule(Module):
     """Calls ``function`` on its inputs; what it takes besides and the module has, are its settings.
 
     A subclass names its function and writes a constructor, which sets attributes of the function's
-    names or hands them on to this one. ``weight`` and ``pos_weight`` become buffers, as in PyTorch:
-    they are in the state. ``unshown`` names settings that the repr leaves out.
+    names (``_keep`` sets several). ``unshown`` names settings that the repr leaves out.
     """
 
     function: ClassVar[Callable[..., Any]]
@@ -27,8 +26,8 @@ class FunctionModule(Module):
         if "function" in vars(cls):
             cls._parameters = tuple(inspect.signature(cls.function).parameters)
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__()
+    def _keep(self, **settings: Any) -> None:
+        """Set attributes; ``weight`` and ``pos_weight`` become buffers: they are in the state."""
         for name, value in settings.items():
             if name in {"weight", "pos_weight"} and value is not None:
                 self.register_buffer(name, wrap(value))

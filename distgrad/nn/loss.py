@@ -15,7 +15,8 @@ class MSELoss(FunctionModule):
     function = F.mse_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__(reduction=reduction)
+        super().__init__()
+        self._keep(reduction=reduction)
 
 
 class L1Loss(FunctionModule):
@@ -24,7 +25,8 @@ class L1Loss(FunctionModule):
     function = F.l1_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__(reduction=reduction)
+        super().__init__()
+        self._keep(reduction=reduction)
 
 
 class HuberLoss(FunctionModule):
@@ -33,7 +35,8 @@ class HuberLoss(FunctionModule):
     function = F.huber_loss
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction=reduction, delta=delta)
+        super().__init__()
+        self._keep(reduction=reduction, delta=delta)
 
 
 class SmoothL1Loss(FunctionModule):
@@ -42,7 +45,8 @@ class SmoothL1Loss(FunctionModule):
     function = F.smooth_l1_loss
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__(reduction=reduction, beta=beta)
+        super().__init__()
+        self._keep(reduction=reduction, beta=beta)
 
 
 class PoissonNLLLoss(FunctionModule):
@@ -58,7 +62,8 @@ class PoissonNLLLoss(FunctionModule):
         eps: float = 1e-8,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(log_input=log_input, full=full, eps=eps, reduction=reduction)
+        super().__init__()
+        self._keep(log_input=log_input, full=full, eps=eps, reduction=reduction)
 
 
 class GaussianNLLLoss(FunctionModule):
@@ -67,7 +72,8 @@ class GaussianNLLLoss(FunctionModule):
     function = F.gaussian_nll_loss
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
-        super().__init__(full=full, eps=eps, reduction=reduction)
+        super().__init__()
+        self._keep(full=full, eps=eps, reduction=reduction)
 
 
 class KLDivLoss(FunctionModule):
@@ -76,7 +82,8 @@ class KLDivLoss(FunctionModule):
     function = F.kl_div
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__(reduction=reduction, log_target=log_target)
+        super().__init__()
+        self._keep(reduction=reduction, log_target=log_target)
 
 
 class CrossEntropyLoss(FunctionModule):
@@ -92,7 +99,8 @@ class CrossEntropyLoss(FunctionModule):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(
+        super().__init__()
+        self._keep(
             weight=weight,
             ignore_index=ignore_index,
             reduction=reduction,
@@ -108,7 +116,8 @@ class NLLLoss(FunctionModule):
     def __init__(
         self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
-        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        super().__init__()
+        self._keep(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
 class BCELoss(FunctionModule):
@@ -117,7 +126,8 @@ class BCELoss(FunctionModule):
     function = F.binary_cross_entropy
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
-        super().__init__(weight=weight, reduction=reduction)
+        super().__init__()
+        self._keep(weight=weight, reduction=reduction)
 
 
 class BCEWithLogitsLoss(FunctionModule):
@@ -128,7 +138,8 @@ class BCEWithLogitsLoss(FunctionModule):
     def __init__(
         self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
     ) -> None:
-        super().__init__(
+        super().__init__()
+        self._keep(
             weight=weight,
             reduction=reduction,
             pos_weight=pos_weight,
@@ -141,7 +152,8 @@ class SoftMarginLoss(FunctionModule):
     function = F.soft_margin_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__(reduction=reduction)
+        super().__init__()
+        self._keep(reduction=reduction)
 
 
 class MultiMarginLoss(FunctionModule):
@@ -152,7 +164,8 @@ class MultiMarginLoss(FunctionModule):
     def __init__(
         self, p: int = 1, margin: float = 1.0, weight: Any = None, *, reduction: str = "mean"
     ) -> None:
-        super().__init__(p=p, margin=margin, weight=weight, reduction=reduction)
+        super().__init__()
+        self._keep(p=p, margin=margin, weight=weight, reduction=reduction)
 
 
 class MultiLabelMarginLoss(FunctionModule):
@@ -161,7 +174,8 @@ class MultiLabelMarginLoss(FunctionModule):
     function = F.multilabel_margin_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__(reduction=reduction)
+        super().__init__()
+        self._keep(reduction=reduction)
 
 
 class MultiLabelSoftMarginLoss(FunctionModule):
@@ -170,7 +184,8 @@ class MultiLabelSoftMarginLoss(FunctionModule):
     function = F.multilabel_soft_margin_loss
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
-        super().__init__(weight=weight, reduction=reduction)
+        super().__init__()
+        self._keep(weight=weight, reduction=reduction)
 
 
 class HingeEmbeddingLoss(FunctionModule):
@@ -179,7 +194,8 @@ class HingeEmbeddingLoss(FunctionModule):
     function = F.hinge_embedding_loss
 
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
-        super().__init__(margin=margin, reduction=reduction)
+        super().__init__()
+        self._keep(margin=margin, reduction=reduction)
 
 
 class MarginRankingLoss(FunctionModule):
@@ -188,7 +204,8 @@ class MarginRankingLoss(FunctionModule):
     function = F.margin_ranking_loss
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
-        super().__init__(margin=margin, reduction=reduction)
+        super().__init__()
+        self._keep(margin=margin, reduction=reduction)
 
 
 class CosineEmbeddingLoss(FunctionModule):
@@ -197,7 +214,8 @@ class CosineEmbeddingLoss(FunctionModule):
     function = F.cosine_embedding_loss
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
-        super().__init__(margin=margin, reduction=reduction)
+        super().__init__()
+        self._keep(margin=margin, reduction=reduction)
 
 
 class TripletMarginLoss(FunctionModule):
@@ -214,7 +232,8 @@ class TripletMarginLoss(FunctionModule):
         *,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
+        super().__init__()
+        self._keep(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
 
 
 class TripletMarginWithDistanceLoss(FunctionModule):
@@ -231,7 +250,8 @@ class TripletMarginWithDistanceLoss(FunctionModule):
         swap: bool = False,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(
+        super().__init__()
+        self._keep(
             distance_function=distance_function,
             margin=margin,
             swap=swap,
@@ -247,7 +267,8 @@ class CTCLoss(FunctionModule):
     def __init__(
         self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
     ) -> None:
-        super().__init__(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
+        super().__init__()
+        self._keep(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
 
 
 class CosineSimilarity(FunctionModule):
@@ -256,7 +277,8 @@ class CosineSimilarity(FunctionModule):
     function = F.cosine_similarity
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
-        super().__init__(dim=dim, eps=eps)
+        super().__init__()
+        self._keep(dim=dim, eps=eps)
 
 
 class PairwiseDistance(FunctionModule):
@@ -265,4 +287,5 @@ class PairwiseDistance(FunctionModule):
     function = F.pairwise_distance
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
-        super().__init__(p=p, eps=eps, keepdim=keepdim)
+        super().__init__()
+        self._keep(p=p, eps=eps, keepdim=keepdim)

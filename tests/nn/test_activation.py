@@ -131,3 +131,8 @@ def test_a_subclass_with_a_constructor_of_its_own_keeps_its_settings():
     module = Leaky(0.1, 0.2, 0.3)
     np.testing.assert_allclose(module(np.array([-1.0, 2.0])).data, [-0.6, 2.0])
     assert repr(module) == f"Leaky(negative_slope={0.1 + 0.2 + 0.3})"
+
+
+def test_a_module_without_settings_takes_none():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'settings'"):
+        nn.Tanhshrink(settings=1)

@@ -81,7 +81,10 @@ def test_negative_sizes_are_refused(name, setting):
             "or one for each axis, 'same' or 'valid'; got",
         ),
         (lambda: nn.CrossEntropyLoss(reduction="avg"), "'mean', 'sum' or 'none'; got 'avg'"),
-        (lambda: nn.MSELoss("batchmean"), "MSELoss: reduction is 'mean', 'sum' or 'none'; got"),
+        (
+            lambda: nn.MSELoss(reduction="batchmean"),
+            "MSELoss: reduction is 'mean', 'sum' or 'none'; got",
+        ),
         (lambda: nn.GELU(approximate="erf"), "GELU: approximate is 'none' or 'tanh'; got 'erf'"),
     ],
 )
@@ -112,7 +115,7 @@ def test_a_message_says_what_a_setting_is_and_what_it_got(call, message):
         lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 0),
         lambda: nn.Dropout(1),
         lambda: nn.CrossEntropyLoss(weight=[1, 2.0]),
-        lambda: nn.KLDivLoss("batchmean"),
+        lambda: nn.KLDivLoss(reduction="batchmean"),
     ],
 )
 def test_what_pytorch_rightly_accepts_is_accepted(call):
