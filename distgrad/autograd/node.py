@@ -36,10 +36,10 @@ class Recordable(Protocol):
 Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
 
-# Arrays with what tells their content (seal.py): what the closures read, then the other inputs
-# that are not on the tape.
-Seal: TypeAlias = "tuple[np.ndarray[Any, Any], bytes | str]"
-Seals: TypeAlias = "tuple[list[Seal], list[Seal]]"
+# Arrays with what tells their content (saved_check.py): what the closures read, then the other
+# inputs that are not on the tape.
+SavedArray: TypeAlias = "tuple[np.ndarray[Any, Any], bytes | str]"
+Saved: TypeAlias = "tuple[list[SavedArray], list[SavedArray]]"
 
 _sequence = itertools.count()
 
@@ -79,7 +79,7 @@ class Node:
 
     __slots__ = (
         *("attributes", "edges", "hooks", "joint", "op"),
-        *("origin", "outputs", "seals", "sequence"),
+        *("origin", "outputs", "saved", "sequence"),
     )
 
     def __init__(
@@ -96,7 +96,7 @@ class Node:
         self.joint = joint
         self.attributes = attributes
         self.outputs = outputs
-        self.seals: Seals | None = None
+        self.saved: Saved | None = None
         # The user's functions of the gradient to each output (``Tensor.register_hook``).
         self.hooks: dict[int, dict[int, Callable[[Any], Any]]] | None = None
         # The user's line that ran the op, under ``detect_anomaly``.
@@ -108,4 +108,4 @@ class Node:
         """Free the residuals; another backward pass through this node raises GradError."""
         self.edges = None
         self.joint = None
-        self.seals = None
+        self.saved = None

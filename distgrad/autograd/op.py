@@ -17,7 +17,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
-from distgrad.autograd.seal import seal_node
+from distgrad.autograd.saved_check import saved_by_closures
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output, outputs
 from distgrad.errors import DistgradError, GradError, ShapeError
@@ -106,11 +106,11 @@ class Op:
         watch = anomaly.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.
         if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
-            edges, joint = way_back(inputs, vjps)
+            edges, joint = edges_from(inputs, vjps)
             if self.real:
                 self._refuse_complex(edges)
             node = Node(self, edges, joint, attributes, len(value) if several else 1)
-            node.seals = seal_node(edges, joint, entire=watch is not None)
+            node.saved = saved_by_closures(edges, joint, entire=watch is not None)
         if watch is not None:
             watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
@@ -126,7 +126,7 @@ class Op:
                 )
 
 
-def way_back(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
+def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
     """Pair each input with its closure; those of inputs that need no gradient are dropped."""
     joint = None
     if type(vjps) is not tuple:

@@ -15,9 +15,9 @@ from distgrad.autograd.mode import (
     switched,
 )
 from distgrad.autograd.node import Edge, Joint, Node, Unfold, next_number
-from distgrad.autograd.op import alias, way_back
+from distgrad.autograd.op import alias, edges_from
 from distgrad.autograd.rerun import edges_of
-from distgrad.autograd.seal import check_held, seal
+from distgrad.autograd.saved_check import check_held, saved_tensors
 from distgrad.autograd.stream import at_position, position
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start
@@ -98,10 +98,10 @@ class _Stretch:
         leaves = [leaf for leaf in consumers if leaf not in set(fresh)]
         self._outside = [*leaves, *_computed_before(outs, nodes, floor)]
         self.inputs = [f"argument {i}" for i in self._where] + ["outside"] * len(self._outside)
-        edges, _ = way_back([*given, *self._outside], Joint(_never))
+        edges, _ = edges_from([*given, *self._outside], Joint(_never))
         node = Node(self, edges, _Again(self), {}, len(outs))
         read = [x for x in [*given, *leaves] if isinstance(x, Tensor)]
-        node.seals = seal(read, entire=anomaly.get() is not None)
+        node.saved = saved_tensors(read, entire=anomaly.get() is not None)
         self.node = node
         return values, node
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distgrad.autograd.node import CONSTANT, Edge, Node
-from distgrad.autograd.op import way_back
-from distgrad.autograd.seal import changed, check_held, refuse_changed
+from distgrad.autograd.op import edges_from
+from distgrad.autograd.saved_check import changed, check_held, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
@@ -22,7 +22,7 @@ class Rerun:
         self._values: dict[Node, list[Tensor]] = {}
         self._closures: dict[Node, tuple[list[Edge], Any]] = {}
 
-    def way_back(self, node: Node) -> tuple[list[Edge], Any]:
+    def edges_from(self, node: Node) -> tuple[list[Edge], Any]:
         """Return the node's edges and joint closure, made of Tensors."""
         stack = [node]
         while stack:
@@ -47,7 +47,7 @@ class Rerun:
                 f"{node.op.name} has gradients of first order only; compute it without "
                 f"create_graph, or from ops that docs/ops.md lists with second order"
             )
-        if node.seals is not None and changed([*node.seals[0], *node.seals[1]]) is not None:
+        if node.saved is not None and changed([*node.saved[0], *node.saved[1]]) is not None:
             refuse_changed(node)
         check_held(node)
         inputs = []
@@ -59,7 +59,7 @@ class Rerun:
         self._values[node] = [
             output(v.data if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
         ]
-        self._closures[node] = way_back(inputs, vjps)
+        self._closures[node] = edges_from(inputs, vjps)
 
 
 def edges_of(node: Node) -> list[Edge]:

@@ -12,7 +12,7 @@ from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.mode import anomaly, enable_grad, no_grad
 from distgrad.autograd.node import Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
-from distgrad.autograd.seal import changed, refuse_changed
+from distgrad.autograd.saved_check import changed, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
@@ -150,10 +150,10 @@ class Walk:
                     continue
                 edges = edges_of(node)
                 joint = node.joint
-                if node.seals is not None and changed(node.seals[0]) is not None:
+                if node.saved is not None and changed(node.saved[0]) is not None:
                     refuse_changed(node)
                 if rerun is not None:
-                    edges, joint = rerun.way_back(node)
+                    edges, joint = rerun.edges_from(node)
                 given = incoming
                 if joint is not None:
                     if isinstance(joint, Unfold):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.node import CONSTANT, Edge, Node, Seal, Seals
+from distgrad.autograd.node import CONSTANT, Edge, Node, Saved, SavedArray
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import GradError
 
@@ -22,7 +22,7 @@ WHOLE = 1024
 SPREAD = 32
 
 
-def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
+def saved_by_closures(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Saved:
     """Return (array, fingerprint) pairs: of what the closures read, of other inputs from outside.
 
     The closures are all that a backward pass needs; to be run again for gradients of gradients an
@@ -30,8 +30,8 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
     """
     # This runs for every recorded op: no calls and no sets where a loop does, by measurement.
     limit = -1 if entire else WHOLE
-    read: list[Seal] = []
-    given: list[Seal] = []
+    read: list[SavedArray] = []
+    given: list[SavedArray] = []
     for vjp, source, index, _, _ in edges:
         if vjp is not None and joint is None:
             # What is no function of Python's own has no cells (np.negative).
@@ -57,9 +57,9 @@ def seal_node(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Seals:
     return read, given
 
 
-def _inside(holder: Any, entire: bool) -> list[Seal]:
-    """The seals of what a closure reaches through another one, or a list that a loop filled."""
-    found: list[Seal] = []
+def _inside(holder: Any, entire: bool) -> list[SavedArray]:
+    """What is saved of what a closure reaches through another one, or a list that a loop filled."""
+    found: list[SavedArray] = []
     holders, seen = [holder], {id(holder)}
     while holders:
         top = holders.pop()
@@ -75,14 +75,14 @@ def _inside(holder: Any, entire: bool) -> list[Seal]:
     return found
 
 
-def seal(tensors: Sequence[Tensor], *, entire: bool) -> Seals:
+def saved_tensors(tensors: Sequence[Tensor], *, entire: bool) -> Saved:
     """Return (array, fingerprint) pairs of tensors that will all be read again."""
     return [(x.data, fingerprint(x.data, entire)) for x in tensors], []
 
 
 def refuse_changed(node: Node) -> NoReturn:
     """Raise the GradError of a node that read an array which was changed since."""
-    read, given = node.seals or ([], [])
+    read, given = node.saved or ([], [])
     a = changed([*read, *given])
     shape = () if a is None else a.shape
     line = f" ({node.origin})" if node.origin else ""
@@ -96,9 +96,9 @@ def refuse_changed(node: Node) -> NoReturn:
 
 def check_held(node: Node) -> None:
     """Raise GradError if a leaf that ``node`` would read again was given another array since."""
-    if node.seals is None or node.edges is None:
+    if node.saved is None or node.edges is None:
         return
-    held = [*node.seals[0], *node.seals[1]]
+    held = [*node.saved[0], *node.saved[1]]
     for _, source, _, _, _ in node.edges:
         # Another array of the same content will do: an optimizer moves parameters together.
         if isinstance(source, Tensor) and not any(
@@ -117,9 +117,9 @@ def check_held(node: Node) -> None:
             )
 
 
-def changed(seals: Sequence[Seal]) -> Array | None:
-    """Return the first array whose content is no longer what it was when it was sealed."""
-    for a, old in seals:
+def changed(saved: Sequence[SavedArray]) -> Array | None:
+    """Return the first array whose content is no longer what it was when it was saved."""
+    for a, old in saved:
         new = (
             a.tobytes()
             if type(old) is bytes and a.nbytes == len(old)
