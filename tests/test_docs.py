@@ -68,3 +68,28 @@ def test_the_code_of_adding_an_algorithm_runs():
     finally:
         for added in set(ALL_REDUCE) - before:
             del ALL_REDUCE[added]
+
+
+@pytest.mark.parametrize("page", ["adding-a-layer.md", "adding-an-optimizer.md"])
+def test_the_code_of_a_page_runs(page):
+    names: dict[str, object] = {}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), names)
+
+
+PAGES = sorted([*DOCS.glob("*.md"), *(DOCS.parent / n for n in ("README.md", "CONTRIBUTING.md"))])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_file_and_page_that_a_page_names_exists(page):
+    text = page.read_text()
+    words = re.sub(r"```.*?```|^ {4}.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
+    linked = [page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", words)]
+    named = [
+        DOCS.parent / path
+        for path in re.findall(
+            r"(?<![\w/.-])(?:distgrad|launch|examples|tests|docs|benchmarks)/[\w./-]*\w\.\w+", text
+        )
+    ]
+    missing = sorted({str(p) for p in [*linked, *named] if not p.exists()})
+    assert not missing

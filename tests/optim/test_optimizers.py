@@ -34,6 +34,20 @@ WHOLE = {
 ALL = ELEMENTWISE | WHOLE
 
 
+def public_optimizers():
+    kinds = {n: k for n in optim.__all__ if isinstance(k := getattr(optim, n), type)}
+    # Lookahead wraps another, and is tested with the averages.
+    return {n for n, k in kinds.items() if issubclass(k, optim.Optimizer)} - {
+        "Optimizer",
+        "Lookahead",
+    }
+
+
+def test_every_public_optimizer_is_here():
+    assert set(ALL) == public_optimizers()
+    assert {n for n in ALL if getattr(optim, n).elementwise} == set(ELEMENTWISE)
+
+
 def make_params(name="SGD", dtype=np.float32):
     rng = np.random.default_rng(0)
     shapes = [s for s in SHAPES if name != "Muon" or len(s) == 2]

@@ -341,6 +341,12 @@ PAPERS = {
 }
 
 
+def test_every_public_optimizer_is_compared():
+    kinds = {n: k for n in optim.__all__ if isinstance(k := getattr(optim, n), type)}
+    own = {n for n, k in kinds.items() if issubclass(k, optim.Optimizer)}
+    assert own - {"Optimizer", "Lookahead"} == {*DRAWS, *PAPERS}  # Lookahead wraps another
+
+
 @pytest.mark.parametrize("name", PAPERS)
 @drawn
 @given(data=st.data())
