@@ -59,7 +59,8 @@ class DataLoader:
 
     ``global_batch_size`` counts the samples of all ranks together. The order of an epoch is a
     permutation keyed by (seed, epoch), so that it is the same on any number of ranks; the last
-    batch may be smaller, and is weighted accordingly, unless ``drop_last``.
+    batch may be smaller, and is weighted accordingly, unless ``drop_last``. An iteration that was
+    left early is continued by the next one: to look at a batch first, take another loader.
     Errors: DataError for an empty data set or fewer samples in a batch than logical shards.
     """
 
