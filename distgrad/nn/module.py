@@ -24,7 +24,7 @@ __all__ = ["Module", "Parameter"]
 M = TypeVar("M", bound="Module")
 
 
-class Module(Tree):
+class Module(Tree["Module"]):
     """A layer or model: assign Parameters and Modules as attributes and write ``forward``."""
 
     training: bool = True
