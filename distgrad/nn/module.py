@@ -92,7 +92,7 @@ class Module(Tree["Module"]):
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
             if t.dtype.kind == "f":
                 t.data = t.data.astype(dtype)
-                t.grad = t._grad_buffer = None
+                t.grad = t._place = None
         return self
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:

@@ -13,9 +13,8 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
-from distgrad.parallel.bucket import Bucket, ShardedBuffer
+from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut
 from distgrad.parallel.exchange import Exchange, exchange_of
-from distgrad.parallel.layout import make_layout
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
@@ -45,18 +44,11 @@ class Reducer(Observable):
         self.nonfinite, self.reduction, self.agreement = nonfinite, reduction, agreement
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
-        trained = {n: p for n, p in named if p.requires_grad}
-        table = [(n, p.shape, p.dtype.str, p.dtype.itemsize) for n, p in trained.items()]
-        self.layout = make_layout(table, bucket_bytes)
-        self.buckets = []
-        self._bucket_of: dict[Tensor, Bucket] = {}
-        for index in range(len(self.layout.sizes)):
-            names = [slot.name for slot in self.layout.members(index)]
-            bucket = Bucket(index, names, [trained[n] for n in names])
-            self.buckets.append(bucket)
-            for p in bucket.params:
-                p._listener = self
-                self._bucket_of[p] = bucket
+        trained = [(n, p) for n, p in named if p.requires_grad]
+        self.buckets = [Bucket(i, part) for i, part in enumerate(cut(trained, bucket_bytes))]
+        self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
+        for p in self._bucket_of:
+            p._listener = self
         self.statistics = StatisticsBuffer(module)
         self.statistics.skip_nonfinite = nonfinite == "skip"
         self.left_out = False
