@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -67,7 +67,8 @@ class FlatBuffer:
     gradients: Array
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Place:
     """Where a tensor lies in a buffer; it does as long as its data is this very ``value``."""
 
     buffer: FlatBuffer

@@ -267,9 +267,9 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 np.add(self.grad.data, gradient.data, out=self.grad.data)
         elif gradient.requires_grad:
             self.grad = gradient
-        elif self._place is not None:
-            np.copyto(self._place.gradient, gradient.data)
-            self.grad = Tensor(self._place.gradient)
+        elif (place := self._place) is not None:
+            np.copyto(place.gradient, gradient.data)
+            self.grad = Tensor(place.gradient)
         else:
             # A copy: the array may be the gradient of another tensor too (a + b).
             self.grad = Tensor(np.array(gradient.data))
