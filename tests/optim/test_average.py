@@ -123,7 +123,7 @@ def test_an_average_of_nothing_is_refused():
         optim.ExponentialMovingAverage(nn.ReLU())
 
 
-# -- AveragedModel and update_bn --------------------------------------------------------------
+# -- AveragedModel ----------------------------------------------------------------------------
 
 
 def test_the_averaged_model_is_the_mean_and_a_copy():
@@ -170,43 +170,6 @@ def test_an_averaged_model_continues_from_its_state():
     assert second.n_averaged == 4
     with pytest.raises(ShapeError, match="the state has no 'n_averaged'"):
         second.load_state_dict(model.state_dict())
-
-
-@pytest.mark.parametrize("attached", [False, True])
-def test_statistics_become_the_mean_over_all_batches(attached):
-    model = make_model()
-    if attached:
-        dg.DistributedDataParallel(model)
-    observer = model[1]._observer
-    model.eval()
-    model[1].running_var.data[...] = np.nan
-    rng = np.random.default_rng(1)
-    batches = [rng.normal(size=(6, 3)).astype(np.float32) for _ in range(4)]
-    optim.update_bn([(b, "label") for b in batches], model)
-    inner = [b @ model[0].weight.data.T + model[0].bias.data for b in batches]
-    state = model.state_dict()
-    mean = np.mean([h.mean(axis=0) for h in inner], axis=0)
-    var = np.mean([h.var(axis=0, ddof=1) for h in inner], axis=0)
-    np.testing.assert_allclose(state["1.running_mean"], mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(state["1.running_var"], var, rtol=1e-4)
-    assert state["1.num_batches_tracked"] == 4
-    assert not model.training
-    assert model[1].momentum == 0.1
-    assert model[1]._observer is observer
-
-
-def test_a_batch_of_shards_is_refused():
-    data = dg.data.ArrayDataset(np.ones((8, 3), np.float32), np.zeros(8))
-    model = make_model()
-    with pytest.raises(ShapeError, match="update_bn takes batches of arrays; got a Batch"):
-        optim.update_bn(dg.data.DataLoader(data, 4), model)
-    shards = (shard for batch in dg.data.DataLoader(data, 4) for shard in batch.shards)
-    optim.update_bn(shards, model)
-    assert model.state_dict()["1.num_batches_tracked"] == 2
-
-
-def test_a_model_without_statistics_is_not_run():
-    optim.update_bn(iter(()), nn.Linear(2, 2))
 
 
 # -- Lookahead --------------------------------------------------------------------------------
