@@ -21,7 +21,7 @@ from distgrad.errors import ShapeError
 
 State = dict[str, Any]
 """The arrays of a run or a parameter and its numbers, by PyTorch's names."""
-Update = Callable[[Array, Array, State, int], Any]
+Update = Callable[[Array, Array, State, int], None]
 
 
 def flatten_(params: Sequence[Tensor]) -> None:
@@ -73,7 +73,7 @@ class FlatParameters:
         self._runs: list[Run] = []
         flatten_(self.params)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """A copy lays its parameters out anew: those of a copy are no views of one buffer."""
         return vars(self) | {"_runs": []}
 

@@ -37,7 +37,7 @@ class Model(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy a state into the model."""
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> object:
         """Set training mode."""
 
 
