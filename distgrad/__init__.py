@@ -47,6 +47,7 @@ from distgrad.train import (
     TrainState,
     WallTime,
     accuracy,
+    update_bn,
 )
 
 __version__ = "0.1.0"
@@ -104,6 +105,7 @@ __all__ = [
     "own_shards",
     "random",
     "reference_kernels",
+    "update_bn",
     "value_and_grad",
     "vjp",
 ]

@@ -6,46 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.layout import FlatBuffer, Place
+from distgrad.autograd.tensor import Tensor
 
 
-def bind_(tensors: Sequence[Tensor], values: Array, gradients: Array | None) -> None:
-    """Make ``tensors`` consecutive views of ``values`` (1-D), keeping what they hold.
+def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
+    """Make ``tensors`` views of ``buffer``, as it is laid out, keeping what they hold.
 
-    Their gradients will be written to the same places of ``gradients``. All tensors have the
-    buffers' dtype; the buffers are at least as long as the tensors together.
+    Their gradients will be written to the same places of its gradients. All have its dtype.
     """
-    start = 0
-    for t in tensors:
-        end = start + t.size
-        view = values[start:end].reshape(t.shape)
-        np.copyto(view, t.data)
-        t.data = view
-        if gradients is not None:
-            t._grad_buffer = gradients[start:end].reshape(t.shape)
-        start = end
+    places = []
+    for t, slot in zip(tensors, buffer.layout.slots, strict=True):
+        place = Place(buffer, slot, slot.view(buffer.values), slot.view(buffer.gradients))
+        np.copyto(place.value, t.data)
+        t.data, t._place = place.value, place
+        places.append(place)
+    return places
 
 
-def joined(arrays: Sequence[Array]) -> Array | None:
-    """Return consecutive views of one flat buffer as one flat view; None if they are not that."""
-    first = arrays[0]
-    if len(arrays) == 1:
-        return first.reshape(-1) if first.flags.c_contiguous else None
-    base = first.base
-    if not isinstance(base, np.ndarray) or base.ndim != 1 or base.dtype != first.dtype:
-        return None
-    start = expected = _address(first)
-    for a in arrays:
-        if a.base is not base or _address(a) != expected or not a.flags.c_contiguous:
-            return None
-        expected += a.nbytes
-    offset = (start - _address(base)) // base.itemsize
-    if base.strides != (base.itemsize,):
-        return None
-    view: Array = base[offset : offset + (expected - start) // base.itemsize]
-    return view
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+def place_of(tensor: Tensor) -> Place | None:
+    """Return where ``tensor`` lies; None if its data is an array of its own."""
+    place = tensor._place
+    return place if place is not None and tensor.data is place.value else None

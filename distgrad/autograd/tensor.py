@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from distgrad.autograd.handle import RemovableHandle
+from distgrad.autograd.layout import Place
 from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
@@ -53,11 +54,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     __slots__ = (
         "__weakref__",
-        "_grad_buffer",
         "_hooks",
         "_index",
         "_listener",
         "_node",
+        "_place",
         "data",
         "grad",
         "requires_grad",
@@ -69,7 +70,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     requires_grad: bool
     _node: Node | None
     _index: int
-    _grad_buffer: Array | None
+    _place: Place | None
     _listener: GradListener | None
     _hooks: dict[int, Callable[[Tensor], Any]] | None
 
@@ -78,7 +79,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         self.grad = None
         self._node = None
         self._index = 0
-        self._grad_buffer = None
+        self._place = None
         self._listener = None
         self._hooks = None
         self.requires_grad = False
@@ -190,7 +191,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def __setstate__(self, state: tuple[Array, Tensor | None, bool]) -> None:
         self.data, self.grad, self.requires_grad = state
-        self._node = self._grad_buffer = self._listener = self._hooks = None
+        self._node = self._place = self._listener = self._hooks = None
         self._index = 0
 
     # -- gradients ----------------------------------------------------------------------------
@@ -270,9 +271,9 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 np.add(self.grad.data, gradient.data, out=self.grad.data)
         elif gradient.requires_grad:
             self.grad = gradient
-        elif self._grad_buffer is not None:
-            np.copyto(self._grad_buffer, gradient.data)
-            self.grad = Tensor(self._grad_buffer)
+        elif (place := self._place) is not None:
+            np.copyto(place.gradient, gradient.data)
+            self.grad = Tensor(place.gradient)
         else:
             # A copy: the array may be the gradient of another tensor too (a + b).
             self.grad = Tensor(np.array(gradient.data))
@@ -373,7 +374,7 @@ def output(value: Any, node: Node | None, index: int) -> Tensor:
     tensor.data = value if type(value) is _ndarray else np.asarray(value)
     tensor.grad = None
     tensor._index = index
-    tensor._grad_buffer = None
+    tensor._place = None
     tensor._listener = None
     tensor._hooks = None
     tensor._node = node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,14 @@ from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 
-if TYPE_CHECKING:
-    from distgrad.nn.module import Module
-
 FORWARD_PRE, FORWARD, BACKWARD_PRE, BACKWARD = "forward pre", "forward", "backward pre", "backward"
+
+
+class HasForward(Protocol):
+    """A module, as far as its hooks are concerned."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ def add(hooks: dict[int, Hook], hook: Hook, prepend: bool) -> RemovableHandle:
     return handle
 
 
-def call(module: Module, hooks: Sequence[Hook], args: Any, kwargs: dict[str, Any]) -> Any:
+def call(module: HasForward, hooks: Sequence[Hook], args: Any, kwargs: dict[str, Any]) -> Any:
     """Run ``module.forward`` between its hooks, in the order in which they were registered."""
     done: set[Hook] = set()
     try:
@@ -67,7 +71,7 @@ def _of(hooks: Sequence[Hook], kind: str) -> list[Hook]:
     return [h for h in hooks if h.kind == kind]
 
 
-def _before(module: Module, hook: Hook, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+def _before(module: HasForward, hook: Hook, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
     if not hook.with_kwargs:
         found = hook.function(module, args)
         return (args if found is None else _tuple(found)), kwargs
@@ -82,7 +86,7 @@ def _before(module: Module, hook: Hook, args: Any, kwargs: dict[str, Any]) -> tu
     return found
 
 
-def _after(module: Module, hook: Hook, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+def _after(module: HasForward, hook: Hook, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
     given = (args, kwargs, output) if hook.with_kwargs else (args, output)
     found = hook.function(module, *given)
     return output if found is None else found
@@ -95,7 +99,7 @@ class _Backward:
     gradient; one at the outputs waits until the gradients of all of them are known.
     """
 
-    def __init__(self, module: Module, hooks: Sequence[Hook]) -> None:
+    def __init__(self, module: HasForward, hooks: Sequence[Hook]) -> None:
         self.module = module
         self.first, self.last = _of(hooks, BACKWARD_PRE), _of(hooks, BACKWARD)
         self.count = 0
@@ -103,7 +107,7 @@ class _Backward:
         self.received: tuple[Any, ...] | None = None
 
     @classmethod
-    def around(cls, module: Module, hooks: Sequence[Hook]) -> _Backward | None:
+    def around(cls, module: HasForward, hooks: Sequence[Hook]) -> _Backward | None:
         watch = cls(module, hooks)
         return watch if (watch.first or watch.last) and grad_enabled.get() else None
 

@@ -24,7 +24,7 @@ __all__ = ["Module", "Parameter"]
 M = TypeVar("M", bound="Module")
 
 
-class Module(Tree):
+class Module(Tree["Module"]):
     """A layer or model: assign Parameters and Modules as attributes and write ``forward``."""
 
     training: bool = True
@@ -92,7 +92,7 @@ class Module(Tree):
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
             if t.dtype.kind == "f":
                 t.data = t.data.astype(dtype)
-                t.grad = t._grad_buffer = None
+                t.grad = t._place = None
         return self
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:

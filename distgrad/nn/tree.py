@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.nn.parameter import Parameter
 
-if TYPE_CHECKING:
-    from distgrad.nn.module import Module
-
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 
+M = TypeVar("M", bound="Tree[Any]")
 
-class Tree:
-    """What ``Module`` is without its behaviour: names, and the ways to walk over them."""
+
+class Tree(Generic[M]):
+    """What a module is without its behaviour: names, and the ways to walk over them.
+
+    ``M`` is what the nodes are: ``Module`` is a tree of modules.
+    """
 
     def __init__(self) -> None:
         # Name to kind, in order of registration. The values are plain attributes, so that reading
@@ -68,7 +70,7 @@ class Tree:
         else:
             self._transient.add(name)
 
-    def register_module(self, name: str, module: Module | None) -> None:
+    def register_module(self, name: str, module: M | None) -> None:
         """Add a submodule, as assigning it does, under any name; None keeps a place.
 
         Errors: TypeError for another type, KeyError for a name that is taken, empty or dotted.
@@ -77,7 +79,7 @@ class Tree:
         self._check_type(name, MODULE, module, Tree)
         self._register(name, MODULE, module)
 
-    def add_module(self, name: str, module: Module | None) -> None:
+    def add_module(self, name: str, module: M | None) -> None:
         """``register_module``."""
         self.register_module(name, module)
 
@@ -114,7 +116,7 @@ class Tree:
 
     # -- walking ------------------------------------------------------------------------------
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, M]]:
         """Yield (name, module) for the direct submodules, in order of assignment, each once."""
         seen: set[int] = set()
         for name, module in self._own(MODULE):
@@ -122,17 +124,17 @@ class Tree:
                 seen.add(id(module))
                 yield name, module
 
-    def children(self) -> Iterator[Module]:
+    def children(self) -> Iterator[M]:
         """Yield the direct submodules, each once."""
         return (m for _, m in self.named_children())
 
     def named_modules(
         self, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
+    ) -> Iterator[tuple[str, M]]:
         """Yield (dotted name, module) for this module and all below it, each once."""
         return self._walk(prefix, set() if remove_duplicate else None)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self) -> Iterator[M]:
         """Yield this module and all below it, each once."""
         return (m for _, m in self.named_modules())
 
@@ -163,20 +165,20 @@ class Tree:
             if held == kind and values[name] is not None:
                 yield name, values[name]
 
-    def _walk(self, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, Module]]:
+    def _walk(self, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, M]]:
         if seen is not None:
             if id(self) in seen:
                 return
             seen.add(id(self))
         self._made()
-        yield prefix, cast("Module", self)
+        yield prefix, cast(M, self)
         for name, child in self._own(MODULE):
             yield from child._walk(_joined(prefix, name), seen)
 
     def _named(
         self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
-        places: Iterable[tuple[str, Tree]] = [(prefix, self)]
+        places: Iterable[tuple[str, Tree[M]]] = [(prefix, self)]
         if recurse:
             places = self.named_modules(prefix, remove_duplicate)
         seen: set[int] = set()
@@ -189,7 +191,7 @@ class Tree:
 
     # -- by name ------------------------------------------------------------------------------
 
-    def get_submodule(self, target: str) -> Module:
+    def get_submodule(self, target: str) -> M:
         """Return the module of a dotted name ("" is this one). Errors: AttributeError."""
         module: Any = self
         for part in target.split(".") if target else ():
@@ -200,7 +202,7 @@ class Tree:
                     f"only {[n for n, _ in module._own(MODULE)]}"
                 )
             module = found
-        return cast("Module", module)
+        return cast(M, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """Return the parameter of a dotted name. Errors: AttributeError."""

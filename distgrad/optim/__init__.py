@@ -33,7 +33,7 @@ from distgrad.optim.schedule import (
 )
 from distgrad.optim.sgd import ASGD, SGD
 from distgrad.optim.sign import Lion, Rprop
-from distgrad.optim.swa import AveragedModel, get_ema_avg_fn, get_swa_avg_fn, update_bn
+from distgrad.optim.swa import AveragedModel, get_ema_avg_fn, get_swa_avg_fn
 from distgrad.optim.warmup import LinearScalingLR, WarmupCosineLR
 
 __all__ = [
@@ -86,5 +86,4 @@ __all__ = [
     "get_swa_avg_fn",
     "get_total_norm",
     "total_norm",
-    "update_bn",
 ]

@@ -1,59 +1,59 @@
 """Runs an update function over as few, as long arrays as the parameters' memory allows.
 
-Parameters that lie side by side in a buffer (a bucket of the bridge, or the buffer the optimizer
-makes itself) are updated as one array; where an update looks at a whole parameter, one at a time.
-Knows no formula and no rank.
+Parameters know their places: those side by side in a buffer (a bucket of the bridge, or the buffer
+the optimizer makes itself) are updated as one array; where an update looks at a whole parameter,
+one at a time. Knows no formula and no rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.flat import bind_, joined
+from distgrad.autograd.flat import bind_, place_of
+from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Slot, span
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
 
 State = dict[str, Any]
 """The arrays of a run or a parameter and its numbers, by PyTorch's names."""
-Update = Callable[[Array, Array, State, int], Any]
+Update = Callable[[Array, Array, State, int], None]
 
 
 def flatten_(params: Sequence[Tensor]) -> None:
-    """Move parameters into one flat buffer per dtype, with a buffer for their gradients."""
-    for dtype in dict.fromkeys(p.dtype for p in params):
-        same = [p for p in params if p.dtype == dtype]
-        if any(p._grad_buffer is not None for p in same):
-            continue  # they are views of buckets already
-        total = sum(p.size for p in same)
-        bind_(same, np.empty(total, dtype), np.empty(total, dtype))
+    """Move parameters into one flat buffer per dtype; those that have a place already keep it."""
+    free = [p for p in params if p._place is None]
+    for dtype in dict.fromkeys(p.dtype for p in free):
+        same = [p for p in free if p.dtype == dtype]
+        layout = FlatLayout.of(p.shape for p in same)
+        values, gradients = np.empty(layout.size, dtype), np.empty(layout.size, dtype)
+        bind_(same, FlatBuffer(layout, values, gradients))
 
 
 @dataclass
 class Run:
     """Parameters side by side in memory, and the optimizer's state for them in the same order."""
 
+    numbers: list[int]  # of the parameters
     params: list[Tensor]
-    values: list[Array]  # what p.data was when the run was made: another array means a new layout
+    arrays: list[Array]  # what p.data was when the run was made: another array means a new layout
+    places: list[Place]  # none if it is one parameter that lies outside all buffers
+    slots: Sequence[Slot]  # in ``value`` and the arrays of ``state``
     value: Array
     state: State
-    starts: list[int]
-    scratch: Array | None = field(default=None)
 
     def gradient(self, first: int, last: int) -> Array:
         """Return the gradients of params[first:last] as one flat array."""
         grads = [_gradient(p) for p in self.params[first:last]]
-        flat = joined(grads)
-        if flat is None:
-            if self.scratch is None:
-                self.scratch = np.empty_like(self.value)
-            flat = self.scratch[self.starts[first] : self.starts[last]]
-            np.concatenate([g.reshape(-1) for g in grads], out=flat)
-        return flat
+        places = self.places[first:last]
+        if places and all(g is place.gradient for g, place in zip(grads, places, strict=True)):
+            return places[0].buffer.gradients[span([place.slot for place in places])]
+        flat = [g.reshape(-1) for g in grads]
+        return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
 class FlatParameters:
@@ -69,21 +69,13 @@ class FlatParameters:
         self.names = list(state_names)
         self.steps = [0] * len(self.params)
         self.scalars = [dict(scalars or {}) for _ in self.params]
-        self._index = {id(p): i for i, p in enumerate(self.params)}
+        self._state: list[State] = [{} for _ in self.params]  # views of the runs'
         self._runs: list[Run] = []
-        self._copied: list[State] = []  # a copy's state, until it is laid out
         flatten_(self.params)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """A copy lays its parameters out anew: those of a copy are no views of one buffer."""
-        state = [self.state_of(i) if self._runs else {} for i in range(len(self.params))]
-        kept = {k: v for k, v in vars(self).items() if k not in {"_runs", "_index", "_copied"}}
-        return {**kept, "_copied": [{k: v.reshape(-1) for k, v in s.items()} for s in state]}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._index = {id(p): i for i, p in enumerate(self.params)}
-        self._runs = []
+        return vars(self) | {"_runs": []}
 
     def update(self, function: Update) -> None:
         """Call ``function(value, grad, state, step)`` on every run; parameters without grad stay.
@@ -93,10 +85,10 @@ class FlatParameters:
         """
         for run in self.runs():
             for first, last in self._alike(run):
-                numbers = [self._index[id(p)] for p in run.params[first:last]]
+                numbers = run.numbers[first:last]
                 for i in numbers:
                     self.steps[i] += 1
-                window = slice(run.starts[first], run.starts[last])
+                window = span(run.slots[first:last])
                 state = {k: v[window] for k, v in run.state.items()}
                 state |= self.scalars[numbers[0]]
                 grad = run.gradient(first, last)
@@ -111,33 +103,23 @@ class FlatParameters:
         """
         if not self._runs or any(
             list(r.state) != self.names
-            or any(p.data is not a for p, a in zip(r.params, r.values, strict=True))
+            or any(p.data is not a for p, a in zip(r.params, r.arrays, strict=True))
             for r in self._runs
         ):
-            old = {
-                id(p): {k: v[a:b] for k, v in r.state.items()}
-                for r in self._runs
-                for p, (a, b) in zip(r.params, pairwise(r.starts), strict=True)
-            }
-            old |= {id(p): s for p, s in zip(self.params, self._copied, strict=False)}
-            self._copied = []
-            self._runs = [self._make(params, old) for params in _adjacent(self.params)]
+            self._runs = []  # after an error all are made anew
+            self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
         return self._runs
 
     def state_of(self, i: int) -> State:
         """Return views of parameter ``i``'s state, in its shape."""
-        p = self.params[i]
-        for run in self.runs():
-            for q, (a, b) in zip(run.params, pairwise(run.starts), strict=True):
-                if q is p:
-                    return {k: v[a:b].reshape(p.shape) for k, v in run.state.items()}
-        raise KeyError(i)
+        self.runs()
+        return self._state[i]
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of stretches that have gradients and the same step and numbers."""
 
         def key(i: int) -> tuple[float, ...]:
-            number = self._index[id(run.params[i])]
+            number = run.numbers[i]
             if run.params[i].grad is None:
                 return ()
             return (self.steps[number], *self.scalars[number].values())
@@ -147,20 +129,26 @@ class FlatParameters:
             if what:
                 yield members[0], members[-1] + 1
 
-    def _make(self, params: list[Tensor], old: dict[int, State]) -> Run:
-        flat = joined([p.data for p in params])
-        if flat is None:
+    def _make(self, numbers: list[int]) -> Run:
+        params = [self.params[i] for i in numbers]
+        places = [place for p in params if (place := place_of(p)) is not None]
+        if places:
+            value = places[0].buffer.values[span([place.slot for place in places])]
+        elif params[0].data.flags.c_contiguous:
+            value = params[0].data.reshape(-1)
+        else:
             raise ShapeError(
                 f"the data of a parameter of shape {params[0].shape} is not contiguous in memory; "
                 f"assign a contiguous array"
             )
-        starts = [0, *np.cumsum([p.size for p in params]).tolist()]
-        state = {k: np.zeros_like(flat) for k in self.names}
-        for p, (a, b) in zip(params, pairwise(starts), strict=True):
-            for k, v in old.get(id(p), {}).items():
-                if k in state:
-                    state[k][a:b] = v
-        return Run(params, [p.data for p in params], flat, state, starts)
+        slots = FlatLayout.of(p.shape for p in params).slots
+        state = {k: np.zeros_like(value) for k in self.names}
+        for i, slot in zip(numbers, slots, strict=True):
+            views = {k: slot.view(v) for k, v in state.items()}
+            for k in views.keys() & self._state[i].keys():
+                views[k][...] = self._state[i][k]
+            self._state[i] = views
+        return Run(numbers, params, [p.data for p in params], places, slots, value, state)
 
 
 class SeparateParameters:
@@ -220,13 +208,21 @@ def _gradient(p: Tensor) -> Array:
     return g
 
 
-def _adjacent(params: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Group parameters that are consecutive views of one buffer, in the order of addresses."""
-    in_memory = sorted(params, key=lambda p: p.data.__array_interface__["data"][0])
-    groups: list[list[Tensor]] = []
-    for p in in_memory:
-        if groups and p.size and joined([groups[-1][-1].data, p.data]) is not None:
-            groups[-1].append(p)
+def _neighbours(params: Sequence[Tensor]) -> list[list[int]]:
+    """Group the numbers of parameters that follow each other in a buffer; others stand alone."""
+    groups: list[list[int]] = []
+    placed: dict[FlatBuffer, list[tuple[int, int, int]]] = {}
+    for i, p in enumerate(params):
+        place = place_of(p)
+        if place is None:
+            groups.append([i])
         else:
-            groups.append([p])
+            placed.setdefault(place.buffer, []).append((place.slot.start, place.slot.stop, i))
+    for members in placed.values():
+        end = -1
+        for start, stop, i in sorted(members):
+            if start != end:
+                groups.append([])
+            groups[-1].append(i)
+            end = stop
     return groups

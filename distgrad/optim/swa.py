@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
 
@@ -38,7 +37,7 @@ class Model(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy a state into the model."""
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> object:
         """Set training mode."""
 
 
@@ -59,7 +58,7 @@ class AveragedModel:
 
     Call ``update_parameters(model)`` for each model to count in; the first is taken as it is.
     ``avg_fn(averaged, current, number averaged)`` is the equal-weights average unless given.
-    Buffers are copied, or averaged with ``use_buffers``; ``update_bn`` renews those of BatchNorm.
+    Buffers are copied, or averaged with ``use_buffers``; ``dg.update_bn`` renews BatchNorm's.
     """
 
     def __init__(
@@ -129,48 +128,6 @@ class AveragedModel:
         self.n_averaged = int(state["n_averaged"])
 
 
-def update_bn(loader: Iterable[Any], model: Model) -> None:
-    """Renew BatchNorm's running statistics: the mean over all batches of ``loader``.
-
-    A batch is the model's input, or a tuple that begins with it. All ranks must be given the same
-    batches: the statistics are not reduced. Errors: ShapeError for a batch of anything else.
-    """
-    follow = [m for m in model.modules() if getattr(m, "statistics", ())]
-    if not follow:
-        return
-    before, training = [(m.momentum, m._observer) for m in follow], model.training
-    model.train(True)
-    for m in follow:
-        m._observer = None  # the statistics go into the module, not to the bridge
-    try:
-        with no_grad():
-            for n, x in enumerate(map(_input, loader)):
-                for m in follow:
-                    m.momentum = 1 / (n + 1)
-                    if n == 0:
-                        _forget(m)
-                model(x)
-    finally:
-        for m, (momentum, observer) in zip(follow, before, strict=True):
-            m.momentum, m._observer = momentum, observer
-        model.train(training)
-
-
-def _forget(module: Any) -> None:
-    for name in (*module.statistics, "num_batches_tracked"):
-        getattr(module, name).data[...] = 0
-
-
-def _input(batch: Any) -> Any:
-    found = batch[0] if isinstance(batch, list | tuple) else batch
-    if not isinstance(found, np.ndarray | Tensor):
-        raise ShapeError(
-            f"update_bn takes batches of arrays; got a {type(found).__name__}. For distgrad's "
-            f"DataLoader pass (shard for batch in loader for shard in batch.shards)"
-        )
-    return found
-
-
 def _pairs(mine: Model, its: Model, parameters: bool) -> Iterator[tuple[Array, Array]]:
     if parameters:
         pairs = zip(mine.parameters(), its.parameters(), strict=True)
@@ -184,9 +141,6 @@ def _copied(model: Model) -> Model:
     """Return a copy that is tied to nothing: no bucket, no communication, no gradient."""
     tensors = [*model.parameters(), *(b for _, b in model.named_buffers())]
     memo: dict[int, Any] = {id(t): _detached(t) for t in tensors}
-    # What a batch-norm layer reports its statistics to is not the copy's.
-    watchers = [w for m in model.modules() if (w := getattr(m, "_observer", None)) is not None]
-    memo |= {id(w): None for w in watchers}
     return deepcopy(model, memo)
 
 

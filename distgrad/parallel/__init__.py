@@ -1,7 +1,6 @@
 """The bridge: worlds with logical shards, buckets, and the model that is reduced over them."""
 
 from distgrad.parallel.ddp import DistributedDataParallel
-from distgrad.parallel.layout import FlatLayout
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.sums import ShardSum
 from distgrad.parallel.walk import own_shards
@@ -9,7 +8,6 @@ from distgrad.parallel.world import World, current_world, init
 
 __all__ = [
     "DistributedDataParallel",
-    "FlatLayout",
     "ShardPosition",
     "ShardSum",
     "World",

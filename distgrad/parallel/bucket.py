@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from distgrad.autograd.flat import bind_
+from distgrad.autograd.layout import FlatBuffer, FlatLayout
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.comm import TreeSum, Work
 from distgrad.parallel.exchange import Exchange
@@ -102,19 +103,36 @@ class ShardedBuffer:
         return array
 
 
+def cut(named: Sequence[tuple[str, Tensor]], bucket_bytes: int) -> list[list[tuple[str, Tensor]]]:
+    """Cut parameters, the last (which backward finishes first) first, into neighbours for buckets.
+
+    A bucket holds one dtype and at least one parameter; a larger one has a bucket of its own.
+    """
+    parts: list[list[tuple[str, Tensor]]] = []
+    filled = 0
+    for name, p in reversed(named):
+        count = p.data.nbytes
+        if not filled or p.dtype != parts[-1][0][1].dtype or filled + count > bucket_bytes:
+            parts.append([])
+            filled = 0
+        parts[-1].append((name, p))
+        filled += count
+    return parts
+
+
 class Bucket:
     """Neighbouring parameters, reduced as one array."""
 
-    def __init__(self, index: int, names: Sequence[str], params: Sequence[Tensor]) -> None:
-        self.params = list(params)
-        self.names = list(names)
-        size = sum(p.size for p in params)
-        dtype = params[0].dtype
-        self.values = np.empty(size, dtype)
-        span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-        self.gradients = ShardedBuffer(size, len(params), dtype.str, f"bucket {index} ({span})")
-        bind_(params, self.values, self.gradients.local)
-        self.views: list[Array] = [g for p in params if (g := p._grad_buffer) is not None]
+    def __init__(self, index: int, named: Sequence[tuple[str, Tensor]]) -> None:
+        self.names, self.params = [n for n, _ in named], [p for _, p in named]
+        layout = FlatLayout.of(p.shape for p in self.params)
+        dtype = self.params[0].dtype
+        ends = " … ".join(dict.fromkeys((self.names[0], self.names[-1])))
+        name = f"bucket {index} ({ends})"
+        self.gradients = ShardedBuffer(layout.size, len(named), dtype.str, name)
+        self.values = np.empty(layout.size, dtype)
+        places = bind_(self.params, FlatBuffer(layout, self.values, self.gradients.local))
+        self.views = [place.gradient for place in places]
         self.previous: Array | None = None
         self.had = [False] * len(self.params)  # which parameters had gradients before the batch
         self.unfinished = len(self.params)

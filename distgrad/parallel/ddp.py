@@ -90,8 +90,7 @@ class DistributedDataParallel:
         Errors: NonFiniteError naming rank, step and shard for a loss that is NaN or infinite,
         unless ``nonfinite`` says otherwise. (Plain ``loss.backward()`` does not look at the loss.)
         """
-        position = current_shard()
-        if position is None or not position.empty:
+        if not self.world.position.empty:
             if self.nonfinite == "raise":
                 self.check_finite(loss)
             elif self.nonfinite == "skip" and not math.isfinite(float(loss)):

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from distgrad.autograd.tensor import Array
 from distgrad.comm import Communicator, Part, Work
-from distgrad.parallel.shards import ShardPosition, absent
+from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World
 
 
@@ -38,16 +38,6 @@ class Exchange:
         )
 
 
-def exchange_of(
-    world: World, algorithm: str, position: ShardPosition | None, total: int | None = None
-) -> Exchange:
-    """Return the exchange of the batch ``position`` is in; without one each rank is a summand.
-
-    ``total`` is the number of samples whose shards take part, if not those of this batch alone:
-    the largest of the batches that were accumulated.
-    """
-    if position is None:
-        runs = tuple(range(r, r + 1) for r in range(world.size))
-        return Exchange(world.comm, algorithm, runs, range(0))
-    gone = absent(position.total if total is None else total, world.shards)
-    return Exchange(world.comm, algorithm, tuple(world.runs), gone)
+def exchange_of(world: World, algorithm: str, total: int) -> Exchange:
+    """Return the exchange of a batch of ``total`` samples: of several, the largest."""
+    return Exchange(world.comm, algorithm, tuple(world.runs), absent(total, world.shards))

@@ -6,7 +6,7 @@ import ctypes
 import importlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def self_test() -> None:
             )
 
 
-def fingerprint() -> dict[str, Any]:
+def fingerprint() -> dict[str, object]:
     """Return the facts that must be equal on all ranks for equal bits."""
     facts = ("internal_api", "version", "architecture", "num_threads")
     blas = [{k: i.get(k) for k in facts} for i in _numpys_own(_loaded())]
@@ -94,7 +94,7 @@ def _numpys_blas() -> str | None:
     return None
 
 
-def compare(fingerprints: Sequence[dict[str, Any]], rank: int) -> None:
+def compare(fingerprints: Sequence[Mapping[str, object]], rank: int) -> None:
     """Warn on rank 0, naming ranks and values, if the ranks' numerics differ."""
     first = fingerprints[0]
     for other, found in enumerate(fingerprints):

@@ -13,9 +13,8 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
-from distgrad.parallel.bucket import Bucket, ShardedBuffer
+from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut
 from distgrad.parallel.exchange import Exchange, exchange_of
-from distgrad.parallel.layout import make_layout
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
@@ -45,18 +44,11 @@ class Reducer(Observable):
         self.nonfinite, self.reduction, self.agreement = nonfinite, reduction, agreement
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
-        trained = {n: p for n, p in named if p.requires_grad}
-        table = [(n, p.shape, p.dtype.str, p.dtype.itemsize) for n, p in trained.items()]
-        self.layout = make_layout(table, bucket_bytes)
-        self.buckets = []
-        self._bucket_of: dict[Tensor, Bucket] = {}
-        for index in range(len(self.layout.sizes)):
-            names = [slot.name for slot in self.layout.members(index)]
-            bucket = Bucket(index, names, [trained[n] for n in names])
-            self.buckets.append(bucket)
-            for p in bucket.params:
-                p._listener = self
-                self._bucket_of[p] = bucket
+        trained = [(n, p) for n, p in named if p.requires_grad]
+        self.buckets = [Bucket(i, part) for i, part in enumerate(cut(trained, bucket_bytes))]
+        self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
+        for p in self._bucket_of:
+            p._listener = self
         self.statistics = StatisticsBuffer(module)
         self.statistics.skip_nonfinite = nonfinite == "skip"
         self.left_out = False
@@ -67,7 +59,7 @@ class Reducer(Observable):
         self.synchronize = True
         """Off inside ``no_sync``: gradients stay with their shard and nothing is sent."""
         self._open = False  # a shard has gradients that were not handed in yet
-        self._position: ShardPosition | None = None  # that shard
+        self._position = world.position  # that shard
         self._first = True  # the next shard is the first since gradients were summed
         self._samples = 0  # of the largest batch since then
         self._exchange: Exchange | None = None
@@ -79,7 +71,7 @@ class Reducer(Observable):
 
     def backward_started(self) -> float:
         """Open the shard, if it is not yet, and return the weight of its loss."""
-        position = current_shard()
+        position = self.world.position
         self._check(position)
         if self._open and self._zeroed():
             self._forget()
@@ -88,7 +80,7 @@ class Reducer(Observable):
         self._loss_nonfinite |= self.pass_nonfinite
         self.pass_nonfinite = False
         # Forward is over: the statistics of this pass are complete.
-        self.statistics.gather(self._share(position))
+        self.statistics.gather(position.weight)
         if self.synchronize:
             self._prepare(position)
         return self._weight(position)
@@ -113,7 +105,7 @@ class Reducer(Observable):
             self._hand_in(self.buckets[self._next])
         self._open = self._loss_nonfinite = False
         self._done = current_shard()
-        if self._is_last():
+        if self._position.last:
             self._finish()
 
     def optimizer_stepped(self, optimizer: object) -> None:
@@ -122,39 +114,38 @@ class Reducer(Observable):
 
     # -- shards -------------------------------------------------------------------------------
 
-    def _enter(self, position: ShardPosition | None) -> None:
+    def _enter(self, position: ShardPosition) -> None:
         """Make ``position`` the open shard; one that was not handed in keeps its gradients."""
-        if self._open and not _empty(self._position):
-            shard = self._summand(self._position)
+        if self._open and not self._position.empty:
             for bucket in self.buckets:
                 bucket.fill(self._loss_nonfinite)
-                bucket.gradients.keep(shard)
+                bucket.gradients.keep(self._position.shard)
             if self.statistics.modules:
-                self.statistics.buffer.keep(shard)
+                self.statistics.buffer.keep(self._position.shard)
         if self._first:
             for bucket in self.buckets:
                 bucket.begin()
         self._open, self._first, self._position = True, False, position
-        shard, empty = self._summand(position), _empty(position)
+        shard, empty = position.shard, position.empty
         opened = [bucket.open(shard, empty) for bucket in self.buckets]  # all, also after a True
         self._loss_nonfinite = any(opened)
         self.statistics.open(shard, empty)
-        self._samples = max(self._samples, 0 if position is None else position.total)
+        self._samples = max(self._samples, position.total)
 
-    def _prepare(self, position: ShardPosition | None) -> None:
+    def _prepare(self, position: ShardPosition) -> None:
         """Get ready to hand in the open shard."""
-        self._exchange = exchange_of(self.world, self.algorithm, position, self._samples)
+        self._exchange = exchange_of(self.world, self.algorithm, self._samples)
         self._next = 0
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)
-        if position is None or position.first:
+        if position.first:
             for buffer in (self.statistics.buffer, *(b.gradients for b in self.buckets)):
                 buffer.restart()
-        if self._is_last():
-            self.agreement.check(position)
-        if not _empty(position):
-            self.statistics.add(self._exchange, self._summand(position))
-        if self._is_last():
+        if position.last:
+            self.agreement.check(current_shard())
+        if not position.empty:
+            self.statistics.add(self._exchange, position.shard)
+        if position.last:
             self._launch(self.statistics.buffer)
 
     def _zeroed(self) -> bool:
@@ -168,30 +159,19 @@ class Reducer(Observable):
             bucket.previous = None
         self.statistics.buffer.forget()
 
-    def _summand(self, position: ShardPosition | None) -> int:
-        return self.world.rank if position is None else position.shard
-
-    def _share(self, position: ShardPosition | None) -> float:
-        return 1.0 / self.world.size if position is None else position.weight
-
-    def _weight(self, position: ShardPosition | None) -> float:
-        if self.reduction == "sum":
-            return float(not _empty(position))
-        return self._share(position)
-
-    def _is_last(self) -> bool:
-        return self._position is None or self._position.last
+    def _weight(self, position: ShardPosition) -> float:
+        return float(not position.empty) if self.reduction == "sum" else position.weight
 
     # -- buckets ------------------------------------------------------------------------------
 
     def _hand_in(self, bucket: Bucket) -> None:
         assert self._exchange is not None
-        if not _empty(self._position):
+        if not self._position.empty:
             bucket.fill(self._loss_nonfinite)
             self._show_shard(bucket)
-            bucket.gradients.add(self._exchange, self._summand(self._position))
+            bucket.gradients.add(self._exchange, self._position.shard)
         self._next += 1
-        if self._is_last():
+        if self._position.last:
             self._launch(bucket.gradients)
 
     def _launch(self, buffer: ShardedBuffer) -> None:
@@ -215,7 +195,7 @@ class Reducer(Observable):
             raise_nonfinite(self.buckets, self.world)
 
     def _show_shard(self, bucket: Bucket) -> None:
-        shard, weight = self._summand(self._position), self._weight(self._position)
+        shard, weight = self._position.shard, self._weight(self._position)
         for observer in self.observers:
             observer.shard_ready(bucket.names, bucket.views, shard, weight, self._loss_nonfinite)
 
@@ -229,26 +209,22 @@ class Reducer(Observable):
             for observer in self.observers:
                 observer.batch_ready(grads, finite, self.world)
 
-    def _check(self, position: ShardPosition | None) -> None:
+    def _check(self, position: ShardPosition) -> None:
         thawed = next((n for n, p in self.frozen if p.requires_grad), None)
         if thawed is not None:
             raise GradError(
                 f"'{thawed}' was frozen when DistributedDataParallel was made and requires "
                 f"gradients now; they would differ between ranks. Make it anew after requires_grad_"
             )
-        if position is not None and position is self._done:
+        if position is self._done:
             raise GradError(
                 f"a second backward pass in shard {position.shard} of step {position.step}, whose "
                 f"gradients were handed in by the first; run all but the last one inside "
                 f"`with ddp.no_sync():`, or add the losses up"
             )
-        if position is None and self.world.canonical and self.world.shards > 1:
+        if self.world.canonical and self.world.shards > 1 and current_shard() is None:
             raise GradError(
                 f"shards={self.world.shards} was asked for, but backward runs outside a shard: "
                 f"loop over `for x, y in batch.shards` of a dg.data.DataLoader batch, or over "
                 f"`dg.own_shards(world, step, total)`"
             )
-
-
-def _empty(position: ShardPosition | None) -> bool:
-    return position is not None and position.empty

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from distgrad.autograd.mode import empty_shard
 from distgrad.errors import LaunchError
 
-Origin: TypeAlias = Callable[[], Mapping[str, Any]]
+Origin: TypeAlias = Callable[[], Mapping[str, object]]
 """Says what a batch came from (seed, epoch, data): facts, by name, that all ranks must share."""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
+from distgrad.autograd.layout import FlatLayout
 from distgrad.autograd.tensor import Array
 from distgrad.nn import Module
 from distgrad.parallel.bucket import ShardedBuffer
@@ -21,34 +23,24 @@ class StatisticsBuffer:
 
     def __init__(self, module: Module) -> None:
         self.modules = [m for m in module.modules() if m.statistics]
-        self._starts: dict[int, int] = {}
-        size = 0
-        for m in self.modules:
-            m._observer = self._observe
-            self._starts[id(m)] = size
-            size += sum(getattr(m, name).size for name in m.statistics)
+        layout = FlatLayout.of(getattr(m, n).shape for m in self.modules for n in m.statistics)
+        slots = iter(layout.slots)
+        self._slots = [{name: next(slots) for name in m.statistics} for m in self.modules]
+        for number, m in enumerate(self.modules):
+            m._observer = partial(self._observe, number)
         # The flags carry the weight with which each module took part.
-        self.buffer = ShardedBuffer(size, len(self.modules), "f4", "running statistics")
+        self.buffer = ShardedBuffer(layout.size, len(self.modules), "f4", "running statistics")
         self._calls = np.zeros(len(self.modules), np.int64)
         self._pass = np.zeros_like(self.buffer.local)  # what was seen since the last backward
         self.skip_nonfinite = False
         """Leave the running statistics as they are when a batch's are NaN or infinite."""
 
-    def _observe(self, module: Module, statistics: Mapping[str, Array]) -> None:
-        number = next(i for i, m in enumerate(self.modules) if m is module)
-        for name, window in self._windows(module, self._pass):
-            value = np.asarray(statistics[name], np.float32).reshape(-1)
-            window[...] = window + value if self._calls[number] else value
+    def _observe(self, number: int, module: Module, statistics: Mapping[str, Array]) -> None:
+        for name, slot in self._slots[number].items():
+            seen = slot.view(self._pass)
+            value = np.asarray(statistics[name], np.float32).reshape(slot.shape)
+            seen[...] = seen + value if self._calls[number] else value
         self._calls[number] += 1
-
-    def _windows(self, module: Module, array: Array) -> list[tuple[str, Array]]:
-        start = self._starts[id(module)]
-        windows = []
-        for name in module.statistics:
-            stop = start + getattr(module, name).size
-            windows.append((name, array[start:stop]))
-            start = stop
-        return windows
 
     def open(self, shard: int, empty: bool) -> None:
         """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule."""
@@ -57,15 +49,13 @@ class StatisticsBuffer:
 
     def gather(self, weight: float) -> None:
         """Add what was seen since the last backward pass to the shard's, with its weight."""
-        for number, module in enumerate(self.modules):
+        for number, slots in enumerate(self._slots):
             calls = int(self._calls[number])
             if not calls:
                 continue
-            seen = self._windows(module, self._pass)
-            for (_, gathered), (_, new) in zip(
-                self._windows(module, self.buffer.local), seen, strict=True
-            ):
-                np.add(gathered, new * (weight / calls), out=gathered)
+            for slot in slots.values():
+                gathered = slot.view(self.buffer.local)
+                gathered += slot.view(self._pass) * (weight / calls)
             self.buffer.flags[number] += weight
         self._calls[:] = 0
 
@@ -77,14 +67,8 @@ class StatisticsBuffer:
     def finish(self) -> None:
         """Wait for the sums and apply them to every module that took part."""
         self.buffer.wait()
-        for number, module in enumerate(self.modules):
-            weight = self.buffer.flags[number]
-            windows = self._windows(module, self.buffer.local)
-            usable = not self.skip_nonfinite or all(np.isfinite(w).all() for _, w in windows)
+        for module, slots, weight in zip(self.modules, self._slots, self.buffer.flags, strict=True):
+            sums = {name: slot.view(self.buffer.local) for name, slot in slots.items()}
+            usable = not self.skip_nonfinite or all(np.isfinite(s).all() for s in sums.values())
             if weight > 0 and usable:
-                module.apply_statistics(
-                    {
-                        name: (window / weight).reshape(getattr(module, name).shape)
-                        for name, window in windows
-                    }
-                )
+                module.apply_statistics({name: s / weight for name, s in sums.items()})

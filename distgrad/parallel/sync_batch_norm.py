@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from distgrad.comm import TreeSum
 from distgrad.errors import CommError
 from distgrad.nn import Module
 from distgrad.parallel.exchange import exchange_of
-from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 
 
@@ -36,17 +35,17 @@ def lend_sums(module: Module, world: World, algorithm: str) -> None:
 
 def _summing(world: World, algorithm: str, name: str) -> Op:
     def total(a: Array) -> Array:
-        position = current_shard()
-        exchange = exchange_of(world, algorithm, position)
+        position = world.position
+        exchange = exchange_of(world, algorithm, position.total)
         # A rank has one summand, that of its gradients; without samples none.
         own = TreeSum(exchange.run)
-        if position is None or not position.empty:
-            own.add(world.rank if position is None else position.shard, np.array(a))
+        if not position.empty:
+            own.add(position.shard, np.array(a))
         out = np.empty_like(a, order="C")
         exchange.start(own.parts, out, f"statistics of {name}").wait()
         return out
 
-    def sum_over_ranks(a: Any) -> Any:
+    def sum_over_ranks(a: Array) -> tuple[Array, Callable[[Array], Array]]:
         """The sum over all ranks; its gradient is the sum of all ranks' gradients."""
         return total(a), total
 

@@ -12,7 +12,7 @@ from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
-from distgrad.parallel.shards import check_shards, runs
+from distgrad.parallel.shards import ShardPosition, check_shards, current_shard, runs
 from distgrad.perrank import PerRank
 
 
@@ -27,6 +27,12 @@ class World:
         """Whether the same bits on any number of ranks were asked for (``shards`` was given)."""
         self.runs = runs(self.shards, self.size)
         self.my_shards = self.runs[self.rank]
+        self._outside = ShardPosition(0, self.rank, 1, self.size, first=True, last=True)
+
+    @property
+    def position(self) -> ShardPosition:
+        """Which part of a batch this thread computes; outside a shard each rank is an equal one."""
+        return current_shard() or self._outside
 
     @property
     def algorithm(self) -> str:
@@ -84,7 +90,7 @@ def current_world() -> World:
     return _current.get() or init()
 
 
-def gather_json(comm: Communicator, value: Any) -> list[Any]:
+def gather_json(comm: Communicator, value: object) -> list[Any]:
     """Return what every rank passed, in rank order, as JSON carries it."""
     return [json.loads(data) for data in comm.all_gather_bytes(json.dumps(value).encode())]
 

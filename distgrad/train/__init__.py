@@ -1,5 +1,6 @@
 """The training loop and when it ends."""
 
+from distgrad.train.batch_norm import update_bn
 from distgrad.train.metrics import accuracy
 from distgrad.train.state import TrainState
 from distgrad.train.stop import (
@@ -22,4 +23,5 @@ __all__ = [
     "Trainer",
     "WallTime",
     "accuracy",
+    "update_bn",
 ]

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from moving import move_
 
 import distgrad as dg
 from distgrad import Tensor, nn, optim
-from distgrad.autograd.flat import bind_
 from distgrad.errors import ShapeError
 
 
@@ -44,9 +44,7 @@ def test_the_average_follows_its_formula_wherever_the_weights_lie(warmup):
     expected = None
     for n in range(12):
         if n == 4:  # the bridge makes buckets
-            params = list(model.parameters())
-            total = sum(p.size for p in params)
-            bind_(params[::-1], np.empty(total, np.float32), np.empty(total, np.float32))
+            move_(list(model.parameters())[::-1])
         change(model, n)
         ema.update()
         decay = min(0.6, (1 + n) / (10 + n)) if warmup else 0.6
@@ -125,7 +123,7 @@ def test_an_average_of_nothing_is_refused():
         optim.ExponentialMovingAverage(nn.ReLU())
 
 
-# -- AveragedModel and update_bn --------------------------------------------------------------
+# -- AveragedModel ----------------------------------------------------------------------------
 
 
 def test_the_averaged_model_is_the_mean_and_a_copy():
@@ -151,7 +149,7 @@ def test_the_copy_is_tied_to_no_bucket_and_no_communication():
         assert p.requires_grad
         assert p.grad is None
         assert p._listener is None
-        assert p._grad_buffer is None
+        assert p._place is None
     before = {n: a.copy() for n, a in model.state_dict().items()}
     averaged.train()(x)  # feeds its own statistics, not the model's
     assert (averaged.state_dict()["module.1.running_mean"] != 0).any()
@@ -172,43 +170,6 @@ def test_an_averaged_model_continues_from_its_state():
     assert second.n_averaged == 4
     with pytest.raises(ShapeError, match="the state has no 'n_averaged'"):
         second.load_state_dict(model.state_dict())
-
-
-@pytest.mark.parametrize("attached", [False, True])
-def test_statistics_become_the_mean_over_all_batches(attached):
-    model = make_model()
-    if attached:
-        dg.DistributedDataParallel(model)
-    observer = model[1]._observer
-    model.eval()
-    model[1].running_var.data[...] = np.nan
-    rng = np.random.default_rng(1)
-    batches = [rng.normal(size=(6, 3)).astype(np.float32) for _ in range(4)]
-    optim.update_bn([(b, "label") for b in batches], model)
-    inner = [b @ model[0].weight.data.T + model[0].bias.data for b in batches]
-    state = model.state_dict()
-    mean = np.mean([h.mean(axis=0) for h in inner], axis=0)
-    var = np.mean([h.var(axis=0, ddof=1) for h in inner], axis=0)
-    np.testing.assert_allclose(state["1.running_mean"], mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(state["1.running_var"], var, rtol=1e-4)
-    assert state["1.num_batches_tracked"] == 4
-    assert not model.training
-    assert model[1].momentum == 0.1
-    assert model[1]._observer is observer
-
-
-def test_a_batch_of_shards_is_refused():
-    data = dg.data.ArrayDataset(np.ones((8, 3), np.float32), np.zeros(8))
-    model = make_model()
-    with pytest.raises(ShapeError, match="update_bn takes batches of arrays; got a Batch"):
-        optim.update_bn(dg.data.DataLoader(data, 4), model)
-    shards = (shard for batch in dg.data.DataLoader(data, 4) for shard in batch.shards)
-    optim.update_bn(shards, model)
-    assert model.state_dict()["1.num_batches_tracked"] == 2
-
-
-def test_a_model_without_statistics_is_not_run():
-    optim.update_bn(iter(()), nn.Linear(2, 2))
 
 
 # -- Lookahead --------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from moving import move_
 
 from distgrad import Tensor, nn, optim
-from distgrad.autograd.flat import bind_
 from distgrad.errors import ShapeError
 
 SHAPES = [(2, 3), (4,), (3, 1)]
@@ -49,11 +49,10 @@ def assert_equal(first, second):
 
 def move_to_fresh_buffers(params, step):
     if step == 2:  # what the bridge does: one bucket, in the opposite order
-        total = sum(p.size for p in params)
-        bind_(params[::-1], np.empty(total, np.float32), np.empty(total, np.float32))
-    if step == 3:  # two buckets with holes
-        bind_(params[:2], np.empty(20, np.float32), np.empty(20, np.float32))
-        bind_(params[2:], np.empty(20, np.float32)[5:], None)
+        move_(params[::-1])
+    if step == 3:  # two buckets
+        move_(params[:2])
+        move_(params[2:])
     if step == 5:  # an array of its own, assigned by the user
         params[1].data = params[1].data.copy()
 
@@ -86,19 +85,96 @@ def test_a_parameter_that_never_had_a_gradient_has_no_state():
     assert_equal([params[0].data, params[2].data], [make_params()[i].data for i in (0, 2)])
 
 
-def test_adjacent_parameters_are_updated_as_one_array():
-    lengths = []
+class Probe(optim.SGD):
+    """Notes the lengths of the arrays it is given."""
 
-    class Probe(optim.SGD):
-        def update(self, value, grad, state, step, group):
-            assert value.base is not None
-            lengths.append(value.size)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.lengths = []
 
-    run(Probe, steps=1)
-    assert lengths == [13]
-    lengths.clear()
-    run(Probe, steps=1, skip=lambda step: (1,))
-    assert lengths == [6, 3]
+    def update(self, value, grad, state, step, group):
+        self.lengths.append(value.size)
+        super().update(value, grad, state, step, group)
+
+
+def lengths(optimizer, *groups):
+    """Return the lengths of the arrays in which a step moves the parameters of ``groups``."""
+    params = [p for group in groups for p in group]
+    optimizer.lengths.clear()
+    optimizer.zero_grad()
+    give(params, 0)
+    optimizer.step()
+    return optimizer.lengths
+
+
+def test_neighbours_are_updated_as_one_array():
+    assert run(Probe, steps=1)[1].lengths == [13]
+    assert run(Probe, steps=1, skip=lambda step: (1,))[1].lengths == [6, 3]
+
+
+def test_a_group_that_takes_part_of_a_bucket_is_updated_in_its_pieces():
+    params = make_params()
+    move_([params[2], params[0], params[1]])  # 3, 6, 4
+    assert lengths(Probe([params[1], params[2]]), params) == [3, 4]
+    assert lengths(Probe([params[1], params[0]]), params) == [10]  # the order is the memory's
+    groups = [{"params": params[:1]}, {"params": params[1:]}]
+    assert lengths(Probe(groups), params) == [6, 3, 4]
+
+
+def test_empty_parameters_do_not_part_their_neighbours():
+    params = [nn.Parameter(np.ones(s, np.float32)) for s in ((2,), (0, 3), (3,))]
+    assert lengths(Probe(params), params) == [5]
+
+
+def test_a_parameter_with_an_array_of_its_own_parts_its_neighbours_and_only_these():
+    params = [nn.Parameter(np.full(n, n, np.float32)) for n in (2, 3, 4, 5, 6)]
+    optimizer = Probe(params)
+    params[2].data = params[2].data * 2
+    assert sorted(lengths(optimizer, params)) == [4, 5, 11]
+    assert (params[2].data != 8).all()
+
+
+def test_parameters_without_a_place_are_moved_together_whoever_has_one_already():
+    old, new = make_params(), make_params()
+    optimizer = Probe(old)
+    places = [p._place for p in old]
+    assert lengths(Probe(old[1:] + new), old, new) == [7, 13]
+    optimizer.add_param_group({"params": new})
+    assert lengths(optimizer, old, new) == [13, 13]
+    assert [p._place for p in old] == places  # the first optimizer's runs are still whole
+
+
+def test_exchanged_gradients_move_the_parameter_they_were_given_to():
+    params = [nn.Parameter(np.zeros(3, np.float32)) for _ in range(2)]
+    optimizer = optim.SGD(params, lr=1.0)
+    for i, p in enumerate(params):
+        p.accumulate_(Tensor(np.full(3, i + 1, np.float32)))
+    params[0].grad, params[1].grad = params[1].grad, params[0].grad
+    optimizer.step()
+    assert [p.data.tolist() for p in params] == [[-2.0] * 3, [-1.0] * 3]
+
+
+def test_state_survives_an_array_that_cannot_be_laid_out():
+    params, straight = make_params(), make_params()
+    optimizer, other = MAKERS["sgd"](params), MAKERS["sgd"](straight)
+    for step in range(4):
+        own = [p.data for p in params]
+        if step == 2:
+            params[0].data = own[0].copy()
+            params[1].data = np.repeat(own[1], 2)[::2]
+        for o, ps in ((optimizer, params), (other, straight)):
+            o.zero_grad()
+            give(ps, step)
+        if step == 2:
+            with pytest.raises(ShapeError, match=r"shape \(4,\) is not contiguous in memory"):
+                optimizer.step()
+            params[0].data, params[1].data = own[:2]
+        optimizer.step()
+        other.step()
+    assert_equal(data(params), data(straight))
+    for i, state in optimizer.state_dict()["state"].items():
+        wanted = other.state_dict()["state"][i]["momentum_buffer"]
+        np.testing.assert_array_equal(state["momentum_buffer"], wanted)
 
 
 def test_gradients_that_lie_apart_give_the_same_bits():

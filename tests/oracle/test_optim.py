@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import DTYPES, RTOL, assert_close, drawn, torch
 
+import distgrad as dg
 from distgrad import Tensor, nn, optim
 
 SHAPES = [(3, 4), (5,), (), (2, 1, 3), (7, 2)]
@@ -393,7 +394,7 @@ def test_averaged_models_and_their_statistics_are_pytorchs(kind):
         reference.update_parameters(theirs)
     same_state(averaged, reference)
     batches = [rng.normal(size=(6, 3)) for _ in range(3)]
-    optim.update_bn(batches, averaged)
+    dg.update_bn(batches, averaged)
     torch.optim.swa_utils.update_bn([torch.from_numpy(b) for b in batches], reference)
     same_state(averaged, reference)
     x = rng.normal(size=(5, 3))

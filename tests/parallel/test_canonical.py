@@ -10,10 +10,10 @@ import pytest
 from training import simulated
 
 import distgrad as dg
-from distgrad import nn
+from distgrad import Tensor, nn
 from distgrad.comm import Work, run_ranks
 from distgrad.nn import functional as F
-from distgrad.parallel.layout import make_layout
+from distgrad.parallel.bucket import cut
 from distgrad.parallel.shards import absent, runs, split
 
 
@@ -56,21 +56,16 @@ def test_a_shard_sum_outside_a_batch_counts_each_rank_once() -> None:
     assert simulated(3, body) == [[3.0, 3.0]] * 3
 
 
-def test_a_layout_fills_buckets_from_the_last_parameter() -> None:
-    table = [
-        ("a", (4, 2), "<f4", 4),
-        ("b", (3,), "<f4", 4),
-        ("c", (), "<f8", 8),
-        ("d", (2,), "<f8", 8),
-    ]
-    layout = make_layout(table, 24)
-    assert [(s.name, s.bucket, s.start) for s in layout.slots] == [
-        ("d", 0, 0),
-        ("c", 0, 2),
-        ("b", 1, 0),
-        ("a", 2, 0),  # 32 bytes, larger than a bucket: one of its own
-    ]
-    assert layout.sizes == (3, 3, 8)
+def test_buckets_are_filled_from_the_last_parameter() -> None:
+    arrays = {
+        "a": np.empty((), "f4"),
+        "b": np.empty((4, 3), "f4"),  # 48 bytes, larger than a bucket: one of its own
+        "c": np.empty(2, "f4"),
+        "d": np.empty((), "f8"),  # another dtype
+        "e": np.empty(3, "f8"),
+    }
+    parts = cut([(name, Tensor(array)) for name, array in arrays.items()], 40)
+    assert [[name for name, _ in part] for part in parts] == [["e", "d"], ["c"], ["b"], ["a"]]
 
 
 def test_buckets_are_reduced_while_backward_still_runs() -> None:

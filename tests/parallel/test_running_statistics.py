@@ -59,3 +59,32 @@ def test_they_follow_the_mean_over_the_shards_on_any_number_of_ranks(name: str) 
         np.testing.assert_allclose(results[0][key], value, rtol=1e-5, atol=1e-6, err_msg=key)
         for other in results[1:]:
             np.testing.assert_array_equal(other[key], results[0][key])
+
+
+class Uneven(nn.Module):
+    """Layers of different widths: one is called twice in a pass, one once, one never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.never, self.once = (nn.BatchNorm1d(n, momentum=1.0) for n in (3, 2, 7))
+
+    def forward(self, x: Any) -> Any:
+        return self.twice(x[:, :3]).mean() + self.twice(x[:, 4:7]).mean() + self.once(x).mean()
+
+
+def test_layers_of_different_widths_and_numbers_of_calls_get_their_own() -> None:
+    rows = np.arange(8 * 7, dtype=np.float32).reshape(8, 7) % 11
+
+    def body() -> dict[str, Any]:
+        world = dg.init(shards=4)
+        model = Uneven()
+        ddp = dg.DistributedDataParallel(model)
+        for own in dg.own_shards(world, 0, len(rows)):
+            ddp.backward(model(dg.Tensor(rows[own])))
+        return {n: a.copy() for n, a in model.state_dict().items()}
+
+    for state in [*simulated(1, body), *simulated(3, body)]:
+        mean = rows.mean(axis=0)
+        np.testing.assert_allclose(state["twice.running_mean"], (mean[:3] + mean[4:]) / 2)
+        np.testing.assert_allclose(state["once.running_mean"], mean)
+        assert state["never.running_mean"].tolist() == [0, 0]
