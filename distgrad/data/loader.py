@@ -19,13 +19,14 @@ from distgrad.parallel.world import World, current_world
 class Batch:
     """One global batch; ``shards`` are the arrays of this rank's logical shards, one by one.
 
-    ``step`` numbers it over all epochs from 0, ``total`` is the number of samples on all ranks.
+    ``step`` numbers it over all epochs from 0, ``total`` is the number of samples on all ranks of
+    ``world``.
     """
 
     def __init__(
         self, dataset: Dataset, indices: Array, step: int, world: World, origin: Origin
     ) -> None:
-        self._dataset, self._indices, self._world = dataset, indices, world
+        self._dataset, self._indices, self.world = dataset, indices, world
         self._origin = origin
         self._calls: dict[int, int] = {}
         self.step, self.total = step, len(indices)
@@ -37,9 +38,7 @@ class Batch:
         A rank that has no sample of the batch gets one shard of arrays of length 0, so that every
         rank runs the same statements.
         """
-        walk = own_shards(
-            self._world, self.step, self.total, calls=self._calls, origin=self._origin
-        )
+        walk = own_shards(self.world, self.step, self.total, calls=self._calls, origin=self._origin)
         for rows in walk:
             if rows:
                 yield fetch(self._dataset, self._indices[rows.start : rows.stop])

@@ -49,7 +49,8 @@ class Reducer(Observable):
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
-        self.statistics = StatisticsBuffer(module)
+        self.statistics = StatisticsBuffer(module.modules())
+        self.statistics.watch()
         self.statistics.skip_nonfinite = nonfinite == "skip"
         self.left_out = False
         """Whether the last batch was not finite and was left out; the same on all ranks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -15,25 +15,28 @@ from distgrad.parallel.exchange import Exchange
 
 
 class StatisticsBuffer:
-    """Observes the modules that have statistics and gives them the mean over the global batch.
+    """Takes the statistics of modules that have some and gives them the mean over the global batch.
 
     A shard's statistics weigh as much as its samples. A module called several times in a shard, or
     in several batches that are accumulated, counts with the sum of its calls by their weights.
     """
 
-    def __init__(self, module: Module) -> None:
-        self.modules = [m for m in module.modules() if m.statistics]
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self.modules = [m for m in modules if m.statistics]
         layout = FlatLayout.of(getattr(m, n).shape for m in self.modules for n in m.statistics)
         slots = iter(layout.slots)
         self._slots = [{name: next(slots) for name in m.statistics} for m in self.modules]
-        for number, m in enumerate(self.modules):
-            m._observer = partial(self._observe, number)
         # The flags carry the weight with which each module took part.
         self.buffer = ShardedBuffer(layout.size, len(self.modules), "f4", "running statistics")
         self._calls = np.zeros(len(self.modules), np.int64)
         self._pass = np.zeros_like(self.buffer.local)  # what was seen since the last backward
         self.skip_nonfinite = False
         """Leave the running statistics as they are when a batch's are NaN or infinite."""
+
+    def watch(self) -> None:
+        """Let the modules hand their statistics to this buffer."""
+        for number, m in enumerate(self.modules):
+            m._observer = partial(self._observe, number)
 
     def _observe(self, number: int, module: Module, statistics: Mapping[str, Array]) -> None:
         for name, slot in self._slots[number].items():

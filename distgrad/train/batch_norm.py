@@ -9,18 +9,24 @@ import numpy as np
 
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Array, Tensor
+from distgrad.data import Batch
 from distgrad.errors import ShapeError
 from distgrad.nn import Module
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.optim import AveragedModel
+from distgrad.parallel import current_shard
+from distgrad.parallel.exchange import exchange_of
+from distgrad.parallel.statistics import StatisticsBuffer
 
 
 def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
     """Renew BatchNorm's running statistics: the mean over all batches of ``loader``.
 
-    A batch is the model's input, or a tuple that begins with it. All ranks must be given the same
-    batches: the statistics are not reduced. InstanceNorm's follow as in training. Errors:
-    ShapeError for a batch of anything else.
+    Of a DataLoader's batches each rank passes its shards through the model, and the statistics are
+    the weighted mean over all shards, as in training. Otherwise a batch is the model's input, or
+    a tuple that begins with it, and every rank passes all of them: give all ranks the same.
+    InstanceNorm's statistics follow as in training. Errors: ShapeError for a batch of anything
+    else, or for a shard without its batch.
     """
     follow = [m for m in model.modules() if m.statistics]
     norms = [m for m in follow if isinstance(m, _BatchNorm)]
@@ -28,23 +34,43 @@ def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
         return
     training = model.training
     observers, momenta = [m._observer for m in follow], [m.momentum for m in norms]
+    buffer = StatisticsBuffer(follow)
     model.train(True)
-    for m in follow:
-        m._observer = None  # the statistics go into the module, not to the bridge
     for norm in norms:
         norm.momentum = None  # the plain mean
     try:
         with no_grad():
-            for n, x in enumerate(map(_input, loader)):
+            for n, batch in enumerate(loader):
                 if n == 0:
                     _forget(norms)
-                model(x)
+                if isinstance(batch, Batch):
+                    buffer.watch()
+                    _pass_shards(batch, model, buffer)
+                else:
+                    for m in follow:
+                        m._observer = None  # the statistics go into the module, not to the bridge
+                    model(_input(batch))
     finally:
         for m, observer in zip(follow, observers, strict=True):
             m._observer = observer
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         model.train(training)
+
+
+def _pass_shards(batch: Batch, model: Module | AveragedModel, buffer: StatisticsBuffer) -> None:
+    world = batch.world
+    exchange = exchange_of(world, world.algorithm, batch.total)
+    buffer.buffer.restart()
+    for shard in batch.shards:
+        position = world.position
+        buffer.open(position.shard, position.empty)
+        model(shard[0])
+        buffer.gather(position.weight)
+        if not position.empty:
+            buffer.add(exchange, position.shard)
+    buffer.buffer.start(exchange)
+    buffer.finish()
 
 
 def _forget(layers: Iterable[_BatchNorm]) -> None:
@@ -57,7 +83,11 @@ def _input(batch: Any) -> Array | Tensor:
     found = batch[0] if isinstance(batch, list | tuple) else batch
     if not isinstance(found, np.ndarray | Tensor):
         raise ShapeError(
-            f"update_bn takes batches of arrays; got a {type(found).__name__}. For distgrad's "
-            f"DataLoader pass (shard for batch in loader for shard in batch.shards)"
+            f"update_bn takes a DataLoader, or batches of arrays; got a {type(found).__name__}"
+        )
+    if current_shard() is not None:
+        raise ShapeError(
+            "update_bn was given shards of batches, which are others on each rank, and so would be "
+            "the statistics: pass the DataLoader itself"
         )
     return found

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from training import alone, simulated
 
 import distgrad as dg
 from distgrad import nn
@@ -80,14 +81,55 @@ def test_instance_norms_statistics_follow_as_in_training(attached):
     assert layer.running_mean.data.tolist() == alone.running_mean.data.tolist()
 
 
-def test_a_batch_of_shards_is_refused():
-    data = dg.data.ArrayDataset(np.ones((8, 3), np.float32), np.zeros(8))
+def sharded(count=11):
+    x = np.random.default_rng(5).normal(size=(count, 3)).astype(np.float32)
+    return x, dg.data.DataLoader(dg.data.ArrayDataset(x, np.zeros(count)), 4)
+
+
+def renewed():
+    dg.init(shards=4)
     model = make_model()
-    with pytest.raises(ShapeError, match="update_bn takes batches of arrays; got a Batch"):
-        dg.update_bn(dg.data.DataLoader(data, 4), model)
-    shards = (shard for batch in dg.data.DataLoader(data, 4) for shard in batch.shards)
-    dg.update_bn(shards, model)
-    assert model.state_dict()["1.num_batches_tracked"] == 2
+    dg.DistributedDataParallel(model)
+    observer = model[1]._observer
+    dg.update_bn(sharded()[1], model)
+    assert model[1]._observer is observer
+    return model.state_dict()
+
+
+def test_a_loaders_batches_are_passed_by_all_ranks_together():
+    (state,) = simulated(1, renewed)
+    assert state["1.num_batches_tracked"] == 3  # the last has 3 samples: one shard gets none
+    first = make_model()[0]
+    inner = sharded()[0] @ first.weight.data.T + first.bias.data
+    means = [inner[i : i + 4].mean(axis=0) for i in (0, 4, 8)]
+    np.testing.assert_allclose(state["1.running_mean"], np.mean(means, axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_loaders_statistics_have_the_same_bits_on_any_number_of_ranks(size):
+    (one,) = simulated(1, renewed)
+    for state in simulated(size, renewed):
+        assert {n: a.tobytes() for n, a in state.items()} == {
+            n: a.tobytes() for n, a in one.items()
+        }
+
+
+@pytest.mark.mpi
+def test_a_loaders_statistics_are_those_of_one_rank_under_mpi():
+    found, (one,) = alone(renewed), simulated(1, renewed)
+    assert {n: a.tobytes() for n, a in found.items()} == {n: a.tobytes() for n, a in one.items()}
+
+
+def test_a_shard_without_its_batch_is_refused():
+    _, loader = sharded()
+    shards = (shard for batch in loader for shard in batch.shards)
+    with pytest.raises(ShapeError, match=r"which are others on each rank.* the DataLoader itself"):
+        dg.update_bn(shards, make_model())
+
+
+def test_a_batch_of_no_arrays_is_refused():
+    with pytest.raises(ShapeError, match="a DataLoader, or batches of arrays; got a str"):
+        dg.update_bn(["x"], make_model())
 
 
 def test_a_model_without_statistics_is_not_run():
