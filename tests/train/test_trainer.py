@@ -336,7 +336,7 @@ def test_other_data_than_the_saved_runs(tmp_path: Path) -> None:
         t.schedule = optim.WarmupCosineLR(t.optimizer, 3, 30)
         t.fit(loader(batch=8), max_steps=6, resume=True)
 
-    with pytest.raises(dg.DataError, match=r"global_batch_size=12.*global_batch_size=8"):
+    with pytest.raises(dg.CheckpointError, match=r"global_batch_size=12.*global_batch_size=8"):
         run_ranks(1, body)
 
 
