@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -118,8 +119,8 @@ class LossPlateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
-        self._mean, self._best = state["mean"], float(state["best"])
-        self._best_step = int(state["best_step"])
+        self._mean = None if state["mean"] is None else float(state["mean"])
+        self._best, self._best_step = float(state["best"]), operator.index(state["best_step"])
 
 
 class Criteria:
