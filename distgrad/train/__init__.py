@@ -1,6 +1,7 @@
 """The training loop and when it ends."""
 
 from distgrad.train.metrics import accuracy
+from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 from distgrad.train.stop import (
     LossPlateau,
@@ -16,6 +17,7 @@ __all__ = [
     "LossPlateau",
     "MaxEpochs",
     "MaxSteps",
+    "Stateful",
     "StopCriterion",
     "TargetMetric",
     "TrainState",

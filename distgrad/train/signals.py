@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -98,8 +99,9 @@ class StopRequests:
         again = number is Signals.SIGINT and number in self._came
         self._came.add(number)
         if number is Signals.SIGINT and self._tells and not again:
-            # Not print: the signal may have come in the middle of one.
-            os.write(2, b"\ndistgrad: stopping after this step; Ctrl-C again ends it at once\n")
+            with contextlib.suppress(OSError):  # there may be no stderr
+                # Not print: the signal may have come in the middle of one.
+                os.write(2, b"\ndistgrad: stopping after this step; Ctrl-C again ends it at once\n")
         return not again
 
 
@@ -156,8 +158,16 @@ def _release() -> None:
 
 def _undo() -> None:
     while _before:
-        _restore(_before.pop())
+        old = _before.pop()
+        _restore(old)
+        if Signals.SIGINT in old:
+            _pass_one_over(Signals.SIGINT, old)
     _release()
+
+
+def _pass_one_over(number: Signals, old: Mapping[Signals, Any]) -> None:
+    # A terminal interrupts children, too. The step that Ctrl-C lets end may need its workers.
+    signal.signal(number, lambda *_: _restore({number: old[number]}))
 
 
 os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_undo)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jobs import run_job
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -142,22 +141,20 @@ def test_a_criterion_sees_the_step_after_which_a_signal_stops(number: int, tmp_p
     assert memory(nothing, "b", resume=True) == undisturbed
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, -15)])
-def test_a_forked_child_has_its_own_signals(number: int, status: int) -> None:
-    found = []
+JOB = Path(__file__).parent / "jobs" / "forks.py"
 
-    def at(state: dg.TrainState) -> None:
-        if state.step == 2:
-            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-            child.start()
-            time.sleep(0.2)
-            os.kill(child.pid, number)
-            child.join(20)
-            found.append(child.exitcode)
-            child.kill()
 
-    assert isolated(lambda: trained(at)).state.step == 6
-    assert found == [status]
+@pytest.mark.parametrize(("how", "said"), [("TERM", "-15"), ("INT", "1 at the 2nd")])
+def test_a_child_that_fit_has_forked_ends_by_signals_as_ever(how: str, said: str) -> None:
+    job = run_job(0, JOB, how)
+    assert f"ended with {said}\n6 steps" in job.out, job.err
+
+
+def test_a_pool_that_fit_has_made_does_its_work_for_the_step_that_ctrl_c_ends() -> None:
+    job = run_job(0, JOB, "pool")
+    assert "squares [0, 1, 4, 9, 16]" in job.out, job.err
+    assert "stopped at step 3" in job.out
+    assert job.status == 130
 
 
 def test_uncaught_it_ends_a_process_with_130_and_no_traceback() -> None:
