@@ -55,6 +55,16 @@ def test_a_signal_on_one_rank_ends_all_after_a_checkpoint(what: str, tmp_path: P
     assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == undisturbed
 
 
+def test_ctrl_c_that_reaches_one_rank_ends_all_after_a_checkpoint(tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    job = run_job(3, JOB, "--checkpoint", folder, "--what", "int", "--at", "7", "--rank", "2")
+    assert job.status == 130
+    assert "Traceback" not in job.out + job.err
+    assert job.out.count(f"Ctrl-C (SIGINT): saved step 8 to {folder}; resume with") == 1
+    assert "RESULT" not in job.out
+    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == result(run_job(0, JOB))
+
+
 def test_one_process_needs_no_mpi4py_at_all(tmp_path: Path) -> None:
     script = tmp_path / "without.py"
     script.write_text(

@@ -126,6 +126,15 @@ def test_a_users_own_parts_are_saved_and_resumed(make: Any, tmp_path: Path) -> N
     assert run_ranks(2, lambda: bits("b", 9, resume=True)) == [undisturbed] * 2
 
 
+def test_a_users_model_of_another_dtype_is_refused_not_converted(tmp_path: Path) -> None:
+    def twin(dtype: Any) -> Callable[[Any, Any], Any]:
+        return lambda model, optimizer: ({"twin": nn.Linear(2, 2).to(dtype)}, [])
+
+    run_ranks(1, lambda: fit(tmp_path, 2, also=twin(np.float32)))
+    with pytest.raises(dg.CheckpointError, match=r"step-000002.*'weight' is float32 in it and flo"):
+        run_ranks(3, lambda: fit(tmp_path, 4, resume=True, also=twin(np.float64)))
+
+
 @pytest.mark.parametrize("name", [*OWN, "a b", "", "../x"])
 def test_a_name_that_cannot_be_saved_under_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(dg.DistgradError, match=r"also_saved=.*choose another name.*none of model"):
