@@ -43,11 +43,12 @@ class StopRequests:
 
     def own(self) -> dict[str, float]:
         """Return which signals have come to this rank, as numbers to be summed."""
-        return {number.name: float(number in self._came) for number in STOPS}
+        return dict.fromkeys(self.names, 0.0) | {number.name: 1.0 for number in self._came}
 
     def hear(self, sums: Mapping[str, float]) -> None:
         """Take note of the sums over all ranks."""
-        self.agreed = next((number for number in STOPS if sums[number.name]), None)
+        came = (number for number, name in zip(STOPS, self.names, strict=True) if sums[name])
+        self.agreed = next(came, None)
 
     @property
     def reason(self) -> str:

@@ -8,20 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from distgrad.errors import DistgradError
+from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 
 
-class StopCriterion(Protocol):
-    """Decides after every step whether training ends."""
+class StopCriterion(Stateful, Protocol):
+    """Decides after every step whether training ends; a checkpoint holds what it remembers."""
 
     def check(self, state: TrainState) -> str | None:
         """Return the reason to stop, or None to go on."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the criterion remembers, for a checkpoint."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint."""
 
 
 class _Memoryless:
