@@ -34,7 +34,7 @@ class MaxSteps(_Memoryless):
     """Stop after ``steps`` optimizer steps, counted from the beginning of the run."""
 
     def __init__(self, steps: int) -> None:
-        self.steps = steps
+        self.steps = _counted("max_steps", steps)
 
     def check(self, state: TrainState) -> str | None:
         """Compare the step number."""
@@ -45,7 +45,7 @@ class MaxEpochs(_Memoryless):
     """Stop after ``epochs`` passes over the data."""
 
     def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+        self.epochs = _counted("epochs", epochs)
 
     def check(self, state: TrainState) -> str | None:
         """Compare the number of completed epochs."""
@@ -173,6 +173,12 @@ class Criteria:
 
     def _named(self) -> dict[str, StopCriterion]:
         return {f"{i} {type(c).__name__}": c for i, c in enumerate(self._all)}
+
+
+def _counted(name: str, limit: int) -> int:
+    if limit < 0:
+        raise DistgradError(f"{name}={limit}: a number after which training stops, 0 or more")
+    return limit
 
 
 def _first(reasons: Sequence[str | None]) -> str:

@@ -69,6 +69,11 @@ class Trainer:
                 f"clip_norm={clip_norm}: the largest gradient norm must be positive; leave it out "
                 f"(None) to clip nothing"
             )
+        if every < 0 or keep < 1:
+            raise DistgradError(
+                f"every={every} is a number of steps, or 0 for the end alone, and keep={keep} the "
+                f"number of checkpoints that stay, 1 or more"
+            )
         self.reduction = reduction
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
@@ -195,7 +200,8 @@ class Trainer:
         evaluate_every: int | None,
     ) -> None:
         state, clock = self.state, Clock()
-        state.stopped = criteria.check_again(state) if state.step else ""
+        over = state.step or criteria.most_steps(len(loader)) == 0
+        state.stopped = criteria.check_again(state) if over else ""
         while not state.stopped:
             for batch in loader:
                 self.step(batch, clock)
