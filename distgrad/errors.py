@@ -13,6 +13,8 @@ DistgradError
     ├── PeerFailedError          another rank left or died
     └── CommTimeoutError         the watchdog's patience ran out
 
+Interrupted (KeyboardInterrupt, SystemExit)  Ctrl-C, after the step and its checkpoint: no error
+
 A message says what was asked, what was found (names and numbers) and what to do.
 """
 
@@ -63,3 +65,13 @@ class PeerFailedError(CommError):
 
 class CommTimeoutError(CommError):
     """A wait lasted longer than the watchdog allows."""
+
+
+class Interrupted(KeyboardInterrupt, SystemExit):
+    """Training was stopped by Ctrl-C, on all ranks after the same step, and saved if it could be.
+
+    ``except KeyboardInterrupt`` catches it. Uncaught, it ends the rank as SystemExit does: without
+    a traceback, with status 130.
+    """
+
+    code = 130

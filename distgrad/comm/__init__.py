@@ -7,7 +7,7 @@ from distgrad.comm.connect import connect
 from distgrad.comm.message import Request
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
-from distgrad.comm.worlds.simulate import run_ranks
+from distgrad.comm.worlds.simulate import hears_interrupts, run_ranks
 
 __all__ = [
     "ALL_REDUCE",
@@ -21,6 +21,7 @@ __all__ = [
     "TreeSum",
     "Work",
     "connect",
+    "hears_interrupts",
     "nodes_of",
     "run_ranks",
 ]

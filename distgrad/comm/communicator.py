@@ -135,6 +135,10 @@ class Communicator:
         group = Group(self.transport)
         self._start(group, what, basic.broadcast(group, flat, root)).wait()
 
+    def check_algorithm(self, algorithm: str) -> None:
+        """Raise CommError if there is no all_reduce of this name, or it cannot run here."""
+        self._chosen(algorithm)
+
     def barrier(self) -> None:
         """Return when every rank has called it."""
         # The check of the fingerprints with everyone is a barrier; there is nothing to add.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -132,7 +133,12 @@ class DataLoader:
                     f"the saved run read its data with {key}={state[key]}, this one has "
                     f"{key}={own[key]}: continuing would train on other batches. Use the same value"
                 )
-        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        epoch, batch = operator.index(state["epoch"]), operator.index(state["batch"])
+        if epoch < 0 or not 0 <= batch <= len(self):
+            raise DataError(
+                f"the saved run stood at batch={batch} of epoch={epoch}; an epoch has {len(self)}"
+            )
+        self.epoch, self.batch = epoch, batch
 
     def _check(self) -> None:
         n, size, shards = len(self.dataset), self.global_batch_size, self.world.shards

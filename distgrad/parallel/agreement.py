@@ -28,6 +28,8 @@ _CURES = {
     "rate; change them on every rank alike, or on rank 0 before DistributedDataParallel is made",
     "statistic": "the buffers of one rank were changed; change them on every rank alike",
     "module.training": "call train() and eval() on every rank",
+    "Trainer": "make the Trainer with the same settings on every rank",
+    "DistributedDataParallel": "make it with the same settings on every rank",
     "optimizer": "build and change the optimizer alike on every rank (its schedule, too)",
 }
 _DATA = "every rank must iterate alike over a loader made alike over the same data"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.comm import ALL_REDUCE
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import EVERY, Agreement, compare
@@ -35,7 +34,8 @@ class DistributedDataParallel:
     ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
     the same over the global batch: their "mean" (the default of the losses) or their "sum". Seeds,
     data, optimizer settings and weights of the ranks are compared at the beginning and every
-    ``check_every`` batches (0: never). Errors: MismatchError if the ranks' models differ.
+    ``check_every`` batches (0: never). Errors: MismatchError if the ranks' models differ;
+    CommError for an algorithm that does not exist or cannot run in this world.
     """
 
     def __init__(
@@ -54,10 +54,7 @@ class DistributedDataParallel:
         self.module = module
         self.world = world or current_world()
         self.algorithm = algorithm or self.world.algorithm
-        if self.algorithm not in ALL_REDUCE:
-            raise CommError(
-                f"algorithm={algorithm!r} is unknown; choose one of {', '.join(sorted(ALL_REDUCE))}"
-            )
+        self.world.comm.check_algorithm(self.algorithm)
         named = list(module.named_parameters())
         free = (type(None), LocalGradients)
         taken = next((n for n, p in named if not isinstance(p._listener, free)), None)

@@ -2,6 +2,7 @@
 
 from distgrad.train.batch_norm import update_bn
 from distgrad.train.metrics import accuracy
+from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 from distgrad.train.stop import (
     LossPlateau,
@@ -17,6 +18,7 @@ __all__ = [
     "LossPlateau",
     "MaxEpochs",
     "MaxSteps",
+    "Stateful",
     "StopCriterion",
     "TargetMetric",
     "TrainState",

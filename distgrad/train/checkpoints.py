@@ -1,7 +1,11 @@
-"""Saving and resuming a training run: rank 0 touches the disk, all ranks agree on the outcome."""
+"""Saving and resuming a training run: rank 0 touches the disk, all ranks agree on the outcome.
+
+It walks the run's parts and knows none of them.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,50 +16,49 @@ from distgrad import checkpoint
 from distgrad.autograd.tensor import Array
 from distgrad.comm import Communicator
 from distgrad.errors import CheckpointError, DistgradError
-from distgrad.nn import Module
-from distgrad.optim import Optimizer
 from distgrad.parallel import World
+from distgrad.parallel.agreement import compare
+from distgrad.train.parts import Parts, Stateful, pack, unpack
 
-Arrays = dict[str, dict[str, Array]]
+Arrays = Mapping[str, Mapping[str, Array]]
+
+_FOREIGN = "another program wrote it: name another folder"
 
 
-def save(
-    world: World,
-    folder: str,
-    step: int,
-    model: Module,
-    optimizer: Optimizer,
-    meta: Mapping[str, Any],
-    keep: int,
-) -> None:
-    """Write one checkpoint; call it on every rank. Errors: CheckpointError, on every rank."""
+def save(world: World, folder: str, step: int, parts: Parts, keep: int) -> None:
+    """Write one checkpoint of ``parts``; call it on every rank.
+
+    The parts' ``state_dict`` is called on rank 0 alone. Errors: CheckpointError, on every rank.
+    """
     error = ""
     if world.rank == 0:
-        arrays, settings = _pack(optimizer.state_dict())
+        packed = {name: pack(part.state_dict()) for name, part in parts.items()}
+        meta = {"shards": world.shards, "parts": {name: rest for name, (_, rest) in packed.items()}}
+        arrays = {name: arrays for name, (arrays, _) in packed.items() if arrays}
         try:
-            checkpoint.save(
-                folder,
-                step=step,
-                arrays={"model": model.state_dict(), "optimizer": arrays},
-                meta={**meta, "optimizer": settings, "shards": world.shards},
-                keep=keep,
-            )
+            checkpoint.save(folder, step=step, arrays=arrays, meta=meta, keep=keep)
         except CheckpointError as caught:
             error = str(caught)
     _agree(world, error)
 
 
-def begin(world: World, folder: str, *, fresh: bool) -> None:
-    """Check, before the first step, that the run can be saved into ``folder``.
+def begin(world: World, folder: str | None, parts: Parts, *, resume: bool, step: int) -> None:
+    """Look at the folder before the first step, and continue what is in it if asked to.
 
-    Errors: CheckpointError, on every rank, if it cannot be written, or if a ``fresh`` run finds
-    another one in it: a later resume would take the newest of both for its continuation.
+    Only rank 0 reads, so the folder may be on its node alone. Errors: CheckpointError, on every
+    rank, if it cannot be written, if what is in it is not of these parts, or if a new run (of
+    ``step`` 0) finds another's in it: a later resume would take the newest of both.
     """
+    if folder is None:
+        if resume:
+            raise DistgradError("resume=True needs the folder: Trainer(checkpoint=…)")
+        return
+    compare(world, {"Trainer(schedule=, clip_norm=, also_saved=)": list(parts)})
     error = ""
     if world.rank == 0:
         try:
             checkpoint.prepare(folder)
-            if fresh and checkpoint.exists(folder):
+            if not resume and not step and checkpoint.exists(folder):
                 error = (
                     f"{folder} holds checkpoints of an earlier run; continue it with resume=True "
                     f"(--resume), or name another folder"
@@ -63,6 +66,38 @@ def begin(world: World, folder: str, *, fresh: bool) -> None:
         except CheckpointError as caught:
             error = str(caught)
     _agree(world, error)
+    if resume:
+        path = _resume(world, folder, parts)
+        nothing = f"no checkpoint in {folder} yet: starting from the beginning"
+        world.print(f"resumed from {path}" if path else nothing)
+
+
+def _resume(world: World, folder: str, parts: Parts) -> str:
+    """Let all parts continue from the newest checkpoint that is whole; return its name, or "".
+
+    Damaged ones are skipped and named.
+    """
+    arrays: Arrays | None = None
+    header: dict[str, Any] = {}
+    if world.rank == 0:
+        try:
+            found = checkpoint.newest(folder, warn=world.print)
+            if found is not None:
+                arrays, rests = _read(world, found, parts)
+                table = {s: [_spec(n, a) for n, a in named.items()] for s, named in arrays.items()}
+                header = {"rests": rests, "table": table, "path": found.path.name}
+        except CheckpointError as error:
+            header = {"error": str(error)}
+    header = json.loads(world.comm.broadcast_bytes(json.dumps(header).encode()))
+    if "error" in header:
+        raise CheckpointError(header["error"])
+    if not header:
+        return ""
+    arrays = _share(world.comm, arrays, header["table"])
+    for name, part in parts.items():
+        state = unpack(arrays.get(name, {}), header["rests"][name])
+        _load(name, part, state, header["path"])
+    return str(header["path"])
 
 
 def _agree(world: World, error: str) -> None:
@@ -72,56 +107,77 @@ def _agree(world: World, error: str) -> None:
         raise CheckpointError(heard)
 
 
-def resume(world: World, folder: str, model: Module, optimizer: Optimizer, say: Any) -> Any:
-    """Load the newest valid checkpoint on every rank and return its meta, or None if none exists.
+def _read(
+    world: World, found: checkpoint.Checkpoint, parts: Parts
+) -> tuple[Arrays, dict[str, Any]]:
+    """Return the states in a checkpoint, arrays apart, if they are those of ``parts``.
 
-    Only rank 0 reads, so the folder may be on its node alone. Damaged checkpoints are skipped and
-    named through ``say``. Errors: CheckpointError, on every rank.
+    Errors: CheckpointError saying what is missing, or there and not of this run.
     """
-    found: checkpoint.Checkpoint | None = None
-    header: dict[str, Any] = {}
-    if world.rank == 0:
+    path = found.path.name
+    arrays: Arrays = found.arrays
+    shards, rests = found.meta.get("shards"), found.meta.get("parts")
+    if rests is None:
+        arrays, rests = _first_layout(arrays, found.meta)
+    if not isinstance(rests, dict):
+        raise CheckpointError(
+            f"cannot resume from {path}: its 'parts' are no mapping; if {_FOREIGN}"
+        )
+    missing, extra = sorted(set(parts) - set(rests)), sorted({*rests, *arrays} - set(parts))
+    if missing:
+        raise CheckpointError(
+            f"cannot resume from {path}: {_listed(missing)} is missing in it; make the Trainer as "
+            f"it was when this was saved (schedule=, clip_norm=, also_saved=); if {_FOREIGN}"
+        )
+    if extra:
+        raise CheckpointError(
+            f"cannot resume from {path}: it holds {_listed(extra)}, which this run has not; make "
+            f"the Trainer as it was when this was saved (schedule=, clip_norm=, also_saved=)"
+        )
+    for name, rest in rests.items():
+        if not isinstance(rest, dict):
+            raise CheckpointError(f"cannot resume from {path}: '{name}' is {rest!r}; if {_FOREIGN}")
         try:
-            found = checkpoint.newest(folder, warn=say)
-            if found is not None:
-                table = {
-                    s: [[n, list(a.shape), a.dtype.str] for n, a in section.items()]
-                    for s, section in found.arrays.items()
-                }
-                header = {"meta": found.meta, "table": table, "path": found.path.name}
+            unpack(arrays.get(name, {}), copy.deepcopy(rest))
         except CheckpointError as error:
-            header = {"error": str(error)}
-    header = json.loads(world.comm.broadcast_bytes(json.dumps(header).encode()))
-    if "error" in header:
-        raise CheckpointError(header["error"])
-    if not header:
-        return None
-    arrays = _share(world.comm, None if found is None else found.arrays, header["table"])
-    _check_shards(world, header)
-    where = header["path"]
-    try:
-        checkpoint.restore_into(arrays["model"], model.state_dict())
-        optimizer.load_state_dict(_unpack(arrays["optimizer"], header["meta"]["optimizer"]))
-    except DistgradError as error:
-        raise CheckpointError(f"cannot resume from {where}: {error}") from error
-    say(f"resumed from {where}")
-    return header["meta"]
+            text = f"cannot resume from {path}: in '{name}' {error}; if {_FOREIGN}"
+            raise CheckpointError(text) from None
+    _check_shards(world, path, shards)
+    return arrays, rests
 
 
-def _check_shards(world: World, header: Mapping[str, Any]) -> None:
-    saved = header["meta"]["shards"]
+def _check_shards(world: World, path: str, saved: Any) -> None:
+    if type(saved) is not int:
+        raise CheckpointError(
+            f"cannot resume from {path}: shards={saved!r} in it is no number; if {_FOREIGN}"
+        )
     if saved != world.shards and world.canonical:
         raise CheckpointError(
-            f"{header['path']} was written with shards={saved} and this run has "
-            f"shards={world.shards}, which would change the bits; use --shards {saved}"
+            f"{path} was written with shards={saved} and this run has shards={world.shards}, "
+            f"which would change the bits; use --shards {saved}"
         )
 
 
-def _share(
-    comm: Communicator, arrays: Mapping[str, Mapping[str, Array]] | None, table: Mapping[str, Any]
-) -> Arrays:
+def _first_layout(arrays: Arrays, meta: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """Return what a checkpoint of the layout before ``parts`` would hold in the present one."""
+    rests = {k: v for k, v in meta.items() if k != "shards" and v is not None}
+    named = dict(arrays)
+    if "model" in named:
+        rests["model"] = {}
+    if "optimizer" in named:  # its arrays were called "0.exp_avg"
+        named["optimizer"] = {
+            "state/" + name.replace(".", "/", 1): a for name, a in named["optimizer"].items()
+        }
+    return named, rests
+
+
+def _spec(name: str, array: Array) -> list[Any]:
+    return [name, list(array.shape), array.dtype.str]
+
+
+def _share(comm: Communicator, arrays: Arrays | None, table: Mapping[str, Any]) -> Arrays:
     """Send rank 0's arrays to all ranks."""
-    result: Arrays = {}
+    result: dict[str, dict[str, Array]] = {}
     for section, entries in table.items():
         result[section] = {}
         for name, shape, dtype in entries:
@@ -133,30 +189,18 @@ def _share(
     return result
 
 
-def _pack(state: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Split an optimizer's state_dict into arrays and JSON."""
-    arrays: dict[str, Array] = {}
-    numbers: dict[str, dict[str, Any]] = {}
-    for number, entries in state["state"].items():
-        numbers[str(number)] = {}
-        for name, value in entries.items():
-            if isinstance(value, np.ndarray):
-                arrays[f"{number}.{name}"] = value
-            else:
-                numbers[str(number)][name] = _number(value)
-    # As JSON has it: a tuple (AdamW's betas) becomes a list.
-    groups = json.loads(json.dumps(state["param_groups"], default=_number))
-    return arrays, {"state": numbers, "param_groups": groups}
+def _load(name: str, part: Stateful, state: Any, path: str) -> None:
+    """Let a part continue from ``state``. Errors: CheckpointError, the same on every rank."""
+    try:
+        part.load_state_dict(state)
+    except DistgradError as error:
+        raise CheckpointError(f"cannot resume from {path}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"cannot resume from {path}: '{name}' in it is no state of this run's "
+            f"{type(part).__name__} ({type(error).__name__}: {error}); if {_FOREIGN}"
+        ) from error
 
 
-def _number(value: Any) -> Any:
-    """A NumPy number, as a learning rate may be, as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _unpack(arrays: Mapping[str, Array], settings: Mapping[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {int(n): dict(v) for n, v in settings["state"].items()}
-    for key, value in arrays.items():
-        number, name = key.split(".", 1)
-        state[int(number)][name] = value
-    return {"state": state, "param_groups": settings["param_groups"]}
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

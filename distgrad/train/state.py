@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,7 @@ class TrainState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``."""
-        self.step, self.epoch = int(state["step"]), int(state["epoch"])
+        numbers = (operator.index(state[name]) for name in ("step", "epoch", "skipped"))
+        self.step, self.epoch, self.skipped = numbers
         self.loss = float(state["loss"])
-        self.evaluation = dict(state["evaluation"])
-        self.skipped = int(state["skipped"])
+        self.evaluation = {name: float(value) for name, value in state["evaluation"].items()}

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from distgrad.errors import DistgradError
+from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 
 
-class StopCriterion(Protocol):
-    """Decides after every step whether training ends."""
+class StopCriterion(Stateful, Protocol):
+    """Decides after every step whether training ends; a checkpoint holds what it remembers."""
 
     def check(self, state: TrainState) -> str | None:
         """Return the reason to stop, or None to go on."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the criterion remembers, for a checkpoint."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint."""
 
 
 class _Memoryless:
@@ -38,7 +34,7 @@ class MaxSteps(_Memoryless):
     """Stop after ``steps`` optimizer steps, counted from the beginning of the run."""
 
     def __init__(self, steps: int) -> None:
-        self.steps = steps
+        self.steps = _counted("max_steps", steps)
 
     def check(self, state: TrainState) -> str | None:
         """Compare the step number."""
@@ -49,7 +45,7 @@ class MaxEpochs(_Memoryless):
     """Stop after ``epochs`` passes over the data."""
 
     def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+        self.epochs = _counted("epochs", epochs)
 
     def check(self, state: TrainState) -> str | None:
         """Compare the number of completed epochs."""
@@ -118,5 +114,72 @@ class LossPlateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
-        self._mean, self._best = state["mean"], float(state["best"])
-        self._best_step = int(state["best_step"])
+        self._mean = None if state["mean"] is None else float(state["mean"])
+        self._best, self._best_step = float(state["best"]), operator.index(state["best_step"])
+
+
+class Criteria:
+    """The criteria of one ``fit``: what all of them together say, and remember.
+
+    Errors: DistgradError if none is given, or if one looks at evaluations and there are none.
+    """
+
+    def __init__(
+        self,
+        stop: Sequence[StopCriterion],
+        *,
+        epochs: int | None,
+        max_steps: int | None,
+        evaluated: bool,
+    ) -> None:
+        self._all: list[StopCriterion] = list(stop)
+        self._all += [MaxEpochs(epochs)] if epochs is not None else []
+        self._all += [MaxSteps(max_steps)] if max_steps is not None else []
+        for criterion in self._all:
+            if isinstance(criterion, TargetMetric) and not evaluated:
+                raise DistgradError(
+                    f"TargetMetric('{criterion.name}') looks at evaluations, and there would be "
+                    f"none: pass evaluate=loader to fit"
+                )
+        if not self._all:
+            raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")
+
+    def most_steps(self, epoch: int) -> int | None:
+        """Return after how many steps it ends at the latest, with ``epoch`` steps in each epoch."""
+        limits = [c.steps for c in self._all if isinstance(c, MaxSteps)]
+        limits += [c.epochs * epoch for c in self._all if isinstance(c, MaxEpochs)]
+        return min(limits, default=None)
+
+    def check(self, state: TrainState) -> str:
+        """Return the first reason to stop, or "".
+
+        Every criterion sees every step, even when another one has decided.
+        """
+        return _first([c.check(state) for c in self._all])
+
+    def check_again(self, state: TrainState) -> str:
+        """The same for a step that has been seen: a resumed run may be over already."""
+        return _first([c.check(state) for c in self._all if not c.state_dict()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what each criterion remembers."""
+        return {name: c.state_dict() for name, c in self._named().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let those that were there before continue; others may be new."""
+        for name, criterion in self._named().items():
+            if name in state:
+                criterion.load_state_dict(state[name])
+
+    def _named(self) -> dict[str, StopCriterion]:
+        return {f"{i} {type(c).__name__}": c for i, c in enumerate(self._all)}
+
+
+def _counted(name: str, limit: int) -> int:
+    if limit < 0:
+        raise DistgradError(f"{name}={limit}: a number after which training stops, 0 or more")
+    return limit
+
+
+def _first(reasons: Sequence[str | None]) -> str:
+    return next((reason for reason in reasons if reason), "")

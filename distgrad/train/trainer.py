@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from distgrad.autograd.mode import no_grad
@@ -16,19 +12,19 @@ from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
 from distgrad.observe import Progress
-from distgrad.optim import AutoClip, LRScheduler, Optimizer, clip_grad_norm_
+from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.ddp import BUCKET_MB
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
-from distgrad.train import checkpoints, signals
+from distgrad.train import checkpoints
+from distgrad.train.clock import Clock
 from distgrad.train.metrics import Metric
+from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
+from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
-from distgrad.train.stop import MaxEpochs, MaxSteps, StopCriterion, TargetMetric
-
-_STOPS = (signal.SIGTERM, signal.SIGUSR1)
-_METERS = ("seconds", "busy", "signals")  # what the ranks share besides sums over samples
+from distgrad.train.stop import Criteria, StopCriterion
 
 
 class Trainer:
@@ -41,8 +37,10 @@ class Trainer:
     says what happens to a NaN or infinite loss or gradient: "raise" names rank, step and shard;
     "skip" leaves the step out on all ranks; "continue" goes on (as in DistributedDataParallel).
     ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
-    newest ``keep`` stay. ``callbacks`` are called with the TrainState after each step, on every
-    rank. SIGTERM and SIGUSR1 end the run after a last checkpoint.
+    newest ``keep`` stay; ``also_saved`` are objects of yours that belong into it, by name: an
+    average of the weights, a second optimizer, whatever has ``state_dict`` (called on rank 0) and
+    ``load_state_dict``. ``callbacks`` are called with the TrainState after each step, on every
+    rank. Ctrl-C, SIGTERM and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class Trainer:
         checkpoint: str | None = None,
         every: int = 0,
         keep: int = 3,
+        also_saved: Mapping[str, Stateful] | None = None,
         callbacks: Sequence[Callable[[TrainState], None]] = (),
         progress: bool = True,
         bucket_mb: float = BUCKET_MB,
@@ -70,11 +69,17 @@ class Trainer:
                 f"clip_norm={clip_norm}: the largest gradient norm must be positive; leave it out "
                 f"(None) to clip nothing"
             )
+        if every < 0 or keep < 1:
+            raise DistgradError(
+                f"every={every} is a number of steps, or 0 for the end alone, and keep={keep} the "
+                f"number of checkpoints that stay, 1 or more"
+            )
         self.reduction = reduction
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
+        self.also_saved = check_also_saved(also_saved or {})
         self.callbacks = list(callbacks)
         self.ddp = DistributedDataParallel(
             model,
@@ -88,8 +93,7 @@ class Trainer:
         self.world = self.ddp.world
         self.state = TrainState()
         self._visible = progress and self.world.rank == 0
-        self._signalled = False
-        self._asked = 0.0  # ranks that were asked to stop by a signal
+        self._requests = StopRequests(self.world)
 
     def fit(
         self,
@@ -104,59 +108,29 @@ class Trainer:
     ) -> TrainState:
         """Train until a criterion says stop; evaluate after each epoch or every so many steps.
 
-        With ``resume`` the newest valid checkpoint is continued, if there is one.
-        Errors: DistgradError if nothing would ever stop it; NonFiniteError; CheckpointError.
+        With ``resume`` the newest valid checkpoint is continued, if there is one. ``stopped`` says
+        why it ended: a criterion, or the signal that came.
+        Errors: Interrupted after a Ctrl-C, on all ranks; DistgradError if nothing would ever stop
+        it; NonFiniteError; CheckpointError.
         """
-        criteria: list[StopCriterion] = list(stop)
-        criteria += [MaxEpochs(epochs)] if epochs is not None else []
-        criteria += [MaxSteps(max_steps)] if max_steps is not None else []
-        for criterion in criteria:
-            if isinstance(criterion, TargetMetric) and evaluate is None:
-                raise DistgradError(
-                    f"TargetMetric('{criterion.name}') looks at evaluations, and there would be "
-                    f"none: pass evaluate=loader to fit"
-                )
-        if not criteria:
-            raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")
-        limits = [max_steps, None if epochs is None else epochs * len(loader)]
-        total = min((n for n in limits if n is not None), default=None)
-        if self.checkpoint is not None:
-            fresh = not resume and not self.state.step
-            checkpoints.begin(self.world, self.checkpoint, fresh=fresh)
-        if resume:
-            self._resume(loader, criteria)
-        clock = _Clock()
+        evaluated = evaluate is not None
+        criteria = Criteria(stop, epochs=epochs, max_steps=max_steps, evaluated=evaluated)
+        parts = self._parts(loader, criteria)
+        checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
+        total = criteria.most_steps(len(loader))
         bar = Progress(visible=self._visible, total=total, done=self.state.step)
         self.model.train()
-        with bar, self._signals():
-            # A resumed run may be over already; criteria with a memory have seen this step.
-            seen = [c for c in criteria if not c.state_dict()] if self.state.step else []
-            self.state.stopped = _reason(seen, self.state)
-            while not self.state.stopped:
-                for batch in loader:
-                    self.step(batch, clock)
-                    bar.step(self.state.epoch, self._shown())
-                    epoch_over = loader.batch == len(loader)
-                    self.state.epoch += epoch_over
-                    every = evaluate_every or 0
-                    if evaluate and (self.state.step % every == 0 if every else epoch_over):
-                        self._evaluate_within(evaluate, clock, bar)
-                    for callback in self.callbacks:
-                        callback(self.state)
-                    asked = "SIGTERM or SIGUSR1" if self._asked else ""
-                    self.state.stopped = asked or _reason(criteria, self.state)
-                    due = self.every and self.state.step % self.every == 0
-                    if self.checkpoint and (due or self.state.stopped):
-                        with clock.paused():
-                            self._save(loader, criteria)
-                    if self.state.stopped:
-                        break
+        with self._requests.awaited():
+            with bar:
+                self._run(loader, criteria, parts, bar, evaluate, evaluate_every)
+            self._requests.end(self.state, self.checkpoint)
         return self.state
 
-    def step(self, batch: Batch, clock: _Clock | None = None) -> None:
+    def step(self, batch: Batch, clock: Clock | None = None) -> None:
         """Train on one global batch: forward, backward and reduction, clipping, update."""
         self.optimizer.zero_grad()
-        sums = ShardSum(self.world, "loss", *_METERS, *map(_metric, self.metrics))
+        meters = ("seconds", "busy", *self._requests.names)
+        sums = ShardSum(self.world, "loss", *meters, *map(_metric, self.metrics))
         for *inputs, target in batch.shards:
             output = self.model(*inputs)
             loss = self.loss_fn(output, target)
@@ -168,11 +142,11 @@ class Trainer:
         # Rank 0's clock is everyone's; a signal on any rank is heard by all.
         if clock is not None and self.world.rank == 0:
             sums.add(seconds=clock.seconds, busy=clock.seconds - clock.lost)
-        sums.add(signals=float(self._signalled))
+        sums.add(**self._requests.own())
         found = sums.result()
+        self._requests.hear(found)
         state = self.state
         state.loss, state.seconds, busy = found["loss"], found["seconds"], found["busy"]
-        self._asked = found["signals"]
         state.metrics = {name: found[_metric(name)] for name in self.metrics}
         state.gradient_norm = self._clip()
         if self.ddp.left_out:
@@ -216,6 +190,35 @@ class Trainer:
 
     # -- helpers ------------------------------------------------------------------------------
 
+    def _run(
+        self,
+        loader: DataLoader,
+        criteria: Criteria,
+        parts: Parts,
+        bar: Progress,
+        evaluate: DataLoader | None,
+        evaluate_every: int | None,
+    ) -> None:
+        state, clock = self.state, Clock()
+        over = state.step or criteria.most_steps(len(loader)) == 0
+        state.stopped = criteria.check_again(state) if over else ""
+        while not state.stopped:
+            for batch in loader:
+                self.step(batch, clock)
+                bar.step(state.epoch, self._shown())
+                epoch_over = loader.batch == len(loader)
+                state.epoch += epoch_over
+                due = state.step % evaluate_every == 0 if evaluate_every else epoch_over
+                if evaluate is not None and due:
+                    self._evaluate_within(evaluate, clock, bar)
+                for callback in self.callbacks:
+                    callback(state)
+                reason = criteria.check(state)
+                state.stopped = self._requests.reason or reason
+                self._save_if_due(parts, clock)
+                if state.stopped:
+                    break
+
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm
         own = {"Trainer(clip_norm=)": plain, "Trainer(every=)": self.every}
@@ -242,97 +245,36 @@ class Trainer:
             numbers["skipped"] = state.skipped
         return {**numbers, "samples/s": state.samples_per_second}
 
-    def _evaluate_within(self, loader: DataLoader, clock: _Clock, bar: Progress) -> None:
+    def _evaluate_within(self, loader: DataLoader, clock: Clock, bar: Progress) -> None:
         with clock.paused():
             self.state.evaluation = self.evaluate(loader)
         shown = ", ".join(f"{k} {v:.4f}" for k, v in self.state.evaluation.items())
         bar.say(f"step {self.state.step}: {shown}")
 
-    def _save(self, loader: DataLoader, criteria: Sequence[StopCriterion]) -> None:
-        assert self.checkpoint is not None
-        meta = {
-            "state": self.state.state_dict(),
-            "loader": loader.state_dict(),
-            "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "clip": self.clip_norm.state_dict() if isinstance(self.clip_norm, AutoClip) else None,
-            "criteria": {f"{i} {type(c).__name__}": c.state_dict() for i, c in enumerate(criteria)},
+    def _save_if_due(self, parts: Parts, clock: Clock) -> None:
+        due = self.every and self.state.step % self.every == 0
+        if self.checkpoint is not None and (due or self.state.stopped):
+            with clock.paused():
+                step = self.state.step
+                checkpoints.save(self.world, self.checkpoint, step, parts, self.keep)
+
+    def _parts(self, loader: DataLoader, criteria: Criteria) -> Parts:
+        """Return all that a step changes, by the names under which it is saved."""
+        parts: dict[str, Stateful] = {
+            "model": Weights(self.model),
+            "optimizer": self.optimizer,
+            "state": self.state,
+            "loader": loader,
+            "criteria": criteria,
         }
-        checkpoints.save(
-            self.world,
-            self.checkpoint,
-            self.state.step,
-            self.model,
-            self.optimizer,
-            meta,
-            self.keep,
-        )
-
-    def _resume(self, loader: DataLoader, criteria: Sequence[StopCriterion]) -> None:
-        if self.checkpoint is None:
-            raise DistgradError("resume=True needs the folder: Trainer(checkpoint=…)")
-        say = print if self.world.rank == 0 else _silent
-        meta = checkpoints.resume(self.world, self.checkpoint, self.model, self.optimizer, say)
-        if meta is None:
-            say(f"no checkpoint in {self.checkpoint} yet: starting from the beginning")
-            return
-        self.state.load_state_dict(meta["state"])
-        loader.load_state_dict(meta["loader"])
-        if self.schedule is not None and meta["schedule"] is not None:
-            self.schedule.load_state_dict(meta["schedule"])
-        if isinstance(self.clip_norm, AutoClip) and meta.get("clip") is not None:
-            self.clip_norm.load_state_dict(meta["clip"])
-        for i, criterion in enumerate(criteria):
-            saved = meta["criteria"].get(f"{i} {type(criterion).__name__}")
-            if saved is not None:
-                criterion.load_state_dict(saved)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGUSR1 (sent by batch systems before they kill) end it after a step.
-
-        Open MPI's mpirun kills its ranks 0.2 s after a SIGTERM; SIGUSR1 it only passes on.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # a simulated rank: signals belong to the main thread
-            return
-
-        def note(number: int, _: Any) -> None:
-            self._signalled = True
-
-        self._signalled = False  # one that ended an earlier fit is over
-        with signals.noted(_STOPS, note):
-            yield
-
-
-class _Clock:
-    """Seconds since training began, and those of them that were spent on something else."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.lost = 0.0
-        self.samples = 0
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        before = self.seconds
-        yield
-        self.lost += self.seconds - before
+        if self.schedule is not None:
+            parts["schedule"] = self.schedule
+        clip: object = self.clip_norm
+        if isinstance(clip, Stateful):
+            parts["clip"] = clip
+        return parts | self.also_saved
 
 
 def _metric(name: str) -> str:
     """Under which name a user's metric is summed: apart from the Trainer's own."""
     return f"metric {name}"
-
-
-def _reason(criteria: Sequence[StopCriterion], state: TrainState) -> str:
-    # Every criterion sees every step, even when an earlier one has decided.
-    reasons = [c.check(state) for c in criteria]
-    return next((r for r in reasons if r), "")
-
-
-def _silent(message: str) -> None:
-    """Rank 0 says it."""

@@ -6,14 +6,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from jobs import LAUNCHER, mpirun
-
-ROOT = Path(__file__).parents[2]
+from terminal import Terminal, distgrad_run
 
 # Each rank leaves a file when it is ready, and one more when it has "saved" for a second.
 PATIENT = """
@@ -34,70 +31,23 @@ UNPREPARED = PATIENT.split("except", maxsplit=1)[0].replace("try:", "if True:")
 BLOCK = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
 WAIT_FOR_USR1 = "signal.sigwait({signal.SIGUSR1}); (folder / f'usr1-{world.rank}').touch()"
 
-KEYBOARD = """
-import os, pty, sys
-code = os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:]))
-sys.exit(code if code >= 0 else 128 - code)
-"""
 
-
-class Terminal:
-    """A terminal on which ``distgrad run -n 2`` runs a script."""
-
-    def __init__(self, folder: Path, text: str, *arguments: str) -> None:
-        mpirun(2)  # or skip
-        script = folder / "job.py"
-        script.write_text(text)
-        self.folder = folder
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
-        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "distgrad.cli", "run", "-n", "2", str(script), str(folder)]
-        # A process of its own makes the terminal: this one has threads, and must not fork.
-        with open(folder / "log", "wb") as log:
-            self.keyboard = subprocess.Popen(
-                [sys.executable, "-c", KEYBOARD, *command, *arguments],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-            )
-        self.wait_for("ready-0", "ready-1")
-        children = Path(f"/proc/{self.keyboard.pid}/task/{self.keyboard.pid}/children")
-        self.pid = int(children.read_text())
-
-    def wait_for(self, *names: str) -> None:
-        deadline = time.monotonic() + 60
-        while not all((self.folder / name).exists() for name in names):
-            assert time.monotonic() < deadline, f"no {names}: {self.said}"
-            assert self.keyboard.poll() is None, self.said
-            time.sleep(0.05)
-
-    def press_ctrl_c(self) -> None:
-        self.keyboard.stdin.write(b"\x03")
-        self.keyboard.stdin.flush()
-
-    def status(self) -> int:
-        """Wait for the end, and return the exit status as a shell would show it."""
-        status = self.keyboard.wait(60)
-        self.keyboard.stdin.close()
-        return status
-
-    @property
-    def said(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def names(self) -> set[str]:
-        return {path.name for path in self.folder.iterdir()} - {"job.py", "log"}
+def start(folder: Path, text: str, *arguments: str) -> Terminal:
+    (folder / "job.py").write_text(text)
+    job = Terminal(folder, [*distgrad_run(2), str(folder / "job.py"), str(folder), *arguments])
+    job.wait_for("ready-0", "ready-1")
+    return job
 
 
 def test_all_ranks_save_after_ctrl_c_and_the_shell_sees_130(tmp_path):
-    job = Terminal(tmp_path, PATIENT, "1.5")
+    job = start(tmp_path, PATIENT, "1.5")
     job.press_ctrl_c()
     assert job.status() == 130
     assert job.names() == {"ready-0", "ready-1", "saved-0", "saved-1"}
 
 
 def test_a_second_ctrl_c_ends_the_ranks_at_once(tmp_path):
-    job = Terminal(tmp_path, PATIENT, "50")
+    job = start(tmp_path, PATIENT, "50")
     began = time.monotonic()
     job.press_ctrl_c()
     time.sleep(0.5)
@@ -108,14 +58,14 @@ def test_a_second_ctrl_c_ends_the_ranks_at_once(tmp_path):
 
 
 def test_ctrl_c_in_a_script_that_does_nothing_about_it_is_an_interrupt_of_a_rank(tmp_path):
-    job = Terminal(tmp_path, UNPREPARED)
+    job = start(tmp_path, UNPREPARED)
     job.press_ctrl_c()
     assert job.status() == 130
     assert re.search(r"\[rank [01]/2\] KeyboardInterrupt", job.said)
 
 
 def test_the_ranks_end_when_distgrad_run_is_killed(tmp_path):
-    job = Terminal(tmp_path, UNPREPARED)
+    job = start(tmp_path, UNPREPARED)
     os.kill(job.pid, signal.SIGKILL)
     assert job.status() == 137
     deadline = time.monotonic() + 20
@@ -132,7 +82,7 @@ def ranks_of(folder: Path) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_other_signals_are_mpiruns(tmp_path, number):
     text = UNPREPARED.replace("time.sleep(60)", WAIT_FOR_USR1).replace("world =", BLOCK + "world =")
-    job = Terminal(tmp_path, text)
+    job = start(tmp_path, text)
     os.kill(job.pid, number)
     status = job.status()
     assert (status == 0) == (number == signal.SIGUSR1)

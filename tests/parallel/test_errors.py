@@ -146,8 +146,14 @@ def test_a_nan_loss_names_rank_step_and_shard() -> None:
 
 
 def test_an_unknown_algorithm() -> None:
-    with pytest.raises(dg.CommError, match=r"algorithm='star' is unknown; choose one of .*ring"):
+    with pytest.raises(dg.CommError, match=r"no all_reduce algorithm 'star'; use .*'ring'"):
         run_ranks(1, lambda: dg.DistributedDataParallel(nn.Linear(1, 1), algorithm="star"))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_algorithm_that_cannot_run_here_is_refused_before_any_backward(size: int) -> None:
+    with pytest.raises(dg.CommError, match=r"'native' needs MPI.*these run everywhere: 'ring'"):
+        run_ranks(size, lambda: dg.DistributedDataParallel(nn.Linear(1, 1), algorithm="native"))
 
 
 def test_ranks_start_from_rank_zeros_parameters_and_buffers() -> None:

@@ -48,11 +48,21 @@ def test_a_signal_on_one_rank_ends_all_after_a_checkpoint(what: str, tmp_path: P
     folder = str(tmp_path / "run")
     job = run_job(3, JOB, "--checkpoint", folder, "--what", what, "--at", "7")
     steps, _, reason = result(job)
-    assert reason == "SIGTERM or SIGUSR1"  # rank 1 got it, rank 0 reports
+    assert reason == {"term": "SIGTERM", "usr1": "SIGUSR1"}[what]  # rank 1 got it, rank 0 reports
     assert int(steps) < 50
     assert (Path(folder) / f"step-{int(steps):06d}").is_dir()
     undisturbed = result(run_job(0, JOB))
     assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == undisturbed
+
+
+def test_ctrl_c_that_reaches_one_rank_ends_all_after_a_checkpoint(tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    job = run_job(3, JOB, "--checkpoint", folder, "--what", "int", "--at", "7", "--rank", "2")
+    assert job.status == 130
+    assert "Traceback" not in job.out + job.err
+    assert job.out.count(f"Ctrl-C (SIGINT): saved step 8 to {folder}; resume with") == 1
+    assert "RESULT" not in job.out
+    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == result(run_job(0, JOB))
 
 
 def test_one_process_needs_no_mpi4py_at_all(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_limits_are_reached_not_passed(criterion, before, at, after, reason):
     assert criterion.check(TrainState(**after)) == reason
 
 
+@pytest.mark.parametrize("criterion", [MaxSteps, MaxEpochs])
+def test_a_negative_limit_is_refused(criterion):
+    with pytest.raises(DistgradError, match=r"=-1: a number after which training stops"):
+        criterion(-1)
+
+
 @pytest.mark.parametrize(
     ("minimize", "value", "stops"),
     [

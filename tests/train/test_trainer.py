@@ -174,6 +174,24 @@ def test_fit_that_would_never_end() -> None:
         run_ranks(1, lambda: trainer().fit(loader()))
 
 
+@pytest.mark.parametrize("limit", [{"max_steps": 0}, {"epochs": 0}])
+def test_no_step_is_taken_where_none_is_asked_for(limit: dict[str, int]) -> None:
+    def body() -> tuple[int, str, bool]:
+        t = trainer()
+        before = sha256(t)
+        state = t.fit(loader(), **limit)
+        return state.step, state.stopped, before == sha256(t)
+
+    ((name, _),) = limit.items()
+    assert simulated(3, body) == [(0, f"0 {name.removeprefix('max_')}", True)] * 3
+
+
+@pytest.mark.parametrize("wrong", [{"every": -1}, {"keep": 0}])
+def test_settings_of_checkpoints_are_checked_before_the_first_step(wrong: dict[str, int]) -> None:
+    with pytest.raises(dg.DistgradError, match=r"every=.*or 0 for the end.*keep=.*1 or more"):
+        run_ranks(1, lambda: trainer(**wrong))
+
+
 def test_all_ranks_stop_at_the_same_step_by_the_wall_clock() -> None:
     steps = simulated(3, lambda: trainer().fit(loader(), stop=[dg.WallTime(0.05)]).step)
     assert len(set(steps)) == 1
@@ -336,7 +354,7 @@ def test_other_data_than_the_saved_runs(tmp_path: Path) -> None:
         t.schedule = optim.WarmupCosineLR(t.optimizer, 3, 30)
         t.fit(loader(batch=8), max_steps=6, resume=True)
 
-    with pytest.raises(dg.DataError, match=r"global_batch_size=12.*global_batch_size=8"):
+    with pytest.raises(dg.CheckpointError, match=r"global_batch_size=12.*global_batch_size=8"):
         run_ranks(1, body)
 
 

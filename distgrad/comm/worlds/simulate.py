@@ -29,6 +29,21 @@ _GRACE = 2.0  # seconds a rank may still compute after another has failed
 
 _current: PerRank[SimulatedTransport | None] = PerRank(None)
 
+_hearers: list[Callable[[], bool]] = []
+
+
+@contextmanager
+def hears_interrupts(take: Callable[[], bool]) -> Iterator[None]:
+    """Have ``run_ranks`` call ``take`` at a Ctrl-C, which reaches none but the main thread.
+
+    The ranks go on if any of those that are called returns True.
+    """
+    _hearers.append(take)
+    try:
+        yield
+    finally:
+        _hearers.remove(take)
+
 
 def current() -> SimulatedTransport | None:
     """Return the world of the simulated rank this thread is, None if it is none."""
@@ -63,11 +78,14 @@ def run_ranks(
     with _watched_helpers(world):
         for thread in threads:
             thread.start()
-        try:
-            world.begin()
-            world.ended.wait()
-        except KeyboardInterrupt as error:
-            world.fail(None, error)
+        world.begin()
+        while not world.ended.is_set():
+            try:
+                world.ended.wait()
+            except KeyboardInterrupt as error:
+                taken = [take() for take in [*_hearers]]  # every rank hears it
+                if not any(taken):
+                    world.fail(None, error)
         for thread in threads:
             thread.join(_GRACE if world.failure else None)
     if world.failure:

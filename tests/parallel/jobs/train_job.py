@@ -57,6 +57,8 @@ def callback(_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if due("term"):
         os.kill(os.getpid(), signal.SIGTERM)
+    if due("int") and trainer.state.step == args.at:  # a second one would end it at once
+        os.kill(os.getpid(), signal.SIGINT)
     if due("usr1"):
         os.kill(os.getpid(), signal.SIGUSR1)
 
