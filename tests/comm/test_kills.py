@@ -56,3 +56,11 @@ def test_the_matrix_has_every_way_at_every_moment_for_the_first_and_last_of_two_
 def test_how_the_matrix_judges(status, stderr, verdict):
     cell = matrix.Cell("KILL", "forward", 2, 3)
     assert matrix._judge(cell, status, stderr).startswith(verdict)
+
+
+def test_only_an_mpirun_that_crashed_itself_is_given_another_try():
+    words = "prterun: pthread_mutex_lock.c:450: __pthread_mutex_lock_full: Assertion `e' failed."
+    crashed = matrix.Outcome("rank not named", 0.3, -6, f"DeliberateError\n{words}\n")
+    assert matrix._mpirun_crashed(crashed)
+    for status, stderr in [(-6, "python: Assertion failed"), (1, words), (None, words)]:
+        assert not matrix._mpirun_crashed(matrix.Outcome("hung", 0.3, status, stderr))

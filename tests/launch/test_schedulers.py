@@ -186,8 +186,8 @@ def test_arguments_of_the_script_may_hold_spaces(tmp_path, script):
 
 
 @ALL
-@pytest.mark.parametrize("status", [1, 2])
-def test_an_error_of_the_script_itself_ends_the_job(tmp_path, script, status):
+@pytest.mark.parametrize("status", [1, 2, 130])
+def test_an_error_of_the_script_itself_or_ctrl_c_ends_the_job(tmp_path, script, status):
     job = Job(tmp_path, script, STATUS=str(status))
     assert job.wait() == status
     assert not job.requeued
