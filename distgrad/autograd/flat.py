@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 
 
 def bind_(tensors: Sequence[Tensor], values: Array, gradients: Array | None) -> None:

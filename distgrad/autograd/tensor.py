@@ -17,9 +17,9 @@ from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
 # Filled by @op and plain(): how NumPy's functions reach the ops.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 
 
 def suits(*arrays: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.conv import check_channels

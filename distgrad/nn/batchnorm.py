@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.flat import bind_, joined
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 State = dict[str, Any]

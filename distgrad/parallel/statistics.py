@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.nn import Module
 from distgrad.parallel.bucket import ShardedBuffer
 from distgrad.parallel.exchange import Exchange

@@ -10,7 +10,8 @@ from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 
 if TYPE_CHECKING:
-    from distgrad.autograd.tensor import Array, Tensor
+    from distgrad.autograd.tensor import Tensor
+    from distgrad.autograd.types import Array
 
 
 class ValuesAndIndices(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import constant
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
