@@ -239,7 +239,7 @@ def _connect(
             setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
 
 
-def public_name(numpy_function: Any) -> str:
+def public_name(numpy_function: Callable[..., Any]) -> str:
     """Return the name users know a NumPy function by ("np.linalg.norm")."""
     module = getattr(numpy_function, "__module__", None) or "numpy"
     return f"np{module.removeprefix('numpy')}.{numpy_function.__name__}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
@@ -95,7 +96,7 @@ def nll(
     log_probs: Array,
     labels: Array,
     *,
-    weight: Array | None = None,
+    weight: TensorLike | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> OpResult:
