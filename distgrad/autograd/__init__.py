@@ -10,7 +10,8 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op
 from distgrad.autograd.recompute import checkpoint, checkpoint_sequential
 from distgrad.autograd.stream import manual_seed
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 
 __all__ = [
     "REGISTRY",

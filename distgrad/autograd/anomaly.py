@@ -14,6 +14,7 @@ import numpy as np
 from distgrad.autograd.mode import anomaly, rank_label
 from distgrad.autograd.node import Node, Recordable
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
@@ -60,7 +61,11 @@ class _Watch:
             _report("forward", op, inputs, f"was given '{name}' with {_describe(x)}", users_line())
 
     def after_backward(
-        self, node: Node, number: int, gradient: Any, incoming: Sequence[Any]
+        self,
+        node: Node,
+        number: int,
+        gradient: Array | Tensor,
+        incoming: Sequence[Array | Tensor | None],
     ) -> None:
         """Raise if a gradient that ``node`` computed is the first non-finite one."""
         severity = _severity(gradient)
@@ -108,7 +113,7 @@ def _name(op: Recordable, i: int) -> str:
     return op.inputs[min(i, len(op.inputs) - 1)] if op.inputs else str(i)
 
 
-def _describe(x: Any) -> str:
+def _describe(x: object) -> str:
     a = np.asarray(_data(x))
     bad = ~np.isfinite(a)
     at = tuple(int(i) for i in np.argwhere(bad)[0])

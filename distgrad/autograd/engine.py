@@ -13,6 +13,7 @@ import numpy as np
 from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
 
@@ -58,7 +59,7 @@ class _Leaves:
         self._consumers = consumers
         self._waiting = Gathered()  # for leaves with hooks, which are shown the whole gradient
 
-    def add(self, leaf: Tensor, g: Any) -> None:
+    def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         if leaf._hooks:
             self._waiting.add(leaf, g)
         else:
@@ -142,7 +143,7 @@ def grad(
         watch=watch,
     )
     walk.run(nodes)
-    results: list[Any] = []
+    results: list[Tensor | None] = []
     for x in wanted:
         if x._node is not None:
             results.append(walk.seen.get(watch[x._node, x._index]))

@@ -9,11 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
-import numpy as np
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
+from distgrad.autograd.types import Array
 
 
 @dataclass(frozen=True)

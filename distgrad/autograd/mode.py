@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from distgrad.perrank import PerRank
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager
+
+T = TypeVar("T")
+Switch: TypeAlias = "_GeneratorContextManager[None]"
+"""A context manager, or a decorator that leaves the function's type alone."""
 
 # Context variables, not globals: simulated ranks are threads of one process.
 grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -30,7 +35,7 @@ rank_label: PerRank[str] = PerRank("")
 
 
 @contextmanager
-def switched(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+def switched(variable: ContextVar[T], value: T) -> Iterator[None]:
     """Give ``variable`` another value inside."""
     token = variable.set(value)
     try:
@@ -39,17 +44,17 @@ def switched(variable: ContextVar[Any], value: Any) -> Iterator[None]:
         variable.reset(token)
 
 
-def no_grad() -> Any:
+def no_grad() -> Switch:
     """Record nothing inside: ``with no_grad():`` or ``@no_grad()``."""
     return switched(grad_enabled, False)
 
 
-def enable_grad() -> Any:
+def enable_grad() -> Switch:
     """Record again inside a ``no_grad`` block: ``with enable_grad():`` or ``@enable_grad()``."""
     return switched(grad_enabled, True)
 
 
-def reference_kernels() -> Any:
+def reference_kernels() -> Switch:
     """Run the NumPy definition of every op inside, never its fused twin."""
     return switched(fused_enabled, False)
 

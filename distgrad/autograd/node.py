@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
+from distgrad.autograd.types import Array
 
 
 class Recordable(Protocol):
@@ -38,7 +38,7 @@ CONSTANT = -1
 
 # Arrays with what tells their content (saved_check.py): what the closures read, then the other
 # inputs that are not on the tape.
-SavedArray: TypeAlias = "tuple[np.ndarray[Any, Any], bytes | str]"
+SavedArray: TypeAlias = "tuple[Array, bytes | str]"
 Saved: TypeAlias = "tuple[list[SavedArray], list[SavedArray]]"
 
 _sequence = itertools.count()

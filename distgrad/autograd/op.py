@@ -10,7 +10,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
 from distgrad.autograd.saved_check import saved_by_closures
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output, outputs
+from distgrad.autograd.types import Array, Closure
 from distgrad.errors import DistgradError, GradError, ShapeError
 
 REGISTRY: dict[str, Op] = {}
@@ -32,6 +33,13 @@ PLAIN: list[str] = []
 Sample = tuple[Sequence[Any], dict[str, Any]]
 """One call of an op for its checks: positional inputs and keyword attributes."""
 
+OpResult: TypeAlias = "tuple[Array, Closure | tuple[Closure | None, ...] | Joint | None]"
+"""What a body returns: the value and a closure per input. Its Arrays may be Tensors (types.py)."""
+OfSeveral: TypeAlias = "Callable[..., Array]"
+OpResults: TypeAlias = "tuple[tuple[Array, ...], OfSeveral | tuple[OfSeveral | None, ...] | Joint]"
+"""The same of several outputs, where a closure takes a gradient for each (None for zero)."""
+Body: TypeAlias = "Callable[..., OpResult | OpResults]"
+
 
 class Samples(Protocol):
     """Draws the calls an op is checked with."""
@@ -41,6 +49,7 @@ class Samples(Protocol):
 
 
 _ndarray = np.ndarray
+_LISTS = {list, tuple}
 
 
 class Op:
@@ -83,6 +92,10 @@ class Op:
                 arrays.append(x.data)
                 if x.requires_grad:
                     record = True
+            elif type(x) in _LISTS:  # no body meets one, and none is read later that may change
+                return self(
+                    *[np.asarray(v) if type(v) in _LISTS else v for v in inputs], **attributes
+                )
             else:
                 arrays.append(x)
         for name, setting in attributes.items():
@@ -151,7 +164,7 @@ def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[.
     return edges, joint
 
 
-def _alias(a: Any) -> Any:
+def _alias(a: Array) -> OpResult:
     """``a`` itself, as a tensor of its own on the tape."""
     return a, lambda g: g
 
@@ -170,7 +183,7 @@ def op(
     domain: tuple[float, float] = (-2.0, 2.0),
     second_order: bool = True,
     real: bool = False,
-) -> Callable[[Callable[..., tuple[Any, Any]]], Op]:
+) -> Callable[[Body], Op]:
     """Declare a differentiable operation.
 
     The decorated function takes arrays (positional) and settings (keyword-only); it returns the
@@ -178,7 +191,8 @@ def op(
     a single closure for a single input). With several outputs (a tuple) a closure receives one
     gradient per output, in which None stands for zero. Broadcasting is undone by the engine.
     Gradients that share their work may come from one closure for all inputs, a ``Joint``.
-    Written in ``np.*`` functions throughout, it gives gradients of every order.
+    Written in ``np.*`` functions throughout, it gives gradients of every order: the body is run
+    again on Tensors, which stand in wherever its annotations say ``Array``.
 
     ``signatures`` name the axes (``"m k, k n -> m n"``; ``...`` is any number of them). ``ufunc``,
     ``reduces`` and ``function`` are the NumPy functions it stands for, ``method`` the names of
@@ -188,7 +202,7 @@ def op(
     says that the closures are those of real numbers: complex Tensors that require gradients raise.
     """
 
-    def declare(body: Callable[..., tuple[Any, Any]]) -> Op:
+    def declare(body: Body) -> Op:
         declared = Op(body, signatures, samples, domain, second_order, real)
         if declared.name in REGISTRY:
             raise ValueError(f"op '{declared.name}' is declared twice")
@@ -225,7 +239,7 @@ def _connect(
             setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
 
 
-def public_name(numpy_function: Any) -> str:
+def public_name(numpy_function: Callable[..., Any]) -> str:
     """Return the name users know a NumPy function by ("np.linalg.norm")."""
     module = getattr(numpy_function, "__module__", None) or "numpy"
     return f"np{module.removeprefix('numpy')}.{numpy_function.__name__}"
@@ -237,8 +251,8 @@ def _operator(declared: Op, reflected: bool) -> Callable[..., Any]:
     if len(declared.inputs) == 1:
         return lambda self: call(self)  # noqa: PLW0108 (only a function becomes a method)
     if reflected:
-        return lambda self, other: call(np.asarray(other) if type(other) is list else other, self)
-    return lambda self, other: call(self, np.asarray(other) if type(other) is list else other)
+        return lambda self, other: call(other, self)
+    return lambda self, other: call(self, other)  # noqa: PLW0108 (as above)
 
 
 def _as_numpy(declared: Op) -> Callable[..., Any]:

@@ -9,13 +9,11 @@ seed. Nothing here is recorded: a Tensor that comes back requires no gradient, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from distgrad.autograd.stream import generator, manual_seed
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 
 __all__ = [
@@ -30,7 +28,10 @@ __all__ = [
 
 
 def normal(
-    shape: int | Sequence[int] = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = np.float32
+    shape: Ints = (),
+    loc: Array | float = 0.0,
+    scale: Array | float = 1.0,
+    dtype: DTypeLike = np.float32,
 ) -> Tensor:
     """Return numbers of the normal distribution with mean ``loc`` and deviation ``scale``.
 
@@ -43,7 +44,10 @@ def normal(
 
 
 def uniform(
-    shape: int | Sequence[int] = (), low: Any = 0.0, high: Any = 1.0, dtype: Any = np.float32
+    shape: Ints = (),
+    low: Array | float = 0.0,
+    high: Array | float = 1.0,
+    dtype: DTypeLike = np.float32,
 ) -> Tensor:
     """Return numbers spread evenly over [low, high)."""
     drawn = np.asarray(generator().uniform(low, high, shape)).astype(dtype)
@@ -52,7 +56,7 @@ def uniform(
     return Tensor(np.where(drawn >= high, below, drawn) if np.any(drawn >= high) else drawn)
 
 
-def integers(low: int, high: int | None = None, shape: int | Sequence[int] = ()) -> Tensor:
+def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     """Return whole numbers (int64) from ``low`` to ``high`` - 1, or from 0 to ``low`` - 1.
 
     Errors: ShapeError if there are none.
@@ -63,7 +67,7 @@ def integers(low: int, high: int | None = None, shape: int | Sequence[int] = ())
     return Tensor(np.asarray(generator().integers(first, past, shape)))
 
 
-def bernoulli(p: Any, shape: int | Sequence[int] | None = None, dtype: Any = np.float32) -> Tensor:
+def bernoulli(p: TensorLike, shape: Ints | None = None, dtype: DTypeLike = np.float32) -> Tensor:
     """Return 1 with probability ``p``, else 0, in the shape of ``p`` unless ``shape`` is given.
 
     Errors: ShapeError for a probability outside [0, 1].
@@ -82,5 +86,5 @@ def permutation(n: int) -> Tensor:
     return Tensor(generator().permutation(n))
 
 
-def _tensor(drawn: Any, dtype: Any) -> Tensor:
+def _tensor(drawn: Array | float, dtype: DTypeLike) -> Tensor:
     return Tensor(np.asarray(drawn).astype(dtype))

@@ -20,6 +20,7 @@ from distgrad.autograd.rerun import edges_of
 from distgrad.autograd.saved_check import check_held, saved_tensors
 from distgrad.autograd.stream import at_position, position
 from distgrad.autograd.tensor import Tensor, output
+from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start
 from distgrad.errors import GradError
 
@@ -82,7 +83,7 @@ class _Stretch:
         self._outside: list[Tensor] = []
         self._shapes: list[tuple[int, ...]] = []
 
-    def first_run(self) -> tuple[list[Any], Node | None]:
+    def first_run(self) -> tuple[list[Array], Node | None]:
         """Run forward; return the values of the outputs, and the node if there is a way back."""
         given = [self._args[i] for i in self._where]
         fresh = [Tensor(x.data, requires_grad=True) for x in given]
@@ -150,8 +151,12 @@ class _Stretch:
         return outs
 
     def _pull(
-        self, fresh: Sequence[Tensor], outs: Sequence[Tensor], gs: Sequence[Any], floor: int
-    ) -> list[Any]:
+        self,
+        fresh: Sequence[Tensor],
+        outs: Sequence[Tensor],
+        gs: Sequence[Array | Tensor | None],
+        floor: int,
+    ) -> list[Tensor | None]:
         """Return recorded gradients to the arguments and to what lies outside."""
         roots, seeds = _paired(outs, gs)
         nodes, _ = reach(roots, floor)
@@ -174,7 +179,9 @@ class _Again(Unfold):
     def __init__(self, stretch: _Stretch) -> None:
         self._stretch = stretch
 
-    def run(self, incoming: Sequence[Any], edges: Sequence[Edge], into: Walk) -> None:
+    def run(
+        self, incoming: Sequence[Array | Tensor | None], edges: Sequence[Edge], into: Walk
+    ) -> None:
         """Walk the stretch's nodes as a part of ``into``."""
         if self._stretch.node is not None:
             check_held(self._stretch.node)
@@ -200,7 +207,7 @@ class _Through:
     def __init__(self, edges: dict[Tensor, Edge], into: Walk) -> None:
         self._edges, self._into = edges, into
 
-    def add(self, leaf: Tensor, g: Any) -> None:
+    def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         """Pass a gradient on: to the argument's source, or to the leaf itself."""
         _, source, index, _, _ = self._edges.get(leaf, (None, leaf, 0, None, None))
         if isinstance(source, Tensor):
@@ -212,7 +219,9 @@ class _Through:
         """The stretch says so itself, at its end."""
 
 
-def _paired(outs: Sequence[Tensor], gs: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+def _paired(
+    outs: Sequence[Tensor], gs: Sequence[Array | Tensor | None]
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return the outputs that have received a gradient, and these gradients."""
     pairs = [
         (o, as_tensor(g))

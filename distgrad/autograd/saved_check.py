@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from distgrad.autograd.node import CONSTANT, Edge, Node, Saved, SavedArray
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 
 WHOLE = 1024

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 
@@ -75,9 +76,7 @@ def _match(names: list[str], shape: tuple[int, ...]) -> list[tuple[str, int]]:
     return matched + list(zip(tail, shape[len(shape) - len(tail) :], strict=True))
 
 
-def draw(
-    signature: str, rng: np.random.Generator, domain: tuple[float, float]
-) -> list[np.ndarray[Any, Any]]:
+def draw(signature: str, rng: np.random.Generator, domain: tuple[float, float]) -> list[Array]:
     """Draw float64 inputs whose shapes fit the signature: lengths 2..4, ``...`` is (2, 3)."""
     axes, _ = parse(signature)
     lengths: dict[str, int] = {}

@@ -18,9 +18,9 @@ from distgrad.autograd.layout import Place
 from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import GradError
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
 # Filled by @op and plain(): how NumPy's functions reach the ops.
@@ -130,7 +130,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     # A tensor is a key by identity (as in PyTorch), though == compares elements.
     __hash__ = object.__hash__
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         return bool((self.data == (value.data if isinstance(value, Tensor) else value)).any())
 
     def __bool__(self) -> bool:
@@ -172,7 +172,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """Return a tensor that shares the data and stands outside the tape."""
         return Tensor(self.data)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self.requires_grad:
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
@@ -293,7 +293,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __array_function__(
         self,
         func: Callable[..., Any],
-        types: Any,
+        types: object,
         args: Sequence[Any],
         kwargs: dict[str, Any],
     ) -> Any:
@@ -304,7 +304,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             raise _no_out(f"np.{func.__name__}")
         return call(*args, **kwargs)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Any, value: TensorLike) -> None:
         """Write in place: allowed where nothing is recorded. Errors: GradError elsewhere."""
         if grad_enabled.get() and (
             self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)

@@ -16,12 +16,13 @@ from distgrad.autograd.mode import enable_grad, grad_enabled
 from distgrad.autograd.nested import flatten, rebuild
 from distgrad.autograd.op import alias
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Ints
 from distgrad.autograd.walk import reach
 from distgrad.errors import GradError, ShapeError
 
 
 def grad(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+    function: Callable[..., Any], argnums: Ints = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
     """Return a function that computes the gradient of ``function``, whose result is one number.
 
@@ -40,7 +41,7 @@ def grad(
 
 
 def value_and_grad(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+    function: Callable[..., Any], argnums: Ints = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
     """Return a function that computes (value, gradient), of one forward pass; see ``grad``."""
 
@@ -85,7 +86,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     return run.result(), rebuild(run.structure, run.push(directions))
 
 
-def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(function: Callable[..., Any], argnums: Ints = 0) -> Callable[..., Any]:
     """Return a function that computes the Jacobian: (*shape of the value, *shape of the argument).
 
     One backward pass per element of the value. For nested values and arguments the Jacobians are
@@ -118,7 +119,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     return jacobians
 
 
-def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(function: Callable[..., Any], argnums: Ints = 0) -> Callable[..., Any]:
     """Return a function that computes the second derivatives of ``function``, a single number.
 
     Their shape is (*shape of the argument, *shape of the argument).
@@ -156,7 +157,7 @@ class _Run:
         function: Callable[..., Any],
         args: Sequence[Any],
         kwargs: dict[str, Any],
-        argnums: int | Sequence[int],
+        argnums: Ints,
         has_aux: bool,
     ) -> None:
         numbers, single = _numbers(argnums)
@@ -290,7 +291,7 @@ class _Run:
         return bool(roots) and any(leaf not in own for leaf in reach(roots)[1])
 
 
-def _numbers(argnums: Any) -> tuple[tuple[int, ...], bool]:
+def _numbers(argnums: Ints) -> tuple[tuple[int, ...], bool]:
     if isinstance(argnums, int | np.integer):
         return (int(argnums),), True
     return tuple(int(n) for n in argnums), False

@@ -14,6 +14,7 @@ from distgrad.autograd.node import Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
 from distgrad.autograd.saved_check import changed, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import GradError
 
 Received = dict[Node, Any]
@@ -25,7 +26,7 @@ Place = tuple[Node, int]
 class Sink(Protocol):
     """Who takes the gradients of leaves."""
 
-    def add(self, leaf: Tensor, g: Any) -> None:
+    def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         """Take one consumer's gradient, or a part of it."""
 
     def done(self, leaf: Tensor) -> None:
@@ -39,7 +40,7 @@ class Gathered(dict[Tensor, Tensor]):
         super().__init__()
         self.leaves = leaves
 
-    def add(self, leaf: Tensor, g: Any) -> None:
+    def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         """Sum up."""
         if self.leaves is None or leaf in self.leaves:
             self[leaf] = self[leaf] + g if leaf in self else as_tensor(g)
@@ -189,14 +190,14 @@ class Walk:
                 if not self.keep:
                     node.release()
 
-    def _look(self, node: Node, incoming: Sequence[Any]) -> None:
+    def _look(self, node: Node, incoming: Sequence[Array | Tensor | None]) -> None:
         for index, g in enumerate(incoming):
             x = (self.watch or {}).get((node, index))
             if x is not None and g is not None:
                 self.seen[x] = as_tensor(g)
 
 
-def give(received: Received, node: Node, index: int, g: Any, owned: set[Place]) -> None:
+def give(received: Received, node: Node, index: int, g: Array | Tensor, owned: set[Place]) -> None:
     """Add ``g`` to what output ``index`` of ``node`` has received."""
     if node.outputs == 1:
         old = received.get(node)
@@ -207,7 +208,7 @@ def give(received: Received, node: Node, index: int, g: Any, owned: set[Place]) 
     slots[index] = g if old is None else _sum(old, g, (node, index), owned)
 
 
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+def unbroadcast(g: Array | Tensor, shape: Shape) -> Array:
     """Sum ``g`` over the axes along which an array of ``shape`` was broadcast to it."""
     extra = len(g.shape) - len(shape)
     axes = tuple(range(extra)) + tuple(
@@ -218,12 +219,12 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(g, shape)
 
 
-def as_tensor(g: Any) -> Tensor:
+def as_tensor(g: Array | Tensor) -> Tensor:
     """Return a gradient as a Tensor outside the tape, or as the recorded one it is."""
     return g if isinstance(g, Tensor) else output(g, None, 0)
 
 
-def _hooked(node: Node, index: int, g: Any) -> Any:
+def _hooked(node: Node, index: int, g: Array | Tensor | None) -> Array | Tensor | None:
     hooks = (node.hooks or {}).get(index)
     if g is None or not hooks:
         return g
@@ -231,7 +232,7 @@ def _hooked(node: Node, index: int, g: Any) -> Any:
     return result if isinstance(g, Tensor) else result.data
 
 
-def _sum(old: Any, g: Any, place: Place, owned: set[Place]) -> Any:
+def _sum(old: Any, g: Array | Tensor, place: Place, owned: set[Place]) -> Any:
     if isinstance(old, Tensor) or isinstance(g, Tensor):
         return old + g
     if place in owned:

@@ -160,16 +160,16 @@ def is_name(name: str) -> bool:
     return name != "__metadata__"
 
 
-def _is_count(value: Any, most: int) -> bool:
+def _is_count(value: object, most: int) -> bool:
     return type(value) is int and 0 <= value <= most  # True is no number here
 
 
-def _check_keys(found: Any, where: str, *keys: str) -> None:
+def _check_keys(found: object, where: str, *keys: str) -> None:
     named = isinstance(found, dict) and found.keys() == set(keys)
     _check(named, where, found, f"an object with {', '.join(keys)}")
 
 
-def _check(is_right: object, where: str, found: Any, wanted: str) -> None:
+def _check(is_right: object, where: str, found: object, wanted: str) -> None:
     if not is_right:
         raise CheckpointError(
             f"{NAME} is not as distgrad writes it: {where} is {strict.shown(found)}; it must be "

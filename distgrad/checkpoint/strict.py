@@ -75,7 +75,7 @@ def parse(raw: bytes, what: str, hook: Hook = lambda found: found) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a short ``repr`` without characters that a terminal or a log could not take."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()
 
@@ -84,7 +84,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
-def _check_depth(value: Any, what: str) -> None:
+def _check_depth(value: object, what: str) -> None:
     level = [value]
     for _ in range(MOST_LEVELS):
         level = [inner for outer in level for inner in _children(outer)]
@@ -93,7 +93,7 @@ def _check_depth(value: Any, what: str) -> None:
     raise CheckpointError(_TOO_DEEP.format(what))
 
 
-def _children(value: Any) -> Iterable[Any]:
+def _children(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import FrameType
 
 from distgrad.comm.launchers import INTERRUPT, LOST_HOST
 
@@ -37,7 +37,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """
     presses = 0
 
-    def press(number: int, frame: Any) -> None:
+    def press(number: int, frame: FrameType | None) -> None:
         nonlocal presses
         presses += 1
         # mpirun passes INTERRUPT on to the ranks of all hosts; no launcher passes on SIGINT.
@@ -49,7 +49,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
                 flush=True,
             )
 
-    def pass_on(number: int, frame: Any) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)
 
     # mpirun stays in the foreground, where it may read the terminal. It inherits that SIGINT is

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.data.datasets import Dataset, fetch, fingerprint
 from distgrad.data.sampler import permutation
 from distgrad.errors import DataError

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
+
+Scalar: TypeAlias = "np.floating[Any]"
+"""A number in the arrays' dtype."""
 
 
-def suits(*arrays: Any) -> bool:
+def suits(first: Array, *others: Array | None) -> bool:
     """Whether all arrays (None is skipped) are filled and plain, all float32 or all float64."""
-    dtype = arrays[0].dtype
+    dtype = first.dtype
     if dtype.kind != "f" or dtype.itemsize < 4 or dtype.itemsize > 8:
         return False
-    return all(a is None or (type(a) is np.ndarray and a.dtype == dtype and a.size) for a in arrays)
+    return all(
+        a is None or (type(a) is np.ndarray and a.dtype == dtype and a.size)
+        for a in (first, *others)
+    )
 
 
 def dense(a: Array) -> Array:

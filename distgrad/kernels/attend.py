@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.kernels.arrays import suits
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.linalg import T
 
 
 def scaled_dot_product_attention(
-    q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
-) -> Any:
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> OpResult | None:
     """The twin of ``ops.scaled_dot_product_attention`` without a mask array."""
     if mask is not None or not suits(q, k, v) or min(q.ndim, k.ndim, v.ndim) < 2:
         return None
@@ -26,7 +33,7 @@ def scaled_dot_product_attention(
     matrices = (-1, *p.shape[-2:])
     _attend(p.reshape(matrices), factor, is_causal)
 
-    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         dv = np.matmul(T(p), g) if wanted[2] else None
         if not (wanted[0] or wanted[1]):
             return None, None, dv, None
@@ -40,7 +47,7 @@ def scaled_dot_product_attention(
 
 
 @kernel
-def _attend(s: Any, factor: Any, causal: bool) -> None:
+def _attend(s: Array, factor: Scalar, causal: bool) -> None:
     """Scores become weights, row by row; a causal row i ends after key i."""
     zero, one = s.dtype.type(0), s.dtype.type(1)
     for m in range(s.shape[0]):
@@ -62,7 +69,7 @@ def _attend(s: Any, factor: Any, causal: bool) -> None:
 
 
 @kernel
-def _attend_back(p: Any, ds: Any, factor: Any, causal: bool) -> None:
+def _attend_back(p: Array, ds: Array, factor: Scalar, causal: bool) -> None:
     """Gradients of the weights become those of the products q kᵀ, in place."""
     zero = ds.dtype.type(0)
     for m in range(p.shape[0]):

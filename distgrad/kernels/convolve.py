@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array, Ints
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.conv import check_channels
@@ -25,15 +25,15 @@ _scratch = threading.local()
 
 
 def convolution(
-    images: Any,
-    weight: Any,
-    bias: Any,
+    images: Array,
+    weight: Array,
+    bias: Array | None,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     groups: int = 1,
-) -> Any:
+) -> tuple[Array, Joint] | None:
     """The twin of ``ops.convolution`` over one or two axes, for one group."""
     if groups != 1 or not suits(images, weight, bias) or images.ndim != weight.ndim:
         return None
@@ -59,7 +59,7 @@ def convolution(
 
     planes = y.shape  # the closure must not keep y itself
 
-    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         gy = dense(g).reshape(planes)
         dx = np.empty_like(x) if wanted[0] else None
         dw = np.zeros_like(filters)
@@ -81,7 +81,9 @@ def convolution(
     return y.reshape(n, o, *size), Joint(vjp)
 
 
-def _line(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any) -> Any:
+def _line(
+    x: Array, weight: Array, bias: Array | None, *, stride: Ints, padding: Ints, dilation: Ints
+) -> tuple[Array, Joint] | None:
     """One axis, as images of height 1."""
     result = convolution(
         x[:, :, None],
@@ -95,7 +97,7 @@ def _line(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation
         return None
     y, joint = result
 
-    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         # x is read inside joint; mentioned here, a change of it in place is noticed.
         assert x.ndim == 3
         dx, dw, db = joint.function(wanted, g[:, :, None])
@@ -109,7 +111,7 @@ def _parts(n: int, windows: int) -> Iterator[slice]:
     return (slice(i, min(i + step, n)) for i in range(0, n, step))
 
 
-def _buffer(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+def _buffer(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Memory that is used again by the next call: fresh pages cost more than what is done there."""
     size = math.prod(shape)
     key = f"{name} {dtype}"
@@ -160,7 +162,7 @@ def _lines(padded: Array) -> Array:
 
 
 @kernel
-def _to_padded(x: Any, ph: int, pw: int, padded: Any) -> None:
+def _to_padded(x: Array, ph: int, pw: int, padded: Array) -> None:
     """(b, c, h, w) into the inside of (b, h + 2 ph, w + 2 pw, c)."""
     for b in range(x.shape[0]):
         for y in range(x.shape[2]):
@@ -172,7 +174,7 @@ def _to_padded(x: Any, ph: int, pw: int, padded: Any) -> None:
 
 
 @kernel
-def _from_padded(padded: Any, ph: int, pw: int, x: Any) -> None:
+def _from_padded(padded: Array, ph: int, pw: int, x: Array) -> None:
     for b in range(x.shape[0]):
         for y in range(x.shape[2]):
             inside = padded[b, y + ph, pw:]
@@ -183,7 +185,7 @@ def _from_padded(padded: Any, ph: int, pw: int, x: Any) -> None:
 
 
 @kernel
-def _im2row(padded: Any, rows: Any, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
+def _im2row(padded: Array, rows: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
     images, height, width, lines, runs, length = rows.shape
     for b in range(images):
         for y in range(height):
@@ -197,7 +199,7 @@ def _im2row(padded: Any, rows: Any, sh: int, sw: int, dh: int, step: int, pixel:
 
 
 @kernel
-def _row2im(rows: Any, padded: Any, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
+def _row2im(rows: Array, padded: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
     images, height, width, lines, runs, length = rows.shape
     for b in range(images):
         for y in range(height):
@@ -211,7 +213,7 @@ def _row2im(rows: Any, padded: Any, sh: int, sw: int, dh: int, step: int, pixel:
 
 
 @kernel
-def _to_planes(rows: Any, shift: Any, y: Any) -> None:
+def _to_planes(rows: Array, shift: Array, y: Array) -> None:
     """(b, l, o) + shift into (b, o, l), 16 windows at a time: a cache line of the output."""
     images, windows, channels = rows.shape
     for b in range(images):
@@ -225,7 +227,7 @@ def _to_planes(rows: Any, shift: Any, y: Any) -> None:
 
 
 @kernel
-def _to_channels_last(g: Any, rows: Any) -> None:
+def _to_channels_last(g: Array, rows: Array) -> None:
     """(b, o, l) into (b, l, o)."""
     images, windows, channels = rows.shape
     for b in range(images):

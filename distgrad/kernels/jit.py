@@ -25,7 +25,7 @@ _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., None]) -> Callable[..., None]:
     """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
     dispatcher: Any = numba.njit(fastmath=_FLAGS, error_model="numpy", nogil=True)(function)
     if _store is not None:
@@ -37,7 +37,8 @@ def kernel(function: Callable[..., Any]) -> Any:
             return compile_(signature)
 
     dispatcher.compile = compile_once
-    return dispatcher
+    compiled: Callable[..., None] = dispatcher
+    return compiled
 
 
 @contextmanager

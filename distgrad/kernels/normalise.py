@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.kernels.arrays import dense, flat, suits
+from distgrad.autograd.op import OpResult, OpResults
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import kernel
 
 
-def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, axes: int = 1, eps: float = 1e-5
+) -> OpResult | None:
     """The twin of ``ops.layer_norm``."""
     shape = x.shape[-axes:]
     if not suits(x, weight, bias) or any(
@@ -25,7 +27,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e
     y, mean, r = np.empty_like(rows), np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
     _layer_norm(rows, w, b, x.dtype.type(eps), y, mean, r)
 
-    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         d, dw, db = np.empty_like(rows), np.zeros_like(w), np.zeros_like(w)
         _layer_norm_back(dense(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
         return d.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
@@ -34,7 +36,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e
 
 
 @kernel
-def _layer_norm(x: Any, w: Any, b: Any, eps: Any, y: Any, mean: Any, r: Any) -> None:
+def _layer_norm(x: Array, w: Array, b: Array, eps: Scalar, y: Array, mean: Array, r: Array) -> None:
     zero, one, n = x.dtype.type(0), x.dtype.type(1), x.dtype.type(x.shape[1])
     for i in range(x.shape[0]):
         total = zero
@@ -52,7 +54,9 @@ def _layer_norm(x: Any, w: Any, b: Any, eps: Any, y: Any, mean: Any, r: Any) -> 
 
 
 @kernel
-def _layer_norm_back(g: Any, x: Any, w: Any, mean: Any, r: Any, d: Any, dw: Any, db: Any) -> None:
+def _layer_norm_back(
+    g: Array, x: Array, w: Array, mean: Array, r: Array, d: Array, dw: Array, db: Array
+) -> None:
     zero, n = x.dtype.type(0), x.dtype.type(x.shape[1])
     for i in range(x.shape[0]):
         m, s = mean[i], r[i]
@@ -70,7 +74,9 @@ def _layer_norm_back(g: Any, x: Any, w: Any, mean: Any, r: Any, d: Any, dw: Any,
             d[i, j] = (g[i, j] * w[j] - sum_g - (x[i, j] - m) * s * sum_gx) * s
 
 
-def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+def batch_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float = 1e-5
+) -> OpResults | None:
     """The twin of ``ops.batch_norm``; gradients to the statistics are left to the reference."""
     shape = x.shape[1:2]
     if not suits(x, weight, bias) or any(
@@ -85,7 +91,9 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     r = 1 / np.sqrt(var + x.dtype.type(eps))
     _affine(planes, mean, r * w, b, y)
 
-    def vjp(wanted: tuple[bool, ...], g: Any, g_mean: Any, g_var: Any) -> Any:
+    def vjp(
+        wanted: tuple[bool, ...], g: Array | None, g_mean: Array | None, g_var: Array | None
+    ) -> tuple[Array | None, ...]:
         d, dw, db = np.zeros_like(planes), np.zeros_like(mean), np.zeros_like(mean)
         n = planes.size // len(mean)
         if g is not None:
@@ -100,7 +108,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
 
 
 @kernel
-def _statistics(x: Any, mean: Any, var: Any) -> None:
+def _statistics(x: Array, mean: Array, var: Array) -> None:
     # A plane is summed in its own dtype, planes in float64: large batches lose nothing.
     count = x.shape[0] * x.shape[2]
     for c in range(x.shape[1]):
@@ -122,7 +130,7 @@ def _statistics(x: Any, mean: Any, var: Any) -> None:
 
 
 @kernel
-def _affine(x: Any, mean: Any, scale: Any, shift: Any, y: Any) -> None:
+def _affine(x: Array, mean: Array, scale: Array, shift: Array, y: Array) -> None:
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             m, s, b = mean[c], scale[c], shift[c]
@@ -131,7 +139,9 @@ def _affine(x: Any, mean: Any, scale: Any, shift: Any, y: Any) -> None:
 
 
 @kernel
-def _batch_norm_back(g: Any, x: Any, w: Any, mean: Any, r: Any, d: Any, dw: Any, db: Any) -> None:
+def _batch_norm_back(
+    g: Array, x: Array, w: Array, mean: Array, r: Array, d: Array, dw: Array, db: Array
+) -> None:
     count = x.shape[0] * x.shape[2]
     for c in range(x.shape[1]):
         m, s = mean[c], r[c]

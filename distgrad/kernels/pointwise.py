@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from distgrad.kernels.arrays import flat, suits
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.special import ERFC, ERFC_FLOAT32
 
 
-def relu(a: Any) -> Any:
+def relu(a: Array) -> OpResult | None:
     """The twin of ``ops.relu``; forward NumPy's is as fast."""
     if not suits(a):
         return None
     y = np.maximum(a, 0)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         d = np.empty_like(y, order="C")
         _relu_back(flat(g), flat(y), d.reshape(-1))
         return d
@@ -28,18 +30,18 @@ def relu(a: Any) -> Any:
 
 
 @kernel
-def _relu_back(g: Any, y: Any, d: Any) -> None:
+def _relu_back(g: Array, y: Array, d: Array) -> None:
     zero = d.dtype.type(0)
     for i in range(d.size):
         d[i] = zero if y[i] <= zero else g[i]
 
 
-def gelu_tanh(a: Any) -> Any:
+def gelu_tanh(a: Array) -> OpResult | None:
     """The twin of ``ops.gelu_tanh``."""
     return _elementwise(a, _gelu_tanh, _gelu_tanh_back)
 
 
-def gelu(a: Any) -> Any:
+def gelu(a: Array) -> OpResult | None:
     """The twin of ``ops.gelu``."""
     if not suits(a):
         return None
@@ -47,14 +49,16 @@ def gelu(a: Any) -> Any:
     return _elementwise(a, _gelu, _gelu_back, series)
 
 
-def _elementwise(a: Any, forward: Any, back: Any, *constants: Any) -> Any:
+def _elementwise(
+    a: Array, forward: Callable[..., None], back: Callable[..., None], *constants: Array
+) -> OpResult | None:
     if not suits(a):
         return None
     x = flat(a)
     y = np.empty(a.shape, a.dtype)
     forward(x, y.reshape(-1), *constants)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         d = np.empty(a.shape, a.dtype)
         back(flat(g), x, d.reshape(-1), *constants)
         return d
@@ -68,7 +72,7 @@ _B = 0.044715 * _A
 
 
 @kernel
-def _gelu_tanh(a: Any, y: Any) -> None:
+def _gelu_tanh(a: Array, y: Array) -> None:
     one, A, B = y.dtype.type(1), y.dtype.type(_A), y.dtype.type(_B)
     for i in range(y.size):
         x = a[i]
@@ -76,7 +80,7 @@ def _gelu_tanh(a: Any, y: Any) -> None:
 
 
 @kernel
-def _gelu_tanh_back(g: Any, a: Any, d: Any) -> None:
+def _gelu_tanh_back(g: Array, a: Array, d: Array) -> None:
     one, A, B = d.dtype.type(1), d.dtype.type(_A), d.dtype.type(_B)
     three = d.dtype.type(3)
     for i in range(d.size):
@@ -90,7 +94,7 @@ _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
 @kernel
-def _gelu(a: Any, y: Any, series: Any) -> None:
+def _gelu(a: Array, y: Array, series: Array) -> None:
     zero = y.dtype.type(0)
     half, one, two = y.dtype.type(0.5), y.dtype.type(1), y.dtype.type(2)
     root = y.dtype.type(_SQRT_HALF)
@@ -106,7 +110,7 @@ def _gelu(a: Any, y: Any, series: Any) -> None:
 
 
 @kernel
-def _gelu_back(g: Any, a: Any, d: Any, series: Any) -> None:
+def _gelu_back(g: Array, a: Array, d: Array, series: Array) -> None:
     _gelu(a, d, series)
     zero, half, scale = d.dtype.type(0), d.dtype.type(0.5), d.dtype.type(_INV_SQRT_2PI)
     for i in range(d.size):
@@ -115,7 +119,7 @@ def _gelu_back(g: Any, a: Any, d: Any, series: Any) -> None:
         d[i] = g[i] * (phi + x * scale * exp(-half * x * x))
 
 
-def dropout(a: Any, keep: Any, *, p: float) -> Any:
+def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     """The twin of ``ops.dropout``."""
     if not suits(a) or keep.dtype != np.bool_ or keep.shape != a.shape:
         return None
@@ -124,7 +128,7 @@ def dropout(a: Any, keep: Any, *, p: float) -> Any:
     y = np.empty(a.shape, a.dtype)
     _masked(flat(a), mask, scale, y.reshape(-1))
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         d = np.empty(a.shape, a.dtype)
         _masked(flat(g), mask, scale, d.reshape(-1))
         return d
@@ -133,7 +137,7 @@ def dropout(a: Any, keep: Any, *, p: float) -> Any:
 
 
 @kernel
-def _masked(a: Any, mask: Any, scale: Any, y: Any) -> None:
+def _masked(a: Array, mask: Array, scale: Scalar, y: Array) -> None:
     zero = y.dtype.type(0)
     for i in range(y.size):
         y[i] = a[i] * (scale if mask[i] else zero)

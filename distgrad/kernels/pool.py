@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array, Ints
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.pool import pool_windows, pooled_length
 
 
 def max_pool(
-    x: Any,
+    x: Array,
     *,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
-) -> Any:
+) -> OpResult | None:
     """The twin of ``ops.max_pool`` over two axes, without dilation."""
     if not suits(x) or x.ndim != 4:
         return None
@@ -33,7 +33,7 @@ def max_pool(
     winners = np.empty(y.shape, np.int32)  # index in the plane
     _max_pool(dense(x).reshape(n * c, h, w), *kernel_, *steps, *pads, y, winners)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         d = np.zeros((n * c, h * w), x.dtype)
         _max_pool_back(dense(g).reshape(n * c, -1), winners.reshape(n * c, -1), d)
         return d.reshape(x.shape)
@@ -43,7 +43,7 @@ def max_pool(
 
 @kernel
 def _max_pool(
-    x: Any, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, y: Any, winners: Any
+    x: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, y: Array, winners: Array
 ) -> None:
     planes, h, w = x.shape
     for p in range(planes):
@@ -65,7 +65,7 @@ def _max_pool(
 
 
 @kernel
-def _max_pool_back(g: Any, winners: Any, d: Any) -> None:
+def _max_pool_back(g: Array, winners: Array, d: Array) -> None:
     for p in range(g.shape[0]):
         for i in range(g.shape[1]):
             d[p, winners[p, i]] += g[p, i]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from distgrad.kernels.arrays import dense, flat, suits
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.reduction import reduced, share
 from distgrad.ops.softmax import check_labels
 
 
-def softmax(a: Any, *, axis: int) -> Any:
+def softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.softmax`` over the last axis."""
     if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
         return None
@@ -21,7 +22,7 @@ def softmax(a: Any, *, axis: int) -> Any:
     rows = y.reshape(-1, a.shape[-1])
     _softmax(dense(a).reshape(rows.shape), rows)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         d = np.empty(a.shape, a.dtype)
         _softmax_back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
         return d
@@ -30,7 +31,7 @@ def softmax(a: Any, *, axis: int) -> Any:
 
 
 @kernel
-def _softmax(a: Any, y: Any) -> None:
+def _softmax(a: Array, y: Array) -> None:
     for i in range(a.shape[0]):
         top = a[i, 0]
         for j in range(a.shape[1]):
@@ -46,7 +47,7 @@ def _softmax(a: Any, y: Any) -> None:
 
 
 @kernel
-def _softmax_back(g: Any, y: Any, d: Any) -> None:
+def _softmax_back(g: Array, y: Array, d: Array) -> None:
     for i in range(y.shape[0]):
         dot = d.dtype.type(0)
         for j in range(y.shape[1]):
@@ -56,13 +57,13 @@ def _softmax_back(g: Any, y: Any, d: Any) -> None:
 
 
 def cross_entropy(
-    logits: Any,
-    labels: Any,
+    logits: Array,
+    labels: TensorLike,
     *,
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
-) -> Any:
+) -> OpResult | None:
     """The twin of ``ops.cross_entropy`` for logits (n, c)."""
     if not suits(logits) or logits.ndim != 2:
         return None
@@ -74,7 +75,7 @@ def cross_entropy(
     _cross_entropy(x, targets, keep, smoothing, p, loss)
     scale = share(np.count_nonzero(keep), dtype)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         weights = np.broadcast_to(g * scale if reduction == "mean" else g, loss.shape)
         d = np.empty_like(p)
         _cross_entropy_back(flat(weights), p, targets, keep, smoothing, d)
@@ -84,7 +85,9 @@ def cross_entropy(
 
 
 @kernel
-def _cross_entropy(x: Any, targets: Any, keep: Any, smoothing: Any, p: Any, loss: Any) -> None:
+def _cross_entropy(
+    x: Array, targets: Array, keep: Array, smoothing: Scalar, p: Array, loss: Array
+) -> None:
     one, c = x.dtype.type(1), x.dtype.type(x.shape[1])
     for i in range(x.shape[0]):
         top = x[i, 0]
@@ -108,7 +111,7 @@ def _cross_entropy(x: Any, targets: Any, keep: Any, smoothing: Any, p: Any, loss
 
 @kernel
 def _cross_entropy_back(
-    weights: Any, p: Any, targets: Any, keep: Any, smoothing: Any, d: Any
+    weights: Array, p: Array, targets: Array, keep: Array, smoothing: Scalar, d: Array
 ) -> None:
     base = smoothing / d.dtype.type(p.shape[1])
     for i in range(p.shape[0]):

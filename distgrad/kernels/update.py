@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.jit import kernel
 
 
@@ -41,22 +41,22 @@ def sgd_(
 
 
 @kernel
-def _plain(value: Any, grad: Any, lr: Any, decay: Any) -> None:
+def _plain(value: Array, grad: Array, lr: Scalar, decay: Scalar) -> None:
     for i in range(value.size):
         value[i] -= lr * (grad[i] + decay * value[i])
 
 
 @kernel
 def _momentum(
-    value: Any,
-    grad: Any,
-    buffer: Any,
-    lr: Any,
-    momentum: Any,
-    fresh: Any,
-    decay: Any,
-    ahead: Any,
-    own: Any,
+    value: Array,
+    grad: Array,
+    buffer: Array,
+    lr: Scalar,
+    momentum: Scalar,
+    fresh: Scalar,
+    decay: Scalar,
+    ahead: Scalar,
+    own: Scalar,
 ) -> None:
     for i in range(value.size):
         g = grad[i] + decay * value[i]
@@ -88,17 +88,17 @@ def adamw_(
 
 @kernel
 def _adamw(
-    value: Any,
-    grad: Any,
-    m: Any,
-    v: Any,
-    keep: Any,
-    fresh1: Any,
-    beta2: Any,
-    fresh2: Any,
-    correction: Any,
-    eps: Any,
-    rate: Any,
+    value: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    keep: Scalar,
+    fresh1: Scalar,
+    beta2: Scalar,
+    fresh2: Scalar,
+    correction: Scalar,
+    eps: Scalar,
+    rate: Scalar,
 ) -> None:
     for i in range(value.size):
         g = grad[i]

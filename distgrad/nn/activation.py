@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
@@ -228,7 +227,7 @@ class LogSoftmax(FunctionModule):
 class Softmax2d(Module):
     """softmax over the channels of images: (n, c, h, w) or (c, h, w)."""
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Array | Tensor) -> Tensor:
         """Apply it. Errors: ShapeError for another number of axes."""
         if x.ndim not in {3, 4}:
             raise ShapeError(f"Softmax2d expects (n, c, h, w) or (c, h, w); got {x.shape}")
@@ -243,7 +242,7 @@ class PReLU(Module):
         self.num_parameters = num_parameters
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Apply it to (n, num_parameters, …), or to any shape with one weight."""
         return F.prelu(x, self.weight)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
@@ -70,9 +71,9 @@ class MultiheadAttention(Module):
         query: TensorLike,
         key: TensorLike,
         value: TensorLike,
-        key_padding_mask: Any = None,
+        key_padding_mask: TensorLike | None = None,
         need_weights: bool = True,
-        attn_mask: Any = None,
+        attn_mask: TensorLike | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -89,7 +90,7 @@ class MultiheadAttention(Module):
         batched = q.ndim == 3
         qkv = [self._batch_first(x, batched) for x in self._projected(q, k, v)]
         (b, t, _), s = qkv[0].shape, qkv[1].shape[1]
-        mask = self._mask(key_padding_mask, attn_mask, (b, t, s), batched, qkv[0].dtype)
+        mask: Any = self._mask(key_padding_mask, attn_mask, (b, t, s), batched, qkv[0].dtype)
         added = [self._added(b, row, qkv[0].dtype) for row in (self.bias_k, self.bias_v)]
         if extra := len(added[0]):
             qkv[1:] = [np.concatenate([x, *a], axis=1) for x, a in zip(qkv[1:], added, strict=True)]
@@ -112,7 +113,9 @@ class MultiheadAttention(Module):
             return y[0], None if weights is None else weights[0]
         return (y if self.batch_first else y.swapaxes(0, 1)), weights
 
-    def _checked(self, query: Any, key: Any, value: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _checked(
+        self, query: TensorLike, key: TensorLike, value: TensorLike
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # The same tensor stays the same object: self-attention needs one product.
         q = wrap(query)
         k = q if key is query else wrap(key)
@@ -141,25 +144,30 @@ class MultiheadAttention(Module):
         biases: Any = [None] * 3 if bias is None else np.split(bias, 3)
         return [F.linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True)]
 
-    def _batch_first(self, x: Any, batched: bool) -> Any:
+    def _batch_first(self, x: Tensor, batched: bool) -> Any:
         if not batched:
             return np.expand_dims(x, 0)
         return x if self.batch_first else np.swapaxes(x, 0, 1)
 
-    def _added(self, b: int, row: Tensor | None, dtype: Any) -> list[Any]:
+    def _added(self, b: int, row: Tensor | None, dtype: DTypeLike) -> list[Any]:
         """The keys (or values) that follow each sequence's own: (b, 1, e) each."""
         shape = (b, 1, self.embed_dim)
         rows: list[Any] = [] if row is None else [np.broadcast_to(row, shape)]
         return [*rows, np.zeros(shape, dtype)] if self.add_zero_attn else rows
 
-    def _heads(self, x: Any) -> Any:
+    def _heads(self, x: Tensor) -> Any:
         b, t, _ = x.shape
         split = np.reshape(x, (b, t, self.num_heads, self.head_dim))
         return np.swapaxes(split, 1, 2)  # b heads t d
 
     def _mask(
-        self, padding: Any, attention: Any, sizes: tuple[int, int, int], batched: bool, dtype: Any
-    ) -> Any:
+        self,
+        padding: TensorLike | None,
+        attention: TensorLike | None,
+        sizes: tuple[int, int, int],
+        batched: bool,
+        dtype: DTypeLike,
+    ) -> Tensor | None:
         """Return the sum of both masks, which broadcasts to (b, heads, t, s), or None."""
         b, t, s = sizes
         masks = []
@@ -177,7 +185,9 @@ class MultiheadAttention(Module):
         return f"{self.embed_dim}, {self.num_heads}, dropout={self.dropout}"
 
 
-def _additive(name: str, mask: Any, allowed: Sequence[tuple[int, ...]], dtype: Any) -> Any:
+def _additive(
+    name: str, mask: TensorLike, allowed: Sequence[tuple[int, ...]], dtype: DTypeLike
+) -> Tensor:
     """Return what is added to the scores: -inf where a boolean mask is True."""
     mask = wrap(mask)
     if mask.shape not in allowed:
@@ -195,11 +205,11 @@ def _additive(name: str, mask: Any, allowed: Sequence[tuple[int, ...]], dtype: A
     return mask if mask.dtype == dtype else mask.astype(dtype)
 
 
-def _causal(t: int, s: int, dtype: Any) -> Any:
+def _causal(t: int, s: int, dtype: DTypeLike) -> Tensor:
     return _additive("", ~np.tri(t, s, dtype=bool), [(t, s)], dtype)
 
 
-def _weights(q: Tensor, k: Tensor, mask: Any, is_causal: bool) -> Tensor:
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
     """softmax(q kᵀ / √d + mask), and zeros for a query that sees no key."""
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
     if is_causal:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased
@@ -49,7 +50,7 @@ class _RunningNorm(Module):
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor)
 
-    def _observe(self, x: Any, mean: Array, var: Array, n: int) -> None:
+    def _observe(self, x: Array | Tensor, mean: Array, var: Array, n: int) -> None:
         if self.training and self.track_running_stats and x.size:
             self.observe({"running_mean": mean, "running_var": unbiased(var, n)})
 
@@ -87,7 +88,7 @@ class _BatchNorm(_RunningNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …)."""
         self.check(x)
         if not self.training and self.track_running_stats:
@@ -98,7 +99,7 @@ class _BatchNorm(_RunningNorm):
         self._observe(x, mean, var, x.size // max(self.num_features, 1))
         return y
 
-    def check(self, x: Any) -> None:
+    def check(self, x: Array | Tensor) -> None:
         """Refuse an input of other axes or channels. Errors: ShapeError."""
         if x.ndim not in self.axes or x.shape[1] != self.num_features:
             raise ShapeError(
@@ -153,7 +154,7 @@ class _InstanceNorm(_RunningNorm):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
         self._momentum = momentum
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …) or, without n, (num_features, …)."""
         batched = x.ndim == self.axes[-1]
         if x.ndim not in self.axes or x.shape[1 if batched else 0] != self.num_features:

@@ -23,7 +23,7 @@ class _Cell(Module):
         self._kind = kind
         make_weights(self, "", input_size, hidden_size, kind.gates, bias)
 
-    def forward(self, input: TensorLike, hx: Any = None) -> Any:
+    def forward(self, input: TensorLike, hx: TensorLike | None = None) -> Any:
         """Return the state after the input (b, i) or (i,): (b, h) or (h,).
 
         ``hx`` is the state before, zeros if None. An LSTMCell's state is a tuple of two such (h,

@@ -23,7 +23,7 @@ class Rule(NamedTuple):
     """What a setting is, in words, and whether a value is that."""
 
     words: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
 
 def check_settings(layer: type) -> None:
@@ -56,12 +56,12 @@ def rule_of(layer: type, name: str) -> Rule | None:
     return OWN.get(f"{layer.__name__}.{name}") or RULES.get(name)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     # As users read it: not np.float64(-1.0).
     return str(value) if isinstance(value, Real) else repr(value)
 
 
-def _is_switch(value: Any) -> bool:
+def _is_switch(value: object) -> bool:
     return isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in {0, 1})
 
 
@@ -70,7 +70,7 @@ def _is_whole(value: Any, low: float) -> bool:
     return integer and bool(value >= low)
 
 
-def _is_number(value: Any, low: float, high: float) -> bool:
+def _is_number(value: object, low: float, high: float) -> bool:
     return isinstance(value, Real) and low <= float(value) <= high
 
 
@@ -101,7 +101,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Rule:
     return Rule(words, lambda v: _is_number(v, low, high))
 
 
-def one_of(*choices: Any) -> Rule:
+def one_of(*choices: object) -> Rule:
     """One of a few values."""
     words = ", ".join(repr(c) for c in choices[:-1]) + f" or {choices[-1]!r}"
     return Rule(words, lambda v: any(v is c or (type(v) is type(c) and v == c) for c in choices))
@@ -112,7 +112,7 @@ def optional(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or None", lambda v: v is None or rule.holds(v))
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     try:
         return np.asarray(value.data if isinstance(value, Tensor) else value).dtype.kind in "fiub"
     except (TypeError, ValueError):

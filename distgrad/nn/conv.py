@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
@@ -100,7 +101,7 @@ class _Conv(_Convolution):
         settings: tuple[Any, ...] = (stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, kernel_size, *settings)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Convolve (n, in, …) or (in, …) to as many axes with ``out`` channels."""
         padding: Setting | str = self.padding
         if self.padding_mode != "zeros":
@@ -174,7 +175,7 @@ class _ConvTranspose(_Convolution):
             in_channels, out_channels, kernel_size, *settings, output_padding=output_padding
         )
 
-    def forward(self, x: Any, output_size: Sequence[int] | None = None) -> Tensor:
+    def forward(self, x: Array | Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Spread (n, in, …) to (n, out, …), of ``output_size`` (the last axes') if given."""
         more = self.output_padding if output_size is None else self._more(x, output_size)
         settings = self.stride, self.padding, more, self.groups, self.dilation
@@ -182,7 +183,7 @@ class _ConvTranspose(_Convolution):
         result: Tensor = call(x, self.weight, self.bias, *settings)
         return result
 
-    def _more(self, x: Any, output_size: Sequence[int]) -> Numbers:
+    def _more(self, x: Array | Tensor, output_size: Sequence[int]) -> Numbers:
         """The output padding that gives ``output_size``. Errors: ShapeError if none does."""
         assert not isinstance(self.padding, str)
         lengths, wanted = x.shape[-self.axes :], tuple(output_size)[-self.axes :]

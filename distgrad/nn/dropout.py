@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn import functional as F
 from distgrad.nn.functional.dropout import check_dropout
 from distgrad.nn.module import Module
@@ -19,7 +18,7 @@ class _Dropout(Module):
         check_dropout(type(self).__name__, p, inplace)
         self.p = p
 
-    def forward(self, input: Any) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Drop in training; pass through in evaluation."""
         return type(self).function(input, self.p, training=self.training)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from distgrad.autograd.stream import common_generator
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 # Squares of the gains, as fractions: the deviation that keeps a signal's size through each.

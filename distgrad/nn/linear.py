@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.make import empty, uniform_bias
@@ -30,7 +30,7 @@ class Linear(Module):
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.bias = uniform_bias(out_features, in_features) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Map the last axis."""
         return F.linear(x, self.weight, self.bias)
 
@@ -57,7 +57,7 @@ class Bilinear(Module):
         init.uniform_(self.weight, -bound, bound)
         self.bias = uniform_bias(out_features, in1_features) if bias else None
 
-    def forward(self, input1: Any, input2: Any) -> Tensor:
+    def forward(self, input1: TensorLike, input2: TensorLike) -> Tensor:
         """Map the last axes of both."""
         return F.bilinear(input1, input2, self.weight, self.bias)
 

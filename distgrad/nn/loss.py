@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 
@@ -93,7 +93,7 @@ class CrossEntropyLoss(FunctionModule):
 
     def __init__(
         self,
-        weight: Any = None,
+        weight: TensorLike | None = None,
         *,
         ignore_index: int = -100,
         reduction: str = "mean",
@@ -114,7 +114,7 @@ class NLLLoss(FunctionModule):
     function = F.nll_loss
 
     def __init__(
-        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: TensorLike | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__()
         self._keep(weight=weight, ignore_index=ignore_index, reduction=reduction)
@@ -125,7 +125,7 @@ class BCELoss(FunctionModule):
 
     function = F.binary_cross_entropy
 
-    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
+    def __init__(self, weight: TensorLike | None = None, *, reduction: str = "mean") -> None:
         super().__init__()
         self._keep(weight=weight, reduction=reduction)
 
@@ -136,7 +136,11 @@ class BCEWithLogitsLoss(FunctionModule):
     function = F.binary_cross_entropy_with_logits
 
     def __init__(
-        self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
+        self,
+        weight: TensorLike | None = None,
+        *,
+        reduction: str = "mean",
+        pos_weight: TensorLike | None = None,
     ) -> None:
         super().__init__()
         self._keep(
@@ -162,7 +166,12 @@ class MultiMarginLoss(FunctionModule):
     function = F.multi_margin_loss
 
     def __init__(
-        self, p: int = 1, margin: float = 1.0, weight: Any = None, *, reduction: str = "mean"
+        self,
+        p: int = 1,
+        margin: float = 1.0,
+        weight: TensorLike | None = None,
+        *,
+        reduction: str = "mean",
     ) -> None:
         super().__init__()
         self._keep(p=p, margin=margin, weight=weight, reduction=reduction)
@@ -183,7 +192,7 @@ class MultiLabelSoftMarginLoss(FunctionModule):
 
     function = F.multilabel_soft_margin_loss
 
-    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
+    def __init__(self, weight: TensorLike | None = None, *, reduction: str = "mean") -> None:
         super().__init__()
         self._keep(weight=weight, reduction=reduction)
 
@@ -245,7 +254,7 @@ class TripletMarginWithDistanceLoss(FunctionModule):
     def __init__(
         self,
         *,
-        distance_function: Callable[[Any, Any], Any] | None = None,
+        distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
         margin: float = 1.0,
         swap: bool = False,
         reduction: str = "mean",

@@ -12,7 +12,8 @@ import numpy as np
 
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 from distgrad.nn import hooks, state
 from distgrad.nn.hooks import Hook

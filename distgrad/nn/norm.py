@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.make import constant
@@ -39,7 +39,7 @@ class GroupNorm(Module):
         self.register_parameter("weight", constant(1, num_channels) if affine else None)
         self.register_parameter("bias", constant(0, num_channels) if affine and bias else None)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Array | Tensor) -> Tensor:
         """Normalise (n, num_channels, …)."""
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ShapeError(f"GroupNorm expects (n, {self.num_channels}, …); got {x.shape}")
@@ -72,7 +72,7 @@ class LayerNorm(Module):
         self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
         self.register_parameter("bias", constant(0, *shape) if shifted else None)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Normalise the last axes."""
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, eps=self.eps)
 
@@ -103,7 +103,7 @@ class RMSNorm(Module):
         self.weight: Parameter | None
         self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Normalise the last axes."""
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
@@ -121,7 +121,7 @@ class LocalResponseNorm(Module):
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Normalise (n, c, …)."""
         return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 

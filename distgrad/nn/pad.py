@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.module import Module
@@ -27,7 +26,7 @@ class _Pad(Module):
                 f"of the last axis first; got {padding!r}"
             )
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Pad the last axes. Errors: ShapeError for widths that do not fit."""
         return F.pad(x, self.padding, self.mode, self.value)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
@@ -18,6 +19,10 @@ from distgrad.nn.make import empty
 from distgrad.nn.module import Module
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+States: TypeAlias = "Sequence[Tensor | Array]"
+Weights: TypeAlias = "Sequence[Any]"
+"""As in WEIGHTS; None for a bias that is not there."""
 
 
 class Recurrence(NamedTuple):
@@ -29,28 +34,28 @@ class Recurrence(NamedTuple):
 
     gates: int
     states: tuple[str, ...]
-    run: Callable[[Any, Sequence[Any], Sequence[Any], bool], Sequence[Any]]
+    run: Callable[[Any, States, Weights, bool], Sequence[Any]]
 
 
 def _rnn(
-    x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool, *, nonlinearity: str
-) -> Sequence[Any]:
+    x: Tensor, states: States, weights: Weights, reverse: bool, *, nonlinearity: str
+) -> Sequence[Tensor]:
     y = ops.rnn(_gates(x, weights), *states, weights[1], nonlinearity=nonlinearity, reverse=reverse)
     return y, y[0 if reverse else -1]
 
 
-def _lstm(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Sequence[Any]:
+def _lstm(x: Tensor, states: States, weights: Weights, reverse: bool) -> Sequence[Tensor]:
     y, c = ops.lstm(_gates(x, weights), *states, weights[1], reverse=reverse)
     return y, y[0 if reverse else -1], c
 
 
-def _gru(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Sequence[Any]:
+def _gru(x: Tensor, states: States, weights: Weights, reverse: bool) -> Sequence[Tensor]:
     w_ih, w_hh, b_ih, b_hh = weights
     y = ops.gru(F.linear(x, w_ih, b_ih), *states, w_hh, b_hh, reverse=reverse)
     return y, y[0 if reverse else -1]
 
 
-def _gates(x: Any, weights: Sequence[Any]) -> Tensor:
+def _gates(x: Tensor, weights: Weights) -> Tensor:
     """The part of the gates that does not wait for the state, of all steps: one product."""
     w_ih, _, b_ih, b_hh = weights
     return F.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
@@ -81,8 +86,8 @@ def weights_of(module: Module, end: str) -> list[Any]:
 
 
 def states_before(
-    module: Module, names: Sequence[str], hx: Any, shape: tuple[int, ...]
-) -> list[Any]:
+    module: Module, names: Sequence[str], hx: TensorLike | None, shape: Shape
+) -> States:
     """Return the parts of the state ``hx``, zeros if None.
 
     Errors: ShapeError if it does not have these parts of this ``shape``.

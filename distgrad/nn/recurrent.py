@@ -13,7 +13,7 @@ from distgrad.nn import functional as F
 from distgrad.nn import recurrence
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
-from distgrad.nn.recurrence import Recurrence, make_weights, states_before, weights_of
+from distgrad.nn.recurrence import Recurrence, States, make_weights, states_before, weights_of
 
 
 class _Recurrent(Module):
@@ -50,7 +50,7 @@ class _Recurrent(Module):
         """How the names of a layer's parameters end, for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
-    def forward(self, input: TensorLike, hx: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, input: TensorLike, hx: TensorLike | None = None) -> tuple[Tensor, Any]:
         """Run over (t, b, i), with ``batch_first`` (b, t, i), or one sequence (t, i).
 
         ``hx`` is the state before, zeros if None: (layers x directions, b, h), an LSTM's a tuple
@@ -70,8 +70,8 @@ class _Recurrent(Module):
             y = np.swapaxes(y, 0, 1)
         return y, last[0] if len(last) == 1 else tuple(last)
 
-    def _layers(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-        last: list[list[Any]] = [[] for _ in states]
+    def _layers(self, x: Any, states: States) -> tuple[Any, list[Any]]:
+        last: list[list[Tensor]] = [[] for _ in states]
         for layer in range(self.num_layers):
             if layer > 0:
                 x = F.dropout(x, self.dropout, self.training)
@@ -86,7 +86,7 @@ class _Recurrent(Module):
             x = np.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]
         return x, [np.stack(s) for s in last]
 
-    def _checked(self, x: Any) -> Any:
+    def _checked(self, x: TensorLike) -> Any:
         name = type(self).__name__
         if isinstance(x, tuple):
             raise ShapeError(
@@ -102,7 +102,7 @@ class _Recurrent(Module):
             )
         return x
 
-    def _before(self, hx: Any, b: int, batched: bool) -> list[Any]:
+    def _before(self, hx: TensorLike | None, b: int, batched: bool) -> States:
         count = self.num_layers * (1 + self.bidirectional)
         shape = (count, b, self.hidden_size) if batched else (count, self.hidden_size)
         states = states_before(self, self._kind.states, hx, shape)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
 from distgrad.ops.shape import flatten, unflatten
@@ -18,7 +17,7 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Reshape."""
         return wrap(flatten(wrap(x), self.start_dim, self.end_dim))
 
@@ -34,7 +33,7 @@ class Unflatten(Module):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Reshape. Errors: ShapeError if the sizes do not make up the axis."""
         return wrap(unflatten(wrap(x), self.dim, self.unflattened_size))
 

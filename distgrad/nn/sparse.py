@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
@@ -77,7 +75,7 @@ class Embedding(Module):
         table.weight.requires_grad_(not freeze)
         return table
 
-    def forward(self, indices: Any) -> Tensor:
+    def forward(self, indices: TensorLike) -> Tensor:
         """Look up rows."""
         return F.embedding(indices, self.weight, self.padding_idx)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn.module import Module
 
@@ -57,7 +58,10 @@ class Summary:
 
 
 def summary(
-    model: Module, *inputs: Any, input_size: Sequence[Any] | None = None, dtype: Any = np.float32
+    model: Module,
+    *inputs: Any,
+    input_size: Sequence[Any] | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> Summary:
     """Run ``model`` once on ``inputs`` and return its modules, output shapes and sizes.
 
@@ -100,7 +104,7 @@ def summary(
 def _shapes(model: Module, inputs: Sequence[Any]) -> dict[int, str]:
     found: dict[int, str] = {}
 
-    def look(module: Module, args: Any, output: Any) -> None:
+    def look(module: Module, args: object, output: object) -> None:
         found[id(module)] = _shape_of(output)
 
     handles = [m.register_forward_hook(look) for m in model.modules()]
@@ -125,7 +129,7 @@ def _evaluating(model: Module) -> Iterator[None]:
             m.training = training
 
 
-def _shape_of(output: Any) -> str:
+def _shape_of(output: object) -> str:
     if isinstance(output, Tensor | np.ndarray):
         return str(output.shape)
     if isinstance(output, tuple | list):

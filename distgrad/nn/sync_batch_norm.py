@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.nn.module import Module
 from distgrad.nn.tree import MODULE
@@ -25,7 +26,7 @@ class SyncBatchNorm(_BatchNorm):
 
     needs_every_rank = True
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …)."""
         if self._sum_over_ranks is None or not self.training:
             return super().forward(x)

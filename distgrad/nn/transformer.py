@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
@@ -76,9 +77,9 @@ class TransformerEncoderLayer(_Layer):
 
     def forward(
         self,
-        src: Any,
-        src_mask: Any = None,
-        src_key_padding_mask: Any = None,
+        src: TensorLike,
+        src_mask: TensorLike | None = None,
+        src_key_padding_mask: TensorLike | None = None,
         is_causal: bool = False,
     ) -> Tensor:
         """Map (t, b, d), or (b, t, d) with ``batch_first``, or (t, d); masks as in the attention.
@@ -129,12 +130,12 @@ class TransformerDecoderLayer(_Layer):
 
     def forward(
         self,
-        tgt: Any,
-        memory: Any,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt: TensorLike,
+        memory: TensorLike,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
@@ -164,9 +165,9 @@ class TransformerEncoder(Module):
 
     def forward(
         self,
-        src: Any,
-        mask: Any = None,
-        src_key_padding_mask: Any = None,
+        src: TensorLike,
+        mask: TensorLike | None = None,
+        src_key_padding_mask: TensorLike | None = None,
         is_causal: bool | None = None,
     ) -> Tensor:
         """Pass (t, b, d) through all layers, each with the same masks."""
@@ -187,12 +188,12 @@ class TransformerDecoder(Module):
 
     def forward(
         self,
-        tgt: Any,
-        memory: Any,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt: TensorLike,
+        memory: TensorLike,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
@@ -250,14 +251,14 @@ class Transformer(Module):
 
     def forward(
         self,
-        src: Any,
-        tgt: Any,
-        src_mask: Any = None,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        src_key_padding_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        src: TensorLike,
+        tgt: TensorLike,
+        src_mask: TensorLike | None = None,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        src_key_padding_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         src_is_causal: bool | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
@@ -277,13 +278,18 @@ class Transformer(Module):
         return result
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, dtype: Any = np.float32) -> Tensor:
+    def generate_square_subsequent_mask(sz: int, dtype: DTypeLike = np.float32) -> Tensor:
         """Return the (sz, sz) mask of what comes later: -inf above the diagonal, else 0."""
         return Tensor(np.triu(np.full((sz, sz), -np.inf, dtype), 1))
 
 
 def _found(
-    attention: Module, x: Tensor, memory: Tensor, mask: Any, padding: Any, is_causal: bool
+    attention: Module,
+    x: Tensor,
+    memory: Tensor,
+    mask: TensorLike | None,
+    padding: TensorLike | None,
+    is_causal: bool,
 ) -> Tensor:
     found: Tensor
     found, _ = attention(

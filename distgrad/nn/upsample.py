@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 from distgrad.nn.functional.windows import Setting
@@ -33,7 +32,7 @@ class Upsample(Module):
         self.mode, self.align_corners = mode, align_corners
         self.recompute_scale_factor = recompute_scale_factor
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """Interpolate."""
         settings = self.mode, self.align_corners, self.recompute_scale_factor
         return F.interpolate(x, self.size, self.scale_factor, *settings)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, Samples, op
+from distgrad.autograd.op import OpResult, Sample, Samples, op
+from distgrad.autograd.types import Array
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -23,20 +24,20 @@ def _with(*settings: dict[str, Any]) -> Samples:
 
 
 @op("... -> ...", real=True)
-def relu(a: Any) -> Any:
+def relu(a: Array) -> OpResult:
     """max(a, 0); the gradient at 0 is 0."""
     y = np.maximum(a, 0)
     return y, lambda g: g * ~(y <= 0)  # not y > 0, which NaN is not: it passes, as in PyTorch
 
 
 @op("... -> ...", samples=_with({"negative_slope": 0.1}), real=True)
-def leaky_relu(a: Any, *, negative_slope: float = 0.01) -> Any:
+def leaky_relu(a: Array, *, negative_slope: float = 0.01) -> OpResult:
     """a where it is positive, ``negative_slope`` · a elsewhere (Maas et al. 2013)."""
     return np.where(a > 0, a, negative_slope * a), lambda g: np.where(a > 0, g, negative_slope * g)
 
 
 @op("..., ... -> ...", real=True)
-def prelu(a: Any, weight: Any) -> Any:
+def prelu(a: Array, weight: Array) -> OpResult:
     """a where it is positive, ``weight`` · a elsewhere (He et al. 2015)."""
     return np.where(a > 0, a, weight * a), (
         lambda g: np.where(a > 0, g, weight * g),
@@ -45,63 +46,63 @@ def prelu(a: Any, weight: Any) -> Any:
 
 
 @op("... -> ...", samples=_with({"min_val": -1.0, "max_val": 2.5}), real=True)
-def hardtanh(a: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+def hardtanh(a: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> OpResult:
     """a limited to [min_val, max_val]; no gradient flows at the bounds or outside."""
     y = np.minimum(np.maximum(a, min_val), max_val)
     return y, lambda g: g * ~((a <= min_val) | (a >= max_val))
 
 
 @op("... -> ...", samples=_with({}), real=True)
-def hardsigmoid(a: Any) -> Any:
+def hardsigmoid(a: Array) -> OpResult:
     """a / 6 + 1/2, limited to [0, 1]."""
     y = np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
     return y, lambda g: g * ((a > -3) & (a < 3)) / 6
 
 
 @op("... -> ...", samples=_with({}), real=True)
-def hardswish(a: Any) -> Any:
+def hardswish(a: Array) -> OpResult:
     """a · hardsigmoid(a) (Howard et al. 2019)."""
     y = a * np.minimum(np.maximum(a / 6 + 0.5, 0), 1)
     return y, lambda g: g * np.where(a < 3, np.where(a > -3, a / 3 + 0.5, 0), 1)
 
 
 @op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
-def hardshrink(a: Any, *, lambd: float = 0.5) -> Any:
+def hardshrink(a: Array, *, lambd: float = 0.5) -> OpResult:
     """a where |a| > λ, 0 elsewhere."""
     near = np.absolute(a) <= lambd
     return np.where(near, 0, a), lambda g: g * ~near
 
 
 @op("... -> ...", samples=_with({"lambd": 1.5}), real=True)
-def softshrink(a: Any, *, lambd: float = 0.5) -> Any:
+def softshrink(a: Array, *, lambd: float = 0.5) -> OpResult:
     """a moved towards 0 by λ, 0 where |a| ≤ λ."""
     y = a - np.minimum(np.maximum(a, -lambd), lambd)
     return y, lambda g: g * ~(np.absolute(a) <= lambd)
 
 
 @op("... -> ...", samples=_with({"threshold": 1.0, "value": -2.0}), real=True)
-def threshold(a: Any, *, threshold: float, value: float) -> Any:
+def threshold(a: Array, *, threshold: float, value: float) -> OpResult:
     """a where it exceeds ``threshold``, ``value`` elsewhere; NaN stays."""
     below = a <= threshold
     return np.where(below, value, a), lambda g: g * ~below
 
 
 @op("... -> ...", real=True)
-def sigmoid(a: Any) -> Any:
+def sigmoid(a: Array) -> OpResult:
     """1 / (1 + exp(-a)), without overflow."""
     y = 0.5 * np.tanh(0.5 * a) + 0.5
     return y, lambda g: g * y * (1 - y)
 
 
 @op("... -> ...", samples=_with({}), real=True)
-def logsigmoid(a: Any) -> Any:
+def logsigmoid(a: Array) -> OpResult:
     """log(1 / (1 + exp(-a))), without overflow."""
     y = np.minimum(a, 0) - np.log1p(np.exp(-np.absolute(a)))
     return y, lambda g: g * sigmoid.function(-a)[0]
 
 
 @op("... -> ...", samples=_with({}, {"beta": 2.0, "threshold": 3.0}), real=True)
-def softplus(a: Any, *, beta: float = 1.0, threshold: float = math.inf) -> Any:
+def softplus(a: Array, *, beta: float = 1.0, threshold: float = math.inf) -> OpResult:
     """log(1 + exp(β a)) / β, without overflow; a itself where β a exceeds ``threshold``."""
     x = a if beta == 1 else beta * a
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
@@ -114,21 +115,21 @@ def softplus(a: Any, *, beta: float = 1.0, threshold: float = math.inf) -> Any:
 
 
 @op("... -> ...", real=True)
-def silu(a: Any) -> Any:
+def silu(a: Array) -> OpResult:
     """a · sigmoid(a), also called swish (Elfwing et al. 2017)."""
     s = sigmoid.function(a)[0]
     return a * s, lambda g: g * (s * (1 + a * (1 - s)))
 
 
 @op("... -> ...", real=True)
-def mish(a: Any) -> Any:
+def mish(a: Array) -> OpResult:
     """a · tanh(softplus(a)) (Misra 2019)."""
     t = np.tanh(softplus.function(a)[0])
     return a * t, lambda g: g * (t + a * (1 - t * t) * sigmoid.function(a)[0])
 
 
 @op("... -> ...", samples=_with({}, {"alpha": 1.5, "scale": 0.7, "rate": 1.3}), real=True)
-def elu(a: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
+def elu(a: Array, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> OpResult:
     """scale · a where it is positive, scale · α (exp(rate · a) - 1) elsewhere; also SELU and CELU.
 
     ELU: Clevert et al. 2016; SELU: Klambauer et al. 2017; CELU: Barron 2017.
@@ -139,25 +140,25 @@ def elu(a: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) ->
 
 
 @op("... -> ...", samples=_with({}), real=True)
-def softsign(a: Any) -> Any:
+def softsign(a: Array) -> OpResult:
     """a / (1 + |a|)."""
     d = 1 + np.absolute(a)
     return a / d, lambda g: g / d / d
 
 
 @op("... -> ...", samples=_with({}), real=True)
-def tanhshrink(a: Any) -> Any:
+def tanhshrink(a: Array) -> OpResult:
     """a - tanh(a)."""
     t = np.tanh(a)
     return a - t, lambda g: g * t * t
 
 
 @op("... -> ...", real=True)
-def gelu_tanh(a: Any) -> Any:
+def gelu_tanh(a: Array) -> OpResult:
     """The tanh form of GELU: a/2 (1 + tanh(√(2/π) (a + 0.044715 a³))) (Hendrycks & Gimpel 2016)."""
     t = np.tanh(_SQRT_2_OVER_PI * (a + 0.044715 * a * a * a))
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         slope = _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * a * a)
         return g * (0.5 * (1 + t) + 0.5 * a * (1 - t * t) * slope)
 
@@ -165,7 +166,7 @@ def gelu_tanh(a: Any) -> Any:
 
 
 @op("... -> ...", real=True)
-def gelu(a: Any) -> Any:
+def gelu(a: Array) -> OpResult:
     """The exact form of GELU: a Φ(a) (Hendrycks & Gimpel 2016), PyTorch's default."""
     phi = cdf(a)
     return a * phi, lambda g: g * (phi + a * (INV_SQRT_2PI * np.exp(-0.5 * a * a)))
@@ -176,7 +177,7 @@ def _dropped(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("..., ... -> ...", samples=_dropped, real=True)
-def dropout(a: Any, keep: Any, *, p: float) -> Any:
+def dropout(a: Array, keep: Array, *, p: float) -> OpResult:
     """Elements of a where ``keep`` (boolean) holds, over 1 - p; zeros elsewhere."""
     scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, a.dtype)
     return a * scale, (lambda g: g * scale, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import integers
 from distgrad.ops.shape import axis_numbers
@@ -18,7 +20,7 @@ from distgrad.ops.shape import axis_numbers
     function=np.flip,
     samples=lambda rng: [((rng.normal(size=(2, 3)),), s) for s in ({}, {"axis": -1})],
 )
-def flip(a: Any, *, axis: Any = None) -> Any:
+def flip(a: Array, *, axis: Axis = None) -> OpResult:
     """The order along ``axis`` (a number, several, or None for all) reversed."""
     return np.flip(a, axis), lambda g: np.flip(g, axis)
 
@@ -33,26 +35,26 @@ def _rolls(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", function=np.roll, samples=_rolls)
-def roll(a: Any, *, shift: Any, axis: Any = None) -> Any:
+def roll(a: Array, *, shift: Any, axis: Axis = None) -> OpResult:
     """Elements moved on along ``axis`` (all of them in a row if None), the last ones first."""
     back = tuple(-s for s in shift) if np.ndim(shift) else -shift
     return np.roll(a, shift, axis), lambda g: np.roll(g, back, axis)
 
 
 @dispatch(np.fliplr)
-def fliplr(m: Any) -> Any:
+def fliplr(m: Array | Tensor) -> Array:
     """Axis 1 reversed."""
     return np.flip(m, axis_numbers(1, m.ndim, "fliplr"))
 
 
 @dispatch(np.flipud)
-def flipud(m: Any) -> Any:
+def flipud(m: Array | Tensor) -> Array:
     """Axis 0 reversed."""
     return np.flip(m, axis_numbers(0, m.ndim, "flipud"))
 
 
 @dispatch(np.rot90)
-def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+def rot90(m: Array | Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Array:
     """The plane of two axes turned ``k`` times by 90°, from the first axis towards the second."""
     if len(axes) != 2:
         raise ShapeError(f"rot90 turns the plane of two axes; got axes={axes}")
@@ -67,7 +69,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
 
 
 @dispatch(np.repeat)
-def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+def repeat(a: Array | Tensor, repeats: TensorLike, axis: int | None = None) -> Any:
     """Each element ``repeats`` times in a row: a number, or one for each index along ``axis``.
 
     Errors: ShapeError for negative numbers, or another count of them.
@@ -88,7 +90,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     return np.take(a, index, axis=axis)
 
 
-def _repeat_all(a: Any, times: int, axis: int) -> Any:
+def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:
     # Broadcast, then fold the new axis in: its gradient is a sum, not a scatter.
     before, n, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
     spread = np.broadcast_to(np.expand_dims(a, axis + 1), (*before, n, times, *after))
@@ -96,7 +98,7 @@ def _repeat_all(a: Any, times: int, axis: int) -> Any:
 
 
 @dispatch(np.tile)
-def tile(A: Any, reps: Any) -> Any:
+def tile(A: Array | Tensor, reps: Ints) -> Array:
     """The whole array repeated ``reps`` times along each axis, the last axes first."""
     times = tuple(int(r) for r in integers(reps, "reps").reshape(-1))
     if min(times, default=0) < 0:

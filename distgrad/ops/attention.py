@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import data_of
 from distgrad.ops.linalg import T
 
@@ -30,8 +31,14 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases, real=True)
 def scaled_dot_product_attention(
-    q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
-) -> Any:
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> OpResult:
     """softmax(scale q kᵀ + mask) v (Vaswani et al. 2017); scale is 1 / √d if None.
 
     ``mask`` broadcasts to (…, t, s) and may be None: numbers are added, booleans say which keys
@@ -49,7 +56,7 @@ def scaled_dot_product_attention(
     total = np.add.reduce(e, axis=-1, keepdims=True)
     p = e / (total + (data_of(total) == 0).astype(q.dtype))
 
-    def vjp(wanted: tuple[bool, ...], g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         dp = np.matmul(g, T(v))
         ds = p * (dp - np.add.reduce(dp * p, axis=-1, keepdims=True))
         return (
@@ -62,5 +69,5 @@ def scaled_dot_product_attention(
     return np.matmul(p, v), Joint(vjp)
 
 
-def _additive(mask: Any, dtype: Any) -> Any:
+def _additive(mask: Array, dtype: np.dtype[Any]) -> Array:
     return np.where(mask, np.asarray(0, dtype), np.asarray(-np.inf, dtype))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distgrad.autograd.op import Op, dispatch
+from distgrad.autograd.tensor import TensorLike
 from distgrad.errors import ShapeError
 from distgrad.ops.elementwise import astype
 
@@ -25,7 +26,7 @@ def as_numpy(numpy_function: Callable[..., Any], call: Callable[..., Any], order
     if "ddof" in taken:
         taken.append("correction")
 
-    def entry(a: Any, *args: Any, **settings: Any) -> Any:
+    def entry(a: TensorLike, *args: Any, **settings: Any) -> Any:
         if not args and settings.keys() <= _COMMON:
             return call(a, **settings)  # the short way: nothing to sort out
         settings.update(zip(positions, args, strict=False))

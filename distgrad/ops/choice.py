@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, constant, dispatch, op, plain
+from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Operand
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 
@@ -24,7 +26,7 @@ plain(
 
 
 @op("..., ... -> ...", ufunc=np.maximum)
-def maximum(a: Any, b: Any) -> Any:
+def maximum(a: Array | float, b: Array | float) -> OpResult:
     """The larger of a and b; equal elements share the gradient (as in PyTorch)."""
     return np.maximum(a, b), (
         lambda g: g * _share(a > b, a == b),
@@ -33,7 +35,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", ufunc=np.minimum)
-def minimum(a: Any, b: Any) -> Any:
+def minimum(a: Array | float, b: Array | float) -> OpResult:
     """The smaller of a and b; equal elements share the gradient (as in PyTorch)."""
     return np.minimum(a, b), (
         lambda g: g * _share(a < b, a == b),
@@ -41,26 +43,26 @@ def minimum(a: Any, b: Any) -> Any:
     )
 
 
-def _share(wins: Any, ties: Any) -> Any:
+def _share(wins: Array | bool, ties: Array | bool) -> Any:
     return wins + np.float16(0.5) * ties
 
 
 @op("..., ... -> ...", ufunc=np.fmax)
-def fmax(a: Any, b: Any) -> Any:
+def fmax(a: Array | float, b: Array | float) -> OpResult:
     """The larger of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
     first = (data_of(a) >= data_of(b)) | np.isnan(data_of(b))
     return np.fmax(a, b), (lambda g: g * first, lambda g: g * ~first)
 
 
 @op("..., ... -> ...", ufunc=np.fmin)
-def fmin(a: Any, b: Any) -> Any:
+def fmin(a: Array | float, b: Array | float) -> OpResult:
     """The smaller of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
     first = (data_of(a) <= data_of(b)) | np.isnan(data_of(b))
     return np.fmin(a, b), (lambda g: g * first, lambda g: g * ~first)
 
 
 @op("..., ... -> ...", ufunc=np.copysign)
-def copysign(a: Any, b: Any) -> Any:
+def copysign(a: Any, b: Array | float) -> OpResult:
     """|a| with the sign of b; the gradient to b, and at a = 0, is 0."""
     return np.copysign(a, b), (
         lambda g: g * (np.sign(data_of(a)) * np.copysign(1, data_of(b)).astype(a.dtype)),
@@ -74,7 +76,7 @@ def copysign(a: Any, b: Any) -> Any:
         ((rng.random((2, 3)) < 0.5, rng.normal(size=(2, 3)), rng.normal(size=3)), {}),
     ],
 )
-def where_(condition: Any, a: Any, b: Any) -> Any:
+def where_(condition: Array, a: Operand, b: Operand) -> OpResult:
     """Elements of a where the condition holds, of b elsewhere."""
     return np.where(condition, a, b), (
         None,
@@ -84,14 +86,16 @@ def where_(condition: Any, a: Any, b: Any) -> Any:
 
 
 @dispatch(np.where)
-def where(condition: Any, *choices: Any) -> Any:
+def where(condition: TensorLike, *choices: TensorLike) -> Any:
     """Elements of the first choice where the condition holds; without choices, np.nonzero."""
-    condition = constant(condition, "np.where", "the condition")
-    return where_(condition, *choices) if choices else np.nonzero(condition)
+    held = constant(condition, "np.where", "the condition")
+    return where_(held, *choices) if choices else np.nonzero(held)
 
 
 @dispatch(np.select)
-def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+def select(
+    condlist: Sequence[TensorLike], choicelist: Sequence[TensorLike], default: TensorLike = 0
+) -> Any:
     """``np.select``: of each element the choice of the first condition that holds."""
     if len(condlist) != len(choicelist) or not condlist:
         raise ShapeError(
@@ -111,7 +115,7 @@ def _bounds(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("..., ..., ... -> ...", samples=_bounds)
-def clamp(a: Any, low: Any, high: Any) -> Any:
+def clamp(a: Array, low: Array | float | None, high: Array | float | None) -> OpResult:
     """min(max(a, low), high); the gradient goes to a inside the bounds, else to the bound met."""
     x = data_of(a)
     if low is None and high is None:
@@ -127,13 +131,13 @@ def clamp(a: Any, low: Any, high: Any) -> Any:
 
 @dispatch(np.clip)
 def clip(
-    a: Any,
-    a_min: Any = None,
-    a_max: Any = None,
+    a: Array | Tensor,
+    a_min: TensorLike | None = None,
+    a_max: TensorLike | None = None,
     out: None = None,
     *,
-    min: Any = None,
-    max: Any = None,
+    min: TensorLike | None = None,
+    max: TensorLike | None = None,
 ) -> Any:
     """a limited to [a_min, a_max], numbers or arrays; None for no bound (np.clip)."""
     if out is not None:
@@ -144,13 +148,20 @@ def clip(
 
 
 @dispatch(np.nan_to_num)
-def np_nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, **limits: Any) -> Any:
+def np_nan_to_num(
+    x: Array | Tensor, copy: bool = True, nan: float = 0.0, **limits: float | None
+) -> Any:
     """``np.nan_to_num``, whose second position is ``copy``."""
     return nan_to_num(x, copy=copy, nan=nan, **limits)
 
 
 def nan_to_num(
-    x: Any, *, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+    x: Array | Tensor,
+    *,
+    copy: bool = True,
+    nan: float = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
 ) -> Any:
     """x with numbers for NaN and infinities, to which no gradient flows (np.nan_to_num).
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Op, Sample, op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import Op, OpResult, Sample, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import conjugate, data_of
 
 
-def is_complex(a: Any) -> bool:
+def is_complex(a: Array | Tensor) -> bool:
     """Whether an array or Tensor holds complex numbers."""
     return bool(a.dtype.kind == "c")
 
 
-def call(declared: Op, *inputs: Any, **settings: Any) -> Any:
+def call(declared: Op, *inputs: Array | Tensor, **settings: Any) -> Any:
     """Call an op that NumPy has no name for from a body or closure, which hold either kind.
 
     Tensors give a Tensor and are recorded, plain arrays give the plain value.
@@ -30,7 +31,7 @@ def call(declared: Op, *inputs: Any, **settings: Any) -> Any:
     return declared.function(*inputs, **settings)[0]
 
 
-def _zeros(g: Any) -> Array:
+def _zeros(g: Array) -> Array:
     return np.zeros(g.shape, g.dtype)
 
 
@@ -40,7 +41,7 @@ def _none(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("..., ... -> ...", samples=_none)
-def complex_(re: Any, im: Any) -> Any:
+def complex_(re: Array, im: Array) -> OpResult:
     """re + i im, from two real arrays."""
     parts = np.asarray(data_of(re)), np.asarray(data_of(im))
     if is_complex(parts[0]) or is_complex(parts[1]):
@@ -53,13 +54,13 @@ def complex_(re: Any, im: Any) -> Any:
 
 
 @op("... -> ...", function=np.real)
-def real(a: Any) -> Any:
+def real(a: Array) -> OpResult:
     """The real part; a real array is its own."""
     return np.real(a), lambda g: g
 
 
 @op("... -> ...", function=np.imag)
-def imag(a: Any) -> Any:
+def imag(a: Array) -> OpResult:
     """The imaginary part; zeros for a real array."""
     if not is_complex(a):
         return np.zeros_like(data_of(a)), _zeros
@@ -67,19 +68,19 @@ def imag(a: Any) -> Any:
 
 
 @op("... -> ...", ufunc=np.conjugate)
-def conj(a: Any) -> Any:
+def conj(a: Array) -> OpResult:
     """The complex conjugate; a real array is its own."""
     return np.conjugate(a), conjugate
 
 
 @op("... -> ...", function=np.angle)
-def angle(z: Any, *, deg: bool = False) -> Any:
+def angle(z: Array, *, deg: bool = False) -> OpResult:
     """The angle from the positive real axis, in (-π, π]; the gradient at 0 is 0."""
     value = np.angle(data_of(z), deg=deg)
     if not is_complex(z):
         return value, _zeros
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         x, y = np.real(z), np.imag(z)
         square = x * x + y * y
         scale = (180 / np.pi if deg else 1.0) * g / (square + (data_of(square) == 0))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, windows_of
 from distgrad.ops.helpers import data_of, either
@@ -47,15 +47,15 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
     real=True,
 )
 def convolution(
-    images: Any,
-    weight: Any,
-    bias: Any,
+    images: Array,
+    weight: Array,
+    bias: Array | None,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     groups: int = 1,
-) -> Any:
+) -> OpResult:
     """Cross-correlation over one to three axes, as PyTorch's conv1d, conv2d and conv3d.
 
     (n, c, …) with weight (o, c / groups, *kernel): each group of channels has its own filters.
@@ -99,16 +99,16 @@ def _transposed_cases(rng: np.random.Generator) -> list[Sample]:
     real=True,
 )
 def convolution_transpose(
-    images: Any,
-    weight: Any,
-    bias: Any,
+    images: Array,
+    weight: Array,
+    bias: Array | None,
     *,
-    size: Any,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    size: Numbers,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     groups: int = 1,
-) -> Any:
+) -> OpResult:
     """The adjoint of convolution: every element adds its filter to (n, i x groups, *size).
 
     ``weight`` is (o, i, *kernel), as for the convolution that takes ``size`` to these images.
@@ -157,15 +157,15 @@ def _weight_cases(rng: np.random.Generator) -> list[Sample]:
     real=True,
 )
 def convolution_weight(
-    images: Any,
-    g: Any,
+    images: Array,
+    g: Array,
     *,
-    kernel: Any,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    kernel: Numbers,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     groups: int = 1,
-) -> Any:
+) -> OpResult:
     """The gradient of a convolution to its weight (o, c / groups, *kernel): images times windows.
 
     ``g`` (n, o, …) is the gradient to the convolution of ``images`` (n, c, …).
@@ -195,7 +195,7 @@ def check_channels(c: int, o: int, i: int, groups: int) -> None:
         )
 
 
-def _windows(images: Any, weight: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
+def _windows(images: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints) -> Windows:
     if images.ndim != weight.ndim or images.ndim < 3:
         raise ShapeError(
             f"a convolution takes images (n, c, …) and a weight (out, in, …) of as many axes, "
@@ -210,13 +210,13 @@ def _settings(windows: Windows, groups: int) -> dict[str, Any]:
     return {**settings, "groups": groups}
 
 
-def _with_bias(y: Array, bias: Any) -> Array:
+def _with_bias(y: Array, bias: Array | None) -> Array:
     if bias is None:
         return y
     return np.asarray(y + np.reshape(data_of(bias), (y.shape[1],) + (1,) * (y.ndim - 2)))
 
 
-def _to_bias(g: Any) -> Any:
+def _to_bias(g: Array) -> Any:
     return np.add.reduce(g, axis=(0, *range(2, g.ndim)))
 
 

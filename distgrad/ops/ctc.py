@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import put_back
 
@@ -27,14 +27,14 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("t n c, n s -> n", samples=_cases, real=True)
 def ctc(
-    log_probs: Any,
-    targets: Any,
+    log_probs: Array,
+    targets: Array,
     *,
-    input_lengths: Any,
-    target_lengths: Any,
+    input_lengths: Array,
+    target_lengths: Array,
     blank: int = 0,
     zero_infinity: bool = False,
-) -> Any:
+) -> OpResult:
     """-log of the sum over all alignments of targets (n, s) to frames (Graves et al. 2006).
 
     Integer arrays (n,) give the lengths that count of frames and of targets. Where no alignment
@@ -71,7 +71,7 @@ def ctc(
     lost, slope = (0.0, 0.0) if zero_infinity else (np.inf, np.nan)
     loss = np.where(impossible, np.asarray(lost, dtype), -found - offset.astype(dtype))
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         # beta of a state at frame t: the logarithm of all ways on from it, frame t left out.
         beta = last
         joint = []
@@ -108,15 +108,15 @@ def _last_states(target_lengths: Array, states: int) -> Array:
     return np.where((distance == 0) | (distance == 1), 0.0, _NEVER)
 
 
-def _right(a: Any, k: int) -> Any:
+def _right(a: Array, k: int) -> Array:
     return np.concatenate((np.full((len(a), min(k, a.shape[1])), _NEVER, a.dtype), a[:, :-k]), 1)
 
 
-def _left(a: Any, k: int) -> Any:
+def _left(a: Array, k: int) -> Array:
     return np.concatenate((a[:, k:], np.full((len(a), min(k, a.shape[1])), _NEVER, a.dtype)), 1)
 
 
-def _three(a: Any, b: Any, c: Any) -> Any:
+def _three(a: Array, b: Array, c: Array) -> Any:
     """log(eᵃ + eᵇ + eᶜ)."""
     top = np.maximum(np.maximum(data_of(a), data_of(b)), data_of(c))
     return np.log(np.exp(a - top) + np.exp(b - top) + np.exp(c - top)) + top

@@ -5,12 +5,13 @@ Gradients: Giles 2008 (Cholesky, eigenvalues, singular values), Walter & Lehmann
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import data_of
@@ -55,12 +56,12 @@ def _matrices(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... n n -> ... n n", function=np.linalg.cholesky, samples=_numbers)
-def cholesky(a: Any) -> Any:
+def cholesky(a: Array) -> OpResult:
     """The lower L with a = L Lᵀ; a is symmetric (its lower half is read), so is the gradient."""
     real_only("cholesky", a)
     L = _positive_definite(a)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         P = np.matmul(T(L), g)
         twice = np.tril(P) + T(np.tril(P, -1))
         left = call(solve_triangular, T(L), twice, lower=False)
@@ -69,7 +70,7 @@ def cholesky(a: Any) -> Any:
     return L, vjp
 
 
-def _positive_definite(a: Any) -> Any:
+def _positive_definite(a: Array) -> Array:
     try:
         return np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
@@ -85,7 +86,7 @@ def _positive_definite(a: Any) -> Any:
 
 
 @op("... n n -> ... n, ... n n", samples=_numbers)
-def eigh(a: Any, *, UPLO: Any = "L") -> Any:
+def eigh(a: Array, *, UPLO: Literal["L", "U"] = "L") -> OpResults:
     """Eigenvalues, ascending, and eigenvectors (columns) of a symmetric a.
 
     The triangle named by UPLO is read. Where eigenvalues coincide, the gradient through the
@@ -94,8 +95,8 @@ def eigh(a: Any, *, UPLO: Any = "L") -> Any:
     real_only("eigh", a)
     w, V = np.linalg.eigh(a, UPLO)
 
-    def vjp(gw: Any, gV: Any) -> Any:
-        inner: Any = 0
+    def vjp(gw: Array | None, gV: Array | None) -> Any:
+        inner: Array | int = 0
         if gV is not None:
             unit = np.eye(a.shape[-1], dtype=a.dtype)
             gaps = np.expand_dims(w, -2) - np.expand_dims(w, -1) + unit
@@ -108,23 +109,23 @@ def eigh(a: Any, *, UPLO: Any = "L") -> Any:
     return (w, V), vjp
 
 
-def _diagonal(s: Any) -> Any:
+def _diagonal(s: Array) -> Array:
     return np.expand_dims(s, -1) * np.eye(s.shape[-1], dtype=s.dtype)
 
 
 @dispatch(np.linalg.eigh)
-def _eigh(a: Any, UPLO: Any = "L") -> EighResult:
+def _eigh(a: Array | Tensor, UPLO: Literal["L", "U"] = "L") -> EighResult:
     return EighResult(*eigh(a, UPLO=UPLO))
 
 
 @dispatch(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: Any = "L") -> Any:
+def eigvalsh(a: Array | Tensor, UPLO: Literal["L", "U"] = "L") -> Any:
     """``np.linalg.eigvalsh``: the eigenvalues of ``eigh`` alone."""
     return eigh(a, UPLO=UPLO)[0]
 
 
 @op("... m n -> ... m k, ... k, ... k n", samples=_matrices)
-def svd(a: Any) -> Any:
+def svd(a: Array) -> OpResults:
     """U, S, Vᵀ with a = U diag(S) Vᵀ, reduced (k is the smaller of m and n), S descending.
 
     Where singular values coincide (or are 0, for m ≠ n), the gradient through U and Vᵀ is not
@@ -134,11 +135,11 @@ def svd(a: Any) -> Any:
     U, S, Vt = np.linalg.svd(a, full_matrices=False)
     m, n = a.shape[-2:]
 
-    def vjp(gU: Any, gS: Any, gVt: Any) -> Any:
+    def vjp(gU: Array | None, gS: Array | None, gVt: Array | None) -> Any:
         row, column = np.expand_dims(S, -2), np.expand_dims(S, -1)
         gaps = (row - column) * (row + column) + np.eye(min(m, n), dtype=a.dtype)
         inner = _diagonal(S * 0 if gS is None else gS)
-        outside: Any = 0
+        outside: Array | int = 0
         if gU is not None:
             X = np.matmul(T(U), gU)
             inner = inner + (X - T(X)) / gaps * row
@@ -156,7 +157,7 @@ def svd(a: Any) -> Any:
 
 @dispatch(np.linalg.svd)
 def _svd(
-    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+    a: TensorLike, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
     (a,) = arrays(a)
     if hermitian:
@@ -172,15 +173,15 @@ def _svd(
 
 
 @op("... m n -> ... m n, ... n n", samples=_tall)
-def qr(a: Any) -> Any:
+def qr(a: Array) -> OpResults:
     """Q, R with a = Q R, reduced; a has at least as many rows as columns."""
     real_only("qr", a)
     if a.shape[-2] < a.shape[-1]:
         raise ShapeError(f"qr takes as many rows as columns or more; got {a.shape}: np.linalg.qr")
     Q, R = np.linalg.qr(a)
 
-    def vjp(gQ: Any, gR: Any) -> Any:
-        M: Any = 0
+    def vjp(gQ: Array | None, gR: Array | None) -> Any:
+        M: Array | int = 0
         if gR is not None:
             M = np.matmul(gR, T(R))
         if gQ is not None:
@@ -194,7 +195,7 @@ def qr(a: Any) -> Any:
 
 
 @dispatch(np.linalg.qr)
-def _qr(a: Any, mode: str = "reduced") -> Any:
+def _qr(a: TensorLike, mode: str = "reduced") -> Array | QRResult:
     (a,) = arrays(a)
     m, n = a.shape[-2:]
     if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.autograd.op import OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import data_of
@@ -25,7 +27,7 @@ def _diagonals(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", function=np.diagonal, samples=_diagonals)
-def diagonal(a: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> OpResult:
     """The diagonal of two axes, as a new last axis; ``offset`` counts to the right."""
     shape = a.shape
     value = np.diagonal(a, offset, axis1, axis2)
@@ -41,7 +43,9 @@ def diagonal(a: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         ((rng.normal(size=(3, 2)),), {"shape": (3, 4, 3), "offset": -2, "axis1": -2, "axis2": 2}),
     ],
 )
-def diagonal_fill(a: Any, *, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal_fill(
+    a: Array, *, shape: Ints, offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> OpResult:
     """Zeros of ``shape`` with a on the diagonal of two axes."""
     whole = np.zeros(shape, a.dtype)
     place = np.diagonal(whole, offset, axis1, axis2)
@@ -55,7 +59,7 @@ def diagonal_fill(a: Any, *, shape: Any, offset: int = 0, axis1: int = 0, axis2:
     function=np.tril,
     samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"k": -1}, {"k": 2})],
 )
-def tril(a: Any, *, k: int = 0) -> Any:
+def tril(a: Array, *, k: int = 0) -> OpResult:
     """The lower triangle, zeros above diagonal k."""
     return np.tril(a, k), lambda g: np.tril(g, k)
 
@@ -65,19 +69,19 @@ def tril(a: Any, *, k: int = 0) -> Any:
     function=np.triu,
     samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"k": -1}, {"k": 2})],
 )
-def triu(a: Any, *, k: int = 0) -> Any:
+def triu(a: Array, *, k: int = 0) -> OpResult:
     """The upper triangle, zeros below diagonal k."""
     return np.triu(a, k), lambda g: np.triu(g, k)
 
 
 @dispatch(np.trace)
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(a: Array | Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """``np.trace``: the sum of a diagonal."""
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
 
 
 @dispatch(np.diag)
-def diag(v: Any, k: int = 0) -> Any:
+def diag(v: Array | Tensor, k: int = 0) -> Any:
     """``np.diag``: a matrix with the vector on diagonal k, or diagonal k of a matrix."""
     if v.ndim == 2:
         return diagonal(v, offset=k)
@@ -88,7 +92,7 @@ def diag(v: Any, k: int = 0) -> Any:
 
 
 @dispatch(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
+def diagflat(v: Array | Tensor, k: int = 0) -> Any:
     """``np.diagflat``: a matrix with all elements, in C order, on diagonal k."""
     (v,) = arrays(v)
     return diag(np.reshape(v, (-1,)), k)

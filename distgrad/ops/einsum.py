@@ -10,13 +10,14 @@ import functools
 import itertools
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import dispatch
+from distgrad.autograd.tensor import TensorLike
 from distgrad.errors import ShapeError
 from distgrad.ops.linalg import arrays
 
@@ -52,7 +53,7 @@ class Plan:
     order: Shape  # of the last result's axes
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: TensorLike) -> Any:
     """``np.einsum`` of arrays (an array) or Tensors (a Tensor), by matrix products.
 
     Three and more operands are contracted in pairs, those first whose product is the smallest
@@ -83,7 +84,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 
 
 @dispatch(np.einsum)
-def _einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> Any:
+def _einsum(subscripts: str, *operands: TensorLike, optimize: object = True) -> Any:
     # ``optimize`` chooses an order of the work and no value: ours is always chosen.
     return einsum(subscripts, *operands)
 
@@ -202,7 +203,7 @@ def _single(left: str, squeezed: Shape, elsewhere: set[str]) -> tuple[Single, st
 def _cheapest(terms: Sequence[str], output: str, lengths: dict[str, int]) -> tuple[int, int]:
     """The two terms whose product is the smallest beside them; of equals the one made fastest."""
 
-    def size(letters: Any) -> int:
+    def size(letters: Iterable[str]) -> int:
         return math.prod(lengths[c] for c in letters)
 
     def growth(pair: tuple[int, int]) -> tuple[int, int]:

@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
-from distgrad.autograd.op import op
+from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.tensor import UFUNCS
+from distgrad.autograd.types import Array, DTypeLike, Operand
 from distgrad.ops.helpers import conjugate, data_of
 
 
 @op("..., ... -> ...", ufunc=np.add, method=("__add__", "__radd__"))
-def add(a: Any, b: Any) -> Any:
+def add(a: Operand, b: Operand) -> OpResult:
     """a + b."""
     return np.add(a, b), (lambda g: g, lambda g: g)
 
 
 @op("..., ... -> ...", ufunc=np.subtract, method=("__sub__", "__rsub__"))
-def subtract(a: Any, b: Any) -> Any:
+def subtract(a: Operand, b: Operand) -> OpResult:
     """a - b."""
     return np.subtract(a, b), (lambda g: g, lambda g: -g)
 
 
 @op("..., ... -> ...", ufunc=np.multiply, method=("__mul__", "__rmul__"))
-def multiply(a: Any, b: Any) -> Any:
+def multiply(a: Operand, b: Operand) -> OpResult:
     """a * b."""
     y = np.multiply(a, b)
     if y.dtype.kind == "c":
@@ -42,7 +43,7 @@ def multiply(a: Any, b: Any) -> Any:
     method=("__truediv__", "__rtruediv__"),
     domain=(0.5, 2.0),
 )
-def divide(a: Any, b: Any) -> Any:
+def divide(a: Operand, b: Operand) -> OpResult:
     """a / b."""
     if type(b) is int and b == 0 and empty_shard.get():
         b = 1  # a mean that is written out: x.sum() / len(x)
@@ -53,21 +54,21 @@ def divide(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", ufunc=np.power, method=("__pow__", "__rpow__"), domain=(0.5, 2.0))
-def power(a: Any, b: Any) -> Any:
+def power(a: Any, b: Any) -> OpResult:
     """a ** b; small whole exponents are products, which NumPy's pow is not.
 
     At a = 0 the gradient to b is 0 (PyTorch's convention), and an exponent of 0 is a constant 1.
     """
     y = _power(a, b)
 
-    def to_base(g: Any) -> Any:
+    def to_base(g: Array) -> Any:
         if isinstance(b, int | float | complex):
             return np.zeros_like(g) if b == 0 else g * conjugate(b * _power(a, b - 1))
         constant = data_of(b) == 0
         # 0 ** -1 would be infinite where the product with b = 0 has to be 0.
         return g * conjugate(b * np.power(np.where(constant, 1, a), b - 1))
 
-    def to_exponent(g: Any) -> Any:
+    def to_exponent(g: Array) -> Any:
         base = np.asarray(a, y.dtype) if isinstance(a, int | float) else a
         nothing = (data_of(base) == 0) & (np.real(data_of(b)) >= 0)
         return g * conjugate(y * np.log(np.where(nothing, 1, base)))
@@ -92,19 +93,19 @@ def _power(a: Any, b: Any) -> Any:
 
 
 @op("... -> ...", ufunc=np.negative, method="__neg__")
-def negative(a: Any) -> Any:
+def negative(a: Array) -> OpResult:
     """-a."""
     return np.negative(a), lambda g: -g
 
 
 @op("... -> ...", ufunc=np.positive, method="__pos__")
-def positive(a: Any) -> Any:
+def positive(a: Array) -> OpResult:
     """+a."""
     return np.positive(a), lambda g: g
 
 
 @op("... -> ...", ufunc=np.absolute, method="__abs__", domain=(0.2, 2.0))
-def absolute(a: Any) -> Any:
+def absolute(a: Array) -> OpResult:
     """|a|; the gradient at 0 is 0."""
     y = np.absolute(a)
     if a.dtype.kind == "c":
@@ -113,41 +114,41 @@ def absolute(a: Any) -> Any:
 
 
 @op("... -> ...", ufunc=np.square)
-def square(a: Any) -> Any:
+def square(a: Array) -> OpResult:
     """a * a."""
     return np.square(a), lambda g: g * 2 * conjugate(a)
 
 
 @op("... -> ...", ufunc=np.reciprocal, domain=(0.5, 2.0))
-def reciprocal(a: Any) -> Any:
+def reciprocal(a: Array) -> OpResult:
     """1 / a."""
     y = np.reciprocal(a)
     return y, lambda g: -g * conjugate(y * y)
 
 
 @op("... -> ...", ufunc=np.sqrt, domain=(0.2, 3.0))
-def sqrt(a: Any) -> Any:
+def sqrt(a: Array) -> OpResult:
     """The square root; its gradient at 0 is infinite."""
     y = np.sqrt(a)
     return y, lambda g: g * 0.5 / conjugate(y)
 
 
 @op("... -> ...", domain=(0.2, 3.0))
-def rsqrt(a: Any) -> Any:
+def rsqrt(a: Array) -> OpResult:
     """1 / √a."""
     y = 1 / np.sqrt(a)
     return y, lambda g: g * -0.5 * conjugate(y * y * y)
 
 
 @op("... -> ...", ufunc=np.cbrt, domain=(0.2, 3.0))
-def cbrt(a: Any) -> Any:
+def cbrt(a: Array) -> OpResult:
     """The cube root, of negative numbers too; its gradient at 0 is infinite."""
     y = np.cbrt(a)
     return y, lambda g: g / (3 * y * y)
 
 
 @op("... -> ...", method="astype", samples=lambda rng: [((rng.normal(size=3),), {"dtype": "f8"})])
-def astype(a: Any, *, dtype: Any) -> Any:
+def astype(a: Array, *, dtype: DTypeLike) -> OpResult:
     """a in another dtype."""
     return a.astype(dtype), lambda g: g
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import op
+from distgrad.autograd.op import OpResult, op
+from distgrad.autograd.types import Array
 from distgrad.ops.activation import sigmoid
 from distgrad.ops.helpers import conjugate, data_of
 
@@ -15,52 +15,52 @@ _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
 
 @op("... -> ...", ufunc=np.exp)
-def exp(a: Any) -> Any:
+def exp(a: Array) -> OpResult:
     """e ** a."""
     y = np.exp(a)
     return y, lambda g: g * conjugate(y)
 
 
 @op("... -> ...", ufunc=np.exp2)
-def exp2(a: Any) -> Any:
+def exp2(a: Array) -> OpResult:
     """2 ** a."""
     y = np.exp2(a)
     return y, lambda g: g * conjugate(y * _LN2)
 
 
 @op("... -> ...", ufunc=np.expm1)
-def expm1(a: Any) -> Any:
+def expm1(a: Array) -> OpResult:
     """exp(a) - 1, exact for small a."""
     y = np.expm1(a)
     return y, lambda g: g * conjugate(y + 1)
 
 
 @op("... -> ...", ufunc=np.log, domain=(0.2, 3.0))
-def log(a: Any) -> Any:
+def log(a: Array) -> OpResult:
     """The natural logarithm."""
     return np.log(a), lambda g: g / conjugate(a)
 
 
 @op("... -> ...", ufunc=np.log2, domain=(0.2, 3.0))
-def log2(a: Any) -> Any:
+def log2(a: Array) -> OpResult:
     """The logarithm to base 2."""
     return np.log2(a), lambda g: g / conjugate(a * _LN2)
 
 
 @op("... -> ...", ufunc=np.log10, domain=(0.2, 3.0))
-def log10(a: Any) -> Any:
+def log10(a: Array) -> OpResult:
     """The logarithm to base 10."""
     return np.log10(a), lambda g: g / conjugate(a * _LN10)
 
 
 @op("... -> ...", ufunc=np.log1p, domain=(-0.5, 2.0))
-def log1p(a: Any) -> Any:
+def log1p(a: Array) -> OpResult:
     """log(1 + a), exact for small a."""
     return np.log1p(a), lambda g: g / conjugate(a + 1)
 
 
 @op("..., ... -> ...", ufunc=np.logaddexp)
-def logaddexp(a: Any, b: Any) -> Any:
+def logaddexp(a: Array | float, b: Array | float) -> OpResult:
     """log(exp(a) + exp(b)), without overflow."""
     return np.logaddexp(a, b), (
         lambda g: g * sigmoid.function(_difference(a, b))[0],
@@ -69,7 +69,7 @@ def logaddexp(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", ufunc=np.logaddexp2)
-def logaddexp2(a: Any, b: Any) -> Any:
+def logaddexp2(a: Array | float, b: Array | float) -> OpResult:
     """log2(2 ** a + 2 ** b), without overflow."""
     return np.logaddexp2(a, b), (
         lambda g: g * sigmoid.function(_LN2 * _difference(a, b))[0],
@@ -77,7 +77,7 @@ def logaddexp2(a: Any, b: Any) -> Any:
     )
 
 
-def _difference(a: Any, b: Any) -> Any:
+def _difference(a: Array | float, b: Array | float) -> Array | float:
     # Two equal infinities differ by 0, not by NaN: they share the gradient.
     x, y = data_of(a), data_of(b)
     both = np.isinf(x) & (x == y)
@@ -85,7 +85,7 @@ def _difference(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", domain=(0.5, 2.0), real=True)
-def xlogy(a: Any, b: Any) -> Any:
+def xlogy(a: Array | float, b: Array | float) -> OpResult:
     """a log b, and 0 where a is 0, whatever b is."""
     nothing = data_of(a) == 0
     log_b = np.log(np.where(nothing & (data_of(b) <= 0), 1, b))

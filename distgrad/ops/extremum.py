@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
-from distgrad.autograd.op import op, plain
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, op, plain
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.ops.calls import as_numpy
 from distgrad.ops.helpers import data_of
 from distgrad.ops.reduce import axes_of, expand, reductions
+
+Weights: TypeAlias = "Callable[[Array, Ints], Array]"
 
 plain(np.argmax, np.argmin, np.nanargmax, np.nanargmin)
 
 
 @op("... -> ...", samples=reductions)
-def amax(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def amax(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The largest element; equal ones share the gradient evenly (as PyTorch's amax)."""
     return _extremum(np.maximum, a, axis, keepdims, _even)
 
 
 @op("... -> ...", samples=reductions)
-def amin(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def amin(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The smallest element; equal ones share the gradient evenly (as PyTorch's amin)."""
     return _extremum(np.minimum, a, axis, keepdims, _even)
 
 
 @op("... -> ...", reduces=np.maximum, samples=reductions)
-def max_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def max_(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The largest element; the first of equal ones gets the gradient (as PyTorch's max(dim))."""
     return _extremum(np.maximum, a, axis, keepdims, _first)
 
 
 @op("... -> ...", reduces=np.minimum, samples=reductions)
-def min_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def min_(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The smallest element; the first of equal ones gets the gradient (as PyTorch's min(dim))."""
     return _extremum(np.minimum, a, axis, keepdims, _first)
 
 
-def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) -> Any:
+def _extremum(ufunc: np.ufunc, a: Array, axis: Axis, keepdims: bool, weights: Weights) -> OpResult:
     # The weights of the gradient are constant but for ties: they stand outside the tape.
     x = data_of(a)
     axes = axes_of(x, axis)
@@ -50,7 +54,7 @@ def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) 
     else:  # a number of weight 0, as the mean over nothing
         y = np.add.reduce(x, axis=axes, keepdims=True)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         hit = x == y
         if np.isnan(y).any():
             hit |= np.isnan(x) & np.isnan(y)
@@ -59,12 +63,12 @@ def _extremum(ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, weights: Any) 
     return (y if keepdims else np.squeeze(y, axis=axes)), vjp
 
 
-def _even(hit: Array, axes: Any) -> Array:
+def _even(hit: Array, axes: Ints) -> Array:
     share: Array = hit / np.add.reduce(hit, axis=axes, keepdims=True)
     return share
 
 
-def _first(hit: Array, axes: Any) -> Array:
+def _first(hit: Array, axes: Ints) -> Array:
     axes = sorted(a % hit.ndim for a in (axes if isinstance(axes, tuple) else (axes,)) if hit.ndim)
     order = [i for i in range(hit.ndim) if i not in axes] + axes
     moved = hit.transpose(order)
@@ -76,7 +80,7 @@ def _first(hit: Array, axes: Any) -> Array:
     return first.reshape(moved.shape).transpose(np.argsort(order))
 
 
-def ptp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def ptp(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The largest element less the smallest over ``axis``."""
     return max_(a, axis=axis, keepdims=keepdims) - min_(a, axis=axis, keepdims=keepdims)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.op import Op, Sample, dispatch, op
+from distgrad.autograd.op import Op, OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.linalg import arrays
 
 # The adjoint of a transform runs the other way and is scaled as the transform itself was.
-_ADJOINT: dict[Any, Any] = {
+Norm: TypeAlias = "Literal['backward', 'forward', 'ortho'] | None"
+
+_ADJOINT: dict[Norm, Norm] = {
     None: "forward",
     "backward": "forward",
     "forward": "backward",
@@ -32,35 +36,40 @@ def _real_spectra(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", function=np.fft.fft, samples=_none)
-def fft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def fft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -> OpResult:
     """The discrete Fourier transform along ``axis``, of ``n`` points (cut or zeros appended)."""
     return _transform(np.fft.fft, np.fft.ifft, a, n, axis, norm)
 
 
 @op("... -> ...", function=np.fft.ifft, samples=_none)
-def ifft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def ifft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -> OpResult:
     """The inverse of ``fft``."""
     return _transform(np.fft.ifft, np.fft.fft, a, n, axis, norm)
 
 
 def _transform(
-    there: Callable[..., Any], back: Callable[..., Any], a: Any, n: Any, axis: int, norm: Any
-) -> Any:
+    there: Callable[..., Array],
+    back: Callable[..., Array],
+    a: Array,
+    n: int | None,
+    axis: int,
+    norm: Norm,
+) -> OpResult:
     length = a.shape[axis]
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         return _fit(back(g, None, axis, _ADJOINT[norm]), length, axis)
 
     return there(a, n, axis, norm), vjp
 
 
 @op("... -> ...", function=np.fft.rfft, samples=_none)
-def rfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def rfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -> OpResult:
     """The first n // 2 + 1 points of the transform of a real array; the others mirror them."""
     length = a.shape[axis]
     points = length if n is None else n
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         # irfft counts what is mirrored twice, and this gradient has met it once.
         halved = g / _mirrored(points, g, axis)
         return _fit(np.fft.irfft(halved, points, axis, _ADJOINT[norm]), length, axis)
@@ -69,19 +78,19 @@ def rfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> A
 
 
 @op("... -> ...", function=np.fft.irfft, samples=_real_spectra)
-def irfft(a: Any, *, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+def irfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -> OpResult:
     """The inverse of ``rfft``: ``n`` real points (2 (m - 1) of m if None)."""
     length = a.shape[axis]
     points = 2 * (length - 1) if n is None else n
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         spectrum = np.fft.rfft(g, None, axis, _ADJOINT[norm])
         return _fit(spectrum * _mirrored(points, g, axis), length, axis)
 
     return np.fft.irfft(a, n, axis, norm), vjp
 
 
-def _mirrored(points: int, like: Any, axis: int) -> Any:
+def _mirrored(points: int, like: Array, axis: int) -> Array:
     """How often a half spectrum's points count in the whole: 1 for 0 and n / 2, 2 for others."""
     weights = np.full(points // 2 + 1, 2, np.empty(0, like.dtype).real.dtype)
     weights[0] = 1
@@ -90,7 +99,7 @@ def _mirrored(points: int, like: Any, axis: int) -> Any:
     return weights.reshape((-1,) + (1,) * (like.ndim - 1 - axis % like.ndim))
 
 
-def _fit(a: Any, length: int, axis: int) -> Any:
+def _fit(a: Array, length: int, axis: int) -> Array:
     """Cut to ``length`` along ``axis``, or zeros appended."""
     axis %= a.ndim
     missing = length - a.shape[axis]
@@ -100,13 +109,22 @@ def _fit(a: Any, length: int, axis: int) -> Any:
 
 
 def _over_axes(
-    numpy_function: Any, each: Op, last: Op | None, axes: Sequence[int] | None, real_out: bool
+    numpy_function: Callable[..., Any],
+    each: Op,
+    last: Op | None,
+    axes: Sequence[int] | None,
+    real_out: bool,
 ) -> None:
     """Compose a transform over several axes; ``last`` transforms the last of them."""
     name = numpy_function.__name__
     default = axes
 
-    def composed(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+    def composed(
+        a: Array | Tensor,
+        s: Sequence[int] | None = None,
+        axes: Sequence[int] | None = default,
+        norm: Norm = None,
+    ) -> Any:
         (a,) = arrays(a)
         if axes is None:
             count = a.ndim if s is None else len(s)
@@ -136,18 +154,18 @@ for _several, _pair, _each, _last, _real_out in (
 
 
 @dispatch(np.fft.fftshift)
-def fftshift(x: Any, axes: Any = None) -> Any:
+def fftshift(x: Array | Tensor, axes: Ints | None = None) -> Any:
     """``np.fft.fftshift``: the point of frequency 0 in the middle."""
     return _rolled(x, axes, lambda n: n // 2)
 
 
 @dispatch(np.fft.ifftshift)
-def ifftshift(x: Any, axes: Any = None) -> Any:
+def ifftshift(x: Array | Tensor, axes: Ints | None = None) -> Any:
     """``np.fft.ifftshift``: what undoes ``fftshift``."""
     return _rolled(x, axes, lambda n: -(n // 2) % n if n else 0)
 
 
-def _rolled(x: Any, axes: Any, shift: Callable[[int], int]) -> Any:
+def _rolled(x: Array | Tensor, axes: Ints | None, shift: Callable[[int], int]) -> Any:
     axes = range(x.ndim) if axes is None else [axes] if isinstance(axes, int) else axes
     for axis in axes:
         n = x.shape[axis]

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import dispatch
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of, integers
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
 
 
-def gather(x: TensorLike, dim: int, index: Any) -> Tensor:
+def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """Elements of ``x`` at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0.
 
     ``index`` has as many axes as ``x`` and may be shorter along the others; y has its shape.
@@ -31,7 +32,7 @@ def gather(x: TensorLike, dim: int, index: Any) -> Tensor:
     return x.reshape(-1)[places]
 
 
-def scatter_add(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
+def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
     """``x`` with ``src`` added at ``index`` along ``dim``: the adjoint of ``gather``.
 
     ``index`` may be shorter than ``x`` along the other axes, and than ``src`` along all: only the
@@ -42,7 +43,7 @@ def scatter_add(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
     return _added(x, places, _corner("scatter_add", src, x, places.shape))
 
 
-def scatter(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
+def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
     """``x`` with the elements at ``index`` along ``dim`` replaced by ``src`` (or one number).
 
     Errors: ShapeError, as ``scatter_add``. Source: torch.scatter.
@@ -54,7 +55,7 @@ def scatter(x: TensorLike, dim: int, index: Any, src: TensorLike) -> Tensor:
     return _replaced(x, places, _corner("scatter", src, x, places.shape))
 
 
-def index_select(x: TensorLike, dim: int, index: Any) -> Tensor:
+def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """The slices of ``x`` at the 1-d ``index`` along ``dim``. Errors: ShapeError out of range."""
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "index_select")
@@ -65,7 +66,9 @@ def index_select(x: TensorLike, dim: int, index: Any) -> Tensor:
     return as_tensor(taken)
 
 
-def index_add(x: TensorLike, dim: int, index: Any, source: TensorLike, alpha: float = 1) -> Tensor:
+def index_add(
+    x: TensorLike, dim: int, index: TensorLike, source: TensorLike, alpha: float = 1
+) -> Tensor:
     """``x`` with the slices of ``alpha * source`` added at the 1-d ``index`` along ``dim``.
 
     Errors: ShapeError if ``source`` does not fit or an index is out of range.
@@ -105,7 +108,7 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
     return _added(x, places, spread) if accumulate else _replaced(x, places, spread)
 
 
-def masked_fill(x: TensorLike, mask: Any, value: TensorLike) -> Tensor:
+def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     """``x`` with ``value`` (a single number) where the boolean ``mask`` (broadcast) holds.
 
     Errors: ShapeError for another mask or value. Source: torch.masked_fill.
@@ -119,14 +122,14 @@ def masked_fill(x: TensorLike, mask: Any, value: TensorLike) -> Tensor:
     return as_tensor(np.where(_mask("masked_fill", mask), filler, x))
 
 
-def masked_select(x: TensorLike, mask: Any) -> Tensor:
+def masked_select(x: TensorLike, mask: TensorLike) -> Tensor:
     """The elements of ``x`` where the boolean ``mask`` holds (both broadcast), in a row."""
     whole, chosen = broadcast_arrays(as_tensor(x), _mask("masked_select", mask))
     return as_tensor(whole[data_of(chosen)])
 
 
 @dispatch(np.take_along_axis)
-def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+def take_along_axis(arr: TensorLike, indices: TensorLike, axis: int | None = -1) -> Any:
     """Elements at ``indices`` along ``axis``; the other axes broadcast (all elements if None).
 
     Errors: ShapeError for other numbers of axes and an index out of range.
@@ -151,7 +154,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 # -- what they share ------------------------------------------------------------------------------
 
 
-def _mask(name: str, mask: Any) -> Array:
+def _mask(name: str, mask: TensorLike) -> Array:
     array = np.asarray(data_of(mask))
     if array.dtype != np.bool_:
         raise ShapeError(f"{name}: the mask must be boolean; got dtype {array.dtype}")
@@ -162,7 +165,7 @@ def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
-def _places(name: str, shape: tuple[int, ...], dim: int, index: Any) -> Array:
+def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
     """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
     (axis,) = axis_numbers(dim, max(len(shape), 1), name)
     given = integers(index, f"{name}: the index")
@@ -184,7 +187,7 @@ def _places(name: str, shape: tuple[int, ...], dim: int, index: Any) -> Array:
     return places
 
 
-def _like(name: str, values: Any, x: Tensor) -> Any:
+def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:
     # Numbers go straight to x's dtype: by way of float32 they would lose digits.
     given = values if isinstance(values, Tensor) else np.asarray(values)
     if not np.can_cast(given.dtype, x.dtype, "same_kind"):
@@ -192,7 +195,7 @@ def _like(name: str, values: Any, x: Tensor) -> Any:
     return given.astype(x.dtype)
 
 
-def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Any:
+def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Array | Tensor:
     values = _like(name, src, x)
     if values.ndim != len(shape) or any(n > m for n, m in zip(shape, values.shape, strict=True)):
         raise ShapeError(
@@ -201,13 +204,13 @@ def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> An
     return values if values.shape == shape else values[tuple(slice(n) for n in shape)]
 
 
-def _added(x: Tensor, places: Array, values: Any) -> Tensor:
+def _added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     row = np.reshape(values, (-1,))
     total = put_back(row, index=places.reshape(-1), shape=(x.size,), dtype=x.dtype)
     return as_tensor(x + np.reshape(total, x.shape))
 
 
-def _replaced(x: Tensor, places: Array, values: Any) -> Tensor:
+def _replaced(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     if places.size == 0:
         return as_tensor(+x)
     # Which value comes to lie where: of several for one place the last.

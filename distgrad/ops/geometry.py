@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.types import Ints
 from distgrad.errors import ShapeError
 
 Numbers = tuple[int, ...]
@@ -41,7 +43,7 @@ def numbers(value: Any, count: int, name: str) -> Numbers:
     return found
 
 
-def windows_of(kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
+def windows_of(kernel: Sequence[int], stride: Ints, padding: Ints, dilation: Ints) -> Windows:
     """Return the settings of windows with ``kernel`` (a sequence). Errors: ShapeError."""
     count = len(kernel)
     return Windows(

@@ -5,36 +5,47 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import Op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Operand
 from distgrad.errors import ShapeError
 
+X = TypeVar("X")
 
-def conjugate(z: Any) -> Any:
+
+@overload
+def conjugate(z: complex) -> complex: ...
+@overload
+def conjugate(z: Array) -> Array: ...
+def conjugate(z: Operand) -> Operand:
     """The conjugate of complex numbers; real ones as they are, at no cost."""
     if isinstance(z, int | float | complex):
         return z.conjugate()  # np.conj would make an array of it, whose dtype is no longer weak
     return np.conj(z) if z.dtype.kind == "c" else z
 
 
-def data_of(a: Any) -> Any:
+@overload
+def data_of(a: Array | Tensor) -> Array: ...
+@overload
+def data_of(a: X) -> X | Array: ...
+def data_of(a: X) -> X | Array:
     """Return the array of a Tensor (or the array itself), for what no gradient flows through."""
     return a.data if isinstance(a, Tensor) else a
 
 
-def either(op: Op, *inputs: Any, **settings: Any) -> Any:
+def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:
     """Run ``op`` on arrays or Tensors alike: a gradient closure may hold either."""
     if any(isinstance(x, Tensor) for x in inputs):
         return op(*inputs, **settings)
     return op.function(*inputs, **settings)[0]
 
 
-def mean_count(n: Any) -> Any:
+def mean_count(n: int | np.intp | Array | Tensor) -> float | Array:
     """What the sum of ``n`` terms, or of terms of weight ``n``, is divided by for their mean.
 
     The mean over nothing is NaN, as in NumPy and PyTorch; in an empty shard it is 0.
@@ -56,7 +67,7 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
     """
 
     @functools.wraps(body)
-    def widened(*inputs: Any, **settings: Any) -> tuple[Any, Any]:
+    def widened(*inputs: Array | Tensor | None, **settings: Any) -> tuple[Any, Any]:
         if getattr(inputs[0], "dtype", None) != _HALF:
             return body(*inputs, **settings)
         dtypes = [getattr(x, "dtype", _HALF) for x in inputs]
@@ -77,12 +88,12 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
     return widened
 
 
-def _fed_float32(vjp: Callable[..., Any]) -> Callable[..., Any]:
+def _fed_float32(vjp: Callable[..., Array]) -> Callable[..., Array]:
     # Its result is rounded by the engine.
     return lambda *gs: vjp(*[None if g is None else g.astype(np.float32) for g in gs])
 
 
-def integers(values: Any, what: str) -> Array:
+def integers(values: TensorLike, what: str) -> Array:
     """Return ``values`` as an integer array. Errors: ShapeError for another dtype."""
     array = np.asarray(data_of(values))
     if array.dtype.kind not in "iu":

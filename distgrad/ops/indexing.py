@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, constant, dispatch, op, plain
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import GradError, ShapeError
 from distgrad.ops.helpers import first_outside, integers
 from distgrad.ops.shape import axis_numbers
@@ -26,7 +27,7 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", method="__getitem__", samples=_indices)
-def getitem(a: Any, *, index: Any) -> Any:
+def getitem(a: Array, *, index: Any) -> OpResult:
     """a[index]: basic slices are views, integer and boolean arrays copy."""
     key = _own(plain_index(index))
     shape, dtype = a.shape, a.dtype
@@ -48,7 +49,7 @@ def plain_index(index: Any) -> Any:
     return index.data if isinstance(index, Tensor) else index
 
 
-def as_tensor(x: Any) -> Tensor:
+def as_tensor(x: TensorLike) -> Tensor:
     """Return ``x`` as a Tensor: functions with PyTorch's names take arrays too."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
@@ -64,12 +65,12 @@ def _is_basic(index: Any) -> bool:
         ((rng.normal(size=(3, 2)),), {"index": ([0, 2, 2],), "shape": (4, 2), "dtype": "f8"})
     ],
 )
-def add_at(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
+def add_at(g: Array, *, index: Any, shape: Shape, dtype: DTypeLike) -> OpResult:
     """Zeros of ``shape`` with ``g`` added at ``index``; repeated indices add up."""
     return put_back(g, index=index, shape=shape, dtype=dtype), lambda gg: gg[index]
 
 
-def put_back(g: Any, *, index: Any, shape: Any, dtype: Any) -> Any:
+def put_back(g: Array | Tensor, *, index: Any, shape: Shape, dtype: DTypeLike) -> Any:
     """``add_at`` for arrays and Tensors alike: a gradient closure may hold either."""
     if isinstance(g, Tensor):
         return add_at(g, index=index, shape=shape, dtype=dtype)
@@ -109,7 +110,9 @@ def _takes(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", function=np.take, samples=_takes)
-def take(a: Any, *, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+def take(
+    a: Array, *, indices: TensorLike, axis: int | None = None, mode: str = "raise"
+) -> OpResult:
     """The elements at integer ``indices`` along ``axis`` (of all elements if None)."""
     if mode != "raise":
         raise ShapeError(
@@ -127,7 +130,7 @@ def take(a: Any, *, indices: Any, axis: int | None = None, mode: str = "raise") 
     rest = (a.shape[along], *a.shape[:along], *a.shape[along + 1 :])
     first, dtype = range(index.ndim), a.dtype
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         front = np.moveaxis(g, [along + i for i in first], list(first))
         return np.moveaxis(put_back(front, index=index, shape=rest, dtype=dtype), 0, along)
 
@@ -135,7 +138,7 @@ def take(a: Any, *, indices: Any, axis: int | None = None, mode: str = "raise") 
 
 
 def checked_index(
-    name: str, index: Any, length: int, axis: int | None, *, negative: bool = True
+    name: str, index: TensorLike, length: int, axis: int | None, *, negative: bool = True
 ) -> Array:
     """Return an integer index into ``length`` elements, counted from 0.
 
@@ -161,12 +164,12 @@ def _tokens(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("..., v d -> ... d", samples=_tokens)
-def embedding(indices: Any, weight: Any, *, padding_idx: int | None = None) -> Any:
+def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) -> OpResult:
     """Rows of ``weight`` (v, d): integers (…) to (…, d); row ``padding_idx`` gets no gradient."""
     rows = checked_rows(indices, weight)
     shape, dtype = weight.shape, weight.dtype
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         if padding_idx is not None:
             g = np.where(np.expand_dims(rows == padding_idx, -1), 0, g)
         return put_back(g, index=rows, shape=shape, dtype=dtype)
@@ -174,7 +177,7 @@ def embedding(indices: Any, weight: Any, *, padding_idx: int | None = None) -> A
     return weight[rows], (None, vjp)
 
 
-def checked_rows(indices: Any, weight: Any) -> Array:
+def checked_rows(indices: TensorLike, weight: Array | Tensor) -> Array:
     """Return the indices as an integer array. Errors: ShapeError for one out of range."""
     rows = integers(indices, "embedding indices")
     bad = first_outside(rows, weight.shape[0])
@@ -187,7 +190,7 @@ def checked_rows(indices: Any, weight: Any) -> Array:
 
 
 @dispatch(np.compress)
-def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+def compress(condition: TensorLike, a: Array | Tensor, axis: int | None = None) -> Array:
     """The slices along ``axis`` (elements if None) where the 1-d condition holds."""
     return np.take(
         a, np.flatnonzero(constant(condition, "np.compress", "the condition")), axis=axis
@@ -195,7 +198,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
 
 
 @dispatch(np.extract)
-def extract(condition: Any, arr: Any) -> Any:
+def extract(condition: TensorLike, arr: TensorLike) -> Array:
     """The elements where the condition (of the same size) holds, in a row."""
     return np.take(
         np.ravel(arr), np.flatnonzero(constant(condition, "np.extract", "the condition"))
@@ -203,7 +206,7 @@ def extract(condition: Any, arr: Any) -> Any:
 
 
 @dispatch(np.delete)
-def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+def delete(arr: Array | Tensor, obj: Any, axis: int | None = None) -> Any:
     """``arr`` without the slices (elements if None) that ``obj``, an index or mask, names."""
     if axis is None:
         return delete(np.ravel(arr), obj, 0)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import data_of, either, in_float32
 from distgrad.ops.pool import part_elements
 
@@ -30,11 +30,11 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("... -> ...", samples=_cases, real=True)
 @in_float32
-def resample(x: Any, *, index: Array, weight: Array, axis: int) -> Any:
+def resample(x: Array, *, index: Array, weight: Array, axis: int) -> OpResult:
     """Along ``axis`` (not negative), element i becomes the sum over t of weight_it x_(index_it)."""
     length = x.shape[axis]
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         back, back_weight = adjoint(index, weight, length)
         return either(resample, g, index=back, weight=back_weight, axis=axis)
 

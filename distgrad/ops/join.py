@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.methods.spelling import TwoMeanings
-from distgrad.autograd.op import dispatch, op
+from distgrad.autograd.op import OpResult, OpResults, dispatch, op
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Closure, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.shape import axis_numbers
+
+Arrays: TypeAlias = "Sequence[TensorLike] | Tensor"
+"""Several arrays: a sequence, or a Tensor's parts along its first axis."""
 
 
 @op(
     "..., ... -> ...",
     samples=lambda rng: [((rng.normal(size=(2, 3)), rng.normal(size=(2, 4))), {"axis": -1})],
 )
-def join(*arrays: Any, axis: int = 0) -> Any:
+def join(*arrays: Array, axis: int = 0) -> OpResult:
     """Arrays one after the other along ``axis`` (np.concatenate)."""
     ends = np.cumsum([np.shape(a)[axis] for a in arrays])
 
-    def part(i: int) -> Any:
+    def part(i: int) -> Closure:
         start = int(ends[i - 1]) if i else 0
         window = slice(start, int(ends[i]))
         return lambda g: g[(slice(None),) * (axis % g.ndim) + (window,)]
@@ -31,7 +36,7 @@ def join(*arrays: Any, axis: int = 0) -> Any:
 
 
 @dispatch(np.concatenate)
-def concatenate(arrays: Any, axis: int | None = 0) -> Any:
+def concatenate(arrays: Arrays, axis: int | None = 0) -> Any:
     """Arrays one after the other along ``axis`` (all elements if None)."""
     if axis is None:
         return join(*(np.ravel(a) for a in arrays), axis=0)
@@ -39,38 +44,38 @@ def concatenate(arrays: Any, axis: int | None = 0) -> Any:
 
 
 @dispatch(np.stack)
-def stack(arrays: Any, axis: int = 0) -> Any:
+def stack(arrays: Arrays, axis: int = 0) -> Any:
     """Arrays of one shape along a new ``axis``."""
     return join(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
 
 
 @dispatch(np.hstack)
-def hstack(arrays: Any) -> Any:
+def hstack(arrays: Arrays) -> Any:
     """Arrays side by side: along axis 1 (axis 0 for one axis)."""
     parts = [np.atleast_1d(a) for a in arrays]
     return join(*parts, axis=0 if parts[0].ndim == 1 else 1)
 
 
 @dispatch(np.vstack)
-def vstack(arrays: Any) -> Any:
+def vstack(arrays: Arrays) -> Any:
     """Arrays as rows, one below the other."""
     return join(*(np.atleast_2d(a) for a in arrays), axis=0)
 
 
 @dispatch(np.dstack)
-def dstack(arrays: Any) -> Any:
+def dstack(arrays: Arrays) -> Any:
     """Arrays one behind the other, along axis 2."""
     return join(*(np.atleast_3d(a) for a in arrays), axis=2)
 
 
 @dispatch(np.column_stack)
-def column_stack(arrays: Any) -> Any:
+def column_stack(arrays: Arrays) -> Any:
     """Vectors as columns, and matrices, side by side."""
     return join(*(np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in arrays), axis=1)
 
 
 @dispatch(np.append)
-def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+def append(arr: TensorLike, values: TensorLike, axis: int | None = None) -> Any:
     """``values`` after ``arr`` along ``axis`` (all elements if None)."""
     return concatenate((arr, values), axis=axis)
 
@@ -82,13 +87,13 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     "... -> ..., ...",
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"indices_or_sections": 3, "axis": 1})],
 )
-def split_(a: Any, *, indices_or_sections: Any, axis: int = 0) -> Any:
+def split_(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> OpResults:
     """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
     parts = tuple(np.split(a, indices_or_sections, axis=axis))
     shapes = [p.shape for p in parts]
     dtype = a.dtype
 
-    def vjp(*gs: Any) -> Any:
+    def vjp(*gs: Array | None) -> Array:
         whole = [np.zeros(s, dtype) if g is None else g for g, s in zip(gs, shapes, strict=True)]
         return np.concatenate(whole, axis=axis)
 
@@ -96,7 +101,7 @@ def split_(a: Any, *, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @dispatch(np.split)
-def np_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def np_split(a: Array | Tensor, indices_or_sections: Ints | Array, axis: int = 0) -> Any:
     """``np.split``: so many parts along ``axis``, or cut at the indices (a list)."""
     if isinstance(indices_or_sections, int | np.integer) and indices_or_sections > 0:
         return list(split_(a, indices_or_sections=int(indices_or_sections), axis=axis))
@@ -104,7 +109,7 @@ def np_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @dispatch(np.array_split)
-def array_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def array_split(a: Array | Tensor, indices_or_sections: Ints | Array, axis: int = 0) -> list[Any]:
     """``split`` whose parts may differ by one in length: the first ones are the longer ones.
 
     Errors: ShapeError for no parts, or indices that run backwards.
@@ -128,13 +133,13 @@ def array_split(a: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return list(split_(a, indices_or_sections=cuts, axis=axis))
 
 
-def _split_numpys(a: Any, *, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def _split_numpys(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> list[Any]:
     """``np.split``: so many parts along ``axis``, or cut at the indices."""
     parts: list[Any] = np_split(a, indices_or_sections, axis)
     return parts
 
 
-def _split_pytorchs(a: Any, *, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+def _split_pytorchs(a: Array, *, split_size_or_sections: Ints, dim: int = 0) -> tuple[Any, ...]:
     """``torch.split``: parts of one length along ``dim`` (the last may be shorter), or of several.
 
     Errors: ShapeError for a length below 1, and for lengths that do not make up the axis.
@@ -165,24 +170,24 @@ split = TwoMeanings(
 
 
 @dispatch(np.hsplit)
-def hsplit(a: Any, indices_or_sections: Any) -> Any:
+def hsplit(a: Array | Tensor, indices_or_sections: Ints | Array) -> Any:
     """``split`` along axis 1 (axis 0 for one axis)."""
     return np_split(a, indices_or_sections, axis=0 if a.ndim == 1 else 1)
 
 
 @dispatch(np.vsplit)
-def vsplit(a: Any, indices_or_sections: Any) -> Any:
+def vsplit(a: Array | Tensor, indices_or_sections: Ints | Array) -> Any:
     """``split`` along axis 0."""
     return np_split(a, indices_or_sections, axis=0)
 
 
 @dispatch(np.dsplit)
-def dsplit(a: Any, indices_or_sections: Any) -> Any:
+def dsplit(a: Array | Tensor, indices_or_sections: Ints | Array) -> Any:
     """``split`` along axis 2."""
     return np_split(a, indices_or_sections, axis=2)
 
 
-def unstack(a: Any, *, axis: int = 0) -> tuple[Any, ...]:
+def unstack(a: Array | Tensor, *, axis: int = 0) -> tuple[Any, ...]:
     """The slices along ``axis``, without it."""
     (axis,) = axis_numbers(axis, a.ndim, "unstack")
     if a.shape[axis] == 0:
@@ -194,12 +199,12 @@ if hasattr(np, "unstack"):  # NumPy 2.1
     dispatch(np.unstack)(unstack)
 
 
-def unbind(a: Any, dim: int = 0) -> tuple[Any, ...]:
+def unbind(a: Array | Tensor, dim: int = 0) -> tuple[Any, ...]:
     """The slices along ``dim``, without it (torch.unbind)."""
     return unstack(a, axis=dim)
 
 
-def chunk(a: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+def chunk(a: Array | Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """At most ``chunks`` parts along ``dim``, all of one length but the last (torch.chunk).
 
     Errors: ShapeError for less than one.
@@ -213,7 +218,7 @@ def chunk(a: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     return tuple(split_(a, indices_or_sections=list(cuts), axis=axis))
 
 
-def narrow(a: Any, dim: int, start: int, length: int) -> Any:
+def narrow(a: Array | Tensor, dim: int, start: int, length: int) -> Any:
     """``length`` elements from ``start`` along ``dim`` (torch.narrow). Errors: ShapeError."""
     (axis,) = axis_numbers(dim, a.ndim, "narrow")
     n = a.shape[axis]

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.autograd.op import OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Closure, Ints, Operand
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import conjugate
 
 
-def T(a: Any) -> Any:  # noqa: N802 (the formula's letter)
+def T(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
     """The last two axes exchanged."""
     return np.swapaxes(a, -1, -2)
 
 
-def H(a: Any) -> Any:  # noqa: N802 (the formula's letter)
+def H(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
     """The last two axes exchanged, and conjugated if complex."""
     return conjugate(np.swapaxes(a, -1, -2))
 
 
-def arrays(*values: Any) -> list[Any]:
+def arrays(*values: TensorLike) -> list[Array]:
     """Return lists and numbers as arrays, arrays and Tensors as they are."""
-    return [x if hasattr(x, "ndim") else np.asarray(x) for x in values]
+    found: list[Any] = [x if hasattr(x, "ndim") else np.asarray(x) for x in values]
+    return found
 
 
-_SEQUENCES = (list, tuple)
+_NUMBERS = (int, float, complex)
+
+Axes: TypeAlias = "int | tuple[Ints, Ints]"
+"""Of a product: how many, or those of a and those of b."""
 
 
 def _products(rng: np.random.Generator) -> list[Sample]:
@@ -54,10 +60,10 @@ def _products(rng: np.random.Generator) -> list[Sample]:
     method=("__matmul__", "__rmatmul__"),
     samples=_products,
 )
-def matmul(a: Any, b: Any) -> Any:
+def matmul(a: Operand, b: Operand) -> OpResult:
     """Matrix product over the last two axes; others broadcast; vectors as in NumPy."""
-    if isinstance(a, _SEQUENCES) or isinstance(b, _SEQUENCES):
-        a, b = arrays(a, b)
+    if isinstance(a, _NUMBERS) or isinstance(b, _NUMBERS):
+        raise ValueError("a number is no matrix: write * for its product")
     if a.ndim > 1 and b.ndim > 1:
         return np.matmul(a, b), _gradients(a, b)
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
@@ -67,23 +73,23 @@ def matmul(a: Any, b: Any) -> Any:
     to_left, to_right = _gradients(a2, b2)
     a_shape, b_shape = a.shape, b.shape
 
-    def restore(g: Any) -> Any:
+    def restore(g: Array) -> Array:
         for axis in sorted(vectors):
             g = np.expand_dims(g, axis if g.ndim + 1 >= -axis else 0)
         return g
 
-    def left(g: Any) -> Any:
+    def left(g: Array) -> Array:
         full = to_left(restore(g))
         return np.reshape(full, full.shape[:-2] + a_shape) if len(a_shape) == 1 else full
 
-    def right(g: Any) -> Any:
+    def right(g: Array) -> Array:
         full = to_right(restore(g))
         return np.reshape(full, full.shape[:-2] + b_shape) if len(b_shape) == 1 else full
 
     return np.matmul(a, b), (left, right)
 
 
-def _gradients(a: Any, b: Any) -> tuple[Any, Any]:
+def _gradients(a: Array, b: Array) -> tuple[Closure, Closure]:
     """The gradients of a b to both; each keeps the other factor alone."""
     if b.ndim == 2 and a.ndim > 2:
         # One large product instead of a sum over many small ones.
@@ -91,12 +97,12 @@ def _gradients(a: Any, b: Any) -> tuple[Any, Any]:
     return (lambda g: np.matmul(g, H(b))), (lambda g: np.matmul(H(a), g))
 
 
-def _rows(a: Any) -> Any:
+def _rows(a: Array) -> Array:
     """All axes but the last as one."""
     return _shaped(a, (math.prod(a.shape[:-1]), a.shape[-1]))
 
 
-def _shaped(a: Any, shape: tuple[int, ...]) -> Any:
+def _shaped(a: Array, shape: tuple[int, ...]) -> Array:
     # A matrix is its own rows: nothing to record under create_graph.
     return a if a.shape == shape else np.reshape(a, shape)
 
@@ -108,7 +114,7 @@ def _shaped(a: Any, shape: tuple[int, ...]) -> Any:
         for s in ((2, 3), (2, 5, 3), (3,))
     ],
 )
-def linear(x: Any, weight: Any, bias: Any) -> Any:
+def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     """x Wᵀ + b over the last axis, W of shape (out, in); b may be None."""
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
     y = np.matmul(_rows(x), T(weight))
@@ -123,7 +129,7 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
 
 
 @dispatch(np.dot)
-def dot(a: Any, b: Any) -> Any:
+def dot(a: TensorLike, b: TensorLike) -> Any:
     """``np.dot``: sums over the last axis of a and the last but one (a vector's last) of b."""
     a, b = arrays(a, b)
     if a.ndim == 0 or b.ndim == 0:
@@ -134,7 +140,7 @@ def dot(a: Any, b: Any) -> Any:
 
 
 @dispatch(np.inner)
-def inner(a: Any, b: Any) -> Any:
+def inner(a: TensorLike, b: TensorLike) -> Any:
     """``np.inner``: sums over the last axes of both."""
     a, b = arrays(a, b)
     if a.ndim == 0 or b.ndim == 0:
@@ -143,21 +149,21 @@ def inner(a: Any, b: Any) -> Any:
 
 
 @dispatch(np.vdot)
-def vdot(a: Any, b: Any) -> Any:
+def vdot(a: TensorLike, b: TensorLike) -> Any:
     """``np.vdot``: the flattened arrays' inner product, the first one conjugated."""
     a, b = arrays(a, b)
     return np.matmul(np.reshape(conjugate(a), (-1,)), np.reshape(b, (-1,)))
 
 
 @dispatch(np.outer)
-def outer(a: Any, b: Any) -> Any:
+def outer(a: TensorLike, b: TensorLike) -> Any:
     """``np.outer``: every element of a times every element of b."""
     a, b = arrays(a, b)
     return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
 
 
 @dispatch(np.tensordot)
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(a: TensorLike, b: TensorLike, axes: Axes = 2) -> Array:
     """``np.tensordot``: sums over pairs of axes, or over the last and first ``axes`` of them.
 
     Errors: ShapeError naming the first pair whose lengths differ.
@@ -181,7 +187,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.reshape(product, (*m, *n))
 
 
-def _paired_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
+def _paired_axes(a: Array, b: Array, axes: Axes) -> tuple[list[int], list[int]]:
     """The axes of a and of b that are summed over in pairs, from 0 on."""
     if isinstance(axes, int | np.integer):
         left, right = range(-axes, 0), range(axes)
@@ -195,14 +201,14 @@ def _paired_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
     return [_axis(i, a, "a") for i in left], [_axis(j, b, "b") for j in right]
 
 
-def _axis(axis: int, a: Any, name: str) -> int:
+def _axis(axis: int, a: Array | Tensor, name: str) -> int:
     if not -a.ndim <= axis < a.ndim:
         raise ShapeError(f"axis {axis} is out of range for {name} of shape {a.shape}")
     return int(axis) % int(a.ndim)
 
 
 @dispatch(np.kron)
-def kron(a: Any, b: Any) -> Any:
+def kron(a: TensorLike, b: TensorLike) -> Array:
     """``np.kron``: the Kronecker product, b scaled by each element of a and laid out in blocks."""
     a, b = arrays(a, b)
     axes = max(a.ndim, b.ndim)
@@ -216,8 +222,13 @@ def kron(a: Any, b: Any) -> Any:
 
 @dispatch(np.cross)
 def cross(
-    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
-) -> Any:
+    a: Array | Tensor,
+    b: Array | Tensor,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Array:
     """``np.cross``: the vector product of vectors of length 3. Errors: ShapeError."""
     a, b = arrays(a, b)
     if axis is not None:
@@ -232,7 +243,7 @@ def cross(
     return np.stack([x, y, z], axis=axisc)
 
 
-def to_last(a: Any, axis: int, name: str) -> Any:
+def to_last(a: Array | Tensor, axis: int, name: str) -> Array:
     """``axis`` moved to the end, the others left in order."""
     i = _axis(axis, a, name)
     order = [j for j in range(a.ndim) if j != i]

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
 from distgrad.ops.helpers import data_of, in_float32
@@ -22,12 +24,12 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("..., ... ->", samples=_cases, real=True)
 @in_float32
-def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
+def mse(a: Array, b: Array, *, reduction: str = "mean") -> OpResult:
     """(a - b)², averaged, summed or as it is (``reduction`` "mean", "sum", "none")."""
     d = a - b
     scale = scale_of(d, reduction)
 
-    def slope(g: Any) -> Any:
+    def slope(g: Array) -> Any:
         return 2 * d * (g * scale)
 
     return reduced(d * d, reduction, scale), (slope, lambda g: -slope(g))
@@ -38,7 +40,7 @@ def mse(a: Any, b: Any, *, reduction: str = "mean") -> Any:
     samples=lambda rng: [(2 * rng.normal(size=(2, 3, 2)), {"delta": 0.7})],
     real=True,
 )
-def huber(a: Any, b: Any, *, delta: float) -> Any:
+def huber(a: Array, b: Array, *, delta: float) -> OpResult:
     """d²/2 for d = a - b within ±delta, delta (|d| - delta/2) outside (Huber 1964)."""
     d = a - b
     cut = np.clip(d, -delta, delta)
@@ -50,12 +52,12 @@ def huber(a: Any, b: Any, *, delta: float) -> Any:
     samples=lambda rng: [((rng.uniform(0.1, 0.9, (3, 2)), rng.random((3, 2))), {})],
     real=True,
 )
-def binary_cross_entropy(p: Any, t: Any) -> Any:
+def binary_cross_entropy(p: Array, t: Array) -> OpResult:
     """-(t log p + (1 - t) log(1 - p)), logarithms cut at -100; the gradient is that of no cut."""
     with np.errstate(divide="ignore"):
         yes, no = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
 
-    def slope(g: Any) -> Any:
+    def slope(g: Array) -> Any:
         return g * (p - t) / np.maximum(p * (1 - p), 1e-12)
 
     return (t - 1) * no - t * yes, (slope, lambda g: g * (no - yes))
@@ -63,7 +65,9 @@ def binary_cross_entropy(p: Any, t: Any) -> Any:
 
 @op("..., ... ->", samples=_cases, real=True)
 @in_float32
-def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: str = "mean") -> Any:
+def binary_cross_entropy_with_logits(
+    logits: Array, targets: Array, *, reduction: str = "mean"
+) -> OpResult:
     """-(t log σ(x) + (1 - t) log(1 - σ(x))), without overflow."""
     x, t = logits, targets
     loss = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.absolute(x)))
@@ -89,13 +93,13 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
 @op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
 @in_float32
 def nll(
-    log_probs: Any,
-    labels: Any,
+    log_probs: Array,
+    labels: Array,
     *,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
-) -> Any:
+) -> OpResult:
     """-weight[label] log_probs[label], over classes in axis 1; the mean divides by Σ weight[label].
 
     ``weight`` (c) is a constant. Errors: ShapeError for a label out of range, naming it.
@@ -123,7 +127,7 @@ def nll(
         hit[at] = np.where(keep, np.nan, 0)
         slope = np.asarray(1, dtype)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         g = g * slope if reduction == "mean" else g
         spread = np.reshape(g, (n, 1, places)) if reduction == "none" else g
         return np.reshape(hit * spread, shape)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.op import dispatch
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Axis
 from distgrad.errors import ShapeError
 from distgrad.ops.complex_numbers import is_complex
 from distgrad.ops.linalg import arrays
 from distgrad.ops.measure import vector_norm
 
+Order: TypeAlias = "float | str"
+
 _ORDERS = "'fro', 'nuc', inf, -inf, 1, -1, 2, -2"
 
 
 @dispatch(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(x: TensorLike, ord: Order | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
     """``np.linalg.norm``: of vectors (any order) or matrices (by name, 1, 2 or inf, ±).
 
     Without an order all elements of ``axis`` count alike: the 2-norm. Errors: ShapeError.
@@ -42,7 +45,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _matrix_norm(x, ord, axes, keepdims)
 
 
-def _matrix_norm(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+def _matrix_norm(x: Array, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     row, column = (i % x.ndim for i in axes)
     if order in (1, -1, np.inf, -np.inf):
         # 1: the largest column sum; inf: the largest row sum.
@@ -59,13 +62,13 @@ def _matrix_norm(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> A
     return y if keepdims else np.squeeze(y, axis=(row, column))
 
 
-def norm_of_vectors(x: Any, order: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+def norm_of_vectors(x: Array | Tensor, order: Order, axes: tuple[int, ...], keepdims: bool) -> Any:
     """The norm of vectors that lie along ``axes``, of any order; complex ones by absolute value."""
     return vector_norm(np.abs(x) if is_complex(x) else x, ord=order, axis=axes, keepdims=keepdims)
 
 
 @dispatch(np.linalg.matrix_power)
-def matrix_power(a: Any, n: int) -> Any:
+def matrix_power(a: Array | Tensor, n: int) -> Any:
     """``np.linalg.matrix_power``: a multiplied n times, by squaring; of the inverse if n < 0."""
     if not isinstance(n, int | np.integer):
         raise ShapeError(f"matrix_power takes a whole number; got {n!r}")
@@ -86,7 +89,7 @@ def matrix_power(a: Any, n: int) -> Any:
 
 
 @dispatch(np.linalg.multi_dot)
-def multi_dot(matrices: Sequence[Any]) -> Any:
+def multi_dot(matrices: Sequence[TensorLike]) -> Any:
     """``np.linalg.multi_dot``: a chain of matrices (vectors at its ends), in the cheapest order."""
     chain = arrays(*matrices)
     if len(chain) < 2 or any(
@@ -101,7 +104,7 @@ def multi_dot(matrices: Sequence[Any]) -> Any:
     return _chained(chain, [*rows, last[1] if len(last) == 2 else 1])
 
 
-def _chained(chain: Sequence[Any], lengths: Sequence[int]) -> Any:
+def _chained(chain: Sequence[Array], lengths: Sequence[int]) -> Any:
     """Matrix i is (lengths[i], lengths[i + 1]) (Cormen et al., Matrix-chain multiplication)."""
 
     @functools.cache

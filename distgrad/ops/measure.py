@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, Axis
 from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 
 
 @op("... -> ...", samples=reductions, real=True)
 @in_float32
-def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
     axes = axes_of(a, axis)
     x = data_of(a)
@@ -28,7 +29,7 @@ def logsumexp(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
         y = np.log(sums) + top
     shape = a.shape
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         return expand(g, shape, axis, keepdims) * (e / nonzero(sums))
 
     return (y if keepdims else np.squeeze(y, axis=axes)), vjp
@@ -42,7 +43,7 @@ def _norms(rng: np.random.Generator) -> list[Sample]:
 
 @op("... -> ...", samples=_norms)
 @in_float32
-def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
+def vector_norm(a: Array, *, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """(Σ |a| ** ord) ** (1 / ord) over ``axis``, for inf max |a|, for -inf min |a|, for 0 Σ a ≠ 0.
 
     The gradient of zeros is 0, as in PyTorch; equal extrema share it evenly.
@@ -50,7 +51,7 @@ def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = Fa
     y = _norm(a, ord, axis)
     shape = a.shape
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         g = expand(g, shape, axis, keepdims)
         sign = np.sign(data_of(a))
         if ord == 0:
@@ -68,7 +69,7 @@ def vector_norm(a: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = Fa
     return (y if keepdims else np.squeeze(y, axis=axes_of(a, axis))), vjp
 
 
-def _norm(a: Any, p: float, axis: Any) -> Any:
+def _norm(a: Array | Tensor, p: float, axis: Axis) -> Any:
     """The norm with its axes kept."""
     if isinstance(a, Tensor):
         # Its own op: the gradient of √0 in steps would be infinite.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import OpResult, OpResults, Sample, op
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import in_float32
 from distgrad.ops.reduce import count
 
@@ -23,7 +22,9 @@ def _layers(rng: np.random.Generator) -> list[Sample]:
 
 @op("... d, d, d -> ... d", "... c d, c d, c d -> ... c d", samples=_layers, real=True)
 @in_float32
-def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, axes: int = 1, eps: float = 1e-5
+) -> OpResult:
     """(x - mean) / √(var + eps) · weight + bias over the last ``axes`` axes (Ba et al. 2016).
 
     Weight and bias have the shape of these axes; either may be None.
@@ -33,7 +34,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, *, axes: int = 1, eps: float = 1e
     xh, r, *_ = _normalised(x, over, eps)
     y = xh if weight is None else xh * weight
 
-    def to_x(g: Any) -> Any:
+    def to_x(g: Array) -> Array:
         return _back(g if weight is None else g * weight, xh, r, over)
 
     return (y if bias is None else y + bias), (
@@ -54,7 +55,7 @@ def _roots(rng: np.random.Generator) -> list[Sample]:
 
 @op("... d, d -> ... d", "... c d, c d -> ... c d", samples=_roots, real=True)
 @in_float32
-def rms_norm(x: Any, weight: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
+def rms_norm(x: Array, weight: Array | None, *, axes: int = 1, eps: float = 1e-5) -> OpResult:
     """x / √(mean(x²) + eps) · weight over the last ``axes`` axes (Zhang & Sennrich 2019)."""
     over = tuple(range(-axes, 0))
     _check_axes(x, axes, weight=weight)
@@ -62,7 +63,7 @@ def rms_norm(x: Any, weight: Any, *, axes: int = 1, eps: float = 1e-5) -> Any:
     r = 1 / np.sqrt(np.add.reduce(x * x, axis=over, keepdims=True) / n + eps)
     xh = x * r
 
-    def to_x(g: Any) -> Any:
+    def to_x(g: Array) -> Array:
         gw = g if weight is None else g * weight
         return (gw - xh * (np.add.reduce(gw * xh, axis=over, keepdims=True) / n)) * r
 
@@ -83,7 +84,9 @@ def _batches(rng: np.random.Generator) -> list[Sample]:
 
 @op("n c, c, c -> n c, c, c", "n c ..., c, c -> n c ..., c, c", samples=_batches, real=True)
 @in_float32
-def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+def batch_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float = 1e-5
+) -> OpResults:
     """Normalise (n, c, …) over all axes but 1 with their own statistics (Ioffe & Szegedy 2015).
 
     Returns the result and the statistics: the mean and the variance (biased), each of shape (c,).
@@ -99,7 +102,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     y = xh if w is None else xh * w
     y = y if bias is None else y + np.reshape(bias, column)
 
-    def to_x(g: Any, g_mean: Any, g_var: Any) -> Any:
+    def to_x(g: Array | None, g_mean: Array | None, g_var: Array | None) -> Array:
         terms = []
         if g is not None:
             terms.append(_back(g if w is None else g * w, xh, r, over))
@@ -109,10 +112,10 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
             terms.append(np.reshape(g_var * (2 / n), column) * centred)
         return sum(terms[1:], terms[0])
 
-    def to_weight(g: Any, *_: Any) -> Any:
+    def to_weight(g: Array | None, *_: Array | None) -> Array:
         return np.zeros_like(weight) if g is None else np.add.reduce(g * xh, axis=over)
 
-    def to_bias(g: Any, *_: Any) -> Any:
+    def to_bias(g: Array | None, *_: Array | None) -> Array:
         return np.zeros_like(bias) if g is None else np.add.reduce(g, axis=over)
 
     return (y, np.reshape(mean, (-1,)), np.reshape(var, (-1,))), (
@@ -122,7 +125,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
     )
 
 
-def _check_axes(x: Any, axes: int, **parameters: Any) -> None:
+def _check_axes(x: Array, axes: int, **parameters: Array | None) -> None:
     for name, p in parameters.items():
         if p is not None and p.shape != x.shape[-axes:]:
             raise ValueError(f"{name} has shape {p.shape}, the normalised axes {x.shape[-axes:]}")
@@ -132,7 +135,9 @@ def _count(shape: tuple[int, ...], over: tuple[int, ...]) -> int:
     return max(count(shape, over), 1)  # the mean of nothing is 0
 
 
-def _normalised(x: Any, over: tuple[int, ...], eps: float) -> tuple[Any, Any, Any, Any, Any]:
+def _normalised(
+    x: Array, over: tuple[int, ...], eps: float
+) -> tuple[Array, Array, Array, Array, Array]:
     n = _count(x.shape, over)
     mean = np.add.reduce(x, axis=over, keepdims=True) / n
     centred = x - mean
@@ -141,7 +146,7 @@ def _normalised(x: Any, over: tuple[int, ...], eps: float) -> tuple[Any, Any, An
     return centred * r, r, mean, var, centred
 
 
-def _back(g: Any, xh: Any, r: Any, over: tuple[int, ...]) -> Any:
+def _back(g: Array, xh: Array, r: Array, over: tuple[int, ...]) -> Array:
     n = _count(xh.shape, over)
     mean_g = np.add.reduce(g, axis=over, keepdims=True) / n
     mean_gx = np.add.reduce(g * xh, axis=over, keepdims=True) / n

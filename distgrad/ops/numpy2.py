@@ -8,53 +8,56 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import dispatch
-from distgrad.autograd.tensor import UFUNCS
+from distgrad.autograd.tensor import UFUNCS, Tensor
+from distgrad.autograd.types import Array, Axis
 from distgrad.ops.helpers import conjugate
 from distgrad.ops.linalg import arrays, cross, matmul, outer, tensordot, to_last
-from distgrad.ops.matrix_norms import norm, norm_of_vectors
+from distgrad.ops.matrix_norms import Order, norm, norm_of_vectors
 from distgrad.ops.shape import matrix_transpose
 
 
-def vecdot(a: Any, b: Any, *, axis: int = -1) -> Any:
+def vecdot(a: Array | Tensor, b: Array | Tensor, *, axis: int = -1) -> Any:
     """The sum over one axis of a (conjugated) times b; other axes broadcast."""
     a, b = (to_last(x, axis, name) for x, name in zip(arrays(a, b), "ab", strict=True))
     rows, columns = np.expand_dims(conjugate(a), -2), np.expand_dims(b, -1)
     return np.squeeze(np.matmul(rows, columns), (-2, -1))
 
 
-def matvec(a: Any, v: Any) -> Any:
+def matvec(a: Array | Tensor, v: Array | Tensor) -> Any:
     """Matrices (…, m, n) times vectors (…, n)."""
     a, v = arrays(a, v)
     return np.squeeze(np.matmul(a, np.expand_dims(v, -1)), -1)
 
 
-def vecmat(v: Any, a: Any) -> Any:
+def vecmat(v: Array | Tensor, a: Array | Tensor) -> Any:
     """Vectors (…, m), conjugated, times matrices (…, m, n)."""
     v, a = arrays(v, a)
     return np.squeeze(np.matmul(np.expand_dims(conjugate(v), -2), a), -2)
 
 
-def svdvals(x: Any) -> Any:
+def svdvals(x: Array | Tensor) -> Array:
     """The singular values, descending."""
     return np.linalg.svd(x, compute_uv=False)
 
 
-def trace(x: Any, *, offset: int = 0) -> Any:
+def trace(x: Array | Tensor, *, offset: int = 0) -> Any:
     """The sum of a diagonal of the last two axes."""
     return np.trace(x, offset, -2, -1)
 
 
-def diagonal(x: Any, *, offset: int = 0) -> Any:
+def diagonal(x: Array | Tensor, *, offset: int = 0) -> Array:
     """A diagonal of the last two axes."""
     return np.diagonal(x, offset, -2, -1)
 
 
-def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+def matrix_norm(x: Array | Tensor, *, keepdims: bool = False, ord: Order = "fro") -> Any:
     """``np.linalg.norm`` over the last two axes."""
     return norm(x, ord, (-2, -1), keepdims)
 
 
-def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+def vector_norm(
+    x: Array | Tensor, *, axis: Axis = None, keepdims: bool = False, ord: float = 2
+) -> Any:
     """``np.linalg.norm`` of vectors that lie along one or more axes."""
     axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     return norm_of_vectors(x, ord, tuple(axes), keepdims)

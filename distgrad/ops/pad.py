@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
+from distgrad.autograd.op import OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
@@ -19,7 +22,9 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_cases)
-def pad_constant(a: Any, *, pad_width: Any, constant_values: Any = 0) -> Any:
+def pad_constant(
+    a: Array, *, pad_width: Sequence[tuple[int, int]], constant_values: float = 0
+) -> OpResult:
     """A constant before and after along each axis."""
     inner = tuple(slice(b, b + n) for (b, _), n in zip(pad_width, a.shape, strict=True))
     return np.pad(a, pad_width, constant_values=constant_values), lambda g: g[inner]
@@ -27,10 +32,10 @@ def pad_constant(a: Any, *, pad_width: Any, constant_values: Any = 0) -> Any:
 
 @dispatch(np.pad)
 def pad(
-    array: Any,
+    array: Array | Tensor,
     pad_width: Any,
     mode: Any = "constant",
-    constant_values: Any = 0,
+    constant_values: float = 0,
     reflect_type: str = "even",
 ) -> Any:
     """``np.pad``: a border of a constant, or of the elements ``edge``, ``reflect``… choose.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, numbers, output_length, windows_of
 from distgrad.ops.helpers import data_of, either, in_float32
@@ -39,14 +39,14 @@ def _cases(rng: np.random.Generator, settings: list[dict[str, Any]]) -> list[Sam
     real=True,
 )
 def max_pool(
-    x: Any,
+    x: Array,
     *,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
-) -> Any:
+) -> OpResult:
     """The largest of each window; of equal ones the first gets the gradient (as in PyTorch)."""
     windows = pool_windows(x.ndim - 2, kernel_size, stride, padding, dilation)
     return _largest(x, window_elements(x.shape[2:], windows, ceil_mode))
@@ -62,7 +62,7 @@ def max_pool(
     ],
     real=True,
 )
-def adaptive_max_pool(x: Any, *, output_size: Any) -> Any:
+def adaptive_max_pool(x: Array, *, output_size: Ints) -> OpResult:
     """The largest of each of ``output_size`` even parts of each axis (they may overlap by one)."""
     return _largest(x, part_elements(x.shape[2:], output_size))
 
@@ -81,15 +81,15 @@ def adaptive_max_pool(x: Any, *, output_size: Any) -> Any:
 )
 @in_float32
 def avg_pool(
-    x: Any,
+    x: Array,
     *,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
-) -> Any:
+) -> OpResult:
     """The mean of each window, zeros of the padding included or not (PyTorch's settings)."""
     n, c, *lengths = x.shape
     windows = pool_windows(len(lengths), kernel_size, stride, padding, 1)
@@ -109,7 +109,7 @@ def avg_pool(
     size, inside = padded.shape[2:], [slice(p, p + m) for p, m in zip(pads, lengths, strict=True)]
     count = math.prod(kernel)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         spread = np.broadcast_to(np.expand_dims(g / divisor, 2), (n, c, count, *counts))
         cut = np.reshape(spread, (n, c * count, math.prod(counts)))
         return either(fold, cut, size=size, **inner._asdict())[(..., *inside)]
@@ -119,7 +119,7 @@ def avg_pool(
 
 
 def pool_windows(
-    axes: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
+    axes: int, kernel_size: Ints, stride: Ints | None, padding: Ints, dilation: Ints = 1
 ) -> Windows:
     """Return the windows, a stride of None being the kernel. Errors: ShapeError."""
     kernel = numbers(kernel_size, axes, "kernel_size")
@@ -166,7 +166,7 @@ def window_elements(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -
     return found
 
 
-def part_elements(lengths: Sequence[int], output_size: Any) -> list[Array]:
+def part_elements(lengths: Sequence[int], output_size: Ints) -> list[Array]:
     """Return for each axis which elements each of its even parts holds: (parts, most elements).
 
     Part i of n goes from ⌊i length / n⌋ to ⌈(i + 1) length / n⌉; shorter ones repeat their last.
@@ -210,12 +210,12 @@ def flat_index(place: Array, plane: int) -> Array:
     return np.asarray(start + place)
 
 
-def _largest(x: Any, elements: Sequence[Array]) -> Any:
+def _largest(x: Array, elements: Sequence[Array]) -> OpResult:
     best, place = find_largest(data_of(x), elements)
     size, shape, dtype = x.size, x.shape, x.dtype
     index = np.reshape(flat_index(place, math.prod(shape[2:])), -1)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         # Flat to flat: np.add.at is ten times faster there.
         d = put_back(np.reshape(g, (-1,)), index=index, shape=(size,), dtype=dtype)
         return np.reshape(d, shape)

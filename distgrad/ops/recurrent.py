@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import OpResult, OpResults, Sample, Samples, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import relu
 from distgrad.ops.linalg import T
 
 
-def _cases(gates: int, states: int, settings: dict[str, Any]) -> Any:
+def _cases(gates: int, states: int, settings: dict[str, Any]) -> Samples:
     def draw(rng: np.random.Generator) -> list[Sample]:
         def inputs(h: int, bias: bool) -> list[Any]:
             before = [rng.normal(size=(2, h)) for _ in range(states)]
@@ -37,7 +38,9 @@ def _cases(gates: int, states: int, settings: dict[str, Any]) -> Any:
     samples=_cases(1, 1, {"nonlinearity": "relu", "reverse": True}),
     real=True,
 )
-def rnn(x: Any, h: Any, w: Any, *, nonlinearity: str = "tanh", reverse: bool = False) -> Any:
+def rnn(
+    x: Array, h: Array, w: Array, *, nonlinearity: str = "tanh", reverse: bool = False
+) -> OpResult:
     """h ← tanh(x_t + h Wᵀ) for each step t; or relu, or from the last step (Elman 1990)."""
     if nonlinearity not in {"tanh", "relu"}:
         raise ShapeError(f"rnn: nonlinearity is 'tanh' or 'relu'; got {nonlinearity!r}")
@@ -49,7 +52,7 @@ def rnn(x: Any, h: Any, w: Any, *, nonlinearity: str = "tanh", reverse: bool = F
         hs.append(h)
     y = _sequence(hs, reverse)
 
-    def vjp(wanted: tuple[bool, ...], gy: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], gy: Array) -> tuple[Array | None, ...]:
         dz: Any = None
         dzs = []
         for g, yt in zip(_steps(gy, not reverse), _steps(y, not reverse), strict=True):
@@ -67,7 +70,7 @@ def rnn(x: Any, h: Any, w: Any, *, nonlinearity: str = "tanh", reverse: bool = F
 
 
 @op("t b g, b h, b h, g h -> t b h, b h", samples=_cases(4, 2, {"reverse": True}), real=True)
-def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
+def lstm(x: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> OpResults:
     """i, f, g, o of x_t + h Wᵀ; c ← f c + i g; h ← o tanh(c) (Hochreiter & Schmidhuber 1997).
 
     The gates are σ of their part of the axis, g is tanh. Returns h of all steps, and the last c.
@@ -87,7 +90,9 @@ def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
         saved.append((a, before, top))
     y = _sequence(hs, reverse)
 
-    def vjp(wanted: tuple[bool, ...], gy: Any, gc: Any) -> Any:
+    def vjp(
+        wanted: tuple[bool, ...], gy: Array | None, gc: Array | None
+    ) -> tuple[Array | None, ...]:
         dz: Any = None
         dc: Any = 0 if gc is None else gc
         dzs = []
@@ -112,7 +117,7 @@ def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
 
 
 @op("t b g, b h, g h, g -> t b h", samples=_cases(3, 1, {"reverse": True}), real=True)
-def gru(x: Any, h: Any, w: Any, b: Any, *, reverse: bool = False) -> Any:
+def gru(x: Array, h: Array, w: Array, b: Array | None, *, reverse: bool = False) -> OpResult:
     """r, z = σ(x_t + p), n = tanh(x_t + r p), p = h Wᵀ + b; h ← (1 - z) n + z h (Cho et al. 2014).
 
     Each takes its part of the axis of x and p. The reset gate r acts behind the product (PyTorch's
@@ -132,7 +137,7 @@ def gru(x: Any, h: Any, w: Any, b: Any, *, reverse: bool = False) -> Any:
         saved.append((rz, m, p))
     y = _sequence(hs, reverse)
 
-    def vjp(wanted: tuple[bool, ...], gy: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], gy: Array) -> tuple[Array | None, ...]:
         dh: Any = None
         dxs, dps = [], []
         before = _before(first, y, reverse)
@@ -158,7 +163,7 @@ def gru(x: Any, h: Any, w: Any, b: Any, *, reverse: bool = False) -> Any:
     return y, Joint(vjp)
 
 
-def _check_gates(name: str, gates: int, x: Any, w: Any) -> int:
+def _check_gates(name: str, gates: int, x: Array, w: Array) -> int:
     """Return h. Errors: ShapeError, for what NumPy would broadcast or report far from here."""
     n: int = w.shape[-1]
     if w.shape != (gates * n, n) or x.ndim != 3 or x.shape[-1] != gates * n or not len(x):
@@ -169,22 +174,22 @@ def _check_gates(name: str, gates: int, x: Any, w: Any) -> int:
     return n
 
 
-def _transposed(w: Any) -> Any:
+def _transposed(w: Array | Tensor) -> Array:
     # In one piece, which makes the many small products a quarter faster.
     return T(w) if isinstance(w, Tensor) else np.ascontiguousarray(T(w))
 
 
-def _relu(a: Any) -> Any:
+def _relu(a: Array | Tensor) -> Array:
     # Arrays and Tensors alike: under create_graph the body runs on Tensors.
     return relu(a) if isinstance(a, Tensor) else np.maximum(a, 0)
 
 
-def _parts(a: Any, count: int) -> Iterable[Any]:
+def _parts(a: Array, count: int) -> Iterable[Array]:
     n = a.shape[-1] // count
     return [a[..., i * n : (i + 1) * n] for i in range(count)]
 
 
-def _steps(a: Any, reverse: bool) -> Iterable[Any]:
+def _steps(a: Array | Tensor, reverse: bool) -> list[Array]:
     """The parts of (t, …) in the order in which they are met."""
     if isinstance(a, Tensor):
         # One split: the gradient of each a[t] would be an array of all t steps.
@@ -194,17 +199,17 @@ def _steps(a: Any, reverse: bool) -> Iterable[Any]:
     return steps[::-1] if reverse else steps
 
 
-def _sequence(steps: list[Any], reverse: bool) -> Any:
+def _sequence(steps: list[Array], reverse: bool) -> Array:
     return np.stack(steps[::-1] if reverse else steps)
 
 
-def _before(first: Any, y: Any, reverse: bool) -> Any:
+def _before(first: Array, y: Array, reverse: bool) -> Array:
     """The state before each step."""
     start = np.expand_dims(first, 0)
     return np.concatenate((y[1:], start) if reverse else (start, y[:-1]))
 
 
-def _to_weight(dz: Any, h: Any) -> Array:
+def _to_weight(dz: Array, h: Array) -> Array:
     """Σ over steps and batch of dz hᵀ, as one product."""
     flat = [np.reshape(a, (-1, a.shape[-1])) for a in (dz, h)]
     product: Array = np.matmul(T(flat[0]), flat[1])

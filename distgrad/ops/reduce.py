@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op, plain
+from distgrad.autograd.op import OpResult, Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, Axis, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
 from distgrad.ops.helpers import data_of, in_float32, mean_count
@@ -28,7 +29,7 @@ def reductions(rng: np.random.Generator) -> list[Sample]:
     return [((x,), s) for s in settings]
 
 
-def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+def expand(g: Array, shape: Shape, axis: Axis, keepdims: bool) -> Array:
     """Put back the reduced axes of ``g`` (length 1), so that it broadcasts against ``shape``."""
     if axis is None:
         return np.reshape(g, (1,) * len(shape))
@@ -38,7 +39,7 @@ def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     return np.reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
-def count(shape: tuple[int, ...], axis: Any) -> int:
+def count(shape: tuple[int, ...], axis: Axis) -> int:
     """The number of elements that a reduction over ``axis`` folds into one."""
     if not shape:
         return 1
@@ -49,22 +50,22 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
     return total
 
 
-def total(a: Any, axis: Any, keepdims: Any) -> Any:
+def total(a: Array, axis: Axis, keepdims: Any) -> Any:
     """np.sum at a third of its price."""
     return np.add.reduce(a, axis=axes_of(a, axis), keepdims=keepdims)
 
 
-def axes_of(a: Any, axis: Any) -> Any:
+def axes_of(a: Array | Tensor, axis: Axis) -> int | Shape:
     """``axis`` for a ufunc's reduce, which takes axis 0 where np.sum takes all."""
     return tuple(range(a.ndim)) if axis is None else axis
 
 
 @op("... -> ...", reduces=np.add, samples=reductions)
-def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def sum_(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The sum over ``axis`` (all axes if None)."""
     shape = a.shape
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         return np.broadcast_to(expand(g, shape, axis, keepdims), shape)
 
     return total(a, axis, keepdims), vjp
@@ -72,12 +73,12 @@ def sum_(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 @op("... -> ...", samples=reductions)
 @in_float32
-def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The mean over ``axis`` (all axes if None)."""
     shape = a.shape
     n = count(shape, axis) or mean_count(0)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         return np.broadcast_to(expand(g, shape, axis, keepdims) / n, shape)
 
     return total(a, axis, keepdims) / n, vjp
@@ -85,7 +86,7 @@ def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 @op("... -> ...", samples=reductions)
 @in_float32
-def var(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def var(a: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> OpResult:
     """The variance over ``axis``: squared distances from the mean, summed, over n - ddof."""
     c, n, squares = _centred(a, axis, ddof, keepdims)
     shape = a.shape
@@ -94,7 +95,7 @@ def var(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
 
 @op("... -> ...", samples=reductions)
 @in_float32
-def std(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(a: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> OpResult:
     """The standard deviation over ``axis``; where it is 0 the gradient is 0."""
     c, n, squares = _centred(a, axis, ddof, keepdims)
     shape = a.shape
@@ -102,13 +103,15 @@ def std(a: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) ->
     again = isinstance(a, Tensor)
     y = std(a, axis=axis, ddof=ddof, keepdims=keepdims) if again else np.sqrt(squares / n)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         return expand(g / nonzero(y), shape, axis, keepdims) * c / n
 
     return y, vjp
 
 
-def _centred(a: Any, axis: Any, ddof: float, keepdims: bool) -> tuple[Any, Any, Any]:
+def _centred(
+    a: Array, axis: Axis, ddof: float, keepdims: bool
+) -> tuple[Array, float | Array, Array]:
     if a.dtype.kind == "c":
         raise TypeError("complex numbers have no variance here; take that of real and imaginary")
     n = count(a.shape, axis)
@@ -116,17 +119,17 @@ def _centred(a: Any, axis: Any, ddof: float, keepdims: bool) -> tuple[Any, Any, 
     return c, max(n - ddof, 0) if n else mean_count(0), total(c * c, axis, keepdims)
 
 
-def nonzero(y: Any) -> Any:
+def nonzero(y: Array | Tensor) -> Array:
     """y with 1 for 0: a divisor of what is 0 there itself."""
     return np.where(data_of(y) == 0, 1, y)
 
 
-def nansum(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def nansum(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The sum of what is not NaN over ``axis``."""
     return sum_(np.where(np.isnan(a), 0, a), axis=axis, keepdims=keepdims)
 
 
-def nanmean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def nanmean(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean of what is not NaN over ``axis``; NaN where there is nothing else."""
     there = (~np.isnan(data_of(a))).astype(a.dtype)
     n = total(there, axis, keepdims)
@@ -135,7 +138,12 @@ def nanmean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 @dispatch(np.average)
 def average(
-    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+    a: Array | Tensor,
+    axis: Axis = None,
+    weights: Any = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
 ) -> Any:
     """The mean over ``axis``, weighted by an array of its shape or of one axis's length."""
     if returned:

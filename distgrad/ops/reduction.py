@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import mean_count
 
@@ -16,17 +17,17 @@ def check_reduction(reduction: str) -> None:
         raise ShapeError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
 
 
-def share(count: Any, dtype: Any) -> Any:
+def share(count: int | np.intp | Array, dtype: DTypeLike) -> Array:
     """Return 1 / ``count``, of losses or the weight of them all; of none as in ``mean_count``."""
     return np.asarray(1 / mean_count(count), dtype)
 
 
-def scale_of(loss: Any, reduction: str) -> Any:
+def scale_of(loss: Array, reduction: str) -> Array:
     """Return what the sum of ``loss`` is multiplied by: its ``share`` for the mean, else 1."""
     return share(loss.size if reduction == "mean" else 1, loss.dtype)
 
 
-def reduced(loss: Any, reduction: str, scale: Any, shape: tuple[int, ...] | None = None) -> Any:
+def reduced(loss: Array, reduction: str, scale: Array, shape: tuple[int, ...] | None = None) -> Any:
     """Return the sum of the losses, times ``scale`` for the mean; for "none" all, in ``shape``.
 
     Errors: ShapeError for a reduction that is none.

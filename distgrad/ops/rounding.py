@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import data_of
 
 
 @op("... -> ...", ufunc=np.floor)
-def floor(a: Any) -> Any:
+def floor(a: Array) -> OpResult:
     """The largest whole number ≤ a; the gradient is 0."""
     return np.floor(a), np.zeros_like
 
 
 @op("... -> ...", ufunc=np.ceil)
-def ceil(a: Any) -> Any:
+def ceil(a: Array) -> OpResult:
     """The smallest whole number ≥ a; the gradient is 0."""
     return np.ceil(a), np.zeros_like
 
 
 @op("... -> ...", ufunc=np.trunc, function=np.fix)
-def trunc(a: Any) -> Any:
+def trunc(a: Array) -> OpResult:
     """a without its fraction (np.fix); the gradient is 0."""
     return np.trunc(a), np.zeros_like
 
 
 @op("... -> ...", ufunc=np.rint)
-def rint(a: Any) -> Any:
+def rint(a: Array) -> OpResult:
     """The nearest whole number, halves to the even one; the gradient is 0."""
     return np.rint(a), np.zeros_like
 
@@ -39,13 +38,13 @@ def rint(a: Any) -> Any:
     function=(np.round, np.around),
     samples=lambda rng: [((rng.uniform(-2, 2, 3),), s) for s in ({}, {"decimals": 1})],
 )
-def round_(a: Any, *, decimals: int = 0) -> Any:
+def round_(a: Array, *, decimals: int = 0) -> OpResult:
     """a with ``decimals`` decimals, halves to the even one; the gradient is 0."""
     return np.round(a, decimals), np.zeros_like
 
 
 @op("... -> ...", ufunc=np.sign, real=True)
-def sign(a: Any) -> Any:
+def sign(a: Array) -> OpResult:
     """-1, 0 or 1; the gradient is 0."""
     return np.sign(a), np.zeros_like
 
@@ -61,13 +60,13 @@ def _fractions(rng: np.random.Generator) -> list[Sample]:
     method=("__floordiv__", "__rfloordiv__"),
     samples=_fractions,
 )
-def floor_divide(a: Any, b: Any) -> Any:
+def floor_divide(a: Array | float, b: Array | float) -> OpResult:
     """floor(a / b); the gradients are 0."""
     return np.floor_divide(a, b), (np.zeros_like, np.zeros_like)
 
 
 @op("..., ... -> ...", ufunc=np.remainder, method=("__mod__", "__rmod__"), samples=_fractions)
-def remainder(a: Any, b: Any) -> Any:
+def remainder(a: Array | float, b: Array | float) -> OpResult:
     """a - b floor(a / b): the remainder with the sign of b (np.mod)."""
     return np.remainder(a, b), (
         lambda g: g,
@@ -76,7 +75,7 @@ def remainder(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", ufunc=np.fmod, samples=_fractions)
-def fmod(a: Any, b: Any) -> Any:
+def fmod(a: Array | float, b: Array | float) -> OpResult:
     """a - b trunc(a / b): the remainder with the sign of a."""
     return np.fmod(a, b), (
         lambda g: g,

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, dispatch, op
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.op import Op, OpResult, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Axis
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
 from distgrad.ops.helpers import conjugate
@@ -25,17 +26,17 @@ def _lines(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_lines)
-def cumsum(a: Any, *, axis: int) -> Any:
+def cumsum(a: Array, *, axis: int) -> OpResult:
     """The running sum along ``axis``."""
     return np.cumsum(a, axis=axis), lambda g: _back(np.cumsum(_back(g, axis), axis=axis), axis)
 
 
 @op("... -> ...", samples=_lines)
-def cumprod(a: Any, *, axis: int) -> Any:
+def cumprod(a: Array, *, axis: int) -> OpResult:
     """The running product along ``axis``."""
     y = np.cumprod(a, axis=axis)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         before = _shifted(y, axis, 1, 1)
         following = _shifted(a, axis, -1, 0)
         return conjugate(before) * _suffix_sums(g, conjugate(following), axis)
@@ -44,12 +45,12 @@ def cumprod(a: Any, *, axis: int) -> Any:
 
 
 @op("... -> ...", samples=_lines)
-def logcumsumexp(a: Any, *, axis: int) -> Any:
+def logcumsumexp(a: Array, *, axis: int) -> OpResult:
     """The running log Σ exp(a) along ``axis``, without overflow."""
     again = isinstance(a, Tensor)
     y = logcumsumexp(a, axis=axis) if again else np.logaddexp.accumulate(a, axis=axis)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         # y never falls, so no exponent is positive. -inf - -inf would be NaN.
         finite = np.maximum(y, np.finfo(y.dtype).min)
         decay = np.exp(finite - _shifted(finite, axis, -1, np.inf))
@@ -65,12 +66,12 @@ def _zeros(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", reduces=np.multiply, samples=_zeros)
-def prod(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def prod(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The product over ``axis`` (all axes if None); zeros have the right gradient too."""
     shape = a.shape
     axes = axes_of(a, axis)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         folded = {i % len(shape) for i in (axes if isinstance(axes, tuple) else (axes,)) if shape}
         order = [*(i for i in range(len(shape)) if i not in folded), *sorted(folded)]
         moved = np.transpose(a, order)
@@ -86,7 +87,7 @@ def prod(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return np.multiply.reduce(a, axis=axes, keepdims=kept), vjp
 
 
-def _suffix_sums(g: Any, decay: Any, axis: int) -> Any:
+def _suffix_sums(g: Array, decay: Array, axis: int) -> Array:
     """s with s[i] = g[i] + decay[i] s[i + 1] along ``axis``: the last is g's own."""
     step, n = 1, g.shape[axis]
     while step < n:
@@ -100,17 +101,17 @@ def _window(axis: int, ndim: int, window: slice) -> tuple[slice, ...]:
     return (slice(None),) * (axis % ndim) + (window,)
 
 
-def _resized(a: Any, axis: int, length: int) -> tuple[int, ...]:
+def _resized(a: Array | Tensor, axis: int, length: int) -> tuple[int, ...]:
     axis %= a.ndim
     return (*a.shape[:axis], length, *a.shape[axis + 1 :])
 
 
-def _back(a: Any, axis: int) -> Any:
+def _back(a: Array, axis: int) -> Array:
     """The elements along ``axis`` in reverse."""
     return a[_window(axis, a.ndim, slice(None, None, -1))]
 
 
-def _shifted(a: Any, axis: int, by: int, fill: float) -> Any:
+def _shifted(a: Array, axis: int, by: int, fill: float) -> Array:
     """The elements moved ``by`` places along ``axis``, those that fall off dropped."""
     n = a.shape[axis]
     by = max(-n, min(by, n))
@@ -127,12 +128,18 @@ as_numpy(np.cumsum, lambda a, **s: _flat_or_along(cumsum, a, **s), "axis dtype o
 as_numpy(np.cumprod, lambda a, **s: _flat_or_along(cumprod, a, **s), "axis dtype out")
 
 
-def _flat_or_along(scan: Any, a: Any, axis: int | None = None) -> Any:
+def _flat_or_along(scan: Op, a: Array | Tensor, axis: int | None = None) -> Any:
     return scan(np.reshape(a, (-1,)), axis=0) if axis is None else scan(a, axis=axis)
 
 
 @dispatch(np.diff)
-def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(
+    a: Array | Tensor,
+    n: int = 1,
+    axis: int = -1,
+    prepend: TensorLike | None = None,
+    append: TensorLike | None = None,
+) -> Any:
     """Each element less the one before along ``axis``, ``n`` times over (np.diff)."""
     if n < 0 or a.ndim == 0:
         raise ShapeError(f"np.diff needs an axis and n ≥ 0; got shape {a.shape} and n={n}")
@@ -146,7 +153,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return a
 
 
-def _edge(value: Any, a: Any, axis: int) -> Any:
+def _edge(value: TensorLike | None, a: Array | Tensor, axis: int) -> TensorLike | None:
     if value is None or np.ndim(value):
         return value
     value = value if isinstance(value, Tensor) else np.asarray(value, a.dtype)
@@ -154,7 +161,9 @@ def _edge(value: Any, a: Any, axis: int) -> Any:
 
 
 @dispatch(np.trapezoid)
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+def trapezoid(
+    y: TensorLike, x: TensorLike | None = None, dx: TensorLike = 1.0, axis: int = -1
+) -> Any:
     """The integral of samples ``y`` along ``axis`` by the trapezoidal rule, at ``x`` or ``dx``."""
     y = y if isinstance(y, Tensor) else np.asarray(y)
     late, early = (_window(axis, y.ndim, s) for s in (slice(1, None), slice(None, -1)))

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
-from distgrad.autograd.op import dispatch, op, plain
+from distgrad.autograd.op import OpResult, dispatch, op, plain
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Axis, Ints, Shape
 from distgrad.errors import ShapeError
 
 plain(np.full_like, np.empty_like)
@@ -20,7 +22,7 @@ plain(np.full_like, np.empty_like)
     function=np.reshape,
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"shape": (3, -1)})],
 )
-def reshape(a: Any, *, shape: Any, order: str = "C") -> Any:
+def reshape(a: Array, *, shape: Ints, order: str = "C") -> OpResult:
     """The same elements in another shape (one length may be -1)."""
     if order != "C":
         raise ShapeError(
@@ -32,12 +34,12 @@ def reshape(a: Any, *, shape: Any, order: str = "C") -> Any:
     return np.reshape(a, shape), lambda g: np.reshape(g, before)
 
 
-def _as_of_samples(before: tuple[int, ...], shape: Any) -> Any:
+def _as_of_samples(before: Shape, shape: Ints) -> Ints:
     """``shape`` without its -1, which NumPy cannot tell in ``x.reshape(len(x), -1)`` of nothing.
 
     It is the length that it has where the axes of length 0 are longer.
     """
-    lengths = list(shape) if isinstance(shape, tuple | list) else [shape]
+    lengths: list[Any] = list(shape) if isinstance(shape, tuple | list) else [shape]
     if 0 not in lengths or -1 not in lengths:
         return shape
     known = math.prod(n for n in lengths if n > 0)
@@ -52,7 +54,7 @@ def _as_of_samples(before: tuple[int, ...], shape: Any) -> Any:
         ((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"axes": (2, 0, 1)}, {"axes": (0, -1, 1)})
     ],
 )
-def transpose(a: Any, *, axes: Any = None) -> Any:
+def transpose(a: Array, *, axes: Sequence[int] | Array | None = None) -> OpResult:
     """The axes in another order (reversed if None)."""
     inverse = None if axes is None else np.argsort([x % a.ndim for x in axes])
     return np.transpose(a, axes), lambda g: np.transpose(g, inverse)
@@ -63,7 +65,7 @@ def transpose(a: Any, *, axes: Any = None) -> Any:
     function=np.swapaxes,
     samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), {"axis1": 0, "axis2": -1})],
 )
-def swapaxes(a: Any, *, axis1: int, axis2: int) -> Any:
+def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
     """Two axes exchanged."""
     return np.swapaxes(a, axis1, axis2), lambda g: np.swapaxes(g, axis1, axis2)
 
@@ -73,7 +75,7 @@ def swapaxes(a: Any, *, axis1: int, axis2: int) -> Any:
     function=np.broadcast_to,
     samples=lambda rng: [((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)})],
 )
-def broadcast_to(a: Any, *, shape: Any) -> Any:
+def broadcast_to(a: Array, *, shape: Ints) -> OpResult:
     """Repeated along new axes and axes of length 1 (the engine sums the gradient back)."""
     return np.broadcast_to(a, shape), lambda g: g
 
@@ -83,7 +85,7 @@ def broadcast_to(a: Any, *, shape: Any) -> Any:
     function=np.squeeze,
     samples=lambda rng: [((rng.normal(size=(1, 3, 1)),), s) for s in ({}, {"axis": 0})],
 )
-def squeeze(a: Any, *, axis: Any = None) -> Any:
+def squeeze(a: Array, *, axis: Axis = None) -> OpResult:
     """Axes of length 1 removed."""
     shape = a.shape
     return np.squeeze(a, axis), lambda g: np.reshape(g, shape)
@@ -94,7 +96,7 @@ def squeeze(a: Any, *, axis: Any = None) -> Any:
     function=np.expand_dims,
     samples=lambda rng: [((rng.normal(size=(2, 3)),), {"axis": 1})],
 )
-def expand_dims(a: Any, *, axis: Any) -> Any:
+def expand_dims(a: Array, *, axis: Ints) -> OpResult:
     """A new axis of length 1."""
     shape = a.shape
     return np.expand_dims(a, axis), lambda g: np.reshape(g, shape)
@@ -103,7 +105,7 @@ def expand_dims(a: Any, *, axis: Any) -> Any:
 # -- composed from these --------------------------------------------------------------------------
 
 
-def axis_numbers(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
+def axis_numbers(axis: Ints, ndim: int, name: str) -> Shape:
     """Return axes (a number or several) counted from 0. Errors: ShapeError naming ``name``."""
     numbers = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     for number in numbers:
@@ -116,13 +118,13 @@ def axis_numbers(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
 
 
 @dispatch(np.ravel)
-def ravel(a: Any, order: str = "C") -> Any:
+def ravel(a: Array | Tensor, order: str = "C") -> Any:
     """All elements as one axis."""
     return np.reshape(a, (-1,), order)  # type: ignore[call-overload]  # only "C" comes through
 
 
 @dispatch(np.moveaxis)
-def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+def moveaxis(a: Array | Tensor, source: Ints, destination: Ints) -> Array:
     """Axes ``source`` moved to ``destination``, the others in order."""
     sources = axis_numbers(source, a.ndim, "moveaxis")
     targets = axis_numbers(destination, a.ndim, "moveaxis")
@@ -135,7 +137,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 
 @dispatch(np.matrix_transpose)
-def matrix_transpose(a: Any) -> Any:
+def matrix_transpose(a: Array | Tensor) -> Array:
     """The last two axes exchanged. Errors: ShapeError for fewer than two."""
     if a.ndim < 2:
         raise ShapeError(f"matrix_transpose needs at least 2 axes; got shape {a.shape}")
@@ -143,7 +145,7 @@ def matrix_transpose(a: Any) -> Any:
 
 
 @dispatch(np.broadcast_arrays)
-def broadcast_arrays(*arrays: Any) -> Any:
+def broadcast_arrays(*arrays: TensorLike) -> tuple[Array, ...]:
     """All arrays in the shape they broadcast to. Errors: ShapeError if they do not."""
     shapes = [np.shape(a) for a in arrays]
     try:
@@ -155,35 +157,39 @@ def broadcast_arrays(*arrays: Any) -> Any:
 
 
 @dispatch(np.atleast_1d)
-def atleast_1d(*arrays: Any) -> Any:
+def atleast_1d(*arrays: TensorLike) -> Array | tuple[Array, ...]:
     """A number as an array of one element, others as they are."""
     return _each(arrays, lambda s: s or (1,))
 
 
 @dispatch(np.atleast_2d)
-def atleast_2d(*arrays: Any) -> Any:
+def atleast_2d(*arrays: TensorLike) -> Array | tuple[Array, ...]:
     """Fewer than two axes as a row, others as they are."""
     return _each(arrays, lambda s: (1,) * (2 - len(s)) + s)
 
 
 @dispatch(np.atleast_3d)
-def atleast_3d(*arrays: Any) -> Any:
+def atleast_3d(*arrays: TensorLike) -> Array | tuple[Array, ...]:
     """(n,) as (1, n, 1), (m, n) as (m, n, 1), others as they are."""
     return _each(arrays, lambda s: s if len(s) > 2 else (*((1,) * (2 - len(s)) + s), 1))
 
 
-def _each(arrays: Sequence[Any], shape: Callable[[Any], Any]) -> Any:
+def _each(
+    arrays: Sequence[TensorLike], shape: Callable[[Shape], Shape]
+) -> Array | tuple[Array, ...]:
     shaped = tuple(np.reshape(a, shape(np.shape(a))) for a in arrays)
     return shaped[0] if len(shaped) == 1 else shaped
 
 
 @dispatch(np.meshgrid)
-def np_meshgrid(*arrays: Any, indexing: str = "xy", **settings: Any) -> Any:
+def np_meshgrid(*arrays: TensorLike, indexing: str = "xy", **settings: bool) -> tuple[Any, ...]:
     """``np.meshgrid``: ``ops.meshgrid`` with its indexing."""
     return meshgrid(*arrays, indexing=indexing, **settings)
 
 
-def meshgrid(*arrays: Any, indexing: str, copy: bool = True, sparse: bool = False) -> Any:
+def meshgrid(
+    *arrays: TensorLike, indexing: str, copy: bool = True, sparse: bool = False
+) -> tuple[Any, ...]:
     """Coordinates of a grid, one array for each axis; ``xy`` puts the second array's axis first.
 
     The indexing is to be named: NumPy's is ``xy``, PyTorch's ``ij``. ``copy`` changes nothing: no
@@ -202,7 +208,7 @@ def meshgrid(*arrays: Any, indexing: str, copy: bool = True, sparse: bool = Fals
 
 
 @dispatch(np.copy)
-def copy(a: Any) -> Any:
+def copy(a: Array | Tensor) -> Array | Tensor:
     """The same elements in memory of their own."""
     return a.astype(a.dtype)
 
@@ -211,7 +217,7 @@ if hasattr(np, "astype"):  # NumPy 2.1
     dispatch(np.astype)(lambda a, dtype: a.astype(dtype))
 
 
-def flatten(a: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(a: Array | Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Axes ``start_dim`` to ``end_dim`` (included) as one; a number becomes one element.
 
     Errors: ShapeError if ``end_dim`` comes before ``start_dim``.
@@ -227,7 +233,7 @@ def flatten(a: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return np.reshape(a, (*a.shape[:first], length, *a.shape[last + 1 :]))
 
 
-def unflatten(a: Any, dim: int, sizes: Sequence[int]) -> Any:
+def unflatten(a: Array | Tensor, dim: int, sizes: Sequence[int]) -> Any:
     """Axis ``dim`` as several of ``sizes`` (one may be -1). Errors: ShapeError if they differ."""
     (axis,) = axis_numbers(dim, a.ndim, "unflatten")
     given = tuple(int(n) for n in sizes)

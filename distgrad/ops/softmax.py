@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of, first_outside, in_float32, integers
 from distgrad.ops.reduction import reduced, share
@@ -20,12 +21,12 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 @op("... -> ...", samples=_cases, real=True)
 @in_float32
-def softmax(a: Any, *, axis: int) -> Any:
+def softmax(a: Array, *, axis: int) -> OpResult:
     """exp(a) / Σ exp(a) over ``axis``, without overflow; NaN where all of a is -∞."""
     e = np.exp(_shifted(a, axis))
     y = e / np.add.reduce(e, axis=axis, keepdims=True)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         gy = g * y
         return gy - y * np.add.reduce(gy, axis=axis, keepdims=True)
 
@@ -34,20 +35,20 @@ def softmax(a: Any, *, axis: int) -> Any:
 
 @op("... -> ...", samples=_cases, real=True)
 @in_float32
-def log_softmax(a: Any, *, axis: int) -> Any:
+def log_softmax(a: Array, *, axis: int) -> OpResult:
     """a - log Σ exp(a) over ``axis``, without overflow."""
     shifted = _shifted(a, axis)
     e = np.exp(shifted)
     total = np.add.reduce(e, axis=axis, keepdims=True)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
 
     with np.errstate(divide="ignore"):  # an empty axis sums to 0; nothing is subtracted from
         return shifted - np.log(total), vjp
 
 
-def _shifted(a: Any, axis: int) -> Any:
+def _shifted(a: Array, axis: int) -> Array:
     # The shift cancels in the gradient, so it may stand outside the tape.
     top = np.maximum.reduce(data_of(a), axis=axis, keepdims=True, initial=-np.inf)
     with np.errstate(invalid="ignore"):  # ∞ - ∞ is NaN, as in PyTorch
@@ -71,13 +72,13 @@ def _labelled(rng: np.random.Generator) -> list[Sample]:
 @op("n c, n ->", "n c ..., n ... ->", samples=_labelled, real=True)
 @in_float32
 def cross_entropy(
-    logits: Any,
-    labels: Any,
+    logits: Array,
+    labels: Array,
     *,
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
-) -> Any:
+) -> OpResult:
     """-log softmax(logits)[label], over classes in axis 1; labels equal to ignore_index count not.
 
     ``label_smoothing`` ε mixes the label with the uniform distribution (Szegedy et al. 2016).
@@ -99,7 +100,7 @@ def cross_entropy(
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
     scale = share(np.count_nonzero(keep), flat.dtype)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         if reduction == "mean":
             g = g * scale
         # Left out, not multiplied by 0: where all are ignored the mean's g is NaN.
@@ -114,7 +115,7 @@ def cross_entropy(
 
 
 def check_labels(
-    labels: Any, shape: tuple[int, ...], ignore_index: int, name: str = "cross_entropy"
+    labels: TensorLike, shape: tuple[int, ...], ignore_index: int, name: str = "cross_entropy"
 ) -> tuple[Array, Array]:
     """Return the labels as a flat array, with 0 for ignored ones, and which are not ignored."""
     labels = integers(labels, "labels")

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.op import Sample, dispatch, op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 from distgrad.ops.complex_numbers import call
 from distgrad.ops.helpers import conjugate, data_of
@@ -44,14 +45,14 @@ def _matrices(rng: np.random.Generator) -> list[Sample]:
     function=np.linalg.solve,
     samples=_systems,
 )
-def solve(a: Any, b: Any) -> Any:
+def solve(a: Array, b: Array) -> OpResult:
     """The x with a x = b; b is a vector if it has one axis, otherwise (a stack of) matrices."""
     a, b = arrays(a, b)
     vector = b.ndim == 1
     columns = _columns(a, b)
     x = _inverting("solve", np.linalg.solve, a, columns)
 
-    def vjp(wanted: Any, g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, Array]:
         gb = np.linalg.solve(H(a), np.expand_dims(g, -1) if vector else g)
         ga = -np.matmul(gb, H(x)) if wanted[0] else None
         return ga, np.squeeze(gb, -1) if vector else gb
@@ -59,14 +60,14 @@ def solve(a: Any, b: Any) -> Any:
     return (np.squeeze(x, -1) if vector else x), Joint(vjp)
 
 
-def _columns(a: Any, b: Any) -> Any:
+def _columns(a: Array, b: Array) -> Array:
     """The right sides as columns, of as many axes as a."""
     if b.ndim == 1:
         b = np.expand_dims(b, -1)
     return np.reshape(b, (1,) * (a.ndim - b.ndim) + b.shape) if b.ndim < a.ndim else b
 
 
-def _inverting(name: str, function: Callable[..., Any], a: Any, *rest: Any) -> Any:
+def _inverting(name: str, function: Callable[..., Any], a: Array | Tensor, *rest: Array) -> Any:
     """Call ``function(a, *rest)``. Errors: ShapeError naming the first singular matrix of a."""
     try:
         return function(a, *rest)
@@ -93,7 +94,7 @@ def _first_singular(a: Array) -> str | None:
 
 
 @op("... n n -> ... n n", function=np.linalg.inv, samples=_matrices)
-def inv(a: Any) -> Any:
+def inv(a: Array) -> OpResult:
     """The inverse of each matrix."""
     y = _inverting("inv", np.linalg.inv, a)
     return y, lambda g: -np.matmul(np.matmul(H(y), g), H(y))
@@ -104,12 +105,12 @@ def _any_matrices(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... m n -> ... n m", function=np.linalg.pinv, samples=_any_matrices)
-def pinv(a: Any, *, rcond: Any = None) -> Any:
+def pinv(a: Array, *, rcond: float | None = None) -> OpResult:
     """The Moore–Penrose inverse (gradient: Golub & Pereyra 1973; the rank must not change)."""
-    settings = {} if rcond is None else {"rcond": rcond}
+    settings: dict[str, Any] = {} if rcond is None else {"rcond": rcond}
     p = np.linalg.pinv(a, **settings)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         P, G = H(p), H(g)
         left = np.matmul(G, np.matmul(p, P))
         left = left - np.matmul(a, np.matmul(p, left))  # (I - A P) Gᴴ P Pᴴ
@@ -121,11 +122,11 @@ def pinv(a: Any, *, rcond: Any = None) -> Any:
 
 
 @op("... n n -> ...", function=np.linalg.det, samples=_matrices)
-def det(a: Any) -> Any:
+def det(a: Array | Tensor) -> OpResult:
     """The determinant; gradients of gradients need regular matrices."""
     y = np.linalg.det(a)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Any:
         if np.all(data_of(y) != 0):
             inverse = H(_inverting("det", np.linalg.inv, a))
             return np.expand_dims(g * conjugate(y), (-2, -1)) * inverse
@@ -149,12 +150,12 @@ def _cofactors(a: Array) -> Array:
 
 
 @op("... n n -> ..., ...", samples=_matrices)
-def slogdet(a: Any) -> Any:
+def slogdet(a: Array) -> OpResults:
     """The sign of the determinant and the logarithm of its absolute value."""
     real_only("slogdet", a)
     sign, logabsdet = np.linalg.slogdet(a)
 
-    def vjp(g_sign: Any, g: Any) -> Any:
+    def vjp(g_sign: Array | None, g: Array | None) -> Any:
         if g is None:  # the sign is constant wherever it is smooth
             return np.zeros(a.shape, a.dtype)
         return np.expand_dims(g, (-2, -1)) * T(_inverting("slogdet", np.linalg.inv, a))
@@ -163,11 +164,11 @@ def slogdet(a: Any) -> Any:
 
 
 @dispatch(np.linalg.slogdet)
-def _slogdet(a: Any) -> SlogdetResult:
+def _slogdet(a: Array | Tensor) -> SlogdetResult:
     return SlogdetResult(*slogdet(a))
 
 
-def real_only(name: str, a: Any) -> None:
+def real_only(name: str, a: Array | Tensor) -> None:
     """Refuse complex matrices. Errors: ShapeError."""
     if a.dtype.kind == "c":
         raise ShapeError(f"{name} takes real matrices; got dtype {a.dtype}")
@@ -183,12 +184,14 @@ def _triangular(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... n n, ... n k -> ... n k", samples=_triangular)
-def solve_triangular(a: Any, b: Any, *, lower: bool = True, unit_diagonal: bool = False) -> Any:
+def solve_triangular(
+    a: Array, b: Array, *, lower: bool = True, unit_diagonal: bool = False
+) -> OpResult:
     """The x with a x = b, reading one triangle of a (and 1 for its diagonal, if asked)."""
     x = _substitute(a, b, lower, unit_diagonal)
     settings = {"lower": not lower, "unit_diagonal": unit_diagonal}
 
-    def vjp(wanted: Any, g: Any) -> Any:
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, Array]:
         gb = call(solve_triangular, H(a), g, **settings)
         if not wanted[0]:
             return None, gb
@@ -203,7 +206,7 @@ _BLOCK = 32
 """Up to this size a triangle is solved as a full matrix."""
 
 
-def _substitute(a: Any, b: Any, lower: bool, unit_diagonal: bool) -> Any:
+def _substitute(a: Array | Tensor, b: Array | Tensor, lower: bool, unit_diagonal: bool) -> Any:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return solve_triangular(a, b, lower=lower, unit_diagonal=unit_diagonal)
     n = a.shape[-1]

@@ -6,14 +6,16 @@ Of equal elements the first comes first, in either direction; NaN counts as the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.methods.spelling import TwoMeanings
-from distgrad.autograd.op import Sample, constant, dispatch, op, plain
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
@@ -29,7 +31,7 @@ def _permutations(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_permutations)
-def permute_along_axis(a: Any, *, indices: Any, axis: int) -> Any:
+def permute_along_axis(a: Array, *, indices: Array, axis: int) -> OpResult:
     """a in another order along ``axis``; ``indices`` hold each index of it once."""
     return np.take_along_axis(a, indices, axis), lambda g: np.take_along_axis(
         g, np.argsort(indices, axis), axis
@@ -65,7 +67,12 @@ sort = TwoMeanings(
 
 @dispatch(np.sort)
 def np_sort(
-    a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+    a: Array | Tensor,
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: str | Sequence[str] | None = None,
+    *,
+    stable: bool | None = None,
 ) -> Any:
     """``np.sort``, always stable. Errors: ShapeError for field names in ``order``."""
     if order is not None:
@@ -74,7 +81,7 @@ def np_sort(
 
 
 @dispatch(np.partition)
-def partition(a: Any, kth: Any, axis: int | None = -1) -> Any:
+def partition(a: Array | Tensor, kth: Ints, axis: int | None = -1) -> Any:
     """``np.partition``: element ``kth`` in its place, the smaller ones before it."""
     if axis is None:
         return partition(np.ravel(a), kth, 0)
@@ -110,7 +117,7 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> Val
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
-def _median_numpys(x: TensorLike, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def _median_numpys(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``np.median``: the mean of the two middle elements of an even number."""
     middle: Tensor = np_median(as_tensor(x), axis, keepdims=keepdims)
     return middle
@@ -138,7 +145,7 @@ median = TwoMeanings(
 
 
 @dispatch(np.median)
-def np_median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def np_median(a: Array | Tensor, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """``np.median``: of an even number of elements the mean of the middle two share it evenly."""
     row, shape = _reduced(a, axis, keepdims, "median")
     lower, upper = _middle(row.data, row.ndim - 1, "median")
@@ -158,7 +165,12 @@ METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 @dispatch(np.quantile)
 def quantile(
-    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+    a: Array | Tensor,
+    q: TensorLike,
+    axis: Axis = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
 ) -> Any:
     """``np.quantile`` in a's dtype: between two elements in proportion, or as ``method`` says.
 
@@ -193,7 +205,12 @@ def quantile(
 
 @dispatch(np.percentile)
 def percentile(
-    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+    a: Array | Tensor,
+    q: TensorLike,
+    axis: Axis = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
 ) -> Any:
     """``np.percentile``: ``quantile`` at q / 100."""
     return quantile(a, np.true_divide(q, 100), axis, method=method, keepdims=keepdims)
@@ -271,7 +288,9 @@ def _at(data: Array, order: Array, k: int, axis: int) -> Array:
     return np.where(greatest != greatest, last, index)
 
 
-def _reduced(a: Any, axis: Any, keepdims: bool, name: str) -> tuple[Tensor, tuple[int, ...]]:
+def _reduced(
+    a: Array | Tensor, axis: Axis, keepdims: bool, name: str
+) -> tuple[Tensor, tuple[int, ...]]:
     """Return ``a`` with the axes to reduce as its last one, and the shape of the result."""
     axes = tuple(range(a.ndim)) if axis is None else axis_numbers(axis, a.ndim, name)
     rest = [i for i in range(a.ndim) if i not in axes]

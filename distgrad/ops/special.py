@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import op
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.op import OpResult, op
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 
 _SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
@@ -52,24 +53,24 @@ _ERF = [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n 
 
 
 @op("... -> ...", domain=(-1.5, 1.5), real=True)
-def erf(a: Any) -> Any:
+def erf(a: Array) -> OpResult:
     """The error function 2/√π ∫₀ᵃ exp(-t²) dt."""
     return _erf(a), lambda g: g * (_TWO_OVER_SQRT_PI * np.exp(-a * a))
 
 
 @op("... -> ...", domain=(-1.5, 1.5), real=True)
-def erfc(a: Any) -> Any:
+def erfc(a: Array) -> OpResult:
     """1 - erf(a), exact in the tail."""
     return _erfc(a), lambda g: g * (-_TWO_OVER_SQRT_PI * np.exp(-a * a))
 
 
 @op("... -> ...", real=True)
-def normal_cdf(a: Any) -> Any:
+def normal_cdf(a: Array) -> OpResult:
     """Φ(a), the standard normal distribution function, with a small relative error everywhere."""
     return cdf(a), lambda g: g * (INV_SQRT_2PI * np.exp(-0.5 * a * a))
 
 
-def cdf(a: Any) -> Any:
+def cdf(a: Array | Tensor) -> Any:
     """``normal_cdf`` for arrays and Tensors alike: a gradient closure may hold either."""
     if isinstance(a, Tensor):
         return normal_cdf(a)
@@ -77,7 +78,7 @@ def cdf(a: Any) -> Any:
     return np.where(a < 0, tail, 1 - tail)
 
 
-def _erf(a: Any) -> Any:
+def _erf(a: Array | Tensor) -> Any:
     if isinstance(a, Tensor):
         return erf(a)
     z = np.absolute(a)
@@ -88,7 +89,7 @@ def _erf(a: Any) -> Any:
     return np.where(z < 0.5, a * series, np.copysign(1 - _tail(z), a))
 
 
-def _erfc(a: Any) -> Any:
+def _erfc(a: Array | Tensor) -> Any:
     if isinstance(a, Tensor):
         return erfc(a)
     tail = _tail(np.absolute(a))

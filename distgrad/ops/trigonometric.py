@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import op
+from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.tensor import UFUNCS
+from distgrad.autograd.types import Array
 from distgrad.ops.helpers import conjugate, data_of
 
 
 @op("... -> ...", ufunc=np.sin)
-def sin(a: Any) -> Any:
+def sin(a: Array) -> OpResult:
     """The sine."""
     return np.sin(a), lambda g: g * conjugate(np.cos(a))
 
 
 @op("... -> ...", ufunc=np.cos)
-def cos(a: Any) -> Any:
+def cos(a: Array) -> OpResult:
     """The cosine."""
     return np.cos(a), lambda g: -g * conjugate(np.sin(a))
 
 
 @op("... -> ...", ufunc=np.tan, domain=(-1.2, 1.2))
-def tan(a: Any) -> Any:
+def tan(a: Array) -> OpResult:
     """The tangent."""
     y = np.tan(a)
     return y, lambda g: g * conjugate(1 + y * y)
 
 
 @op("... -> ...", ufunc=np.arcsin, domain=(-0.9, 0.9))
-def arcsin(a: Any) -> Any:
+def arcsin(a: Array) -> OpResult:
     """The inverse of the sine; its gradient at ±1 is infinite."""
     return np.arcsin(a), lambda g: g / conjugate(np.sqrt(1 - a) * np.sqrt(1 + a))
 
 
 @op("... -> ...", ufunc=np.arccos, domain=(-0.9, 0.9))
-def arccos(a: Any) -> Any:
+def arccos(a: Array) -> OpResult:
     """The inverse of the cosine; its gradient at ±1 is infinite."""
     return np.arccos(a), lambda g: -g / conjugate(np.sqrt(1 - a) * np.sqrt(1 + a))
 
 
 @op("... -> ...", ufunc=np.arctan)
-def arctan(a: Any) -> Any:
+def arctan(a: Array) -> OpResult:
     """The inverse of the tangent."""
     return np.arctan(a), lambda g: g / conjugate(1 + a * a)
 
 
 @op("..., ... -> ...", ufunc=np.arctan2, domain=(0.3, 2.0))
-def arctan2(a: Any, b: Any) -> Any:
+def arctan2(a: Array | float, b: Array | float) -> OpResult:
     """The angle of the point (x, y) = (b, a); the gradient at the origin is 0."""
 
-    def over_radius(x: Any) -> Any:
+    def over_radius(x: Array | float) -> Array:
         r = np.hypot(a, b)
         r = np.where(data_of(r) == 0, 1, r)
         return x / r / r  # not r²: it may overflow
@@ -62,7 +62,7 @@ def arctan2(a: Any, b: Any) -> Any:
 
 
 @op("..., ... -> ...", ufunc=np.hypot, domain=(0.3, 2.0))
-def hypot(a: Any, b: Any) -> Any:
+def hypot(a: Array | float, b: Array | float) -> OpResult:
     """√(a² + b²), without overflow; the gradient at the origin is 0."""
     y = np.hypot(a, b)
     safe = np.where(data_of(y) == 0, 1, y)
@@ -70,50 +70,50 @@ def hypot(a: Any, b: Any) -> Any:
 
 
 @op("... -> ...", ufunc=np.sinh)
-def sinh(a: Any) -> Any:
+def sinh(a: Array) -> OpResult:
     """The hyperbolic sine."""
     return np.sinh(a), lambda g: g * conjugate(np.cosh(a))
 
 
 @op("... -> ...", ufunc=np.cosh)
-def cosh(a: Any) -> Any:
+def cosh(a: Array) -> OpResult:
     """The hyperbolic cosine."""
     return np.cosh(a), lambda g: g * conjugate(np.sinh(a))
 
 
 @op("... -> ...", ufunc=np.tanh)
-def tanh(a: Any) -> Any:
+def tanh(a: Array) -> OpResult:
     """The hyperbolic tangent."""
     y = np.tanh(a)
     return y, lambda g: g * conjugate(1 - y * y)
 
 
 @op("... -> ...", ufunc=np.arcsinh)
-def arcsinh(a: Any) -> Any:
+def arcsinh(a: Array) -> OpResult:
     """The inverse of the hyperbolic sine."""
     return np.arcsinh(a), lambda g: g / conjugate(np.sqrt(a * a + 1))
 
 
 @op("... -> ...", ufunc=np.arccosh, domain=(1.2, 3.0))
-def arccosh(a: Any) -> Any:
+def arccosh(a: Array) -> OpResult:
     """The inverse of the hyperbolic cosine (a ≥ 1); its gradient at 1 is infinite."""
     return np.arccosh(a), lambda g: g / conjugate(np.sqrt(a - 1) * np.sqrt(a + 1))
 
 
 @op("... -> ...", ufunc=np.arctanh, domain=(-0.9, 0.9))
-def arctanh(a: Any) -> Any:
+def arctanh(a: Array) -> OpResult:
     """The inverse of the hyperbolic tangent (-1 < a < 1)."""
     return np.arctanh(a), lambda g: g / conjugate((1 - a) * (1 + a))
 
 
 @op("... -> ...", ufunc=np.deg2rad)
-def deg2rad(a: Any) -> Any:
+def deg2rad(a: Array) -> OpResult:
     """Degrees in radians."""
     return np.deg2rad(a), lambda g: g * (math.pi / 180)
 
 
 @op("... -> ...", ufunc=np.rad2deg)
-def rad2deg(a: Any) -> Any:
+def rad2deg(a: Array) -> OpResult:
     """Radians in degrees."""
     return np.rad2deg(a), lambda g: g * (180 / math.pi)
 
@@ -131,10 +131,10 @@ _SINC_SLOPE = [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 1
     samples=lambda rng: [((np.array([0.0, 1e-3, 0.2, -0.31, 0.33, 1.0, -2.3]),), {})],
     real=True,
 )
-def sinc(a: Any) -> Any:
+def sinc(a: Array) -> OpResult:
     """sin(π a) / (π a), and 1 at 0."""
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Array) -> Array:
         # Near 0 the closed form is a difference of equal numbers over a small one.
         u = math.pi * a
         near = np.absolute(data_of(u)) < 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import Sample, op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.types import Array, Ints, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, windows_of
 from distgrad.ops.helpers import data_of, either
@@ -25,7 +25,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("n c l -> n ck w", "n c h w -> n ck l", "n c d h w -> n ck l", samples=_cases)
-def unfold(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def unfold(x: Array, *, kernel: Numbers, stride: Ints, padding: Ints, dilation: Ints) -> OpResult:
     """The windows of (n, c, …) as columns: (n, c x kernel, windows), as torch's F.unfold."""
     windows = windows_of(kernel, stride, padding, dilation)
     size = x.shape[2:]
@@ -42,7 +42,9 @@ def _columns(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("n ck l -> n c ...", samples=_columns)
-def fold(y: Any, *, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def fold(
+    y: Array, *, size: Numbers, kernel: Numbers, stride: Ints, padding: Ints, dilation: Ints
+) -> OpResult:
     """Add the columns of ``unfold`` back to (n, c, *size), as torch's F.fold."""
     windows = windows_of(kernel, stride, padding, dilation)
     return add_columns(data_of(y), size, windows), lambda g: either(unfold, g, **windows._asdict())
@@ -57,7 +59,7 @@ def columns(x: Array, windows: Windows) -> Array:
         x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
     axes = len(kernel)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    over: Any = tuple(range(2, 2 + axes))
+    over: Shape = tuple(range(2, 2 + axes))
     spread = np.lib.stride_tricks.sliding_window_view(x, reach, axis=over)
     steps: Any = (..., *(slice(None, None, s) for s in (*stride, *dilation)))
     order = (0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))  # n c kernel windows

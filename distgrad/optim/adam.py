@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.kernels import twin
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import Group, Optimizer, Params, decayed

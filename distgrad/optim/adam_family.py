@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
 from distgrad.optim.update import moments_

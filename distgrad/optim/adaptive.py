@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.clip import clip_grads_with_norm_, gradients
 from distgrad.optim.norms import total_norm

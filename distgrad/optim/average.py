@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import FlatParameters, State
 from distgrad.optim.optimizer import Group, Loss, Optimizer

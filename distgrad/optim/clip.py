@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import total_norm as joint_norm
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from distgrad.autograd.flat import bind_, place_of
 from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Slot, span
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 State = dict[str, Any]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import State
 from distgrad.optim.norms import total_norm

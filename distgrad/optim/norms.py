@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 # Below the size at which BLAS would thread a dot product: the order of the sum, and so the bits,

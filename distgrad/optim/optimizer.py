@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from distgrad.autograd.mode import enable_grad
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import FlatParameters, SeparateParameters, State
 

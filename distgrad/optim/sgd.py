@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.kernels import twin
 from distgrad.optim.flat import State

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 
 
 def sgd_(

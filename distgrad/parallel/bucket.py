@@ -8,7 +8,8 @@ import numpy as np
 
 from distgrad.autograd.flat import bind_
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.comm import TreeSum, Work
 from distgrad.parallel.exchange import Exchange
 

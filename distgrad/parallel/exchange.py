@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.comm import Communicator, Part, Work
 from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World

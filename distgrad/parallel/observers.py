@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.world import World

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from distgrad.autograd.layout import FlatLayout
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.nn import Module
 from distgrad.parallel.bucket import ShardedBuffer
 from distgrad.parallel.exchange import Exchange

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.comm import TreeSum
 from distgrad.errors import DistgradError
 from distgrad.parallel.shards import current_shard

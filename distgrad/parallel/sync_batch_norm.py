@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from distgrad.autograd.op import Op
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.comm import TreeSum
 from distgrad.errors import CommError
 from distgrad.nn import Module

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import no_grad
-from distgrad.autograd.tensor import Array, Tensor
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.data import Batch
 from distgrad.errors import ShapeError
 from distgrad.nn import Module

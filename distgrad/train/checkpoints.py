@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import checkpoint
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.comm import Communicator
 from distgrad.errors import CheckpointError, DistgradError
 from distgrad.parallel import World

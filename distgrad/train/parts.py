@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.checkpoint import restore_into
 from distgrad.checkpoint.manifest import SECTION
 from distgrad.errors import CheckpointError, DistgradError

@@ -231,3 +231,23 @@ def test_powers_have_numpys_values_and_dtypes(dtype, exponent):
 def test_negative_powers_of_whole_numbers_are_refused():
     with pytest.raises(dg.ShapeError, match="Integers to negative integer powers"):
         Tensor(np.array([1, 2])) ** -1
+
+
+@pytest.mark.parametrize("function", [np.multiply, np.divide])
+@pytest.mark.parametrize("second", [False, True])
+def test_a_list_beside_a_complex_tensor_is_an_array_in_its_gradient(function, second):
+    z = leaf(1 + 2j, -1j, dtype=complex)
+    factors = [2 + 1j, 3.0]
+    found, same = (
+        grad(np.sum(np.real(function(z, b) ** 2)), [z], create_graph=second)[0].data
+        for b in (factors, np.array(factors))
+    )
+    np.testing.assert_array_equal(found, same)
+
+
+def test_a_list_that_changes_after_the_forward_pass_does_not_change_the_gradient():
+    x, factors = leaf(1.0, 2.0), [3.0, 4.0]
+    y = np.sum(np.multiply(x, factors))
+    factors[0] = 7.0
+    y.backward()
+    assert x.grad.data.tolist() == [3, 4]

@@ -62,6 +62,8 @@ def transposed(a):
         (lambda: np.tensordot(leaf(2, 3), leaf(2), axes=2), r"as many axes of a as of b; axes=2"),
         (lambda: np.diag(leaf(2, 2, 2)), r"diag takes a vector or a matrix, not shape \(2, 2, 2\)"),
         (lambda: np.matmul(leaf(3), leaf(2, 4, 5)), r"matmul expects .*k is 3 in a but 4 in b"),
+        (lambda: leaf(3) @ 2, r"matmul expects .*got \(3,\), \(\): b has 0 axes, not 1"),
+        (lambda: 2.5 @ leaf(3), r"matmul expects .*got \(\), \(3,\): a has 0 axes, not 1"),
         (lambda: np.matmul(leaf(2, 3), leaf(4)), r"'\.\.\. m k, k -> \.\.\. m'.*k is 3 in a but 4"),
     ],
 )

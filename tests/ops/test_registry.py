@@ -8,7 +8,7 @@ from op_cases import OPS, cases, cast, is_float, values_and_gradients
 
 import distgrad as dg
 from distgrad import ops
-from distgrad.autograd import REGISTRY, gradcheck, op
+from distgrad.autograd import REGISTRY, grad, gradcheck, op
 
 every_op = pytest.mark.parametrize("declared", OPS, ids=lambda o: o.name)
 
@@ -40,6 +40,29 @@ def test_no_input_is_changed(declared):
         for x, old in zip(inputs, before, strict=True):
             if is_float(x):
                 np.testing.assert_array_equal(x, old)
+
+
+def _beside(declared, i, leaf, others, settings):
+    """The values, and the gradient to ``leaf`` of their sum, where it is input ``i``."""
+    found = declared(*[leaf if j == i else x for j, x in enumerate(others)], **settings)
+    found = found if isinstance(found, tuple) else (found,)
+    total = sum(np.sum(r) for r in found if r.requires_grad)
+    return [r.data for r in found] + [
+        g.data for g in grad(total, [leaf], allow_unused=True) if g is not None
+    ]
+
+
+@every_op
+def test_lists_are_taken_for_arrays(declared):
+    for inputs, settings in cases(declared):
+        for i, x in enumerate(inputs):
+            if is_float(x):
+                leaf = dg.Tensor(x, requires_grad=True)
+                lists = [v.tolist() if is_float(v) else v for v in inputs]
+                arrays = [np.asarray(v) if type(v) is list else v for v in lists]
+                old, new = (_beside(declared, i, leaf, o, settings) for o in (arrays, lists))
+                for a, b in zip(old, new, strict=True):
+                    np.testing.assert_array_equal(b, a)
 
 
 @every_op

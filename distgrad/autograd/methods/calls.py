@@ -11,7 +11,7 @@ X = TypeVar("X")
 METHODS: dict[str, Callable[..., Any]] = {}
 
 
-def call(function: Any, x: X, *args: Any, **settings: Any) -> X:
+def call(function: Callable[..., Any], x: X, *args: Any, **settings: Any) -> X:
     """Call a NumPy function on a Tensor; its stubs promise arrays."""
     result: X = function(x, *args, **settings)
     return result

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from distgrad.autograd.methods.calls import call, named
+from distgrad.autograd.types import Array, DTypeLike
 
 E = TypeVar("E", bound="Elementwise")
+Other: TypeAlias = "Elementwise | Array | complex | Sequence[Any]"
 
 
 class Elementwise:
@@ -16,7 +19,7 @@ class Elementwise:
 
     __slots__ = ()
 
-    data: np.ndarray[Any, Any]
+    data: Array
 
     def abs(self: E) -> E:
         """``np.abs``."""
@@ -66,15 +69,15 @@ class Elementwise:
         """``nn.functional.log_softmax``."""
         return named("log_softmax", self, axis=dim)
 
-    def pow(self: E, exponent: Any) -> E:
+    def pow(self: E, exponent: Other) -> E:
         """``np.power``."""
         return call(np.power, self, exponent)
 
-    def clip(self: E, min: Any = None, max: Any = None) -> E:
+    def clip(self: E, min: Other | None = None, max: Other | None = None) -> E:
         """``np.clip``."""
         return call(np.clip, self, min, max)
 
-    def clamp(self: E, min: Any = None, max: Any = None) -> E:
+    def clamp(self: E, min: Other | None = None, max: Other | None = None) -> E:
         """``np.clip``, by PyTorch's name."""
         return call(np.clip, self, min, max)
 
@@ -82,17 +85,17 @@ class Elementwise:
         """``np.round``: the gradient is 0."""
         return call(np.round, self, decimals)
 
-    def masked_fill(self: E, mask: Any, value: Any) -> E:
+    def masked_fill(self: E, mask: Other, value: Other) -> E:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
 
     # -- matrices --------------------------------------------------------------------------------
 
-    def dot(self: E, other: Any) -> E:
+    def dot(self: E, other: Other) -> E:
         """``np.dot``."""
         return call(np.dot, self, other)
 
-    def matmul(self: E, other: Any) -> E:
+    def matmul(self: E, other: Other) -> E:
         """``np.matmul``."""
         return call(np.matmul, self, other)
 
@@ -102,7 +105,7 @@ class Elementwise:
 
     # -- numbers ---------------------------------------------------------------------------------
 
-    def astype(self: E, dtype: Any) -> E:
+    def astype(self: E, dtype: DTypeLike) -> E:
         """Return a copy of another dtype; gradients come back in this one's."""
         return named("astype", self, dtype=np.dtype(dtype))
 

@@ -10,7 +10,10 @@ from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 
 if TYPE_CHECKING:
-    from distgrad.autograd.tensor import Array, Tensor
+    from collections.abc import Callable
+
+    from distgrad.autograd.tensor import Tensor
+    from distgrad.autograd.types import Array, Axis, Ints
 
 
 class ValuesAndIndices(NamedTuple):
@@ -20,24 +23,24 @@ class ValuesAndIndices(NamedTuple):
     indices: Array
 
 
-def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``np.max``: the first of equal elements along an axis gets the gradient."""
     # Over all elements equal ones share it, as PyTorch's max() does.
     return _call(np.amax if axis is None else np.max, x, axis=axis, keepdims=keepdims)
 
 
-def _max_dim(x: Any, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
+def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
     return ValuesAndIndices(values, np.asarray(np.argmax(x.data, axis=dim, keepdims=keepdim)))
 
 
-def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``np.min``: the first of equal elements along an axis gets the gradient."""
     return _call(np.amin if axis is None else np.min, x, axis=axis, keepdims=keepdims)
 
 
-def _min_dim(x: Any, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
+def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
     return ValuesAndIndices(values, np.asarray(np.argmin(x.data, axis=dim, keepdims=keepdim)))
@@ -50,20 +53,20 @@ def _extremum(name: str) -> str:
     )
 
 
-def _var(x: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+def _var(x: Tensor, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """``np.var``: squared distances from the mean, summed, over n - ddof."""
     return _call(np.var, x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-def _std(x: Any, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+def _std(x: Tensor, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """``np.std``: the root of ``np.var``."""
     return _call(np.std, x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 def _var_dim(
-    x: Any,
+    x: Tensor,
     *,
-    dim: Any = None,
+    dim: Ints | None = None,
     correction: float = 1,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -74,9 +77,9 @@ def _var_dim(
 
 
 def _std_dim(
-    x: Any,
+    x: Tensor,
     *,
-    dim: Any = None,
+    dim: Ints | None = None,
     correction: float = 1,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -93,12 +96,16 @@ def _spread(name: str) -> str:
     )
 
 
-def _norm(x: Any, *, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+def _norm(
+    x: Tensor, *, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Tensor:
     """``np.linalg.norm``: of a matrix for two axes, where ``ord=2`` is the spectral norm."""
     return _call(np.linalg.norm, x, ord=ord, axis=axis, keepdims=keepdims)
 
 
-def _norm_dim(x: Any, *, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+def _norm_dim(
+    x: Tensor, *, p: float | str | None = 2, dim: Ints | None = None, keepdim: bool = False
+) -> Tensor:
     """``torch.norm``: of all elements along ``dim`` as one vector ("nuc": of a matrix)."""
     if p == "nuc":
         dim = tuple(range(x.ndim)) if dim is None else _axes(dim)
@@ -108,7 +115,7 @@ def _norm_dim(x: Any, *, p: Any = 2, dim: Any = None, keepdim: bool = False) -> 
     return _call(METHODS["vector_norm"], sizes, ord=ord, axis=_axes(dim), keepdims=keepdim)
 
 
-def _axes(dim: Any) -> Any:
+def _axes(dim: Ints | None) -> Any:
     return tuple(dim) if isinstance(dim, list) else dim
 
 
@@ -132,22 +139,22 @@ class Reductions:
     )
 
     @same
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """``np.sum``."""
         return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """``np.mean``."""
         return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def prod(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """``np.prod``."""
         return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def logsumexp(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """log Σ exp over ``axis`` (all if None), without overflow."""
         return _call(METHODS["logsumexp"], self, axis=_axes(axis), keepdims=keepdims)
 
@@ -162,12 +169,12 @@ class Reductions:
         return np.asarray(np.argmin(self.data, axis=axis, keepdims=keepdims))
 
     @same
-    def all(self, axis: Any = None, keepdims: bool = False) -> Array:
+    def all(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
         """``np.all``: a plain boolean array."""
         return np.asarray(np.all(self.data, axis=_axes(axis), keepdims=keepdims))
 
     @same
-    def any(self, axis: Any = None, keepdims: bool = False) -> Array:
+    def any(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
         """``np.any``: a plain boolean array."""
         return np.asarray(np.any(self.data, axis=_axes(axis), keepdims=keepdims))
 
@@ -187,7 +194,7 @@ class Reductions:
         return _call(np.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
 
 
-def _call(function: Any, x: Any, **settings: Any) -> Tensor:
+def _call(function: Callable[..., Any], x: Reductions, **settings: Any) -> Tensor:
     """Call a function on a Tensor; NumPy's stubs promise arrays."""
     result: Tensor = function(x, **settings)
     return result

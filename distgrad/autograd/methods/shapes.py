@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from distgrad.autograd.methods.calls import METHODS, call, named
 from distgrad.autograd.methods.spelling import refused
+from distgrad.autograd.types import Array, Ints
 
 S = TypeVar("S", bound="Shapes")
+Indices: TypeAlias = "Shapes | Array | Ints"
 
 
 class Shapes:
@@ -18,13 +20,13 @@ class Shapes:
 
     __slots__ = ()
 
-    data: np.ndarray[Any, Any]
+    data: Array
 
-    def reshape(self: S, *shape: Any) -> S:
+    def reshape(self: S, *shape: Ints) -> S:
         """``np.reshape``; the shape as a tuple or as arguments."""
         return call(np.reshape, self, shape[0] if len(shape) == 1 else shape)
 
-    def view(self: S, *shape: Any) -> S:
+    def view(self: S, *shape: Ints) -> S:
         """``reshape``, by PyTorch's name."""
         return self.reshape(*shape)
 
@@ -36,12 +38,12 @@ class Shapes:
         """Axes ``start_dim`` to ``end_dim`` (included) as one."""
         return named("flatten", self, start_dim, end_dim)
 
-    def transpose(self: S, *axes: Any, dim0: int | None = None, dim1: int | None = None) -> S:
+    def transpose(self: S, *axes: Ints, dim0: int | None = None, dim1: int | None = None) -> S:
         """``np.transpose``, all axes reversed if none is given; two numbers are exchanged.
 
         Two numbers, or ``dim0`` and ``dim1``, are PyTorch's; a tuple, or more, the order of all.
         """
-        pair = tuple(d for d in (dim0, dim1) if d is not None)
+        pair: tuple[Ints, ...] = tuple(d for d in (dim0, dim1) if d is not None)
         if pair and (axes or len(pair) < 2):
             raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
         pair = pair or axes
@@ -49,7 +51,7 @@ class Shapes:
             return call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
-    def permute(self: S, *dims: Any) -> S:
+    def permute(self: S, *dims: Ints) -> S:
         """``np.transpose``, by PyTorch's name: all axes are given, as a tuple or as arguments."""
         return call(np.transpose, self, dims[0] if np.ndim(dims) == 2 else dims)
 
@@ -57,7 +59,7 @@ class Shapes:
         """``np.swapaxes``."""
         return call(np.swapaxes, self, axis1, axis2)
 
-    def squeeze(self: S, *position: Any, axis: Any = None, dim: Any = None) -> S:
+    def squeeze(self: S, *position: Ints, axis: Ints | None = None, dim: Ints | None = None) -> S:
         """Axes of length 1 removed: all, or those named.
 
         Where one is longer ``axis`` is ``np.squeeze``'s, an error; ``dim`` PyTorch's, left alone.
@@ -80,7 +82,7 @@ class Shapes:
         """``np.expand_dims``, by PyTorch's name."""
         return call(np.expand_dims, self, dim)
 
-    def expand(self: S, *sizes: Any) -> S:
+    def expand(self: S, *sizes: Ints) -> S:
         """``np.broadcast_to``, by PyTorch's name: -1 keeps the length of an axis."""
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
         own = (1,) * (len(wanted) - self.data.ndim) + self.data.shape
@@ -102,7 +104,7 @@ class Shapes:
 
     # -- parts and repetitions -------------------------------------------------------------------
 
-    def repeat(self: S, *repeats: Any, **axis: int | None) -> S:
+    def repeat(self: S, *repeats: Ints | Array, **axis: int | None) -> S:
         """``np.repeat``, each element some times in a row; ``axis`` has to be named.
 
         Errors: TypeError without it: PyTorch's ``repeat`` is ``np.tile``.
@@ -116,15 +118,15 @@ class Shapes:
             "np.tile(x, (2, 1)) for the whole repeated, as PyTorch's repeat",
         )
 
-    def take(self: S, indices: Any, axis: int | None = None) -> S:
+    def take(self: S, indices: Indices, axis: int | None = None) -> S:
         """``np.take``."""
         return call(np.take, self, indices, axis=axis)
 
-    def gather(self: S, dim: int, index: Any) -> S:
+    def gather(self: S, dim: int, index: Indices) -> S:
         """``ops.gather``, torch.gather."""
         return named("gather", self, dim, index)
 
-    def index_select(self: S, dim: int, index: Any) -> S:
+    def index_select(self: S, dim: int, index: Indices) -> S:
         """``ops.index_select``, torch.index_select."""
         return named("index_select", self, dim, index)
 
@@ -143,7 +145,7 @@ def _several(axes: Any) -> tuple[int, ...]:
     return (axes,) if np.ndim(axes) == 0 else tuple(axes)
 
 
-def _of_length_1(x: Shapes, axes: Any) -> tuple[int, ...]:
+def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
     shape = x.data.shape
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)

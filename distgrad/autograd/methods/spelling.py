@@ -108,13 +108,13 @@ class TwoMeanings(Generic[P, R, Q, S]):
         return self._pytorchs(x, **settings) if theirs else self._numpys(x, **settings)
 
 
-def refused(written: str, positions: tuple[Any, ...], instead: str) -> TypeError:
+def refused(written: str, positions: tuple[object, ...], instead: str) -> TypeError:
     """Return the error of a call that NumPy and PyTorch read differently."""
     given = written.format(", ".join(map(_short, positions))).replace(", )", ")")
     return TypeError(f"{given} means one thing in NumPy and another in PyTorch; write {instead}")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return repr(value) if isinstance(value, int | float | str | tuple | list) else "…"
 
 

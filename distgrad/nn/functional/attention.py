@@ -17,7 +17,7 @@ def scaled_dot_product_attention(
     query: TensorLike,
     key: TensorLike,
     value: TensorLike,
-    attn_mask: Any = None,
+    attn_mask: TensorLike | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
@@ -50,7 +50,7 @@ def scaled_dot_product_attention(
     return product
 
 
-def _repeated(q: Tensor, k: Any) -> Any:
+def _repeated(q: Tensor, k: Tensor) -> Any:
     """Return ``k`` with each head as often as there are heads of ``q`` for it."""
     heads = k.shape[-3] if k.ndim > 2 else 0
     if q.ndim < 3 or not heads or q.shape[-3] % heads:

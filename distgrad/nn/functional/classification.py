@@ -8,7 +8,8 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import constant
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
@@ -17,8 +18,8 @@ from distgrad.ops.helpers import first_outside, integers
 
 def cross_entropy(
     input: TensorLike,
-    target: Any,
-    weight: Any = None,
+    target: TensorLike,
+    weight: TensorLike | None = None,
     *,
     ignore_index: int = -100,
     reduction: str = "mean",
@@ -59,8 +60,8 @@ def cross_entropy(
 
 def nll_loss(
     input: TensorLike,
-    target: Any,
-    weight: Any = None,
+    target: TensorLike,
+    weight: TensorLike | None = None,
     *,
     ignore_index: int = -100,
     reduction: str = "mean",
@@ -130,10 +131,10 @@ def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = 
 
 def multi_margin_loss(
     input: TensorLike,
-    target: Any,
+    target: TensorLike,
     p: int = 1,
     margin: float = 1.0,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     *,
     reduction: str = "mean",
 ) -> Tensor:
@@ -165,7 +166,9 @@ def multi_margin_loss(
     return reduce_loss(loss[0] if single else loss, reduction)
 
 
-def multilabel_margin_loss(input: TensorLike, target: Any, *, reduction: str = "mean") -> Tensor:
+def multilabel_margin_loss(
+    input: TensorLike, target: TensorLike, *, reduction: str = "mean"
+) -> Tensor:
     """Σ max(0, 1 - x[y] + x[i]) / c over the labels y of a row and all i that are none of them.
 
     ``input`` and integer ``target`` are (n, c) or (c); the labels of a row end at the first -1.
@@ -208,7 +211,7 @@ def multilabel_soft_margin_loss(
     return reduce_loss(np.sum(loss, axis=-1) / loss.shape[-1], reduction)
 
 
-def _batched(x: Tensor, target: Tensor) -> tuple[Any, Any, bool]:
+def _batched(x: Tensor, target: Tensor) -> tuple[Any, Tensor, bool]:
     """Return both with a batch of 1 where ``x`` is one row of classes, and whether it is."""
     if x.ndim != 1:
         return x, target, False
@@ -216,7 +219,7 @@ def _batched(x: Tensor, target: Tensor) -> tuple[Any, Any, bool]:
 
 
 def _soft_cross_entropy(
-    x: Any, probabilities: Any, weight: Any, reduction: str, smoothing: float
+    x: Tensor, probabilities: Tensor, weight: TensorLike | None, reduction: str, smoothing: float
 ) -> Tensor:
     axis = min(x.ndim - 1, 1)
     c = x.shape[axis]
@@ -229,8 +232,8 @@ def _soft_cross_entropy(
 
 
 def _uniform_loss(
-    log_probs: Any, labels: Array, weight: Any, reduction: str, ignore_index: int
-) -> Any:
+    log_probs: Tensor, labels: Array, weight: Any, reduction: str, ignore_index: int
+) -> Tensor:
     """-Σ weight · log_probs / c, averaged as the labels are; these have been checked."""
     keep = labels != ignore_index
     column = _column(weight, log_probs, 1)
@@ -241,7 +244,7 @@ def _uniform_loss(
     return mean_over(loss, total)
 
 
-def _column(weight: Any, x: Tensor, axis: int) -> Array:
+def _column(weight: TensorLike, x: Tensor, axis: int) -> Array:
     values = np.asarray(constant(wrap(weight), "cross_entropy", "weight"), x.dtype)
     if values.shape != (x.shape[axis],):
         raise ShapeError(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import reduce_loss
 from distgrad.nn.functional.wrap import wrap_real
@@ -16,9 +17,9 @@ from distgrad.ops.helpers import first_outside, integers
 
 def ctc_loss(
     log_probs: TensorLike,
-    targets: Any,
-    input_lengths: Any,
-    target_lengths: Any,
+    targets: TensorLike,
+    input_lengths: TensorLike,
+    target_lengths: TensorLike,
     blank: int = 0,
     reduction: str = "mean",
     zero_infinity: bool = False,
@@ -61,7 +62,7 @@ def ctc_loss(
     return reduce_loss(loss[0] if single else loss, reduction)
 
 
-def _lengths(name: str, lengths: Any, n: int, most: int | None = None) -> Array:
+def _lengths(name: str, lengths: TensorLike, n: int, most: int | None = None) -> Array:
     found = integers(lengths, name).reshape(-1)
     if len(found) != n:
         raise ShapeError(f"ctc_loss: {n} samples need as many {name}; got {len(found)}")

@@ -118,7 +118,7 @@ def triplet_margin_loss(
     Errors: ShapeError for shapes that differ, or a margin that is not positive.
     """
 
-    def distance(a: Any, b: Any) -> Tensor:
+    def distance(a: Tensor, b: Tensor) -> Tensor:
         return pairwise_distance(a, b, p, eps)
 
     return triplet_margin_with_distance_loss(
@@ -137,7 +137,7 @@ def triplet_margin_with_distance_loss(
     positive: TensorLike,
     negative: TensorLike,
     *,
-    distance_function: Callable[[Any, Any], Any] | None = None,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
     margin: float = 1.0,
     swap: bool = False,
     reduction: str = "mean",
@@ -151,13 +151,13 @@ def triplet_margin_with_distance_loss(
     a, same = same_shape("triplet_margin_loss", anchor, positive)
     a, other = same_shape("triplet_margin_loss", a, negative)
     distance = pairwise_distance if distance_function is None else distance_function
-    far = distance(a, other)
+    far: Any = distance(a, other)
     if swap:
         far = np.minimum(far, distance(same, other))
     return reduce_loss(_above_0(distance(a, same) - far + margin), reduction)
 
 
-def _above_0(x: Any) -> Any:
+def _above_0(x: Tensor) -> Any:
     # Not relu: at exactly 0, where equal inputs and no margin start, the slope is 1, as in PyTorch.
     return np.clip(x, 0, None)
 

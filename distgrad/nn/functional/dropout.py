@@ -9,7 +9,8 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.stream import generator
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
 

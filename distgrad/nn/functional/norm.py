@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import in_float32, optional, wrap
 
@@ -209,7 +210,7 @@ def _last_axes(name: str, x: TensorLike, lengths: int | Sequence[int]) -> tuple[
     return x, len(shape)
 
 
-def _by_channel(name: str, y: Any, weight: TensorLike | None, bias: TensorLike | None) -> Tensor:
+def _by_channel(name: str, y: Tensor, weight: TensorLike | None, bias: TensorLike | None) -> Tensor:
     column = (-1,) + (1,) * (y.ndim - 2)
     for what, p in (("weight", optional(weight)), ("bias", optional(bias))):
         if p is None:

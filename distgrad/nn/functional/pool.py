@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.tensor import Array, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.nn.functional.spatial import batched
 from distgrad.nn.functional.wrap import in_float32
 from distgrad.ops.geometry import Numbers, numbers

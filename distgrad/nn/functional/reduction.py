@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 from distgrad.ops.helpers import mean_count
@@ -24,12 +25,12 @@ def reduce_loss(loss: Any, reduction: str) -> Tensor:
     return mean_over(loss, loss.size) if reduction == "mean" else _sum(loss, None)
 
 
-def mean_over(loss: Any, n: Any) -> Tensor:
+def mean_over(loss: Any, n: int | Array) -> Tensor:
     """Return the sum of ``loss`` over ``n``, a number of samples or a sum of weights."""
     return _sum(loss, 1 / mean_count(n))
 
 
-def _sum(loss: Any, scale: Any) -> Tensor:
+def _sum(loss: Any, scale: float | Array | None) -> Tensor:
     half = loss.dtype == np.float16
     # As in PyTorch: what fits float16 does not overflow on the way.
     wide = loss.astype(np.float32) if half else loss

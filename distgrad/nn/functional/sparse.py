@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from distgrad import ops
@@ -14,7 +12,7 @@ from distgrad.ops.helpers import first_outside, integers
 
 
 def embedding(
-    indices: Any,
+    indices: TensorLike,
     weight: TensorLike,
     padding_idx: int | None = None,
     max_norm: float | None = None,
@@ -57,7 +55,7 @@ def padding_row(padding_idx: int, count: int) -> int:
     return padding_idx % count
 
 
-def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
+def one_hot(labels: TensorLike, num_classes: int = -1) -> Tensor:
     """Integers (…) to rows of zeros with a one, (…, num_classes), int64.
 
     The number of classes is the largest label + 1 if it is -1. Errors: ShapeError out of range.

@@ -14,17 +14,17 @@ from distgrad.errors import ShapeError
 P = ParamSpec("P")
 
 
-def wrap(x: Any) -> Tensor:
+def wrap(x: TensorLike) -> Tensor:
     """Return ``x`` as a Tensor."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def optional(x: Any) -> Tensor | None:
+def optional(x: TensorLike | None) -> Tensor | None:
     """Return ``x`` as a Tensor, or None."""
     return None if x is None else wrap(x)
 
 
-def wrap_real(name: str, x: Any) -> Tensor:
+def wrap_real(name: str, x: TensorLike) -> Tensor:
     """Return ``x`` as a Tensor. Errors: ShapeError if it is complex, with the caller's ``name``."""
     tensor = wrap(x)
     if tensor.dtype.kind == "c":
@@ -45,8 +45,9 @@ def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     def widened(*args: P.args, **settings: P.kwargs) -> Tensor:
         if all(getattr(a, "dtype", None) != np.float16 for a in args):
             return function(*args, **settings)
-        half = [getattr(a, "dtype", None) == np.float16 for a in args]
-        wide = [wrap(a).astype(np.float32) if h else a for a, h in zip(args, half, strict=True)]
+        given: tuple[Any, ...] = args
+        half = [getattr(a, "dtype", None) == np.float16 for a in given]
+        wide = [wrap(a).astype(np.float32) if h else a for a, h in zip(given, half, strict=True)]
         result: Any = function(*wide, **settings)  # type: ignore[arg-type]
         mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in args)
         narrow: Tensor = result if mixed else result.astype(np.float16)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 
 Kind: TypeAlias = Literal["vanishing", "exploding", "dead", "nonfinite"]
 KINDS: tuple[Kind, ...] = ("vanishing", "exploding", "dead", "nonfinite")

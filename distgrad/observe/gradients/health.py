@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn import Module
 from distgrad.observe.gradients.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
 from distgrad.observe.gradients.diagnosis import KINDS, Kind
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Array
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 from distgrad.nn import Module
 from distgrad.optim.norms import squares
