@@ -13,6 +13,7 @@ from types import ModuleType
 
 from distgrad.comm import arrival, launchers
 from distgrad.comm.launchers import Started
+from distgrad.comm.patience import check_timeout
 from distgrad.comm.transport import Transport
 from distgrad.comm.worlds import simulate
 from distgrad.comm.worlds.local import LocalTransport
@@ -42,8 +43,9 @@ def connect(*, timeout: float = 300.0) -> Transport:
     another launcher that MPI knows the MPI world, any other a world of one. Raises LaunchError if
     the launcher and mpi4py do not belong together, if mpi4py cannot be loaded, or if the launcher
     started several processes that do not know of each other. A rank that has not come after
-    ``timeout`` seconds is named, and the job ended.
+    ``timeout`` seconds (more than 0) is named, and the job ended.
     """
+    check_timeout(timeout)
     simulated = simulate.current()
     if simulated is not None:
         return simulated
