@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -34,6 +35,8 @@ _ONE_NODE = {
 }
 # Whoever set one of these has chosen how ranks talk.
 _CHOSEN = ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_mtl", "UCX_TLS", "UCX_NET_DEVICES")
+_SHARED = "/dev/shm"
+_SEGMENT = 1 << 24  # bytes that a rank of Open MPI 5 wants there, or it takes TCP, or ends the job
 
 
 def connect(*, timeout: float = 300.0) -> Transport:
@@ -70,9 +73,20 @@ def connect(*, timeout: float = 300.0) -> Transport:
 
 
 def one_node_settings(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Let ranks of a job on one node talk through shared memory alone, unless the user chose."""
-    if launchers.one_node(environ) and not any(name in environ for name in _CHOSEN):
+    """Let ranks of a job on one node talk through shared memory alone, unless the user chose.
+
+    Nor where there is next to none, as in some containers: there they need TCP.
+    """
+    chosen = any(name in environ for name in _CHOSEN)
+    if launchers.one_node(environ) and not chosen and _has_shared_memory():
         environ.update(_ONE_NODE | {k: environ[k] for k in _ONE_NODE if k in environ})
+
+
+def _has_shared_memory() -> bool:
+    try:
+        return shutil.disk_usage(_SHARED).free >= _SEGMENT
+    except OSError:
+        return False
 
 
 def _without_mpi(started: Started, argv: Sequence[str]) -> LaunchError:
