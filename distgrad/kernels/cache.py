@@ -43,9 +43,11 @@ def cache_folder() -> Path | None:
     cannot be written, or if others could put code in it.
     """
     root = os.environ.get("DISTGRAD_CACHE")
-    base = Path(root) if root else Path(tempfile.gettempdir()) / f"distgrad-{os.getuid()}"
-    folder = base.absolute() / f"numba-{numba.__version__}-{sys.implementation.cache_tag}"
     try:
+        _sources()
+        # gettempdir() raises where no folder can be written, as in a read-only container.
+        base = Path(root) if root else Path(tempfile.gettempdir()) / f"distgrad-{os.getuid()}"
+        folder = base.absolute() / f"numba-{numba.__version__}-{sys.implementation.cache_tag}"
         _make(folder)
         folder = folder.resolve(strict=True)
         _check_private(folder)
@@ -270,8 +272,14 @@ def _ingredient(value: Any, *above: object) -> object:
 @cache
 def _sources() -> bytes:
     """Return what a kept kernel was made from: a kernel may call one of another file."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    paths = sorted(folder.glob("*.py"))
+    if not paths:  # in an archive, or compiled only
+        raise FileNotFoundError(
+            f"{shown(folder)} holds no sources of the kernels, which tell one version of distgrad "
+            "from another"
+        )
+    for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 

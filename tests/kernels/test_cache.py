@@ -371,6 +371,23 @@ def test_a_lock_that_is_no_file_is_refused(root, make):
         assert cache_folder() is None
 
 
+def test_a_machine_without_a_folder_for_temporary_files_is_told(root, monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.delenv("DISTGRAD_CACHE")
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.warns(RuntimeWarning, match="are not kept: .*No usable temp.*DISTGRAD_CACHE"):
+        assert cache_folder() is None
+
+
+def test_without_sources_nothing_tells_versions_apart_and_nothing_is_kept(root, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(root / "distgrad.zip" / "kernels" / "cache.py"))
+    cache._sources.cache_clear()
+    with pytest.warns(RuntimeWarning, match="are not kept: .*holds no sources of the kernels"):
+        assert cache_folder() is None
+
+
 def test_a_folder_that_cannot_be_made_is_told(root, monkeypatch):
     (root / "a").write_text("a file")
     with pytest.warns(RuntimeWarning, match="compiled kernels are not kept: .*DISTGRAD_CACHE"):
