@@ -1,8 +1,8 @@
-"""Stands between Open MPI's mpirun and the shell, for two things that mpirun does not do well.
+"""Stands between Open MPI's mpirun and the shell, for three things that mpirun does not do well.
 
 A fraction of a second after a Ctrl-C it kills its ranks and ends with status 1: no rank can save
 anything, no shell sees an interrupt. When a host is lost it ends with status 0, as after a
-success. MPICH's mpiexec needs none of this.
+success. And under nohup it ends with the terminal all the same. MPICH's mpiexec needs none of this.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FrameType
 
 from distgrad.comm.launchers import INTERRUPT, LOST_HOST
@@ -52,6 +53,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
     def pass_on(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)
 
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it
     # mpirun stays in the foreground, where it may read the terminal. It inherits that SIGINT is
     # blocked, and unblocks all signals in the ranks.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -59,10 +61,11 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
         command,
         env=environment,
         stderr=subprocess.PIPE,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 - there are no threads but BLAS's
+        preexec_fn=partial(_begin, alone=is_deaf),  # noqa: PLW1509 - no threads but BLAS's
     )
     for number in _PASSED_ON:
-        signal.signal(number, pass_on)
+        if not (is_deaf and number == signal.SIGHUP):
+            signal.signal(number, pass_on)
     signal.signal(signal.SIGINT, press)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     lost = _relay_errors(process)
@@ -99,6 +102,11 @@ def _write(data: bytes) -> None:
             data = data[os.write(sys.stderr.fileno(), data) :]
 
 
-def _end_with_parent() -> None:
-    """Let mpirun end when ``distgrad run`` is killed, as it would if it had been started alone."""
+def _begin(alone: bool) -> None:
+    """Let mpirun end when ``distgrad run`` is killed, as it would if it had been started alone.
+
+    ``alone``, it is out of reach of the signal that a terminal sends to a job when it closes.
+    """
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    if alone:
+        os.setpgid(0, 0)

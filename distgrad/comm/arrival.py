@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -54,13 +55,24 @@ def watch(size: int | None, timeout: float) -> Iterator[None]:
 def _refuse_children(me: Identity) -> None:
     """Raise LaunchError in a program that a rank has started, with the rank's environment."""
     process, _, key = os.environ.get(_TAKEN, "").partition(" ")
-    if key == me.key() and process != str(os.getpid()):
+    if process in ("", str(os.getpid())):
+        return
+    if key == me.key() or (me.variable == "PMI_RANK" and _is_cut_off()):
         raise LaunchError(
             f"this process was started by rank {me.rank} (process {process}), which is in the "
             "world already; a child is no rank, so it may compute and load data, but not call "
             "dg.init (look for an import of the training script without `if __name__ == "
             "'__main__'`)"
         )
+
+
+def _is_cut_off() -> bool:
+    """Whether this process lacks the socket that MPICH's launcher has given to the rank alone."""
+    number = os.environ.get("PMI_FD", "")
+    try:
+        return number.isdecimal() and not stat.S_ISSOCK(os.fstat(int(number)).st_mode)
+    except OSError:
+        return True
 
 
 @contextmanager

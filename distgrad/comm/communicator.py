@@ -15,6 +15,7 @@ from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm, ba
 from distgrad.comm.canonical import Part, Plan, plan
 from distgrad.comm.group import Group, even_slices
 from distgrad.comm.message import Array, Steps
+from distgrad.comm.patience import check_timeout
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.errors import CommError
@@ -25,10 +26,11 @@ class Communicator:
 
     Making one is itself collective. Every rank must call the same collectives in the same order
     with the same shapes and dtypes; each call is checked, MismatchError names the ranks. A wait
-    that sees no progress for ``timeout`` seconds raises CommTimeoutError.
+    that sees no progress for ``timeout`` seconds (``math.inf``: for ever) raises CommTimeoutError.
     """
 
     def __init__(self, transport: Transport, *, timeout: float = 300.0) -> None:
+        check_timeout(timeout)
         self.transport, self.timeout = transport, timeout
         # Splitting blocks inside MPI, where no watchdog reaches: go there when all are here.
         self._start(Group(transport), "Communicator()", _nothing()).wait()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from distgrad.comm import arrival, launchers
 from distgrad.comm.launchers import Started
+from distgrad.comm.patience import check_timeout
 from distgrad.comm.transport import Transport
 from distgrad.comm.worlds import simulate
 from distgrad.comm.worlds.local import LocalTransport
@@ -33,6 +35,8 @@ _ONE_NODE = {
 }
 # Whoever set one of these has chosen how ranks talk.
 _CHOSEN = ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_mtl", "UCX_TLS", "UCX_NET_DEVICES")
+_SHARED = "/dev/shm"
+_SEGMENT = 1 << 24  # bytes that a rank of Open MPI 5 wants there, or it takes TCP, or ends the job
 
 
 def connect(*, timeout: float = 300.0) -> Transport:
@@ -42,8 +46,9 @@ def connect(*, timeout: float = 300.0) -> Transport:
     another launcher that MPI knows the MPI world, any other a world of one. Raises LaunchError if
     the launcher and mpi4py do not belong together, if mpi4py cannot be loaded, or if the launcher
     started several processes that do not know of each other. A rank that has not come after
-    ``timeout`` seconds is named, and the job ended.
+    ``timeout`` seconds (more than 0) is named, and the job ended.
     """
+    check_timeout(timeout)
     simulated = simulate.current()
     if simulated is not None:
         return simulated
@@ -68,9 +73,20 @@ def connect(*, timeout: float = 300.0) -> Transport:
 
 
 def one_node_settings(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Let ranks of a job on one node talk through shared memory alone, unless the user chose."""
-    if launchers.one_node(environ) and not any(name in environ for name in _CHOSEN):
+    """Let ranks of a job on one node talk through shared memory alone, unless the user chose.
+
+    Nor where there is next to none, as in some containers: there they need TCP.
+    """
+    chosen = any(name in environ for name in _CHOSEN)
+    if launchers.one_node(environ) and not chosen and _has_shared_memory():
         environ.update(_ONE_NODE | {k: environ[k] for k in _ONE_NODE if k in environ})
+
+
+def _has_shared_memory() -> bool:
+    try:
+        return shutil.disk_usage(_SHARED).free >= _SEGMENT
+    except OSError:
+        return False
 
 
 def _without_mpi(started: Started, argv: Sequence[str]) -> LaunchError:

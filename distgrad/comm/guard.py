@@ -25,10 +25,12 @@ _PATIENCE = 30.0  # seconds a rank waits at its end before it says for whom
 def say(text: str, label: str) -> None:
     """Write text to stderr in one piece, each line tagged with the rank."""
     tagged = "".join(f"{label} {line}\n" for line in text.rstrip("\n").split("\n"))
-    with contextlib.suppress(OSError, ValueError):  # stdout may be closed; the message may not
+    # A warning must not end the run because the log's disk is full, or nobody listens any more.
+    with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    sys.stderr.write(tagged)  # one write: lines of several ranks do not mix
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(tagged)  # one write: lines of several ranks do not mix
+        sys.stderr.flush()
 
 
 def report(error: BaseException, label: str) -> None:

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# The variables by which launchers tell a process its rank, and those that tell jobs apart.
-_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+from distgrad.comm.launchers import LAUNCHERS
+
+_RANKS = tuple(launcher.rank for launcher in LAUNCHERS if launcher.mpi)
+_TABLE = Path("/proc")
+# What tells jobs apart.
 _JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
 
@@ -57,9 +60,7 @@ def identity(
 def neighbours(me: Identity) -> list[Neighbour]:
     """Return the processes on this host that are other ranks of the same job, as far as seen."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
+    for entry in _processes():
         try:
             if entry.stat().st_uid != os.getuid():
                 continue
@@ -79,7 +80,7 @@ def neighbours(me: Identity) -> list[Neighbour]:
 def has_ended(pid: int) -> bool:
     """Whether a process is over, its parent having noticed or not."""
     try:
-        return _status(Path("/proc", str(pid)))[0] in "ZX"
+        return _status(_TABLE / str(pid))[0] in "ZX"
     except OSError:
         return True
 
@@ -87,7 +88,7 @@ def has_ended(pid: int) -> bool:
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped, by a signal or a debugger."""
     try:
-        return _status(Path("/proc", str(pid)))[0] in "Tt"
+        return _status(_TABLE / str(pid))[0] in "Tt"
     except OSError:
         return False
 
@@ -98,6 +99,13 @@ def stopped(rank: int) -> str:
     here = neighbours(me) if me is not None else []
     pids = [str(n.pid) for n in here if n.rank == rank and is_stopped(n.pid)]
     return f"stopped: `kill -CONT {' '.join(pids)}` lets it go on" if pids else ""
+
+
+def _processes() -> list[Path]:
+    try:
+        return [entry for entry in _TABLE.iterdir() if entry.name.isdecimal()]
+    except OSError:  # a container or a chroot without /proc: nobody is seen
+        return []
 
 
 def _status(entry: Path) -> tuple[str, int]:

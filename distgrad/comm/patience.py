@@ -13,11 +13,20 @@ from distgrad.comm import guard
 from distgrad.comm.neighbours import stopped
 from distgrad.comm.rank_state import Notice
 from distgrad.comm.transport import Transport
-from distgrad.errors import CommTimeoutError
+from distgrad.errors import CommError, CommTimeoutError
 
 _WARN = 30.0  # seconds of waiting after which it is said for whom
 _ANSWER = 1.0  # seconds the others have to answer; they listen every 50 ms while they wait
 _TOLD = 4  # silent ranks of which it is said what is known
+
+
+def check_timeout(timeout: float) -> None:
+    """Raise CommError for a time that is over before it has begun, or never is: NaN."""
+    if not timeout > 0:
+        raise CommError(
+            f"timeout={timeout}: a rank must be given more than 0 seconds to come; math.inf waits "
+            "for ever"
+        )
 
 
 class Patience:
@@ -44,23 +53,25 @@ class Patience:
             self._asked = None
         elif self._asked is None:
             self._asked = now
-            self._announce(now, peers())
+            self._announce(now, peers(), asks=True)
         if self._state.asked and now - self._announced > self._again:
             self._announce(now, peers())
         if self._asked is None or seconds <= self._due[0] or now - self._asked < self._margin:
             return
-        silent = self._silent(peers(), self._asked - self._again)
-        self._asked = None
+        since, self._asked = self._asked - self._again, None
+        silent = self._silent(peers(), since)
+        speaks = self._speaks(silent, peers(), since)
         if len(self._due) > 1:
             self._due.pop(0)
-            self._warn(seconds, silent, peers())
+            if speaks:
+                guard.say(self._waited(seconds, silent), self._state.label)
         else:
-            self._give_up(silent, peers())
+            self._give_up(silent, speaks)
 
-    def _announce(self, now: float, peers: set[int]) -> None:
-        """Say that this rank waits, which asks the others to say whether they do."""
+    def _announce(self, now: float, peers: set[int], *, asks: bool = False) -> None:
+        """Say that this rank waits; ``asks`` the others to say whether they do."""
         self._state.asked, self._announced = False, now
-        notice = Notice(self._state.rank, "waiting", {}, self._where, sorted(peers))
+        notice = Notice(self._state.rank, "waiting", {}, self._where, sorted(peers), asks)
         self._transport.announce(notice)
 
     def _silent(self, peers: set[int], since: float) -> list[int]:
@@ -77,20 +88,30 @@ class Patience:
                     silent.add(rank)
         return sorted(silent)
 
-    def _warn(self, seconds: float, silent: list[int], peers: set[int]) -> None:
-        # Of those that wait, the ones that wait for the culprit itself know most.
-        if not silent or peers & set(silent):
-            why = self._why(silent)
-            guard.say(f"{self._where} has waited {seconds:.0f} s: {why}", self._state.label)
+    def _speaks(self, silent: list[int], peers: set[int], since: float) -> bool:
+        """Whether this rank tells it: of a thousand whose time is up, one is enough.
 
-    def _give_up(self, silent: list[int], peers: set[int]) -> None:
+        Those that wait for the culprit itself know most; of them, the first one speaks.
+        """
+        culprits = set(silent)
+        known = {r: n.waits_for for r, n in self._answers.items()}
+        due = [r for r in known if self._state.asked_at.get(r, 0.0) > since]
+        waits_for = {self._state.rank: list(peers)} | {r: known[r] for r in due}
+        know = [r for r, ranks in waits_for.items() if not culprits or culprits.intersection(ranks)]
+        # Who knows most may have come later, and its time is not up yet.
+        return self._state.rank == min(know or waits_for)
+
+    def _waited(self, seconds: float, silent: list[int]) -> str:
+        return f"{self._where} has waited {seconds:.0f} s: {self._why(silent)}"
+
+    def _give_up(self, silent: list[int], speaks: bool) -> None:
         error = CommTimeoutError(
             f"{self._state.label} {self._where} made no progress for {self._timeout:g} s: "
             f"{self._why(silent)}. If ranks may be apart that long, allow it with "
             "dg.init(timeout=...)"
         )
-        if silent and not peers & set(silent):
-            self._state.peer_error = error  # let those speak first that wait for the culprit
+        if not speaks:
+            self._state.peer_error = error  # it is another rank's turn to tell it
         raise error
 
     def _why(self, silent: list[int]) -> str:

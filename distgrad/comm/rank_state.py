@@ -37,6 +37,7 @@ class Notice:
     progress: dict[str, tuple[int, list[int]]]
     text: str = ""
     waits_for: list[int] = field(default_factory=list)
+    asks: bool = False  # who waits as well is to say so; an answer asks nothing, or it never ends
 
     def missing(self, context: str, number: int) -> bool:
         """Whether collective ``number`` of ``context`` can no longer count on this rank."""
@@ -67,6 +68,7 @@ class RankState:
     failures: list[Notice] = field(default_factory=list)
     waiting: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when heard, and what
     asked: bool = False  # another rank waits and wants to know who else does
+    asked_at: dict[int, float] = field(default_factory=dict)  # when a rank last wanted that
     # The collective in which another rank was last met: when, its number, what it is.
     last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
     peer_error: Exception | None = None  # raised here because of what another rank did
@@ -95,8 +97,9 @@ class RankState:
         if notice.kind == "goodbye":
             self.departed[notice.rank] = notice
         elif notice.kind == "waiting":
-            self.waiting[notice.rank] = (perf_counter(), notice)
-            self.asked = True
+            self.waiting[notice.rank] = (now := perf_counter(), notice)
+            if notice.asks:
+                self.asked, self.asked_at[notice.rank] = True, now
         else:
             self.failures.append(notice)
 

@@ -110,7 +110,10 @@ def _lock(path: Path, what: str) -> Iterator[_Turn]:
         turn.read()
         if turn.number == before:
             turn.failure = ""  # it failed before we came; the network may be back
-        yield turn  # closing the file, or dying, gives the lock back
+        try:
+            yield turn
+        finally:  # dying gives the lock back; closing would not, if a child has it open, too
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _fetch(path: Path, url: str, checksum: str, most: int) -> None:

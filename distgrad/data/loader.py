@@ -96,7 +96,13 @@ class DataLoader:
             indices = order[self.batch * size : (self.batch + 1) * size]
             step = self.epoch * len(self) + self.batch
             self.batch += 1
+            after = self.epoch, self.batch
             yield Batch(self.dataset, indices, step, self.world, self._facts(self.epoch, step))
+            if after != (self.epoch, self.batch):  # nested, such loops would never end
+                raise DataError(
+                    "a loop over a DataLoader cannot go on: another loop over the same one has "
+                    "taken batches meanwhile. Make a second DataLoader over the same data for it"
+                )
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _facts(self, epoch: int, step: int) -> Origin:

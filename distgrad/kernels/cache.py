@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, BinaryIO
 
 import numba
+import numpy as np
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
@@ -31,6 +33,7 @@ from distgrad.files import open_regular, read_all, shown
 _PATIENCE = 60.0  # seconds; a kernel compiles in 1 to 10 s
 _MOST = 1 << 26  # bytes of a file; a kernel has some 10,000
 _DIGEST = 32  # bytes
+_HINT = 120  # bytes that say who holds the lock
 
 
 def cache_folder() -> Path | None:
@@ -40,9 +43,11 @@ def cache_folder() -> Path | None:
     cannot be written, or if others could put code in it.
     """
     root = os.environ.get("DISTGRAD_CACHE")
-    base = Path(root) if root else Path(tempfile.gettempdir()) / f"distgrad-{os.getuid()}"
-    folder = base.absolute() / f"numba-{numba.__version__}-{sys.implementation.cache_tag}"
     try:
+        _sources()
+        # gettempdir() raises where no folder can be written, as in a read-only container.
+        base = Path(root) if root else Path(tempfile.gettempdir()) / f"distgrad-{os.getuid()}"
+        folder = base.absolute() / f"numba-{numba.__version__}-{sys.implementation.cache_tag}"
         _make(folder)
         folder = folder.resolve(strict=True)
         _check_private(folder)
@@ -70,15 +75,16 @@ class Store:
         path = self.folder / name
         try:
             with open_regular(path, links=False) as file:
-                raw = read_all(file, _MOST)
+                raw, found = read_all(file, _MOST), os.fstat(file.fileno())
+            stamp, digest, body = raw[:_DIGEST], raw[_DIGEST : 2 * _DIGEST], raw[2 * _DIGEST :]
+            if len(raw) >= 2 * _DIGEST and stamp != _sources():
+                return None  # that of another version of distgrad: this one takes its place
+            _check_part(path, found, {os.getuid()})
         except FileNotFoundError:
             return None
         except OSError as error:
             _warn(f"a kept kernel cannot be read and is compiled anew: {path}: {error}")
             return None
-        stamp, digest, body = raw[:_DIGEST], raw[_DIGEST : 2 * _DIGEST], raw[2 * _DIGEST :]
-        if len(raw) >= 2 * _DIGEST and stamp != _sources():
-            return None  # that of another version of distgrad: this one takes its place
         if digest != hashlib.sha256(body).digest():
             _warn(f"a kept kernel was damaged and is compiled anew: {path}")
             return None
@@ -90,7 +96,9 @@ class Store:
             return
         path, part = self.folder / name, self.folder / f".{os.getpid()}.part"
         try:
-            part.write_bytes(_sources() + hashlib.sha256(body).digest() + body)
+            part.unlink(missing_ok=True)  # a killed process's; it may have another mode
+            with open(part, "xb", opener=_for_me_alone) as file:
+                file.write(_sources() + hashlib.sha256(body).digest() + body)
             os.replace(part, path)
         except OSError as error:
             self._is_writable = False
@@ -108,7 +116,7 @@ class KernelCache:
     def __init__(self, function: Callable[..., Any], store: Store) -> None:
         self._store, self.cache_path = store, store.folder
         self._name = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
-        self._code = function.__code__.co_code
+        self._function = function
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the compiled kernel, or None if it has to be compiled."""
@@ -126,7 +134,7 @@ class KernelCache:
         """Forget nothing: damaged and old files are replaced one by one."""
 
     def _file(self, signature: Any, codegen: Any) -> str:
-        key = repr((signature, codegen.magic_tuple(), self._code)).encode()
+        key = repr((signature, codegen.magic_tuple(), _recipe(self._function))).encode()
         return f"{self._name}-{hashlib.sha256(key).hexdigest()[:16]}"
 
 
@@ -148,9 +156,13 @@ class Turn:
             self._do_without(self._folder, f"cannot be opened: {error}")
             yield
             return
-        with lock:  # closing it, or dying, gives the lock back
+        with lock:
             self._wait(lock, self._folder)
-            yield
+            try:
+                yield
+            finally:  # dying gives the lock back; closing would not, if a child has it open, too
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(lock, fcntl.LOCK_UN)
 
     def _wait(self, lock: BinaryIO, folder: Path) -> None:
         began, pause = time.monotonic(), 0.001
@@ -169,7 +181,7 @@ class Turn:
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
         with suppress(OSError):  # a full disk: who holds the lock is a hint, and no more
-            os.pwrite(lock.fileno(), f"{os.getpid():<20}".encode(), 0)
+            os.pwrite(lock.fileno(), f"{os.getpid()} {_place()}".ljust(_HINT).encode(), 0)
 
     def _do_without(self, folder: Path, why: str) -> None:
         self._folder = None  # nor is it waited for again
@@ -191,15 +203,14 @@ def _make(folder: Path) -> None:
 def _check_private(folder: Path) -> None:
     """Raise PermissionError unless only this user (and root) can change what ``folder`` holds."""
     mine = {os.getuid()}
-    _check_part(folder, mine, pardon=0)
+    _check_part(folder, folder.stat(), mine)
     # In a container root may bear another number; whoever owns the root folder is trusted anyway.
     trusted = {*mine, 0, Path("/").stat().st_uid}
     for part in folder.parents:
-        _check_part(part, trusted, pardon=stat.S_ISVTX)
+        _check_part(part, part.stat(), trusted, pardon=stat.S_ISVTX)
 
 
-def _check_part(part: Path, owners: set[int], pardon: int) -> None:
-    found = part.stat()
+def _check_part(part: Path, found: os.stat_result, owners: set[int], pardon: int = 0) -> None:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & pardon:
         raise PermissionError(
             f"{shown(part)} can be written by other users, who could put code of theirs in it: "
@@ -209,27 +220,66 @@ def _check_part(part: Path, owners: set[int], pardon: int) -> None:
         raise PermissionError(f"{shown(part)} belongs to another user (number {found.st_uid})")
 
 
+def _for_me_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # not the umask's choice: whoever can write it runs code
+
+
 def _open_lock(folder: Path) -> BinaryIO:
     return open_regular(folder / "lock", "rb+", flags=os.O_CREAT, links=False)
 
 
 def _holder(lock: BinaryIO) -> str:
     """Describe who wrote its number into the lock last."""
-    number = os.pread(lock.fileno(), 20, 0).decode("ascii", "replace").strip()
+    said = os.pread(lock.fileno(), _HINT, 0).decode("ascii", "replace").strip()
+    number, _, place = said.partition(" ")
     try:
+        if place != _place():
+            raise ProcessLookupError("its number means another process here")
         command = Path(f"/proc/{int(number)}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         state = Path(f"/proc/{int(number)}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError):
-        return f"a process that is not to be seen from here (it wrote {number!r})"
+        return f"a process that is not to be seen from here (it wrote {said!r})"
     stopped = ", which is stopped" if state in ("T", "t") else ""
     return f"process {number} ({command[:100].strip()!a}){stopped}"
 
 
 @cache
+def _place() -> str:
+    """Return where this process's number means this process: a host, or a container on it."""
+    try:
+        return f"{os.uname().nodename} {os.readlink('/proc/self/ns/pid')}".replace(" ", "/")
+    except OSError:
+        return os.uname().nodename
+
+
+def _recipe(function: Callable[..., Any], *above: object) -> object:
+    """Return what a kernel is made of besides its file: those of one factory differ by that."""
+    code, cells = function.__code__, function.__closure__ or ()
+    constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
+    inside = [_ingredient(cell.cell_contents, *above, function) for cell in cells]
+    return function.__qualname__, code.co_code, constants, inside
+
+
+def _ingredient(value: Any, *above: object) -> object:
+    value = getattr(value, "py_func", value)  # a kernel
+    if isinstance(value, FunctionType):
+        return "itself" if value in above else _recipe(value, *above)
+    if isinstance(value, np.ndarray):  # its repr leaves out what is in the middle
+        return value.dtype.str, value.shape, value.tobytes()
+    return type(value), value
+
+
+@cache
 def _sources() -> bytes:
     """Return what a kept kernel was made from: a kernel may call one of another file."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    paths = sorted(folder.glob("*.py"))
+    if not paths:  # in an archive, or compiled only
+        raise FileNotFoundError(
+            f"{shown(folder)} holds no sources of the kernels, which tell one version of distgrad "
+            "from another"
+        )
+    for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 

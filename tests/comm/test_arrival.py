@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from distgrad.comm import arrival
+from distgrad.comm import arrival, launchers
 from distgrad.comm.neighbours import identity, neighbours
 
 WAITS = """
@@ -111,6 +111,25 @@ def test_a_long_wait_is_told_before_it_is_over(job):
     told = r"\[rank 1/3\] has waited \d+ s for MPI to come up: rank 0, 2 is not among"
     assert re.match(told, said)
     assert said.count("has waited") == 1
+
+
+def test_where_the_process_table_is_not_to_be_seen_the_time_is_up_all_the_same(job):
+    hidden = "\nfrom distgrad.comm import neighbours\nneighbours._TABLE /= 'nonexistent'\nwith"
+    code = WAITS.replace("\nwith", hidden)
+    with process(code.format(timeout=1), job(1)) as waiter:
+        said = ending_of(waiter, 20)
+        assert waiter.returncode == 1
+    assert "MPI has not come up within 1 s: rank 0, 2 is not among" in said
+    assert "Exception in thread" not in said
+
+
+@pytest.mark.parametrize(
+    "launcher", [x for x in launchers.LAUNCHERS if x.mpi], ids=lambda x: x.rank
+)
+def test_the_ranks_of_every_launcher_that_knows_mpi_are_watched(launcher):
+    me = identity({launcher.rank: "2"}, parent=7)
+    assert me is not None
+    assert (me.variable, me.rank) == (launcher.rank, 2)
 
 
 def test_ctrl_c_is_not_kept_waiting(job):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from distgrad.comm.connect import one_node_settings
 
 LAUNCHER = ("OMPI_COMM", "PMI", "SLURM", "RANK", "WORLD_SIZE", "MASTER_", "HOROVOD_")
 ROOT = Path(__file__).parents[2]
+# The module: the package shows the function under its name.
+module = sys.modules["distgrad.comm.connect"]
 
 
 def python(*arguments, **environ):
@@ -184,6 +187,19 @@ def test_ranks_of_a_job_on_one_node_talk_through_shared_memory_alone(environ):
 )
 def test_several_nodes_or_the_users_own_choice_are_left_alone(own):
     environ = {"OMPI_COMM_WORLD_SIZE": "4", **own}
+    kept = dict(environ)
+    one_node_settings(environ)
+    assert environ == kept
+
+
+@pytest.mark.parametrize("room", [0, (16 << 20) - 1, None])
+def test_ranks_without_room_for_shared_memory_may_take_tcp(monkeypatch, room):
+    usage = shutil.disk_usage("/")
+    if room is None:
+        monkeypatch.setattr(module, "_SHARED", "/nonexistent")
+    else:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=room))
+    environ = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
     kept = dict(environ)
     one_node_settings(environ)
     assert environ == kept

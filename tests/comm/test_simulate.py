@@ -190,6 +190,64 @@ def test_threading_is_as_it_was_afterwards():
     assert (threading.Thread.start, threading.excepthook) == before
 
 
+def test_worlds_side_by_side_keep_their_threads_and_leave_threading_as_it_was():
+    """One begins later and ends later than the other."""
+    before = threading.Thread.start, threading.excepthook
+    begun, over, seen = threading.Event(), threading.Event(), []
+
+    def first():
+        if current().rank == 0:
+            begun.wait(20)
+
+    def second():
+        if current().rank == 0:
+            begun.set()
+            over.wait(20)
+        helper = threading.Thread(target=lambda: seen.append(current().size))
+        helper.start()
+        helper.join()
+
+    def both_of_the_first():
+        run_ranks(2, first)
+        over.set()
+
+    one = threading.Thread(target=both_of_the_first)
+    two = threading.Thread(target=run_ranks, args=(3, second))
+    one.start()
+    while threading.Thread.start is before[0]:
+        time.sleep(0.001)
+    two.start()
+    one.join()
+    two.join()
+    assert seen == [3, 3, 3]
+    assert (threading.Thread.start, threading.excepthook) == before
+
+
+def test_the_exception_of_a_thread_that_outlives_its_world_is_told(monkeypatch):
+    over, helpers, told = threading.Event(), [], []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(str(args.exc_value)))
+
+    def late():
+        over.wait(20)
+        raise ValueError("nobody hears me")
+
+    def inner():
+        helpers.append(threading.Thread(target=late))
+        helpers[-1].start()
+
+    def outer():
+        if current().rank == 0:
+            worker = threading.Thread(target=run_ranks, args=(2, inner))
+            worker.start()
+            worker.join()
+            over.set()
+            for helper in helpers:
+                helper.join()
+
+    run_ranks(2, outer)
+    assert told == ["nobody hears me"] * 2
+
+
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_world_of_no_ranks_is_refused(size):
     with pytest.raises(LaunchError, match=f"at least one rank, got {size}; use -n 1 or more"):

@@ -338,6 +338,21 @@ def test_a_killed_download_leaves_nothing_that_is_read(server, cache, tmp_path):
     not Path("/usr/share/datasets/fashion-mnist").is_dir(),
     reason="Debian's package dataset-fashion-mnist is not installed",
 )
+def test_a_child_forked_during_a_download_does_not_keep_the_lock(tmp_path, monkeypatch):
+    with download._lock(tmp_path / ".lock", "it"):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    monkeypatch.setattr(download, "_PATIENCE", 0.0)
+    try:
+        with download._lock(tmp_path / ".lock", "it") as turn:
+            assert turn.number == 0
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_debians_files_are_the_official_ones_but_for_the_gzip_header():
     train, test = fashion_mnist("/usr/share/datasets/fashion-mnist")
     assert (len(train), len(test)) == (60_000, 10_000)

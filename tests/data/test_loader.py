@@ -133,6 +133,29 @@ def test_a_batch_can_be_read_twice():
     assert first == second
 
 
+def nested(loader):
+    for _ in loader:
+        list(loader)
+
+
+def side_by_side(loader):
+    for _ in zip(loader, loader, strict=True):
+        pass
+
+
+def peek(loader):
+    for _ in loader:
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("use", [nested, side_by_side, peek])
+def test_a_loader_is_looped_over_by_one_loop_at_a_time(use):
+    """Two would share out the batches in silence, and never end if one is in the other."""
+    loader = make(12, 4)
+    with pytest.raises(DataError, match=r"another loop .* Make a second DataLoader over the same"):
+        use(loader)
+
+
 def test_outside_a_batch_there_is_no_shard():
     loader = make(8, 4)
     epoch(loader)

@@ -134,6 +134,79 @@ def test_a_folder_in_a_files_place_costs_a_word_not_the_run(folder):
     assert "compiled kernels are not kept" in str(seen[1].message)
 
 
+def multiplier(factor):
+    def multiply(x):
+        for i in range(x.size):
+            x[i] = x[i] * factor
+
+    return multiply
+
+
+def raiser(inner):
+    def twice(x):
+        inner(x)
+        inner(x)
+
+    return twice
+
+
+def test_kernels_of_one_factory_are_kept_apart(folder):
+    """Whether they differ by a number, an array's middle, or a kernel that they call."""
+
+    def middle(value):
+        table = np.ones(3000)
+        table[1500] = value
+
+        def multiply_by_the_middle(x):
+            for i in range(x.size):
+                x[i] = x[i] * table[1500]
+
+        return multiply_by_the_middle
+
+    def result(function):
+        x = np.arange(3.0)
+        jit.kernel(function)(x)
+        return x.tolist()
+
+    for _ in range(2):  # compiled, then loaded
+        assert result(multiplier(2.0)) == [0, 2, 4]
+        assert result(multiplier(3.0)) == [0, 3, 6]
+        assert result(middle(5.0)) == [0, 5, 10]
+        assert result(middle(7.0)) == [0, 7, 14]
+        assert result(raiser(jit.kernel(multiplier(2.0)))) == [0, 4, 8]
+        assert result(raiser(jit.kernel(multiplier(3.0)))) == [0, 9, 18]
+    assert len(list(folder.glob("*multipl*"))) == 4
+    assert len(list(folder.glob("*twice*"))) == 2
+
+
+def test_a_kernel_that_calls_itself_has_a_name_of_its_own(folder):
+    @jit.kernel
+    def faculty(n):
+        return 1 if n < 2 else n * faculty(n - 1)
+
+    assert faculty(5) == 120
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o022])
+def test_whatever_the_umask_nobody_else_can_write_a_kept_kernel(folder, umask):
+    before = os.umask(umask)
+    try:
+        hits()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(kept(folder).stat().st_mode) == 0o600
+    assert quietly(hits) == 1
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_kept_kernel_that_others_can_write_is_not_run_and_is_replaced(folder, mode):
+    hits()
+    kept(folder).chmod(mode)
+    with pytest.warns(RuntimeWarning, match=r"compiled anew: .*double.* by other users"):
+        assert hits() == 0
+    assert quietly(hits) == 1
+
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -176,6 +249,40 @@ def test_a_lock_that_a_stopped_process_holds_is_waited_for_once_and_named(
 def test_a_killed_process_gives_the_lock_back(folder, holder):
     holder.kill()
     assert quietly(hits) == 0
+
+
+@pytest.fixture
+def child():
+    """Fork a process that sleeps with whatever is open; it is ended after the test."""
+    begun = []
+
+    def fork():
+        begun.append(os.fork())
+        if begun[-1] == 0:
+            time.sleep(60)
+            os._exit(0)
+
+    yield fork
+    for process in begun:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def test_a_child_forked_while_a_kernel_compiles_does_not_keep_the_lock(folder, monkeypatch, child):
+    with Turn(folder).taken():
+        child()
+    monkeypatch.setattr(cache, "_PATIENCE", 0.0)
+    assert quietly(hits) == 0
+
+
+def test_the_number_of_a_process_elsewhere_blames_nobody_here(folder, monkeypatch):
+    monkeypatch.setattr(cache, "_PATIENCE", 0.1)
+    with open(folder / "lock", "wb") as lock:
+        lock.write(f"{os.getppid()} node-17/pid:[4026531836]".encode())
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.warns(RuntimeWarning, match=r"not to be seen from here \(it wrote .*node-17"):
+            hits()
 
 
 def test_who_holds_the_lock_may_not_be_known(folder, monkeypatch):
@@ -261,6 +368,23 @@ def test_a_lock_that_is_no_file_is_refused(root, make):
     (found / "lock").unlink()
     make(found / "lock")
     with pytest.warns(RuntimeWarning, match="compiled kernels are not kept: .*DISTGRAD_CACHE"):
+        assert cache_folder() is None
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told(root, monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.delenv("DISTGRAD_CACHE")
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.warns(RuntimeWarning, match="are not kept: .*No usable temp.*DISTGRAD_CACHE"):
+        assert cache_folder() is None
+
+
+def test_without_sources_nothing_tells_versions_apart_and_nothing_is_kept(root, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(root / "distgrad.zip" / "kernels" / "cache.py"))
+    cache._sources.cache_clear()
+    with pytest.warns(RuntimeWarning, match="are not kept: .*holds no sources of the kernels"):
         assert cache_folder() is None
 
 

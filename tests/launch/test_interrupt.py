@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from jobs import LAUNCHER, ROOT, mpirun
 from terminal import Terminal, distgrad_run
 
 # Each rank leaves a file when it is ready, and one more when it has "saved" for a second.
@@ -87,3 +89,29 @@ def test_other_signals_are_mpiruns(tmp_path, number):
     status = job.status()
     assert (status == 0) == (number == signal.SIGUSR1)
     assert ("usr1-0" in job.names()) == (number == signal.SIGUSR1)
+
+
+NOHUP = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.setsid()
+os.execv(sys.executable, [sys.executable, "-m", "distgrad.cli", *sys.argv[1:]])
+"""
+
+
+def test_under_nohup_a_job_outlives_its_terminal(tmp_path):
+    mpirun(2)  # or skip
+    script = tmp_path / "job.py"
+    script.write_text(PATIENT.replace("time.sleep(60)", "time.sleep(2); (folder / 'end').touch()"))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", NOHUP, "run", "-n", "2", str(script), str(tmp_path), "0"]
+    job = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "ready-0").exists() and (tmp_path / "ready-1").exists()):
+        assert time.monotonic() < deadline
+        assert job.poll() is None
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGHUP)
+    assert job.wait(60) == 0
+    assert (tmp_path / "end").exists()

@@ -57,3 +57,9 @@ def mpirun(ranks: int) -> Sequence[str]:
     except LaunchError as error:
         pytest.skip(str(error))
     return launchers.mpirun_command(found, launchers.is_open_mpi(found), ranks, 1, {})
+
+
+def needs_open_mpi() -> None:
+    """Skip the test under another mpirun: MPICH's does not say which rank was killed."""
+    if not launchers.is_open_mpi(mpirun(2)[0]):
+        pytest.skip("this mpirun is not Open MPI's, which alone says which rank was killed")

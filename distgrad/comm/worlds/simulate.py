@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakKeyDictionary
 
 from distgrad import perrank
 from distgrad.comm import guard
@@ -75,7 +76,7 @@ def run_ranks(
         threading.Thread(target=world.live_as, args=(r, body), name=f"rank {r}", daemon=True)
         for r in range(size)
     ]
-    with _watched_helpers(world):
+    with _watched_helpers():
         for thread in threads:
             thread.start()
         world.begin()
@@ -310,39 +311,54 @@ class SimulatedTransport:
         raise _Stopped
 
 
+_plain_start, _plain_hook = threading.Thread.start, threading.excepthook
+_helpers: WeakKeyDictionary[threading.Thread, SimulatedTransport] = WeakKeyDictionary()
+_worlds = 0  # that run at this moment, in each other or side by side
+_counting = threading.Lock()
+
+
 @contextmanager
-def _watched_helpers(world: _World) -> Iterator[None]:
+def _watched_helpers() -> Iterator[None]:
     """Make the threads a rank starts its own: its world is theirs, and their exceptions end it.
 
     A thread does not know who started it, so that is written down when it is started.
     """
-    plain_start, plain_hook = threading.Thread.start, threading.excepthook
-    owners: dict[threading.Thread, int] = {}
-
-    def start(thread: threading.Thread) -> None:
-        transport = _current.get()
-        if transport is not None and transport._world is world:
-            owners[thread] = transport.state.rank
-            mine, run = perrank.values(), thread.run
-
-            def run_as_rank() -> None:
-                perrank.become(mine)
-                run()
-
-            thread.run = run_as_rank  # type: ignore[method-assign]
-        plain_start(thread)
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        owner = owners.get(args.thread) if args.thread else None
-        if owner is None or args.exc_value is None or args.exc_type is SystemExit:
-            plain_hook(args)
-        else:
-            world.fail(owner, args.exc_value)
-
-    threading.Thread.start = start  # type: ignore[method-assign, assignment]
-    threading.excepthook = hook
+    global _worlds, _plain_start, _plain_hook  # noqa: PLW0603 - threading has one of each
+    with _counting:
+        if not _worlds:
+            _plain_start, _plain_hook = threading.Thread.start, threading.excepthook
+            threading.Thread.start = _start  # type: ignore[method-assign, assignment]
+            threading.excepthook = _end_world
+        _worlds += 1
     try:
         yield
     finally:
-        threading.Thread.start = plain_start  # type: ignore[method-assign]
-        threading.excepthook = plain_hook
+        with _counting:
+            _worlds -= 1
+            if not _worlds:
+                threading.Thread.start = _plain_start  # type: ignore[method-assign]
+                threading.excepthook = _plain_hook
+
+
+def _start(thread: threading.Thread) -> None:
+    transport = _current.get()
+    if transport is not None:
+        _helpers[thread] = transport
+        mine, run = perrank.values(), thread.run
+
+        def run_as_rank() -> None:
+            perrank.become(mine)
+            run()
+
+        thread.run = run_as_rank  # type: ignore[method-assign]
+    _plain_start(thread)
+
+
+def _end_world(args: threading.ExceptHookArgs) -> None:
+    transport = _helpers.get(args.thread) if args.thread else None
+    if transport is None or args.exc_value is None or args.exc_type is SystemExit:
+        _plain_hook(args)
+    elif transport._world.ended.is_set() and not transport._world.failure:
+        _plain_hook(args)  # the thread has outlived its world: nobody would hear of it
+    else:
+        transport._world.fail(transport.state.rank, args.exc_value)

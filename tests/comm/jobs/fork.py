@@ -17,6 +17,11 @@ HOW = sys.argv[1]
 fork = multiprocessing.get_context("fork")
 
 
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\n")  # one write: ranks do not mix
+    sys.stdout.flush()
+
+
 def square(x):
     return x * x
 
@@ -33,9 +38,9 @@ def use(name):
     try:
         uses[name]()
     except DistgradError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        say(f"{type(error).__name__}: {error}")
     else:
-        print("no error", flush=True)
+        say("no error")
 
 
 def start():
@@ -44,16 +49,16 @@ def start():
         child.start()
         child.terminate()
         child.join(10)
-        print("ended with", child.exitcode, flush=True)
+        say("ended with", child.exitcode)
         child.kill()
     elif HOW == "pool":
         with fork.Pool(2) as pool:
-            print("squares", pool.map(square, range(5)), flush=True)
+            say("squares", pool.map(square, range(5)))
     elif HOW == "os.fork":
         child = os.fork()
         if child == 0:
             sys.exit(7)
-        print("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        say("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     elif HOW == "subprocess":
         subprocess.run([sys.executable, "-c", "print('hello')"], check=True)
     elif HOW == "again":  # started anew, it takes itself for the rank
@@ -62,7 +67,7 @@ def start():
         child = fork.Process(target=use, args=(HOW,))
         child.start()
         child.join(10)
-        print("ended with", child.exitcode, flush=True)
+        say("ended with", child.exitcode)
         child.kill()
 
 
@@ -84,4 +89,4 @@ world = dg.init(shards=4, timeout=20)
 model = nn.Linear(3, 1)
 trainer = dg.Trainer(model, optim.SGD(model.parameters(), lr=0.1), F.mse_loss, progress=False)
 trainer.fit(dg.data.DataLoader(Dataset(), global_batch_size=4), epochs=1)
-print("through", flush=True)
+say("through")
