@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Sample, op
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.linalg import T
 
 
@@ -29,6 +29,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases, real=True)
+@in_float32
 def scaled_dot_product_attention(
     q: Any, k: Any, v: Any, mask: Any, *, is_causal: bool = False, scale: float | None = None
 ) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
+from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
@@ -67,9 +68,13 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
         value, vjps = body(*wide, **settings)
         if any(d.kind in "fc" and d != _HALF for d in dtypes):
             return value, vjps  # promoted by another input
-        several = isinstance(vjps, tuple)
-        narrow = tuple([v and _fed_float32(v) for v in (vjps if several else (vjps,))])
-        back = narrow if several else narrow[0]
+        back: Any
+        if isinstance(vjps, Joint):
+            back = Joint(_fed_float32(vjps.function, 1))
+        elif isinstance(vjps, tuple):
+            back = tuple([v and _fed_float32(v) for v in vjps])
+        else:
+            back = _fed_float32(vjps)
         if isinstance(value, tuple):
             return (value[0].astype(_HALF), *value[1:]), back
         return value.astype(_HALF), back
@@ -77,9 +82,14 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
     return widened
 
 
-def _fed_float32(vjp: Callable[..., Any]) -> Callable[..., Any]:
-    # Its result is rounded by the engine.
-    return lambda *gs: vjp(*[None if g is None else g.astype(np.float32) for g in gs])
+def _fed_float32(vjp: Callable[..., Any], first: int = 0) -> Callable[..., Any]:
+    """Let ``vjp`` take gradients, from its argument ``first`` on, that are not float32."""
+
+    def fed(*args: Any) -> Any:
+        gs = [None if g is None else g.astype(np.float32) for g in args[first:]]
+        return vjp(*args[:first], *gs)  # the engine rounds what it returns
+
+    return fed
 
 
 def integers(values: Any, what: str) -> Array:
