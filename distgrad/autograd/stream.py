@@ -6,6 +6,8 @@ so that ranks draw different numbers. Philox: Salmon et al. 2011.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +26,7 @@ class Position:
 
     seed: int = 0
     domain: int = _OUTSIDE
-    step: int = 0
+    step: int = 0  # in no shard the number of the thread
     shard: int = 0
     call: int = 0
 
@@ -34,6 +36,8 @@ seed: PerRank[int] = PerRank(0)
 rank: PerRank[int] = PerRank(0)
 """The calling rank; whoever knows ranks sets it."""
 
+# Threads are numbered as they come to draw: each has numbers of its own.
+_threads: PerRank[Iterator[int] | None] = PerRank(None)
 # A thread's own position, and those of the shards it is in: the last one counts.
 _position: ContextVar[Position | None] = ContextVar("random position", default=None)
 _entered: ContextVar[tuple[Position, ...]] = ContextVar("random positions in shards", default=())
@@ -45,7 +49,11 @@ def _current() -> Position:
         return entered[-1]
     position = _position.get()
     if position is None:
-        position = Position(seed=seed.get())
+        numbers = _threads.get()
+        if numbers is None:
+            numbers = itertools.count()
+            _threads.set(numbers)
+        position = Position(seed=seed.get(), step=next(numbers))
         _position.set(position)
     return position
 
@@ -56,8 +64,9 @@ def manual_seed(number: int) -> None:
     It is 0 if never called. Pass the same on every rank: shards, and ranks outside of shards, have
     numbers of their own from one seed.
     """
-    seed.set(number & 0xFFFF_FFFF_FFFF_FFFF)
+    seed.set(operator.index(number) & 0xFFFF_FFFF_FFFF_FFFF)
     _position.set(Position(seed=seed.get()))
+    _threads.set(itertools.count(1))  # this one is 0
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
         if not any(map(_is_half, given)):
             return function(*args, **settings)
         wide = {name: _widened(a) for name, a in settings.items()}
-        result: Any = function(*map(_widened, args), **wide)  # type: ignore[arg-type]
+        result: Any = function(*map(_widened, args), **wide)
         mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in given)
         narrow: Tensor = result if mixed else result.astype(np.float16)
         return narrow
