@@ -107,7 +107,7 @@ def one_of(*choices: Any) -> Rule:
 
     def holds(value: Any) -> bool:
         # Numbers and names from NumPy arrays too; True is not 1 here.
-        return isinstance(value, str | Real) and not isinstance(value, bool) and value in choices
+        return type(value) is not bool and isinstance(value, str | Real) and value in choices
 
     return Rule(words, holds)
 
