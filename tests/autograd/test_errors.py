@@ -86,6 +86,14 @@ def test_numbers_and_lists_leave_the_tape_as_in_pytorch():
     assert x[1].item() == float(x[1]) == x.data[1]
 
 
+def test_a_number_is_formatted_as_a_number():
+    x = Tensor(np.array([1.5, 2.25]), requires_grad=True)
+    assert f"{x[1]:.3f} {x.sum():8.1e}" == "2.250  3.8e+00"
+    assert f"{x[1]}" == str(x[1])
+    with pytest.raises(TypeError, match="unsupported format string"):
+        f"{x:.3f}"
+
+
 def test_an_optional_input_that_was_left_out_is_shown_as_none():
     with pytest.raises(dg.ShapeError, match=r"got \(2, 5\), \(3, 4\), None: i is 5 in x but 4"):
         dg.ops.linear(leaf(2, 5), leaf(3, 4), None)
