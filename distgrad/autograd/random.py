@@ -1,10 +1,10 @@
 """``dg.random``: numbers that keep the same-bits contract, by NumPy's names.
 
-Inside a logical shard (``for x, y in batch.shards``) every call draws from (seed, step, shard,
-call): the same numbers on any number of ranks, in every world, and after a resume. Outside they
-differ from rank to rank and from thread to thread (a thread that is started in a shard is in none),
-and a program that resumes starts them anew. ``manual_seed`` sets the seed. Nothing here is
-recorded: a Tensor that comes back requires no gradient, so that
+Inside a logical shard (``for x, y in batch.shards``) every call draws from (seed, what the loader
+reads, step, shard, call): the same numbers on any number of ranks, in every world, and after a
+resume. Outside they differ from rank to rank and from thread to thread (a thread that is started in
+a shard is in none), and a program that resumes starts them anew. ``manual_seed`` sets the seed.
+Nothing here is recorded: a Tensor that comes back requires no gradient, so that
 ``mean + std * dg.random.normal(std.shape)`` is the reparametrisation of Kingma & Welling (2014).
 """
 

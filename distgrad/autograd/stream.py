@@ -1,4 +1,4 @@
-"""Counter-based random numbers: keyed by (seed, step, shard, call), with no state to save.
+"""Counter-based random numbers: keyed by (seed, source, step, shard, call), no state to save.
 
 A shard's numbers do not depend on which rank runs it. In no shard the key holds the rank instead,
 so that ranks draw different numbers. Philox: Salmon et al. 2011.
@@ -17,7 +17,7 @@ import numpy as np
 
 from distgrad.perrank import PerRank
 
-_OUTSIDE, _SHARD = 0, 1  # numbers drawn in no shard never meet those of a shard
+_OUTSIDE = 0  # numbers drawn in no shard never meet those of a shard
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Position:
     """Where in the stream of random numbers a thread is."""
 
     seed: int = 0
-    domain: int = _OUTSIDE
+    domain: int = _OUTSIDE  # in a shard 1 + its source
     step: int = 0  # in no shard the number of the thread
     shard: int = 0
     call: int = 0
@@ -70,13 +70,14 @@ def manual_seed(number: int) -> None:
 
 
 @contextmanager
-def in_shard(step: int, shard: int, calls: dict[int, int]) -> Iterator[None]:
+def in_shard(step: int, shard: int, calls: dict[int, int], source: int = 0) -> Iterator[None]:
     """Draw the numbers of ``shard`` of ``step`` inside, and go on outside as before.
 
-    ``calls`` counts the draws of each shard, so that a second walk over a batch goes on where the
+    ``source`` (below 2 ** 63) tells batches of one step that come from different places. ``calls``
+    counts the draws of each shard, so that a second walk over a batch goes on where the
     first one ended, and one that drew nothing leaves no trace.
     """
-    inside = Position(seed.get(), _SHARD, step, shard, calls.get(shard, 0))
+    inside = Position(seed.get(), 1 + source, step, shard, calls.get(shard, 0))
     _entered.set((*_entered.get(), inside))
     try:
         yield
@@ -104,7 +105,7 @@ def at_position(start: Position) -> Iterator[None]:
 def generator() -> np.random.Generator:
     """Return the generator of the next call: the current shard's, or outside of any the rank's."""
     p = _current()
-    return _next(p, p.shard if p.domain == _SHARD else rank.get())
+    return _next(p, rank.get() if p.domain == _OUTSIDE else p.shard)
 
 
 def common_generator() -> np.random.Generator:

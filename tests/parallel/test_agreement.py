@@ -254,6 +254,28 @@ def test_a_second_walk_over_a_batch_draws_new_numbers() -> None:
     assert len(set(found)) == 2
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_two_loaders_of_a_loop_draw_different_numbers_and_the_same_ones_again(size: int) -> None:
+    def body() -> list[tuple[int, bytes]]:
+        world = dg.init(shards=4)
+        first = dg.data.ArrayDataset(*arrays())
+        loaders = [
+            dg.data.DataLoader(first, 24, shuffle=True, world=world),
+            dg.data.DataLoader(dg.data.ArrayDataset(*arrays(1)), 24, shuffle=True, world=world),
+            dg.data.DataLoader(first, 24, shuffle=True, seed=1, world=world),
+        ]
+        return [
+            (dg.parallel.current_shard().shard, dg.random.normal(4).data.tobytes())
+            for batches in zip(*loaders, strict=True)
+            for batch in batches
+            for _ in batch.shards
+        ]
+
+    found = sorted(draw for rank in simulated(size, body) for draw in rank)
+    assert len({numbers for _, numbers in found}) == 3 * 4
+    assert found == sorted(simulated(1, body)[0])
+
+
 def test_walks_over_two_batches_may_take_turns() -> None:
     def body() -> None:
         world = dg.init(shards=4)
