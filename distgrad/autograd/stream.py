@@ -67,6 +67,8 @@ def manual_seed(number: int) -> None:
     seed.set(operator.index(number) & 0xFFFF_FFFF_FFFF_FFFF)
     _position.set(Position(seed=seed.get()))
     _threads.set(itertools.count(1))  # this one is 0
+    for position in _entered.get():
+        position.seed, position.call = seed.get(), 0
 
 
 @contextmanager

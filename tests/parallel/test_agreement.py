@@ -276,6 +276,26 @@ def test_two_loaders_of_a_loop_draw_different_numbers_and_the_same_ones_again(si
     assert found == sorted(simulated(1, body)[0])
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_seed_that_is_set_in_a_shard_starts_its_numbers_again(size: int) -> None:
+    def body() -> list[tuple[bytes, ...]]:
+        world = dg.init(shards=4)
+        found = []
+        for _ in dg.own_shards(world, 3, 9):
+            dg.random.normal(2)
+            draws = []
+            for seed in (5, 6, 5):
+                dg.manual_seed(seed)
+                draws.append(dg.random.normal(4).data.tobytes())
+            found.append(tuple(draws))
+        return found
+
+    found = [draws for rank in simulated(size, body) for draws in rank]
+    assert all(a == c != b for a, b, c in found)
+    assert len(set(found)) == 4
+    assert found == simulated(1, body)[0]
+
+
 def test_walks_over_two_batches_may_take_turns() -> None:
     def body() -> None:
         world = dg.init(shards=4)
