@@ -35,6 +35,11 @@ def either(op: Op, *inputs: Any, **settings: Any) -> Any:
     return op.function(*inputs, **settings)[0]
 
 
+def fractional(dtype: Any) -> Any:
+    """Return ``dtype``, or float64 for whole numbers and booleans, of which 1/3 would be 0."""
+    return dtype if np.dtype(dtype).kind in "fc" else np.dtype(np.float64)
+
+
 def mean_count(n: Any) -> Any:
     """What the sum of ``n`` terms, or of terms of weight ``n``, is divided by for their mean.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import mean_count
+from distgrad.ops.helpers import fractional, mean_count
 
 
 def check_reduction(reduction: str) -> None:
@@ -18,7 +18,7 @@ def check_reduction(reduction: str) -> None:
 
 def share(count: Any, dtype: Any) -> Any:
     """Return 1 / ``count``, of losses or the weight of them all; of none as in ``mean_count``."""
-    return np.asarray(1 / mean_count(count), dtype)
+    return np.asarray(1 / mean_count(count), fractional(dtype))
 
 
 def scale_of(loss: Any, reduction: str) -> Any:
