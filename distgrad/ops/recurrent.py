@@ -16,6 +16,7 @@ from distgrad.autograd.op import Sample, op
 from distgrad.autograd.tensor import Array, Tensor
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import relu
+from distgrad.ops.helpers import fractional
 from distgrad.ops.linalg import T
 
 
@@ -74,7 +75,7 @@ def lstm(x: Any, h: Any, c: Any, w: Any, *, reverse: bool = False) -> Any:
     """
     n = _check_gates("lstm", 4, x, w)
     # σ(a) = tanh(a / 2) / 2 + 1 / 2: one tanh serves all four. low is each one's smallest value.
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], x.dtype), n)
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], fractional(x.dtype)), n)
     shift, low = 1 - scale, 1 - 2 * scale
     first, wt, hs, saved = h, _transposed(w), [], []
     for xt in _steps(x, reverse):
