@@ -50,6 +50,13 @@ def test_out_would_overwrite_what_backward_needs():
         np.add(leaf(3), 1, out=np.empty(3))
 
 
+def test_a_setting_by_position_is_told_its_name():
+    with pytest.raises(dg.ShapeError, match=r"^sum expects .*: a by position, axis=, keepdims= by"):
+        dg.ops.sum(leaf(3), 0)
+    with pytest.raises(dg.ShapeError, match=r"^add expects .*: a, b by position, nothing by name$"):
+        dg.ops.add(leaf(3), 0, 1)
+
+
 def test_a_setting_that_an_op_does_not_take_is_named():
     with pytest.raises(dg.ShapeError, match=r"np\.sum on a Tensor does not take where; it takes"):
         np.sum(leaf(3), where=np.array([True, False, True]))
