@@ -109,7 +109,7 @@ class Op:
                 result = self.function(*arrays, **attributes)
         except DistgradError:
             raise
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise explain(self, arrays, error) from error
         value, vjps = result
         several = type(value) is tuple

@@ -1,9 +1,10 @@
 """``dg.random``: numbers that keep the same-bits contract, by NumPy's names.
 
-Inside a logical shard (``for x, y in batch.shards``) every call draws from (seed, step, shard,
-call): the same numbers on any number of ranks, in every world, and after a resume. Outside they
-differ from rank to rank, and a program that resumes starts them anew. ``manual_seed`` sets the
-seed. Nothing here is recorded: a Tensor that comes back requires no gradient, so that
+Inside a logical shard (``for x, y in batch.shards``) every call draws from (seed, what the loader
+reads, step, shard, call): the same numbers on any number of ranks, in every world, and after a
+resume. Outside they differ from rank to rank and from thread to thread (a thread that is started in
+a shard is in none), and a program that resumes starts them anew. ``manual_seed`` sets the seed.
+Nothing here is recorded: a Tensor that comes back requires no gradient, so that
 ``mean + std * dg.random.normal(std.shape)`` is the reparametrisation of Kingma & Welling (2014).
 """
 
@@ -29,14 +30,15 @@ __all__ = [
 
 def normal(
     shape: Ints = (),
+    *,
     loc: Array | float = 0.0,
     scale: Array | float = 1.0,
     dtype: DTypeLike = np.float32,
 ) -> Tensor:
     """Return numbers of the normal distribution with mean ``loc`` and deviation ``scale``.
 
-    ``loc`` and ``scale`` (numbers or arrays) broadcast with ``shape``. Errors: ShapeError for a
-    negative ``scale``.
+    ``loc`` and ``scale`` (numbers or arrays) broadcast to ``shape``. They have to be named: NumPy
+    has them before the shape. Errors: ShapeError for a negative ``scale``.
     """
     if np.any(np.asarray(scale) < 0):
         raise ShapeError(f"dg.random.normal: scale={scale} is a deviation; it must not be negative")
@@ -45,11 +47,12 @@ def normal(
 
 def uniform(
     shape: Ints = (),
+    *,
     low: Array | float = 0.0,
     high: Array | float = 1.0,
     dtype: DTypeLike = np.float32,
 ) -> Tensor:
-    """Return numbers spread evenly over [low, high)."""
+    """Return numbers spread evenly over [low, high), which broadcast to ``shape``."""
     drawn = np.asarray(generator().uniform(low, high, shape)).astype(dtype)
     # Rounded to single precision the largest numbers below high would be high itself.
     below = np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype))
@@ -67,16 +70,23 @@ def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     return Tensor(np.asarray(generator().integers(first, past, shape)))
 
 
-def bernoulli(p: TensorLike, shape: Ints | None = None, dtype: DTypeLike = np.float32) -> Tensor:
+def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np.float32) -> Tensor:
     """Return 1 with probability ``p``, else 0, in the shape of ``p`` unless ``shape`` is given.
 
-    Errors: ShapeError for a probability outside [0, 1].
+    Errors: ShapeError for a probability outside [0, 1], or for probabilities that do not broadcast
+    to ``shape``.
     """
     chance = p.data if isinstance(p, Tensor) else np.asarray(p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("dg.random.bernoulli: a probability must lie in [0, 1]")
-    size = chance.shape if shape is None else shape
-    return _tensor(generator().random(size) < chance, dtype)
+    drawn = np.asarray(generator().random(chance.shape if shape is None else shape))
+    below = drawn < chance
+    if below.shape != drawn.shape:  # one number would have decided several
+        raise ShapeError(
+            f"dg.random.bernoulli: probabilities of shape {chance.shape} do not broadcast to "
+            f"{drawn.shape}"
+        )
+    return _tensor(below, dtype)
 
 
 def permutation(n: int) -> Tensor:

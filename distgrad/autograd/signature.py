@@ -20,6 +20,7 @@ class Signed(Protocol):
     name: str
     signatures: tuple[str, ...]
     inputs: list[str]
+    attribute_names: list[str]
 
 
 def parse(signature: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -37,6 +38,9 @@ def explain(op: Signed, inputs: Sequence[Any], error: Exception) -> ShapeError:
     wants = " or ".join(f"'{s}'" for s in candidates)
     reasons = [r for s in candidates if (r := _first_conflict(op, s, inputs))]
     reason = reasons[-1] if reasons else str(error)
+    if len(inputs) > len(op.inputs):
+        named = ", ".join(f"{name}=" for name in op.attribute_names)
+        reason = f"{', '.join(op.inputs)} by position, {named or 'nothing'} by name"
     return ShapeError(f"{op.name} expects {wants}; got {got}: {reason}")
 
 

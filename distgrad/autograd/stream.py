@@ -1,4 +1,4 @@
-"""Counter-based random numbers: keyed by (seed, step, shard, call), with no state to save.
+"""Counter-based random numbers: keyed by (seed, source, step, shard, call), no state to save.
 
 A shard's numbers do not depend on which rank runs it. In no shard the key holds the rank instead,
 so that ranks draw different numbers. Philox: Salmon et al. 2011.
@@ -6,6 +6,8 @@ so that ranks draw different numbers. Philox: Salmon et al. 2011.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +17,7 @@ import numpy as np
 
 from distgrad.perrank import PerRank
 
-_OUTSIDE, _SHARD = 0, 1  # numbers drawn in no shard never meet those of a shard
+_OUTSIDE = 0  # numbers drawn in no shard never meet those of a shard
 
 
 @dataclass
@@ -23,8 +25,8 @@ class Position:
     """Where in the stream of random numbers a thread is."""
 
     seed: int = 0
-    domain: int = _OUTSIDE
-    step: int = 0
+    domain: int = _OUTSIDE  # in a shard 1 + its source
+    step: int = 0  # in no shard the number of the thread
     shard: int = 0
     call: int = 0
 
@@ -34,6 +36,8 @@ seed: PerRank[int] = PerRank(0)
 rank: PerRank[int] = PerRank(0)
 """The calling rank; whoever knows ranks sets it."""
 
+# Threads are numbered as they come to draw: each has numbers of its own.
+_threads: PerRank[Iterator[int] | None] = PerRank(None)
 # A thread's own position, and those of the shards it is in: the last one counts.
 _position: ContextVar[Position | None] = ContextVar("random position", default=None)
 _entered: ContextVar[tuple[Position, ...]] = ContextVar("random positions in shards", default=())
@@ -45,7 +49,11 @@ def _current() -> Position:
         return entered[-1]
     position = _position.get()
     if position is None:
-        position = Position(seed=seed.get())
+        numbers = _threads.get()
+        if numbers is None:
+            numbers = itertools.count()
+            _threads.set(numbers)
+        position = Position(seed=seed.get(), step=next(numbers))
         _position.set(position)
     return position
 
@@ -56,18 +64,22 @@ def manual_seed(number: int) -> None:
     It is 0 if never called. Pass the same on every rank: shards, and ranks outside of shards, have
     numbers of their own from one seed.
     """
-    seed.set(number & 0xFFFF_FFFF_FFFF_FFFF)
+    seed.set(operator.index(number) & 0xFFFF_FFFF_FFFF_FFFF)
     _position.set(Position(seed=seed.get()))
+    _threads.set(itertools.count(1))  # this one is 0
+    for position in _entered.get():
+        position.seed, position.call = seed.get(), 0
 
 
 @contextmanager
-def in_shard(step: int, shard: int, calls: dict[int, int]) -> Iterator[None]:
+def in_shard(step: int, shard: int, calls: dict[int, int], source: int = 0) -> Iterator[None]:
     """Draw the numbers of ``shard`` of ``step`` inside, and go on outside as before.
 
-    ``calls`` counts the draws of each shard, so that a second walk over a batch goes on where the
+    ``source`` (below 2 ** 63) tells batches of one step that come from different places. ``calls``
+    counts the draws of each shard, so that a second walk over a batch goes on where the
     first one ended, and one that drew nothing leaves no trace.
     """
-    inside = Position(seed.get(), _SHARD, step, shard, calls.get(shard, 0))
+    inside = Position(seed.get(), 1 + source, step, shard, calls.get(shard, 0))
     _entered.set((*_entered.get(), inside))
     try:
         yield
@@ -95,7 +107,7 @@ def at_position(start: Position) -> Iterator[None]:
 def generator() -> np.random.Generator:
     """Return the generator of the next call: the current shard's, or outside of any the rank's."""
     p = _current()
-    return _next(p, p.shard if p.domain == _SHARD else rank.get())
+    return _next(p, rank.get() if p.domain == _OUTSIDE else p.shard)
 
 
 def common_generator() -> np.random.Generator:

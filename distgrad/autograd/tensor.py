@@ -127,6 +127,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             parts.append("requires_grad=True")
         return f"Tensor({', '.join(parts)})"
 
+    def __format__(self, spec: str) -> str:
+        # f"{loss:.4f}": a number is formatted as one, as in PyTorch.
+        return format(self.item(), spec) if spec and self.ndim == 0 else super().__format__(spec)
+
     # A tensor is a key by identity (as in PyTorch), though == compares elements.
     __hash__ = object.__hash__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,10 +26,16 @@ class Batch:
     """
 
     def __init__(
-        self, dataset: Dataset, indices: Array, step: int, world: World, origin: Origin
+        self,
+        dataset: Dataset,
+        indices: Array,
+        step: int,
+        world: World,
+        origin: Origin,
+        source: int,
     ) -> None:
         self._dataset, self._indices, self.world = dataset, indices, world
-        self._origin = origin
+        self._origin, self._source = origin, source
         self._calls: dict[int, int] = {}
         self.step, self.total = step, len(indices)
 
@@ -39,7 +46,14 @@ class Batch:
         A rank that has no sample of the batch gets one shard of arrays of length 0, so that every
         rank runs the same statements.
         """
-        walk = own_shards(self.world, self.step, self.total, calls=self._calls, origin=self._origin)
+        walk = own_shards(
+            self.world,
+            self.step,
+            self.total,
+            calls=self._calls,
+            source=self._source,
+            origin=self._origin,
+        )
         for rows in walk:
             if rows:
                 yield fetch(self._dataset, self._indices[rows.start : rows.stop])
@@ -92,12 +106,14 @@ class DataLoader:
     def __iter__(self) -> Iterator[Batch]:
         n, size = len(self.dataset), self.global_batch_size
         order = permutation(n, seed=self.seed, epoch=self.epoch) if self.shuffle else np.arange(n)
+        source = self._source()
         while self.batch < len(self):
             indices = order[self.batch * size : (self.batch + 1) * size]
             step = self.epoch * len(self) + self.batch
             self.batch += 1
             after = self.epoch, self.batch
-            yield Batch(self.dataset, indices, step, self.world, self._facts(self.epoch, step))
+            facts = self._facts(self.epoch, step)
+            yield Batch(self.dataset, indices, step, self.world, facts, source)
             if after != (self.epoch, self.batch):  # nested, such loops would never end
                 raise DataError(
                     "a loop over a DataLoader cannot go on: another loop over the same one has "
@@ -109,14 +125,27 @@ class DataLoader:
         """Return what the ranks compare about a batch."""
 
         def facts() -> dict[str, Any]:
-            order = {k: v for k, v in self.state_dict().items() if k not in ("epoch", "batch")}
             place = {"epoch": epoch, "batch of the epoch": step - epoch * len(self)}
-            if self._contents is None:  # once a loader: rows may be large, or on a disk
-                self._contents = fingerprint(self.dataset)
-            data = {"contents of the data set": self._contents}
-            return {f"DataLoader {k}": v for k, v in {**order, **place}.items()} | data
+            data = {"contents of the data set": self._fingerprint()}
+            return {f"DataLoader {k}": v for k, v in {**self._order(), **place}.items()} | data
 
         return facts
+
+    def _order(self) -> dict[str, Any]:
+        return {k: v for k, v in self.state_dict().items() if k not in ("epoch", "batch")}
+
+    def _fingerprint(self) -> str:
+        if self._contents is None:  # once a loader: rows may be large, or on a disk
+            self._contents = fingerprint(self.dataset)
+        return self._contents
+
+    def _source(self) -> int:
+        """Return what keys random numbers beside the step: two loaders in a loop draw their own.
+
+        It is made of what they read, so that it is the same on all ranks and after a resume.
+        """
+        what = repr((self._fingerprint(), [str(v) for v in self._order().values()])).encode()
+        return int.from_bytes(hashlib.blake2b(what, digest_size=8).digest(), "little") >> 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the next batch stands, and what the order is keyed by."""

@@ -104,7 +104,12 @@ def number(low: float = -math.inf, high: float = math.inf) -> Rule:
 def one_of(*choices: object) -> Rule:
     """One of a few values."""
     words = ", ".join(repr(c) for c in choices[:-1]) + f" or {choices[-1]!r}"
-    return Rule(words, lambda v: any(v is c or (type(v) is type(c) and v == c) for c in choices))
+
+    def holds(value: Any) -> bool:
+        # Numbers and names from NumPy arrays too; True is not 1 here.
+        return type(value) is not bool and isinstance(value, str | Real) and value in choices
+
+    return Rule(words, holds)
 
 
 def optional(rule: Rule) -> Rule:

@@ -55,7 +55,7 @@ class _Convolution(Module):
         self.dilation = numbers(dilation, self.axes, "dilation")
         self.output_padding = numbers(output_padding, self.axes, "output_padding")
         self.groups, self.padding_mode = groups, padding_mode
-        if padding == "same" and self.stride != (1,) * self.axes:
+        if self.padding == "same" and self.stride != (1,) * self.axes:
             raise ShapeError(f"{name}: padding='same' needs a stride of 1; got {self.stride}")
         channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = empty(channels[0], channels[1] // groups, *self.kernel_size)

@@ -36,7 +36,11 @@ class FunctionModule(Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Call the function on the inputs, which have its names."""
-        return type(self).function(*inputs, **named, **self._settings())
+        settings = self._settings()
+        for name in self._parameters[: len(inputs)]:
+            # No setting: a hook may keep what it saw in ``module.input``.
+            settings.pop(name, None)
+        return type(self).function(*inputs, **named, **settings)
 
     def extra_repr(self) -> str:
         """Return the settings."""

@@ -9,6 +9,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.nn.batchnorm import _BatchNorm
+from distgrad.nn.functional.wrap import in_float32, wrap
 from distgrad.nn.module import Module
 from distgrad.nn.tree import MODULE
 from distgrad.ops import join
@@ -31,21 +32,25 @@ class SyncBatchNorm(_BatchNorm):
         if self._sum_over_ranks is None or not self.training:
             return super().forward(x)
         self.check(x)
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        return self._over_all_ranks(wrap(x), self.weight, self.bias)
+
+    @in_float32
+    def _over_all_ranks(self, x: Any, weight: Any, bias: Any) -> Tensor:
+        over_ranks: Any = self._sum_over_ranks
         over = (0, *range(2, x.ndim))
         column = (-1,) + (1,) * (x.ndim - 2)
         count = np.full(1, x.size // self.num_features, x.dtype)
-        sums: Any = self._sum_over_ranks(join(np.sum(x, axis=over), count, axis=0))
+        sums = over_ranks(join(np.sum(x, axis=over), count, axis=0))
         n = float(sums.data[-1])
         mean = sums[:-1] / n
         centred = x - np.reshape(mean, column)
         # A second sum, of what is left without the mean: E[x²] - E[x]² would cancel.
-        var = self._sum_over_ranks(np.sum(centred * centred, axis=over)) / n
+        var = over_ranks(np.sum(centred * centred, axis=over)) / n
         self._observe(x, mean.data, var.data, round(n))
         scale = 1 / np.sqrt(var + self.eps)
-        scale = scale if self.weight is None else scale * self.weight
+        scale = scale if weight is None else scale * weight
         y: Tensor = centred * np.reshape(scale, column)
-        return y if self.bias is None else y + np.reshape(self.bias, column)
+        return y if bias is None else y + np.reshape(bias, column)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module) -> Module:

@@ -9,6 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, Samples, op
 from distgrad.autograd.types import Array
+from distgrad.ops.helpers import fractional
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -179,5 +180,5 @@ def _dropped(rng: np.random.Generator) -> list[Sample]:
 @op("..., ... -> ...", samples=_dropped, real=True)
 def dropout(a: Array, keep: Array, *, p: float) -> OpResult:
     """Elements of a where ``keep`` (boolean) holds, over 1 - p; zeros elsewhere."""
-    scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, a.dtype)
+    scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, fractional(a.dtype))
     return a * scale, (lambda g: g * scale, None)

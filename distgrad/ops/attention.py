@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.linalg import T
 
 
@@ -30,6 +30,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... t d, ... s d, ... s v, t s -> ... t v", samples=_cases, real=True)
+@in_float32
 def scaled_dot_product_attention(
     q: Array,
     k: Array,

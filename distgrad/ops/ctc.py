@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.indexing import put_back
 
 # The logarithm of no probability. Not -∞: sums and gradients through it stay free of NaN.
@@ -26,6 +26,7 @@ def _cases(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("t n c, n s -> n", samples=_cases, real=True)
+@in_float32
 def ctc(
     log_probs: Array,
     targets: Array,

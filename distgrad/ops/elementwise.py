@@ -45,8 +45,8 @@ def multiply(a: Operand, b: Operand) -> OpResult:
 )
 def divide(a: Operand, b: Operand) -> OpResult:
     """a / b."""
-    if type(b) is int and b == 0 and empty_shard.get():
-        b = 1  # a mean that is written out: x.sum() / len(x)
+    if empty_shard.get() and getattr(b, "ndim", 0) == 0 and data_of(b) == 0:
+        b = b + 1  # a mean that is written out: x.sum() / len(x), (x * mask).sum() / mask.sum()
     y = np.true_divide(a, b)
     if y.dtype.kind == "c":
         return y, (lambda g: g / conjugate(b), lambda g: -g * conjugate(y / b))

@@ -10,11 +10,13 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from distgrad.autograd.mode import empty_shard
+from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, Operand
+from distgrad.autograd.types import Array, DTypeLike, Operand
 from distgrad.errors import ShapeError
 
+R = TypeVar("R")
 X = TypeVar("X")
 
 
@@ -43,6 +45,12 @@ def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:
     if any(isinstance(x, Tensor) for x in inputs):
         return op(*inputs, **settings)
     return op.function(*inputs, **settings)[0]
+
+
+def fractional(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype``, or float64 for whole numbers and booleans, of which 1/3 would be 0."""
+    found: np.dtype[Any] = np.dtype(dtype)
+    return found if found.kind in "fc" else np.dtype(np.float64)
 
 
 def mean_count(n: int | np.intp | Array | Tensor) -> float | Array:
@@ -78,9 +86,13 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
         value, vjps = body(*wide, **settings)
         if any(d.kind in "fc" and d != _HALF for d in dtypes):
             return value, vjps  # promoted by another input
-        several = isinstance(vjps, tuple)
-        narrow = tuple([v and _fed_float32(v) for v in (vjps if several else (vjps,))])
-        back = narrow if several else narrow[0]
+        back: Any
+        if isinstance(vjps, Joint):
+            back = Joint(_fed_float32(vjps.function, 1))
+        elif isinstance(vjps, tuple):
+            back = tuple([v and _fed_float32(v) for v in vjps])
+        else:
+            back = _fed_float32(vjps)
         if isinstance(value, tuple):
             return (value[0].astype(_HALF), *value[1:]), back
         return value.astype(_HALF), back
@@ -88,9 +100,14 @@ def in_float32(body: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any,
     return widened
 
 
-def _fed_float32(vjp: Callable[..., Array]) -> Callable[..., Array]:
-    # Its result is rounded by the engine.
-    return lambda *gs: vjp(*[None if g is None else g.astype(np.float32) for g in gs])
+def _fed_float32(vjp: Callable[..., R], first: int = 0) -> Callable[..., R]:
+    """Let ``vjp`` take gradients, from its argument ``first`` on, that are not float32."""
+
+    def fed(*args: Any) -> R:
+        gs = [None if g is None else g.astype(np.float32) for g in args[first:]]
+        return vjp(*args[:first], *gs)  # the engine rounds what it returns
+
+    return fed
 
 
 def integers(values: TensorLike, what: str) -> Array:

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import data_of, in_float32
+from distgrad.ops.helpers import data_of, fractional, in_float32
 from distgrad.ops.reduction import reduced, scale_of, share
 from distgrad.ops.softmax import check_labels
 
@@ -104,7 +104,7 @@ def nll(
 
     ``weight`` (c) is a constant. Errors: ShapeError for a label out of range, naming it.
     """
-    shape, dtype = log_probs.shape, log_probs.dtype
+    shape, dtype = log_probs.shape, fractional(log_probs.dtype)
     n, c = shape[:2]
     targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
     places = math.prod(shape[2:])

@@ -17,6 +17,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import relu
+from distgrad.ops.helpers import fractional
 from distgrad.ops.linalg import T
 
 
@@ -77,7 +78,7 @@ def lstm(x: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> Op
     """
     n = _check_gates("lstm", 4, x, w)
     # σ(a) = tanh(a / 2) / 2 + 1 / 2: one tanh serves all four. low is each one's smallest value.
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], x.dtype), n)
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], fractional(x.dtype)), n)
     shift, low = 1 - scale, 1 - 2 * scale
     first, wt, hs, saved = h, _transposed(w), [], []
     for xt in _steps(x, reverse):

@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import mean_count
+from distgrad.ops.helpers import fractional, mean_count
 
 
 def check_reduction(reduction: str) -> None:
@@ -19,7 +19,7 @@ def check_reduction(reduction: str) -> None:
 
 def share(count: int | np.intp | Array, dtype: DTypeLike) -> Array:
     """Return 1 / ``count``, of losses or the weight of them all; of none as in ``mean_count``."""
-    return np.asarray(1 / mean_count(count), dtype)
+    return np.asarray(1 / mean_count(count), fractional(dtype))
 
 
 def scale_of(loss: Array, reduction: str) -> Array:

@@ -19,6 +19,7 @@ def own_shards(
     total: int,
     *,
     calls: dict[int, int] | None = None,
+    source: int = 0,
     origin: Origin | None = None,
 ) -> Iterator[range]:
     """Yield the sample range of each shard this rank owns, entering it.
@@ -27,7 +28,8 @@ def own_shards(
     it, for ``backward`` and dropout to find. ``step`` numbers the batch, ``total`` its samples. A
     rank without a sample of it gets one empty range: its loss has weight 0, its gradients are
     left out of the sum. ``calls`` counts the random draws of each shard over several walks of one
-    batch; ``origin`` is what the batch came from, compared between the ranks.
+    batch, ``source`` keys them beside the step; ``origin`` is what the batch came from, compared
+    between the ranks.
     """
     ranges = split(total, world.shards)
     mine = [s for s in world.my_shards if ranges[s]] or [world.my_shards[0]]
@@ -38,7 +40,7 @@ def own_shards(
         position = ShardPosition(step, s, len(rows), total, *ends, origin)
         enter(position)
         try:
-            with in_shard(step, s, calls):
+            with in_shard(step, s, calls, source):
                 yield rows
         finally:
             leave(position)

@@ -50,6 +50,13 @@ def test_out_would_overwrite_what_backward_needs():
         np.add(leaf(3), 1, out=np.empty(3))
 
 
+def test_a_setting_by_position_is_told_its_name():
+    with pytest.raises(dg.ShapeError, match=r"^sum expects .*: a by position, axis=, keepdims= by"):
+        dg.ops.sum(leaf(3), 0)
+    with pytest.raises(dg.ShapeError, match=r"^add expects .*: a, b by position, nothing by name$"):
+        dg.ops.add(leaf(3), 0, 1)
+
+
 def test_a_setting_that_an_op_does_not_take_is_named():
     with pytest.raises(dg.ShapeError, match=r"np\.sum on a Tensor does not take where; it takes"):
         np.sum(leaf(3), where=np.array([True, False, True]))
@@ -84,6 +91,14 @@ def test_numbers_and_lists_leave_the_tape_as_in_pytorch():
     x = leaf(3) * 2
     assert x.tolist() == x.data.tolist()
     assert x[1].item() == float(x[1]) == x.data[1]
+
+
+def test_a_number_is_formatted_as_a_number():
+    x = Tensor(np.array([1.5, 2.25]), requires_grad=True)
+    assert f"{x[1]:.3f} {x.sum():8.1e}" == "2.250  3.8e+00"
+    assert f"{x[1]}" == str(x[1])
+    with pytest.raises(TypeError, match="unsupported format string"):
+        f"{x:.3f}"
 
 
 def test_an_optional_input_that_was_left_out_is_shown_as_none():

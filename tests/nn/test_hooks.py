@@ -218,3 +218,23 @@ def test_backward_hooks_do_not_run_where_the_outputs_have_no_part():
         root.backward(retain_graph=True)
         assert len(seen) == calls
         assert x.grad.item() == (2 if root is inner else 6)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (nn.ReLU(), ["x"]),
+        (nn.Softmax(1), ["x"]),
+        (nn.MaxPool1d(2), ["x"]),
+        (nn.MSELoss(), ["input", "target"]),
+    ],
+)
+def test_a_hook_may_keep_what_it_saw_under_any_name(module, names):
+    inputs = [np.full((2, 3, 4), i, np.float32) for i, _ in enumerate(names)]
+
+    def keep(module, seen, output):
+        for name, value in zip(names, seen, strict=True):
+            setattr(module, name, value)
+
+    module.register_forward_hook(keep)
+    np.testing.assert_array_equal(module(*inputs).data, module(*inputs).data)

@@ -8,8 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
+from layer_cases import LOSSES
 
-from distgrad import ShapeError, Tensor, gradcheck, nn
+from distgrad import ShapeError, Tensor, gradcheck, manual_seed, nn
 from distgrad.nn import functional as F
 
 X = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
@@ -282,3 +283,34 @@ def test_a_distance_that_is_a_module_is_a_child():
     loss = nn.TripletMarginWithDistanceLoss(distance_function=nn.PairwiseDistance(p=1.0))
     assert [n for n, _ in loss.named_children()] == ["distance_function"]
     assert loss(X, X, X).item() == 1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value)")
+def test_the_loss_of_whole_numbers_is_that_of_float64_or_refused(name, reduction):
+    for args, settings, draw in LOSSES[name]:
+        arrays = [
+            np.rint(a) if a.dtype.kind == "f" else a for a in draw(np.random.default_rng(3), 5)
+        ]
+        loss = getattr(nn, name)(*args, **{"reduction": reduction, **settings})
+        expected = loss(*[a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays])
+        whole = [a.astype(np.int64) for a in arrays]
+        if name in {"CrossEntropyLoss", "CTCLoss"}:  # no logits
+            with pytest.raises(ShapeError):
+                loss(*whole)
+        else:
+            np.testing.assert_allclose(loss(*whole).data, expected.data, rtol=1e-12)
+
+
+def test_the_numbers_that_noise_multiplies_and_joins_are_not_whole():
+    ones = np.ones((300, 3), np.int64)
+    manual_seed(0)
+    kept = F.dropout(ones, 0.25).data
+    assert set(np.unique(kept)) == {0, 1 / (1 - 0.25)}
+    slopes = -F.rrelu(-ones, training=True).data
+    assert ((slopes > 0.12) & (slopes < 0.34)).all()
+    drawn = F.gumbel_softmax(ones).data
+    assert len(np.unique(drawn)) > 800
+    one, var = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    np.testing.assert_allclose(F.gaussian_nll_loss(one, one, var).data, 0.5 * np.log(1e-6))

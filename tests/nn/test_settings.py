@@ -25,6 +25,7 @@ NONSENSE = {
     "pos_weight": ["x", object()],
     "value": ["x", [], None],
     "init": ["x", [], None],
+    "reduction": ["x", [], True, 1, np.array(["mean", "sum"])],
 }
 ANY = ["x", [], float("nan"), 1.5j]
 
@@ -116,6 +117,9 @@ def test_a_message_says_what_a_setting_is_and_what_it_got(call, message):
         lambda: nn.Dropout(1),
         lambda: nn.CrossEntropyLoss(weight=[1, 2.0]),
         lambda: nn.KLDivLoss(reduction="batchmean"),
+        lambda: nn.MultiMarginLoss(p=np.int64(2)),
+        lambda: nn.GELU(np.array(["none", "tanh"])[1]),
+        lambda: nn.Conv2d(1, 2, 3, padding=np.array([1, 1])),
     ],
 )
 def test_what_pytorch_rightly_accepts_is_accepted(call):

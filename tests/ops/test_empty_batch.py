@@ -172,11 +172,37 @@ def test_outside_an_empty_shard_an_ambiguous_shape_is_refused():
         Tensor(np.zeros((0, 3, 4))).reshape(0, -1)
 
 
-def test_a_mean_that_is_written_out_is_0_in_an_empty_shard():
+WRITTEN = {
+    "len": lambda x: x.sum() / len(x),
+    "float": lambda x: x.sum() / float(len(x)),
+    "NumPy's": lambda x: x.sum(0) / np.int64(len(x)),
+    "mask": lambda x: (x * np.ones((0, 3))).sum() / np.ones((0, 3)).sum(),
+    "recorded": lambda x: np.sum(x * x) / np.sum(x),
+}
+
+
+@pytest.mark.parametrize("mean", WRITTEN.values(), ids=WRITTEN)
+def test_a_mean_that_is_written_out_is_0_in_an_empty_shard(mean):
+    x = Tensor(np.zeros((0, 3), np.float64), requires_grad=True)
+    with switched(empty_shard, True):
+        y = mean(x)
+        (first,) = dg.autograd.grad(np.sum(y), [x], create_graph=True)
+        np.sum(y).backward()
+    assert y.dtype == first.dtype == np.float64
+    assert (y.data == 0).all()
+    assert first.shape == x.grad.shape == (0, 3)
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        assert np.isnan(mean(x).data).all()
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_pytorchs_extremes_over_no_samples_are_those_of_numpy(name, keepdim):
     x = Tensor(np.zeros((0, 3)), requires_grad=True)
     with switched(empty_shard, True):
-        y = x.sum() / len(x)
-        y.backward()
-    assert y.item() == 0
-    with pytest.warns(RuntimeWarning, match="invalid value"):
-        assert np.isnan((x.sum() / len(x)).item())
+        values, indices = getattr(x, name)(dim=0, keepdim=keepdim)
+        values.sum().backward()
+    assert values.shape == indices.shape == ((1, 3) if keepdim else (3,))
+    assert (values.data == 0).all()
+    assert indices.dtype == np.intp
+    assert x.grad.shape == (0, 3)

@@ -58,6 +58,62 @@ def test_a_sum_of_squares_or_of_many_is_that_of_float32(name):
         np.testing.assert_allclose(f.data, e.data, rtol=2e-3, atol=atol)
 
 
+NAMED = {
+    "normalize": ("input",),
+    "cosine_similarity": ("x1", "x2"),
+    "pairwise_distance": ("x1", "x2"),
+    "triplet_margin_loss": ("anchor", "positive", "negative"),
+    "cosine_embedding_loss": ("input1", "input2", "target"),
+    "local_response_norm": ("x",),
+    "lp_pool1d": ("x",),
+}
+SETTINGS = {"local_response_norm": {"size": 3}, "lp_pool1d": {"norm_type": 2, "kernel_size": 4}}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_inputs_given_by_name_are_summed_in_float32_too(name):
+    half = LARGE.astype(np.float16)
+    half = half.reshape(-1, 8) if name.endswith("_loss") else half
+    inputs = [half, half[::-1], half[:, ::-1]][: len(NAMED[name])]
+    if name == "cosine_embedding_loss":
+        inputs[2] = np.where(half[:, 0] > 0, 1, -1).astype(np.float16)
+    function, settings = getattr(F, name), SETTINGS.get(name, {})
+    found = function(**dict(zip(NAMED[name], inputs, strict=True)), **settings)
+    expected = function(*(a.astype(np.float64) for a in inputs), **settings)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found.data, expected.data, rtol=2e-3)
+
+
+@pytest.mark.parametrize("mask", [None, "causal", "numbers"])
+def test_attention_of_float16_is_that_of_float32(mask):
+    half = [RNG.uniform(90, 120, (2, 5, 8)).astype(np.float16) for _ in range(3)]
+    slope = RNG.normal(size=(2, 5, 8)).astype(np.float16)
+    results = []
+    for dtype in (np.float16, np.float64):
+        q, k, v = (Tensor(a.astype(dtype), requires_grad=True) for a in half)
+        given = {"attn_mask": np.eye(5, dtype=dtype)} if mask == "numbers" else {}
+        # The products of queries and keys exceed 65504 before they are scaled.
+        y = F.scaled_dot_product_attention(q, k, v, **given, scale=1e-3, is_causal=mask == "causal")
+        first = grad(y, [q, k, v], gradient=slope.astype(dtype), create_graph=True)
+        results.append([y, *first, *grad(np.sum(first[0] * 8), [k])])
+    for f, e in zip(*results, strict=True):
+        assert f.dtype == np.float16
+        np.testing.assert_allclose(f.data, e.data, rtol=1e-2, atol=1e-2 * np.abs(e.data).max())
+
+
+def test_ctc_of_float16_is_that_of_float32():
+    half = F.log_softmax(RNG.normal(size=(6, 2, 4)), 2).data.astype(np.float16)
+    results = []
+    for dtype in (np.float16, np.float64):
+        x = Tensor(half.astype(dtype), requires_grad=True)
+        loss = F.ctc_loss(x, [[1, 2], [3, 3]], [6, 5], [2, 2], reduction="none")
+        loss.sum().backward()
+        results.append((loss, x.grad))
+    for f, e in zip(*results, strict=True):
+        assert f.dtype == np.float16
+        np.testing.assert_allclose(f.data, e.data, rtol=2e-3, atol=2e-3)
+
+
 def test_gradients_of_gradients_are_taken_in_float16_too():
     x = Tensor(LARGE[0].astype(np.float16), requires_grad=True)
     (first,) = grad(np.sum(F.layer_norm(x, 8) ** 2 / 8), [x], create_graph=True)

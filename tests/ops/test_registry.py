@@ -22,6 +22,30 @@ def test_gradients_of_first_and_second_order_equal_central_differences(declared)
             )
 
 
+# In whole numbers NumPy's are whole: 1 // x, and what an array of them is padded with.
+WHOLE = {"reciprocal", "pad_constant"}
+
+
+@every_op
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_whole_numbers_are_computed_as_those_of_float64_or_refused(declared):
+    if declared.name in WHOLE:
+        return
+    with dg.reference_kernels():
+        for inputs, settings in cases(declared):
+            whole = [np.rint(2 * x) + 0.0 if is_float(x) else x for x in inputs]  # no -0
+            results = []
+            for dtype in (np.int64, np.float64):
+                try:
+                    found = declared(*cast(whole, dtype), **settings)
+                except dg.DistgradError:
+                    break
+                results.append(found if isinstance(found, tuple) else (found,))
+            else:
+                for a, b in zip(*results, strict=True):
+                    np.testing.assert_allclose(a.data, b.data, rtol=1e-6)
+
+
 @every_op
 def test_float32_stays_float32_forward_and_back(declared):
     with dg.reference_kernels():

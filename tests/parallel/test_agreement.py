@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from training import simulated
+from training import alone, simulated
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -253,6 +254,48 @@ def test_a_second_walk_over_a_batch_draws_new_numbers() -> None:
     assert len(set(found)) == 2
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_two_loaders_of_a_loop_draw_different_numbers_and_the_same_ones_again(size: int) -> None:
+    def body() -> list[tuple[int, bytes]]:
+        world = dg.init(shards=4)
+        first = dg.data.ArrayDataset(*arrays())
+        loaders = [
+            dg.data.DataLoader(first, 24, shuffle=True, world=world),
+            dg.data.DataLoader(dg.data.ArrayDataset(*arrays(1)), 24, shuffle=True, world=world),
+            dg.data.DataLoader(first, 24, shuffle=True, seed=1, world=world),
+        ]
+        return [
+            (dg.parallel.current_shard().shard, dg.random.normal(4).data.tobytes())
+            for batches in zip(*loaders, strict=True)
+            for batch in batches
+            for _ in batch.shards
+        ]
+
+    found = sorted(draw for rank in simulated(size, body) for draw in rank)
+    assert len({numbers for _, numbers in found}) == 3 * 4
+    assert found == sorted(simulated(1, body)[0])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_seed_that_is_set_in_a_shard_starts_its_numbers_again(size: int) -> None:
+    def body() -> list[tuple[bytes, ...]]:
+        world = dg.init(shards=4)
+        found = []
+        for _ in dg.own_shards(world, 3, 9):
+            dg.random.normal(2)
+            draws = []
+            for seed in (5, 6, 5):
+                dg.manual_seed(seed)
+                draws.append(dg.random.normal(4).data.tobytes())
+            found.append(tuple(draws))
+        return found
+
+    found = [draws for rank in simulated(size, body) for draws in rank]
+    assert all(a == c != b for a, b, c in found)
+    assert len(set(found)) == 4
+    assert found == simulated(1, body)[0]
+
+
 def test_walks_over_two_batches_may_take_turns() -> None:
     def body() -> None:
         world = dg.init(shards=4)
@@ -276,8 +319,8 @@ def test_a_batch_itself_cannot_be_unpacked_as_samples() -> None:
 
 
 def test_random_numbers_lie_where_they_should() -> None:
-    assert dg.random.uniform(1000, 2, 3).data.min() >= 2
-    assert dg.random.uniform(1000, 2, 3).data.max() < 3
+    assert dg.random.uniform(1000, low=2, high=3).data.min() >= 2
+    assert dg.random.uniform(1000, low=2, high=3).data.max() < 3
     assert sorted(dg.random.permutation(9).data) == list(range(9))
     assert set(dg.random.integers(3, shape=100).data) == {0, 1, 2}
     assert set(dg.random.bernoulli(0.5, 100).data) == {0.0, 1.0}
@@ -288,5 +331,42 @@ def test_random_numbers_lie_where_they_should() -> None:
         dg.random.normal(2, scale=-1)
     with pytest.raises(dg.ShapeError, match="probability must lie"):
         dg.random.bernoulli(2.0)
+    with pytest.raises(dg.ShapeError, match=r"shape \(3,\) do not broadcast to \(2, 1\)"):
+        dg.random.bernoulli([0.1, 0.5, 0.9], (2, 1))
     with pytest.raises(dg.ShapeError, match="-1 numbers have no order"):
         dg.random.permutation(-1)
+
+
+@pytest.mark.parametrize("function", [dg.random.normal, dg.random.uniform])
+def test_the_order_of_numpys_arguments_is_refused(function: Any) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        function(0, 1, 3)  # NumPy's (loc, scale, size): here it would be no number at all
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_threads_of_a_rank_draw_different_numbers_and_the_same_ones_again(size: int) -> None:
+    def body() -> list[bytes]:
+        dg.init()
+        dg.manual_seed(6)
+
+        def draw() -> bytes:
+            return bytes(dg.random.normal(4).data)
+
+        found = [draw()]
+        for _ in range(2):
+            with ThreadPoolExecutor(1) as threads:
+                found += [threads.submit(draw).result() for _ in range(2)]
+        return [*found, draw()]
+
+    first, again = simulated(size, body), simulated(size, body)
+    assert len({numbers for rank in first for numbers in rank}) == 6 * size
+    assert first == again
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint64(7), np.array(7), 7 + 2**64])
+def test_a_seed_may_be_any_whole_number(seed: Any) -> None:
+    def drawn(seed: Any) -> Any:
+        dg.manual_seed(seed)
+        return dg.random.normal(3).data
+
+    np.testing.assert_array_equal(alone(lambda: drawn(seed)), alone(lambda: drawn(7)))

@@ -102,6 +102,18 @@ def test_alone_it_is_batch_norm() -> None:
     np.testing.assert_array_equal(ours.eval()(x).data, other.eval()(x).data)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_sums_of_float16_are_taken_in_float32(affine: bool) -> None:
+    # 70,000 rows: their number, their sum and that of the squares exceed 65504.
+    rows = np.random.default_rng(4).normal(300, 90, (70_000, 3)).astype(np.float16)
+    ours, other = (nn.SyncBatchNorm(3, affine=affine) for _ in range(2))
+    ours._sum_over_ranks = lambda x: x
+    y, expected = ours(rows), other(rows)
+    assert y.dtype == expected.dtype
+    np.testing.assert_allclose(y.data, expected.data, atol=4e-3)
+    np.testing.assert_allclose(ours.running_var.data, other.running_var.data, rtol=1e-3)
+
+
 def test_converting_keeps_parameters_state_and_mode() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.BatchNorm1d(3, momentum=None)))
     model[1][0].running_mean.data[...] = 7

@@ -8,6 +8,7 @@ import numpy as np
 
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
+from distgrad.autograd.mode import empty_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, np.asarray(np.argmax(x.data, axis=dim, keepdims=keepdim)))
+    return ValuesAndIndices(values, _places(np.argmax, x.data, dim, keepdim))
 
 
 def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -43,7 +44,13 @@ def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, np.asarray(np.argmin(x.data, axis=dim, keepdims=keepdim)))
+    return ValuesAndIndices(values, _places(np.argmin, x.data, dim, keepdim))
+
+
+def _places(find: Any, data: Array, dim: int, keepdim: bool) -> Array:
+    if not data.size and empty_shard.get():  # 0, as the values are
+        return np.zeros(np.shape(np.sum(data, axis=dim, keepdims=keepdim)), np.intp)
+    return np.asarray(find(data, axis=dim, keepdims=keepdim))
 
 
 def _extremum(name: str) -> str:

@@ -30,9 +30,7 @@ def same(method: Callable[..., R]) -> Callable[..., R]:
     position that is no boolean (NumPy's is the dtype).
     """
     name = method.__name__
-    parameters = inspect.signature(method).parameters
-    taken = [*parameters][1:]
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    taken = [*inspect.signature(method).parameters][1:]
     second = [*taken, "", ""][1]
 
     @functools.wraps(method)
@@ -48,7 +46,7 @@ def same(method: Callable[..., R]) -> Callable[..., R]:
                 raise _mixed(f"x.{name}({{}})", {theirs}, {ours})
             if ours in taken:
                 settings[ours] = settings.pop(theirs)
-        unknown = [] if anything else sorted(settings.keys() - set(taken))
+        unknown = sorted(settings.keys() - set(taken))
         if unknown:
             raise TypeError(f"x.{name} takes no {unknown[0]!r}; it takes {', '.join(taken)}")
         return method(self, *args, **settings)

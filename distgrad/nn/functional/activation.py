@@ -12,6 +12,7 @@ from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.helpers import fractional
 
 
 def _apply(op: Op, *inputs: TensorLike, **settings: Any) -> Tensor:
@@ -65,7 +66,7 @@ def rrelu(
     if not training:
         return leaky_relu(x, (lower + upper) / 2)
     slopes = lower + (upper - lower) * generator().random(x.shape, dtype=np.float32)
-    return _apply(ops.prelu, x, np.asarray(slopes, x.dtype))
+    return _apply(ops.prelu, x, np.asarray(slopes, fractional(x.dtype)))
 
 
 def hardtanh(x: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:

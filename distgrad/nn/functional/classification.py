@@ -13,7 +13,7 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
-from distgrad.ops.helpers import first_outside, integers
+from distgrad.ops.helpers import first_outside, fractional, integers
 
 
 def cross_entropy(
@@ -159,9 +159,8 @@ def multi_margin_loss(
     others = np.ones((n, c), x.dtype)
     others[rows, y] = 0
     if weight is not None:
-        others *= np.asarray(constant(wrap(weight), "multi_margin_loss", "weight"), x.dtype)[y][
-            :, None
-        ]
+        given = constant(wrap(weight), "multi_margin_loss", "weight")
+        others = others * np.asarray(given, fractional(x.dtype))[y][:, None]
     loss = np.sum((excess if p == 1 else excess * excess) * others, axis=1) / c
     return reduce_loss(loss[0] if single else loss, reduction)
 

@@ -13,6 +13,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.helpers import fractional
 
 _SELU_FLOOR = -1.7580993408473766  # SELU's limit for -∞ (Klambauer et al. 2017)
 
@@ -93,7 +94,7 @@ def gumbel_softmax(
     if tau <= 0:
         raise ShapeError(f"gumbel_softmax: tau is a temperature above 0; got {tau}")
     x = wrap(logits)
-    noise = generator().gumbel(size=x.shape).astype(x.dtype)
+    noise = generator().gumbel(size=x.shape).astype(fractional(x.dtype))
     result: Tensor = ops.softmax((x + noise) / tau, axis=dim)
     if hard:
         one = np.zeros_like(result.data)

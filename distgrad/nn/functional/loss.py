@@ -12,6 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
+from distgrad.ops.helpers import fractional
 
 
 def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
@@ -106,7 +107,7 @@ def gaussian_nll_loss(
         )
     if (v.data < 0).any():
         raise ShapeError(f"gaussian_nll_loss: var is not negative; got {v.data.min()}")
-    v = v + np.maximum(np.asarray(eps, v.dtype) - v.data, 0)
+    v = v + np.maximum(np.asarray(eps, fractional(v.dtype)) - v.data, 0)
     d = x - y
     loss: Any = 0.5 * (np.log(v) + d * d / v)
     return reduce_loss(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)

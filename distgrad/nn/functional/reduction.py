@@ -10,7 +10,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
-from distgrad.ops.helpers import mean_count
+from distgrad.ops.helpers import fractional, mean_count
 from distgrad.ops.reduction import check_reduction
 
 
@@ -35,7 +35,7 @@ def _sum(loss: Any, scale: float | Array | None) -> Tensor:
     # As in PyTorch: what fits float16 does not overflow on the way.
     wide = loss.astype(np.float32) if half else loss
     total: Any = np.sum(wide)
-    total = total if scale is None else total * np.asarray(scale, wide.dtype)
+    total = total if scale is None else total * np.asarray(scale, fractional(wide.dtype))
     result: Tensor = total.astype(np.float16) if half else total
     return result
 

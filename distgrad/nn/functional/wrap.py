@@ -38,22 +38,29 @@ def wrap_real(name: str, x: TensorLike) -> Tensor:
 def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Let a function of float16 Tensors compute in float32: 256² overflows. The result is float16.
 
-    Its inputs are the arguments given by position that are Tensors or arrays.
+    Its inputs are the arguments, by position or by name, that are Tensors or arrays.
     """
 
     @functools.wraps(function)
     def widened(*args: P.args, **settings: P.kwargs) -> Tensor:
-        if all(getattr(a, "dtype", None) != np.float16 for a in args):
+        given = [*args, *settings.values()]
+        if not any(map(_is_half, given)):
             return function(*args, **settings)
-        given: tuple[Any, ...] = args
-        half = [getattr(a, "dtype", None) == np.float16 for a in given]
-        wide = [wrap(a).astype(np.float32) if h else a for a, h in zip(given, half, strict=True)]
-        result: Any = function(*wide, **settings)  # type: ignore[arg-type]
-        mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in args)
+        wide = {name: _widened(a) for name, a in settings.items()}
+        result: Any = function(*map(_widened, args), **wide)
+        mixed = any(getattr(a, "dtype", None) in (np.float32, np.float64) for a in given)
         narrow: Tensor = result if mixed else result.astype(np.float16)
         return narrow
 
     return widened
+
+
+def _is_half(x: Any) -> bool:
+    return isinstance(x, Tensor | np.ndarray) and x.dtype == np.float16
+
+
+def _widened(x: Any) -> Any:
+    return wrap(x).astype(np.float32) if _is_half(x) else x
 
 
 def same_shape(name: str, x: TensorLike, y: TensorLike) -> tuple[Tensor, Tensor]:
