@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from distgrad.comm import arrival, launchers
 from distgrad.comm.neighbours import identity, neighbours
+from distgrad.errors import LaunchError
 
 WAITS = """
 import time
@@ -167,3 +169,18 @@ def test_without_a_name_for_the_job_ranks_have_their_starter_in_common(job):
         me = identity(hydra(0), parent=os.getpid())
         assert [(n.pid, n.rank) for n in neighbours(me)] == [(one.pid, 2)]
         assert neighbours(identity(hydra(0), parent=1)) == []
+
+
+def test_what_mpichs_rank_has_started_is_told_from_a_rank_by_the_socket_it_lacks(monkeypatch):
+    me = identity({"PMI_RANK": "1"}, parent=7)
+    monkeypatch.setenv(arrival._TAKEN, "17 started by 5/1")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setenv("PMI_FD", str(ours.fileno()))
+        arrival._refuse_children(me)  # a rank of a job that the rank has started
+    with pytest.raises(LaunchError, match=r"started by rank 1 \(process 17\)"):
+        arrival._refuse_children(me)
+    with open(os.devnull, "rb") as file:
+        monkeypatch.setenv("PMI_FD", str(file.fileno()))
+        with pytest.raises(LaunchError, match=r"started by rank 1 \(process 17\)"):
+            arrival._refuse_children(me)
