@@ -10,11 +10,11 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import EVERY, Agreement, compare
+from distgrad.parallel.lent_sums import lend_sums
 from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
 from distgrad.parallel.observers import LocalGradients
 from distgrad.parallel.reducer import Reducer, Reduction
 from distgrad.parallel.shards import current_shard
-from distgrad.parallel.sync_batch_norm import lend_sums
 from distgrad.parallel.world import World, current_world, gather_json
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
