@@ -9,12 +9,21 @@ those under ``@with_out`` take ``out=``. A family is a file, and says what is pu
 from types import ModuleType
 
 from distgrad.functions import (
+    arithmetic,
     comparison,
+    complex_numbers,
+    copies,
     creation,
     elementwise,
+    histograms,
     indexing,
+    logic,
+    order,
+    promotion,
     random,
     reductions,
+    rounding,
+    scans,
     shapes,
 )
 from distgrad.functions.install import install
@@ -23,8 +32,17 @@ FAMILIES: list[ModuleType] = [
     creation,
     random,
     elementwise,
+    arithmetic,
+    rounding,
+    complex_numbers,
+    copies,
     comparison,
+    logic,
     reductions,
+    scans,
+    order,
+    histograms,
+    promotion,
     shapes,
     indexing,
 ]
