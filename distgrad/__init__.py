@@ -65,6 +65,15 @@ from distgrad.errors import (
     PeerFailedError,
     ShapeError,
 )
+from distgrad.functions.arithmetic import *  # noqa: F403
+from distgrad.functions.complex_numbers import *  # noqa: F403
+from distgrad.functions.copies import *  # noqa: F403
+from distgrad.functions.histograms import *  # noqa: F403
+from distgrad.functions.logic import *  # noqa: F403
+from distgrad.functions.order import *  # noqa: F403
+from distgrad.functions.promotion import *  # noqa: F403
+from distgrad.functions.rounding import *  # noqa: F403
+from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.comparison import *  # noqa: F403
 from distgrad.functions.creation import *  # noqa: F403
 from distgrad.functions.elementwise import *  # noqa: F403
