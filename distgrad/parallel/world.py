@@ -53,6 +53,8 @@ class World:
 
 _current: PerRank[World | None] = PerRank(None)
 _PATIENCE = 300.0  # seconds
+in_worker = False
+"""Whether this process is a worker of a DataLoader, which is no rank; it sets this itself."""
 
 
 def init(
@@ -74,6 +76,11 @@ def init(
     if existing is not None:
         _check_again(existing, shards=shards, threads=threads, timeout=timeout)
         return existing
+    if in_worker:
+        raise LaunchError(
+            "dg.init, or something that needs it, ran in a worker process of a DataLoader, which "
+            "is no rank: keep the script's start under `if __name__ == '__main__':`"
+        )
     replace_what_cannot_be_encoded()
     patience = _PATIENCE if timeout is None else timeout
     comm = Communicator(connect(timeout=patience), timeout=patience)
