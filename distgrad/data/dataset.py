@@ -30,11 +30,13 @@ class Dataset(ABC, Generic[T_co]):
         return ConcatDataset([self, other])
 
     @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
+    def __subclasshook__(cls, other: type) -> Any:
         if cls is not Dataset:
             return NotImplemented
         has = {name for base in other.__mro__ for name in vars(base)}
-        return bool({"__len__", "__getitem__"} <= has) or NotImplemented
+        if {"__len__", "__getitem__"} <= has:
+            return True
+        return NotImplemented
 
 
 class IterableDataset(Dataset[T_co]):

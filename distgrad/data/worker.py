@@ -5,6 +5,7 @@ It is a fresh Python, no fork of the rank: MPI, threads and locks stay where the
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import queue
@@ -56,10 +57,12 @@ def _answer(writes: int, answer: tuple[int, str, Any]) -> None:
 
 
 def _packed(ticket: int, kind: str, content: Any) -> list[Any]:
+    """Return a message whose first part says what it is, so that it is known before the rest."""
     try:
-        return pipes.pickled((ticket, kind, content))
+        parts = pipes.pickled(content)
     except Exception as error:  # samples that cannot leave the process, for whatever reason
-        return pipes.pickled((ticket, "error", _spelled(error)))
+        kind, parts = "error", pipes.pickled(_spelled(error))
+    return [json.dumps([ticket, kind]).encode(), *parts]
 
 
 def _listen(reads: int, messages: queue.SimpleQueue[Any]) -> None:

@@ -68,9 +68,10 @@ class _Inbox:
 
     def opened(self, descriptor: int) -> None:
         """Close a data set's memory when all workers share it."""
-        self.memory[descriptor] -= 1
-        if not self.memory[descriptor]:
-            del self.memory[descriptor]
+        left = self.memory.pop(descriptor, 0) - 1  # none of a loader that was closed meanwhile
+        if left > 0:
+            self.memory[descriptor] = left
+        elif left == 0:
             os.close(descriptor)
 
 
@@ -167,7 +168,8 @@ class Workers:
                     )
                 inbox.heard.wait(min(left, 1.0))
             inbox.wanted.discard(ticket)
-            kind, content = inbox.answers.pop(ticket)
+            kind, parts = inbox.answers.pop(ticket)
+        content = pipes.unpickled(parts)
         if kind == "error":
             raise _raised(number, *content)
         calls, value = content
@@ -230,7 +232,8 @@ def _collect(inbox: _Inbox, number: int, back: int) -> None:
     """Take a worker's answers, which would else block it, until it ends."""
     try:
         while True:
-            ticket, kind, content = pipes.unpickled(pipes.receive(back))
+            head, *content = pipes.receive(back)
+            ticket, kind = json.loads(bytes(head))
             with inbox.heard:
                 if kind == "ready":
                     inbox.opened(ticket)
@@ -248,9 +251,10 @@ def _collect(inbox: _Inbox, number: int, back: int) -> None:
 def _close(
     inbox: _Inbox, ours: list[int], processes: list[subprocess.Popen[bytes]], owner: int
 ) -> None:
-    for descriptor in (*ours, *inbox.memory):
-        os.close(descriptor)
-    inbox.memory.clear()
+    with inbox.heard:
+        for descriptor in (*ours, *inbox.memory):
+            os.close(descriptor)
+        inbox.memory.clear()
     if os.getpid() != owner:
         return  # a forked child: they are its parent's
     until = time.monotonic() + _PATIENCE

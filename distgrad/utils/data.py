@@ -61,7 +61,7 @@ class DataLoader(data.DataLoader):
     def __init__(
         self,
         dataset: Any,
-        batch_size: int | None | NotGiven = NOT_GIVEN,
+        batch_size: int | NotGiven | None = NOT_GIVEN,
         shuffle: bool | None = None,
         sampler: Iterable[int] | None = None,
         batch_sampler: Iterable[list[int]] | None = None,
