@@ -151,6 +151,7 @@ from distgrad.ops.pool import avg_pool as avg_pool
 from distgrad.ops.pool import max_pool as max_pool
 from distgrad.ops.recurrent import gru as gru
 from distgrad.ops.recurrent import lstm as lstm
+from distgrad.ops.recurrent import lstm_projected as lstm_projected
 from distgrad.ops.recurrent import rnn as rnn
 from distgrad.ops.reduce import average as average
 from distgrad.ops.reduce import mean as mean
