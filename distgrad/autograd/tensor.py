@@ -68,7 +68,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.
 
     ``array`` is the NumPy array (shared, never copied, when one is given); ``data`` a Tensor of it
-    outside the tape, as PyTorch's. ``grad`` is a Tensor of the same shape or None. Only floating-point tensors can require gradients.
+    outside the tape, as PyTorch's. ``grad`` is a Tensor of the same shape or None. Only
+    floating-point tensors can require gradients.
     """
 
     __slots__ = (
@@ -103,6 +104,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         self._hooks = None
         self.requires_grad = False
         if requires_grad:
+            if requires_grad is not True:  # Tensor(3, 4): PyTorch's old way to ask for a shape
+                raise TypeError(
+                    f"Tensor(data, requires_grad): got requires_grad={requires_grad!r}; a tensor "
+                    f"of a shape is dg.zeros(…) or dg.empty(…)"
+                )
             self.requires_grad_()
 
     # -- what it is ---------------------------------------------------------------------------
@@ -360,14 +366,20 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     # -- in place -----------------------------------------------------------------------------
 
-    def _become(self, value: Tensor, what: str, *, views: bool = False) -> Tensor:
+    def _become(
+        self, value: Tensor, what: str, *, views: bool = False, shape: bool = False
+    ) -> Tensor:
         """Take over ``value``, as PyTorch's operations in place do, and return this tensor.
 
         Off the tape the array is written. On it the tensor gets the node of ``value``: who read
         the old value keeps it. ``what`` names the operation in errors. A view on the tape would
-        leave its base as it was, so it is refused unless ``views``.
+        leave its base as it was, so it is refused unless ``views``. ``shape`` says that the same
+        elements get another shape: no memory is written.
         Errors: GradError for leaves that require gradients and such views; ShapeError.
         """
+        if shape:
+            self._refuse_leaf(what)
+            return self._stand_for(value)
         if value.shape != self.shape:
             raise ShapeError(
                 f"{what} in place cannot change the shape {self.shape} to {value.shape}; write "
@@ -385,6 +397,9 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             )
         if value.dtype != self.dtype:
             value = METHODS["astype"](value, dtype=self.dtype)
+        return self._stand_for(value)
+
+    def _stand_for(self, value: Tensor) -> Tensor:
         self.array, self._node, self._index = value.array, value._node, value._index
         self.requires_grad = value.requires_grad
         return self

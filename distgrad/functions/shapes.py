@@ -15,7 +15,7 @@ from distgrad.errors import ShapeError
 from distgrad.functions.arguments import shape_of, tensor_of
 from distgrad.ops.shape import axis_numbers
 
-IN_PLACE = ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"]
+SHAPE_IN_PLACE = ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"]
 
 __all__ = [
     "adjoint",

@@ -86,7 +86,9 @@ def test_det_has_the_cofactors_for_gradient_where_it_is_zero(rank):
     y = np.linalg.det(x)
     assert y.item() == 0
     y.backward()
-    np.testing.assert_allclose(x.grad.array, np.diag([0.0, 0, 6]) if rank == 2 else np.zeros((3, 3)))
+    np.testing.assert_allclose(
+        x.grad.array, np.diag([0.0, 0, 6]) if rank == 2 else np.zeros((3, 3))
+    )
 
 
 def test_det_has_no_second_gradient_where_it_is_zero():
@@ -137,7 +139,9 @@ def test_coinciding_eigenvalues_and_singular_values_have_gradients_of_their_own(
 
 def test_solve_reads_one_axis_as_a_vector_and_more_as_matrices():
     a, b = 3 * np.eye(2) + RNG.normal(size=(4, 2, 2)) / 5, RNG.normal(size=(2, 3))
-    np.testing.assert_allclose(np.linalg.solve(Tensor(a), b[:, 0]).array, np.linalg.inv(a) @ b[:, 0])
+    np.testing.assert_allclose(
+        np.linalg.solve(Tensor(a), b[:, 0]).array, np.linalg.inv(a) @ b[:, 0]
+    )
     np.testing.assert_allclose(np.linalg.solve(Tensor(a), b).array, np.linalg.inv(a) @ b)
     gradcheck(np.linalg.solve, [a, b], second=True)
 
