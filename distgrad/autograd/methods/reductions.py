@@ -48,10 +48,10 @@ def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
 
 
 def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    if not x.data.size and empty_shard.get():  # 0, as the values are
-        found = np.zeros(np.shape(np.sum(x.data, axis=dim, keepdims=keepdim)), np.intp)
+    if not x.array.size and empty_shard.get():  # 0, as the values are
+        found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
     else:
-        found = np.asarray(find(x.data, axis=dim, keepdims=keepdim))
+        found = np.asarray(find(x.array, axis=dim, keepdims=keepdim))
     return type(x)(found)
 
 
@@ -133,7 +133,7 @@ class Reductions:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
