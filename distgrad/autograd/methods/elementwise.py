@@ -67,8 +67,8 @@ class Elementwise:
         return call(np.imag, self)
 
     def conj(self: E) -> E:
-        """``np.conj``."""
-        return call(np.conj, self)
+        """``np.conj``; a real tensor is its own."""
+        return call(np.conj, self) if self.data.dtype.kind == "c" else self
 
     # -- Python's own ----------------------------------------------------------------------------
 
