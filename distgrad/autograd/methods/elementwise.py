@@ -40,6 +40,11 @@ class Elementwise:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
 
+    def where(self: E, condition: Other, other: Other) -> E:
+        """This where ``condition`` holds, ``other`` elsewhere."""
+        result: E = np.where(condition, self, other)  # type: ignore[call-overload]  # Tensors
+        return result
+
     # -- matrices --------------------------------------------------------------------------------
 
     def dot(self: E, other: Other) -> E:

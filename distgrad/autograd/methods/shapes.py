@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import METHODS, call, named
 from distgrad.autograd.methods.spelling import refused
 from distgrad.autograd.types import Array, Ints
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
 
 S = TypeVar("S", bound="Shapes")
 Indices: TypeAlias = "Shapes | Array | Ints"
@@ -121,6 +121,19 @@ class Shapes:
     def mT(self: S) -> S:  # noqa: N802 (NumPy's name)
         """The last two axes exchanged."""
         return self.swapaxes(-1, -2)
+
+    @property
+    def H(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """A matrix's axes exchanged, conjugated. Errors: ShapeError for others."""
+        if self.data.ndim not in (0, 2):
+            raise ShapeError(f"x.H is that of a matrix; got shape {self.data.shape}: x.mH")
+        return self.mH if self.data.ndim else call(np.conj, self)
+
+    @property
+    def mH(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """The last two axes exchanged, conjugated."""
+        exchanged = self.mT
+        return call(np.conj, exchanged) if self.data.dtype.kind == "c" else exchanged
 
     # -- parts and repetitions -------------------------------------------------------------------
 
