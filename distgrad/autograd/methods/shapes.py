@@ -66,7 +66,8 @@ class Shapes:
             raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
         pair = pair or axes
         if len(pair) == 2:
-            return call(np.swapaxes, self, *pair)
+            number = self.data.ndim == 0 and set(pair) <= {0, -1}  # its axes, in PyTorch
+            return self if number else call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
     def permute(self: S, *dims: Ints, **named: Ints) -> S:
@@ -190,4 +191,6 @@ def _several(axes: Any) -> tuple[int, ...]:
 def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
     shape = x.data.shape
+    if not shape:  # a number's axes are 0 and -1 in PyTorch
+        return tuple(a for a in _several(axes) if a not in (0, -1))
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)
