@@ -72,6 +72,24 @@ EXPECTED = {
     "scatter_reduce:sum": (r"torch.bool .* dtype", "booleans add up to whole numbers"),
     "scatter_reduce:prod": (r"torch.bool .* dtype", "booleans multiply to whole numbers"),
     "sum_to_size": (r"torch.bool .* dtype", "booleans stay booleans where nothing is added"),
+    "nn.functional.normalize": (r"order of a norm", "orders below 0 are refused"),
+    "nn.functional.pairwise_distance": (r"order of a norm", "orders below 0 are refused"),
+    **dict.fromkeys(
+        [
+            f"nn.functional.pad:{n}"
+            for n in ("reflect", "replicate", "replicate_negative", "circular")
+        ],
+        (r"widths are", "negative widths are for padding with a constant"),
+    ),
+    "nn.functional.multi_margin_loss": (r"one label; got \(\)", "no batch and no classes"),
+    "nn.functional.multilabel_margin_loss": (r"or \(c\); got \(\)", "no batch and no classes"),
+    "nn.functional.avg_pool2d": (r"whole number or 2 of them", "settings are one number, or all"),
+    "nn.functional.scaled_dot_product_attention": (r"dropout_p=0\.5", "other random numbers"),
+    "nn.functional.triplet_margin_with_distance_loss": (
+        r"must be Tensor, not Tensor",
+        "the distance function is one of PyTorch's",
+    ),
+    "nn.functional.gaussian_nll_loss": (r"equal shapes", "the variance has the input's shape"),
 }
 """By name: what is said of the samples that differ (a regular expression), and why."""
 
@@ -86,7 +104,7 @@ FUNCTIONAL = [name for name in NAMES if name.startswith("nn.functional.")]
 
 def found(name: str) -> list[str]:
     """What is wrong with an op beyond what is expected of it."""
-    pattern, _ = EXPECTED.get(name, (r"(?!)", ""))
+    pattern, _ = EXPECTED.get(name, (r"(?!)", ""))  # matches nothing
     said = wrong(NAMES[name]) + unclear(NAMES[name])
     return [text for text in said if not re.search(pattern, text)]
 
