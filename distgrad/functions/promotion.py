@@ -27,7 +27,7 @@ def result_type(tensor: TensorLike, other: TensorLike) -> np.dtype[Any]:
     """
     kinds = [x.data if isinstance(x, Tensor) else x for x in (tensor, other)]
     if not any(isinstance(x, Tensor) for x in (tensor, other)):
-        kinds = [Tensor(x).data for x in (tensor, other)]
+        return Tensor([tensor, other]).dtype
     found: np.dtype[Any] = np.result_type(*kinds)
     return found
 

@@ -89,6 +89,8 @@ EXPECTED = {
         r"must be Tensor, not Tensor",
         "the distance function is one of PyTorch's",
     ),
+    "nn.functional.dropout2d": (r"inputs of 4 axes", "the batch has an axis"),
+    "nn.functional.feature_alpha_dropout:without_train": (r"takes \(n, c, …\)", "(n, c, …)"),
     "nn.functional.gaussian_nll_loss": (r"equal shapes", "the variance has the input's shape"),
 }
 """By name: what is said of the samples that differ (a regular expression), and why."""

@@ -86,7 +86,8 @@ def _var_dim(
     if x.dtype.kind == "c":
         parts = (_call(part, x) for part in (np.real, np.imag))
         real, imag = (_call(np.var, p, axis=_axes(dim), ddof=ddof, keepdims=keepdim) for p in parts)
-        return real + imag
+        both: Tensor = real + imag
+        return both
     return _call(np.var, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
 
 
