@@ -117,12 +117,12 @@ def test_shapes_are_taken_by_their_names():
 
 def test_writing_stays_in_the_tensors_memory_and_dtype():
     x = Tensor(np.zeros((2, 3), np.float32))
-    held = x.data
+    held = x.numpy()
     assert x.copy_(Tensor(X[0])) is x
     assert held.tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert x.fill_(Tensor(np.array(2.5))).data is held
+    assert x.fill_(Tensor(np.array(2.5))).numpy() is held
     assert held.tolist() == np.full((2, 3), 2.5).tolist()
-    assert x.zero_().data is held
+    assert x.zero_().numpy() is held
     assert not held.any()
     with pytest.raises(ValueError, match=r"takes one number; got shape \(2, 3\)"):
         x.fill_(X)

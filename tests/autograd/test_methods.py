@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor, ops
-from distgrad.autograd.methods import Conversion, Facts, Methods, Writing
+from distgrad.autograd.methods import Conversion, Facts, Leaves, Methods, Writing
 
 X = np.random.default_rng(4).uniform(0.2, 2, (3, 3, 4))
 SQUARE = X[0, :, :3]
@@ -77,7 +77,7 @@ def test_a_method_is_its_function(name):
 
 
 def test_no_method_is_left_out():
-    inherited = (Conversion, Facts, Writing)  # tests/autograd/test_conversion.py and others
+    inherited = (Conversion, Facts, Leaves, Writing)  # tests/autograd/test_conversion.py and others
     elsewhere = {n for c in inherited for n in vars(c)}
     named = {n for n in dir(Methods) if not n.startswith("_") and n != "data"}
     assert named - elsewhere == set(METHODS) | {"H"}

@@ -138,10 +138,10 @@ def test_every_twin_in_place_is_a_function_and_a_method_with_its_function(name):
 
 def test_in_place_writes_into_the_same_memory_off_the_tape():
     x = Tensor(np.array([1.0, 4.0, 9.0]))
-    held = x.data
+    held = x.numpy()
     assert x.sqrt_() is x
     assert x.add_(1, alpha=2).mul_(2).clamp_(max=9) is x
-    assert x.data is held
+    assert x.numpy() is held
     assert held.tolist() == [6, 8, 9]
     x.lt_(8)
     assert held.tolist() == [1, 0, 0]
