@@ -210,8 +210,7 @@ def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def copysign(input: TensorLike, other: TensorLike) -> Tensor:
     """The distance of ``input`` from 0, with the sign of ``other``."""
-    a, b = pair(input, other)
-    return apply(ops.copysign, real(a), b)
+    return apply(ops.copysign, *reals(input, other))
 
 
 @with_out
@@ -228,9 +227,10 @@ def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
 def ldexp(input: TensorLike, other: TensorLike) -> Tensor:
     """``input * 2 ** other``."""
     a, b = pair(real(input), other)
-    if isinstance(b, Tensor) and b.dtype.kind in "biu":
-        b = b.astype(a.dtype)
-    return apply(ops.multiply, a, apply(ops.power, 2.0, b))
+    if not isinstance(b, Tensor):
+        return apply(ops.multiply, a, 2.0**b)
+    exponent = b.astype(a.dtype) if b.dtype.kind in "biu" else b
+    return apply(ops.multiply, a, apply(ops.power, 2.0, exponent))
 
 
 @with_out

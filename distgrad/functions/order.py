@@ -5,7 +5,7 @@ Sorting is stable; NaN counts as the largest.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,8 +42,8 @@ def sort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> ValuesAndIndices:
     """The elements in order along ``dim``, always stable: (values, indices)."""
-    found: ValuesAndIndices = ops.sort(_ordered(input, "sort"), dim=dim, descending=descending)
-    return found
+    found: Any = ops.sort(_ordered(input, "sort"), dim=dim, descending=descending)
+    return ValuesAndIndices(*found)
 
 
 def argsort(
@@ -228,7 +228,8 @@ def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
     if between in ("lower", "higher", "nearest"):
         return a
     b = apply(np.take_along_axis, row, np.take_along_axis(order, high, -1), -1)
-    return a + (b - a) * ((place - low.astype(row.dtype)) if between == "linear" else 0.5)
+    weight = place - low.astype(row.dtype) if between == "linear" else 0.5
+    return apply(ops.add, a, (b - a) * weight)
 
 
 # -- searching ------------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ def searchsorted(
         if order.shape != edges.shape or order.dtype != np.int64:
             raise ShapeError(f"searchsorted: the sorter is int64 of shape {edges.shape}")
         edges = np.take_along_axis(edges, order, -1)
-    at = "right" if right or side == "right" else "left"
+    at: Literal["left", "right"] = "right" if right or side == "right" else "left"
     kind = np.int32 if out_int32 else np.int64
     if edges.ndim == 1:
         return Tensor(np.asarray(np.searchsorted(edges, values, at), kind))

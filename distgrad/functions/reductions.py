@@ -186,7 +186,7 @@ def var(
     if x.dtype.kind == "c":
         parts = [apply(f, x) for f in (ops.real, ops.imag)]
         first, second = (apply(ops.var, p, axis=over, ddof=ddof, keepdims=keepdim) for p in parts)
-        return first + second
+        return apply(ops.add, first, second)
     return apply(ops.var, x, axis=over, ddof=ddof, keepdims=keepdim)
 
 

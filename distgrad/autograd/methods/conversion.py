@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -47,8 +48,8 @@ class Conversion:
         dtype: DTypeLike | None = None,
         device: Any = None,
         other: Any = None,
-        non_blocking: bool = False,
-        copy: bool = False,
+        non_blocking: builtins.bool = False,
+        copy: builtins.bool = False,
         memory_format: Any = None,
     ) -> C:
         """Return this in another dtype, or in that of ``other``; itself if that changes nothing.
@@ -56,21 +57,21 @@ class Conversion:
         The device, in any of PyTorch's forms, has to be the CPU. ``copy=True`` always copies.
         Errors: DistgradError for another device.
         """
-        flags = [x for x in target if isinstance(x, bool)]
+        flags = [x for x in target if isinstance(x, builtins.bool)]
         if len(flags) > 1:
             copy = copy or flags[1]  # the first is non_blocking
         for x in (*target, other):
             if isinstance(x, Conversion):
                 dtype = x.array.dtype
-            elif isinstance(x, np.dtype | type) and not isinstance(x, Device):
+            elif isinstance(x, np.dtype | builtins.type) and not isinstance(x, Device):
                 dtype = x
-            elif not isinstance(x, bool):
+            elif not isinstance(x, builtins.bool):
                 on_cpu(x)
         on_cpu(device)
         wanted = self.array.dtype if dtype is None else dtype
         return self.clone() if copy and self.array.dtype == wanted else self._converted(wanted)
 
-    def type(self: C, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+    def type(self: C, dtype: DTypeLike | None = None, non_blocking: builtins.bool = False) -> Any:
         """Return this in another dtype; without one the name of its type, ``torch.FloatTensor``."""
         if dtype is None:
             return f"torch.{_NAMES[self.array.dtype.name]}"
@@ -151,10 +152,10 @@ class Conversion:
         *,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
     ) -> C:
         """Return a copy of ``data`` (numbers, nested lists, arrays), in this dtype."""
-        given = data.array if isinstance(data, Conversion) else np.asarray(data)
+        given = data.array if isinstance(data, Conversion) else data
         return self._new(np.array(given), dtype, device, requires_grad)
 
     def new_zeros(
@@ -162,9 +163,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return zeros of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -174,9 +175,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return ones of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.ones(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -186,9 +187,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return zeros of this dtype: memory that nobody has written would differ between ranks."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -200,9 +201,9 @@ class Conversion:
         *,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return a tensor of this dtype and shape ``size``, filled with one number."""
         filled = np.full(_shape((size,)), np.asarray(fill_value))
@@ -211,7 +212,7 @@ class Conversion:
     def _new(self: C, array: Array, dtype: Any, device: Any, requires_grad: Any) -> C:
         on_cpu(device)
         wanted = self.array.dtype if dtype is None else np.dtype(dtype)
-        made: Any = type(self)
+        made: Any = builtins.type(self)
         result: C = made(array.astype(wanted, copy=False), requires_grad)
         return result
 

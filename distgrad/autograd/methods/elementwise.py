@@ -40,6 +40,11 @@ class Elementwise:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
 
+    def where(self: E, condition: Other, other: Other) -> E:
+        """This where ``condition`` holds, ``other`` elsewhere."""
+        result: E = np.where(condition, self, other)  # type: ignore[call-overload]  # Tensors
+        return result
+
     # -- matrices --------------------------------------------------------------------------------
 
     def dot(self: E, other: Other) -> E:
@@ -67,8 +72,8 @@ class Elementwise:
         return call(np.imag, self)
 
     def conj(self: E) -> E:
-        """``np.conj``."""
-        return call(np.conj, self)
+        """``np.conj``; a real tensor is its own."""
+        return call(np.conj, self) if self.array.dtype.kind == "c" else self
 
     # -- Python's own ----------------------------------------------------------------------------
 

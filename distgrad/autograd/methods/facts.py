@@ -38,15 +38,15 @@ class Facts:
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is one of real numbers."""
-        return self.array.dtype.kind == "f"
+        return bool(self.array.dtype.kind == "f")
 
     def is_complex(self) -> bool:
         """Whether the dtype is one of complex numbers."""
-        return self.array.dtype.kind == "c"
+        return bool(self.array.dtype.kind == "c")
 
     def is_signed(self) -> bool:
         """Whether the dtype has negative numbers."""
-        return self.array.dtype.kind in "ifc"
+        return bool(self.array.dtype.kind in "ifc")
 
     # -- memory ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import METHODS, call, named
 from distgrad.autograd.methods.spelling import refused
 from distgrad.autograd.types import Array, Ints
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
 
 S = TypeVar("S", bound="Shapes")
 Indices: TypeAlias = "Shapes | Array | Ints"
@@ -66,7 +66,8 @@ class Shapes:
             raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
         pair = pair or axes
         if len(pair) == 2:
-            return call(np.swapaxes, self, *pair)
+            number = self.array.ndim == 0 and set(pair) <= {0, -1}  # its axes, in PyTorch
+            return self if number else call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
     def permute(self: S, *dims: Ints, **named: Ints) -> S:
@@ -121,6 +122,19 @@ class Shapes:
     def mT(self: S) -> S:  # noqa: N802 (NumPy's name)
         """The last two axes exchanged."""
         return self.swapaxes(-1, -2)
+
+    @property
+    def H(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """A matrix's axes exchanged, conjugated. Errors: ShapeError for others."""
+        if self.array.ndim not in (0, 2):
+            raise ShapeError(f"x.H is that of a matrix; got shape {self.array.shape}: x.mH")
+        return self.mH if self.array.ndim else call(np.conj, self)
+
+    @property
+    def mH(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """The last two axes exchanged, conjugated."""
+        exchanged = self.mT
+        return call(np.conj, exchanged) if self.array.dtype.kind == "c" else exchanged
 
     # -- parts and repetitions -------------------------------------------------------------------
 
@@ -177,4 +191,6 @@ def _several(axes: Any) -> tuple[int, ...]:
 def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
     shape = x.array.shape
+    if not shape:  # a number's axes are 0 and -1 in PyTorch
+        return tuple(a for a in _several(axes) if a not in (0, -1))
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)
