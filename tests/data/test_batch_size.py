@@ -60,7 +60,7 @@ def joined(lists: Any) -> list[Any]:
 
 
 def seen(loader: Any) -> list[list[int]]:
-    return [batch.data.tolist() for batch in loader]
+    return [batch.array.tolist() for batch in loader]
 
 
 def test_a_loop_gives_tensors_of_stacked_samples():
@@ -71,7 +71,7 @@ def test_a_loop_gives_tensors_of_stacked_samples():
         x, y = batches[1]
         assert isinstance(x, dg.Tensor)
         assert (x.dtype, y.dtype) == (np.float32, np.int64)
-        np.testing.assert_array_equal(x.data, data().arrays[0][8:16])
+        np.testing.assert_array_equal(x.array, data().arrays[0][8:16])
 
     alone(body)
 
@@ -113,7 +113,7 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
         for _ in again:
             break
         assert current_shard() is None
-        assert next(iter(again)).data.tolist() == epochs[1][0]
+        assert next(iter(again)).array.tolist() == epochs[1][0]
         assert current_shard() is None
         assert seen(again) == epochs[2]
 
@@ -123,10 +123,10 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
 def test_loops_over_one_loader_may_be_nested():
     def body():
         loader = DataLoader(Numbers(6), 2)
-        pairs = [(a.data.tolist(), b.data.tolist()) for a in loader for b in loader]
+        pairs = [(a.array.tolist(), b.array.tolist()) for a in loader for b in loader]
         assert len(pairs) == 9
         assert current_shard() is None
-        assert [a.data.tolist() for a, _ in zip(loader, loader, strict=True)] == [
+        assert [a.array.tolist() for a, _ in zip(loader, loader, strict=True)] == [
             [0, 1],
             [2, 3],
             [4, 5],
@@ -155,9 +155,9 @@ def test_a_state_taken_in_the_loop_continues_with_the_next_batch():
 
 def test_random_numbers_in_the_loop_are_the_shards():
     def body():
-        found = [dg.random.normal((2,)).data.tolist() for _ in DataLoader(data(), 8)]
+        found = [dg.random.normal((2,)).array.tolist() for _ in DataLoader(data(), 8)]
         plain = dg.data.DataLoader(data(), 8)
-        shards = [dg.random.normal((2,)).data.tolist() for b in plain for _ in b.shards]
+        shards = [dg.random.normal((2,)).array.tolist() for b in plain for _ in b.shards]
         assert found == shards
 
     simulated(3, body)
@@ -181,7 +181,7 @@ def trained(ranks: int, n: int, batch: int, **settings: Any) -> list[Any]:
                 loss.backward()
                 optimizer.step()
         del ddp
-        return [p.data.copy() for p in model.parameters()]
+        return [p.array.copy() for p in model.parameters()]
 
     return simulated(ranks, body)
 
@@ -277,7 +277,7 @@ def test_a_distributed_sampler_trains_as_one_process_does_with_the_same_batches(
                 optimizer.zero_grad()
                 F.cross_entropy(model(a), b).backward()
                 optimizer.step()
-        return model.weight.data.copy()
+        return model.weight.array.copy()
 
     (one,) = simulated(1, body)
     for ranks in (2, 3):
@@ -369,7 +369,7 @@ class Mixed(Dataset):
 def test_dicts_numbers_and_nested_samples_are_collated():
     def body():
         _, batch = DataLoader(Mixed(), 4)
-        assert batch["tensor"].data.tolist() == [[4, 4], [5, 5], [6, 6]]
+        assert batch["tensor"].array.tolist() == [[4, 4], [5, 5], [6, 6]]
         kinds = {k: v.dtype.name for k, v in batch.items() if isinstance(v, dg.Tensor)}
         assert kinds == {
             "tensor": "float32",
@@ -381,7 +381,7 @@ def test_dicts_numbers_and_nested_samples_are_collated():
         assert batch["text"] == ["sample 4", "sample 5", "sample 6"]
         i, (x, point) = batch["pair"]
         assert (i.dtype, x.dtype, type(point)) == (np.int64, np.float32, Point)
-        assert point.y.data.tolist() == [-4, -5, -6]
+        assert point.y.array.tolist() == [-4, -5, -6]
 
     alone(body)
 
@@ -403,7 +403,7 @@ def test_collate_fn_is_given_the_list_of_samples():
         loader = DataLoader(Numbers(5), 3, collate_fn=sum)
         assert list(loader) == [3, 7]
         loader = dg.data.DataLoader(Numbers(6), 3, collate_fn=dg.data.default_collate)
-        assert [x.data.tolist() for b in loader for x in b.shards] == [[0, 1, 2], [3, 4, 5]]
+        assert [x.array.tolist() for b in loader for x in b.shards] == [[0, 1, 2], [3, 4, 5]]
 
     alone(body)
 
@@ -432,7 +432,7 @@ def test_a_stream_is_read_whole_by_every_rank_which_takes_its_part(ranks):
     def body():
         dg.manual_seed(6)
         loader = DataLoader(Stream(), 9)
-        return [[x.data.tolist() for x, _ in loader], [r.data.tolist() for _, r in loader]]
+        return [[x.array.tolist() for x, _ in loader], [r.array.tolist() for _, r in loader]]
 
     whole = simulated(1, body)[0]
     parts = simulated(ranks, body)
@@ -449,7 +449,7 @@ def test_a_streams_loader_has_the_length_that_the_stream_tells():
         with pytest.raises(TypeError):
             len(loader)
         both = dg.data.ChainDataset([Stream(3), Stream(8, 5)])
-        assert [x.data.tolist() for x, _ in DataLoader(both, 4)] == [[0, 1, 2, 5], [6, 7]]
+        assert [x.array.tolist() for x, _ in DataLoader(both, 4)] == [[0, 1, 2, 5], [6, 7]]
 
     alone(body)
 
