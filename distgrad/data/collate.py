@@ -16,7 +16,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Return the samples of ``batch`` as one: Tensors of shape (n, …), in the samples' structure.
 
     Tensors, arrays and NumPy numbers keep their dtype; Python's ints become int64, floats float64.
-    Strings stay a list. Mappings and named tuples keep their type, tuples and lists become lists.
+    Strings stay as they are. Mappings and named tuples keep their type, tuples and lists become lists.
     The rules are ``torch.utils.data.default_collate``'s.
     Errors: DataError for samples of different shapes, lengths or keys, and for other objects.
     """
@@ -24,7 +24,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
         raise DataError("a batch of no samples was to be collated: give one or more")
     first = batch[0]
     if isinstance(first, str | bytes):
-        return list(batch)
+        return batch
     return _containers(first, batch) if _is_container(first) else _leaves(first, batch)
 
 

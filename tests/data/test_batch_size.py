@@ -378,7 +378,7 @@ def test_dicts_numbers_and_nested_samples_are_collated():
             "float": "float64",
             "bool": "bool",
         }
-        assert batch["text"] == ["sample 4", "sample 5", "sample 6"]
+        assert list(batch["text"]) == ["sample 4", "sample 5", "sample 6"]
         i, (x, point) = batch["pair"]
         assert (i.dtype, x.dtype, type(point)) == (np.int64, np.float32, Point)
         assert point.y.data.tolist() == [-4, -5, -6]

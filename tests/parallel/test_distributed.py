@@ -145,15 +145,15 @@ def test_what_contradicts_the_job_is_refused(settings, message):
         (lambda: dist.barrier(group=object()), "over all ranks of the world; leave it out"),
         (
             lambda: dist.all_gather_object([0, 0], {1, 2}),
-            "a set cannot cross the ranks, which send JSON",
+            "a set cannot cross the ranks",
         ),
         (
             lambda: dist.all_gather_object([0, 0], (1, 2)),
-            r"a tuple cannot cross .*lists \(no tuples\)",
+            r"a tuple cannot .*\(no tuples\)",
         ),
         (
             lambda: dist.broadcast_object_list([{1: 2}]),
-            "a dict with keys that are no strings cannot",
+            "a dict with keys that are no stri",
         ),
     ],
 )
