@@ -16,8 +16,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Return the samples of ``batch`` as one: Tensors of shape (n, …), in the samples' structure.
 
     Tensors, arrays and NumPy numbers keep their dtype; Python's ints become int64, floats float64.
-    Strings stay as they are. Mappings and named tuples keep their type, tuples and lists become lists.
-    The rules are ``torch.utils.data.default_collate``'s.
+    Strings stay as they are. Mappings and named tuples keep their type, tuples and lists become
+    lists. The rules are ``torch.utils.data.default_collate``'s.
     Errors: DataError for samples of different shapes, lengths or keys, and for other objects.
     """
     if not len(batch):

@@ -539,3 +539,32 @@ def test_the_trainer_takes_a_loader_with_batch_size():
         )
     ]
     assert found == [found[0]] * 4
+
+
+@pytest.mark.mpi
+def test_under_mpi_the_ranks_parts_are_the_batches_and_their_gradients_the_means():
+    def body():
+        world = dg.init()
+        dg.manual_seed(1)
+        model = nn.Linear(4, 3).double()
+        ddp = dg.DistributedDataParallel(model)
+        x = data().arrays[0].astype(np.float64)
+        loader = DataLoader(TensorDataset(x, data().arrays[1]), 9, shuffle=True)
+        alone_model = nn.Linear(4, 3).double()
+        alone_model.load_state_dict(model.state_dict())
+        order = dg.data.permutation(N, seed=1, epoch=0)
+        count = np.zeros(1)
+        for i, (a, b) in enumerate(loader):
+            ddp.zero_grad()
+            F.cross_entropy(ddp(a), b).backward()
+            alone_model.zero_grad()
+            rows = order[9 * i : 9 * (i + 1)]
+            F.cross_entropy(alone_model(x[rows]), data().arrays[1][rows]).backward()
+            np.testing.assert_allclose(
+                model.weight.grad.data, alone_model.weight.grad.data, rtol=1e-11, atol=1e-15
+            )
+            count += len(b)
+        world.comm.all_reduce(count)
+        assert count[0] == N
+
+    alone(body)
