@@ -41,19 +41,31 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def emptied(batch: Any) -> Any:
-    """Return what a batch of one sample would be without it: arrays and lists of length 0."""
-    if isinstance(batch, Tensor | np.ndarray):
-        return batch[:0] if batch.ndim else batch
-    if isinstance(batch, Mapping):
-        return {key: emptied(value) for key, value in batch.items()}
-    if _is_named(batch):
-        return type(batch)(*[emptied(value) for value in batch])
-    if isinstance(batch, tuple | list):
-        if all(isinstance(value, str | bytes) for value in batch):
-            return batch[:0]
-        return type(batch)([emptied(value) for value in batch])
-    return batch
+def emptied(one: Any, two: Any) -> Any:
+    """Return what a batch of no sample would be, given that of one, and of the same one twice.
+
+    What grows from the one to the other is cut to nothing: an axis of an array, whichever it is, a
+    list, a count; the rest stays. Errors: DataError for an object that cannot be cut.
+    """
+    if isinstance(one, Tensor | np.ndarray):
+        sizes = zip(one.shape, two.shape, strict=True)
+        return one[tuple([slice(None) if n == m else slice(0) for n, m in sizes])]
+    if isinstance(one, Mapping):
+        return {key: emptied(value, two[key]) for key, value in one.items()}
+    if isinstance(one, str | bytes | bool | None):
+        return one
+    if isinstance(one, int | float | complex):
+        return one - (two - one)
+    if isinstance(one, tuple | list):
+        if len(one) != len(two):
+            return one[:0]
+        parts = [emptied(a, b) for a, b in zip(one, two, strict=True)]
+        return type(one)(*parts) if _is_named(one) else type(one)(parts)
+    raise DataError(
+        f"this rank has no sample of a small batch, and collate_fn made a {type(one).__name__}, of "
+        f"which it is not known how it is empty: let it return Tensors, arrays, numbers, or "
+        f"tuples, lists and dicts of them, or leave small batches out with drop_last=True"
+    )
 
 
 def _is_container(sample: Any) -> bool:

@@ -112,6 +112,56 @@ def test_a_rank_without_samples_gets_the_structure_empty():
     simulated(3, body)
 
 
+class Ragged(Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int) -> Any:
+        return np.arange(i + 2, dtype=np.float32)
+
+
+def padded(samples: list[Any]) -> dict[str, Any]:
+    """Batches along axis 1, as recurrent networks take them, and what else people return."""
+    longest = max(map(len, samples))
+    x = np.stack([np.pad(s, (0, longest - len(s))) for s in samples], axis=1)
+    return {
+        "x": dg.Tensor(x),
+        "joined": np.concatenate(samples),
+        "lengths": [len(s) for s in samples],
+        "samples": samples,
+        "count": len(samples),
+        "pad": 0.5,
+        "table": np.ones((1, 3)),
+    }
+
+
+def test_a_rank_without_samples_gets_an_own_collate_fns_batch_empty():
+    def body():
+        rank = dg.init().rank
+        batch = next(iter(DataLoader(Ragged(), 2, collate_fn=padded)))
+        if rank < 2:
+            return
+        assert batch["x"].shape == (2, 0)
+        assert batch["joined"].shape == (0,)
+        assert batch["lengths"] == []
+        assert batch["samples"] == []
+        assert batch["count"] == 0
+        assert batch["pad"] == 0.5
+        assert batch["table"].shape == (1, 3)
+
+    simulated(3, body)
+
+
+def test_a_batch_that_cannot_be_empty_is_an_error_where_it_must_be():
+    def body():
+        for _ in DataLoader(Ragged(), 2, collate_fn=lambda samples: object()):
+            pass
+
+    with pytest.raises(DataError, match=r"no sample of a small batch, .* made a object, .*drop_la"):
+        simulated(3, body)
+    simulated(2, body)
+
+
 def test_collate_fn_is_given_the_list_of_samples():
     def body():
         loader = DataLoader(Numbers(5), 3, collate_fn=sum)
