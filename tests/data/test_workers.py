@@ -211,6 +211,40 @@ def test_worker_init_fn_and_get_worker_info_tell_the_worker():
     assert alone(body) == [[12], [122], [12], [122]]
 
 
+class Touching(Noisy):
+    """Leaves a file for each sample that was read."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        super().__init__(n)
+        self.folder = folder
+
+    def __getitem__(self, i: int) -> Any:
+        (self.folder / f"{i}").touch()
+        return i
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_workers_read_so_many_shards_ahead_and_no_more(shards, tmp_path):
+    def body():
+        dg.init(shards=shards)
+        data = Touching(tmp_path, 24)
+        loader = dg.data.DataLoader(data, shards, num_workers=2, prefetch_factor=2)
+        batches = iter(loader)
+        first = next(batches)
+        expected = {str(i) for i in range(5 if shards == 1 else 8)}
+        until = time.monotonic() + 20
+        while {p.name for p in tmp_path.iterdir()} < expected and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        assert {p.name for p in tmp_path.iterdir()} == expected
+        assert [x.tolist() for (x,) in first.shards] == [[i] for i in range(shards)]
+        assert [x.tolist() for b in batches for (x,) in b.shards] == [
+            [i] for i in range(shards, 24)
+        ]
+
+    alone(body)
+
+
 def test_a_silent_worker_is_named_after_timeout_seconds():
     def body():
         list(DataLoader(Noisy(slow=2), 4, num_workers=2, timeout=0.5))
