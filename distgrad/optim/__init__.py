@@ -1,7 +1,7 @@
 """Optimizers, schedules, averages of weights and gradient clipping."""
 
 from distgrad.optim.adam import Adam, AdamW
-from distgrad.optim.adam_family import Adamax, NAdam, RAdam
+from distgrad.optim.adam_family import Adamax, NAdam, RAdam, SparseAdam
 from distgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
 from distgrad.optim.adaptive_clip import AutoClip, adaptive_clip_grad_
 from distgrad.optim.average import ExponentialMovingAverage, Lookahead
@@ -14,7 +14,12 @@ from distgrad.optim.clip import (
 )
 from distgrad.optim.compose import ChainedScheduler, SequentialLR
 from distgrad.optim.cycle import SWALR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
+from distgrad.optim.hooks import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from distgrad.optim.large_batch import LAMB, LARS
+from distgrad.optim.lbfgs import LBFGS
 from distgrad.optim.matrix import Adafactor, Muon
 from distgrad.optim.norms import total_norm
 from distgrad.optim.optimizer import Optimizer
@@ -40,6 +45,7 @@ __all__ = [
     "ASGD",
     "LAMB",
     "LARS",
+    "LBFGS",
     "SGD",
     "SWALR",
     "Adadelta",
@@ -75,6 +81,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "Rprop",
     "SequentialLR",
+    "SparseAdam",
     "StepLR",
     "WarmupCosineLR",
     "adaptive_clip_grad_",
@@ -85,5 +92,7 @@ __all__ = [
     "get_ema_avg_fn",
     "get_swa_avg_fn",
     "get_total_norm",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
     "total_norm",
 ]
