@@ -1,5 +1,6 @@
 """Optimizers, schedules, averages of weights and gradient clipping."""
 
+from distgrad.optim import lr_scheduler, swa_utils
 from distgrad.optim.adam import Adam, AdamW
 from distgrad.optim.adam_family import Adamax, NAdam, RAdam, SparseAdam
 from distgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
@@ -38,7 +39,13 @@ from distgrad.optim.schedule import (
 )
 from distgrad.optim.sgd import ASGD, SGD
 from distgrad.optim.sign import Lion, Rprop
-from distgrad.optim.swa import AveragedModel, get_ema_avg_fn, get_swa_avg_fn
+from distgrad.optim.swa import (
+    AveragedModel,
+    get_ema_avg_fn,
+    get_ema_multi_avg_fn,
+    get_swa_avg_fn,
+    get_swa_multi_avg_fn,
+)
 from distgrad.optim.warmup import LinearScalingLR, WarmupCosineLR
 
 __all__ = [
@@ -90,9 +97,13 @@ __all__ = [
     "clip_grads_with_norm_",
     "clip_layer_grad_norm_",
     "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
     "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
     "get_total_norm",
+    "lr_scheduler",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
+    "swa_utils",
     "total_norm",
 ]

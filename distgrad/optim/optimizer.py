@@ -31,12 +31,11 @@ Number: TypeAlias = "float | Tensor"
 """A setting that PyTorch takes as a Tensor of one element, too."""
 Loss = TypeVar("Loss")
 
-# Settings of PyTorch's that do not change the numbers, AdamW's name for what it is, and what
-# PyTorch's schedules leave behind in the groups.
-_HOW = {
-    *("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"),
-    *("initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum", "param_names"),
-}
+# What schedules leave in the groups; settings of PyTorch's that do not change the numbers, and
+# AdamW's name for what it is.
+_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"}
+_HOW = _SCHEDULES | {"foreach", "fused", "capturable", "differentiable", "param_names"}
+_HOW |= {"decoupled_weight_decay"}
 
 
 class Optimizer(Hooked):
@@ -314,7 +313,8 @@ class Optimizer(Hooked):
             raise ShapeError(
                 f"{type(self).__name__} has no setting {foreign}, which the state was saved with"
             )
-        return {k: v for k, v in saved.items() if k in own}
+        # What schedules have left is wanted by one who goes on with them.
+        return {k: v for k, v in saved.items() if k in own | _SCHEDULES}
 
     def _check_entry(
         self, number: int, entry: Mapping[str, Any] | None, group: Group, shape: tuple[int, ...]
