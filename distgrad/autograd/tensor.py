@@ -44,6 +44,9 @@ class GradListener(Protocol):
     def optimizer_stepped(self, optimizer: object) -> None:
         """``optimizer`` has moved the parameters."""
 
+    def compare(self, name: str, value: float) -> None:
+        """Raise unless all ranks have the same ``value``, on which an optimizer decides."""
+
 
 class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.
