@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import array, check, drawn, dtypes, shapes, torch
 
 from distgrad import ops
-from distgrad.functions import linalg
+from distgrad.functions import decompositions, linalg
 
 L = torch.linalg
 batch = shapes(0, 2, min_side=0, max_side=2)
@@ -85,3 +85,22 @@ def test_a_completed_qr():
     a = np.random.default_rng(4).normal(size=(2, 4, 3))
     for mine, theirs in zip(ops.qr_complete(a), L.qr(torch.tensor(a), "complete"), strict=True):
         np.testing.assert_allclose(mine.data, theirs.numpy(), atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5, 3), (3, 5)])
+def test_low_rank_factors_multiply_to_the_matrix_of_low_rank(shape):
+    rng = np.random.default_rng(4)
+    a = rng.normal(size=(*shape[:-1], 2)) @ rng.normal(size=(2, shape[-1]))
+
+    def multiplied(factors):
+        return (factors[0] * factors[1][..., None, :]) @ factors[2].mT, factors[1]
+
+    for name, settings in (("svd_lowrank", {"q": 2}), ("pca_lowrank", {"q": 2})):
+        ours, theirs = getattr(decompositions, name), getattr(torch, name)
+        check(
+            lambda x, f=ours, s=settings: multiplied(f(x, **s)),
+            lambda x, f=theirs, s=settings: multiplied(f(x, **s)),
+            [a],
+            second=False,
+            rtol=1e-8,
+        )

@@ -10,13 +10,16 @@ import types
 import pytest
 from op_db import OP_DB, find, name_of, refusals, torch, verdicts
 
-from distgrad.functions import linalg
+from distgrad.functions import decompositions, linalg, matrices
 from distgrad.ops.linalg import H
 
 # Variants of op_db that call the function in their own way.
 CALLED = {
     "linalg.lstsq:grad_oriented": lambda a, b, driver: linalg.lstsq(a, b, driver=driver)[:2],
     "linalg.pinv:singular": lambda a, b: linalg.pinv(a @ H(b.conj())),
+    "einsum": lambda operands, equation: matrices.einsum(equation, operands),
+    "svd_lowrank": lambda a, b, q, M: decompositions.svd_lowrank(a @ H(b), q, M=M),
+    "pca_lowrank": lambda a, b, q, center: decompositions.pca_lowrank(a @ H(b), q, center),
 }
 
 NO_LDL = "NumPy has no LDLᴴ; the error says what to use"
@@ -27,18 +30,23 @@ REFUSED = {
 }
 """Functions that are refused as a whole."""
 
-DIFFERENCES: dict[str, dict[str, str]] = {}
+FREE_SIGNS = "the vectors' signs are free; PyTorch's come from random numbers"
+DIFFERENCES: dict[str, dict[str, str]] = {
+    "cov": {"value: differs by ": "whole and float32 weights multiply to float64, as in NumPy"},
+    "svd_lowrank": {"value: ": FREE_SIGNS},
+    "pca_lowrank": {"value: ": FREE_SIGNS},
+}
 """By name, what a verdict that differs begins with, and why."""
 
 ACCEPTED: dict[str, str] = {}
 """Where a call that PyTorch refuses has a result here, and why."""
 
-PLACES = [types.SimpleNamespace(linalg=linalg)]
+PLACES = [types.SimpleNamespace(linalg=linalg), matrices, decompositions]
 PREFIXES = ("linalg.",)
 
 
 def named(name):
-    return name.startswith(PREFIXES)
+    return name.startswith(PREFIXES) or any(hasattr(place, name) for place in PLACES[1:])
 
 
 OPS_HERE = [op for op in OP_DB if named(op.name)]
