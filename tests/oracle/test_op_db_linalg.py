@@ -10,7 +10,7 @@ import types
 import pytest
 from op_db import OP_DB, find, name_of, refusals, torch, verdicts
 
-from distgrad.functions import decompositions, linalg, matrices
+from distgrad.functions import decompositions, fft, linalg, matrices, signal, windows
 from distgrad.ops.linalg import H
 
 # Variants of op_db that call the function in their own way.
@@ -38,11 +38,17 @@ DIFFERENCES: dict[str, dict[str, str]] = {
 }
 """By name, what a verdict that differs begins with, and why."""
 
-ACCEPTED: dict[str, str] = {}
+ACCEPTED: dict[str, str] = {
+    f"signal.windows.{name}": "windows are computed in float64 and rounded, to float16 too"
+    for name in windows.__all__
+}
 """Where a call that PyTorch refuses has a result here, and why."""
 
-PLACES = [types.SimpleNamespace(linalg=linalg), matrices, decompositions]
-PREFIXES = ("linalg.",)
+NESTED = types.SimpleNamespace(
+    linalg=linalg, fft=fft, signal=types.SimpleNamespace(windows=windows)
+)
+PLACES = [NESTED, matrices, decompositions, signal]
+PREFIXES = ("linalg.", "fft.", "signal.")
 
 
 def named(name):
