@@ -8,7 +8,7 @@ import math as _math
 
 import numpy as _np
 
-from distgrad import autograd, checkpoint, cuda, data, nn, observe, ops, optim
+from distgrad import autograd, checkpoint, cuda, data, fft, linalg, nn, observe, ops, optim, utils
 from distgrad import functions as _functions
 from distgrad.autograd import (
     Tensor,
@@ -70,11 +70,13 @@ from distgrad.functions.comparison import *  # noqa: F403
 from distgrad.functions.complex_numbers import *  # noqa: F403
 from distgrad.functions.copies import *  # noqa: F403
 from distgrad.functions.creation import *  # noqa: F403
+from distgrad.functions.decompositions import *  # noqa: F403
 from distgrad.functions.elementwise import *  # noqa: F403
 from distgrad.functions.histograms import *  # noqa: F403
 from distgrad.functions.indexing import *  # noqa: F403
 from distgrad.functions.joining import *  # noqa: F403
 from distgrad.functions.logic import *  # noqa: F403
+from distgrad.functions.matrices import *  # noqa: F403
 from distgrad.functions.order import *  # noqa: F403
 from distgrad.functions.promotion import *  # noqa: F403
 from distgrad.functions.random import *  # noqa: F403
@@ -82,6 +84,7 @@ from distgrad.functions.reductions import *  # noqa: F403
 from distgrad.functions.rounding import *  # noqa: F403
 from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
+from distgrad.functions.signal import *  # noqa: F403
 from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
@@ -160,6 +163,7 @@ __all__ = [
     "double",
     "e",
     "enable_grad",
+    "fft",
     "finfo",
     "float",
     "float16",
@@ -183,6 +187,7 @@ __all__ = [
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "linalg",
     "long",
     "manual_seed",
     "nan",
@@ -205,6 +210,7 @@ __all__ = [
     "uint32",
     "uint64",
     "update_bn",
+    "utils",
     "value_and_grad",
     "vjp",
 ]
