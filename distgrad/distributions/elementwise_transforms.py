@@ -97,7 +97,8 @@ class PowerTransform(Transform):
         return found
 
     def _inverse(self, y: Tensor) -> Tensor:
-        found: Tensor = recorded(np.power(y, np.reciprocal(self.exponent)))
+        exponent: Any = self.exponent
+        found: Tensor = recorded(np.power(y, 1 / exponent))
         return found
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:

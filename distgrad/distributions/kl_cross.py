@@ -14,6 +14,7 @@ from distgrad.distributions.gamma import Beta, Gamma
 from distgrad.distributions.kl import register_kl
 from distgrad.distributions.normal import Cauchy, Normal
 from distgrad.distributions.shared import EULER, broadcast_to, constant
+from distgrad.ops.exponential import xlogy
 from distgrad.ops.gamma import digamma, lgamma
 
 
@@ -124,6 +125,11 @@ def _normal_laplace(p: Normal, q: Laplace) -> Any:
     return -t1 + (t2 + from_0) / q.scale - 0.5 * (1 + math.log(0.5 * math.pi))
 
 
+def _x_log_x(x: Any) -> Any:
+    x = np.clip(x, 0, None)  # below, the divergence is infinite
+    return xlogy(x, x)
+
+
 def _outside(kl: Any, outside: Any) -> Any:
     return np.where(np.broadcast_to(outside, kl.shape), math.inf, kl)
 
@@ -138,7 +144,7 @@ def _uniform_exponential(p: Uniform, q: Exponential) -> Any:
 def _uniform_gamma(p: Uniform, q: Gamma) -> Any:
     width, a = p.high - p.low, q.concentration
     t1 = np.log(width)
-    t2 = (p.high * np.log(p.high) - p.low * np.log(p.low) - width) / width
+    t2 = (_x_log_x(p.high) - _x_log_x(p.low) - width) / width
     kl = -t1 + q.rate * (p.high + p.low) / 2 + lgamma(a) - a * np.log(q.rate) - (a - 1) * t2
     return _outside(kl, p.low.data < 0)
 
@@ -193,9 +199,9 @@ def _beta_uniform(p: Beta, q: Uniform) -> Any:
 def _uniform_beta(p: Uniform, q: Beta) -> Any:
     width = p.high - p.low
     t1 = np.log(width)
-    one = (p.high * np.log(p.high) - p.low * np.log(p.low) - width) / width
+    one = (_x_log_x(p.high) - _x_log_x(p.low) - width) / width
     high, low = 1 - p.high, 1 - p.low
-    two = (high * np.log(high) - low * np.log(low) + width) / -width
+    two = (_x_log_x(high) - _x_log_x(low) + width) / -width
     logs = (q.concentration1 - 1) * one + (q.concentration0 - 1) * two
     total = q.concentration1 + q.concentration0
     kl = -t1 - logs + lgamma(q.concentration1) + lgamma(q.concentration0) - lgamma(total)
