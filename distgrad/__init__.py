@@ -8,7 +8,21 @@ import math as _math
 
 import numpy as _np
 
-from distgrad import autograd, checkpoint, cuda, data, fft, linalg, nn, observe, ops, optim, utils
+from distgrad import (
+    autograd,
+    checkpoint,
+    cuda,
+    data,
+    distributed,
+    distributions,
+    fft,
+    linalg,
+    nn,
+    observe,
+    ops,
+    optim,
+    utils,
+)
 from distgrad import functions as _functions
 from distgrad.autograd import (
     Tensor,
@@ -50,6 +64,7 @@ from distgrad.autograd.dtypes import (
     uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from distgrad.data import DataLoader
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -96,6 +111,7 @@ from distgrad.parallel import (
     init,
     own_shards,
 )
+from distgrad.serialization import load, save
 from distgrad.train import (
     LossPlateau,
     MaxEpochs,
@@ -123,6 +139,7 @@ __all__ = [
     "CommError",
     "CommTimeoutError",
     "DataError",
+    "DataLoader",
     "DeadlockError",
     "DistgradError",
     "DistributedDataParallel",
@@ -160,6 +177,8 @@ __all__ = [
     "data",
     "detect_anomaly",
     "device",
+    "distributed",
+    "distributions",
     "double",
     "e",
     "enable_grad",
@@ -188,6 +207,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "linalg",
+    "load",
     "long",
     "manual_seed",
     "nan",
@@ -202,6 +222,7 @@ __all__ = [
     "pi",
     "random",
     "reference_kernels",
+    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
