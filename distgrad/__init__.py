@@ -100,6 +100,7 @@ from distgrad.functions.rounding import *  # noqa: F403
 from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
 from distgrad.functions.signal import *  # noqa: F403
+from distgrad.functions.switches import *  # noqa: F403
 from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
@@ -129,7 +130,8 @@ __version__ = "0.1.0"
 # PyTorch's dtypes and numbers whose names are Python's own.
 bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
-finfo, iinfo = _np.finfo, _np.iinfo
+dtype, finfo, iinfo = _np.dtype, _np.finfo, _np.iinfo
+strided, contiguous_format, preserve_format = "strided", "contiguous", "preserve"
 newaxis = None
 
 globals().update(_functions.IN_PLACE)
@@ -172,6 +174,7 @@ __all__ = [
     "clip_grad_value_",
     "complex64",
     "complex128",
+    "contiguous_format",
     "cuda",
     "current_world",
     "data",
@@ -180,6 +183,7 @@ __all__ = [
     "distributed",
     "distributions",
     "double",
+    "dtype",
     "e",
     "enable_grad",
     "fft",
@@ -220,12 +224,14 @@ __all__ = [
     "optim",
     "own_shards",
     "pi",
+    "preserve_format",
     "random",
     "reference_kernels",
     "save",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
+    "strided",
     "uint8",
     "uint16",
     "uint32",

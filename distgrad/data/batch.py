@@ -48,7 +48,8 @@ class Batch:
         """
         for indices, position in self._parts:
             found = self._read_ahead(position.shard)
-            with inside(position, self._calls, self._source):
+            # Each walk is one of its own: what was handed in was of an earlier one.
+            with inside(replace(position), self._calls, self._source):
                 yield self._recipe.read(indices, position.empty) if found is None else found[0]
 
     def __iter__(self) -> Iterator[Any]:

@@ -29,6 +29,7 @@ from distgrad.functions import (
     scans,
     shapes,
     signal,
+    switches,
 )
 from distgrad.functions.install import by_kind, install
 
@@ -53,6 +54,7 @@ FAMILIES: list[ModuleType] = [
     matrices,
     decompositions,
     signal,
+    switches,
 ]
 IN_PLACE = install(FAMILIES)
 """The twins in place by name (``relu_``)."""
