@@ -301,7 +301,7 @@ def _array(tensor: Any) -> Array:
             f"a collective takes Tensors and arrays, which it changes in place; got a "
             f"{type(tensor).__name__}: objects go by all_gather_object, numbers as dg.Tensor([x])"
         )
-    return tensor.data if isinstance(tensor, Tensor) else tensor
+    return tensor.array if isinstance(tensor, Tensor) else tensor
 
 
 def _reduce(world: World, array: Array, op: ReduceOp) -> None:

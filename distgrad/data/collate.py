@@ -77,7 +77,7 @@ def _leaves(first: Any, batch: Sequence[Any]) -> Tensor:
         if any(isinstance(x, Tensor) and x.requires_grad for x in batch):
             joined: Tensor = stack(list(batch))
             return joined
-        return Tensor(_stacked([x.data if isinstance(x, Tensor) else x for x in batch]))
+        return Tensor(_stacked([x.array if isinstance(x, Tensor) else x for x in batch]))
     if isinstance(first, np.ndarray | np.generic) and first.dtype.kind in "biufc":
         return Tensor(_stacked(batch))
     if isinstance(first, bool | int | float | complex):

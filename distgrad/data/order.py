@@ -109,7 +109,7 @@ def digest_of_sample(sample: Any) -> str:
 
     def walk(value: Any) -> None:
         if isinstance(value, Tensor):
-            value = value.data
+            value = value.array
         if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
             found.update(f"{value.dtype.str} {value.shape}".encode() + value.tobytes())
         elif isinstance(value, Mapping):

@@ -23,6 +23,6 @@ def test_gradients_are_those_without(settings):
         x = dg.Tensor(np.ones((5, 3), np.float32), requires_grad=True)
         layers.zero_grad()
         (run(x) ** 2).sum().backward()
-        found.append([x.grad.data.tolist(), layers[0].weight.grad.data.tolist()])
+        found.append([x.grad.array.tolist(), layers[0].weight.grad.array.tolist()])
     assert found[1] == found[0]
     assert found[2] == found[0]

@@ -56,7 +56,7 @@ def joined(lists: Any) -> list[Any]:
 
 
 def seen(loader: Any) -> list[list[int]]:
-    return [batch.data.tolist() for batch in loader]
+    return [batch.array.tolist() for batch in loader]
 
 
 # -- what samples become --------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Mixed(Dataset):
 def test_dicts_numbers_and_nested_samples_are_collated():
     def body():
         _, batch = DataLoader(Mixed(), 4)
-        assert batch["tensor"].data.tolist() == [[4, 4], [5, 5], [6, 6]]
+        assert batch["tensor"].array.tolist() == [[4, 4], [5, 5], [6, 6]]
         kinds = {k: v.dtype.name for k, v in batch.items() if isinstance(v, dg.Tensor)}
         assert kinds == {
             "tensor": "float32",
@@ -95,7 +95,7 @@ def test_dicts_numbers_and_nested_samples_are_collated():
         assert list(batch["text"]) == ["sample 4", "sample 5", "sample 6"]
         i, (x, point) = batch["pair"]
         assert (i.dtype, x.dtype, type(point)) == (np.int64, np.float32, Point)
-        assert point.y.data.tolist() == [-4, -5, -6]
+        assert point.y.array.tolist() == [-4, -5, -6]
 
     alone(body)
 
@@ -167,7 +167,7 @@ def test_collate_fn_is_given_the_list_of_samples():
         loader = DataLoader(Numbers(5), 3, collate_fn=sum)
         assert list(loader) == [3, 7]
         loader = dg.data.DataLoader(Numbers(6), 3, collate_fn=dg.data.default_collate)
-        assert [x.data.tolist() for b in loader for x in b.shards] == [[0, 1, 2], [3, 4, 5]]
+        assert [x.array.tolist() for b in loader for x in b.shards] == [[0, 1, 2], [3, 4, 5]]
 
     alone(body)
 
@@ -196,7 +196,7 @@ def test_a_stream_is_read_whole_by_every_rank_which_takes_its_part(ranks):
     def body():
         dg.manual_seed(6)
         loader = DataLoader(Stream(), 9)
-        return [[x.data.tolist() for x, _ in loader], [r.data.tolist() for _, r in loader]]
+        return [[x.array.tolist() for x, _ in loader], [r.array.tolist() for _, r in loader]]
 
     whole = simulated(1, body)[0]
     parts = simulated(ranks, body)
@@ -213,7 +213,7 @@ def test_a_streams_loader_has_the_length_that_the_stream_tells():
         with pytest.raises(TypeError, match=r"a Stream is a stream that has no __len__"):
             len(loader)
         both = dg.data.ChainDataset([Stream(3), Stream(8, 5)])
-        assert [x.data.tolist() for x, _ in DataLoader(both, 4)] == [[0, 1, 2, 5], [6, 7]]
+        assert [x.array.tolist() for x, _ in DataLoader(both, 4)] == [[0, 1, 2, 5], [6, 7]]
 
     alone(body)
 

@@ -49,7 +49,7 @@ def joined(lists: Any) -> list[Any]:
 
 
 def seen(loader: Any) -> list[list[int]]:
-    return [batch.data.tolist() for batch in loader]
+    return [batch.array.tolist() for batch in loader]
 
 
 def test_a_loop_gives_tensors_of_stacked_samples():
@@ -60,7 +60,7 @@ def test_a_loop_gives_tensors_of_stacked_samples():
         x, y = batches[1]
         assert isinstance(x, dg.Tensor)
         assert (x.dtype, y.dtype) == (np.float32, np.int64)
-        np.testing.assert_array_equal(x.data, data().arrays[0][8:16])
+        np.testing.assert_array_equal(x.array, data().arrays[0][8:16])
 
     alone(body)
 
@@ -102,7 +102,7 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
         for _ in again:
             break
         assert current_shard() is None
-        assert next(iter(again)).data.tolist() == epochs[1][0]
+        assert next(iter(again)).array.tolist() == epochs[1][0]
         assert current_shard() is None
         assert seen(again) == epochs[2]
 
@@ -112,10 +112,10 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
 def test_loops_over_one_loader_may_be_nested():
     def body():
         loader = DataLoader(Numbers(6), 2)
-        pairs = [(a.data.tolist(), b.data.tolist()) for a in loader for b in loader]
+        pairs = [(a.array.tolist(), b.array.tolist()) for a in loader for b in loader]
         assert len(pairs) == 9
         assert current_shard() is None
-        assert [a.data.tolist() for a, _ in zip(loader, loader, strict=True)] == [
+        assert [a.array.tolist() for a, _ in zip(loader, loader, strict=True)] == [
             [0, 1],
             [2, 3],
             [4, 5],
@@ -144,9 +144,9 @@ def test_a_state_taken_in_the_loop_continues_with_the_next_batch():
 
 def test_random_numbers_in_the_loop_are_the_shards():
     def body():
-        found = [dg.random.normal((2,)).data.tolist() for _ in DataLoader(data(), 8)]
+        found = [dg.random.normal((2,)).array.tolist() for _ in DataLoader(data(), 8)]
         plain = dg.data.DataLoader(data(), 8)
-        shards = [dg.random.normal((2,)).data.tolist() for b in plain for _ in b.shards]
+        shards = [dg.random.normal((2,)).array.tolist() for b in plain for _ in b.shards]
         assert found == shards
 
     simulated(3, body)
@@ -170,7 +170,7 @@ def trained(ranks: int, n: int, batch: int, **settings: Any) -> list[Any]:
                 loss.backward()
                 optimizer.step()
         del ddp
-        return [p.data.copy() for p in model.parameters()]
+        return [p.array.copy() for p in model.parameters()]
 
     return simulated(ranks, body)
 
@@ -266,7 +266,7 @@ def test_a_distributed_sampler_trains_as_one_process_does_with_the_same_batches(
                 optimizer.zero_grad()
                 F.cross_entropy(model(a), b).backward()
                 optimizer.step()
-        return model.weight.data.copy()
+        return model.weight.array.copy()
 
     (one,) = simulated(1, body)
     for ranks in (2, 3):
@@ -372,7 +372,7 @@ def test_under_mpi_the_ranks_parts_are_the_batches_and_their_gradients_the_means
             rows = order[9 * i : 9 * (i + 1)]
             F.cross_entropy(alone_model(x[rows]), data().arrays[1][rows]).backward()
             np.testing.assert_allclose(
-                model.weight.grad.data, alone_model.weight.grad.data, rtol=1e-11, atol=1e-15
+                model.weight.grad.array, alone_model.weight.grad.array, rtol=1e-11, atol=1e-15
             )
             count += len(b)
         world.comm.all_reduce(count)

@@ -194,7 +194,7 @@ def test_a_tensor_data_set_gives_tensors_of_rows():
     dataset = TensorDataset(dg.Tensor(x), np.arange(3))
     row, label = dataset[1]
     assert isinstance(row, dg.Tensor)
-    assert row.data.tolist() == [2, 3]
+    assert row.array.tolist() == [2, 3]
     assert int(label) == 1
     assert [len(t) for t in dataset[0:2]] == [2, 2]
     assert dataset.tensors[0].dtype == np.float64

@@ -39,7 +39,7 @@ class Noisy(Dataset):
             raise KeyError(f"sample {i} is no good")
         if i == self.slow:
             time.sleep(30)
-        noise = dg.random.normal((3,)).data.astype(np.float32)
+        noise = dg.random.normal((3,)).array.astype(np.float32)
         return {"x": noise + i, "y": i % 3, "pid": os.getpid(), "offset": self.offset}
 
 
@@ -70,7 +70,7 @@ def start(number: int) -> None:
 
 
 def values(loader: Any, *names: str) -> list[Any]:
-    found = [[batch[name].data.tolist() for name in names] for batch in loader]
+    found = [[batch[name].array.tolist() for name in names] for batch in loader]
     return found
 
 
@@ -87,10 +87,10 @@ def test_batches_and_random_numbers_are_those_without_workers(workers):
             expected, found = [], []
             for loader, into in ((plain, expected), (read, found)):
                 for batch in loader:
-                    after = dg.random.normal((2,)).data.tolist()  # the model's own draws
-                    into.append((batch["x"].data.tolist(), batch["y"].data.tolist(), after))
+                    after = dg.random.normal((2,)).array.tolist()  # the model's own draws
+                    into.append((batch["x"].array.tolist(), batch["y"].array.tolist(), after))
             assert found == expected
-        pids = {p for batch in read for p in batch["pid"].data.tolist()}
+        pids = {p for batch in read for p in batch["pid"].array.tolist()}
         assert os.getpid() not in pids
         return len(pids)
 
@@ -155,7 +155,7 @@ def test_a_seed_that_is_set_in_the_loop_counts_from_the_next_batch_on():
         found = []
         dg.manual_seed(1)
         for batch in DataLoader(Noisy(), 8, num_workers=workers, generator=0):
-            found.append(batch["x"].data.tolist())
+            found.append(batch["x"].array.tolist())
             dg.manual_seed(2)
         return found
 
@@ -165,7 +165,7 @@ def test_a_seed_that_is_set_in_the_loop_counts_from_the_next_batch_on():
 def test_an_exception_in_a_worker_is_raised_with_its_traceback():
     def body():
         batches = iter(DataLoader(Noisy(bad=13), 4, num_workers=2))
-        found = [next(batches)["y"].data.tolist() for _ in range(3)]
+        found = [next(batches)["y"].array.tolist() for _ in range(3)]
         assert found[2] == [2, 0, 1, 2]  # the batches before it come
         with pytest.raises(KeyError, match="sample 13 is no good") as caught:
             next(batches)
@@ -195,7 +195,7 @@ def test_workers_see_changes_between_epochs_unless_they_persist():
         found = []
         for epoch in range(2):
             data.offset = epoch
-            found.append([batch["offset"].data.tolist() for batch in loader])
+            found.append([batch["offset"].array.tolist() for batch in loader])
         return found
 
     assert alone(lambda: body(False)) == [[[0, 0]] * 2, [[1, 1]] * 2]
@@ -206,7 +206,7 @@ def test_worker_init_fn_and_get_worker_info_tell_the_worker():
     def body():
         assert get_worker_info() is None
         loader = DataLoader(Informed(4), 1, num_workers=2, worker_init_fn=start)
-        return [batch.data.tolist() for batch in loader]
+        return [batch.array.tolist() for batch in loader]
 
     assert alone(body) == [[12], [122], [12], [122]]
 
@@ -281,7 +281,7 @@ def ended(pids: list[int], seconds: float = 10.0) -> bool:
 def test_workers_end_with_their_loader():
     def body():
         loader = DataLoader(Noisy(), 4, num_workers=2)
-        pids = sorted({p for batch in loader for p in batch["pid"].data.tolist()})
+        pids = sorted({p for batch in loader for p in batch["pid"].array.tolist()})
         assert len(pids) == 2
         return pids
 

@@ -45,9 +45,9 @@ def test_calling_it_calls_the_model():
         ddp = made()
         x = dg.Tensor(np.ones((2, 4), np.float32))
         ddp.eval()
-        np.testing.assert_array_equal(ddp(x).data, ddp.module(x).data)
+        np.testing.assert_array_equal(ddp(x).array, ddp.module(x).array)
         ddp.module.forward = lambda x, scale: x * scale
-        assert ddp(x, scale=3).data.max() == 3
+        assert ddp(x, scale=3).array.max() == 3
 
     alone(body)
 
@@ -113,7 +113,7 @@ def test_a_model_with_a_layer_called_module_keeps_its_names():
         state = {k: np.full_like(v, 2) for k, v in ddp.state_dict().items()}
         assert set(state) == {"module.weight", "module.bias"}
         ddp.load_state_dict(state)
-        assert ddp.module.module.weight.data.min() == 2
+        assert ddp.module.module.weight.array.min() == 2
         with pytest.raises(ShapeError, match="weight"):
             ddp.load_state_dict({"weight": state["module.weight"]})
 
@@ -181,7 +181,7 @@ def gan(ranks, shards=None):
             F.softplus(-d_ddp(fake)).mean().backward()
             d.requires_grad_(True)
             opt_g.step()
-        return [p.data.copy() for m in (g, d) for p in m.parameters()]
+        return [p.array.copy() for m in (g, d) for p in m.parameters()]
 
     return simulated(ranks, body)
 
@@ -246,7 +246,7 @@ def test_no_sync_accumulates_in_a_pytorch_style_loop():
         else:
             for a, b in DataLoader(TensorDataset(x, y), 24):
                 F.cross_entropy(ddp(a), b).backward()
-        return ddp.module[0].weight.grad.data.copy()
+        return ddp.module[0].weight.grad.array.copy()
 
     whole = simulated(1, lambda: body(False))[0]
     for ranks in (1, 2, 3):

@@ -35,7 +35,7 @@ def collectives() -> None:
     for op, function in EXPECTED.items():
         t = dg.Tensor(own(rank))
         assert dist.all_reduce(t, op=op) is None
-        np.testing.assert_allclose(t.data, function(everyones, axis=0), rtol=1e-14)
+        np.testing.assert_allclose(t.array, function(everyones, axis=0), rtol=1e-14)
     for op, function in ((ReduceOp.BAND, np.bitwise_and), (ReduceOp.BOR, np.bitwise_or)):
         a = own(rank, "int32")
         dist.all_reduce(a, op)
@@ -47,30 +47,30 @@ def collectives() -> None:
     np.testing.assert_array_equal(view, everyones.sum(axis=0))
     work = dist.all_reduce(t := dg.Tensor(own(rank)), async_op=True)
     work.wait()
-    np.testing.assert_allclose(t.data, everyones.sum(axis=0))
+    np.testing.assert_allclose(t.array, everyones.sum(axis=0))
     last = size - 1
     t = dg.Tensor(own(rank))
     dist.reduce(t, dst=last)
-    np.testing.assert_allclose(t.data, everyones.sum(axis=0) if rank == last else own(rank))
+    np.testing.assert_allclose(t.array, everyones.sum(axis=0) if rank == last else own(rank))
     t = dg.Tensor(own(rank))
     dist.broadcast(t, src=last)
-    np.testing.assert_array_equal(t.data, own(last))
+    np.testing.assert_array_equal(t.array, own(last))
     places = [dg.Tensor(np.zeros((2, 3))) for _ in range(size)]
     dist.all_gather(places, dg.Tensor(own(rank)))
-    np.testing.assert_array_equal(np.stack([p.data for p in places]), everyones)
+    np.testing.assert_array_equal(np.stack([p.array for p in places]), everyones)
     for shape in ((2 * size, 3), (size, 2, 3)):
         out = dg.Tensor(np.zeros(shape))
         dist.all_gather_into_tensor(out, own(rank))
-        np.testing.assert_array_equal(out.data.reshape(everyones.shape), everyones)
+        np.testing.assert_array_equal(out.array.reshape(everyones.shape), everyones)
     places = [np.zeros((2, 3)) for _ in range(size)] if rank == last else None
     dist.gather(own(rank), places, dst=last)
     if rank == last:
         np.testing.assert_array_equal(places, everyones)
     t = dg.Tensor(np.zeros((2, 3)))
     dist.scatter(t, [own(10 + r) for r in range(size)] if rank == last else None, src=last)
-    np.testing.assert_array_equal(t.data, own(10 + rank))
+    np.testing.assert_array_equal(t.array, own(10 + rank))
     dist.reduce_scatter(t, [own(rank) * (r + 1) for r in range(size)])
-    np.testing.assert_allclose(t.data, everyones.sum(axis=0) * (rank + 1))
+    np.testing.assert_allclose(t.array, everyones.sum(axis=0) * (rank + 1))
     found = [None] * size
     dist.all_gather_object(found, {"rank": rank, "none": None, "list": [rank, "x"]})
     assert found == [{"rank": r, "none": None, "list": [r, "x"]} for r in range(size)]

@@ -35,7 +35,7 @@ def script(seed_of_rank: int = 0) -> tuple[float, float, str]:
     dg.manual_seed(0)
     model = network()
     for p in model.parameters():  # ranks that begin differently
-        p.data[...] += seed_of_rank * rank
+        p.array[...] += seed_of_rank * rank
     # hvd.DistributedOptimizer and hvd.broadcast_parameters(model.state_dict(), root_rank=0)
     ddp = dg.DistributedDataParallel(model)
     optimizer = optim.SGD(ddp.parameters(), lr=0.1 * 2, momentum=0.9)
@@ -57,11 +57,11 @@ def script(seed_of_rank: int = 0) -> tuple[float, float, str]:
         for x, y in DataLoader(dataset, batch_size=4, sampler=test):
             output = ddp(x)
             total += F.cross_entropy(output, y, reduction="sum").item()
-            correct += float(np.sum(np.argmax(output.data, axis=1) == y.data))
+            correct += float(np.sum(np.argmax(output.array, axis=1) == y.array))
             seen += len(y)
     metrics = dg.Tensor(np.array([total / seen, correct / seen]))
     dist.all_reduce(metrics, op=dist.ReduceOp.AVG)  # hvd.allreduce(metric, op=hvd.Average)
-    loss, accuracy = metrics.data.tolist()
+    loss, accuracy = metrics.array.tolist()
     return loss, accuracy, nn.state_sha256(ddp.state_dict())
 
 
