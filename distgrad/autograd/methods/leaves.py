@@ -28,8 +28,8 @@ class Leaves:
         """Call ``hook(leaf)`` after each backward pass has added to ``grad`` of this leaf.
 
         Under DistributedDataParallel that is once a shard, before gradients are summed over the
-        ranks. Returns a handle with ``remove()``. Errors: GradError for what is no leaf, or requires
-        no gradient.
+        ranks. Returns a handle with ``remove()``. Errors: GradError for what is no leaf, or
+        requires no gradient.
         """
         own: Any = self
         if own._node is not None or not own.requires_grad:
