@@ -1,6 +1,6 @@
 """PyTorch's ``nn.utils``: clipping, vectors of parameters, norms of weights, parametrizations."""
 
-from distgrad.nn.utils import parametrizations, parametrize, stateless
+from distgrad.nn.utils import parametrizations, parametrize, prune, stateless
 from distgrad.nn.utils.clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -42,6 +42,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "skip_init",
