@@ -1,6 +1,6 @@
 """Modules, layers, losses and initialisers with PyTorch's names and weight layouts."""
 
-from distgrad.nn import functional, init
+from distgrad.nn import functional, init, utils
 from distgrad.nn.activation import (
     CELU,
     ELU,
@@ -286,6 +286,7 @@ __all__ = [
     "init",
     "state_sha256",
     "summary",
+    "utils",
 ]
 
 for _name in __all__:
