@@ -64,7 +64,17 @@ from distgrad.autograd.dtypes import (
     uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from distgrad.data import DataLoader
+from distgrad.data import (
+    ConcatDataset,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    random_split,
+)
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -124,6 +134,7 @@ from distgrad.train import (
     accuracy,
     update_bn,
 )
+from distgrad.utils.data import DataLoader
 
 __version__ = "0.1.0"
 
@@ -140,15 +151,19 @@ __all__ = [
     "CheckpointError",
     "CommError",
     "CommTimeoutError",
+    "ConcatDataset",
     "DataError",
     "DataLoader",
+    "Dataset",
     "DeadlockError",
     "DistgradError",
     "DistributedDataParallel",
+    "DistributedSampler",
     "GradError",
     "GradientHealth",
     "GradientNoiseScale",
     "Interrupted",
+    "IterableDataset",
     "LaunchError",
     "LossPlateau",
     "MaxEpochs",
@@ -158,11 +173,14 @@ __all__ = [
     "PeerFailedError",
     "ShapeError",
     "ShardSum",
+    "Subset",
     "TargetMetric",
     "Tensor",
+    "TensorDataset",
     "TrainState",
     "Trainer",
     "WallTime",
+    "WeightedRandomSampler",
     "World",
     "accuracy",
     "autograd",
@@ -178,6 +196,7 @@ __all__ = [
     "cuda",
     "current_world",
     "data",
+    "default_collate",
     "detect_anomaly",
     "device",
     "distributed",
@@ -226,6 +245,7 @@ __all__ = [
     "pi",
     "preserve_format",
     "random",
+    "random_split",
     "reference_kernels",
     "save",
     "set_default_dtype",
