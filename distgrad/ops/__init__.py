@@ -34,6 +34,13 @@ from distgrad.ops.arrange import roll as roll
 from distgrad.ops.arrange import rot90 as rot90
 from distgrad.ops.arrange import tile as tile
 from distgrad.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from distgrad.ops.bessel import bessel_j0 as bessel_j0
+from distgrad.ops.bessel import bessel_j1 as bessel_j1
+from distgrad.ops.bessel import i0 as i0
+from distgrad.ops.bessel import i0e as i0e
+from distgrad.ops.bessel import i1 as i1
+from distgrad.ops.bessel import i1e as i1e
+from distgrad.ops.bessel import zeta as zeta
 from distgrad.ops.choice import clamp as clamp
 from distgrad.ops.choice import clip as clip
 from distgrad.ops.choice import copysign as copysign
@@ -148,6 +155,10 @@ from distgrad.ops.matrix_norms import matrix_power as matrix_power
 from distgrad.ops.matrix_norms import multi_dot as multi_dot
 from distgrad.ops.measure import logsumexp as logsumexp
 from distgrad.ops.measure import vector_norm as vector_norm
+from distgrad.ops.normal_tails import entr as entr
+from distgrad.ops.normal_tails import erfcx as erfcx
+from distgrad.ops.normal_tails import log_ndtr as log_ndtr
+from distgrad.ops.normal_tails import xlog1py as xlog1py
 from distgrad.ops.normalization import batch_norm as batch_norm
 from distgrad.ops.normalization import layer_norm as layer_norm
 from distgrad.ops.normalization import rms_norm as rms_norm
