@@ -223,7 +223,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
                 "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
-                "functions on the Tensor itself"
+                "functions on the Tensor itself (np.stack or np.concatenate for np.array([…]), "
+                "np.r_ and np.c_)"
             )
         return np.array(self.array, dtype=dtype, copy=copy)
 
