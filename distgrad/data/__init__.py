@@ -3,6 +3,7 @@
 Only the loader knows of ranks: which shard of a batch is whose.
 """
 
+from distgrad.data import transforms
 from distgrad.data.datasets import ArrayDataset, Dataset, Subset, TextDataset, fetch
 from distgrad.data.digits import digits
 from distgrad.data.fashion_mnist import fashion_mnist
@@ -27,4 +28,5 @@ __all__ = [
     "read_idx",
     "split_text",
     "text_file",
+    "transforms",
 ]
