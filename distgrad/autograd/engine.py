@@ -61,8 +61,11 @@ class _Leaves:
         self._waiting = Gathered()  # for leaves with hooks, which are shown the whole gradient
 
     def add(self, leaf: Tensor, g: Array | Tensor) -> None:
+        total = leaf.grad
         if leaf._hooks:
             self._waiting.add(leaf, g)
+        elif total is not None and total._node is None and type(g) is np.ndarray:
+            np.add(total.array, g, total.array)  # the short way of ``accumulate_``
         else:
             leaf.accumulate_(as_tensor(g))
 

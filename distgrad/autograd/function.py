@@ -15,7 +15,7 @@ import numpy as np
 
 from distgrad.autograd.mode import anomaly, grad_enabled, no_grad
 from distgrad.autograd.node import CONSTANT, Joint, Node
-from distgrad.autograd.op import edges_from
+from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import saved_tensors
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Shape
@@ -123,6 +123,7 @@ class _Applied:
 
     def __init__(self, cls: type[Function], step: _Backward, count: int) -> None:
         self.name = cls.__name__
+        self.view = False
         self.inputs = [f"input {i}" for i in range(count)]
         self.second_order = not getattr(cls.backward, "once_differentiable", False)
         self._step = weakref.ref(step)
@@ -218,11 +219,11 @@ def _recorded(
     picks = Joint(lambda wanted, *gs: step.on_arrays(*gs))
     edges, _ = edges_from(args, picks)
     joint = functools.partial(_call, step)
-    node = Node(_Applied(cls, step, len(args)), edges, joint, {}, len(values))
     watch = anomaly.get() is not None
     held = [t for t in ctx._saved if t is not None]
     leaves = [s for _, s, i, _, _ in edges if isinstance(s, Tensor) and i != CONSTANT]
-    node.saved = saved_tensors(held, entire=watch)[0], saved_tensors(leaves, entire=watch)[0]
+    read, given = saved_tensors(held, entire=watch), saved_tensors(leaves, entire=watch)
+    node = Node(_Applied(cls, step, len(args)), edges, joint, {}, len(values), read, given)
     without = {id(t) for t in ctx._not_differentiable}
     ctx._not_differentiable = ()
     found: list[Any] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from distgrad.autograd.types import Array
@@ -40,17 +40,14 @@ class Recordable(Protocol):
 Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
 
-# Arrays with what tells their content (saved_check.py): what the closures read, then the other
-# inputs that are not on the tape.
+# An array with what tells its content (saved_check.py).
 SavedArray: TypeAlias = "tuple[Array, bytes | str]"
-Saved: TypeAlias = "tuple[list[SavedArray], list[SavedArray]]"
 
 _sequence = itertools.count()
 
 
-def next_number() -> int:
-    """Return a number that every node recorded from here on exceeds."""
-    return next(_sequence)
+next_number = _sequence.__next__
+"""Return a number that every node recorded from here on exceeds."""
 
 
 class Joint:
@@ -82,34 +79,38 @@ class Node:
     """
 
     __slots__ = (
-        *("attributes", "edges", "hooks", "joint", "op"),
-        *("origin", "outputs", "saved", "sequence"),
+        *("attributes", "edges", "given", "hooks", "joint", "op"),
+        *("origin", "outputs", "read", "sequence"),
     )
 
     def __init__(
         self,
         op: Recordable,
-        edges: list[Edge],
+        edges: Sequence[Edge],
         joint: Callable[..., Any] | Unfold | None,
-        attributes: dict[str, Any],
+        attributes: Mapping[str, Any],
         outputs: int,
+        read: Sequence[SavedArray] = (),
+        given: Sequence[SavedArray] = (),
     ) -> None:
         self.op = op
-        self.edges: list[Edge] | None = edges
+        self.edges: Sequence[Edge] | None = edges
         # Where it is set it runs first, and the edges' closures pick from what it returns.
         self.joint = joint
         self.attributes = attributes
         self.outputs = outputs
-        self.saved: Saved | None = None
+        # What the closures read, and the other inputs that are not on the tape: to be run again
+        # for gradients of gradients an op needs these too.
+        self.read, self.given = read, given
         # The user's functions of the gradient to each output (``Tensor.register_hook``).
         self.hooks: dict[int, dict[int, Callable[[Any], Any]]] | None = None
         # The user's line that ran the op, under ``detect_anomaly``.
         self.origin: str | None = None
         # Inputs are made before outputs, so this number is a topological order.
-        self.sequence = next(_sequence)
+        self.sequence = next_number()
 
     def release(self) -> None:
         """Free the residuals; another backward pass through this node raises GradError."""
         self.edges = None
         self.joint = None
-        self.saved = None
+        self.read = self.given = ()

@@ -6,18 +6,17 @@ twin) is derived from this one declaration.
 
 from __future__ import annotations
 
-import functools
 import inspect
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
-from distgrad.autograd.node import CONSTANT, Edge, Joint, Node
-from distgrad.autograd.saved_check import saved_by_closures
+from distgrad.autograd.node import Joint
+from distgrad.autograd.record import LISTS, recorded
+from distgrad.autograd.short import of_one, of_two
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output, outputs
 from distgrad.autograd.types import Array, Closure
@@ -49,7 +48,6 @@ class Samples(Protocol):
 
 
 _ndarray = np.ndarray
-_LISTS = {list, tuple}
 
 
 class Op:
@@ -84,9 +82,12 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}: {' or '.join(self.signatures)}>"
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:  # noqa: PLR0912 (calls cost)
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
-        # This runs for every operation: what reads clumsily here was measured.
+        return self.long(*inputs, **attributes)
+
+    def long(self, *inputs: Any, **attributes: Any) -> Any:
+        """Compute the op with any number of inputs; ops of one and two have a short way too."""
         arrays = []
         record = False
         for x in inputs:
@@ -94,15 +95,14 @@ class Op:
                 arrays.append(x.array)
                 if x.requires_grad:
                     record = True
-            elif type(x) in _LISTS:  # no body meets one, and none is read later that may change
-                return self(
-                    *[np.asarray(v) if type(v) in _LISTS else v for v in inputs], **attributes
+            elif type(x) in LISTS:  # no body meets one, and none is read later that may change
+                return self.long(
+                    *[np.asarray(v) if type(v) in LISTS else v for v in inputs], **attributes
                 )
             else:
                 arrays.append(x)
-        for name, setting in attributes.items():
-            if isinstance(setting, Tensor):
-                constant(setting, self.name, name)
+        if attributes:
+            self.refuse_gradients_to(attributes)
         result = None
         try:
             if self.fused is not None and fused_enabled.get():
@@ -113,6 +113,12 @@ class Op:
             raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise explain(self, arrays, error) from error
+        return self.finished(inputs, record, attributes, result)
+
+    def finished(
+        self, inputs: Sequence[Any], record: bool, attributes: Mapping[str, Any], result: Any
+    ) -> Any:
+        """Return the Tensors of what the body returned, recorded if ``record`` and the mode say."""
         try:
             value, vjps = result if type(result) is tuple else ()  # type: ignore[misc]
         except ValueError:
@@ -124,24 +130,22 @@ class Op:
         watch = anomaly.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.
         if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
-            edges, joint = edges_from(inputs, vjps)
-            if self.real:
-                self._refuse_complex(edges)
-            node = Node(self, edges, joint, attributes, len(value) if several else 1)
-            node.saved = saved_by_closures(edges, joint, entire=watch is not None)
+            count = len(value) if several else 1
+            node = recorded(
+                self, inputs, vjps, attributes, count, real=self.real, entire=watch is not None
+            )
         if watch is not None:
+            arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
             watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
-            return outputs(tuple(value), node)
+            return outputs(value, node)
         return output(value, node, 0)
 
-    def _refuse_complex(self, edges: Sequence[Edge]) -> None:
-        for _, _, _, _, dtype in edges:
-            if dtype is not None and dtype.kind == "c":
-                raise GradError(
-                    f"{self.name} has gradients for real numbers alone; take np.real, np.imag or "
-                    f"np.abs of the complex tensor first, or compute from other ops"
-                )
+    def refuse_gradients_to(self, attributes: Mapping[str, Any]) -> None:
+        """Raise GradError for an attribute that is a Tensor with a gradient."""
+        for name, setting in attributes.items():
+            if isinstance(setting, Tensor):
+                constant(setting, self.name, name)
 
 
 def _no_closures(op: Op, result: Any) -> GradError:
@@ -157,29 +161,35 @@ def _kind(result: Any) -> str:
     return "nothing" if result is None else "its value alone"
 
 
-def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
-    """Pair each input with its closure; those of inputs that need no gradient are dropped."""
-    joint = None
-    if type(vjps) is not tuple:
-        if type(vjps) is Joint:
-            wanted = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
-            joint = functools.partial(vjps.function, wanted)
-            vjps = tuple([operator.itemgetter(i) for i in range(len(inputs))])
-        else:
-            vjps = (vjps,)
-    if len(vjps) != len(inputs):
-        raise GradError(f"an op of {len(inputs)} inputs returned {len(vjps)} gradient closures")
-    edges: list[Edge] = []
-    for x, vjp in zip(inputs, vjps):  # noqa: B905 (checked above; strict=True costs 0.1 µs)
-        if not isinstance(x, Tensor):
-            edges.append((None, x, CONSTANT, None, None))
-        elif not x.requires_grad:
-            edges.append((None, x.array, CONSTANT, None, None))
-        else:
-            node = x._node
-            data = x.array
-            edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
-    return edges, joint
+class _OfOne(Op):
+    """An op of one input, which takes the short way."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.short = of_one(self)
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        """Compute the op as ``Op`` does."""
+        if len(inputs) == 1:
+            return self.short(inputs[0], attributes)
+        return self.long(*inputs, **attributes)
+
+
+class _OfTwo(Op):
+    """An op of two inputs, which takes the short way."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.short = of_two(self)
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        """Compute the op as ``Op`` does."""
+        if len(inputs) == 2:
+            return self.short(*inputs, attributes)
+        return self.long(*inputs, **attributes)
+
+
+_SHORT_WAYS = {1: _OfOne, 2: _OfTwo}
 
 
 def _alias(a: Array) -> OpResult:
@@ -223,7 +233,11 @@ def op(
     """
 
     def declare(body: Body) -> Op:
-        declared = Op(body, signatures, samples, domain, second_order, real, view)
+        taken = [p.kind for p in inspect.signature(body).parameters.values()]
+        several = inspect.Parameter.VAR_POSITIONAL in taken
+        count = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in taken)
+        kind = Op if several else _SHORT_WAYS.get(count, Op)
+        declared = kind(body, signatures, samples, domain, second_order, real, view)
         old = REGISTRY.get(declared.name)
         # A notebook's cell that is run again declares its ops anew.
         if old is not None and not body.__module__ == old.function.__module__ == "__main__":
@@ -258,6 +272,7 @@ def _connect(
         METHODS[name] = declared
         names.append(name if name.startswith("__") else f".{name}()")
         if name.startswith("__") and name != "__getitem__":
+            assert isinstance(declared, _OfOne | _OfTwo)
             setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
 
 
@@ -267,14 +282,10 @@ def public_name(numpy_function: Callable[..., Any]) -> str:
     return f"np{module.removeprefix('numpy')}.{numpy_function.__name__}"
 
 
-def _operator(declared: Op, reflected: bool) -> Callable[..., Any]:
+def _operator(declared: _OfOne | _OfTwo, reflected: bool) -> Callable[..., Any]:
     # Installed over NumPy's mixin, which would take the long way round through the ufunc.
-    call = declared.__call__
-    if len(declared.inputs) == 1:
-        return lambda self: call(self)  # noqa: PLW0108 (only a function becomes a method)
-    if reflected:
-        return lambda self, other: call(other, self)
-    return lambda self, other: call(self, other)  # noqa: PLW0108 (as above)
+    short: Callable[..., Any] = declared.short
+    return (lambda self, other: short(other, self)) if reflected else short
 
 
 def _as_numpy(declared: Op) -> Callable[..., Any]:

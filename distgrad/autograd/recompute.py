@@ -15,7 +15,8 @@ from distgrad.autograd.mode import (
     switched,
 )
 from distgrad.autograd.node import Edge, Joint, Node, Unfold, next_number
-from distgrad.autograd.op import alias, edges_from
+from distgrad.autograd.op import alias
+from distgrad.autograd.record import edges_from
 from distgrad.autograd.rerun import edges_of
 from distgrad.autograd.saved_check import check_held, saved_tensors
 from distgrad.autograd.stream import at_position, position
@@ -101,9 +102,9 @@ class _Stretch:
         self._outside = [*leaves, *_computed_before(outs, nodes, floor)]
         self.inputs = [f"argument {i}" for i in self._where] + ["outside"] * len(self._outside)
         edges, _ = edges_from([*given, *self._outside], Joint(_never))
-        node = Node(self, edges, _Again(self), {}, len(outs))
         read = [x for x in [*given, *leaves] if isinstance(x, Tensor)]
-        node.saved = saved_tensors(read, entire=anomaly.get() is not None)
+        saved = saved_tensors(read, entire=anomaly.get() is not None)
+        node = Node(self, edges, _Again(self), {}, len(outs), saved)
         self.node = node
         return values, node
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from distgrad.autograd.node import CONSTANT, Edge, Node
-from distgrad.autograd.op import edges_from
+from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import changed, check_held, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
@@ -20,9 +21,9 @@ class Rerun:
 
     def __init__(self) -> None:
         self._values: dict[Node, list[Tensor]] = {}
-        self._closures: dict[Node, tuple[list[Edge], Any]] = {}
+        self._closures: dict[Node, tuple[Sequence[Edge], Any]] = {}
 
-    def edges_from(self, node: Node) -> tuple[list[Edge], Any]:
+    def edges_from(self, node: Node) -> tuple[Sequence[Edge], Any]:
         """Return the node's edges and joint closure, made of Tensors."""
         stack = [node]
         while stack:
@@ -47,7 +48,7 @@ class Rerun:
                 f"{node.op.name} has gradients of first order only; compute it without "
                 f"create_graph, or from ops that docs/ops.md lists with second order"
             )
-        if node.saved is not None and changed([*node.saved[0], *node.saved[1]]) is not None:
+        if changed([*node.read, *node.given]) is not None:
             refuse_changed(node)
         check_held(node)
         inputs = []
@@ -62,7 +63,7 @@ class Rerun:
         self._closures[node] = edges_from(inputs, vjps)
 
 
-def edges_of(node: Node) -> list[Edge]:
+def edges_of(node: Node) -> Sequence[Edge]:
     """Return the way back from a node. Errors: GradError if it was freed."""
     if node.edges is None:
         raise GradError(

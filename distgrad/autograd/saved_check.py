@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.node import CONSTANT, Edge, Node, Saved, SavedArray
+from distgrad.autograd.node import Node, SavedArray
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError
@@ -23,43 +23,8 @@ WHOLE = 1024
 SPREAD = 32
 
 
-def saved_by_closures(edges: Sequence[Edge], joint: Any, *, entire: bool) -> Saved:
-    """Return (array, fingerprint) pairs: of what the closures read, of other inputs from outside.
-
-    The closures are all that a backward pass needs; to be run again for gradients of gradients an
-    op needs its inputs too. ``entire`` takes every element of large arrays into account.
-    """
-    # This runs for every recorded op: no calls and no sets where a loop does, by measurement.
-    limit = -1 if entire else WHOLE
-    read: list[SavedArray] = []
-    given: list[SavedArray] = []
-    for vjp, source, index, _, _ in edges:
-        if vjp is not None and joint is None:
-            # What is no function of Python's own has no cells (np.negative).
-            cells = vjp.__closure__ if type(vjp) is FunctionType else None
-            if cells is not None:
-                for cell in cells:
-                    a = cell.cell_contents
-                    if type(a) is np.ndarray:
-                        read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
-                    elif type(a) is list or type(a) is FunctionType:
-                        read += _inside(a, entire)
-        if type(source) is not Node:
-            a = source if index == CONSTANT else source.array
-            if type(a) is np.ndarray:
-                given.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
-    if joint is not None:
-        for cell in joint.func.__closure__ or ():
-            a = cell.cell_contents
-            if type(a) is np.ndarray:
-                read.append((a, a.tobytes() if a.nbytes <= limit else _large(a, entire)))
-            elif type(a) is list or type(a) is FunctionType:
-                read += _inside(a, entire)
-    return read, given
-
-
-def _inside(holder: Any, entire: bool) -> list[SavedArray]:
-    """What is saved of what a closure reaches through another one, or a list that a loop filled."""
+def inside(holder: Any, entire: bool) -> list[SavedArray]:
+    """Return what a closure reaches, through others too and through lists that a loop filled."""
     found: list[SavedArray] = []
     holders, seen = [holder], {id(holder)}
     while holders:
@@ -76,15 +41,14 @@ def _inside(holder: Any, entire: bool) -> list[SavedArray]:
     return found
 
 
-def saved_tensors(tensors: Sequence[Tensor], *, entire: bool) -> Saved:
+def saved_tensors(tensors: Sequence[Tensor], *, entire: bool) -> list[SavedArray]:
     """Return (array, fingerprint) pairs of tensors that will all be read again."""
-    return [(x.array, fingerprint(x.array, entire)) for x in tensors], []
+    return [(x.array, fingerprint(x.array, entire)) for x in tensors]
 
 
 def refuse_changed(node: Node) -> NoReturn:
     """Raise the GradError of a node that read an array which was changed since."""
-    read, given = node.saved or ([], [])
-    a = changed([*read, *given])
+    a = changed([*node.read, *node.given])
     shape = () if a is None else a.shape
     line = f" ({node.origin})" if node.origin else ""
     raise GradError(
@@ -97,9 +61,9 @@ def refuse_changed(node: Node) -> NoReturn:
 
 def check_held(node: Node) -> None:
     """Raise GradError if a leaf that ``node`` would read again was given another array since."""
-    if node.saved is None or node.edges is None:
+    if node.edges is None:
         return
-    held = [*node.saved[0], *node.saved[1]]
+    held = [*node.read, *node.given]
     for _, source, _, _, _ in node.edges:
         # Another array of the same content will do: an optimizer moves parameters together.
         if isinstance(source, Tensor) and not any(
@@ -136,10 +100,11 @@ def fingerprint(a: Array, entire: bool) -> bytes | str:
 
     ``entire`` asks for a checksum of all bytes instead.
     """
-    return a.tobytes() if not entire and a.nbytes <= WHOLE else _large(a, entire)
+    return a.tobytes() if not entire and a.nbytes <= WHOLE else large(a, entire)
 
 
-def _large(a: Array, entire: bool) -> bytes | str:
+def large(a: Array, entire: bool) -> bytes | str:
+    """Return what ``fingerprint`` does of an array of more than WHOLE bytes."""
     if entire:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
     flat = a if a.ndim == 1 else a.reshape(-1) if a.flags.c_contiguous else _corner(a)

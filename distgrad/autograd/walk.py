@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from distgrad.autograd.hooks import apply_hooks
-from distgrad.autograd.mode import anomaly, enable_grad, no_grad
+from distgrad.autograd.mode import anomaly, grad_enabled
 from distgrad.autograd.node import Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
-from distgrad.autograd.saved_check import changed, refuse_changed
+from distgrad.autograd.saved_check import WHOLE, changed, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import GradError
@@ -30,7 +30,7 @@ class Sink(Protocol):
         """Take one consumer's gradient, or a part of it."""
 
     def done(self, leaf: Tensor) -> None:
-        """One consumer of ``leaf`` has added all it has."""
+        """One consumer of ``leaf``, which has a listener or hooks, has added all it has."""
 
 
 class Gathered(dict[Tensor, Tensor]):
@@ -55,7 +55,7 @@ def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Ten
     Nodes recorded before number ``floor`` are not entered.
     """
     consumers: dict[Tensor, int] = {}
-    seen: set[Node] = set()
+    seen: dict[Node, None] = {}  # grows evenly with the depth, which a set does not
     stack: list[Node] = []
     for root in roots:
         if not root.requires_grad:
@@ -66,21 +66,18 @@ def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Ten
         node = root._node
         if node is not None and node not in seen and node.sequence >= floor:
             stack.append(node)
-            seen.add(node)
-    nodes = []
+            seen[node] = None
     while stack:
         node = stack.pop()
-        nodes.append(node)
-        for vjp, source, _, _, _ in edges_of(node):
+        for vjp, source, _, _, _ in edges_of(node) if node.edges is None else node.edges:
             if vjp is None:
                 continue
-            if isinstance(source, Tensor):
+            if type(source) is not Node:
                 consumers[source] = consumers.get(source, 0) + 1
             elif source not in seen and source.sequence >= floor:
-                seen.add(source)
+                seen[source] = None
                 stack.append(source)
-    nodes.sort(key=operator.attrgetter("sequence"), reverse=True)
-    return nodes, consumers
+    return sorted(seen, key=operator.attrgetter("sequence"), reverse=True), consumers
 
 
 def leading_to(nodes: Sequence[Node], targets: set[Node | Tensor]) -> set[Node | Tensor]:
@@ -134,61 +131,82 @@ class Walk:
 
         What is left in ``received`` afterwards belongs to nodes outside ``nodes``.
         """
+        # This runs for every node and edge: what reads clumsily here was measured.
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
+        take, keep, watch = received.pop, self.keep, self.watch
         rerun = Rerun() if self.create_graph else None
         watcher = anomaly.get()
-        with enable_grad() if self.create_graph else no_grad():
+        token = grad_enabled.set(self.create_graph)
+        try:
             for node in nodes:
-                arrived = received.pop(node, None)
+                arrived = take(node, None)
                 if arrived is None:
                     continue
-                incoming = arrived if node.outputs > 1 else (arrived,)
+                single = node.outputs == 1
+                incoming = (arrived,) if single else arrived
                 if node.hooks:
                     incoming = [_hooked(node, i, g) for i, g in enumerate(incoming)]
-                if self.watch:
+                if watch:
                     self._look(node, incoming)
                 if only is not None and node not in only:
                     continue
-                edges = edges_of(node)
+                edges = node.edges
+                if edges is None:
+                    edges = edges_of(node)
                 joint = node.joint
-                if node.saved is not None and changed(node.saved[0]) is not None:
-                    refuse_changed(node)
+                for saved in node.read:
+                    a = saved[0]
+                    if (a.nbytes > WHOLE or a.tobytes() != saved[1]) and changed(
+                        [saved]
+                    ) is not None:
+                        refuse_changed(node)
                 if rerun is not None:
                     edges, joint = rerun.edges_from(node)
                 given = incoming
                 if joint is not None:
                     if isinstance(joint, Unfold):
                         joint.run(incoming, edges, self)
-                        if not self.keep:
+                        if not keep:
                             node.release()
                         continue
                     incoming = (joint(*incoming),)
+                    single = True
+                if single:
+                    (arrived,) = incoming
                 for number, (vjp, source, index, shape, dtype) in enumerate(edges):
                     if vjp is None or (only is not None and source not in only):
                         continue
-                    g = vjp(*incoming)
+                    g = vjp(arrived) if single else vjp(*incoming)
                     if g is None:  # an output of several that was not used
-                        if isinstance(source, Tensor):
+                        if type(source) is not Node and (
+                            source._listener is not None or source._hooks
+                        ):
                             sink.done(source)
                         continue
                     if g.shape != shape:
                         g = _fitted(node, number, g, shape)
-                    if g.dtype != dtype:
+                    if g.dtype is not dtype and g.dtype != dtype:
                         if g.dtype.kind == "c" and dtype.kind != "c":
                             g = np.real(g)  # a real input moves along the real axis only
                         g = g.astype(dtype)
                     if watcher is not None:
                         watcher.after_backward(node, number, g, given)
-                    if isinstance(source, Tensor):
+                    if type(source) is not Node:
                         sink.add(source, g)
-                        sink.done(source)
+                        if source._listener is not None or source._hooks:
+                            sink.done(source)
                     elif source.outputs == 1:
-                        old = received.get(source)
-                        received[source] = g if old is None else _sum(old, g, (source, 0), owned)
+                        first = received.get(source)
+                        received[source] = (
+                            g if first is None else _sum(first, g, (source, 0), owned)
+                        )
                     else:
                         give(received, source, index, g, owned)
-                if not self.keep:
-                    node.release()
+                if not keep:
+                    node.edges = node.joint = None  # as ``release`` does
+                    node.read = node.given = ()
+        finally:
+            grad_enabled.reset(token)
 
     def _look(self, node: Node, incoming: Sequence[Array | Tensor | None]) -> None:
         for index, g in enumerate(incoming):
@@ -221,13 +239,15 @@ def _fitted(node: Node, number: int, g: Array | Tensor, shape: Shape) -> Array:
 
 def unbroadcast(g: Array | Tensor, shape: Shape) -> Array:
     """Sum ``g`` over the axes along which an array of ``shape`` was broadcast to it."""
-    extra = len(g.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
-    )
+    given = g.shape
+    extra = len(given) - len(shape)
+    axes = [*range(extra)]
+    if 1 in shape:
+        axes += [extra + i for i, n in enumerate(shape) if n == 1 and given[extra + i] != 1]
     if axes:
-        g = np.add.reduce(g, axis=axes, keepdims=True)
-    return np.reshape(g, shape)
+        kept = len(axes) > extra
+        g = np.add.reduce(g, axis=tuple(axes), keepdims=kept)  # type: ignore[call-overload]
+    return g if g.shape == shape else g.reshape(shape)  # type: ignore[return-value]  # a Tensor
 
 
 def as_tensor(g: Array | Tensor) -> Tensor:

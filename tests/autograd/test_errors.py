@@ -38,8 +38,6 @@ def test_a_missing_axis_is_counted():
 
 
 def test_a_numpy_function_without_a_gradient_is_named():
-    with pytest.raises(dg.GradError, match=r"np\.fft\.hfft is not an operation distgrad can diff"):
-        np.fft.hfft(leaf(3))
     with pytest.raises(dg.GradError, match=r"np\.spacing is not an op.*docs/adding-an-op\.md"):
         np.spacing(leaf(3))
     with pytest.raises(dg.GradError, match=r"np\.logaddexp\.reduce is not an operation"):

@@ -13,6 +13,7 @@ from method_calls import COLUMN, NUMPYS, REFUSED, SAME, TENSORS, X
 import distgrad as dg
 from distgrad import Tensor, ops
 from distgrad.autograd import grad
+from distgrad.errors import ShapeError
 from distgrad.functions.install import PYTORCHS
 from distgrad.nn import functional as F
 
@@ -235,7 +236,7 @@ def test_the_axes_of_a_diagonal_have_two_names():
 
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax, F.softmin, Tensor.softmax])
 def test_a_softmax_asks_for_its_axis(function):
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'dim'"):
+    with pytest.raises((TypeError, ShapeError), match="argument: 'dim'|needs dim, the axis that"):
         function(Tensor(X))
     np.testing.assert_array_equal(function(Tensor(X), 1).array, function(Tensor(X), dim=1).array)
 

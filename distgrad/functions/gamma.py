@@ -1,0 +1,79 @@
+"""The gamma function's family and the inverse of erf, by PyTorch's names."""
+
+from __future__ import annotations
+
+from distgrad import ops
+from distgrad.autograd.methods.calls import call
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.elementwise import real_of
+from distgrad.functions.out import with_out
+
+IN_PLACE = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma"]
+
+__all__ = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma"]
+
+
+@with_out
+def lgamma(input: TensorLike) -> Tensor:
+    """The logarithm of |Γ|."""
+    return call(ops.lgamma, real_of(input))
+
+
+@with_out
+def digamma(input: TensorLike) -> Tensor:
+    """The derivative of ``lgamma``."""
+    return call(ops.digamma, real_of(input))
+
+
+@with_out
+def polygamma(n: int, input: TensorLike) -> Tensor:
+    """The ``n``-th derivative of ``digamma``."""
+    return call(ops.polygamma, real_of(input), n=n)
+
+
+@with_out
+def mvlgamma(input: TensorLike, p: int) -> Tensor:
+    """The logarithm of the gamma function of ``p`` variables."""
+    return ops.mvlgamma(real_of(input), p)
+
+
+@with_out
+def igamma(input: TensorLike, other: TensorLike) -> Tensor:
+    """The lower incomplete gamma function of order ``input``, over the whole."""
+    return call(ops.igamma, tensor_of(input), other)
+
+
+@with_out
+def igammac(input: TensorLike, other: TensorLike) -> Tensor:
+    """The upper incomplete gamma function of order ``input``, over the whole."""
+    return call(ops.igammac, tensor_of(input), other)
+
+
+@with_out
+def erfinv(input: TensorLike) -> Tensor:
+    """The number whose ``erf`` it is."""
+    return call(ops.erfinv, real_of(input))
+
+
+@with_out
+def i0(input: TensorLike) -> Tensor:
+    """The modified Bessel function of the first kind, of order 0."""
+    return call(ops.i0, real_of(input))
+
+
+def _polygamma(input: Tensor, n: int) -> Tensor:
+    """The ``n``-th derivative of ``digamma``."""
+    return polygamma(n, input)
+
+
+def _polygamma_(input: Tensor, n: int) -> Tensor:
+    """``polygamma`` in place."""
+    return input._become(polygamma(n, input), "x.polygamma_()")
+
+
+METHODS = {name: globals()[name] for name in __all__} | {
+    "polygamma": _polygamma,
+    "polygamma_": _polygamma_,
+}
+"""The method has the tensor first."""
