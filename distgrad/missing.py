@@ -13,7 +13,7 @@ from typing import Any
 _CPU = "distgrad computes on CPUs, on as many MPI ranks as there are: leave it out"
 _SPARSE = "there are no sparse tensors here; dense ones, index_add and scatter_add do the same"
 _QUANTIZED = "there are no quantized tensors here"
-_STORAGE = "a tensor's memory is its NumPy array: x.data"
+_STORAGE = "a tensor's memory is its NumPy array: x.array"
 _COMPILE = "nothing is compiled or traced here: call the function or module itself"
 
 # By owner and name. The owner "" holds for all.
@@ -40,7 +40,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "apply_": "call a function of whole tensors, or np.vectorize it on x.detach().numpy()",
         "as_strided": "index it, or use unfold; views by strides have no gradient here",
         "as_subclass": "wrap a Tensor in a class of your own",
-        "set_": "assign x.data, or make a new Tensor",
+        "set_": "assign x.array, or make a new Tensor",
         "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize_as_": "a tensor keeps its size: make a new one",
@@ -48,8 +48,8 @@ INSTEAD: dict[str, dict[str, str]] = {
         "grad_fn": "write x.requires_grad and x.is_leaf; repr(x) names the op it came from",
         "storage": _STORAGE,
         "untyped_storage": _STORAGE,
-        "data_ptr": "x.data.ctypes.data",
-        "const_data_ptr": "x.data.ctypes.data",
+        "data_ptr": "x.array.ctypes.data",
+        "const_data_ptr": "x.array.ctypes.data",
         "share_memory_": "ranks do not share tensors; dg.distributed sends them",
         "is_shared": "ranks do not share tensors; dg.distributed sends them",
         "pin_memory": _CPU,

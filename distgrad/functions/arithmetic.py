@@ -113,7 +113,7 @@ def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = Non
         if np.result_type(*_kinds(a, b)).kind in "fc":
             return rounded
         # Whole numbers above 2⁵³ have no float64: the remainder is exact.
-        x, y = (v.data if isinstance(v, Tensor) else v for v in (a, b))
+        x, y = (v.array if isinstance(v, Tensor) else v for v in (a, b))
         return Tensor(np.asarray((x - np.fmod(x, y)) // y))
     raise DistgradError(f"div: rounding_mode is None, 'trunc' or 'floor'; got {rounding_mode!r}")
 
@@ -239,7 +239,7 @@ def frexp(input: TensorLike) -> Frexp:
     x = tensor_of(input)
     if x.dtype.kind != "f":
         raise DistgradError(f"frexp takes real numbers; got {x.dtype}")
-    exponent = np.frexp(x.data)[1]
+    exponent = np.frexp(x.array)[1]
     # Two factors: 2 ** -exponent of the smallest numbers would overflow.
     half = -exponent // 2
     first, second = (np.ldexp(np.ones((), x.dtype), e) for e in (half, -exponent - half))

@@ -36,8 +36,8 @@ def with_out(function: F) -> F:
 
 
 def _fill(out: Tensor, result: Tensor) -> None:
-    if out.data.size == 0 and result.data.size:  # torch.empty(0) takes any shape
-        out.data = np.empty(result.shape, out.dtype)
+    if out.array.size == 0 and result.array.size:  # torch.empty(0) takes any shape
+        out.array = np.empty(result.shape, out.dtype)
     if out.shape != result.shape:
         raise ShapeError(f"out= has shape {out.shape}, the result {result.shape}; make it equal")
     out._become(result, "out=")

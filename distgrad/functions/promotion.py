@@ -25,7 +25,7 @@ def result_type(tensor: TensorLike, other: TensorLike) -> np.dtype[Any]:
 
     It is NumPy's, that of what is computed: int64 and float32 give float64.
     """
-    kinds = [x.data if isinstance(x, Tensor) else x for x in (tensor, other)]
+    kinds = [x.array if isinstance(x, Tensor) else x for x in (tensor, other)]
     if not any(isinstance(x, Tensor) for x in (tensor, other)):
         return Tensor([tensor, other]).dtype
     found: np.dtype[Any] = np.result_type(*kinds)
@@ -76,7 +76,7 @@ def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
 
 def whole(x: Any, name: str) -> Any:
     """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
-    kind = np.asarray(x.data if isinstance(x, Tensor) else x).dtype.kind
+    kind = np.asarray(x.array if isinstance(x, Tensor) else x).dtype.kind
     if kind not in "biu":
         raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
     return x

@@ -91,7 +91,7 @@ def sgn(input: TensorLike) -> Tensor:
     if x.dtype.kind != "c":
         return sign(x)
     size = apply(ops.absolute, x)
-    return apply(ops.divide, x, size.masked_fill(size.data == 0, 1))
+    return apply(ops.divide, x, size.masked_fill(size.array == 0, 1))
 
 
 @with_out
@@ -99,13 +99,13 @@ def signbit(input: TensorLike) -> Tensor:
     """Whether the sign is negative; -0.0's is."""
     x = tensor_of(input)
     _ordered(x, "signbit")
-    return Tensor(np.signbit(x.data) if x.dtype.kind == "f" else x.data < 0)
+    return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
 
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements, 1 for positive ones, ``values`` at 0; without a gradient."""
-    a, b = (x.data if isinstance(x, Tensor) else x for x in pair(input, values))
+    a, b = (x.array if isinstance(x, Tensor) else x for x in pair(input, values))
     kinds = {np.asarray(x).dtype for x in (a, b)}
     if len(kinds) > 1 or next(iter(kinds)).kind == "c":
         raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")

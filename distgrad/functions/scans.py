@@ -109,7 +109,7 @@ def diff(
         return x.clone()
     if x.dtype.kind != "b":
         return apply(ops.diff, x, min(n, x.shape[axis]), axis)
-    data = x.data
+    data = x.array
     for _ in range(min(n, x.shape[axis])):
         data = np.asarray(np.diff(data, axis=axis))
     return Tensor(data)
@@ -148,7 +148,7 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
             f"gradient: axis {axis} has {n} elements; edge_order={edge_order} takes more"
         )
     row = x.swapaxes(axis, -1)
-    at = step.data if isinstance(step, Tensor) else np.asarray(step)
+    at = step.array if isinstance(step, Tensor) else np.asarray(step)
     if at.ndim and at.shape != (n,):
         raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
     h = np.diff(at) if at.ndim else np.full(n - 1, at)

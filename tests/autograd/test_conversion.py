@@ -21,14 +21,14 @@ NAMED = {
 def test_a_conversion_has_the_dtype_of_its_name_and_is_itself_where_it_changes_nothing(name):
     found = getattr(Tensor(X), name)()
     assert found.dtype == NAMED[name]
-    np.testing.assert_array_equal(found.data, X.astype(NAMED[name]))
+    np.testing.assert_array_equal(found.array, X.astype(NAMED[name]))
     assert getattr(found, name)() is found
 
 
 def test_gradients_come_back_through_conversions():
     x = Tensor(X, requires_grad=True)
     assert grad((x.float() * 2).double().sum(), [x])[0].dtype == np.float64
-    assert grad(x.to(np.complex64).real.sum(), [x])[0].data.tolist() == np.ones((2, 3)).tolist()
+    assert grad(x.to(np.complex64).real.sum(), [x])[0].array.tolist() == np.ones((2, 3)).tolist()
 
 
 def test_to_reads_every_form_of_pytorchs():
@@ -48,7 +48,7 @@ def test_to_reads_every_form_of_pytorchs():
     assert x.to("cpu") is x.to(np.float64) is x.to(dg.Tensor([1.0]).device) is x.cpu() is x
     copy = x.to(np.float64, copy=True)
     assert copy is not x
-    assert not np.shares_memory(copy.data, X)
+    assert not np.shares_memory(copy.array, X)
     assert x.type() == "torch.DoubleTensor"
     for refused in (("cuda",), ("cuda:0", np.float32), (1,)):
         with pytest.raises(dg.DistgradError, match="distgrad computes on CPUs"):
@@ -58,11 +58,11 @@ def test_to_reads_every_form_of_pytorchs():
 def test_new_tensors_have_this_ones_dtype():
     x = Tensor(X.astype(np.float32))
     assert x.new_zeros(2, 3).dtype == x.new_ones((2,)).dtype == x.new_full((2,), 7).dtype == x.dtype
-    assert x.new_full((2,), 7).data.tolist() == [7, 7]
+    assert x.new_full((2,), 7).array.tolist() == [7, 7]
     assert x.new_tensor([1, 2]).dtype == np.float32
     assert x.new_zeros(3, dtype=np.int64).dtype == np.int64
     assert x.new_ones([2, 3], requires_grad=True).requires_grad
-    assert x.new_empty(2).data.tolist() == [0, 0]
+    assert x.new_empty(2).array.tolist() == [0, 0]
 
 
 def test_facts_about_memory_count_elements():
@@ -83,7 +83,7 @@ def test_facts_about_memory_count_elements():
 def test_a_contiguous_copy_is_on_the_tape():
     x = Tensor(X, requires_grad=True)
     weight = X.T + 1
-    assert grad((x.T.contiguous() * weight).sum(), [x])[0].data.tolist() == weight.T.tolist()
+    assert grad((x.T.contiguous() * weight).sum(), [x])[0].array.tolist() == weight.T.tolist()
 
 
 def test_everything_is_on_the_cpu():
@@ -97,8 +97,8 @@ def test_everything_is_on_the_cpu():
 def test_a_view_as_another_dtype_reads_the_same_memory():
     x = Tensor(np.array([1.0, 2.0], np.float32))
     bits = x.view(np.int32)
-    assert bits.data.tolist() == np.array([1.0, 2.0], np.float32).view(np.int32).tolist()
-    assert np.shares_memory(bits.data, x.data)
+    assert bits.array.tolist() == np.array([1.0, 2.0], np.float32).view(np.int32).tolist()
+    assert np.shares_memory(bits.array, x.array)
     with pytest.raises(dg.GradError, match=r"x\.view\(dtype\) has no gradient"):
         Tensor(X, requires_grad=True).view(np.int64)
 
@@ -131,7 +131,7 @@ def test_writing_stays_in_the_tensors_memory_and_dtype():
 def test_a_copy_of_a_recorded_tensor_is_on_the_tape():
     x, y = Tensor(X, requires_grad=True), Tensor(np.zeros((2, 3)))
     y.copy_(x * 3)
-    assert grad(y.sum(), [x])[0].data.tolist() == np.full((2, 3), 3.0).tolist()
+    assert grad(y.sum(), [x])[0].array.tolist() == np.full((2, 3), 3.0).tolist()
     with pytest.raises(dg.GradError, match=r"x\.zero_\(\) in place on a leaf"):
         x.zero_()
 
@@ -149,8 +149,8 @@ def test_detach_in_place_makes_a_leaf():
 def test_pythons_own_functions():
     x = Tensor(np.array(2.6))
     assert round(x) == 3
-    assert round(Tensor(np.array([2.64, 1.0])), 1).data.tolist() == [2.6, 1.0]
+    assert round(Tensor(np.array([2.64, 1.0])), 1).array.tolist() == [2.6, 1.0]
     assert complex(Tensor(np.array(1 + 2j))) == 1 + 2j
     quotient, rest = divmod(Tensor(np.array([7, -7])), 2)
-    assert (quotient.data.tolist(), rest.data.tolist()) == ([3, -4], [1, 1])
+    assert (quotient.array.tolist(), rest.array.tolist()) == ([3, -4], [1, 1])
     assert f"{x:.1f}" == "2.6"

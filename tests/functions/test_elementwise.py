@@ -22,7 +22,7 @@ def test_whole_numbers_and_booleans_are_taken_for_real_ones(name):
         found = function(Tensor(data))
         assert found.dtype == np.float32
         wanted = function(Tensor(data.astype(np.float64)))
-        np.testing.assert_allclose(found.data, wanted.data, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.array, wanted.array, rtol=1e-6, atol=1e-7)
 
 
 def test_whole_numbers_stay_what_they_are_where_they_can():
@@ -35,7 +35,7 @@ def test_whole_numbers_stay_what_they_are_where_they_can():
         rounding.sign,
     ):
         assert function(x).dtype == np.int64
-    assert rounding.clamp(x, 0, 1).data.tolist() == [0, 0, 1]
+    assert rounding.clamp(x, 0, 1).array.tolist() == [0, 0, 1]
     assert rounding.clamp(x, min=0.5).dtype == np.float64
 
 
@@ -54,21 +54,21 @@ def test_a_number_beside_a_tensor_takes_its_dtype():
 
 def test_alpha_scales_the_other_operand():
     x, y = Tensor(X), Tensor(X + 1)
-    np.testing.assert_array_equal(arithmetic.add(x, y, alpha=2).data, X + 2 * (X + 1))
-    np.testing.assert_array_equal(arithmetic.sub(x, y, alpha=2).data, X - 2 * (X + 1))
-    np.testing.assert_array_equal(arithmetic.rsub(x, y, alpha=2).data, (X + 1) - 2 * X)
+    np.testing.assert_array_equal(arithmetic.add(x, y, alpha=2).array, X + 2 * (X + 1))
+    np.testing.assert_array_equal(arithmetic.sub(x, y, alpha=2).array, X - 2 * (X + 1))
+    np.testing.assert_array_equal(arithmetic.rsub(x, y, alpha=2).array, (X + 1) - 2 * X)
     with pytest.raises(dg.DistgradError, match=r"alpha=0\.5 for whole numbers"):
         arithmetic.add(Tensor([1, 2]), Tensor([3, 4]), alpha=0.5)
 
 
 def test_quotients_are_rounded_as_asked():
     x, y = Tensor(np.array([7.0, -7.0, 7.0])), Tensor(np.array([2.0, 2.0, -2.0]))
-    assert arithmetic.div(x, y).data.tolist() == [3.5, -3.5, -3.5]
-    assert arithmetic.div(x, y, rounding_mode="trunc").data.tolist() == [3, -3, -3]
-    assert arithmetic.div(x, y, rounding_mode="floor").data.tolist() == [3, -4, -4]
+    assert arithmetic.div(x, y).array.tolist() == [3.5, -3.5, -3.5]
+    assert arithmetic.div(x, y, rounding_mode="trunc").array.tolist() == [3, -3, -3]
+    assert arithmetic.div(x, y, rounding_mode="floor").array.tolist() == [3, -4, -4]
     whole = Tensor(np.array([-(2**62) - 1, 7, -7]))
     found = arithmetic.div(whole, Tensor(np.array([3, -2, 2])), rounding_mode="trunc")
-    assert found.data.tolist() == [-((2**62 + 1) // 3), -3, -3]
+    assert found.array.tolist() == [-((2**62 + 1) // 3), -3, -3]
     with pytest.raises(dg.DistgradError, match="None, 'trunc' or 'floor'; got 'up'"):
         arithmetic.div(x, y, rounding_mode="up")
 
@@ -89,19 +89,19 @@ def test_whole_numbers_have_no_negative_powers():
 def test_frexp_and_ldexp_are_each_others_inverse_down_to_the_smallest_numbers():
     x = Tensor(np.array([0.0, 5e-324, -3.7, 1.7e308]), requires_grad=True)
     mantissa, exponent = arithmetic.frexp(x)
-    wanted = np.frexp(x.data)
-    np.testing.assert_array_equal(mantissa.data, wanted[0])
-    np.testing.assert_array_equal(exponent.data, wanted[1])
+    wanted = np.frexp(x.array)
+    np.testing.assert_array_equal(mantissa.array, wanted[0])
+    np.testing.assert_array_equal(exponent.array, wanted[1])
     assert mantissa.requires_grad
-    assert arithmetic.ldexp(mantissa[2:3], exponent[2:3]).data == x.data[2]
+    assert arithmetic.ldexp(mantissa[2:3], exponent[2:3]).array == x.array[2]
 
 
 def test_complex_numbers_are_made_of_parts_and_taken_apart():
     z = polar(Tensor(np.array([1.0, 2.0])), Tensor(np.array([0.0, np.pi / 2])))
-    np.testing.assert_allclose(z.data, [1, 2j], atol=1e-15)
+    np.testing.assert_allclose(z.array, [1, 2j], atol=1e-15)
     parts = view_as_real(z)
     assert parts.shape == (2, 2)
-    np.testing.assert_array_equal(view_as_complex(parts).data, z.data)
+    np.testing.assert_array_equal(view_as_complex(parts).array, z.array)
     with pytest.raises(dg.ShapeError, match=r"real parts \(…, 2\); got float64 \(3,\)"):
         view_as_complex(Tensor(X))
 
@@ -123,8 +123,8 @@ def test_out_takes_the_result_and_is_on_the_tape():
     x, out = Tensor(X, requires_grad=True), Tensor(np.empty(0))
     found = arithmetic.mul(x, x, out=out)
     assert found is out
-    np.testing.assert_array_equal(out.data, X * X)
-    np.testing.assert_array_equal(grad(out.sum(), [x])[0].data, 2 * X)
+    np.testing.assert_array_equal(out.array, X * X)
+    np.testing.assert_array_equal(grad(out.sum(), [x])[0].array, 2 * X)
     with pytest.raises(dg.ShapeError, match=r"out= has shape \(2,\), the result \(3,\)"):
         elementwise.exp(x, out=Tensor(np.zeros(2)))
 

@@ -18,8 +18,8 @@ def test_comparisons_are_booleans_without_a_gradient():
         found = getattr(comparison, name)(x, Tensor(B))
         assert found.dtype == np.bool_
         assert not found.requires_grad
-        np.testing.assert_array_equal(found.data, getattr(A, f"__{name}__")(B))
-        np.testing.assert_array_equal(getattr(x, name)(3).data, getattr(A, f"__{name}__")(3))
+        np.testing.assert_array_equal(found.array, getattr(A, f"__{name}__")(B))
+        np.testing.assert_array_equal(getattr(x, name)(3).array, getattr(A, f"__{name}__")(3))
 
 
 def test_equality_as_one_truth_value():
@@ -45,7 +45,7 @@ def test_bits_and_pythons_operators():
         (2 & x, 2 & A),
         (logic.bitwise_not(Tensor(A > 0)), ~(A > 0)),
     ):
-        np.testing.assert_array_equal(found.data, wanted)
+        np.testing.assert_array_equal(found.array, wanted)
     with pytest.raises(
         dg.DistgradError, match="bitwise_and takes whole numbers or booleans; got f"
     ):
@@ -54,9 +54,9 @@ def test_bits_and_pythons_operators():
 
 def test_what_is_not_0_is_true():
     x, y = Tensor(np.array([0.0, 2.0, 0.0])), Tensor(np.array([1, 1, 0]))
-    assert logic.logical_and(x, y).data.tolist() == [False, True, False]
-    assert logic.logical_xor(x, y).data.tolist() == [True, False, False]
-    assert x.logical_not().data.tolist() == [True, False, True]
+    assert logic.logical_and(x, y).array.tolist() == [False, True, False]
+    assert logic.logical_xor(x, y).array.tolist() == [True, False, False]
+    assert x.logical_not().array.tolist() == [True, False, True]
 
 
 def test_complex_numbers_have_no_order():

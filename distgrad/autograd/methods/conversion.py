@@ -36,7 +36,7 @@ class Conversion:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def astype(self: C, dtype: DTypeLike) -> C:
         """Return a copy of another dtype; gradients come back in this one's."""
@@ -62,19 +62,19 @@ class Conversion:
             copy = copy or flags[1]  # the first is non_blocking
         for x in (*target, other):
             if isinstance(x, Conversion):
-                dtype = x.data.dtype
+                dtype = x.array.dtype
             elif isinstance(x, np.dtype | builtins.type) and not isinstance(x, Device):
                 dtype = x
             elif not isinstance(x, builtins.bool):
                 on_cpu(x)
         on_cpu(device)
-        wanted = self.data.dtype if dtype is None else dtype
-        return self.clone() if copy and self.data.dtype == wanted else self._converted(wanted)
+        wanted = self.array.dtype if dtype is None else dtype
+        return self.clone() if copy and self.array.dtype == wanted else self._converted(wanted)
 
     def type(self: C, dtype: DTypeLike | None = None, non_blocking: builtins.bool = False) -> Any:
         """Return this in another dtype; without one the name of its type, ``torch.FloatTensor``."""
         if dtype is None:
-            return f"torch.{_NAMES[self.data.dtype.name]}"
+            return f"torch.{_NAMES[self.array.dtype.name]}"
         if isinstance(dtype, str):
             name = dtype.removeprefix("torch.")
             dtype = _DTYPES.get(name, name)
@@ -82,7 +82,7 @@ class Conversion:
 
     def type_as(self: C, other: Conversion) -> C:
         """Return this in the dtype of ``other``."""
-        return self._converted(other.data.dtype)
+        return self._converted(other.array.dtype)
 
     def cpu(self: C, memory_format: Any = None) -> C:
         """Return this: it is there already."""
@@ -138,9 +138,9 @@ class Conversion:
 
     def _converted(self: C, dtype: DTypeLike) -> C:
         wanted: Any = np.dtype(dtype)
-        if wanted == self.data.dtype:
+        if wanted == self.array.dtype:
             return self
-        if self.data.dtype.kind == "c" and wanted.kind not in "cb":
+        if self.array.dtype.kind == "c" and wanted.kind not in "cb":
             return call(np.real, self)._converted(wanted)  # as PyTorch, but not in silence
         return self.astype(wanted)
 
@@ -155,7 +155,7 @@ class Conversion:
         requires_grad: builtins.bool = False,
     ) -> C:
         """Return a copy of ``data`` (numbers, nested lists, arrays), in this dtype."""
-        given = data.data if isinstance(data, Conversion) else data
+        given = data.array if isinstance(data, Conversion) else data
         return self._new(np.array(given), dtype, device, requires_grad)
 
     def new_zeros(
@@ -211,7 +211,7 @@ class Conversion:
 
     def _new(self: C, array: Array, dtype: Any, device: Any, requires_grad: Any) -> C:
         on_cpu(device)
-        wanted = self.data.dtype if dtype is None else np.dtype(dtype)
+        wanted = self.array.dtype if dtype is None else np.dtype(dtype)
         made: Any = builtins.type(self)
         result: C = made(array.astype(wanted, copy=False), requires_grad)
         return result

@@ -49,10 +49,10 @@ def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
 
 
 def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    if not x.data.size and empty_shard.get():  # 0, as the values are
-        found = np.zeros(np.shape(np.sum(x.data, axis=dim, keepdims=keepdim)), np.intp)
+    if not x.array.size and empty_shard.get():  # 0, as the values are
+        found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
     else:
-        found = np.asarray(find(x.data, axis=dim, keepdims=keepdim))
+        found = np.asarray(find(x.array, axis=dim, keepdims=keepdim))
     return type(x)(found)
 
 
@@ -147,7 +147,7 @@ class Reductions:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
@@ -185,9 +185,9 @@ class Reductions:
     @same
     def logsumexp(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """log Σ exp over ``axis`` (all if None), without overflow."""
-        over = _axes(axis) if self.data.ndim else None
+        over = _axes(axis) if self.array.ndim else None
         x: Any = self
-        if self.data.dtype.kind in "biu":  # of real numbers, as PyTorch has it
+        if self.array.dtype.kind in "biu":  # of real numbers, as PyTorch has it
             x = x.astype(get_default_dtype())
         return _call(METHODS["logsumexp"], x, axis=over, keepdims=keepdims)
 
@@ -232,7 +232,7 @@ def _running(
 ) -> Tensor:
     found = _call(function, x, axis=axis, dtype=dtype)
     # Of a number PyTorch's is a number.
-    return found.reshape(()) if axis is not None and x.data.ndim == 0 else found
+    return found.reshape(()) if axis is not None and x.array.ndim == 0 else found
 
 
 def _call(function: Callable[..., Any], x: Reductions, **settings: Any) -> Tensor:
