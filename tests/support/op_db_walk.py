@@ -36,6 +36,7 @@ OURS = types.SimpleNamespace(
 # Where op_db calls its function with the arguments in another order.
 CALLED: dict[str, Callable[..., Any]] = {
     "where": lambda x, condition, other: find(NAMES["where"], [OURS, dg])(condition, x, other),
+    "einsum": lambda tensors, equation: find(NAMES["einsum"], [OURS, dg])(equation, *tensors),
     "nn.functional.embedding": lambda weight, index, **named: dg.nn.functional.embedding(
         index, weight, **named
     ),
@@ -47,6 +48,9 @@ RANDOM = {
     *("nn.functional.feature_alpha_dropout", "nn.functional.rrelu"),
 }
 """Of these the shapes and dtypes are compared: the numbers are others than PyTorch's."""
+_LINEAR_ALGEBRA = {
+    *("linalg", "matrices", "decompositions", "factors", "systems", "fft", "special", "signal")
+}
 BY_RULE = "means one thing in NumPy and another in PyTorch"
 
 
@@ -65,6 +69,12 @@ def ours_of(op: Any) -> Callable[..., Any] | None:
     if isinstance(method, property):
         return method.fget
     return method if callable(method) else None
+
+
+def of_matrices(made: Any) -> bool:
+    """Whether a function or family is linear algebra's, whose samples test_op_db_linalg.py walks."""
+    module = getattr(made, "__module__", None) or getattr(made, "__name__", "")
+    return module.rpartition(".")[2] in _LINEAR_ALGEBRA
 
 
 def wrong(op: Any) -> list[str]:
