@@ -72,7 +72,7 @@ def ours_of(op: Any) -> Callable[..., Any] | None:
 
 
 def of_matrices(made: Any) -> bool:
-    """Whether a function or family is linear algebra's, whose samples test_op_db_linalg.py walks."""
+    """Whether a function or family is linear algebra's, which test_op_db_linalg.py walks."""
     module = getattr(made, "__module__", None) or getattr(made, "__name__", "")
     return module.rpartition(".")[2] in _LINEAR_ALGEBRA
 
