@@ -27,7 +27,13 @@ from distgrad import Tensor
 from distgrad.functions import FAMILIES, IN_PLACE
 
 NAMES = {name_of(op): op for op in OP_DB}
-MOST_SAMPLES = {torch.float64: 20, torch.int64: 6, torch.bool: 4, torch.complex128: 6}
+MOST_SAMPLES = {
+    torch.float64: 20,
+    torch.float32: 3,
+    torch.int64: 6,
+    torch.bool: 4,
+    torch.complex128: 6,
+}
 """The dtypes to compare in, and how many samples of each."""
 
 OURS = types.SimpleNamespace(
@@ -57,7 +63,7 @@ BY_RULE = "means one thing in NumPy and another in PyTorch"
 def ours_of(op: Any) -> Callable[..., Any] | None:
     """Our function by PyTorch's name, or the method where PyTorch has that alone."""
     if op.name in CALLED:
-        return CALLED[op.name]
+        return CALLED[op.name] if find(op, [OURS, dg]) else None
     if op.name in RANDOM and hasattr(Tensor, f"{op.name}_") and not find(op, [OURS, dg]):
         return lambda x, *args, **named: getattr(x.clone(), f"{op.name}_")(*args, **named)
     if op.name.endswith("_") and not op.name.startswith("_"):
