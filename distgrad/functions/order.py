@@ -14,6 +14,7 @@ from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
+from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 from distgrad.ops.shape import axis_numbers
@@ -46,6 +47,7 @@ def sort(
     return ValuesAndIndices(*found)
 
 
+@either_name
 def argsort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> Tensor:
@@ -149,6 +151,7 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
 
 
 @with_out
+@either_name
 def quantile(
     input: TensorLike,
     q: TensorLike,
@@ -166,6 +169,7 @@ def quantile(
 
 
 @with_out
+@either_name
 def nanquantile(
     input: TensorLike,
     q: TensorLike,

@@ -17,6 +17,7 @@ from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, tensor_of
 from distgrad.functions.comparison import maximum, minimum
+from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
 from distgrad.ops.shape import axis_numbers
@@ -54,6 +55,7 @@ class MinMax(NamedTuple):
 
 
 @with_out
+@either_name
 def sum(
     input: TensorLike,
     dim: Ints | None = None,
@@ -67,6 +69,7 @@ def sum(
 
 
 @with_out
+@either_name
 def nansum(
     input: TensorLike,
     dim: Ints | None = None,
@@ -82,6 +85,7 @@ def nansum(
 
 
 @with_out
+@either_name
 def mean(
     input: TensorLike,
     dim: Ints | None = None,
@@ -95,6 +99,7 @@ def mean(
 
 
 @with_out
+@either_name
 def nanmean(
     input: TensorLike,
     dim: Ints | None = None,
@@ -108,6 +113,7 @@ def nanmean(
 
 
 @with_out
+@either_name
 def prod(
     input: TensorLike,
     dim: int | None = None,
@@ -137,6 +143,7 @@ def _fractions(name: str, input: TensorLike, dtype: DTypeLike | None) -> Tensor:
 
 
 @with_out
+@either_name
 def logsumexp(input: TensorLike, dim: Ints, keepdim: bool = False) -> Tensor:
     """``log Σ exp(input)`` over ``dim``, without overflow."""
     x = real(input)
@@ -144,6 +151,7 @@ def logsumexp(input: TensorLike, dim: Ints, keepdim: bool = False) -> Tensor:
 
 
 @with_out
+@either_name
 def norm(
     input: TensorLike,
     p: float | str | None = "fro",
@@ -170,6 +178,7 @@ def norm(
 
 
 @with_out
+@either_name
 def var(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -191,6 +200,7 @@ def var(
 
 
 @with_out
+@either_name
 def std(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -206,6 +216,7 @@ def std(
     return apply(ops.std, x, axis=over, ddof=ddof, keepdims=keepdim)
 
 
+@either_name
 def var_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -219,6 +230,7 @@ def var_mean(
     return var(x, over, keepdim=keepdim, correction=ddof), mean(x, over, keepdim)
 
 
+@either_name
 def std_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -252,6 +264,7 @@ def _spread(
 
 
 @with_out
+@either_name
 def amax(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim``; equal ones share the gradient."""
     x = tensor_of(input)
@@ -259,6 +272,7 @@ def amax(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> T
 
 
 @with_out
+@either_name
 def amin(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim``; equal ones share the gradient."""
     x = tensor_of(input)
@@ -266,12 +280,14 @@ def amin(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> T
 
 
 @with_out
+@either_name
 def aminmax(input: TensorLike, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """The smallest and the largest elements over one axis, or of all: (min, max)."""
     return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 @with_out
+@either_name
 def max(
     input: TensorLike,
     dim: int | TensorLike | None = None,
@@ -289,6 +305,7 @@ def max(
 
 
 @with_out
+@either_name
 def min(
     input: TensorLike,
     dim: int | TensorLike | None = None,
@@ -316,12 +333,14 @@ def _extreme(name: str, input: TensorLike, dim: Any, keepdim: bool) -> Any:
 
 
 @with_out
+@either_name
 def argmax(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the (first) largest element is, along ``dim`` or among all elements in a row."""
     return _arg("argmax", input, dim, keepdim)
 
 
 @with_out
+@either_name
 def argmin(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the (first) smallest element is, along ``dim`` or among all elements in a row."""
     return _arg("argmin", input, dim, keepdim)
@@ -344,6 +363,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 
 
 @with_out
+@either_name
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -352,6 +372,7 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 
 
 @with_out
+@either_name
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -359,6 +380,7 @@ def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
+@either_name
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)
