@@ -17,7 +17,6 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, tensor_of
-from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
 from distgrad.ops.helpers import data_of
@@ -212,13 +211,13 @@ def hardshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
     return apply(ops.hardshrink, tensor_of(input), lambd=lambd)
 
 
-@either_name
+@with_out
 def softmax(input: TensorLike, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """``exp(input) / Σ exp(input)`` along ``dim``, without overflow."""
     return _along(ops.softmax, input, dim, dtype)
 
 
-@either_name
+@with_out
 def log_softmax(input: TensorLike, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """``input - log Σ exp(input)`` along ``dim``, without overflow."""
     return _along(ops.log_softmax, input, dim, dtype)

@@ -14,7 +14,6 @@ from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
-from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 from distgrad.ops.shape import axis_numbers
@@ -47,7 +46,7 @@ def sort(
     return ValuesAndIndices(*found)
 
 
-@either_name
+@with_out
 def argsort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> Tensor:
@@ -151,7 +150,6 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
 
 
 @with_out
-@either_name
 def quantile(
     input: TensorLike,
     q: TensorLike,
@@ -169,7 +167,6 @@ def quantile(
 
 
 @with_out
-@either_name
 def nanquantile(
     input: TensorLike,
     q: TensorLike,

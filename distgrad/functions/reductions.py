@@ -17,7 +17,6 @@ from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, tensor_of
 from distgrad.functions.comparison import maximum, minimum
-from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
 from distgrad.ops.shape import axis_numbers
@@ -55,7 +54,6 @@ class MinMax(NamedTuple):
 
 
 @with_out
-@either_name
 def sum(
     input: TensorLike,
     dim: Ints | None = None,
@@ -69,7 +67,6 @@ def sum(
 
 
 @with_out
-@either_name
 def nansum(
     input: TensorLike,
     dim: Ints | None = None,
@@ -85,7 +82,6 @@ def nansum(
 
 
 @with_out
-@either_name
 def mean(
     input: TensorLike,
     dim: Ints | None = None,
@@ -99,7 +95,6 @@ def mean(
 
 
 @with_out
-@either_name
 def nanmean(
     input: TensorLike,
     dim: Ints | None = None,
@@ -113,7 +108,6 @@ def nanmean(
 
 
 @with_out
-@either_name
 def prod(
     input: TensorLike,
     dim: int | None = None,
@@ -143,7 +137,6 @@ def _fractions(name: str, input: TensorLike, dtype: DTypeLike | None) -> Tensor:
 
 
 @with_out
-@either_name
 def logsumexp(input: TensorLike, dim: Ints, keepdim: bool = False) -> Tensor:
     """``log Σ exp(input)`` over ``dim``, without overflow."""
     x = real(input)
@@ -151,7 +144,6 @@ def logsumexp(input: TensorLike, dim: Ints, keepdim: bool = False) -> Tensor:
 
 
 @with_out
-@either_name
 def norm(
     input: TensorLike,
     p: float | str | None = "fro",
@@ -178,7 +170,6 @@ def norm(
 
 
 @with_out
-@either_name
 def var(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -200,7 +191,6 @@ def var(
 
 
 @with_out
-@either_name
 def std(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -216,7 +206,7 @@ def std(
     return apply(ops.std, x, axis=over, ddof=ddof, keepdims=keepdim)
 
 
-@either_name
+@with_out
 def var_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -230,7 +220,7 @@ def var_mean(
     return var(x, over, keepdim=keepdim, correction=ddof), mean(x, over, keepdim)
 
 
-@either_name
+@with_out
 def std_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -264,7 +254,6 @@ def _spread(
 
 
 @with_out
-@either_name
 def amax(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim``; equal ones share the gradient."""
     x = tensor_of(input)
@@ -272,7 +261,6 @@ def amax(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> T
 
 
 @with_out
-@either_name
 def amin(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim``; equal ones share the gradient."""
     x = tensor_of(input)
@@ -280,14 +268,12 @@ def amin(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> T
 
 
 @with_out
-@either_name
 def aminmax(input: TensorLike, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """The smallest and the largest elements over one axis, or of all: (min, max)."""
     return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 @with_out
-@either_name
 def max(
     input: TensorLike,
     dim: int | TensorLike | None = None,
@@ -305,7 +291,6 @@ def max(
 
 
 @with_out
-@either_name
 def min(
     input: TensorLike,
     dim: int | TensorLike | None = None,
@@ -333,14 +318,12 @@ def _extreme(name: str, input: TensorLike, dim: Any, keepdim: bool) -> Any:
 
 
 @with_out
-@either_name
 def argmax(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the (first) largest element is, along ``dim`` or among all elements in a row."""
     return _arg("argmax", input, dim, keepdim)
 
 
 @with_out
-@either_name
 def argmin(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the (first) smallest element is, along ``dim`` or among all elements in a row."""
     return _arg("argmin", input, dim, keepdim)
@@ -363,7 +346,6 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 
 
 @with_out
-@either_name
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -372,7 +354,6 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 
 
 @with_out
-@either_name
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -380,7 +361,7 @@ def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
-@either_name
+@with_out
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)

@@ -13,7 +13,6 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import cast, tensor_of
-from distgrad.functions.either import either_name
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
 from distgrad.ops.shape import axis_numbers
@@ -35,35 +34,30 @@ __all__ = [
 
 
 @with_out
-@either_name
 def cumsum(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """The running sum along ``dim``; whole numbers and booleans add up as int64."""
     return _scan(ops.cumsum, _counting(input, dtype), dim)
 
 
 @with_out
-@either_name
 def cumprod(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """The running product along ``dim``."""
     return _scan(ops.cumprod, _counting(input, dtype), dim)
 
 
 @with_out
-@either_name
 def logcumsumexp(input: TensorLike, dim: int) -> Tensor:
     """The running ``log Σ exp(input)`` along ``dim``, without overflow."""
     return _scan(ops.logcumsumexp, real(input), dim)
 
 
 @with_out
-@either_name
 def cummax(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
     return _running(ops.cummax, tensor_of(input), dim)
 
 
 @with_out
-@either_name
 def cummin(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
     return _running(ops.cummin, tensor_of(input), dim)
@@ -93,7 +87,6 @@ def _counting(input: TensorLike, dtype: DTypeLike | None) -> Tensor:
 
 
 @with_out
-@either_name
 def diff(
     input: TensorLike,
     n: int = 1,
@@ -174,7 +167,7 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
 # -- integrals ------------------------------------------------------------------------------------
 
 
-@either_name
+@with_out
 def trapezoid(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
@@ -182,7 +175,7 @@ def trapezoid(
     return apply(ops.sum, _areas(y, x, dx, dim, "trapezoid"), axis=-1)
 
 
-@either_name
+@with_out
 def trapz(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
@@ -190,7 +183,7 @@ def trapz(
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
-@either_name
+@with_out
 def cumulative_trapezoid(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
