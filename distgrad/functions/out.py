@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,11 +18,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 def with_out(function: F) -> F:
     """Let ``function`` take ``out=``: a Tensor of the result's shape, or an empty one.
 
-    Of several results it is a tuple. The function returns it. Errors: ShapeError.
+    Of several results it is a tuple. The function returns it. ``axis`` and ``keepdims`` are
+    understood as ``dim`` and ``keepdim``, as PyTorch does. Errors: ShapeError.
     """
+    taken = inspect.signature(function).parameters
+    names = {a: d for a, d in (("axis", "dim"), ("keepdims", "keepdim")) if d in taken}
 
     @functools.wraps(function)
     def call(*args: Any, out: Any = None, **settings: Any) -> Any:
+        if settings and names:
+            settings = {names.get(name, name): value for name, value in settings.items()}
         result = function(*args, **settings)
         if out is None:
             return result
