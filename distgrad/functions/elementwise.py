@@ -211,11 +211,13 @@ def hardshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
     return apply(ops.hardshrink, tensor_of(input), lambd=lambd)
 
 
+@with_out
 def softmax(input: TensorLike, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """``exp(input) / Σ exp(input)`` along ``dim``, without overflow."""
     return _along(ops.softmax, input, dim, dtype)
 
 
+@with_out
 def log_softmax(input: TensorLike, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     """``input - log Σ exp(input)`` along ``dim``, without overflow."""
     return _along(ops.log_softmax, input, dim, dtype)

@@ -46,6 +46,7 @@ def sort(
     return ValuesAndIndices(*found)
 
 
+@with_out
 def argsort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> Tensor:

@@ -206,6 +206,7 @@ def std(
     return apply(ops.std, x, axis=over, ddof=ddof, keepdims=keepdim)
 
 
+@with_out
 def var_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -219,6 +220,7 @@ def var_mean(
     return var(x, over, keepdim=keepdim, correction=ddof), mean(x, over, keepdim)
 
 
+@with_out
 def std_mean(
     input: TensorLike,
     dim: Ints | bool | None = None,
@@ -359,6 +361,7 @@ def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
+@with_out
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)

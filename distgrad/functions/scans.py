@@ -167,6 +167,7 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
 # -- integrals ------------------------------------------------------------------------------------
 
 
+@with_out
 def trapezoid(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
@@ -174,6 +175,7 @@ def trapezoid(
     return apply(ops.sum, _areas(y, x, dx, dim, "trapezoid"), axis=-1)
 
 
+@with_out
 def trapz(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
@@ -181,6 +183,7 @@ def trapz(
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
+@with_out
 def cumulative_trapezoid(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:

@@ -136,6 +136,18 @@ def test_a_copy_of_a_recorded_tensor_is_on_the_tape():
         x.zero_()
 
 
+def test_a_diagonal_is_filled_and_wraps_below_a_square():
+    x = Tensor(np.zeros((5, 2)))
+    assert x.fill_diagonal_(7).tolist() == [[7, 0], [0, 7], [0, 0], [0, 0], [0, 0]]
+    assert x.zero_().fill_diagonal_(7, wrap=True).tolist()[3:] == [[7, 0], [0, 7]]
+    with pytest.raises(dg.ShapeError, match=r"a matrix, or equal axes; got shape \(3,\)"):
+        Tensor(np.zeros(3)).fill_diagonal_(1)
+    y = Tensor(np.eye(3), requires_grad=True) * 2
+    y.fill_diagonal_(5)
+    assert y.requires_grad
+    assert y.diagonal().tolist() == [5, 5, 5]
+
+
 def test_detach_in_place_makes_a_leaf():
     x = Tensor(X, requires_grad=True)
     y = x * 2

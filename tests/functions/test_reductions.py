@@ -24,6 +24,14 @@ def test_an_extreme_has_three_forms():
     np.testing.assert_array_equal(reductions.min(x, other=Tensor(-X)).array, np.minimum(X, -X))
 
 
+def test_numpys_names_of_axes_are_taken_and_the_result_is_pytorchs():
+    x = Tensor(X)
+    np.testing.assert_array_equal(reductions.sum(x, axis=1, keepdims=True).array, X.sum(1)[:, None])
+    assert reductions.max(x, axis=1).indices.shape == (3,)
+    assert scans.cumsum(x, axis=0).shape == (3, 4)
+    assert order.argsort(x, axis=0).shape == (3, 4)
+
+
 def test_spreads_divide_by_n_minus_1():
     x = Tensor(X)
     for found, wanted in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import op_db_walk
 import pytest
 from oracle import torch
 
@@ -15,6 +16,7 @@ OURS = {
     for family in FAMILIES
     for name in family.__all__
     if getattr(torch, name, None) in OVERRIDES
+    if not op_db_walk.of_matrices(family)
 }
 # PyTorch's table has other names here than its functions take.
 SLIPS = {

@@ -97,5 +97,5 @@ TENSORS |= {"array", "device", "requires_grad_", "retain_grad"}
 TENSORS |= {"retains_grad", "register_post_accumulate_grad_hook"}
 # Their arguments are dtypes, which are none of PyTorch's: tests/autograd/test_conversion.py.
 TENSORS |= {"to", "type", "type_as", "new_empty", "half"}
-# They write: tests/functions/test_in_place.py.
-TENSORS |= {"zero_", "fill_", "copy_", "detach_", "is_set_to"}
+# They write: tests/autograd/test_conversion.py.
+TENSORS |= {"zero_", "fill_", "copy_", "detach_", "is_set_to", "fill_diagonal_"}

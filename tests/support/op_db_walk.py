@@ -27,7 +27,13 @@ from distgrad import Tensor
 from distgrad.functions import FAMILIES, IN_PLACE
 
 NAMES = {name_of(op): op for op in OP_DB}
-MOST_SAMPLES = {torch.float64: 20, torch.int64: 6, torch.bool: 4, torch.complex128: 6}
+MOST_SAMPLES = {
+    torch.float64: 20,
+    torch.float32: 3,
+    torch.int64: 6,
+    torch.bool: 4,
+    torch.complex128: 6,
+}
 """The dtypes to compare in, and how many samples of each."""
 
 OURS = types.SimpleNamespace(
@@ -36,6 +42,7 @@ OURS = types.SimpleNamespace(
 # Where op_db calls its function with the arguments in another order.
 CALLED: dict[str, Callable[..., Any]] = {
     "where": lambda x, condition, other: find(NAMES["where"], [OURS, dg])(condition, x, other),
+    "einsum": lambda tensors, equation: find(NAMES["einsum"], [OURS, dg])(equation, *tensors),
     "nn.functional.embedding": lambda weight, index, **named: dg.nn.functional.embedding(
         index, weight, **named
     ),
@@ -47,13 +54,16 @@ RANDOM = {
     *("nn.functional.feature_alpha_dropout", "nn.functional.rrelu"),
 }
 """Of these the shapes and dtypes are compared: the numbers are others than PyTorch's."""
+_LINEAR_ALGEBRA = {
+    *("linalg", "matrices", "decompositions", "factors", "systems", "fft", "special", "signal")
+}
 BY_RULE = "means one thing in NumPy and another in PyTorch"
 
 
 def ours_of(op: Any) -> Callable[..., Any] | None:
     """Our function by PyTorch's name, or the method where PyTorch has that alone."""
     if op.name in CALLED:
-        return CALLED[op.name]
+        return CALLED[op.name] if find(op, [OURS, dg]) else None
     if op.name in RANDOM and hasattr(Tensor, f"{op.name}_") and not find(op, [OURS, dg]):
         return lambda x, *args, **named: getattr(x.clone(), f"{op.name}_")(*args, **named)
     if op.name.endswith("_") and not op.name.startswith("_"):
@@ -65,6 +75,12 @@ def ours_of(op: Any) -> Callable[..., Any] | None:
     if isinstance(method, property):
         return method.fget
     return method if callable(method) else None
+
+
+def of_matrices(made: Any) -> bool:
+    """Whether a function or family is linear algebra's, which test_op_db_linalg.py walks."""
+    module = getattr(made, "__module__", None) or getattr(made, "__name__", "")
+    return module.rpartition(".")[2] in _LINEAR_ALGEBRA
 
 
 def wrong(op: Any) -> list[str]:

@@ -6,15 +6,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.methods.calls import call
+from distgrad.autograd.methods.calls import call, named
 from distgrad.autograd.types import Array
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
 
 W = TypeVar("W", bound="Writing")
 
 
 class Writing:
-    """zero_, fill_, copy_, detach_."""
+    """zero_, fill_, fill_diagonal_, copy_, detach_."""
 
     __slots__ = ()
 
@@ -29,6 +29,17 @@ class Writing:
         if np.ndim(value):
             raise ValueError(f"x.fill_() takes one number; got shape {np.shape(value)}: copy_?")
         return self.copy_(value, what="x.fill_()")
+
+    def fill_diagonal_(self: W, fill_value: Any, wrap: bool = False) -> W:
+        """Write one number to the main diagonal; ``wrap`` starts anew below a square."""
+        own: Any = self
+        if own.ndim < 2 or (own.ndim > 2 and len(set(own.shape)) > 1):
+            raise ShapeError(
+                f"x.fill_diagonal_() takes a matrix, or equal axes; got shape {own.shape}"
+            )
+        mask = np.zeros(own.shape, np.bool_)
+        np.fill_diagonal(mask, True, wrap)
+        return self._written(named("masked_fill", own, mask, fill_value), "x.fill_diagonal_()")
 
     def copy_(self: W, src: Any, non_blocking: bool = False, *, what: str = "x.copy_()") -> W:
         """Write the elements of ``src``, broadcast, in this dtype."""
