@@ -17,7 +17,7 @@ from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 from distgrad.nn import hooks, state
 from distgrad.nn.hooks import Hook
-from distgrad.nn.parameter import Parameter
+from distgrad.nn.parameter import Parameter, Uninitialized
 from distgrad.nn.tree import BUFFER, MODULE, PARAMETER, Tree
 
 __all__ = ["Module", "Parameter"]
@@ -91,7 +91,9 @@ class Module(Tree["Module"]):
                     f"model before you make that"
                 )
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
-            if t.dtype.kind == "f":
+            if isinstance(t, Uninitialized):
+                t.retype(dtype)
+            elif t.dtype.kind == "f":
                 t.data = t.data.astype(dtype)
                 t.grad = t._place = None
         return self
@@ -154,7 +156,12 @@ class Module(Tree["Module"]):
         Returns the names that are missing and unexpected. Errors: ShapeError naming these (if
         ``strict``) or the first tensor of another shape or kind of number.
         """
+        for prefix, module in self.named_modules():
+            module._before_load(state_dict, f"{prefix}." if prefix else "")
         return state.load(self.state_dict(), state_dict, strict)
+
+    def _before_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Lazy layers take their shapes from the state."""
 
     # -- hooks --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.nn.parameter import Parameter
+from distgrad.nn.parameter import Buffer, Parameter
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 
@@ -32,6 +32,8 @@ class Tree(Generic[M]):
             self._register(name, PARAMETER, value)
         elif isinstance(value, Tree):
             self._register(name, MODULE, value)
+        elif isinstance(value, Buffer):
+            self.register_buffer(name, value, value.persistent)
         else:
             kind = vars(self).get("_registered", {}).get(name)
             fits = kind is None or value is None or (kind == BUFFER and isinstance(value, Tensor))

@@ -44,6 +44,20 @@ def pairwise_distance(
     return result
 
 
+@in_float32
+def pdist(input: TensorLike, p: float = 2.0) -> Tensor:
+    """‖xᵢ - xⱼ‖ₚ for all pairs i < j of the rows of (n, d), in the order of i and then j.
+
+    Errors: ShapeError for another number of axes.
+    """
+    x: Any = wrap_real("pdist", input)
+    if x.ndim != 2:
+        raise ShapeError(f"pdist takes rows (n, d); got {x.shape}")
+    first, second = np.triu_indices(len(x), 1)
+    result: Tensor = _norm(x[first] - x[second], p, -1, False)
+    return result
+
+
 def hinge_embedding_loss(
     input: TensorLike, target: TensorLike, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:

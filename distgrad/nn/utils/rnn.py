@@ -243,8 +243,6 @@ def _lengths(name: str, lengths: TensorLike, b: int) -> Array:
 
 
 def _sequences(name: str, sequences: Sequence[TensorLike]) -> list[Any]:
-    if isinstance(sequences, Tensor) and sequences.ndim < 2:
-        raise ShapeError(f"{name} takes a list of sequences; got one tensor of {sequences.shape}")
     parts = [wrap(s) for s in sequences]
     if not parts:
         raise ShapeError(f"{name} takes at least one sequence; got none")
