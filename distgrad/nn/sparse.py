@@ -110,7 +110,9 @@ class Embedding(_Table):
         """
         settings: Any = (padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
         count, width = _rows(embeddings).shape
-        return cls(count, width, *settings, embeddings, freeze)
+        make: Any = cls
+        table: Embedding = make(count, width, *settings, embeddings, freeze)
+        return table
 
     def forward(self, input: TensorLike) -> Tensor:
         """Look up rows."""
@@ -173,7 +175,10 @@ class EmbeddingBag(_Table):
         """Make a table of given rows (a copy of them), not trained if ``freeze``."""
         settings: Any = (max_norm, norm_type, scale_grad_by_freq, mode, sparse)
         count, width = _rows(embeddings).shape
-        table = cls(count, width, *settings, embeddings, include_last_offset, padding_idx)
+        make: Any = cls
+        table: EmbeddingBag = make(
+            count, width, *settings, embeddings, include_last_offset, padding_idx
+        )
         table.weight.requires_grad_(not freeze)
         return table
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
+
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.nn.parameter import Buffer, Parameter
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
@@ -59,12 +62,16 @@ class Tree(Generic[M]):
         self._check_type(name, PARAMETER, param, Parameter)
         self._register(name, PARAMETER, param)
 
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+    def register_buffer(
+        self, name: str, tensor: Tensor | Array | None, persistent: bool = True
+    ) -> None:
         """Add state that is not trained; it is saved with the model if ``persistent``.
 
+        An array becomes a Tensor (over the same memory), which is what the attribute holds.
         Errors: TypeError for another type, KeyError for a name that is taken, empty or dotted.
         """
         self._check_name(name, BUFFER)
+        tensor = Tensor(tensor) if isinstance(tensor, np.ndarray) else tensor
         self._check_type(name, BUFFER, tensor, Tensor)
         self._register(name, BUFFER, tensor)
         if persistent:

@@ -103,7 +103,8 @@ def _joined(mode: str, rows: Any, held: Array, scale: Any) -> Tensor:
         if not held.shape[1]:
             return wrap(np.sum(rows, axis=1))
         kept: Any = np.where(mask, rows, np.asarray(-np.inf, rows.dtype))
-        return wrap(np.where(held.any(axis=1)[:, None], np.max(kept, axis=1), zero))
+        some: Any = held.any(axis=1, keepdims=True)
+        return wrap(np.where(some, np.max(kept, axis=1), zero))
     if scale is not None:
         rows = rows * np.expand_dims(scale, -1)
     total: Any = np.sum(rows if held.all() else np.where(mask, rows, zero), axis=1)
