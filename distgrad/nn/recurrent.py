@@ -15,6 +15,7 @@ from distgrad.nn import functional as F
 from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
+from distgrad.nn.packed import PackedSequence
 from distgrad.nn.recurrence import (
     States,
     make_weights,
@@ -22,7 +23,6 @@ from distgrad.nn.recurrence import (
     states_before,
     weights_of,
 )
-from distgrad.nn.utils.rnn import PackedSequence
 
 KINDS = {
     "RNN_TANH": recurrence.rnn("tanh"),
