@@ -1,0 +1,5 @@
+"""PyTorch's ``nn.utils``."""
+
+from distgrad.nn.utils import rnn
+
+__all__ = ["rnn"]
