@@ -42,7 +42,14 @@ from distgrad.nn.batchnorm import (
 )
 from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from distgrad.nn.check import check_settings as _check_settings
-from distgrad.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from distgrad.nn.container import (
+    Container,
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 from distgrad.nn.conv import (
     Conv1d,
     Conv2d,
@@ -51,6 +58,7 @@ from distgrad.nn.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from distgrad.nn.data_parallel import DataParallel
 from distgrad.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -59,7 +67,24 @@ from distgrad.nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
+from distgrad.nn.functional.linear_loss import LinearCrossEntropyOptions
+from distgrad.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from distgrad.nn.linear import Bilinear, Identity, Linear
+from distgrad.nn.linear_loss import AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss
 from distgrad.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -78,6 +103,7 @@ from distgrad.nn.loss import (
     MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     NLLLoss,
+    NLLLoss2d,
     PairwiseDistance,
     PoissonNLLLoss,
     SmoothL1Loss,
@@ -86,7 +112,7 @@ from distgrad.nn.loss import (
     TripletMarginWithDistanceLoss,
 )
 from distgrad.nn.module import Module, Parameter
-from distgrad.nn.norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from distgrad.nn.norm import CrossMapLRN2d, GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from distgrad.nn.pad import (
     CircularPad1d,
     CircularPad2d,
@@ -104,6 +130,7 @@ from distgrad.nn.pad import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from distgrad.nn.parameter import Buffer, UninitializedBuffer, UninitializedParameter
 from distgrad.nn.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -114,16 +141,21 @@ from distgrad.nn.pool import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
 )
 from distgrad.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from distgrad.nn.reshape import Flatten, Unflatten
-from distgrad.nn.sparse import Embedding
+from distgrad.nn.sparse import Embedding, EmbeddingBag
 from distgrad.nn.state import state_sha256
 from distgrad.nn.summary import Summary, summary
 from distgrad.nn.sync_batch_norm import SyncBatchNorm
@@ -135,6 +167,7 @@ from distgrad.nn.transformer import (
     TransformerEncoderLayer,
 )
 from distgrad.nn.upsample import (
+    ChannelShuffle,
     Fold,
     PixelShuffle,
     PixelUnshuffle,
@@ -156,6 +189,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -169,13 +203,16 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -185,14 +222,19 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
@@ -213,8 +255,23 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -223,6 +280,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",
@@ -232,6 +292,7 @@ __all__ = [
     "MultiMarginLoss",
     "MultiheadAttention",
     "NLLLoss",
+    "NLLLoss2d",
     "PReLU",
     "PairwiseDistance",
     "Parameter",
@@ -278,6 +339,8 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

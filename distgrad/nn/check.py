@@ -18,6 +18,7 @@ import numpy as np
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import DistgradError, ShapeError
+from distgrad.nn.functional.linear_loss import LinearCrossEntropyOptions
 from distgrad.nn.make import parameters_of
 
 
@@ -63,7 +64,7 @@ def check_settings(layer: type) -> None:
 
 def rule_of(layer: type, name: str) -> Rule | None:
     """Return the rule for the setting ``name``: the layer's own, or that of all layers."""
-    return OWN.get(f"{layer.__name__}.{name}") or RULES.get(name)
+    return OWN.get(f"{layer.__name__.removeprefix('Lazy')}.{name}") or RULES.get(name)
 
 
 def _shown(value: object) -> str:
@@ -134,6 +135,11 @@ def _is_array(value: object) -> bool:
         return False
 
 
+def _is_ratio(value: Any) -> bool:
+    given = value if isinstance(value, tuple | list) and value else [value]
+    return value is None or all(isinstance(r, Real) and 0 < float(r) < 1 for r in given)
+
+
 def _is_cpu(value: object) -> bool:
     try:
         on_cpu(value)
@@ -160,10 +166,11 @@ def _table() -> Iterator[tuple[str, Rule]]:
     names = {
         SWITCH: "bias affine track_running_stats elementwise_affine batch_first bidirectional "
         "norm_first add_bias_kv add_zero_attn ceil_mode count_include_pad return_indices inplace "
-        "full log_input log_target zero_infinity swap keepdim scale_grad_by_freq sparse",
+        "full log_input log_target zero_infinity swap keepdim scale_grad_by_freq sparse "
+        "head_bias include_last_offset _freeze",
         whole(0): "in_features out_features in1_features in2_features num_features in_channels "
         "out_channels num_channels num_embeddings embedding_dim dim_feedforward proj_size blank "
-        "num_encoder_layers num_decoder_layers",
+        "num_encoder_layers num_decoder_layers num_chunks n_classes num_classes",
         whole(1): "input_size hidden_size num_layers embed_dim num_heads d_model nhead "
         "num_parameters size upscale_factor downscale_factor",
         whole(): "groups num_groups start_dim end_dim ignore_index",
@@ -222,7 +229,44 @@ def _exceptions() -> Iterator[tuple[str, Rule]]:
     for kind in ("RNN", "LSTM", "GRU"):
         # PyTorch's: by position a 1 here is most often a number of layers.
         yield f"{kind}.batch_first", strict
+        yield f"{kind}.bias", strict
     yield "Unflatten.dim", whole()._replace(words="a whole number, axes have no names")
+    yield (
+        "LinearCrossEntropyLoss.out_features",
+        Rule(
+            "a sequence of whole numbers above 0",
+            lambda v: isinstance(v, tuple | list) and all(_is_whole(n, 1) for n in v),
+        ),
+    )
+    yield (
+        "LinearCrossEntropyLoss.options",
+        Rule(
+            "LinearCrossEntropyOptions, or None",
+            lambda v: v is None or isinstance(v, LinearCrossEntropyOptions),
+        ),
+    )
+    yield (
+        "AdaptiveLogSoftmaxWithLoss.cutoffs",
+        Rule(
+            "a sequence of whole numbers above 0",
+            lambda v: (
+                isinstance(v, tuple | list | np.ndarray)
+                and len(v) > 0
+                and all(_is_whole(n, 1) for n in v)
+            ),
+        ),
+    )
+    yield "AdaptiveLogSoftmaxWithLoss.div_value", number(1)
+    for space in (2, 3):
+        yield f"FractionalMaxPool{space}d.output_size", optional(sizes(1))
+        yield (
+            f"FractionalMaxPool{space}d.output_ratio",
+            Rule(
+                "a number between 0 and 1, or one for each axis, or None",
+                _is_ratio,
+            ),
+        )
+    yield "LinearCrossEntropyLoss.ignore_index", optional(whole())
     yield "RMSNorm.eps", optional(number(0))
     yield "MultiMarginLoss.p", one_of(1, 2)
     yield "KLDivLoss.reduction", one_of("mean", "sum", "none", "batchmean")

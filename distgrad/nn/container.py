@@ -96,6 +96,15 @@ class _Numbered(Module, Generic[V]):
         return self[:].extend(values)
 
 
+class Container(Module):
+    """A module of the modules given by name; an older name of PyTorch's: write Module."""
+
+    def __init__(self, **kwargs: Module) -> None:
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
+
+
 class Sequential(_Numbered[Module]):
     """Modules applied one after the other; a dictionary of modules gives them names."""
 

@@ -13,7 +13,7 @@ from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.functional.conv import Setting, same_padding
-from distgrad.nn.make import empty, uniform_bias
+from distgrad.nn.make import empty, uniform_bias_
 from distgrad.nn.module import Module
 from distgrad.ops.geometry import Numbers, numbers
 
@@ -60,8 +60,14 @@ class _Convolution(Module):
             raise ShapeError(f"{name}: padding='same' needs a stride of 1; got {self.stride}")
         channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = empty(channels[0], channels[1] // groups, *self.kernel_size)
+        self.bias = empty(out_channels) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, from U(-1/√fan_in, 1/√fan_in)."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        self.bias = uniform_bias(out_channels, init.fans(self.weight)[0]) if bias else None
+        if self.bias is not None:
+            uniform_bias_(self.bias, init.fans(self.weight)[0])
 
     def extra_repr(self) -> str:
         """Return the settings that differ from the defaults, as PyTorch does."""

@@ -16,6 +16,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 
 FORWARD_PRE, FORWARD, BACKWARD_PRE, BACKWARD = "forward pre", "forward", "backward pre", "backward"
+STATE_PRE, STATE_POST, LOAD_PRE, LOAD_POST = "state pre", "state post", "load pre", "load post"
 
 
 class HasForward(Protocol):

@@ -10,7 +10,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.nn import functional as F
 from distgrad.nn import init
-from distgrad.nn.make import empty, uniform_bias
+from distgrad.nn.make import empty, uniform_bias_
 from distgrad.nn.module import Module
 
 
@@ -39,8 +39,14 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features)
+        self.bias = empty(out_features) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, from U(-1/√in_features, 1/√in_features)."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        self.bias = uniform_bias(out_features, in_features) if bias else None
+        if self.bias is not None:
+            uniform_bias_(self.bias, self.in_features)
 
     def forward(self, input: TensorLike) -> Tensor:
         """Map the last axis."""
@@ -70,10 +76,14 @@ class Bilinear(Module):
         super().__init__()
         self.in1_features, self.in2_features = in1_features, in2_features
         self.out_features = out_features
-        bound = 1 / math.sqrt(in1_features) if in1_features else 0.0
         self.weight = empty(out_features, in1_features, in2_features)
-        init.uniform_(self.weight, -bound, bound)
-        self.bias = uniform_bias(out_features, in1_features) if bias else None
+        self.bias = empty(out_features) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, from U(-1/√in1_features, 1/√in1_features)."""
+        for p in self.parameters():
+            uniform_bias_(p, self.in1_features)
 
     def forward(self, input1: TensorLike, input2: TensorLike) -> Tensor:
         """Map the last axes of both."""

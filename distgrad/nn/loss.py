@@ -126,6 +126,10 @@ class NLLLoss(_Loss):
         self._keep(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
+class NLLLoss2d(NLLLoss):
+    """``NLLLoss``, by an older name of PyTorch's."""
+
+
 class BCELoss(_Loss):
     """Binary cross-entropy of probabilities and targets in [0, 1], of one shape."""
 

@@ -50,9 +50,7 @@ def buffer(value: float, *shape: int) -> Tensor:
     return Tensor(np.full(shape, value, parameter_dtype()))
 
 
-def uniform_bias(size: int, fan_in: int) -> Parameter:
-    """Return a bias drawn from U(-1/√fan_in, 1/√fan_in), PyTorch's default."""
-    bias = empty(size)
+def uniform_bias_(bias: Tensor, fan_in: int) -> None:
+    """Draw a bias from U(-1/√fan_in, 1/√fan_in), PyTorch's default."""
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     init.uniform_(bias, -bound, bound)
-    return bias

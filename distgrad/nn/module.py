@@ -14,10 +14,11 @@ from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import GradError
+from distgrad.errors import DistgradError, GradError
 from distgrad.nn import hooks, state
+from distgrad.nn.convert import asked_dtype
 from distgrad.nn.hooks import Hook
-from distgrad.nn.parameter import Parameter
+from distgrad.nn.parameter import Parameter, Uninitialized
 from distgrad.nn.tree import BUFFER, MODULE, PARAMETER, Tree
 
 __all__ = ["Module", "Parameter"]
@@ -37,6 +38,7 @@ class Module(Tree["Module"]):
     def __init__(self) -> None:
         super().__init__()
         self._hooks: dict[int, Hook] = {}
+        self._state_hooks: dict[int, Hook] = {}
         # Lent by the bridge: who takes a batch's statistics, and the differentiable sum.
         self._observer: Callable[[Module, Mapping[str, Array]], None] | None = None
         self._sum_over_ranks: Callable[[Tensor], Tensor] | None = None
@@ -79,11 +81,16 @@ class Module(Tree["Module"]):
             p.requires_grad_(requires_grad)
         return self
 
-    def to(self: M, dtype: Any) -> M:
-        """Convert floating-point parameters and buffers to ``dtype``; call it before training.
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Convert floating-point parameters and buffers to a dtype; call it before training.
 
-        Errors: GradError if a DistributedDataParallel holds the parameters.
+        ``to(dtype)``, ``to("cpu")``, ``to("cpu", dtype)`` or ``to(tensor)``, whose dtype is taken.
+        Errors: GradError if a DistributedDataParallel holds the parameters, DistgradError for
+        another device.
         """
+        dtype = asked_dtype(args, kwargs)
+        if dtype is None:
+            return self
         for name, p in self.named_parameters():
             if p._listener is not None:
                 raise GradError(
@@ -91,10 +98,30 @@ class Module(Tree["Module"]):
                     f"model before you make that"
                 )
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
-            if t.dtype.kind == "f":
+            if isinstance(t, Uninitialized):
+                t.retype(dtype)
+            elif t.dtype.kind == "f":
                 t.array = t.array.astype(dtype)
                 t.grad = t._place = None
         return self
+
+    def cpu(self: M) -> M:
+        """Return the module: it is there."""
+        return self
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Errors: DistgradError, always: there are no GPUs."""
+        return self.to("cuda")
+
+    def share_memory(self: M) -> M:
+        """Errors: DistgradError, always: ranks are processes with a copy each."""
+        raise DistgradError(
+            "share_memory: ranks hold a copy each, which DistributedDataParallel keeps equal; "
+            "leave it out"
+        )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing, as there is no compiler here; for repeated steps see ``dg.capture``."""
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Call ``fn`` on every module, children first (for initialisation)."""
@@ -103,10 +130,14 @@ class Module(Tree["Module"]):
         fn(self)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with zeros."""
         for p in self.parameters():
-            p.grad = None
+            if set_to_none or p.grad is None:
+                p.grad = None
+            else:
+                p.grad = Tensor(p.grad.array)
+                p.grad.array[...] = 0
 
     # -- running statistics -------------------------------------------------------------------
 
@@ -129,32 +160,55 @@ class Module(Tree["Module"]):
 
     # -- state --------------------------------------------------------------------------------
 
-    def state_dict(self, prefix: str = "") -> dict[str, Array]:
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
         """Return names and arrays of parameters and buffers, in PyTorch's names and layouts.
 
-        The arrays are the live ones, not copies. ``safetensors.numpy.save_file(model.state_dict(),
-        path)`` writes a file that PyTorch's ``safetensors.torch.load_file`` reads.
+        The arrays are the live ones, not copies; with ``keep_vars`` the Tensors themselves.
+        ``safetensors.numpy.save_file(model.state_dict(), path)`` writes a file that PyTorch's
+        ``safetensors.torch.load_file`` reads.
         """
-        own: dict[str, Array] = {}
+        self._run_state_hooks(hooks.STATE_PRE, prefix, keep_vars)
+        own: dict[str, Any] = {}
         for kind in (PARAMETER, BUFFER):
             for name, tensor in self._own(kind):
                 if name not in self._transient:
-                    own[prefix + name] = tensor.array
+                    own[prefix + name] = tensor if keep_vars else tensor.array
         for name, child in self._own(MODULE):
-            own.update(child.state_dict(prefix=f"{prefix}{name}."))
+            own.update(child.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars))
+        self._run_state_hooks(hooks.STATE_POST, own, prefix, {})
         return own
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> state.IncompatibleKeys:
         """Copy a state (arrays, Tensors, PyTorch's tensors) into parameters and buffers, in place.
 
         ``safetensors.numpy.load_file(path)`` reads a state that PyTorch saved. A shared parameter
         may stand in it under one of its names. Everything is checked before anything is changed.
+        With ``assign`` parameters and buffers take over the state's dtypes (copies of its arrays).
         Returns the names that are missing and unexpected. Errors: ShapeError naming these (if
         ``strict``) or the first tensor of another shape or kind of number.
         """
-        return state.load(self.state_dict(), state_dict, strict)
+        given = dict(state_dict)
+        modules = list(self.named_modules())
+        for path, module in modules:
+            prefix = f"{path}." if path else ""
+            module._run_state_hooks(hooks.LOAD_PRE, given, prefix, {}, strict, [], [], [])
+            module._before_load(given, prefix)
+        if assign:
+            state.retype(self.state_dict(keep_vars=True), given)
+        found = state.load(self.state_dict(), given, strict)
+        for _, module in modules:
+            module._run_state_hooks(hooks.LOAD_POST, found)
+        return found
+
+    def _before_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Lazy layers take their shapes from the state."""
+
+    def _run_state_hooks(self, kind: str, *args: Any) -> None:
+        for hook in list(self._state_hooks.values()):
+            if hook.kind == kind:
+                hook.function(self, *args)
 
     # -- hooks --------------------------------------------------------------------------------
 
@@ -203,6 +257,29 @@ class Module(Tree["Module"]):
         """
         return hooks.add(self._hooks, Hook(hooks.BACKWARD, hook), prepend)
 
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Errors: DistgradError, always: PyTorch itself asks for the full one."""
+        raise DistgradError("write register_full_backward_hook, which sees whole gradients")
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, prefix, keep_vars)`` before this module's state is read."""
+        return hooks.add(self._state_hooks, Hook(hooks.STATE_PRE, hook), False)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, {})`` after; it may change the dictionary."""
+        return hooks.add(self._state_hooks, Hook(hooks.STATE_POST, hook), False)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, {}, strict, [], [], [])`` before loading.
+
+        It may change the dictionary, which is a copy; the lists are PyTorch's, and not read.
+        """
+        return hooks.add(self._state_hooks, Hook(hooks.LOAD_PRE, hook), False)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, incompatible_keys)`` after loading."""
+        return hooks.add(self._state_hooks, Hook(hooks.LOAD_POST, hook), False)
+
     # -- printing -----------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -227,6 +304,18 @@ class Module(Tree["Module"]):
     def float(self: M) -> M:
         """``to(np.float32)``."""
         return self.to(np.float32)
+
+    def half(self: M) -> M:
+        """``to(np.float16)``."""
+        return self.to(np.float16)
+
+    def bfloat16(self: M) -> M:
+        """Errors: DistgradError, always: NumPy has no such numbers."""
+        raise DistgradError("NumPy has no bfloat16: write half() for float16, or leave it out")
+
+    def type(self: M, dst_type: Any) -> M:
+        """``to(dst_type)``."""
+        return self.to(dst_type)
 
     def double(self: M) -> M:
         """``to(np.float64)``."""

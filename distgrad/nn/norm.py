@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
+from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.make import constant
 from distgrad.nn.module import Module, Parameter
 
@@ -135,6 +139,32 @@ class LocalResponseNorm(Module):
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """Division of images (n, c, h, w) by the squares of neighbouring channels, PyTorch's older one.
+
+    x / (k + alpha / size · Σ x²)^beta over (size - 1) // 2 channels on either side and, as in
+    PyTorch, over the first channel, which is never dropped from the sum: LocalResponseNorm is
+    the one of the paper.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__(size, alpha, beta, k)
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Normalise. Errors: ShapeError for another number of axes."""
+        x = wrap(input)
+        if x.ndim != 4:
+            raise ShapeError(f"CrossMapLRN2d expects (n, c, h, w); got {x.shape}")
+        n, c, h, w = x.shape
+        at, near = np.arange(c), (self.size - 1) // 2
+        taken = np.abs(at[:, None] - at) <= near
+        taken[:, :1] = True
+        squares: Any = np.reshape(x * x, (n, c, h * w))
+        total: Any = np.reshape(taken.astype(x.dtype) @ squares, x.shape)
+        y: Tensor = x / (total * (self.alpha / self.size) + self.k) ** self.beta
+        return y
 
 
 def _shape(lengths: int | Sequence[int]) -> tuple[int, ...]:

@@ -1,10 +1,14 @@
-"""Parameter: a tensor that a module trains."""
+"""Parameters and buffers: tensors that belong to a module, also before their shape is known."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, DTypeLike, Shape
+from distgrad.errors import ShapeError
 
 
 class Parameter(Tensor):
@@ -16,3 +20,126 @@ class Parameter(Tensor):
         # Contiguous and its own: the optimizer works on flat views of it.
         array = data.array if isinstance(data, Tensor) else Tensor(data).array
         super().__init__(np.array(array, order="C"), requires_grad)
+
+
+class Buffer(Tensor):
+    """A tensor that a module keeps and does not train: assigning it registers a buffer.
+
+    It is saved with the model if ``persistent``.
+    """
+
+    __slots__ = ("persistent",)
+
+    persistent: bool
+
+    def __init__(self, data: TensorLike, *, persistent: bool = True) -> None:
+        super().__init__(data)
+        self.persistent = persistent
+
+    def __getstate__(self) -> Any:
+        return super().__getstate__(), self.persistent
+
+    def __setstate__(self, state: Any) -> None:
+        own, self.persistent = state
+        super().__setstate__(own)
+
+
+class Uninitialized(Tensor):
+    """A tensor of a lazy layer whose shape the first forward pass tells.
+
+    Everything that needs the shape or the values raises ShapeError; ``materialize`` makes an
+    ordinary one of it, the same object.
+    """
+
+    __slots__ = ()
+
+    becomes: type[Tensor] = Tensor
+
+    @property
+    def data(self) -> Array:
+        """Errors: ShapeError, always."""
+        raise ShapeError(
+            "a parameter of a lazy layer has no shape yet: call the model once, on inputs like "
+            "those to come, before its state is read or an optimizer, DistributedDataParallel or "
+            "an initializer gets its parameters"
+        )
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if array.size:
+            raise ShapeError(
+                "a parameter of a lazy layer has no shape yet: materialize(shape) gives it one, "
+                "and so does a call of the model"
+            )
+        _array.__set__(self, array)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that it will have."""
+        dtype: np.dtype[Any] = _array_of(self).dtype
+        return dtype
+
+    def materialize(self, shape: Shape, device: Any = None, dtype: DTypeLike | None = None) -> None:
+        """Become an ordinary tensor of zeros of ``shape``."""
+        array = np.zeros(shape, self.dtype if dtype is None else dtype)
+        self.__class__ = self.becomes  # type: ignore[assignment]
+        self.array = array
+
+    def retype(self, dtype: DTypeLike) -> None:
+        """Change the dtype that it will have."""
+        self.array = np.zeros(0, dtype)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether it will require gradients."""
+        self.requires_grad = requires_grad
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __getstate__(self) -> Any:
+        return self.dtype, self.requires_grad
+
+    def __setstate__(self, state: Any) -> None:
+        dtype, requires_grad = state
+        super().__setstate__((np.zeros(0, dtype), None, requires_grad))
+
+
+class UninitializedParameter(Uninitialized, Parameter):
+    """A parameter of a lazy layer before the first forward pass. Errors: ShapeError when read."""
+
+    __slots__ = ()
+
+    becomes = Parameter
+
+    def __init__(
+        self, requires_grad: bool = True, device: Any = None, dtype: DTypeLike | None = None
+    ) -> None:
+        Tensor.__init__(self, np.zeros(0, np.float32 if dtype is None else dtype))
+        self.requires_grad = requires_grad
+
+
+class UninitializedBuffer(Uninitialized):
+    """A buffer of a lazy layer before the first forward pass. Errors: ShapeError when read."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, requires_grad: bool = False, device: Any = None, dtype: DTypeLike | None = None
+    ) -> None:
+        Tensor.__init__(self, np.zeros(0, np.float32 if dtype is None else dtype))
+        self.requires_grad = requires_grad
+
+
+# The slot behind ``data``, which the property above hides.
+_array: Any = Tensor.__dict__["data"]
+
+
+def _array_of(tensor: Tensor) -> Array:
+    array: Array = _array.__get__(tensor)
+    return array
+
+
+def is_lazy(tensor: object) -> bool:
+    """Return whether ``tensor`` is a lazy layer's and has no shape yet."""
+    return isinstance(tensor, Uninitialized)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 from distgrad.nn.functional.pool import Setting, Sizes
+from distgrad.nn.functional.unpool import Ratio, fractional_sizes
+from distgrad.nn.functional.wrap import wrap
 from distgrad.ops.geometry import numbers
 
 
@@ -174,3 +179,83 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     """The mean of each of ``output_size`` even parts of (n, c, d, h, w)."""
 
     function = F.adaptive_avg_pool3d
+
+
+class _MaxUnpool(FunctionModule):
+    axes: int
+
+    def __init__(
+        self, kernel_size: Setting, stride: Setting | None = None, padding: Setting = 0
+    ) -> None:
+        super().__init__()
+        self.kernel_size = numbers(kernel_size, self.axes, "kernel_size")
+        self.stride = numbers(kernel_size if stride is None else stride, self.axes, "stride")
+        self.padding = numbers(padding, self.axes, "padding")
+
+    def forward(
+        self, input: TensorLike, indices: TensorLike, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Put each element where the pool found it, zeros around."""
+        settings = self.kernel_size, self.stride, self.padding
+        result: Tensor = type(self).function(input, indices, *settings, output_size)
+        return result
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """``MaxPool1d`` undone: elements go back where they came from, zeros around."""
+
+    function = F.max_unpool1d
+    axes = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """``MaxPool2d`` undone: elements go back where they came from, zeros around."""
+
+    function = F.max_unpool2d
+    axes = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """``MaxPool3d`` undone: elements go back where they came from, zeros around."""
+
+    function = F.max_unpool3d
+    axes = 3
+
+
+class _FractionalMaxPool(FunctionModule):
+    axes: int
+
+    def __init__(
+        self,
+        kernel_size: Setting,
+        output_size: Setting | None = None,
+        output_ratio: Ratio | None = None,
+        return_indices: bool = False,
+        _random_samples: TensorLike | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        fractional_sizes(name, (1,) * self.axes, output_size, output_ratio)
+        self.kernel_size, self.return_indices = kernel_size, return_indices
+        self.output_size, self.output_ratio = output_size, output_ratio
+        self.register_buffer(
+            "_random_samples", None if _random_samples is None else wrap(_random_samples)
+        )
+
+    def extra_repr(self) -> str:
+        """Nothing, as in PyTorch."""
+        return ""
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest of windows of (n, c, h, w) whose places are drawn (Graham 2014)."""
+
+    function = F.fractional_max_pool2d
+    axes = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest of windows of (n, c, d, h, w) whose places are drawn (Graham 2014)."""
+
+    function = F.fractional_max_pool3d
+    axes = 3

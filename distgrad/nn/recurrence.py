@@ -17,7 +17,7 @@ from distgrad.nn import init
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.make import empty
 from distgrad.nn.module import Module
-from distgrad.nn.utils.rnn import segments
+from distgrad.nn.packed import segments
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 

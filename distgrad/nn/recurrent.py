@@ -15,6 +15,7 @@ from distgrad.nn import functional as F
 from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
+from distgrad.nn.packed import PackedSequence
 from distgrad.nn.recurrence import (
     States,
     make_weights,
@@ -22,7 +23,6 @@ from distgrad.nn.recurrence import (
     states_before,
     weights_of,
 )
-from distgrad.nn.utils.rnn import PackedSequence
 
 KINDS = {
     "RNN_TANH": recurrence.rnn("tanh"),
@@ -183,7 +183,12 @@ class RNNBase(Module):
     def extra_repr(self) -> str:
         """Return the settings that are not the default."""
         sizes = [str(self.input_size), str(self.hidden_size)]
-        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False}
+        defaults: dict[str, Any] = {
+            "proj_size": 0,
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+        }
         defaults |= {"dropout": 0.0, "bidirectional": False}
         own = [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
         return ", ".join([*sizes, *own])

@@ -10,7 +10,7 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import ShapeError
+from distgrad.errors import GradError, ShapeError
 
 
 class IncompatibleKeys(NamedTuple):
@@ -58,6 +58,24 @@ def load(own: Mapping[str, Array], state: Mapping[str, Any], strict: bool) -> In
     for name, value in given.items():
         np.copyto(own[name], value)
     return IncompatibleKeys(missing, unexpected)
+
+
+def retype(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Let tensors take over the dtypes of ``state``. Errors: GradError for one in a bucket."""
+    for name, tensor in own.items():
+        if name not in state:
+            continue
+        dtype = np.asarray(
+            state[name].array if isinstance(state[name], Tensor) else state[name]
+        ).dtype
+        if tensor._listener is not None:
+            raise GradError(
+                f"'{name}' lives in the buckets of a DistributedDataParallel; load the state "
+                f"without assign=True, or before you make that"
+            )
+        if dtype != tensor.dtype:
+            tensor.array = tensor.array.astype(dtype)
+            tensor.grad = tensor._place = None
 
 
 def state_sha256(state: Mapping[str, Array]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
+
 from distgrad.autograd.tensor import Tensor
-from distgrad.nn.parameter import Parameter
+from distgrad.autograd.types import Array
+from distgrad.nn.parameter import Buffer, Parameter
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 
@@ -32,6 +35,8 @@ class Tree(Generic[M]):
             self._register(name, PARAMETER, value)
         elif isinstance(value, Tree):
             self._register(name, MODULE, value)
+        elif isinstance(value, Buffer):
+            self.register_buffer(name, value, value.persistent)
         else:
             kind = vars(self).get("_registered", {}).get(name)
             fits = kind is None or value is None or (kind == BUFFER and isinstance(value, Tensor))
@@ -57,12 +62,16 @@ class Tree(Generic[M]):
         self._check_type(name, PARAMETER, param, Parameter)
         self._register(name, PARAMETER, param)
 
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+    def register_buffer(
+        self, name: str, tensor: Tensor | Array | None, persistent: bool = True
+    ) -> None:
         """Add state that is not trained; it is saved with the model if ``persistent``.
 
+        An array becomes a Tensor (over the same memory), which is what the attribute holds.
         Errors: TypeError for another type, KeyError for a name that is taken, empty or dotted.
         """
         self._check_name(name, BUFFER)
+        tensor = Tensor(tensor) if isinstance(tensor, np.ndarray) else tensor
         self._check_type(name, BUFFER, tensor, Tensor)
         self._register(name, BUFFER, tensor)
         if persistent:

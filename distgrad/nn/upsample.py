@@ -118,3 +118,13 @@ class PixelUnshuffle(FunctionModule):
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
         self.downscale_factor = downscale_factor
+
+
+class ChannelShuffle(FunctionModule):
+    """(n, g c, …) with its g ``groups`` of channels dealt out in turn (Zhang et al. 2018)."""
+
+    function = F.channel_shuffle
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups

@@ -17,7 +17,7 @@ SETTINGS = [
     for name in CALLS
     for setting in inspect.signature(getattr(nn, name)).parameters
     if setting not in {"_weight", "activation", "mode", "padding_mode", "unflattened_size"}
-    and setting not in {"scale_factor", "args", "kwargs"}
+    and setting not in {"scale_factor", "args", "kwargs", "_random_samples"}
 ]
 NONSENSE = {
     # What a setting may be: what it is not.
@@ -25,6 +25,7 @@ NONSENSE = {
     "pos_weight": ["x", object()],
     "value": ["x", [], None],
     "init": ["x", [], None],
+    "out_features": ["x", [1.5], float("nan"), 1.5j],
     "reduction": ["x", [], True, 1, np.array(["mean", "sum"])],
 }
 ANY = ["x", [], float("nan"), 1.5j]

@@ -35,6 +35,11 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ShapeError(f"cross_entropy: label_smoothing is from 0 to 1; got {label_smoothing}")
     x, y = wrap_real("cross_entropy", input), wrap_real("cross_entropy", target)
+    if x.dtype.kind != "f":
+        raise ShapeError(
+            f"cross_entropy takes floating-point logits (n, c, …) first and labels second; got "
+            f"{x.dtype}: convert them, .astype(np.float32), or exchange the two"
+        )
     if y.dtype.kind == "f" and y.shape == x.shape:
         if ignore_index >= 0:
             raise ShapeError("cross_entropy: ignore_index is for labels; these are probabilities")

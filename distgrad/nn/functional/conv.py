@@ -115,6 +115,17 @@ def conv_transpose3d(
     return _transpose("conv_transpose3d", 3, input, weight, bias, *settings)
 
 
+def conv_tbc(input: TensorLike, weight: TensorLike, bias: TensorLike, pad: int = 0) -> Tensor:
+    """``conv1d`` of (t, b, in) with filters (x, in, out): (t', b, out)."""
+    x, w = wrap(input), wrap(weight)
+    if x.ndim != 3 or w.ndim != 3:
+        raise ShapeError(
+            f"conv_tbc takes (t, b, in) and filters (x, in, out); got {x.shape} and {w.shape}"
+        )
+    y = conv1d(np.transpose(x, (1, 2, 0)), np.transpose(w, (2, 1, 0)), bias, 1, pad)
+    return wrap(np.transpose(y, (2, 0, 1)))
+
+
 def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
     """Return (before, after) for each axis that keep its length; an odd one more comes after."""
     total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]

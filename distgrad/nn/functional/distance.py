@@ -19,6 +19,8 @@ from distgrad.nn.functional.wrap import in_float32, same_shape, wrap, wrap_real
 def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖ₚ, ``eps``) along axis ``dim``."""
     x = wrap(input)
+    if not -x.ndim <= dim < x.ndim:
+        raise ShapeError(f"normalize: dim={dim} is no axis of {x.shape}; write dim=-1 for the last")
     result: Tensor = x / np.maximum(_norm(x, p, dim, True), eps)
     return result
 
@@ -27,7 +29,12 @@ def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-1
 def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x₁·x₂ / (max(‖x₁‖, ``eps``) max(‖x₂‖, ``eps``)) along axis ``dim``; the shapes broadcast."""
     first, second = (wrap_real("cosine_similarity", x) for x in (x1, x2))
-    shape = np.broadcast_shapes(first.shape, second.shape)
+    try:
+        shape = np.broadcast_shapes(first.shape, second.shape)
+    except ValueError:
+        raise ShapeError(
+            f"cosine_similarity: {first.shape} and {second.shape} do not broadcast; reshape one"
+        ) from None
     a: Any = np.broadcast_to(first, shape)
     b: Any = np.broadcast_to(second, shape)
     unit_a = a / np.maximum(_norm(a, 2.0, dim, True), eps)
@@ -41,6 +48,20 @@ def pairwise_distance(
 ) -> Tensor:
     """‖x₁ - x₂ + ``eps``‖ₚ over the last axis; the shapes broadcast."""
     result: Tensor = _norm(wrap(x1) - wrap(x2) + eps, p, -1, keepdim)
+    return result
+
+
+@in_float32
+def pdist(input: TensorLike, p: float = 2.0) -> Tensor:
+    """‖xᵢ - xⱼ‖ₚ for all pairs i < j of the rows of (n, d), in the order of i and then j.
+
+    Errors: ShapeError for another number of axes.
+    """
+    x: Any = wrap_real("pdist", input)
+    if x.ndim != 2:
+        raise ShapeError(f"pdist takes rows (n, d); got {x.shape}")
+    first, second = np.triu_indices(len(x), 1)
+    result: Tensor = _norm(x[first] - x[second], p, -1, False)
     return result
 
 

@@ -47,6 +47,35 @@ def interpolate(
     return result
 
 
+def upsample(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """``interpolate``, by an older name of PyTorch's."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> Tensor:
+    """``interpolate`` with mode="nearest", by an older name of PyTorch's."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> Tensor:
+    """``interpolate`` with mode="bilinear" and ``align_corners``, by an older name of PyTorch's."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
+
+
 def _taps(mode: str, length: int, size: int, factor: float | None, align: bool) -> Taps:
     if mode == "area":
         return part_taps(length, size)

@@ -64,6 +64,8 @@ def batch_norm(
     shards uses the layer, whose statistics are averaged over the whole batch.
     """
     input = wrap(input)
+    if input.ndim < 2:
+        raise ShapeError(f"batch_norm takes (n, c, …); got {input.shape}")
     if training:
         y, mean, var = batch_norm_training(input, weight, bias, eps)
         if not input.size:

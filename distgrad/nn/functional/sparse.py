@@ -22,35 +22,36 @@ def embedding(
 ) -> Tensor:
     """Rows of ``weight`` (v, d): integers (…) to (…, d). Row ``padding_idx`` gets no gradient.
 
-    Errors: ShapeError out of range, and for the settings that are not there: ``max_norm`` (and
-    ``norm_type`` with it), ``scale_grad_by_freq``, ``sparse``.
+    With ``sparse`` gradients are dense all the same. Errors: ShapeError out of range, and for the
+    settings that are not there: ``max_norm`` (to which ``norm_type`` belongs) and
+    ``scale_grad_by_freq``.
     """
     weight = wrap(weight)
-    refuse_settings(max_norm, norm_type, scale_grad_by_freq, sparse)
+    refuse_settings("embedding", max_norm, scale_grad_by_freq)
     row = None if padding_idx is None else padding_row(padding_idx, weight.shape[0])
     result: Tensor = ops.embedding(input, weight, padding_idx=row)
     return result
 
 
-def refuse_settings(
-    max_norm: float | None, norm_type: float, scale_grad_by_freq: bool, sparse: bool
-) -> None:
+def refuse_settings(name: str, max_norm: float | None, scale_grad_by_freq: bool) -> None:
     """Say which of PyTorch's settings of an embedding are not there. Errors: ShapeError."""
-    if max_norm is not None or norm_type != 2.0:
+    if max_norm is not None:
         raise ShapeError(
-            f"embedding: max_norm={max_norm} (norm_type={norm_type}) would change the weight in "
-            f"the forward pass and is not there; scale the rows after each optimizer step"
+            f"{name}: max_norm={max_norm} would change the weight in the forward pass, on each "
+            f"rank the rows that it reads; scale the rows after each optimizer step"
         )
-    if scale_grad_by_freq or sparse:
-        name = "scale_grad_by_freq" if scale_grad_by_freq else "sparse"
-        raise ShapeError(f"embedding: {name}=True is not there; leave it out")
+    if scale_grad_by_freq:
+        raise ShapeError(
+            f"{name}: scale_grad_by_freq=True would count tokens in a shard, not in the batch; "
+            f"leave it out"
+        )
 
 
-def padding_row(padding_idx: int, count: int) -> int:
+def padding_row(padding_idx: int, count: int, name: str = "embedding") -> int:
     """Return ``padding_idx`` counted from row 0. Errors: ShapeError out of range."""
     if not -count <= padding_idx < count:
         raise ShapeError(
-            f"embedding: padding_idx={padding_idx} is out of range for a table of {count} rows"
+            f"{name}: padding_idx={padding_idx} is out of range for a table of {count} rows"
         )
     return padding_idx % count
 

@@ -90,6 +90,26 @@ def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> Tensor:
     return wrap(np.transpose(parts, order).reshape((*rest, c * r * r, height // r, width // r)))
 
 
+def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
+    """(n, g c, …) with its g ``groups`` of channels dealt out in turn (Zhang et al. 2018).
+
+    Errors: ShapeError for fewer than 3 axes, and channels that g does not divide.
+    """
+    x = wrap(input)
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
+        raise ShapeError(
+            f"channel_shuffle takes (n, c, …) with channels that groups={groups} divides; got "
+            f"{x.shape}"
+        )
+    n, c, *rest = x.shape
+    parts: Any = x.reshape((n, groups, c // groups, *rest))
+    return wrap(np.swapaxes(parts, 1, 2).reshape(x.shape))
+
+
+native_channel_shuffle = channel_shuffle
+"""PyTorch's name for the same."""
+
+
 def _settings(
     kernel_size: Setting, dilation: Setting, padding: Setting, stride: Setting
 ) -> dict[str, Any]:
