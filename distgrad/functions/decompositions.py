@@ -102,7 +102,7 @@ def logdet(input: TensorLike) -> Tensor:
     sign, logabsdet = linalg.slogdet(input)
     if sign.dtype.kind == "c":
         return as_tensor(np.log(sign) + logabsdet)
-    return as_tensor(np.where(sign.data < 0, np.asarray(np.nan, sign.dtype), logabsdet))
+    return as_tensor(np.where(sign.array < 0, np.asarray(np.nan, sign.dtype), logabsdet))
 
 
 def inverse(input: TensorLike) -> Tensor:
@@ -169,7 +169,7 @@ def geqrf(input: TensorLike) -> GeqrfResult:
     """LAPACK's QR: R and Householder's reflections in one matrix; no gradient, as in PyTorch."""
     a = constant(matrices(input, "geqrf"), "geqrf", "input")
     h, tau = numpys_qr(a, "raw")
-    return GeqrfResult(as_tensor(np.swapaxes(h.data, -1, -2)), tau)
+    return GeqrfResult(as_tensor(np.swapaxes(h.array, -1, -2)), tau)
 
 
 def orgqr(input: TensorLike, tau: TensorLike) -> Tensor:
@@ -328,7 +328,7 @@ def renorm(input: TensorLike, p: float, dim: int, maxnorm: float) -> Tensor:
         )
     others = tuple(i for i in range(x.ndim) if i != dim % x.ndim)
     norms = vector_norm(x, axis=others, keepdims=True, ord=p)
-    above = norms.data > maxnorm
+    above = norms.array > maxnorm
     scale = np.where(above, maxnorm / (np.where(above, norms, 1) + 1e-7), 1)
     return as_tensor(x * scale.astype(norms.dtype))
 

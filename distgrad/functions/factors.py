@@ -98,7 +98,7 @@ def cholesky_ex(
     A = matrices(A, "cholesky_ex", square=True)
     if check_errors:
         return CholeskyExResult(cholesky(A, upper=upper), _zeros(A.shape[:-2]))
-    info = _failing_minors(np.swapaxes(A.data, -1, -2).conj() if upper else A.data)
+    info = _failing_minors(np.swapaxes(A.array, -1, -2).conj() if upper else A.array)
     return CholeskyExResult(where_good(info, A, lambda x: cholesky(x, upper=upper)), Tensor(info))
 
 

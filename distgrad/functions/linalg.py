@@ -135,7 +135,7 @@ def matrix_rank(
     hermitian: bool = False,
 ) -> Tensor:
     """How many singular values exceed max(atol, rtol σ₁); no gradient."""
-    a = matrices(A, "matrix_rank").data
+    a = matrices(A, "matrix_rank").array
     s = np.abs(np.linalg.eigvalsh(a)) if hermitian else np.linalg.svd(a, compute_uv=False)
     largest = s.max(axis=-1, initial=0.0)
     cut = tolerance(largest, a.shape[-2:], atol if tol is None else tol, rtol)
@@ -162,7 +162,7 @@ def pinv(
 ) -> Tensor:
     """The Moore–Penrose inverse; singular values up to max(atol, rtol σ₁) count as zero."""
     A = matrices(A, "pinv", square=hermitian)
-    largest = np.linalg.svd(A.data, compute_uv=False).max(axis=-1, initial=0.0)
+    largest = np.linalg.svd(A.array, compute_uv=False).max(axis=-1, initial=0.0)
     cut = tolerance(largest, A.shape[-2:], atol, rtol if rcond is None else rcond)
     relative = cut / np.where(largest == 0, 1, largest)
     return as_tensor(np.linalg.pinv(A, relative, hermitian))

@@ -140,7 +140,7 @@ def matrix_power(input: TensorLike, n: int) -> Tensor:
 def tensordot(a: TensorLike, b: TensorLike, dims: Any = 2) -> Tensor:
     """Sums of products over pairs of axes: how many (the last of a, the first of b), or which."""
     if isinstance(dims, Tensor):
-        dims = dims.data.tolist()
+        dims = dims.array.tolist()
     if isinstance(dims, int) and dims < 0:
         raise ShapeError(f"tensordot: dims is how many axes, ≥ 0; got {dims}")
     x, y = as_tensor(a), as_tensor(b)
@@ -273,7 +273,7 @@ def lerp(input: TensorLike, end: TensorLike, weight: Any) -> Tensor:
     if isinstance(weight, int | float | complex):
         return as_tensor(x + weight * (y - x) if abs(weight) < 0.5 else y - (y - x) * (1 - weight))
     w = as_tensor(weight)
-    near = np.abs(w.data) < 0.5
+    near = np.abs(w.array) < 0.5
     return as_tensor(np.where(near, x + w * (y - x), y - (y - x) * (1 - w)))
 
 

@@ -130,7 +130,7 @@ def istft(
         raise ShapeError(
             f"istft takes complex (n, frames) or (b, n, frames); got {x.dtype} {x.shape}"
         )
-    frames = _Frames("istft", n_fft, hop_length, win_length, window, x.data.real.dtype)
+    frames = _Frames("istft", n_fft, hop_length, win_length, window, x.array.real.dtype)
     if frames.hop > frames.n:
         raise ShapeError(f"istft: hop_length={frames.hop} leaves points out between windows")
     half_only = x.shape[-2] != n_fft if onesided is None else onesided
@@ -160,7 +160,7 @@ def _overlapped(pieces: Any, frames: _Frames, center: bool, length: int | None) 
     start = frames.n // 2 if center else 0
     end = start + length if length is not None else total - (frames.n // 2 if center else 0)
     whole, weight = whole[..., start : min(end, total)], weight[start : min(end, total)]
-    if weight.size == 0 or np.abs(weight.data).min() < 1e-11:
+    if weight.size == 0 or np.abs(weight.array).min() < 1e-11:
         raise ShapeError(
             "istft: the windows leave a point out; use a smaller hop_length or another"
         )

@@ -128,7 +128,7 @@ def logit(input: TensorLike, eps: float | None = None) -> Tensor:
     if eps is not None:
         x = as_tensor(ops.clip(x, eps, 1 - eps))
     else:
-        x = x.masked_fill((x.data < 0) | (x.data > 1), np.nan)
+        x = x.masked_fill((x.array < 0) | (x.array > 1), np.nan)
     return as_tensor(ops.log(x / (1 - x)))
 
 
@@ -156,7 +156,7 @@ def sinc(input: TensorLike) -> Tensor:
     """sin(π x) / (π x); 1 at 0."""
     x = _real(input)
     if x.dtype.kind == "c":
-        zero = x.data == 0
+        zero = x.array == 0
         angle = np.pi * np.where(zero, 1, x)
         return as_tensor(np.where(zero, 1, np.sin(angle) / angle))
     return as_tensor(ops.sinc(x))
@@ -199,7 +199,7 @@ def logsumexp(input: TensorLike, dim: Ints, keepdim: bool = False) -> Tensor:
     axis = None if x.ndim == 0 else tuple(dim) if isinstance(dim, list) else dim
     if x.dtype.kind != "c":
         return as_tensor(ops.logsumexp(x, axis=axis, keepdims=keepdim))
-    top = x.data.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    top = x.array.real.max(axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     found = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return as_tensor(found if keepdim else np.squeeze(found, axis))

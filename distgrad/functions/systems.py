@@ -91,7 +91,7 @@ def inv_ex(A: TensorLike, *, check_errors: bool = False) -> InvExResult:
 
 
 def _info(A: Tensor, check_errors: bool) -> Array:
-    info: Array = lu_factor_ex(A.data, check_errors=check_errors).info.data
+    info: Array = lu_factor_ex(A.array, check_errors=check_errors).info.array
     return info
 
 
@@ -130,7 +130,7 @@ def lstsq(
     m, n = A.shape[-2:]
     if rows != m:
         raise ShapeError(f"lstsq expects '… m n, … m k'; got {A.shape} and {B.shape}")
-    s = np.linalg.svd(A.data, compute_uv=False)
+    s = np.linalg.svd(A.array, compute_uv=False)
     cut = float(np.finfo(s.dtype).eps) * max(m, n) if rcond is None else rcond
     rank = np.sum(s > cut * s.max(axis=-1, keepdims=True, initial=0.0), axis=-1)
     p = ops.pinv(A, rcond=0.0 if driver == "gels" else cut)

@@ -66,7 +66,7 @@ def test_a_signal_comes_back_from_its_transforms():
     w = signal.hann_window(8, dtype=np.float64)
     spectrum = signal.stft(X, 8, window=w, return_complex=True)
     np.testing.assert_allclose(
-        signal.istft(spectrum, 8, window=w, length=12).data, X.data, atol=1e-14
+        signal.istft(spectrum, 8, window=w, length=12).array, X.array, atol=1e-14
     )
 
 

@@ -26,8 +26,8 @@ def test_bessel_functions_have_gradients_of_both_orders_on_both_sides_of_eight(n
 def test_bessel_functions_are_smooth_at_zero(name):
     x = Tensor(np.zeros(1), requires_grad=True)
     (first,) = grad(np.sum(getattr(ops, name)(x)), [x], create_graph=True)
-    assert first.data[0] == pytest.approx(0.5 if "1" in name else 0.0, abs=1e-15)
-    assert np.isfinite(grad(np.sum(first), [x])[0].data).all()
+    assert first.array[0] == pytest.approx(0.5 if "1" in name else 0.0, abs=1e-15)
+    assert np.isfinite(grad(np.sum(first), [x])[0].array).all()
 
 
 def test_bessel_functions_solve_their_differential_equation():
@@ -37,7 +37,7 @@ def test_bessel_functions_solve_their_differential_equation():
         y = getattr(ops, name)(t)
         (first,) = grad(np.sum(y), [t], create_graph=True)
         (second,) = grad(np.sum(first), [t])
-        left = x**2 * second.data + x * first.data + (x**2 - order**2) * y.data
+        left = x**2 * second.array + x * first.array + (x**2 - order**2) * y.array
         np.testing.assert_allclose(left, 0, atol=1e-11)
 
 
@@ -55,7 +55,7 @@ def test_bessel_functions_solve_their_differential_equation():
     ],
 )
 def test_zeta_of_known_values(x, q, value):
-    np.testing.assert_allclose(special.zeta(x, Tensor(np.array([q]))).data, [value], rtol=1e-14)
+    np.testing.assert_allclose(special.zeta(x, Tensor(np.array([q]))).array, [value], rtol=1e-14)
 
 
 def test_the_exponent_of_zeta_has_no_gradient():
@@ -72,16 +72,16 @@ def test_log_ndtr_and_its_gradient_are_exact_far_out():
     (first,) = grad(np.sum(y), [x], create_graph=True)
     (second,) = grad(np.sum(first), [x])
     expected = [-0.5e6 - math.log(1e3 * math.sqrt(2 * math.pi)), -804.608442013754]
-    np.testing.assert_allclose(y.data[:2], expected, rtol=1e-6)
-    np.testing.assert_allclose(y.data[2], -7.619853024160527e-24, rtol=1e-12)
-    np.testing.assert_allclose(first.data[:2], [1e3, 40.0], rtol=1e-3)
-    assert first.data[3] == 0
-    np.testing.assert_allclose(second.data[[0, 3]], [-1, 0], atol=1e-4)
+    np.testing.assert_allclose(y.array[:2], expected, rtol=1e-6)
+    np.testing.assert_allclose(y.array[2], -7.619853024160527e-24, rtol=1e-12)
+    np.testing.assert_allclose(first.array[:2], [1e3, 40.0], rtol=1e-3)
+    assert first.array[3] == 0
+    np.testing.assert_allclose(second.array[[0, 3]], [-1, 0], atol=1e-4)
 
 
 def test_erfcx_is_exact_where_erfc_vanishes():
     x = Tensor(np.array([100.0, 1e8]))
-    np.testing.assert_allclose(special.erfcx(x).data * x.data * math.sqrt(math.pi), 1, rtol=1e-4)
+    np.testing.assert_allclose(special.erfcx(x).array * x.array * math.sqrt(math.pi), 1, rtol=1e-4)
     assert special.erfcx(Tensor(np.array([-40.0]))).item() == np.inf
 
 
@@ -117,8 +117,8 @@ def test_polynomials_of_one_degree_are_numpys():
         ("legendre_polynomial_p", module.Legendre),
     ):
         found = getattr(special, name)(Tensor(x), 5)
-        np.testing.assert_allclose(found.data, kind.basis(5)(x), atol=1e-13)
-    assert (special.legendre_polynomial_p(Tensor(x), -1).data == 0).all()
+        np.testing.assert_allclose(found.array, kind.basis(5)(x), atol=1e-13)
+    assert (special.legendre_polynomial_p(Tensor(x), -1).array == 0).all()
 
 
 def test_whole_numbers_are_taken_in_single_precision():

@@ -84,7 +84,7 @@ def test_eigenvalues_of_real_matrices_have_gradients_and_are_real_where_numpys_a
     assert ops.eig(Tensor(a.astype(np.float32)))[0].dtype == np.complex64
     gradcheck(np.linalg.eigvals, [a], second=True)
     gradcheck(lambda x: np.abs(ops.eig(x - x.T + a)[0]), [a], second=True)
-    np.testing.assert_allclose(np.linalg.eigvals(Tensor(a)).data, np.linalg.eigvals(a))
+    np.testing.assert_allclose(np.linalg.eigvals(Tensor(a)).array, np.linalg.eigvals(a))
 
 
 def test_vectors_that_complete_a_basis_have_values_but_no_gradient():
@@ -95,7 +95,7 @@ def test_vectors_that_complete_a_basis_have_values_but_no_gradient():
     with pytest.raises(dg.GradError, match=r"full_matrices=True adds have no gradient.*=False"):
         np.sum(np.linalg.svd(x)[0]).backward()
     Q, R = np.linalg.qr(x, "complete")
-    np.testing.assert_allclose((Q @ R).data, x.data)
+    np.testing.assert_allclose((Q @ R).array, x.array)
     with pytest.raises(dg.GradError, match=r"qr\(mode='complete'\) of shape \(3, 2\).*'reduced'"):
         np.sum(R).backward()
 
@@ -105,9 +105,9 @@ def test_svd_of_symmetric_matrices_is_numpys():
     a = a + a.T
     found = np.linalg.svd(Tensor(a), hermitian=True)
     for mine, numpys in zip(found, np.linalg.svd(a, hermitian=True), strict=True):
-        np.testing.assert_allclose(mine.data, numpys, atol=1e-14)
+        np.testing.assert_allclose(mine.array, numpys, atol=1e-14)
     mine = np.linalg.svd(Tensor(a), compute_uv=False, hermitian=True)
-    np.testing.assert_allclose(mine.data, np.linalg.svd(a, compute_uv=False))
+    np.testing.assert_allclose(mine.array, np.linalg.svd(a, compute_uv=False))
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 4), (2, 3, 3), (0, 3), (2, 0, 2)])
@@ -125,7 +125,7 @@ def test_matrix_exp_is_the_exponential_of_the_eigenvalues(size):
     a = (a - np.swapaxes(a, -1, -2)) / 2  # the exponential of larger ones overflows
     w, V = np.linalg.eig(a)
     expected = (V * np.exp(w)[..., None, :]) @ np.linalg.inv(V)
-    np.testing.assert_allclose(ops.matrix_exp(a).data, expected.real, atol=1e-11)
+    np.testing.assert_allclose(ops.matrix_exp(a).array, expected.real, atol=1e-11)
 
 
 @pytest.mark.parametrize("b", [(5,), (5, 2)])
@@ -139,28 +139,28 @@ def test_lstsq_has_numpys_results_and_gradients_of_both_orders(b):
 @pytest.mark.parametrize("p", [None, 1, -1, 2, -2, np.inf, -np.inf, "fro", "nuc"])
 def test_cond_is_numpys_and_has_a_gradient(p):
     a = RNG.normal(size=(2, 3, 3))
-    np.testing.assert_allclose(np.linalg.cond(Tensor(a), p).data, np.linalg.cond(a, p))
+    np.testing.assert_allclose(np.linalg.cond(Tensor(a), p).array, np.linalg.cond(a, p))
     gradcheck(lambda x: np.linalg.cond(x, p), [a])
 
 
 def test_tensorinv_and_tensorsolve_are_numpys_and_have_gradients():
     a, b = RNG.normal(size=(2, 3, 6)), RNG.normal(size=(2, 3))
-    np.testing.assert_allclose(np.linalg.tensorinv(Tensor(a)).data, np.linalg.tensorinv(a))
+    np.testing.assert_allclose(np.linalg.tensorinv(Tensor(a)).array, np.linalg.tensorinv(a))
     np.testing.assert_allclose(
-        np.linalg.tensorsolve(Tensor(a), b).data, np.linalg.tensorsolve(a, b)
+        np.linalg.tensorsolve(Tensor(a), b).array, np.linalg.tensorsolve(a, b)
     )
     gradcheck(np.linalg.tensorinv, [a], second=True)
     gradcheck(np.linalg.tensorsolve, [a, b], second=True)
     turned = np.moveaxis(a, 1, 2)
     found = np.linalg.tensorsolve(Tensor(turned), b, axes=(1,))
-    np.testing.assert_allclose(found.data, np.linalg.tensorsolve(turned, b, axes=(1,)))
+    np.testing.assert_allclose(found.array, np.linalg.tensorsolve(turned, b, axes=(1,)))
 
 
 def test_pinv_takes_numpys_settings():
     a = np.diag([3.0, 1.0, 1e-4])
     for settings in ({"rcond": 1e-3}, {"rtol": 1e-3}, {"hermitian": True}):
         found = np.linalg.pinv(Tensor(a), **settings)
-        np.testing.assert_allclose(found.data, np.linalg.pinv(a, **settings), atol=1e-12)
+        np.testing.assert_allclose(found.array, np.linalg.pinv(a, **settings), atol=1e-12)
     assert np.linalg.matrix_rank(Tensor(a), 1e-3) == 2
 
 

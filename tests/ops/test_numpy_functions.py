@@ -142,14 +142,14 @@ def test_values_are_numpys_and_gradients_of_both_orders_exact(function, inputs):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_of_nothing_but_nan_the_result_is_nan(name):
     x = np.array([[np.nan, np.nan], [1.0, 2.0]])
-    found = getattr(np, name)(Tensor(x), axis=1).data
+    found = getattr(np, name)(Tensor(x), axis=1).array
     np.testing.assert_allclose(found, getattr(np, name)(x, axis=1))
 
 
 def test_the_deviation_of_equal_elements_has_gradient_zero():
     x = Tensor(np.array([2.0, np.nan, 2.0]), requires_grad=True)
     np.nanstd(x).backward()
-    assert x.grad.data.tolist() == [0, 0, 0]
+    assert x.grad.array.tolist() == [0, 0, 0]
 
 
 def test_the_real_part_alone_is_left_of_numbers_that_are_close_to_real():
@@ -163,7 +163,7 @@ def test_complex_convolutions_are_numpys():
     for mode in ("full", "same", "valid"):
         for function in (np.convolve, np.correlate):
             for x, y in ((a, v), (v, a)):
-                found = function(Tensor(x), Tensor(y), mode).data
+                found = function(Tensor(x), Tensor(y), mode).array
                 np.testing.assert_allclose(found, function(x, y, mode))
 
 
