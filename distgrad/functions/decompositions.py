@@ -128,31 +128,31 @@ def cholesky(input: TensorLike, upper: bool = False) -> Tensor:
     return linalg.cholesky(input, upper=upper)
 
 
-def cholesky_solve(B: TensorLike, L: TensorLike, upper: bool = False) -> Tensor:
-    """The X with L Lᴴ X = B (Lᴴ L X = B if ``upper``)."""
-    B, L = matrices(B, "cholesky_solve"), matrices(L, "cholesky_solve", square=True)
+def cholesky_solve(input: TensorLike, input2: TensorLike, upper: bool = False) -> Tensor:
+    """The X with L Lᴴ X = B (Lᴴ L X = B if ``upper``); ``input`` is B, ``input2`` is L."""
+    B, L = matrices(input, "cholesky_solve"), matrices(input2, "cholesky_solve", square=True)
     first, second = (H(L), L) if upper else (L, H(L))
     y = linalg.solve_triangular(first, B, upper=False)
     return linalg.solve_triangular(second, y, upper=True)
 
 
-def cholesky_inverse(L: TensorLike, upper: bool = False) -> Tensor:
-    """The inverse of L Lᴴ (of Lᴴ L if ``upper``)."""
-    L = matrices(L, "cholesky_inverse", square=True)
+def cholesky_inverse(input: TensorLike, upper: bool = False) -> Tensor:
+    """The inverse of L Lᴴ (of Lᴴ L if ``upper``); ``input`` is L."""
+    L = matrices(input, "cholesky_inverse", square=True)
     return cholesky_solve(np.eye(L.shape[-1], dtype=L.dtype), L, upper)
 
 
 def triangular_solve(
-    b: TensorLike,
+    input: TensorLike,
     A: TensorLike,
     upper: bool = True,
     transpose: bool = False,
     unitriangular: bool = False,
 ) -> TriangularSolveResult:
-    """The X with A X = b (Aᵀ X = b if ``transpose``), and A."""
+    """The X with A X = input (Aᵀ X = input if ``transpose``), and A."""
     A = matrices(A, "triangular_solve", square=True)
     a = as_tensor(np.swapaxes(A, -1, -2)) if transpose else A
-    x = linalg.solve_triangular(a, b, upper=upper != transpose, unitriangular=unitriangular)
+    x = linalg.solve_triangular(a, input, upper=upper != transpose, unitriangular=unitriangular)
     front = x.shape[:-2]
     return TriangularSolveResult(x, as_tensor(np.broadcast_to(A, (*front, *A.shape[-2:]))))
 
@@ -199,9 +199,9 @@ def lu(A: TensorLike, pivot: bool = True, get_infos: bool = False) -> tuple[Tens
     return tuple(found) if get_infos else tuple(found[:2])
 
 
-def lu_solve(b: TensorLike, LU_data: TensorLike, LU_pivots: TensorLike) -> Tensor:
-    """The x with A x = b, of lu's A."""
-    return linalg.lu_solve(LU_data, LU_pivots, b)
+def lu_solve(input: TensorLike, LU_data: TensorLike, LU_pivots: TensorLike) -> Tensor:
+    """The x with A x = input, of lu's A."""
+    return linalg.lu_solve(LU_data, LU_pivots, input)
 
 
 def lu_unpack(
@@ -344,8 +344,9 @@ def cov(
     x = as_tensor(input)
     if x.ndim > 2:
         raise ShapeError(f"cov takes one variable or a matrix of them; got shape {x.shape}")
+    x = x.astype(np.float32) if x.dtype.kind in "biu" else x
     c = covariance(np.atleast_2d(x), correction, fweights, aweights)
-    return as_tensor(np.reshape(c, ()) if c.shape == (1, 1) else c)
+    return as_tensor(np.reshape(c, ()) if c.shape == (1, 1) else c).astype(x.dtype)
 
 
 def corrcoef(input: TensorLike) -> Tensor:

@@ -207,6 +207,8 @@ def _added(input: TensorLike, product: Tensor, beta: float, alpha: float, name: 
         raise ShapeError(
             f"{name}: input of shape {x.shape} does not broadcast to the product's {product.shape}"
         )
+    if x.dtype.kind in "biu" and product.dtype.kind in "biu":  # PyTorch's whole numbers stay whole
+        beta, alpha = int(beta), int(alpha)
     scaled = product if alpha == 1 else alpha * product
     if beta == 0:
         return as_tensor(scaled)

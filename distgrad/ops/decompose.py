@@ -166,9 +166,9 @@ def svd(a: Array, *, full_matrices: bool = False) -> OpResults:
         outside: Array | int = 0
         if gU is not None:
             X = np.matmul(H(U_), gU)
-            # The diagonal of X - Xᴴ turns phases: the part of U alone stands in for both.
-            turn = _diagonal(1j * np.imag(_diagonal_of(X)) / S) if is_complex(X) else 0
-            inner = inner + _skew(X) / gaps * row + turn
+            inner = inner + _skew(X) / gaps * row
+            if is_complex(X):  # the diagonal of X - Xᴴ turns phases: U's part stands in for both
+                inner = inner + _diagonal(1j * np.imag(_diagonal_of(X)) / S)
             if m > n:
                 outside = np.matmul((gU - np.matmul(U_, X)) / row, Vh_)
         if gVh is not None:
