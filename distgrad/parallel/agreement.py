@@ -92,10 +92,10 @@ class Agreement:
         for source in self.sources:
             facts |= source()
         for name, p in self.module.named_parameters():
-            facts[f"parameter '{name}'"] = _digest(p.data)
+            facts[f"parameter '{name}'"] = _digest(p.array)
         for name, module in self.module.named_modules():
             for statistic in module.statistics:
-                value = getattr(module, statistic).data
+                value = getattr(module, statistic).array
                 facts[f"statistic '{name}.{statistic}'".replace("'.", "'")] = _digest(value)
         return facts
 
@@ -138,7 +138,7 @@ def settings_of(number: int, optimizer: Any) -> dict[str, Any]:
         for key, value in group.items()
     }
     # A learning rate may be a Tensor.
-    plain = {k: v.data.tolist() if isinstance(v, Tensor) else v for k, v in named.items()}
+    plain = {k: v.array.tolist() if isinstance(v, Tensor) else v for k, v in named.items()}
     return {
         k: v
         for k, v in plain.items()

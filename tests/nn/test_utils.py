@@ -19,12 +19,12 @@ from distgrad.nn.utils.stateless import functional_call
 
 def test_parameters_keep_their_memory_when_a_vector_is_copied_into_them():
     model = nn.Linear(3, 2)
-    held = model.weight.data
+    held = model.weight.array
     vector = np.arange(8.0, dtype=np.float32)
     utils.vector_to_parameters(vector, model.parameters())
-    assert model.weight.data is held
+    assert model.weight.array is held
     np.testing.assert_array_equal(held, vector[:6].reshape(2, 3))
-    np.testing.assert_array_equal(utils.parameters_to_vector(model.parameters()).data, vector)
+    np.testing.assert_array_equal(utils.parameters_to_vector(model.parameters()).array, vector)
 
 
 def test_a_vector_of_another_length_is_refused():
@@ -91,7 +91,7 @@ def test_spectral_norms_settings_are_checked():
 
 def test_a_spectral_norm_is_about_one():
     layer = parametrizations.spectral_norm(nn.Linear(6, 4), n_power_iterations=20)
-    assert np.linalg.svd(layer.weight.data, compute_uv=False)[0] == pytest.approx(1, abs=1e-3)
+    assert np.linalg.svd(layer.weight.array, compute_uv=False)[0] == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["spectral_norm", "weight_norm"])
@@ -173,9 +173,9 @@ def test_what_is_not_there_or_changes_shape_is_refused():
 def test_a_parametrized_module_is_copied_and_trained_apart():
     layer = parametrizations.weight_norm(nn.Linear(3, 2))
     other = copy.deepcopy(layer)
-    np.testing.assert_array_equal(layer.weight.data, other.weight.data)
-    other.parametrizations.weight.original0.data[...] *= 2
-    np.testing.assert_allclose(other.weight.data, 2 * layer.weight.data, rtol=1e-6)
+    np.testing.assert_array_equal(layer.weight.array, other.weight.array)
+    other.parametrizations.weight.original0.array[...] *= 2
+    np.testing.assert_allclose(other.weight.array, 2 * layer.weight.array, rtol=1e-6)
     assert [n for n, _ in layer.named_parameters()] == [
         "bias",
         "parametrizations.weight.original0",
@@ -186,14 +186,14 @@ def test_a_parametrized_module_is_copied_and_trained_apart():
 def test_a_buffer_may_be_parametrized():
     bn = parametrize.register_parametrization(nn.BatchNorm1d(3), "running_mean", Doubled())
     assert "parametrizations.running_mean.original" in dict(bn.named_buffers())
-    bn.parametrizations.running_mean.original.data[...] = 1
-    assert bn.running_mean.data.tolist() == [2, 2, 2]
+    bn.parametrizations.running_mean.original.array[...] = 1
+    assert bn.running_mean.array.tolist() == [2, 2, 2]
 
 
 def test_parametrizations_are_transferred_with_their_values():
     source = parametrizations.weight_norm(nn.Linear(3, 2))
     target = parametrize.transfer_parametrizations_and_params(source, nn.Linear(3, 2))
-    np.testing.assert_array_equal(target.weight.data, source.weight.data)
+    np.testing.assert_array_equal(target.weight.array, source.weight.array)
     with pytest.raises(ShapeError, match="Linear has no parametrization to be transferred"):
         parametrize.transfer_parametrizations_and_params(nn.Linear(2, 2), target)
 
@@ -225,7 +225,7 @@ def test_gradients_by_functional_call_are_those_of_the_module():
     found = dg.grad(loss)(params)
     np.mean(model(x) ** 2).backward()
     for name, p in model.named_parameters():
-        np.testing.assert_allclose(found[name].data, p.grad.data, rtol=1e-12)
+        np.testing.assert_allclose(found[name].array, p.grad.array, rtol=1e-12)
     assert all(isinstance(p, nn.Parameter) for p in model.parameters())
 
 
@@ -238,18 +238,18 @@ def test_second_derivatives_go_through_functional_call():
 
     w = np.array([[0.5, 0.25]])
     found = dg.hessian(loss)(w)
-    np.testing.assert_allclose(found.data.reshape(2, 2), 12 * np.outer(x, x), rtol=1e-12)
+    np.testing.assert_allclose(found.array.reshape(2, 2), 12 * np.outer(x, x), rtol=1e-12)
 
 
 def test_a_shared_parameter_is_replaced_under_all_its_names():
     model, x = tied(), np.ones((1, 3), np.float32)
     zero = Tensor(np.zeros((3, 3), np.float32))
     found = functional_call(model, {"1.weight": zero}, x)
-    np.testing.assert_allclose(found.data[0], model[1].bias.data)
+    np.testing.assert_allclose(found.array[0], model[1].bias.array)
     np.testing.assert_array_equal(model(x).shape, (1, 3))
     with pytest.raises(ShapeError, match=r"'0.weight' and '1.weight' are one"):
-        functional_call(model, {"0.weight": zero, "1.weight": Tensor(zero.data + 1)}, x)
-    apart = {"0.weight": zero, "1.weight": Tensor(zero.data + 1)}
+        functional_call(model, {"0.weight": zero, "1.weight": Tensor(zero.array + 1)}, x)
+    apart = {"0.weight": zero, "1.weight": Tensor(zero.array + 1)}
     functional_call(model, apart, x, tie_weights=False)
 
 
@@ -285,7 +285,7 @@ def test_the_states_of_several_models_are_stacked():
     assert params["0.weight"].shape == (3, 2, 3)
     assert params["0.weight"].requires_grad
     assert buffers["1.running_mean"].shape == (3, 2)
-    np.testing.assert_array_equal(params["0.bias"].data[2], models[2][0].bias.data)
+    np.testing.assert_array_equal(params["0.bias"].array[2], models[2][0].bias.array)
     with pytest.raises(ShapeError, match=r"the models differ: '0.weight' is"):
         stateless.stack_module_state([nn.Sequential(nn.Linear(3, n)) for n in (2, 4)])
     with pytest.raises(ShapeError, match="got no models"):

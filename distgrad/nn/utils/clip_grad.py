@@ -69,5 +69,5 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 
 def _tensor(norm: float, of: list[Tensor]) -> Tensor:
-    dtype = np.result_type(*(t.data.real.dtype for t in of)) if of else np.dtype(np.float32)
+    dtype = np.result_type(*(t.array.real.dtype for t in of)) if of else np.dtype(np.float32)
     return Tensor(np.array(norm, dtype))

@@ -28,8 +28,8 @@ def vector_to_parameters(vec: Tensor | Array, parameters: Iterable[Tensor]) -> N
     Errors: ShapeError unless ``vec`` has as many elements as the parameters.
     """
     listed = list(parameters)
-    flat = vec.data if isinstance(vec, Tensor) else np.asarray(vec)
-    wanted = sum(p.data.size for p in listed)
+    flat = vec.array if isinstance(vec, Tensor) else np.asarray(vec)
+    wanted = sum(p.array.size for p in listed)
     if flat.shape != (wanted,):
         raise ShapeError(
             f"vector_to_parameters: the vector has the shape {flat.shape}, the parameters have "
@@ -37,6 +37,6 @@ def vector_to_parameters(vec: Tensor | Array, parameters: Iterable[Tensor]) -> N
         )
     start = 0
     for p in listed:
-        stop = start + p.data.size
-        p.data[...] = flat[start:stop].reshape(p.shape)
+        stop = start + p.array.size
+        p.array[...] = flat[start:stop].reshape(p.shape)
         start = stop

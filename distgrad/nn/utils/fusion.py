@@ -71,11 +71,13 @@ def _folded(
     beta: Tensor | None,
     shape: tuple[int, ...],
 ) -> tuple[Parameter, Parameter]:
-    scale = 1 / np.sqrt(var.data + eps)
+    scale = 1 / np.sqrt(var.array + eps)
     if gamma is not None:
-        scale = scale * gamma.data
-    weight = w.data * scale.reshape(shape).astype(w.dtype)
-    bias = ((0 if b is None else b.data) - mean.data) * scale + (0 if beta is None else beta.data)
+        scale = scale * gamma.array
+    weight = w.array * scale.reshape(shape).astype(w.dtype)
+    bias = ((0 if b is None else b.array) - mean.array) * scale + (
+        0 if beta is None else beta.array
+    )
     return Parameter(weight, w.requires_grad), Parameter(bias.astype(w.dtype), w.requires_grad)
 
 

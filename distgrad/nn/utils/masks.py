@@ -15,7 +15,7 @@ from distgrad.nn import init
 
 def array(t: Any) -> Array:
     """Return the array of a Tensor, or of what can be one."""
-    return t.data if isinstance(t, Tensor) else np.asarray(t)
+    return t.array if isinstance(t, Tensor) else np.asarray(t)
 
 
 def restricted(method: Any, t: Array, mask: Array) -> Array:
@@ -55,7 +55,7 @@ def random(shape: int | tuple[int, ...]) -> Array:
     """Return random scores, the same on every rank."""
     scores = Tensor(np.zeros(shape))
     init.uniform_(scores)
-    return scores.data
+    return scores.array
 
 
 def channels_of(t: Array, dim: int) -> int:

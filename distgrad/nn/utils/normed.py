@@ -33,7 +33,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     with no_grad():
         g = norm_except(weight, dim)
     module.register_parameter(f"{name}_g", Parameter(g))
-    module.register_parameter(f"{name}_v", Parameter(weight.data))
+    module.register_parameter(f"{name}_v", Parameter(weight.array))
     _begin(module, hook)
     return module
 
@@ -74,7 +74,7 @@ def spectral_norm(
         )
     weight = getattr(module, name)
     hook = SpectralNorm(name, n_power_iterations, eps, output_axis(module) if dim is None else dim)
-    rows, columns = as_matrix(weight.data, hook.dim).shape
+    rows, columns = as_matrix(weight.array, hook.dim).shape
     delattr(module, name)
     module.register_parameter(f"{name}_orig", weight)
     for part, size in (("u", rows), ("v", columns)):
@@ -82,7 +82,7 @@ def spectral_norm(
         module.register_buffer(f"{name}_{part}", Tensor(direction))
     module.statistics = (f"{name}_u", f"{name}_v")
     vars(module)["apply_statistics"] = _Following(module)
-    setattr(module, name, Tensor(weight.data))
+    setattr(module, name, Tensor(weight.array))
     module.register_forward_pre_hook(hook)
     return module
 
@@ -131,11 +131,11 @@ class SpectralNorm:
     def compute_weight(self, module: Module) -> Tensor:
         """Return W / (u · W v)."""
         weight = getattr(module, f"{self.name}_orig")
-        u, v = (getattr(module, f"{self.name}_{part}").data for part in "uv")
+        u, v = (getattr(module, f"{self.name}_{part}").array for part in "uv")
         matrix = as_matrix(weight, self.dim)
         if module.training:
             # From u on; the newer form begins from v.
-            v, u = power_iteration(matrix.data.T, u, self.n_power_iterations, self.eps)
+            v, u = power_iteration(matrix.array.T, u, self.n_power_iterations, self.eps)
             # Through the bridge, if there is one: once a step, not once a shard.
             module.observe({f"{self.name}_u": u, f"{self.name}_v": v})
         sigma = np.sum(u * (matrix @ v))
@@ -155,7 +155,7 @@ class _Following:
 
     def __call__(self, statistics: Mapping[str, Array]) -> None:
         for name, value in statistics.items():
-            getattr(self.module, name).data[...] = value
+            getattr(self.module, name).array[...] = value
 
 
 def _check(module: Module, name: str, kind: type) -> None:
@@ -189,5 +189,5 @@ def _removed(module: Module, name: str, kind: type) -> Any:
 
 def _value(hook: Any, module: Module) -> Array:
     with no_grad():
-        value: Array = hook.compute_weight(module).data
+        value: Array = hook.compute_weight(module).array
     return value

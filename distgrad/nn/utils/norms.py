@@ -36,7 +36,7 @@ def random_direction(size: int, dtype: Any, eps: float) -> Array:
     """Return a random vector of length 1, the same on every rank."""
     direction = Tensor(np.zeros(size, dtype))
     init.normal_(direction)
-    return normalized(direction.data, eps)
+    return normalized(direction.array, eps)
 
 
 def power_iteration(matrix: Array, v: Array, times: int, eps: float) -> tuple[Array, Array]:

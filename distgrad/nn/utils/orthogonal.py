@@ -55,7 +55,7 @@ class Orthogonal(Module):
         """
         if Q.shape != self.shape:
             raise ShapeError(f"orthogonal: expected the shape {self.shape}; got {Q.shape}")
-        q = Q.data
+        q = Q.array
         wide = q.shape[-2] < q.shape[-1]
         q = np.swapaxes(q, -1, -2) if wide else q
         n, k = q.shape[-2:]
@@ -71,7 +71,7 @@ class Orthogonal(Module):
             # Completed to a square one by columns at random.
             more = Tensor(np.zeros((*q.shape[:-1], n - k), q.dtype))
             init.normal_(more)
-            q = np.concatenate([q, more.data], axis=-1)
+            q = np.concatenate([q, more.array], axis=-1)
         self.base = Tensor(q.copy() if n == k and _is_orthogonal(q) else _orthogonalized(q))
         # The diagonal is Householder's signs, those of the others do not see it: Q(-I) = I.
         start = np.zeros(self.shape, q.dtype)
@@ -93,7 +93,7 @@ def _of_skew(x: Any, orthogonal_map: str) -> Any:
 def matrix_exp(a: Any) -> Any:
     """Return e^A of square matrices, by scaling, Taylor's series and squaring; on the tape."""
     n = a.shape[-1]
-    data = a.data if isinstance(a, Tensor) else a
+    data = a.array if isinstance(a, Tensor) else a
     size = float(np.abs(data).sum(axis=-2).max(initial=0.0))
     squarings = max(0, math.ceil(math.log2(size / 0.5))) if size > 0 else 0
     x = a / 2**squarings
@@ -117,7 +117,7 @@ def _reflections(x: Any) -> Any:
         column = v[..., i : i + 1]
         rate = np.reshape(tau[..., i], (*x.shape[:-2], 1, 1))
         q = q - rate * (column @ (np.swapaxes(column, -1, -2) @ q))
-    data = x.data if isinstance(x, Tensor) else x
+    data = x.array if isinstance(x, Tensor) else x
     signs = np.trunc(np.diagonal(data, axis1=-2, axis2=-1))  # 1 and -1: not trained
     return q * signs[..., None, :]
 

@@ -100,7 +100,7 @@ class _SpectralNorm(Module):
         if weight.ndim < 2:
             return
         self.statistics = ("_u", "_v")
-        matrix = as_matrix(weight.data, dim)
+        matrix = as_matrix(weight.array, dim)
         v = random_direction(matrix.shape[1], weight.dtype, eps)
         u, v = power_iteration(matrix, v, 15, eps)
         self._u: Any
@@ -113,10 +113,10 @@ class _SpectralNorm(Module):
             norm = np.sqrt(np.sum(weight * weight))
             unit: Tensor = weight / np.maximum(norm, self.eps)
             return unit
-        u, v = self._u.data, self._v.data
+        u, v = self._u.array, self._v.array
         matrix = as_matrix(weight, self.dim)
         if self.training:
-            u, v = power_iteration(matrix.data, v, self.n_power_iterations, self.eps)
+            u, v = power_iteration(matrix.array, v, self.n_power_iterations, self.eps)
             # Through the bridge, if there is one: once a step, not once a shard.
             self.observe({"_u": u, "_v": v})
         found: Tensor = weight / np.sum(u * (matrix @ v))
@@ -125,7 +125,7 @@ class _SpectralNorm(Module):
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
         """Take over the vectors, which all shards have computed alike."""
         for name, value in statistics.items():
-            getattr(self, name).data[...] = value
+            getattr(self, name).array[...] = value
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return value

@@ -104,15 +104,15 @@ class ParametrizationList(ModuleList):
             parts = [new] if self.is_tensor else list(new)
             for old, part in zip(self.originals(), parts, strict=True):
                 _check_same("right_inverse", old, part)
-                old.data[...] = part.data
+                old.array[...] = part.array
 
     def _hold(self, name: str, original: Tensor | None, new: Tensor) -> None:
         """Register ``new``, in the place of ``original`` if there is room in it."""
         fits = original is not None and original.shape == new.shape and original.dtype == new.dtype
         if fits:
             assert original is not None
-            if original.data is not new.data:
-                original.data[...] = new.data
+            if original.array is not new.array:
+                original.array[...] = new.array
             new = original
         elif original is None or isinstance(original, Parameter):
             new = Parameter(new, requires_grad=original is None or original.requires_grad)
@@ -183,7 +183,7 @@ def remove_parametrizations(module: M, tensor_name: str, leave_parametrized: boo
         with no_grad():
             value = getattr(module, tensor_name)
         if original is not None and (original.shape, original.dtype) == (value.shape, value.dtype):
-            original.data[...] = value.data
+            original.array[...] = value.array
         else:
             original = Parameter(value, any(t.requires_grad for t in listed.originals()))
     elif original is None:
@@ -227,7 +227,7 @@ def transfer_parametrizations_and_params(
             register_parametrization(to_module, name, function, unsafe=True)
         mine: Any = vars(to_module)["parametrizations"][name]
         for own, its in zip(mine.originals(), parts[name].originals(), strict=True):
-            own.data[...] = its.data
+            own.array[...] = its.array
     return to_module
 
 

@@ -66,7 +66,7 @@ class BasePruningMethod:
 
     def apply_mask(self, module: Module) -> Tensor:
         """Return the parameter times its mask, on the tape."""
-        mask = getattr(module, f"{self._tensor_name}_mask").data
+        mask = getattr(module, f"{self._tensor_name}_mask").array
         product: Tensor = getattr(module, f"{self._tensor_name}_orig") * mask
         return product
 
@@ -92,7 +92,7 @@ class BasePruningMethod:
             raise ShapeError(
                 f"prune: importance_scores have the shape {scores.shape}, '{name}' {orig.shape}"
             )
-        before = np.ones_like(orig.data) if old is None else _mask(module, name)
+        before = np.ones_like(orig.array) if old is None else _mask(module, name)
         mask = restricted(method, array(scores), before)
         if old is None:
             delattr(module, name)
@@ -119,7 +119,7 @@ class BasePruningMethod:
         """Let the parameter be what is left of it, for good, under its own name."""
         name = self._tensor_name
         mask, orig = _mask(module, name), getattr(module, f"{name}_orig")
-        orig.data[...] *= mask
+        orig.array[...] *= mask
         for part in (name, f"{name}_orig", f"{name}_mask"):
             delattr(module, part)
         module.register_parameter(name, orig)
@@ -299,15 +299,15 @@ def global_unstructured(
     tensors = [getattr(module, name) for module, name in listed]
     importance = [scores.get(key, t) for key, t in zip(listed, tensors, strict=True)]
     masks = [
-        _mask(m, n) if _hook_of(m, n)[1] else np.ones_like(t.data)
+        _mask(m, n) if _hook_of(m, n)[1] else np.ones_like(t.array)
         for (m, n), t in zip(listed, tensors, strict=True)
     ]
     vector = parameters_to_vector([Tensor(array(t)) for t in importance])
     before = parameters_to_vector([Tensor(m) for m in masks])
-    mask = restricted(pruning_method(**kwargs), vector.data, before.data)
+    mask = restricted(pruning_method(**kwargs), vector.array, before.array)
     start = 0
     for (module, name), t in zip(listed, tensors, strict=True):
-        stop = start + t.data.size
+        stop = start + t.array.size
         custom_from_mask(module, name, Tensor(mask[start:stop].reshape(t.shape)))
         start = stop
 
@@ -345,5 +345,5 @@ def _original(module: Module, name: str) -> Any:
 
 
 def _mask(module: Module, name: str) -> Array:
-    mask: Array = getattr(module, f"{name}_mask").data
+    mask: Array = getattr(module, f"{name}_mask").array
     return mask

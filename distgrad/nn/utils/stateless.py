@@ -60,7 +60,7 @@ def _stacked(name: str, models: Sequence[Mapping[str, Any]]) -> Tensor:
         raise ShapeError(
             f"stack_module_state: the models differ: '{name}' is {' and '.join(sorted(forms))}"
         )
-    return Tensor(np.stack([m[name].data for m in models]))
+    return Tensor(np.stack([m[name].array for m in models]))
 
 
 def _merged(given: Tensors) -> dict[str, Tensor]:
