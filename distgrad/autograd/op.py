@@ -63,6 +63,7 @@ class Op:
         domain: tuple[float, float],
         second_order: bool,
         real: bool = False,
+        view: bool = False,
     ) -> None:
         parameters = inspect.signature(function).parameters.values()
         self.name = function.__name__.rstrip("_")
@@ -74,6 +75,7 @@ class Op:
         self.domain = domain
         self.second_order = second_order
         self.real = real
+        self.view = view
         self.stands_for: list[str] = []
         """The NumPy functions and Tensor methods that reach it, by name."""
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -183,6 +185,7 @@ def op(
     domain: tuple[float, float] = (-2.0, 2.0),
     second_order: bool = True,
     real: bool = False,
+    view: bool = False,
 ) -> Callable[[Body], Op]:
     """Declare a differentiable operation.
 
@@ -200,10 +203,11 @@ def op(
     from ``domain`` in shapes that fit the signatures. ``second_order=False`` says that the closures
     are not written in recordable functions: gradients of gradients raise GradError there. ``real``
     says that the closures are those of real numbers: complex Tensors that require gradients raise.
+    ``view`` says that what comes out may share its memory with the input.
     """
 
     def declare(body: Body) -> Op:
-        declared = Op(body, signatures, samples, domain, second_order, real)
+        declared = Op(body, signatures, samples, domain, second_order, real, view)
         if declared.name in REGISTRY:
             raise ValueError(f"op '{declared.name}' is declared twice")
         REGISTRY[declared.name] = declared
@@ -275,7 +279,10 @@ def _as_numpy(declared: Op) -> Callable[..., Any]:
 
 
 def plain(*functions: Callable[..., Any]) -> None:
-    """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data."""
+    """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data.
+
+    Arrays that come out are Tensors outside the tape, so that ``(x > 0).float()`` goes on.
+    """
 
     def unwrapped(numpy_function: Callable[..., Any]) -> Callable[..., Any]:
         name = numpy_function.__name__
@@ -289,7 +296,7 @@ def plain(*functions: Callable[..., Any]) -> None:
                 sources = [*(args[1:] if name.endswith("_like") else args), *kwargs.values()]
                 for x in sources:
                     constant(x, f"np.{name}", "an argument")
-            return result
+            return _wrapped(result)
 
         return call
 
@@ -312,6 +319,15 @@ def constant(x: Any, function: str, name: str) -> Any:
             f"is meant as a constant"
         )
     return x.data
+
+
+def _wrapped(result: Any) -> Any:
+    """Arrays and NumPy's numbers as Tensors; shapes, dtypes and Python's numbers as they are."""
+    if isinstance(result, np.ndarray | np.generic):
+        return output(result, None, 0)
+    if type(result) is tuple and result and isinstance(result[0], np.ndarray):
+        return tuple([output(part, None, 0) for part in result])
+    return result
 
 
 def _bare(x: Any) -> Any:

@@ -6,18 +6,19 @@ import math
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.nn import init
 from distgrad.nn.module import Parameter
 
 
 def empty(*shape: int) -> Parameter:
-    """Return a float32 parameter of ``shape``, to be initialised."""
-    return Parameter(np.zeros(shape, np.float32))
+    """Return a parameter of ``shape`` and the default dtype, to be initialised."""
+    return Parameter(np.zeros(shape, get_default_dtype()))
 
 
 def constant(value: float, *shape: int) -> Parameter:
-    """Return a float32 parameter of ``shape`` filled with ``value``."""
-    return Parameter(np.full(shape, value, np.float32))
+    """Return a parameter of ``shape`` and the default dtype, filled with ``value``."""
+    return Parameter(np.full(shape, value, get_default_dtype()))
 
 
 def uniform_bias(size: int, fan_in: int) -> Parameter:

@@ -86,6 +86,7 @@ def append(arr: TensorLike, values: TensorLike, axis: int | None = None) -> Any:
 @op(
     "... -> ..., ...",
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"indices_or_sections": 3, "axis": 1})],
+    view=True,
 )
 def split_(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> OpResults:
     """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""

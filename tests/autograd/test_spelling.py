@@ -13,6 +13,7 @@ from method_calls import COLUMN, NUMPYS, REFUSED, SAME, TENSORS, X
 import distgrad as dg
 from distgrad import Tensor, ops
 from distgrad.autograd import grad
+from distgrad.functions.install import PYTORCHS
 from distgrad.nn import functional as F
 
 SPREADS, EXTREMA = ("var", "std"), ("max", "min")
@@ -25,7 +26,7 @@ def values(result):
 
 
 def test_every_public_method_is_in_the_table_of_what_positions_mean():
-    public = {n for n in dir(Tensor) if not n.startswith("_")}
+    public = {n for n in dir(Tensor) if not n.startswith("_")} - set(PYTORCHS)
     listed = [set(SAME) | set(REFUSED), set(NUMPYS), TENSORS]
     assert set.union(*listed) == public
     assert sum(map(len, listed)) == len(public)
@@ -47,8 +48,24 @@ def test_positions_that_mean_the_same_are_answered(name):
 
 def test_an_attribute_that_pytorch_calls_is_no_method():
     for name in NUMPYS:
-        if name != "astype":
+        if name not in {"astype", "size"}:
             assert not callable(getattr(Tensor(X[0]), name))
+
+
+def test_size_is_numpys_number_and_pytorchs_shape_when_called():
+    x = Tensor(np.zeros((2, 3)))
+    assert x.size == 6
+    assert x.size + 1 == 7
+    assert x.size() == x.shape == (2, 3)
+    assert x.size(-1) == x.size(dim=1) == 3
+
+
+# NumPy's method sorts in place; a Tensor's gives values and indices.
+SORTS = {"argsort", "sort"}
+
+
+def test_a_method_that_came_with_pytorchs_functions_is_none_of_numpys():
+    assert PYTORCHS.keys() & set(dir(np.ndarray)) <= SORTS
 
 
 # -- the two meanings -----------------------------------------------------------------------------

@@ -75,4 +75,4 @@ NUMPYS = {
 }
 
 TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
-TENSORS |= {"requires_grad_", "retain_grad"}
+TENSORS |= {"device", "requires_grad_", "retain_grad"}

@@ -21,7 +21,7 @@ class ValuesAndIndices(NamedTuple):
     """Elements and where they are along an axis, as PyTorch's ``max(dim)``, ``sort``, ``topk``."""
 
     values: Tensor
-    indices: Array
+    indices: Tensor
 
 
 def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -33,7 +33,7 @@ def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmax, x.data, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmax, x, dim, keepdim))
 
 
 def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -44,13 +44,15 @@ def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmin, x.data, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmin, x, dim, keepdim))
 
 
-def _places(find: Any, data: Array, dim: int, keepdim: bool) -> Array:
-    if not data.size and empty_shard.get():  # 0, as the values are
-        return np.zeros(np.shape(np.sum(data, axis=dim, keepdims=keepdim)), np.intp)
-    return np.asarray(find(data, axis=dim, keepdims=keepdim))
+def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
+    if not x.data.size and empty_shard.get():  # 0, as the values are
+        found = np.zeros(np.shape(np.sum(x.data, axis=dim, keepdims=keepdim)), np.intp)
+    else:
+        found = np.asarray(find(x.data, axis=dim, keepdims=keepdim))
+    return type(x)(found)
 
 
 def _extremum(name: str) -> str:
@@ -166,24 +168,24 @@ class Reductions:
         return _call(METHODS["logsumexp"], self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
-        """``np.argmax``: a plain integer array."""
-        return np.asarray(np.argmax(self.data, axis=axis, keepdims=keepdims))
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """``np.argmax``: whole numbers."""
+        return _call(np.argmax, self, axis=axis, keepdims=keepdims)
 
     @same
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
-        """``np.argmin``: a plain integer array."""
-        return np.asarray(np.argmin(self.data, axis=axis, keepdims=keepdims))
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """``np.argmin``: whole numbers."""
+        return _call(np.argmin, self, axis=axis, keepdims=keepdims)
 
     @same
-    def all(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
-        """``np.all``: a plain boolean array."""
-        return np.asarray(np.all(self.data, axis=_axes(axis), keepdims=keepdims))
+    def all(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
+        """``np.all``: booleans."""
+        return _call(np.all, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def any(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
-        """``np.any``: a plain boolean array."""
-        return np.asarray(np.any(self.data, axis=_axes(axis), keepdims=keepdims))
+    def any(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
+        """``np.any``: booleans."""
+        return _call(np.any, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
     def cumsum(self, axis: int | None = None) -> Tensor:

@@ -1,0 +1,34 @@
+"""PyTorch's functions by PyTorch's names: ``dg.cat``, ``dg.zeros``, ``dg.max(x, 1)``.
+
+Here names, order of arguments, positions and results are PyTorch's; ``np.…`` on a Tensor is always
+NumPy's. Each is composed of ops. One whose first argument is ``input`` is a method of Tensors too
+(unless these have one of that name); those in a family's IN_PLACE have a twin with an underscore,
+those under ``@with_out`` take ``out=``. A family is a file, and says what is public in ``__all__``.
+"""
+
+from types import ModuleType
+
+from distgrad.functions import (
+    comparison,
+    creation,
+    elementwise,
+    indexing,
+    random,
+    reductions,
+    shapes,
+)
+from distgrad.functions.install import install
+
+FAMILIES: list[ModuleType] = [
+    creation,
+    random,
+    elementwise,
+    comparison,
+    reductions,
+    shapes,
+    indexing,
+]
+IN_PLACE = install(FAMILIES)
+"""The twins in place by name (``relu_``)."""
+
+__all__ = ["FAMILIES", "IN_PLACE"]

@@ -1,0 +1,51 @@
+"""How PyTorch's functions become methods of Tensors, and get twins in place. Knows none of them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from distgrad.autograd.tensor import Tensor
+
+PYTORCHS: dict[str, Callable[..., Any]] = {}
+"""The methods that came from here: their positions and results are PyTorch's."""
+
+
+def install(families: Iterable[ModuleType]) -> dict[str, Callable[..., Any]]:
+    """Make the functions of ``families`` methods of Tensors; return the twins in place by name.
+
+    A method is what is public and takes an ``input`` first, unless its family says NO_METHODS. The
+    functions named in IN_PLACE get a twin with an underscore, as a function and as a method.
+    """
+    twins = {}
+    for family in families:
+        if not getattr(family, "NO_METHODS", False):
+            for name in family.__all__:
+                _as_method(name, getattr(family, name))
+        for name in getattr(family, "IN_PLACE", ()):
+            twin = twins[f"{name}_"] = _in_place(getattr(family, name), name)
+            _as_method(f"{name}_", twin)
+    return twins
+
+
+def _as_method(name: str, function: Any) -> None:
+    """What the class has already stays: there NumPy's and PyTorch's meanings were weighed."""
+    if not inspect.isfunction(function):
+        return
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first == "input" and not any(name in vars(c) for c in Tensor.__mro__[:-1]):
+        setattr(Tensor, name, function)
+        PYTORCHS[name] = function
+
+
+def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def twin(input: Tensor, *args: Any, **settings: Any) -> Tensor:
+        return input._become(function(input, *args, **settings), f"x.{name}_()")
+
+    twin.__name__ = twin.__qualname__ = f"{name}_"
+    twin.__doc__ = f"``{name}`` in place: ``input`` takes the result, and is returned."
+    return twin
