@@ -1,17 +1,53 @@
-"""distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks."""
+"""distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks.
 
-from distgrad import autograd, checkpoint, data, nn, observe, ops, optim
+``import distgrad as dg``; PyTorch's functions have PyTorch's names here (``dg.cat``), so that
+``import distgrad as torch`` runs a model file that was written for PyTorch.
+"""
+
+import math as _math
+
+import numpy as _np
+
+from distgrad import autograd, checkpoint, cuda, data, nn, observe, ops, optim
+from distgrad import functions as _functions
 from distgrad.autograd import (
     Tensor,
     detect_anomaly,
     enable_grad,
     gradcheck,
+    inference_mode,
     is_grad_enabled,
     manual_seed,
     no_grad,
     op,
     random,
     reference_kernels,
+    set_grad_enabled,
+)
+from distgrad.autograd import dtypes as _dtypes
+from distgrad.autograd.device import device
+from distgrad.autograd.dtypes import (
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    set_default_dtype,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from distgrad.errors import (
@@ -29,6 +65,15 @@ from distgrad.errors import (
     PeerFailedError,
     ShapeError,
 )
+from distgrad.functions.comparison import *  # noqa: F403
+from distgrad.functions.creation import *  # noqa: F403
+from distgrad.functions.elementwise import *  # noqa: F403
+from distgrad.functions.indexing import *  # noqa: F403
+from distgrad.functions.joining import *  # noqa: F403
+from distgrad.functions.random import *  # noqa: F403
+from distgrad.functions.reductions import *  # noqa: F403
+from distgrad.functions.shapes import *  # noqa: F403
+from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
 from distgrad.parallel import (
@@ -52,6 +97,14 @@ from distgrad.train import (
 )
 
 __version__ = "0.1.0"
+
+# PyTorch's dtypes and numbers whose names are Python's own.
+bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
+inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
+finfo, iinfo = _np.finfo, _np.iinfo
+newaxis = None
+
+globals().update(_functions.IN_PLACE)
 
 __all__ = [
     "CheckpointError",
@@ -82,22 +135,49 @@ __all__ = [
     "World",
     "accuracy",
     "autograd",
+    "bool",
+    "cdouble",
+    "cfloat",
     "checkpoint",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "complex64",
+    "complex128",
+    "cuda",
     "current_world",
     "data",
     "detect_anomaly",
+    "device",
+    "double",
+    "e",
     "enable_grad",
+    "finfo",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
     "grad",
     "gradcheck",
+    "half",
     "hessian",
     "hvp",
+    "iinfo",
+    "inf",
+    "inference_mode",
     "init",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "long",
     "manual_seed",
+    "nan",
+    "newaxis",
     "nn",
     "no_grad",
     "observe",
@@ -105,9 +185,21 @@ __all__ = [
     "ops",
     "optim",
     "own_shards",
+    "pi",
     "random",
     "reference_kernels",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "short",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "update_bn",
     "value_and_grad",
     "vjp",
 ]
+__all__ += _functions.names()  # noqa: PLE0605 (a list)
+__all__.sort(key=_functions.by_kind)
+
+__getattr__ = _answers("distgrad", globals())

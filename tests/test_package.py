@@ -58,7 +58,17 @@ def test_public_names_are_sorted_exist_and_are_all_listed(name):
 
 def test_no_public_name_is_a_module_by_accident():
     meant = {
-        "distgrad": {"autograd", "checkpoint", "data", "nn", "observe", "ops", "optim", "random"},
+        "distgrad": {
+            "autograd",
+            "checkpoint",
+            "cuda",
+            "data",
+            "nn",
+            "observe",
+            "ops",
+            "optim",
+            "random",
+        },
         "distgrad.autograd": {"random"},
         "distgrad.nn": {"functional", "init"},
     }

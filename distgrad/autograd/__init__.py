@@ -5,7 +5,14 @@ from distgrad.autograd.anomaly import detect_anomaly
 from distgrad.autograd.engine import backward, grad
 from distgrad.autograd.gradcheck import gradcheck
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.mode import enable_grad, is_grad_enabled, no_grad, reference_kernels
+from distgrad.autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    reference_kernels,
+    set_grad_enabled,
+)
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op
 from distgrad.autograd.recompute import checkpoint, checkpoint_sequential
@@ -27,10 +34,12 @@ __all__ = [
     "enable_grad",
     "grad",
     "gradcheck",
+    "inference_mode",
     "is_grad_enabled",
     "manual_seed",
     "no_grad",
     "op",
     "random",
     "reference_kernels",
+    "set_grad_enabled",
 ]

@@ -1,4 +1,4 @@
-"""The dtype of real numbers that come without one: float32, as in PyTorch, unless it is changed."""
+"""PyTorch's names of dtypes, and the one that real numbers without one get (float32)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import numpy as np
 
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError
+
+float16 = half = np.dtype(np.float16)
+float32 = float_ = np.dtype(np.float32)
+float64 = double = np.dtype(np.float64)
+complex64 = cfloat = np.dtype(np.complex64)
+complex128 = cdouble = np.dtype(np.complex128)
+uint8 = np.dtype(np.uint8)
+uint16 = np.dtype(np.uint16)
+uint32 = np.dtype(np.uint32)
+uint64 = np.dtype(np.uint64)
+int8 = np.dtype(np.int8)
+int16 = short = np.dtype(np.int16)
+int32 = int_ = np.dtype(np.int32)
+int64 = long = np.dtype(np.int64)
+bool_ = np.dtype(np.bool_)
 
 # One for the process, as in PyTorch: simulated ranks run the same statements.
 _default: np.dtype[Any] = np.dtype(np.float32)

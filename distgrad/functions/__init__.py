@@ -13,11 +13,12 @@ from distgrad.functions import (
     creation,
     elementwise,
     indexing,
+    joining,
     random,
     reductions,
     shapes,
 )
-from distgrad.functions.install import install
+from distgrad.functions.install import by_kind, install
 
 FAMILIES: list[ModuleType] = [
     creation,
@@ -26,9 +27,16 @@ FAMILIES: list[ModuleType] = [
     comparison,
     reductions,
     shapes,
+    joining,
     indexing,
 ]
 IN_PLACE = install(FAMILIES)
 """The twins in place by name (``relu_``)."""
 
-__all__ = ["FAMILIES", "IN_PLACE"]
+
+def names() -> list[str]:
+    """Return the names that ``dg`` has from here."""
+    return [*IN_PLACE, *(name for family in FAMILIES for name in family.__all__)]
+
+
+__all__ = ["FAMILIES", "IN_PLACE", "by_kind", "install", "names"]

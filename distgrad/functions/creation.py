@@ -14,8 +14,6 @@ from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import check_place, made, shape_of, tensor_of
 
-NO_METHODS = True
-
 __all__ = [
     "arange",
     "as_tensor",
@@ -364,3 +362,6 @@ def is_complex(input: TensorLike) -> bool:
 def numel(input: TensorLike) -> int:
     """Return the number of elements."""
     return tensor_of(input).data.size
+
+
+METHODS = {"is_complex": is_complex, "is_floating_point": is_floating_point}

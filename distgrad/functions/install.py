@@ -17,14 +17,14 @@ PYTORCHS: dict[str, Callable[..., Any]] = {}
 def install(families: Iterable[ModuleType]) -> dict[str, Callable[..., Any]]:
     """Make the functions of ``families`` methods of Tensors; return the twins in place by name.
 
-    A method is what is public and takes an ``input`` first, unless its family says NO_METHODS. The
-    functions named in IN_PLACE get a twin with an underscore, as a function and as a method.
+    A method is what is public and takes an ``input`` first, unless its family has a table of
+    METHODS. What IN_PLACE names gets a twin with an underscore, a function and a method.
     """
     twins = {}
     for family in families:
-        if not getattr(family, "NO_METHODS", False):
-            for name in family.__all__:
-                _as_method(name, getattr(family, name))
+        methods = {name: getattr(family, name) for name in family.__all__}
+        for name, function in getattr(family, "METHODS", methods).items():
+            _as_method(name, function)
         for name in getattr(family, "IN_PLACE", ()):
             twin = twins[f"{name}_"] = _in_place(getattr(family, name), name)
             _as_method(f"{name}_", twin)
@@ -49,3 +49,8 @@ def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     twin.__name__ = twin.__qualname__ = f"{name}_"
     twin.__doc__ = f"``{name}`` in place: ``input`` takes the result, and is returned."
     return twin
+
+
+def by_kind(name: str) -> tuple[int, str]:
+    """Sort names as ``__all__`` has them: constants, classes, functions."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)

@@ -173,6 +173,8 @@ from distgrad.ops.scan import cumsum as cumsum
 from distgrad.ops.scan import diff as diff
 from distgrad.ops.scan import logcumsumexp as logcumsumexp
 from distgrad.ops.scan import prod as prod
+from distgrad.ops.scattering import index_reduce as index_reduce
+from distgrad.ops.scattering import scatter_reduce as scatter_reduce
 from distgrad.ops.shape import atleast_1d as atleast_1d
 from distgrad.ops.shape import atleast_2d as atleast_2d
 from distgrad.ops.shape import atleast_3d as atleast_3d

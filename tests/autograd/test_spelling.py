@@ -60,12 +60,12 @@ def test_size_is_numpys_number_and_pytorchs_shape_when_called():
     assert x.size(-1) == x.size(dim=1) == 3
 
 
-# NumPy's method sorts in place; a Tensor's gives values and indices.
-SORTS = {"argsort", "sort"}
+# NumPy's sort and put in place; nonzero gives a tuple there, and a matrix here.
+PYTORCHS_MEANING = {"argsort", "nonzero", "put", "sort"}
 
 
 def test_a_method_that_came_with_pytorchs_functions_is_none_of_numpys():
-    assert PYTORCHS.keys() & set(dir(np.ndarray)) <= SORTS
+    assert PYTORCHS.keys() & set(dir(np.ndarray)) <= PYTORCHS_MEANING
 
 
 # -- the two meanings -----------------------------------------------------------------------------

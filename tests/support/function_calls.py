@@ -42,6 +42,8 @@ SAME = {
     "rot90": [(X,), (X, 1, (1, 2))],
     "scatter": [(X, 2, INDEX, X[:, :1] + 9)],
     "scatter_add": [(X, 2, INDEX, X[:, :1])],
+    "scatter_reduce": [(X, 2, INDEX, X[:, :1] + 9, r) for r in ("sum", "prod", "amax")],
+    "index_reduce": [(X, 1, np.array([2, 2]), X[:, :2], r) for r in ("mean", "amin")],
     "tile": [(X, (2, 1)), (A, (2, 1, 3))],
     "topk": [(X, 2), (X, 2, 1), (X, 2, 1, False)],
     "unflatten": [(X, 2, (2, 2))],
