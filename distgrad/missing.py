@@ -7,6 +7,7 @@ Knows nothing else of the package.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,31 +15,28 @@ _CPU = "distgrad computes on CPUs, on as many MPI ranks as there are: leave it o
 _SPARSE = "there are no sparse tensors here; dense ones, index_add and scatter_add do the same"
 _QUANTIZED = "there are no quantized tensors here"
 _STORAGE = "a tensor's memory is its NumPy array: x.data"
-_COMPILE = "nothing is compiled or traced here: call the function or module itself"
+_COMPILED = "nothing is compiled or traced here: call the function or module itself"
+_MIXED = "there is no mixed precision here: leave autocast and GradScaler out"
+_DTYPE = "NumPy has no such dtype: use float32, or float16 where memory matters"
+_INTERNAL = "an internal of PyTorch's; its public function is here by its own name"
+_NAMED = "axes have no names here"
+_MASKED = "write a function of whole tensors, or np.vectorize one over x.detach().numpy()"
+_GLOBAL = "a setting of PyTorch's own kernels: leave it out"
+_COPY = "a view's copy: call the function without _copy, then .clone()"
+
+NO_MEANING = {_CPU, _SPARSE, _QUANTIZED, _STORAGE, _COMPILED, _MIXED, _DTYPE, _INTERNAL, _NAMED}
+NO_MEANING |= {_GLOBAL}
+"""The answers to names of things that are not a part of what distgrad is."""
 
 # By owner and name. The owner "" holds for all.
 INSTEAD: dict[str, dict[str, str]] = {
-    "": {
-        "cuda": _CPU,
-        "xpu": _CPU,
-        "mps": _CPU,
-        "ipu": _CPU,
-        "mtia": _CPU,
-        "hpu": _CPU,
-        "bfloat16": "NumPy has no bfloat16: use float32, or half() where memory matters",
-        "compile": _COMPILE,
-        "jit": _COMPILE,
-        "script": _COMPILE,
-        "amp": "there is no mixed precision here: leave autocast and GradScaler out",
-        "autocast": "there is no mixed precision here: leave it out",
-        "sparse": _SPARSE,
-        "quantization": _QUANTIZED,
-    },
+    "": {},
     "Tensor": {
-        "map_": "call a function of whole tensors, or np.vectorize it on x.detach().numpy()",
-        "map2_": "call a function of whole tensors, or np.vectorize it on x.detach().numpy()",
-        "apply_": "call a function of whole tensors, or np.vectorize it on x.detach().numpy()",
+        "apply_": _MASKED,
+        "map_": _MASKED,
+        "map2_": _MASKED,
         "as_strided": "index it, or use unfold; views by strides have no gradient here",
+        "as_strided_": "index it, or use unfold; views by strides have no gradient here",
         "as_subclass": "wrap a Tensor in a class of your own",
         "set_": "assign x.data, or make a new Tensor",
         "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
@@ -46,40 +44,61 @@ INSTEAD: dict[str, dict[str, str]] = {
         "resize_as_": "a tensor keeps its size: make a new one",
         "resize_as": "a tensor keeps its size: make a new one",
         "grad_fn": "write x.requires_grad and x.is_leaf; repr(x) names the op it came from",
-        "storage": _STORAGE,
-        "untyped_storage": _STORAGE,
         "data_ptr": "x.data.ctypes.data",
         "const_data_ptr": "x.data.ctypes.data",
         "share_memory_": "ranks do not share tensors; dg.distributed sends them",
         "is_shared": "ranks do not share tensors; dg.distributed sends them",
-        "pin_memory": _CPU,
-        "record_stream": _CPU,
-        "rename": "axes have no names here; einops works on Tensors' arrays",
-        "refine_names": "axes have no names here",
-        "names": "axes have no names here",
         "reinforce": "write the loss -(reward * log_prob).mean()",
         "symeig": "np.linalg.eigh(x)",
-        "to_dense": "every tensor here is dense: leave it out",
         "ormqr": "np.matmul(np.linalg.qr(a)[0], x)",
     },
+    "distgrad": {
+        "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",
+        "compile": "nothing is compiled here: call the model itself",
+        "Event": _CPU,
+    },
 }
-_SPARSE_NAMES = """
-to_sparse to_sparse_coo to_sparse_csr to_sparse_csc to_sparse_bsr to_sparse_bsc coalesce smm hsmm
-sparse_mask sparse_dim dense_dim sparse_resize_ sparse_resize_and_clear_ crow_indices ccol_indices
-col_indices row_indices sspaddmm hspmm resize_as_sparse_ indices values sparse_coo_tensor
-sparse_csr_tensor sparse_csc_tensor sparse_bsr_tensor sparse_bsc_tensor sparse_compressed_tensor
-"""
-_QUANTIZED_NAMES = """
-dequantize int_repr q_scale q_zero_point q_per_channel_axis q_per_channel_scales qscheme
-q_per_channel_zero_points quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic
-"""
-INSTEAD[""].update(dict.fromkeys(_SPARSE_NAMES.split(), _SPARSE))
-INSTEAD[""].update(dict.fromkeys(_QUANTIZED_NAMES.split(), _QUANTIZED))
+
+_NAMES = {
+    _CPU: "xpu mps ipu hpu mtia maia cuda accelerator Stream get_device_module is_cuda pin_memory "
+    "is_pinned record_stream",
+    _COMPILED: "jit compile script export fx compiler ScriptModule ScriptFunction trace_module "
+    "cond while_loop jit_trace Graph ScriptClass ScriptObject fork wait Future AwaitType",
+    _MIXED: "amp autocast GradScaler",
+    _NAMED: "names rename rename_ refine_names align_to align_as has_names name",
+    _STORAGE: "storage untyped_storage storage_type",
+    _DTYPE: "bfloat16 complex32 chalf bit bfloat16_",
+    _QUANTIZED: "dequantize int_repr qscheme",
+    _SPARSE: "coalesce is_coalesced smm hsmm sspaddmm hspmm saddmm dsmm spmm indices values "
+    "dense_dim to_dense",
+    _GLOBAL: "set_flush_denormal set_float32_matmul_precision get_float32_matmul_precision",
+}
+INSTEAD[""].update({n: hint for hint, listed in _NAMES.items() for n in listed.split()})
+
+_PATTERNS = [
+    (r"autocast", _MIXED),
+    (r"(cudnn|miopen|mkldnn|fbgemm|vulkan|_dnn|native|onednn|xnnpack)", _INTERNAL),
+    (r"(cuda|xpu|mps$|ipu|mtia|maia|hpu|vulkan|xla|_device$)", _CPU),
+    (r"(quant|^q_|^qint|^quint|^choose_qparams)", _QUANTIZED),
+    (r"(sparse|crow_|ccol_|col_indices|row_indices|_csr|_coo|_csc|_bsr|_bsc)", _SPARSE),
+    (r"^(float8|float4|float6|int[1-7]$|uint[1-7]$|bits)", _DTYPE),
+    (r"(Storage$|storage)", _STORAGE),
+    (r"^(sym_|Sym|parse_|import_ir|merge_type|unify_type|Jit|Type|.*Type$)", _INTERNAL),
+    (r"_copy$", _COPY),
+]
+
+
+def instead(owner: str, name: str) -> str | None:
+    """Return what to write instead of ``name``. None where nothing is known."""
+    for table in (INSTEAD.get(owner, {}), INSTEAD[""]):
+        if name in table:
+            return table[name]
+    return next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
 
 
 def missing(owner: str, name: str, holder: Any) -> AttributeError:
     """Return the error of ``owner`` ("Tensor", "dg.nn", …), a type or module, without ``name``."""
-    said = INSTEAD.get(owner, {}).get(name) or INSTEAD[""].get(name)
+    said = None if name.startswith("__") else instead(owner, name)
     if said is None and not name.startswith("_"):
         near = difflib.get_close_matches(name, dir(holder), 3, 0.75)
         said = f"did you mean {' or '.join(near)}?" if near else None

@@ -63,13 +63,21 @@ __all__ = [
 @with_out
 def gather(input: TensorLike, dim: int, index: TensorLike, *, sparse_grad: bool = False) -> Tensor:
     """Elements at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0."""
+    if np.size(index) == 0:  # of whatever shape, as in PyTorch
+        x = tensor_of(input)
+        return x.reshape(-1)[np.zeros(np.shape(index), np.int64)]
+    if np.ndim(input) == 0 and np.ndim(index) == 1:
+        input = tensor_of(input).reshape(1)
     return ops.gather(input, dim, index)
 
 
 @with_out
 def index_select(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """The slices at the 1-d ``index`` along ``dim``."""
-    return ops.index_select(input, dim, index)
+    x = tensor_of(input)
+    if x.ndim == 0:  # a number counts as an axis of one element
+        return ops.index_select(x.reshape(1), dim, index).reshape(())
+    return ops.index_select(x, dim, index)
 
 
 @with_out
@@ -80,8 +88,14 @@ def take(input: TensorLike, index: TensorLike) -> Tensor:
 
 @with_out
 def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = None) -> Tensor:
-    """``np.take_along_axis``: elements at ``indices`` along ``dim``; the other axes broadcast."""
-    return call(ops.take_along_axis, tensor_of(input), indices, dim)
+    """``np.take_along_axis``: elements at ``indices`` along ``dim``; the other axes broadcast.
+
+    Without ``dim`` those at ``indices`` of all elements in a row.
+    """
+    x = tensor_of(input)
+    if dim is None:
+        return call(np.take, x, tensor_of(indices).reshape(-1))
+    return call(ops.take_along_axis, x, indices, dim)
 
 
 @with_out
@@ -156,7 +170,10 @@ def index_add(
     input: TensorLike, dim: int, index: TensorLike, source: TensorLike, *, alpha: float = 1
 ) -> Tensor:
     """``input`` with the slices of ``alpha * source`` added at the 1-d ``index`` along ``dim``."""
-    return ops.index_add(input, dim, index, source, alpha)
+    x, given = tensor_of(input), tensor_of(source)
+    if x.ndim == 0:
+        return ops.index_add(x.reshape(1), dim, index, given.reshape(-1), alpha).reshape(())
+    return ops.index_add(x, dim, index, given, alpha)
 
 
 @with_out

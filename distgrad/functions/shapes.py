@@ -87,6 +87,9 @@ def unflatten(input: TensorLike, dim: int, sizes: Sequence[int]) -> Tensor:
 def squeeze(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """Axes of length 1 removed: all, or those of ``dim`` (longer ones are left alone)."""
     x = tensor_of(input)
+    if x.ndim == 0 and dim is not None:  # as PyTorch: a number has axes 0 and -1
+        axis_numbers(dim, 1, "squeeze")
+        return x
     return x.squeeze() if dim is None else x.squeeze(dim=dim)
 
 
@@ -191,7 +194,8 @@ def sum_to_size(input: TensorLike, *size: Any) -> Tensor:
 
 def tile(input: TensorLike, dims: Ints) -> Tensor:
     """The whole repeated ``dims`` times along the axes."""
-    return call(np.tile, tensor_of(input), shape_of((dims,)))
+    times = shape_of((dims,))
+    return call(np.tile, tensor_of(input), times) if times else tensor_of(input).clone()
 
 
 def repeat_interleave(
@@ -230,9 +234,11 @@ def roll(input: TensorLike, shifts: Ints, dims: Ints | None = None) -> Tensor:
     return call(np.roll, tensor_of(input), shifts, dims)
 
 
-def flip(input: TensorLike, *dims: Any) -> Tensor:
+def flip(input: TensorLike, *positions: Any, dims: Ints | None = None) -> Tensor:
     """The order along ``dims`` (numbers, or one sequence) reversed."""
-    return call(np.flip, tensor_of(input), shape_of(dims))
+    x = tensor_of(input)
+    axes = shape_of(positions if dims is None else (dims,))
+    return call(np.flip, x, axis_numbers(axes, max(x.ndim, 1), "flip") if x.ndim else None)
 
 
 def fliplr(input: TensorLike) -> Tensor:
