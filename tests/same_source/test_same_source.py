@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import distgrad
 
@@ -91,17 +92,15 @@ def loaded(path: Path, framework: str) -> Iterator[ModuleType]:
 
 @contextlib.contextmanager
 def default_dtype(name: str) -> Iterator[None]:
-    """New tensors and parameters of both frameworks have this dtype; PyTorch uses one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for framework in FRAMEWORKS.values():
-        framework.set_default_dtype(getattr(framework, name))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    """New tensors and parameters of both frameworks have this dtype; products take one thread."""
+    with threadpool_limits(1):
         for framework in FRAMEWORKS.values():
-            framework.set_default_dtype(framework.float32)
+            framework.set_default_dtype(getattr(framework, name))
+        try:
+            yield
+        finally:
+            for framework in FRAMEWORKS.values():
+                framework.set_default_dtype(framework.float32)
 
 
 def modules_of(made: Any) -> tuple[Any, ...]:
