@@ -65,13 +65,22 @@ from distgrad.errors import (
     PeerFailedError,
     ShapeError,
 )
+from distgrad.functions.arithmetic import *  # noqa: F403
 from distgrad.functions.comparison import *  # noqa: F403
+from distgrad.functions.complex_numbers import *  # noqa: F403
+from distgrad.functions.copies import *  # noqa: F403
 from distgrad.functions.creation import *  # noqa: F403
 from distgrad.functions.elementwise import *  # noqa: F403
+from distgrad.functions.histograms import *  # noqa: F403
 from distgrad.functions.indexing import *  # noqa: F403
 from distgrad.functions.joining import *  # noqa: F403
+from distgrad.functions.logic import *  # noqa: F403
+from distgrad.functions.order import *  # noqa: F403
+from distgrad.functions.promotion import *  # noqa: F403
 from distgrad.functions.random import *  # noqa: F403
 from distgrad.functions.reductions import *  # noqa: F403
+from distgrad.functions.rounding import *  # noqa: F403
+from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
 from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale

@@ -93,6 +93,13 @@ from distgrad.ops.fft import fft as fft
 from distgrad.ops.fft import ifft as ifft
 from distgrad.ops.fft import irfft as irfft
 from distgrad.ops.fft import rfft as rfft
+from distgrad.ops.gamma import betaln as betaln
+from distgrad.ops.gamma import digamma as digamma
+from distgrad.ops.gamma import igamma as igamma
+from distgrad.ops.gamma import igammac as igammac
+from distgrad.ops.gamma import lgamma as lgamma
+from distgrad.ops.gamma import mvlgamma as mvlgamma
+from distgrad.ops.gamma import polygamma as polygamma
 from distgrad.ops.gather import gather as gather
 from distgrad.ops.gather import index_add as index_add
 from distgrad.ops.gather import index_put as index_put
@@ -110,6 +117,8 @@ from distgrad.ops.indexing import extract as extract
 from distgrad.ops.indexing import getitem as getitem
 from distgrad.ops.indexing import take as take
 from distgrad.ops.interpolate import resample as resample
+from distgrad.ops.inverse_erf import erfinv as erfinv
+from distgrad.ops.inverse_erf import ndtri as ndtri
 from distgrad.ops.join import append as append
 from distgrad.ops.join import array_split as array_split
 from distgrad.ops.join import chunk as chunk
@@ -151,6 +160,7 @@ from distgrad.ops.pool import avg_pool as avg_pool
 from distgrad.ops.pool import max_pool as max_pool
 from distgrad.ops.recurrent import gru as gru
 from distgrad.ops.recurrent import lstm as lstm
+from distgrad.ops.recurrent import lstm_projected as lstm_projected
 from distgrad.ops.recurrent import rnn as rnn
 from distgrad.ops.reduce import average as average
 from distgrad.ops.reduce import mean as mean

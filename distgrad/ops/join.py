@@ -165,7 +165,7 @@ split = TwoMeanings(
     _split_pytorchs,
     "ops.split(x, indices_or_sections=2, axis=0) or np.split(x, 2) for two parts, "
     "ops.split(x, split_size_or_sections=2, dim=0) for parts of length 2",
-    bare=False,
+    bare="refused",
     written="ops.split(x, {})",
 )
 

@@ -60,7 +60,7 @@ sort = TwoMeanings(
     _sort_numpys,
     _sort_pytorchs,
     "ops.sort(x, axis=1) or np.sort(x, 1) for the values, ops.sort(x, dim=1) for (values, indices)",
-    bare=False,
+    bare="refused",
     written="ops.sort(x, {})",
 )
 
@@ -139,7 +139,7 @@ median = TwoMeanings(
     _median_pytorchs,
     "ops.median(x, axis=1) or np.median(x, 1) for the mean of the middle two, "
     "ops.median(x, dim=1) for the lower median as (values, indices)",
-    bare=False,
+    bare="refused",
     written="ops.median(x, {})",
 )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distgrad.autograd.tensor import Tensor
-    from distgrad.autograd.types import Array, Axis, Ints
+    from distgrad.autograd.types import Array, Axis, DTypeLike, Ints
 
 
 class ValuesAndIndices(NamedTuple):
@@ -137,8 +137,8 @@ class Reductions:
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
-    var = TwoMeanings(_var, _var_dim, _spread("var"), bare=False)
-    std = TwoMeanings(_std, _std_dim, _spread("std"), bare=False)
+    var = TwoMeanings(_var, _var_dim, _spread("var"), bare="pytorch")
+    std = TwoMeanings(_std, _std_dim, _spread("std"), bare="pytorch")
     norm = TwoMeanings(
         _norm,
         _norm_dim,
@@ -148,19 +148,25 @@ class Reductions:
     )
 
     @same
-    def sum(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.sum``."""
-        return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims)
+    def sum(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.sum``, in ``dtype`` if one is given."""
+        return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
-    def mean(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.mean``."""
-        return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims)
+    def mean(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.mean``, in ``dtype`` if one is given."""
+        return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
-    def prod(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.prod``."""
-        return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims)
+    def prod(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.prod``, in ``dtype`` if one is given."""
+        return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
     def logsumexp(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
@@ -188,14 +194,14 @@ class Reductions:
         return _call(np.any, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """``np.cumsum``."""
-        return _call(np.cumsum, self, axis=axis)
+    def cumsum(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+        """``np.cumsum``, in ``dtype`` if one is given."""
+        return _call(np.cumsum, self, axis=axis, dtype=dtype)
 
     @same
-    def cumprod(self, axis: int | None = None) -> Tensor:
-        """``np.cumprod``."""
-        return _call(np.cumprod, self, axis=axis)
+    def cumprod(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+        """``np.cumprod``, in ``dtype`` if one is given."""
+        return _call(np.cumprod, self, axis=axis, dtype=dtype)
 
     @same
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -66,8 +66,8 @@ class BoundTwice(Protocol[P, R_co, Q, S_co]):
 class TwoMeanings(Generic[P, R, Q, S]):
     """A method (or function) that NumPy and PyTorch define differently; names choose the half.
 
-    ``instead`` are the spellings that a refusal offers. A call without settings is NumPy's unless
-    ``bare`` is false: then it is refused, too. A function says in ``written`` how it is called.
+    ``instead`` are the spellings that a refusal offers. A call without settings is whose ``bare``
+    says; refused if nobody's. A function says in ``written`` how it is called.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TwoMeanings(Generic[P, R, Q, S]):
         pytorchs: Callable[Concatenate[Any, Q], S],
         instead: str,
         *,
-        bare: bool = True,
+        bare: Literal["numpy", "pytorch", "refused"] = "numpy",
         written: str = "",
     ) -> None:
         self._numpys: Callable[..., R] = numpys
@@ -101,9 +101,12 @@ class TwoMeanings(Generic[P, R, Q, S]):
         ours, theirs = self._ours & settings.keys(), self._theirs & settings.keys()
         if ours and theirs:
             raise _mixed(self._written, theirs, ours)
-        if positions or not (ours or theirs or self._bare):
+        named = bool(ours or theirs)
+        if positions or not (named or self._bare != "refused"):
             raise refused(self._written, positions, self._instead)
-        return self._pytorchs(x, **settings) if theirs else self._numpys(x, **settings)
+        if theirs or (not named and self._bare == "pytorch"):
+            return self._pytorchs(x, **settings)
+        return self._numpys(x, **settings)
 
 
 def refused(written: str, positions: tuple[object, ...], instead: str) -> TypeError:

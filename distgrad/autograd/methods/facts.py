@@ -1,0 +1,153 @@
+"""What a tensor is: its dtype's kind, its place in memory. Nothing here is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgrad.autograd.types import Array
+
+
+class Facts:
+    """Sizes, strides and kinds, by PyTorch's names."""
+
+    __slots__ = ()
+
+    data: Array
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return self.data.size
+
+    def nelement(self) -> int:
+        """Return the number of elements."""
+        return self.data.size
+
+    def dim(self) -> int:
+        """Return the number of axes."""
+        return self.data.ndim
+
+    def ndimension(self) -> int:
+        """Return the number of axes."""
+        return self.data.ndim
+
+    def tolist(self) -> Any:
+        """Return nested lists of Python numbers."""
+        return self.data.tolist()
+
+    # -- kinds of numbers ------------------------------------------------------------------------
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is one of real numbers."""
+        return self.data.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        """Whether the dtype is one of complex numbers."""
+        return self.data.dtype.kind == "c"
+
+    def is_signed(self) -> bool:
+        """Whether the dtype has negative numbers."""
+        return self.data.dtype.kind in "ifc"
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def element_size(self) -> int:
+        """Return the bytes of an element."""
+        return self.data.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of an element."""
+        return self.data.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all elements."""
+        return self.data.nbytes
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Return how many elements lie between neighbours along each axis, or along ``dim``."""
+        steps = tuple([step // self.data.itemsize for step in self.data.strides])
+        return steps if dim is None else steps[dim]
+
+    def storage_offset(self) -> int:
+        """Return how many elements of the array that this one is a view of lie before it."""
+        base = self.data
+        while getattr(base, "base", None) is not None and hasattr(base.base, "ctypes"):
+            base = base.base  # type: ignore[assignment]  # an array, as ctypes says
+        return int(self.data.ctypes.data - base.ctypes.data) // self.data.itemsize
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in memory in order, the last axis running fastest."""
+        return self.data.flags.c_contiguous
+
+    def is_set_to(self, tensor: Facts) -> bool:
+        """Whether ``tensor`` has the same memory, shape and strides."""
+        ours, theirs = (
+            (a.__array_interface__["data"], a.shape, a.strides, a.dtype)
+            for a in (self.data, tensor.data)
+        )
+        return bool(ours == theirs)
+
+    # -- where it is not -------------------------------------------------------------------------
+
+    def get_device(self) -> int:
+        """Return -1: the CPU has no number."""
+        return -1
+
+    @property
+    def is_cpu(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def is_cuda(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_meta(self) -> bool:
+        """False: every tensor has its numbers."""
+        return False
+
+    @property
+    def is_sparse(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_sparse_csr(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_quantized(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_nested(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_mkldnn(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_mps(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_xpu(self) -> bool:
+        """False."""
+        return False
+
+    def is_inference(self) -> bool:
+        """Return False: every tensor may be used under gradients."""
+        return False
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """Return False."""
+        return False
