@@ -145,7 +145,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     if isinstance(value, torch.Tensor | distgrad.Tensor):
-        return np.array(value.detach().numpy())
+        value = value.detach().numpy()
+    if isinstance(value, np.ndarray):
+        return value.copy()  # training goes on
     return value
 
 
