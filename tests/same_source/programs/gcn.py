@@ -106,7 +106,7 @@ def normalize(adj):
 
 def data(rng):
     labels = torch.from_numpy(rng.integers(0, 4, 40))
-    features = torch.from_numpy(rng.random((40, 7))).float()
+    features = torch.from_numpy(rng.random((40, 7)))
     features[torch.arange(40), labels] += 1.0
     edges = torch.from_numpy(rng.integers(0, 40, (2, 90)))
     adj = torch.zeros(40, 40)

@@ -115,7 +115,7 @@ class Attention(nn.Module):
         xq, xk, xv = xq.transpose(1, 2), xk.transpose(1, 2), xv.transpose(1, 2)
         scores = torch.matmul(xq, xk.transpose(2, 3)) / math.sqrt(self.head_dim)
         scores = scores + self.mask[:, :, start : start + seqlen, : start + seqlen]
-        scores = F.softmax(scores.float().to(scores.dtype), dim=-1).type_as(xq)
+        scores = F.softmax(scores, dim=-1).type_as(xq)
         output = torch.matmul(scores, xv)
         output = output.transpose(1, 2).contiguous().view(bsz, seqlen, -1)
         return self.wo(output)

@@ -135,7 +135,7 @@ def train(model, data, steps):
         {"params": [p for n, p in model.named_parameters() if "bias" in n], "weight_decay": 0},
         {"params": [p for n, p in model.named_parameters() if "bias" not in n]},
     ]
-    optimizer = torch.optim.RMSprop(params, lr=1e-3, momentum=0.9, weight_decay=1e-5, eps=0.01)
+    optimizer = torch.optim.RMSprop(params, lr=3e-4, momentum=0.9, weight_decay=1e-5, eps=0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[10, 20], gamma=0.3)
     losses = []
     for step in range(steps):

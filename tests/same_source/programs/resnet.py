@@ -130,7 +130,7 @@ def train(model, data, steps):
     images, labels = data
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4, nesterov=True
+        model.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     losses = []
@@ -147,9 +147,8 @@ def train(model, data, steps):
         optimizer.step()
         scheduler.step()
         losses.append(loss.item())
-        print(
-            f"{loss.item():.3f} {acc1[0]:6.2f} {acc5.item():6.2f} {optimizer.param_groups[0]['lr']}"
-        )
+        lr = optimizer.param_groups[0]["lr"]
+        print(f"{loss.item():.3f} {acc1[0].item():6.2f} {acc5.item():6.2f} {lr:.6f}")
     return losses
 
 

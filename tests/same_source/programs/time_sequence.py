@@ -64,7 +64,7 @@ def train(seq, wave, steps):
 
     for i in range(steps // 4 + 1):
         loss = optimizer.step(closure)
-        print("STEP:", i, "loss:", loss.item())
+        print("STEP:", i, "loss:", round(loss.item(), 6))
     return losses
 
 
