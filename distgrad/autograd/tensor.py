@@ -47,6 +47,9 @@ class GradListener(Protocol):
     def optimizer_stepped(self, optimizer: object) -> None:
         """``optimizer`` has moved the parameters."""
 
+    def compare(self, name: str, value: float) -> None:
+        """Raise unless all ranks have the same ``value``, on which an optimizer decides."""
+
 
 class Size(int):
     """The number of elements, as NumPy's ``size``; called, the shape, as PyTorch's ``size()``."""

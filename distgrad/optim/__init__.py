@@ -1,7 +1,8 @@
 """Optimizers, schedules, averages of weights and gradient clipping."""
 
+from distgrad.optim import lr_scheduler, swa_utils
 from distgrad.optim.adam import Adam, AdamW
-from distgrad.optim.adam_family import Adamax, NAdam, RAdam
+from distgrad.optim.adam_family import Adamax, NAdam, RAdam, SparseAdam
 from distgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
 from distgrad.optim.adaptive_clip import AutoClip, adaptive_clip_grad_
 from distgrad.optim.average import ExponentialMovingAverage, Lookahead
@@ -14,7 +15,12 @@ from distgrad.optim.clip import (
 )
 from distgrad.optim.compose import ChainedScheduler, SequentialLR
 from distgrad.optim.cycle import SWALR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
+from distgrad.optim.hooks import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from distgrad.optim.large_batch import LAMB, LARS
+from distgrad.optim.lbfgs import LBFGS
 from distgrad.optim.matrix import Adafactor, Muon
 from distgrad.optim.norms import total_norm
 from distgrad.optim.optimizer import Optimizer
@@ -33,13 +39,20 @@ from distgrad.optim.schedule import (
 )
 from distgrad.optim.sgd import ASGD, SGD
 from distgrad.optim.sign import Lion, Rprop
-from distgrad.optim.swa import AveragedModel, get_ema_avg_fn, get_swa_avg_fn
+from distgrad.optim.swa import (
+    AveragedModel,
+    get_ema_avg_fn,
+    get_ema_multi_avg_fn,
+    get_swa_avg_fn,
+    get_swa_multi_avg_fn,
+)
 from distgrad.optim.warmup import LinearScalingLR, WarmupCosineLR
 
 __all__ = [
     "ASGD",
     "LAMB",
     "LARS",
+    "LBFGS",
     "SGD",
     "SWALR",
     "Adadelta",
@@ -75,6 +88,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "Rprop",
     "SequentialLR",
+    "SparseAdam",
     "StepLR",
     "WarmupCosineLR",
     "adaptive_clip_grad_",
@@ -83,7 +97,13 @@ __all__ = [
     "clip_grads_with_norm_",
     "clip_layer_grad_norm_",
     "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
     "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
     "get_total_norm",
+    "lr_scheduler",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
+    "swa_utils",
     "total_norm",
 ]

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
+from distgrad.errors import ShapeError
 from distgrad.kernels import twin
 from distgrad.optim.flat import State
-from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.optimizer import (
+    Group,
+    Number,
+    Optimizer,
+    Params,
+    decayed,
+    refuse_differentiable,
+)
 from distgrad.optim.update import adamw_
 
 
@@ -20,15 +29,21 @@ class Adam(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        refuse_differentiable("Adam", differentiable)
+        _check_tensors("Adam", lr, betas, foreach is True and not capturable)
         super().__init__(
             params,
             {
@@ -58,14 +73,20 @@ class AdamW(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        refuse_differentiable("AdamW", differentiable)
+        _check_tensors("AdamW", lr, betas, foreach is True and not capturable)
         super().__init__(
             params,
             {
@@ -85,6 +106,18 @@ class AdamW(Optimizer):
         moments = (state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
         settings = self.settings(group, "amsgrad")
         adam_(value, grad, *moments, step=step, decoupled_weight_decay=True, **settings)
+
+
+def _check_tensors(who: str, lr: Number, betas: tuple[Number, Number], only_numbers: bool) -> None:
+    """Refuse the mixtures of numbers and Tensors that PyTorch refuses."""
+    tensors = [isinstance(beta, Tensor) for beta in betas]
+    if len(set(tensors)) > 1:
+        raise ShapeError(f"{who}: betas={betas} must be both numbers or both Tensors")
+    if only_numbers and (isinstance(lr, Tensor) or any(tensors)):
+        raise ShapeError(
+            f"{who}: foreach=True takes no Tensors for lr and betas; leave foreach out, which "
+            f"changes nothing here"
+        )
 
 
 def adam_(

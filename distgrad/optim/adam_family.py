@@ -1,15 +1,23 @@
-"""What was made of Adam: NAdam, RAdam and Adamax."""
+"""What was made of Adam: NAdam, RAdam, Adamax and SparseAdam."""
 
 from __future__ import annotations
 
 import math
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
-from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.optimizer import (
+    Group,
+    Number,
+    Optimizer,
+    Params,
+    decayed,
+    refuse_differentiable,
+)
 from distgrad.optim.update import moments_
 
 
@@ -21,15 +29,19 @@ class NAdam(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 2e-3,
+        lr: Number = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
     ) -> None:
+        refuse_differentiable("NAdam", differentiable)
         super().__init__(
             params,
             {
@@ -65,14 +77,18 @@ class RAdam(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
+        lr: Number = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
     ) -> None:
+        refuse_differentiable("RAdam", differentiable)
         super().__init__(
             params,
             {
@@ -101,13 +117,17 @@ class Adamax(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 2e-3,
+        lr: Number = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        foreach: bool | None = None,
         *,
         maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
     ) -> None:
+        refuse_differentiable("Adamax", differentiable)
         super().__init__(
             params,
             {
@@ -127,6 +147,38 @@ class Adamax(Optimizer):
         """Apply ``adamax_``."""
         arrays = (value, grad, state["exp_avg"], state["exp_inf"])
         adamax_(*arrays, step=step, **self.settings(group))
+
+
+class SparseAdam(Optimizer):
+    """Adam that moves only the rows (along the first axis) that have a gradient, PyTorch's form.
+
+    For embeddings of which a batch uses few rows. Gradients here are dense arrays: a row whose
+    gradient is zero throughout is taken for absent, and neither it nor its moments move.
+    """
+
+    elementwise = False
+    trains_complex = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Number = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "betas": tuple(betas), "eps": eps, "maximize": maximize}
+        )
+
+    def state_names(self, group: Group) -> list[str]:
+        """Return the two moments' names."""
+        return ["exp_avg", "exp_avg_sq"]
+
+    def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        """Apply ``sparse_adam_``."""
+        arrays = (value, grad, state["exp_avg"], state["exp_avg_sq"])
+        sparse_adam_(*arrays, step=step, **self.settings(group))
 
 
 def nadam_(
@@ -205,6 +257,27 @@ def adamax_(
     exp_inf *= b2
     np.maximum(exp_inf, np.abs(g) + eps, out=exp_inf)
     value -= lr / (1 - b1**step) * (exp_avg / exp_inf)
+
+
+def sparse_adam_(
+    value: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """Adam's step of the rows that have a gradient; ε stands beside √v, not √v̂."""
+    b1, b2 = betas
+    rows: Any = np.any(grad != 0, axis=tuple(range(1, grad.ndim))) if grad.ndim else grad != 0
+    g = grad[rows]
+    m = exp_avg[rows] + (1 - b1) * (g - exp_avg[rows])
+    v = exp_avg_sq[rows] + (1 - b2) * (g * g - exp_avg_sq[rows])
+    exp_avg[rows], exp_avg_sq[rows] = m, v
+    value[rows] -= lr * math.sqrt(1 - b2**step) / (1 - b1**step) * (m / (np.sqrt(v) + eps))
 
 
 def _decay_(value: Array, grad: Array, lr: float, weight_decay: float, decoupled: bool) -> Array:

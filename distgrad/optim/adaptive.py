@@ -8,7 +8,14 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
-from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.optimizer import (
+    Group,
+    Number,
+    Optimizer,
+    Params,
+    decayed,
+    refuse_differentiable,
+)
 
 
 class Adagrad(Optimizer):
@@ -17,14 +24,18 @@ class Adagrad(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-2,
+        lr: Number = 1e-2,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        foreach: bool | None = None,
         *,
         maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        refuse_differentiable("Adagrad", differentiable)
         super().__init__(
             params,
             {
@@ -70,13 +81,17 @@ class Adadelta(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1.0,
+        lr: Number = 1.0,
         rho: float = 0.9,
         eps: float = 1e-6,
         weight_decay: float = 0.0,
+        foreach: bool | None = None,
         *,
+        capturable: bool = False,
         maximize: bool = False,
+        differentiable: bool = False,
     ) -> None:
+        refuse_differentiable("Adadelta", differentiable)
         super().__init__(
             params,
             {
@@ -111,14 +126,18 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-2,
+        lr: Number = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
         maximize: bool = False,
+        differentiable: bool = False,
     ) -> None:
+        refuse_differentiable("RMSprop", differentiable)
         super().__init__(
             params,
             {

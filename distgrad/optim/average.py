@@ -108,6 +108,11 @@ class Lookahead(Optimizer):
         self.count = 0
         self._slow = FlatParameters(self._params(), ["slow"])
 
+    @property
+    def state(self) -> Any:
+        """The state of the optimizer inside."""
+        return self.optimizer.state
+
     def state_names(self, group: Group) -> list[str]:
         """Return those of the optimizer inside."""
         return self.optimizer.state_names(group)

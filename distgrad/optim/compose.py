@@ -14,7 +14,11 @@ class SequentialLR(LRScheduler):
     """Schedules one after the other: the next begins at each milestone, counting from its start."""
 
     def __init__(
-        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
+        self,
+        optimizer: Optimizer,
+        schedulers: Sequence[LRScheduler],
+        milestones: Sequence[int],
+        last_epoch: int = -1,
     ) -> None:
         _check_parts("SequentialLR", optimizer, schedulers)
         if len(milestones) != len(schedulers) - 1:
@@ -23,8 +27,7 @@ class SequentialLR(LRScheduler):
                 f"got {len(milestones)}"
             )
         self.schedulers, self.milestones = list(schedulers), list(milestones)
-        _restore_base(optimizer, schedulers)
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return the values of the schedule in force, for this schedule's own bases."""
@@ -58,7 +61,6 @@ class ChainedScheduler(LRScheduler):
         optimizer = optimizer or schedulers[0].optimizer
         _check_parts("ChainedScheduler", optimizer, schedulers)
         self.schedulers = list(schedulers)
-        _restore_base(optimizer, schedulers)
         super().__init__(optimizer)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
@@ -82,9 +84,3 @@ def _check_parts(who: str, optimizer: Optimizer, schedulers: Sequence[LRSchedule
             raise ShapeError(f"{who} cannot step a {type(s).__name__}; step it by itself")
         if s.optimizer is not optimizer:
             raise ShapeError(f"{who}: {type(s).__name__} was made for another optimizer")
-
-
-def _restore_base(optimizer: Optimizer, schedulers: Sequence[LRScheduler]) -> None:
-    # Each schedule has scaled the optimizer's lr when it was made: the first knows the base.
-    for group, lr in zip(optimizer.param_groups, schedulers[0].base_lrs, strict=True):
-        group["lr"] = lr

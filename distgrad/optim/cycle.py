@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
-from distgrad.optim.schedule import LRScheduler, per_group
+from distgrad.optim.schedule import LRScheduler, per_group, set_lr
 
 Floats = float | Sequence[float]
 
@@ -17,16 +17,49 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """Half cosines of T_0, T_0 T_mult, T_0 T_mult² … steps (Loshchilov & Hutter 2017)."""
 
     def __init__(
-        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0
+        self,
+        optimizer: Optimizer,
+        T_0: int,
+        T_mult: int = 1,
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
     ) -> None:
         if T_0 < 1 or T_mult < 1:
             raise ShapeError(
                 f"CosineAnnealingWarmRestarts: T_0={T_0} and T_mult={T_mult} must be at least 1"
             )
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
-        super().__init__(optimizer)
+        self.fraction = 0.0  # of a step, beyond last_epoch
+        super().__init__(optimizer, last_epoch)
 
-    def lr(self, step: int, base: float) -> float:
+    def step(self, epoch: float | None = None) -> None:
+        """Advance by one step, or to ``epoch``, which may lie between two: epoch + i / batches.
+
+        Errors: ShapeError for one below 0.
+        """
+        if epoch is None:
+            super().step()
+            return
+        if epoch < 0:
+            raise ShapeError(f"{type(self).__name__}.step: epoch={epoch} must be 0 or more")
+        self.last_epoch = math.floor(epoch)
+        self.fraction = epoch - self.last_epoch
+        self._apply()
+
+    def get_lr(self) -> list[float]:
+        """Return the learning rate of each group at the present point between two steps."""
+        return [self.lr(self.last_epoch + self.fraction, base) for base in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step, what is beyond it, and the base learning rates."""
+        return super().state_dict() | {"fraction": self.fraction}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``, also of PyTorch's. Errors: as ``LRScheduler``."""
+        self.fraction = float(state.get("fraction", state.get("T_cur", 0.0) % 1))
+        super().load_state_dict(state)
+
+    def lr(self, step: float, base: float) -> float:
         """Return the cosine's value since the last restart."""
         length = self.T_0
         if self.T_mult == 1:
@@ -60,6 +93,7 @@ class CyclicLR(LRScheduler):
         cycle_momentum: bool = True,
         base_momentum: Floats = 0.8,
         max_momentum: Floats = 0.9,
+        last_epoch: int = -1,
     ) -> None:
         if scale_fn is None and mode not in ("triangular", "triangular2", "exp_range"):
             raise ShapeError(
@@ -74,7 +108,10 @@ class CyclicLR(LRScheduler):
         self.low_lrs = per_group(optimizer, "base_lr", base_lr)
         self.max_lrs = per_group(optimizer, "max_lr", max_lr)
         self._momenta = _momenta(optimizer, cycle_momentum, base_momentum, max_momentum)
-        super().__init__(optimizer)
+        if last_epoch == -1:
+            for group, low in zip(optimizer.param_groups, self.low_lrs, strict=True):
+                set_lr(group, low)
+        super().__init__(optimizer, last_epoch)
         self.base_lrs = list(self.low_lrs)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
@@ -121,6 +158,7 @@ class OneCycleLR(LRScheduler):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
         three_phase: bool = False,
+        last_epoch: int = -1,
     ) -> None:
         if total_steps is None and epochs is not None and steps_per_epoch is not None:
             total_steps = epochs * steps_per_epoch
@@ -140,8 +178,12 @@ class OneCycleLR(LRScheduler):
         peak = pct_start * total_steps - 1
         back = [(2 * pct_start * total_steps - 2, 0)] if three_phase else []
         self._phases = [(peak, 1), *back, (total_steps - 1.0, -1)]
-        super().__init__(optimizer)
-        self.base_lrs = list(self.start_lrs)
+        if last_epoch == -1:
+            for i, group in enumerate(optimizer.param_groups):
+                start = self.start_lrs[i]
+                ends = {"max_lr": self.max_lrs[i], "min_lr": start / final_div_factor}
+                group.update({"initial_lr": start, **ends})
+        super().__init__(optimizer, last_epoch)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return the point of the cycle. Errors: ShapeError past its end."""
@@ -190,24 +232,41 @@ class SWALR(LRScheduler):
         swa_lr: Floats,
         anneal_epochs: int = 10,
         anneal_strategy: Literal["cos", "linear"] = "cos",
+        last_epoch: int = -1,
     ) -> None:
         if anneal_epochs < 0:
             raise ShapeError(f"SWALR: anneal_epochs={anneal_epochs} must be 0 or more")
         self.swa_lrs = per_group(optimizer, "swa_lr", swa_lr)
         self.anneal_epochs = anneal_epochs
         self.anneal = _anneal("SWALR", anneal_strategy)
-        super().__init__(optimizer)
+        self.begun = last_epoch + 1  # as PyTorch's, it begins anew where it is made
+        super().__init__(optimizer, last_epoch)
 
-    def step(self) -> None:
+    def step(self, epoch: int | None = None) -> None:
         """Advance by one step; the first one starts from the optimizer's present rates."""
-        if self.last_epoch == 0:
+        if self.last_epoch == self.begun:
             self.base_lrs = self.get_last_lr()
-        super().step()
+        super().step(epoch)
+
+    def get_lr(self) -> list[float]:
+        """Return the point between each base and its swa_lr; at first what is found."""
+        begins = self.last_epoch == self.begun and self.anneal_epochs > 0
+        return self.get_last_lr() if begins else super().get_lr()
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return the point between each base and its swa_lr."""
+        step -= self.begun
         done = min(step / self.anneal_epochs, 1.0) if self.anneal_epochs else 1.0
         return [self.anneal(b, s, done) for b, s in zip(bases, self.swa_lrs, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step, the first step and the base learning rates."""
+        return super().state_dict() | {"begun": self.begun}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``. Errors: as ``LRScheduler``."""
+        self.begun = int(state.get("begun", 0))
+        super().load_state_dict(state)
 
 
 def _cosine(start: float, end: float, done: float) -> float:

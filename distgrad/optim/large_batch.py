@@ -20,6 +20,7 @@ class LARS(Optimizer):
     """
 
     elementwise = False
+    trains_complex = False
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class LAMB(Optimizer):
     """
 
     elementwise = False
+    trains_complex = False
 
     def __init__(
         self,

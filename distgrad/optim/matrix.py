@@ -10,7 +10,7 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import State
 from distgrad.optim.norms import total_norm
-from distgrad.optim.optimizer import Group, Optimizer, Params
+from distgrad.optim.optimizer import Group, Number, Optimizer, Params
 
 
 class Adafactor(Optimizer):
@@ -20,16 +20,18 @@ class Adafactor(Optimizer):
     """
 
     elementwise = False
+    trains_complex = False
 
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-2,
+        lr: Number = 1e-2,
         beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3),
         d: float = 1.0,
         weight_decay: float = 0.0,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
     ) -> None:
         super().__init__(
@@ -76,11 +78,12 @@ class Muon(Optimizer):
     """
 
     elementwise = False
+    trains_complex = False
 
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
+        lr: Number = 1e-3,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,

@@ -50,6 +50,12 @@ def squares(g: Array) -> float:
     return total
 
 
+def inner(a: Array, b: Array) -> float:
+    """Return the inner product of two flat arrays."""
+    pairs = ((a[i : i + _BLOCK], b[i : i + _BLOCK]) for i in range(0, a.size, _BLOCK))
+    return float(sum(float(np.dot(x, y)) for x, y in pairs))
+
+
 def _powers(g: Array, largest: float, p: float) -> float:
     """Return the sum of (|g| / largest)^p, which neither overflows nor vanishes."""
     flat = np.ascontiguousarray(g).reshape(-1)

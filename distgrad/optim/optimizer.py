@@ -1,11 +1,15 @@
-"""The Optimizer: PyTorch's groups, settings and state_dict over updates of flat arrays."""
+"""The Optimizer: PyTorch's groups, settings and state_dict over updates of flat arrays.
+
+A subclass says how one array moves (``update``), or writes its own ``step``, as PyTorch's do.
+"""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,24 +17,28 @@ import numpy as np
 from distgrad.autograd.mode import enable_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import ShapeError
+from distgrad.errors import GradError, ShapeError
 from distgrad.optim.flat import FlatParameters, SeparateParameters, State
+from distgrad.optim.groups import listed, split
+from distgrad.optim.hooks import Hooked
+from distgrad.optim.own_state import StateView, loaded, saved
 
 Group = dict[str, Any]
 Params: TypeAlias = (
     "Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]"
 )
+Number: TypeAlias = "float | Tensor"
+"""A setting that PyTorch takes as a Tensor of one element, too."""
 Loss = TypeVar("Loss")
 
-# Settings of PyTorch's that do not change the numbers, AdamW's name for what it is, and what
-# PyTorch's schedules leave behind in the groups.
-_HOW = {
-    *("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"),
-    *("initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum", "param_names"),
-}
+# What schedules leave in the groups; settings of PyTorch's that do not change the numbers, and
+# AdamW's name for what it is.
+_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"}
+_HOW = _SCHEDULES | {"foreach", "fused", "capturable", "differentiable", "param_names"}
+_HOW |= {"decoupled_weight_decay"}
 
 
-class Optimizer(ABC):
+class Optimizer(Hooked):
     """Holds parameter groups and their state; a concrete optimizer says how one array moves.
 
     ``params`` are parameters, (name, parameter) pairs as of ``model.named_parameters()``, or
@@ -44,26 +52,37 @@ class Optimizer(ABC):
     If not, ``update`` is given one parameter at a time, in its own shape.
     """
 
+    trains_complex: bool = True
+    """Whether it trains complex parameters, as twice as many real numbers."""
+
     scalars: Mapping[str, float] = {}
     """Numbers that are a parameter's state besides its arrays, and what they start from."""
 
     def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
-        given = _listed(params)
+        who = type(self).__name__
+        if isinstance(params, Tensor):
+            raise TypeError(f"{who} takes an iterable of Tensors or groups: write [tensor]")
+        given = list(params)
         if not given:
-            raise ShapeError(f"{type(self).__name__} got no parameters; pass model.parameters()")
+            raise ShapeError(f"{who} got no parameters; pass model.parameters()")
         self.param_groups: list[Group] = []
         self._stores: list[FlatParameters | SeparateParameters] = []
-        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+        self._own: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        groups: list[Any] = given if isinstance(given[0], Mapping) else [{"params": given}]
+        for group in groups:
             self.add_param_group(group)
 
-    @abstractmethod
     def state_names(self, group: Group) -> list[str]:
         """Return the names of the state arrays the group needs."""
+        return []
 
-    @abstractmethod
     def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
         """Move ``value`` in place; it is 1-D if the update is elementwise. ``step`` is from 1."""
+        raise TypeError(
+            f"{type(self).__name__} defines neither update(value, grad, state, step, group) nor "
+            f"step(closure=None); define one of them"
+        )
 
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the shape of a state array of a parameter of ``shape``; None if it has none.
@@ -77,7 +96,7 @@ class Optimizer(ABC):
         for name in ("lr", "momentum", "weight_decay", "eps"):
             self.within(group, name)
         for beta in group.get("betas", ()):
-            if not 0 <= beta < 1:
+            if not 0 <= float(beta) < 1:
                 raise ShapeError(
                     f"{type(self).__name__}: betas={tuple(group['betas'])} must lie in [0, 1)"
                 )
@@ -86,7 +105,12 @@ class Optimizer(ABC):
         """Refuse a setting with a number outside [low, high], unless the group has none such."""
         found = group.get(name)
         for number in found if isinstance(found, tuple | list) else (found,):
-            if number is not None and not low <= number <= high:
+            if isinstance(number, Tensor) and number.data.size != 1:
+                raise ShapeError(
+                    f"{type(self).__name__}: a {name} that is a Tensor must have one element; got "
+                    f"the shape {number.shape}"
+                )
+            if number is not None and not low <= float(number) <= high:
                 raise ShapeError(
                     f"{type(self).__name__}: {name}={found} must lie in [{low:g}, {high:g}]"
                 )
@@ -94,28 +118,49 @@ class Optimizer(ABC):
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Train the parameters of ``param_group["params"]`` too, by the group's settings.
 
-        Errors: ShapeError for settings that do not exist, or a parameter that is already trained.
+        Errors: ShapeError for settings that do not exist, or a parameter that is already trained;
+        TypeError for what is no mapping, or a set of parameters, which has no order.
         """
-        params, names = _split(_listed(param_group["params"]), type(self).__name__)
-        unknown = set(param_group) - set(self.defaults) - {"params", "param_names"}
+        who = type(self).__name__
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"{who}: a group is a mapping; got a {type(param_group).__name__}")
+        params, names = split(listed(param_group["params"], who), who)
+        unknown = set(param_group) - set(self.defaults) - _HOW - {"params", "name"}
         if unknown:
-            raise ShapeError(f"{type(self).__name__} has no setting {sorted(unknown)}")
+            raise ShapeError(
+                f"{who} has no setting {sorted(unknown)} (what is for your own use you may add to "
+                f"optimizer.param_groups[i] later)"
+            )
+        if "differentiable" in param_group:
+            refuse_differentiable(who, param_group["differentiable"])
         counted = [id(p) for g in [*self.param_groups, {"params": params}] for p in g["params"]]
         if len(counted) != len(set(counted)):
             raise ShapeError("a parameter is in two groups; name each parameter once")
+        if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
+            raise ShapeError(f"{who}: give names to the parameters of all groups or of none")
+        for p in params:
+            if not self.trains_complex and p.dtype.kind == "c":
+                raise ShapeError(f"{who} trains real parameters; got one of {p.dtype}")
         group = {**self.defaults, **param_group, "params": params}
         if names:
             group["param_names"] = names
         self.check(group)
-        # Frozen parameters too: they have no gradient, are skipped, and may be unfrozen later.
-        state_names = self.state_names(group)
-        store: FlatParameters | SeparateParameters
-        if self.elementwise:
-            store = FlatParameters(params, state_names, self.scalars)
-        else:
-            store = SeparateParameters(params, state_names, self.scalars, self.state_shape)
         self.param_groups.append(group)
-        self._stores.append(store)
+        if not self._steps_itself:
+            self._stores.append(self._store(params, self.state_names(group)))
+
+    def _store(
+        self, params: list[Tensor], state_names: list[str]
+    ) -> FlatParameters | SeparateParameters:
+        # Frozen parameters too: they have no gradient, are skipped, and may be unfrozen later.
+        if self.elementwise:
+            return FlatParameters(params, state_names, self.scalars)
+        return SeparateParameters(params, state_names, self.scalars, self.state_shape)
+
+    @property
+    def _steps_itself(self) -> bool:
+        """Whether it has its own ``step`` (as PyTorch's have), and its own state."""
+        return type(self).update is Optimizer.update
 
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         """Move every parameter that has a gradient.
@@ -127,21 +172,45 @@ class Optimizer(ABC):
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if self._steps_itself:
+            Optimizer.update(self, *[None] * 5)  # type: ignore[arg-type]  # says what is missing
         for group, store in zip(self.param_groups, self._stores, strict=True):
             store.names = self.state_names(group)  # momentum may have been turned on since
-            store.update(partial(self._move, group=group))
+            store.update(partial(self._move, group=_numbers(group)))
+        self._tell_listeners()
+        return loss
+
+    def _tell_listeners(self) -> None:
         for listener in {p._listener for g in self.param_groups for p in g["params"][:1]}:
             if listener is not None:
                 listener.optimizer_stepped(self)
-        return loss
+
+    def _step_is_over(self) -> None:
+        if self._steps_itself:
+            self._tell_listeners()
 
     def _move(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
+        if value.dtype.kind == "c":
+            # Twice as many real numbers, as in PyTorch; numbers of the state stay what they are.
+            real = value.real.dtype
+            given = {k: v.view(real) if isinstance(v, np.ndarray) else v for k, v in state.items()}
+            self._move(value.view(real), np.ascontiguousarray(grad).view(real), given, step, group)
+            state.update({k: given[k] for k in self.scalars})
+            return
         self.update(value, -grad if group.get("maximize") else grad, state, step, group)
 
     def settings(self, group: Group, *without: str) -> dict[str, Any]:
         """Return the group's settings as the update function's keywords."""
         left_out = {"maximize", *without}
         return {k: group[k] for k in self.defaults if k not in left_out}
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
+            lines.append("")
+        return "\n".join([*lines[:-1], ")"])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters: they become None, or else zeros in place."""
@@ -154,18 +223,38 @@ class Optimizer(ABC):
 
     # -- state --------------------------------------------------------------------------------
 
+    @property
+    def state(self) -> Any:
+        """Each parameter's state: ``optimizer.state[p]["exp_avg"]`` is a Tensor of live memory.
+
+        To be read, unless the optimizer writes its own ``step``: then it is a dictionary of its.
+        """
+        return self._own if self._steps_itself else StateView(self._entries)
+
+    def _entries(self) -> dict[Tensor, tuple[dict[str, Any], State]]:
+        """Return the numbers and the arrays of the parameters that have been moved."""
+        return {
+            p: ({"step": store.steps[i], **store.scalars[i]}, store.state_of(i))
+            for store in self._stores
+            for i, p in enumerate(store.params)
+            if store.steps[i]
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Return PyTorch's layout: ``state`` by parameter number, ``param_groups`` with numbers."""
+        entries: dict[Tensor, dict[str, Any]] = (
+            {p: saved(entry) for p, entry in self._own.items()}
+            if self._steps_itself
+            else {p: numbers | arrays for p, (numbers, arrays) in self._entries().items()}
+        )
         state: dict[int, dict[str, Any]] = {}
         groups = []
-        number = 0
-        for group, store in zip(self.param_groups, self._stores, strict=True):
-            members = list(range(number, number + len(group["params"])))
-            for i, n in enumerate(members):
-                if store.steps[i]:
-                    state[n] = {"step": store.steps[i], **store.scalars[i], **store.state_of(i)}
-            number += len(members)
-            settings = {k: v for k, v in group.items() if k != "params"}
+        number = count()
+        for group in self.param_groups:
+            members = [next(number) for _ in group["params"]]
+            found = zip(members, group["params"], strict=True)
+            state |= {n: entries[p] for n, p in found if p in entries}
+            settings = {k: v for k, v in _numbers(group).items() if k != "params"}
             groups.append({**settings, "params": members})
         return {"state": state, "param_groups": groups}
 
@@ -185,26 +274,36 @@ class Optimizer(ABC):
             )
         state = {int(k): v for k, v in state_dict["state"].items()}
         settings = [
-            {**group, **self._known(saved)}
-            for group, saved in zip(self.param_groups, groups, strict=True)
+            {**group, **self._known(found)}
+            for group, found in zip(self.param_groups, groups, strict=True)
         ]
         entries = [state.get(n) for n in range(sum(sizes))]
+        params = [p for g in settings for p in g["params"]]
+        if self._steps_itself:
+            self._own = defaultdict(dict)
+            for p, entry in zip(params, entries, strict=True):
+                if entry:
+                    self._own[p] = loaded(entry, p.dtype)
         pairs = [(g, p.shape) for g in settings for p in g["params"]]
         for n, (entry, (group, shape)) in enumerate(zip(entries, pairs, strict=True)):
             self._check_entry(n, entry, group, shape)
-        number = 0
-        for group, new, store in zip(self.param_groups, settings, self._stores, strict=True):
+        for group, new in zip(self.param_groups, settings, strict=True):
             group.update(new)
+        self._fill(entries)
+
+    def _fill(self, entries: list[Mapping[str, Any] | None]) -> None:
+        """Copy the entries of all parameters into the stores; None forgets what was there."""
+        number = count()
+        for group, store in zip(self.param_groups, self._stores, strict=self._stores != []):
             store.names = self.state_names(group)
             for i in range(len(store.params)):
-                entry = entries[number]
+                entry = entries[next(number)]
                 # PyTorch's SGD keeps no step: that it has an entry says it has taken one.
                 store.steps[i] = int(entry.get("step", 1)) if entry else 0
                 for name, first in self.scalars.items():
                     store.scalars[i][name] = float(entry[name]) if entry else first
                 for name, view in store.state_of(i).items():
                     view[...] = np.asarray(entry[name]) if entry else 0
-                number += 1
 
     def _known(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that exist here; the others must be off or say how, not what."""
@@ -214,7 +313,8 @@ class Optimizer(ABC):
             raise ShapeError(
                 f"{type(self).__name__} has no setting {foreign}, which the state was saved with"
             )
-        return {k: v for k, v in saved.items() if k in own}
+        # What schedules have left is wanted by one who goes on with them.
+        return {k: v for k, v in saved.items() if k in own | _SCHEDULES}
 
     def _check_entry(
         self, number: int, entry: Mapping[str, Any] | None, group: Group, shape: tuple[int, ...]
@@ -242,18 +342,22 @@ def decayed(grad: Array, value: Array, weight_decay: float) -> Array:
     return grad + weight_decay * value if weight_decay else grad
 
 
-def _listed(params: Any) -> list[Any]:
-    # A lone tensor is one parameter, not the list of its rows.
-    return [params] if isinstance(params, Tensor) else list(params)
+def refuse_differentiable(who: str, differentiable: bool) -> None:
+    """Refuse a step that is itself on the tape."""
+    if differentiable:
+        raise GradError(
+            f"{who}: steps here are not recorded, so differentiable=True would give no gradient; "
+            f"write the step yourself, p - lr * g with g of dg.grad or "
+            f"dg.autograd.grad(…, create_graph=True), and run the model with functional_call"
+        )
 
 
-def _split(given: list[Any], who: str) -> tuple[list[Tensor], list[str]]:
-    """Return the parameters, and their names if they came as (name, parameter)."""
-    pairs = [x for x in given if isinstance(x, tuple)]
-    if pairs and len(pairs) != len(given):
-        raise ShapeError(f"{who}: give names to all parameters of a group or to none")
-    params = [x[1] for x in pairs] if pairs else given
-    for p in params:
-        if not isinstance(p, Tensor):
-            raise ShapeError(f"{who} trains Tensors; got a {type(p).__name__}")
-    return params, [x[0] for x in pairs]
+def _numbers(group: Group) -> Group:
+    """Return the group with plain numbers for those that are Tensors of one element."""
+    return {k: _number(v) for k, v in group.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.item()
+    return tuple(map(_number, value)) if isinstance(value, tuple) else value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
-from distgrad.optim.schedule import per_group
+from distgrad.optim.schedule import per_group, set_lr
 
 
 class ReduceLROnPlateau:
@@ -47,9 +48,19 @@ class ReduceLROnPlateau:
         self.best = math.inf if mode == "min" else -math.inf
         self.last_epoch = self.num_bad_epochs = self.cooldown_counter = 0
 
-    def step(self, metrics: float) -> None:
-        """Take note of the metric and reduce the learning rates if it has not become better."""
-        self.last_epoch += 1
+    @property
+    def in_cooldown(self) -> bool:
+        """Whether bad steps do not count yet, after a reduction."""
+        return self.cooldown_counter > 0
+
+    def step(self, metrics: float, epoch: int | None = None) -> None:
+        """Take note of the metric and reduce the learning rates if it has not become better.
+
+        ``epoch`` renumbers the step, which PyTorch advises against and so warns of.
+        """
+        if epoch is not None:
+            warnings.warn("ReduceLROnPlateau.step: leave epoch out", UserWarning, stacklevel=2)
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(float(metrics)):
             self.best = float(metrics)
             self.num_bad_epochs = 0
@@ -85,6 +96,7 @@ class ReduceLROnPlateau:
 
     def _reduce(self) -> None:
         for group, least in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            lr = max(group["lr"] * self.factor, least)
-            if group["lr"] - lr > self.eps:
-                group["lr"] = lr
+            before = float(group["lr"])
+            lr = max(before * self.factor, least)
+            if before - lr > self.eps:
+                set_lr(group, lr)

@@ -6,10 +6,12 @@ A schedule's only state is its step and its bases, so a resumed run continues it
 from __future__ import annotations
 
 import math
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
 
@@ -21,30 +23,58 @@ class LRScheduler:
     """Sets ``lr`` of every group to a function of the step; call ``step()`` every step.
 
     A schedule defines ``lr(step, base)``, or ``lrs(step, bases)`` where groups differ in more than
-    their base: the learning rate the optimizer had when the schedule was made.
+    their base: the learning rate that the group began with, its ``initial_lr``. Or it defines
+    PyTorch's ``get_lr()``, of ``last_epoch``, ``base_lrs`` and the groups' present rates.
+    ``last_epoch`` is the last step done, for one who goes on with a loaded optimizer; -1 begins.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        who = type(self).__name__
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{who} needs an optimizer; got a {type(optimizer).__name__}")
         self.optimizer = optimizer
-        self.base_lrs = [float(g["lr"]) for g in optimizer.param_groups]
-        self.last_epoch = 0
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", float(group["lr"]))
+            elif "initial_lr" not in group:
+                raise ShapeError(
+                    f"{who}: last_epoch={last_epoch} goes on with a schedule, but group {i} of the "
+                    f"optimizer has no 'initial_lr': load the optimizer's state first, or leave "
+                    f"last_epoch out"
+                )
+        self.base_lrs = [float(g["initial_lr"]) for g in optimizer.param_groups]
+        self.last_epoch = last_epoch + 1
         self._apply()
 
     def lr(self, step: int, base: float) -> float:
         """Return the learning rate at ``step`` (0 is the first) for the base learning rate."""
-        raise TypeError(f"{type(self).__name__} has no lr(step, base); call lrs(step, bases)")
+        raise TypeError(
+            f"{type(self).__name__} has no lr(step, base); call lrs(step, bases), or define one of "
+            f"the two to put it together with others"
+        )
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return the learning rate of each group at ``step``."""
         return [self.lr(step, base) for base in bases]
 
+    def get_lr(self) -> list[float]:
+        """Return the learning rate of each group at the present step; see ``get_last_lr``."""
+        return self.lrs(self.last_epoch, self.base_lrs)
+
     def momenta(self, step: int) -> list[float] | None:
         """Return the momentum (or first beta) of each group; None leaves them alone."""
         return None
 
-    def step(self) -> None:
-        """Advance by one step."""
-        self.last_epoch += 1
+    def step(self, epoch: int | None = None) -> None:
+        """Advance by one step, or to ``epoch``, which PyTorch advises against and so warns of."""
+        if epoch is not None:
+            warnings.warn(
+                f"{type(self).__name__}.step(epoch) goes to another step of the schedule; call "
+                f"step() once for each step",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._apply()
 
     def get_last_lr(self) -> list[float]:
@@ -73,13 +103,21 @@ class LRScheduler:
                 f"{type(self).__name__} was made for {len(self.base_lrs)} parameter groups, the "
                 f"optimizer has {len(groups)} by now; add groups before making the schedule"
             )
-        for group, lr in zip(groups, self.lrs(self.last_epoch, self.base_lrs), strict=True):
-            group["lr"] = lr
+        for group, lr in zip(groups, self.get_lr(), strict=True):
+            set_lr(group, lr)
         for group, momentum in zip(groups, self.momenta(self.last_epoch) or [], strict=False):
             if "betas" in group:
                 group["betas"] = (momentum, *group["betas"][1:])
             else:
                 group["momentum"] = momentum
+
+
+def set_lr(group: dict[str, Any], lr: float) -> None:
+    """Let ``group`` have another learning rate; one that is a Tensor is changed in place."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].data[...] = lr
+    else:
+        group["lr"] = lr
 
 
 def per_group(optimizer: Optimizer, name: str, given: T | Sequence[T]) -> list[T]:
@@ -95,9 +133,11 @@ def per_group(optimizer: Optimizer, name: str, given: T | Sequence[T]) -> list[T
 class LambdaLR(LRScheduler):
     """lr = base x lr_lambda(step); one function, or one for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor]) -> None:
+    def __init__(
+        self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1
+    ) -> None:
         self.lr_lambdas = per_group(optimizer, "lr_lambda", lr_lambda)
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return base x lr_lambda(step) for each group."""
@@ -107,10 +147,12 @@ class LambdaLR(LRScheduler):
 class MultiplicativeLR(LRScheduler):
     """lr = base x lr_lambda(1) x … x lr_lambda(step); one function, or one for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor]) -> None:
+    def __init__(
+        self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1
+    ) -> None:
         self.lr_lambdas = per_group(optimizer, "lr_lambda", lr_lambda)
         self._products = [[1.0] for _ in self.lr_lambdas]  # up to each step, as far as known
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lrs(self, step: int, bases: Sequence[float]) -> list[float]:
         """Return base x the product so far for each group."""
@@ -123,11 +165,13 @@ class MultiplicativeLR(LRScheduler):
 class StepLR(LRScheduler):
     """Times ``gamma`` every ``step_size`` steps."""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         if step_size < 1:
             raise ShapeError(f"StepLR: step_size={step_size} must be at least 1 step")
         self.step_size, self.gamma = step_size, gamma
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return base x gamma ^ (step // step_size)."""
@@ -137,9 +181,15 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """Times ``gamma`` at every milestone."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Iterable[int],
+        gamma: float = 0.1,
+        last_epoch: int = -1,
+    ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return base x gamma ^ (milestones reached)."""
@@ -149,10 +199,16 @@ class MultiStepLR(LRScheduler):
 class ConstantLR(LRScheduler):
     """Times ``factor`` until ``total_iters``, then the base."""
 
-    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 1 / 3,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
         _check_factor("ConstantLR", "factor", factor)
         self.factor, self.total_iters = factor, total_iters
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return base x factor, or the base."""
@@ -168,11 +224,12 @@ class LinearLR(LRScheduler):
         start_factor: float = 1 / 3,
         end_factor: float = 1.0,
         total_iters: int = 5,
+        last_epoch: int = -1,
     ) -> None:
         _check_factor("LinearLR", "start_factor", start_factor)
         _check_factor("LinearLR", "end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return the point on the line, or its end past it."""
@@ -183,9 +240,9 @@ class LinearLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """Times ``gamma`` every step."""
 
-    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return base x gamma ^ step."""
@@ -195,11 +252,13 @@ class ExponentialLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """Down to 0 in ``total_iters`` steps, as the ``power`` of what remains."""
 
-    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0) -> None:
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
+    ) -> None:
         if total_iters < 1:
             raise ShapeError(f"PolynomialLR: total_iters={total_iters} must be at least 1 step")
         self.total_iters, self.power = total_iters, power
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return base x (1 - step / total_iters) ^ power, 0 past it."""
@@ -210,11 +269,13 @@ class PolynomialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the base to ``eta_min`` in ``T_max`` steps (Loshchilov & Hutter 2017)."""
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+    def __init__(
+        self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
         if T_max < 1:
             raise ShapeError(f"CosineAnnealingLR: T_max={T_max} must be at least 1 step")
         self.T_max, self.eta_min = T_max, eta_min
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def lr(self, step: int, base: float) -> float:
         """Return the cosine's value; past ``T_max`` it rises again, as in PyTorch."""

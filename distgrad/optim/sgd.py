@@ -8,7 +8,14 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.kernels import twin
 from distgrad.optim.flat import State
-from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.optimizer import (
+    Group,
+    Number,
+    Optimizer,
+    Params,
+    decayed,
+    refuse_differentiable,
+)
 from distgrad.optim.update import sgd_
 
 
@@ -18,14 +25,18 @@ class SGD(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
+        lr: Number = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        refuse_differentiable("SGD", differentiable)
         super().__init__(
             params,
             {
@@ -65,13 +76,17 @@ class ASGD(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-2,
+        lr: Number = 1e-2,
         lambd: float = 1e-4,
         alpha: float = 0.75,
         t0: float = 1e6,
         weight_decay: float = 0.0,
+        foreach: bool | None = None,
         maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
     ) -> None:
+        refuse_differentiable("ASGD", differentiable)
         super().__init__(
             params,
             {

@@ -7,7 +7,14 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import State
-from distgrad.optim.optimizer import Group, Optimizer, Params, decayed
+from distgrad.optim.optimizer import (
+    Group,
+    Number,
+    Optimizer,
+    Params,
+    decayed,
+    refuse_differentiable,
+)
 
 
 class Lion(Optimizer):
@@ -20,7 +27,7 @@ class Lion(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-4,
+        lr: Number = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
@@ -51,12 +58,16 @@ class Rprop(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-2,
+        lr: Number = 1e-2,
         etas: tuple[float, float] = (0.5, 1.2),
         step_sizes: tuple[float, float] = (1e-6, 50.0),
         *,
+        capturable: bool = False,
+        foreach: bool | None = None,
         maximize: bool = False,
+        differentiable: bool = False,
     ) -> None:
+        refuse_differentiable("Rprop", differentiable)
         super().__init__(
             params,
             {

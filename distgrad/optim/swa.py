@@ -12,7 +12,11 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
-Average = Callable[[Array, Array, int], Array]
+Average = Callable[[Tensor, Tensor, int], Any]
+MultiAverage = Callable[[list[Tensor], list[Tensor], int], Any]
+
+UPDATE_BN: list[Callable[[Iterable[Any], Any], None]] = []
+"""The function that renews BatchNorm's statistics, from the layer that knows loaders and ranks."""
 
 
 class Model(Protocol):
@@ -28,6 +32,9 @@ class Model(Protocol):
 
     def parameters(self) -> Iterable[Tensor]:
         """Return the parameters."""
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
+        """Return names and parameters."""
 
     def named_buffers(self) -> Iterable[tuple[str, Tensor]]:
         """Return names and buffers."""
@@ -54,19 +61,53 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     return lambda averaged, current, n: decay * averaged + (1 - decay) * current
 
 
+def get_swa_multi_avg_fn() -> MultiAverage:
+    """Return the equal-weights average of lists, which changes the first list's in place."""
+    return _multi(get_swa_avg_fn())
+
+
+def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
+    """Return the exponential moving average of lists, which changes the first list's in place."""
+    return _multi(get_ema_avg_fn(decay))
+
+
+def _multi(average: Average) -> MultiAverage:
+    def in_place(averaged: list[Tensor], current: list[Tensor], n: int) -> None:
+        for mine, its in zip(averaged, current, strict=True):
+            mine.data[...] = np.asarray(average(mine, its, n))
+
+    return in_place
+
+
+def update_bn(loader: Iterable[Any], model: Any, device: Any = None) -> None:
+    """``dg.update_bn``: renew BatchNorm's running statistics by a pass over ``loader``."""
+    _check_device("update_bn", device)
+    UPDATE_BN[0](loader, model)
+
+
 class AveragedModel:
     """A copy of ``model`` whose parameters are averages of the ones the model has had.
 
     Call ``update_parameters(model)`` for each model to count in; the first is taken as it is.
-    ``avg_fn(averaged, current, number averaged)`` is the equal-weights average unless given.
-    Buffers are copied, or averaged with ``use_buffers``; ``dg.update_bn`` renews BatchNorm's.
+    ``avg_fn(averaged, current, number averaged)`` returns the next average, ``multi_avg_fn`` of
+    lists changes the first in place; the equal-weights average unless one is given. Buffers are
+    copied, or averaged with ``use_buffers``; ``dg.update_bn`` renews BatchNorm's.
+    Errors: ShapeError for both functions, or a device that is not the CPU.
     """
 
     def __init__(
-        self, model: Model, avg_fn: Average | None = None, use_buffers: bool = False
+        self,
+        model: Model,
+        device: Any = None,
+        avg_fn: Average | None = None,
+        multi_avg_fn: MultiAverage | None = None,
+        use_buffers: bool = False,
     ) -> None:
+        _check_device("AveragedModel", device)
+        if avg_fn is not None and multi_avg_fn is not None:
+            raise ShapeError("AveragedModel: give avg_fn or multi_avg_fn, not both")
         self.module = _copied(model)
-        self.avg_fn = avg_fn or get_swa_avg_fn()
+        self.avg_fn, self.multi_avg_fn = avg_fn, multi_avg_fn
         self.use_buffers = use_buffers
         self.n_averaged = 0
 
@@ -81,17 +122,19 @@ class AveragedModel:
 
     def update_parameters(self, model: Model) -> None:
         """Take the weights of this moment into the average."""
-        for mine, its in _pairs(self.module, model, parameters=True):
-            self._average(mine, its)
+        pairs = _pairs(self.module, model, parameters=True)
         for mine, its in _pairs(self.module, model, parameters=False):
             if self.use_buffers and mine.dtype.kind == "f":
-                self._average(mine, its)
+                pairs.append((mine, its))
             else:
-                mine[...] = its
+                mine.data[...] = its.data
+        if not self.n_averaged:
+            for mine, its in pairs:
+                mine.data[...] = its.data
+        else:
+            average = self.multi_avg_fn or _multi(self.avg_fn or get_swa_avg_fn())
+            average([m for m, _ in pairs], [t for _, t in pairs], self.n_averaged)
         self.n_averaged += 1
-
-    def _average(self, mine: Array, its: Array) -> None:
-        mine[...] = self.avg_fn(mine, its, self.n_averaged) if self.n_averaged else its
 
     def modules(self) -> Iterable[Any]:
         """Return the copy and all modules below it."""
@@ -100,6 +143,10 @@ class AveragedModel:
     def parameters(self) -> Iterable[Tensor]:
         """Return the averaged parameters."""
         return self.module.parameters()
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Return names and averaged parameters."""
+        return ((f"module.{name}", p) for name, p in self.module.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Return names and buffers of the copy."""
@@ -129,13 +176,19 @@ class AveragedModel:
         self.n_averaged = int(state["n_averaged"])
 
 
-def _pairs(mine: Model, its: Model, parameters: bool) -> Iterator[tuple[Array, Array]]:
+def _pairs(mine: Model, its: Model, parameters: bool) -> list[tuple[Tensor, Tensor]]:
+    """Return (averaged, current) tensors of live memory, outside the tape."""
     if parameters:
         pairs = zip(mine.parameters(), its.parameters(), strict=True)
     else:
         buffers = (m for _, m in mine.named_buffers()), (m for _, m in its.named_buffers())
         pairs = zip(*buffers, strict=True)
-    return ((a.data, b.data) for a, b in pairs)
+    return [(Tensor(a.data), Tensor(b.data)) for a, b in pairs]
+
+
+def _check_device(who: str, device: Any) -> None:
+    if device is not None and str(device) != "cpu":
+        raise ShapeError(f"{who}: device={device!r}: there are no GPUs here; leave device out")
 
 
 def _copied(model: Model) -> Model:

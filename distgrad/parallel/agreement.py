@@ -31,6 +31,8 @@ _CURES = {
     "Trainer": "make the Trainer with the same settings on every rank",
     "DistributedDataParallel": "make it with the same settings on every rank",
     "optimizer": "build and change the optimizer alike on every rank (its schedule, too)",
+    "the loss": "the optimizer decides by it, so the closure must return that of the global batch: "
+    "add each shard's to a dg.ShardSum and return its result()",
 }
 _DATA = "every rank must iterate alike over a loader made alike over the same data"
 
@@ -66,6 +68,11 @@ class Agreement:
         if self._due():
             compare(self.world, self._facts(position))
         self._batches += 1
+
+    def compare_now(self, facts: Mapping[str, Any]) -> None:
+        """Compare ``facts`` at once, whatever is due; collective."""
+        if self.every:
+            compare(self.world, facts)
 
     def _due(self) -> bool:
         n = self._batches

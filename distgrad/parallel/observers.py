@@ -61,6 +61,9 @@ class LocalGradients(Observable):
     def optimizer_stepped(self, optimizer: object) -> None:
         """Not of interest."""
 
+    def compare(self, name: str, value: float) -> None:
+        """There is one rank."""
+
     def backward_finished(self) -> None:
         """Show what the parameters hold now, gradients of earlier passes included."""
         grads = {n: None if p.grad is None else p.grad.data for n, p in self._named}

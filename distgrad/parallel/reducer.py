@@ -113,6 +113,10 @@ class Reducer(Observable):
         """Let the ranks agree on its settings."""
         self.agreement.optimizer_stepped(optimizer)
 
+    def compare(self, name: str, value: float) -> None:
+        """Raise MismatchError unless all ranks have the same ``value``; collective."""
+        self.agreement.compare_now({name: value})
+
     # -- shards -------------------------------------------------------------------------------
 
     def _enter(self, position: ShardPosition) -> None:

@@ -15,6 +15,7 @@ from distgrad.errors import ShapeError
 from distgrad.nn import Module
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.optim import AveragedModel
+from distgrad.optim.swa import UPDATE_BN
 from distgrad.parallel import current_shard
 from distgrad.parallel.exchange import exchange_of
 from distgrad.parallel.statistics import StatisticsBuffer
@@ -93,3 +94,6 @@ def _input(batch: Any) -> Array | Tensor:
             "the statistics: pass the DataLoader itself"
         )
     return found
+
+
+UPDATE_BN.append(update_bn)  # for optim.swa_utils.update_bn

@@ -204,13 +204,18 @@ def test_a_parameter_in_two_groups_is_refused():
         optim.SGD([{"params": [p, q]}, {"params": [p]}])
 
 
-def test_a_lone_tensor_is_one_parameter():
+def test_a_groups_lone_tensor_is_one_parameter():
     p = nn.Parameter(np.zeros((2, 3)))
-    for optimizer in (optim.SGD(p, lr=1.0), optim.SGD([{"params": p}], lr=1.0)):
-        assert optimizer.param_groups[0]["params"] == [p]
-        p.grad = Tensor(np.ones((2, 3)))
-        optimizer.step()
-    assert (p.data == -2).all()
+    optimizer = optim.SGD([{"params": p}], lr=1.0)
+    assert optimizer.param_groups[0]["params"] == [p]
+    p.grad = Tensor(np.ones((2, 3)))
+    optimizer.step()
+    assert (p.data == -1).all()
+
+
+def test_a_lone_tensor_for_all_parameters_is_refused():
+    with pytest.raises(TypeError, match=r"SGD takes an iterable of Tensors .*: write \[tensor\]"):
+        optim.SGD(nn.Parameter(np.zeros((2, 3))), lr=1.0)
 
 
 def test_zero_grad_forgets_the_gradients_of_every_group():

@@ -30,16 +30,18 @@ WHOLE = {
     "LAMB": {"weight_decay": 0.1},
     "Adafactor": {"weight_decay": 0.1},
     "Muon": {},
+    "SparseAdam": {},
 }
 ALL = ELEMENTWISE | WHOLE
 
 
 def public_optimizers():
     kinds = {n: k for n in optim.__all__ if isinstance(k := getattr(optim, n), type)}
-    # Lookahead wraps another, and is tested with the averages.
+    # Lookahead wraps another, and is tested with the averages; LBFGS needs a closure.
     return {n for n, k in kinds.items() if issubclass(k, optim.Optimizer)} - {
         "Optimizer",
         "Lookahead",
+        "LBFGS",
     }
 
 
@@ -141,7 +143,7 @@ def test_names_for_some_parameters_only_are_refused():
 
 
 def test_what_is_no_tensor_is_refused():
-    with pytest.raises(ShapeError, match="SGD trains Tensors; got a ndarray"):
+    with pytest.raises(TypeError, match="SGD trains Tensors; got a ndarray"):
         optim.SGD([np.zeros(3)])
 
 

@@ -274,6 +274,31 @@ def test_muon_is_near_pytorchs_own_in_bfloat16(monkeypatch):
     together(mine, other, ours, theirs, range(20), rtol=5e-3)
 
 
+@pytest.mark.parametrize("name", [n for n in DRAWS if n not in ("Adafactor", "Muon")])
+def test_complex_parameters_move_as_pytorchs(name):
+    rng = np.random.default_rng(1)
+
+    def drawn_complex(shape):
+        return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+    starts = [np.asarray(drawn_complex(s)) for s in SHAPES]
+    ours = [nn.Parameter(v) for v in starts]
+    theirs = [torch.nn.Parameter(torch.from_numpy(v.copy())) for v in starts]
+    settings = some_settings(name)
+    mine, other = (
+        getattr(optim, name)(ours, **settings),
+        getattr(torch.optim, name)(theirs, **settings),
+    )
+    for step in range(5):
+        for p, q in zip(ours, theirs, strict=True):
+            g = np.asarray(drawn_complex(p.shape))
+            p.grad, q.grad = Tensor(g), torch.from_numpy(g)
+        mine.step()
+        other.step()
+        for p, q in zip(ours, theirs, strict=True):
+            assert_close(p.data, q.detach().numpy(), f"step {step}")
+
+
 # -- what PyTorch does not have ---------------------------------------------------------------
 
 
@@ -345,7 +370,8 @@ PAPERS = {
 def test_every_public_optimizer_is_compared():
     kinds = {n: k for n in optim.__all__ if isinstance(k := getattr(optim, n), type)}
     own = {n for n, k in kinds.items() if issubclass(k, optim.Optimizer)}
-    assert own - {"Optimizer", "Lookahead"} == {*DRAWS, *PAPERS}  # Lookahead wraps another
+    apart = {"LBFGS", "SparseAdam"}  # test_optim_lbfgs.py, test_optim_sparse.py
+    assert own - {"Optimizer", "Lookahead"} == {*DRAWS, *PAPERS, *apart}  # Lookahead wraps another
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -1,0 +1,21 @@
+"""Averages of weights under PyTorch's name: ``optim.swa_utils.AveragedModel``."""
+
+from distgrad.optim.cycle import SWALR
+from distgrad.optim.swa import (
+    AveragedModel,
+    get_ema_avg_fn,
+    get_ema_multi_avg_fn,
+    get_swa_avg_fn,
+    get_swa_multi_avg_fn,
+    update_bn,
+)
+
+__all__ = [
+    "SWALR",
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
+]
