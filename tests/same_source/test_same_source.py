@@ -84,7 +84,7 @@ def loaded(path: Path, framework: str) -> Iterator[ModuleType]:
     module = ModuleType(f"{path.stem}_under_{framework}")
     sys.modules[module.__name__] = module  # dataclasses and pickle look there
     try:
-        exec(compile(text, f"{path} [{framework}]", "exec"), module.__dict__)
+        exec(compile(text, path, "exec"), module.__dict__)
         yield module
     finally:
         del sys.modules[module.__name__]
