@@ -8,7 +8,21 @@ import math as _math
 
 import numpy as _np
 
-from distgrad import autograd, checkpoint, cuda, data, nn, observe, ops, optim
+from distgrad import (
+    autograd,
+    checkpoint,
+    cuda,
+    data,
+    distributed,
+    distributions,
+    fft,
+    linalg,
+    nn,
+    observe,
+    ops,
+    optim,
+    utils,
+)
 from distgrad import functions as _functions
 from distgrad.autograd import (
     Tensor,
@@ -50,6 +64,7 @@ from distgrad.autograd.dtypes import (
     uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from distgrad.data import DataLoader
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -70,11 +85,13 @@ from distgrad.functions.comparison import *  # noqa: F403
 from distgrad.functions.complex_numbers import *  # noqa: F403
 from distgrad.functions.copies import *  # noqa: F403
 from distgrad.functions.creation import *  # noqa: F403
+from distgrad.functions.decompositions import *  # noqa: F403
 from distgrad.functions.elementwise import *  # noqa: F403
 from distgrad.functions.histograms import *  # noqa: F403
 from distgrad.functions.indexing import *  # noqa: F403
 from distgrad.functions.joining import *  # noqa: F403
 from distgrad.functions.logic import *  # noqa: F403
+from distgrad.functions.matrices import *  # noqa: F403
 from distgrad.functions.order import *  # noqa: F403
 from distgrad.functions.promotion import *  # noqa: F403
 from distgrad.functions.random import *  # noqa: F403
@@ -82,6 +99,7 @@ from distgrad.functions.reductions import *  # noqa: F403
 from distgrad.functions.rounding import *  # noqa: F403
 from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
+from distgrad.functions.signal import *  # noqa: F403
 from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
@@ -93,6 +111,7 @@ from distgrad.parallel import (
     init,
     own_shards,
 )
+from distgrad.serialization import load, save
 from distgrad.train import (
     LossPlateau,
     MaxEpochs,
@@ -120,6 +139,7 @@ __all__ = [
     "CommError",
     "CommTimeoutError",
     "DataError",
+    "DataLoader",
     "DeadlockError",
     "DistgradError",
     "DistributedDataParallel",
@@ -157,9 +177,12 @@ __all__ = [
     "data",
     "detect_anomaly",
     "device",
+    "distributed",
+    "distributions",
     "double",
     "e",
     "enable_grad",
+    "fft",
     "finfo",
     "float",
     "float16",
@@ -183,6 +206,8 @@ __all__ = [
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "linalg",
+    "load",
     "long",
     "manual_seed",
     "nan",
@@ -197,6 +222,7 @@ __all__ = [
     "pi",
     "random",
     "reference_kernels",
+    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -205,6 +231,7 @@ __all__ = [
     "uint32",
     "uint64",
     "update_bn",
+    "utils",
     "value_and_grad",
     "vjp",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 _CPU = "distgrad computes on CPUs, on as many MPI ranks as there are: leave it out"
 _SPARSE = "there are no sparse tensors here; dense ones, index_add and scatter_add do the same"
 _QUANTIZED = "there are no quantized tensors here"
-_STORAGE = "a tensor's memory is its NumPy array: x.data"
+_STORAGE = "a tensor's memory is its NumPy array: x.array"
 _COMPILED = "nothing is compiled or traced here: call the function or module itself"
 _MIXED = "there is no mixed precision here: leave autocast and GradScaler out"
 _DTYPE = "NumPy has no such dtype: use float32, or float16 where memory matters"
@@ -38,14 +38,14 @@ INSTEAD: dict[str, dict[str, str]] = {
         "as_strided": "index it, or use unfold; views by strides have no gradient here",
         "as_strided_": "index it, or use unfold; views by strides have no gradient here",
         "as_subclass": "wrap a Tensor in a class of your own",
-        "set_": "assign x.data, or make a new Tensor",
+        "set_": "assign x.array, or make a new Tensor",
         "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize_as_": "a tensor keeps its size: make a new one",
         "resize_as": "a tensor keeps its size: make a new one",
         "grad_fn": "write x.requires_grad and x.is_leaf; repr(x) names the op it came from",
-        "data_ptr": "x.data.ctypes.data",
-        "const_data_ptr": "x.data.ctypes.data",
+        "data_ptr": "x.array.ctypes.data",
+        "const_data_ptr": "x.array.ctypes.data",
         "share_memory_": "ranks do not share tensors; dg.distributed sends them",
         "is_shared": "ranks do not share tensors; dg.distributed sends them",
         "reinforce": "write the loss -(reward * log_prob).mean()",

@@ -139,7 +139,7 @@ class _Writer:
         return _plain(value, path)
 
     def _array(self, value: Any, path: tuple[object, ...]) -> dict[str, str]:
-        data = np.asarray(value.data if isinstance(value, Tensor) else value)
+        data = np.asarray(value.array if isinstance(value, Tensor) else value)
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         kind = "tensor" if isinstance(value, Tensor) else kind
         if data.dtype.name not in _DTYPES.values() or not data.dtype.isnative:

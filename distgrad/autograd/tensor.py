@@ -70,8 +70,9 @@ class Size(int):
 class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.
 
-    ``data`` is the NumPy array (shared, never copied, when one is given). ``grad`` is a Tensor of
-    the same shape or None. Only floating-point tensors can require gradients.
+    ``array`` is the NumPy array (shared, never copied, when one is given); ``data`` a Tensor of it
+    outside the tape, as PyTorch's. ``grad`` is a Tensor of the same shape or None. Only
+    floating-point tensors can require gradients.
     """
 
     __slots__ = (
@@ -81,13 +82,13 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         "_listener",
         "_node",
         "_place",
-        "data",
+        "array",
         "grad",
         "requires_grad",
     )
     __array_priority__ = 1000.0
 
-    data: Array
+    array: Array
     grad: Tensor | None
     requires_grad: bool
     _node: Node | None
@@ -97,7 +98,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     _hooks: dict[int, Callable[[Tensor], Any]] | None
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
-        self.data = data if type(data) is np.ndarray else _as_array(data)
+        self.array = data if type(data) is np.ndarray else _as_array(data)
         self.grad = None
         self._node = None
         self._index = 0
@@ -106,6 +107,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         self._hooks = None
         self.requires_grad = False
         if requires_grad:
+            if requires_grad is not True:  # Tensor(3, 4): PyTorch's old way to ask for a shape
+                raise TypeError(
+                    f"Tensor(data, requires_grad): got requires_grad={requires_grad!r}; a tensor "
+                    f"of a shape is dg.zeros(…) or dg.empty(…)"
+                )
             self.requires_grad_()
 
     # -- what it is ---------------------------------------------------------------------------
@@ -113,24 +119,24 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
-        shape: tuple[int, ...] = self.data.shape
+        shape: tuple[int, ...] = self.array.shape
         return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype."""
-        dtype: np.dtype[Any] = self.data.dtype
+        dtype: np.dtype[Any] = self.array.dtype
         return dtype
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.data.ndim
+        return self.array.ndim
 
     @property
     def size(self) -> Size:
         """The number of elements (NumPy's); called, the lengths: ``t.size()``, ``t.size(0)``."""
-        return Size(self.data)
+        return Size(self.array)
 
     @property
     def device(self) -> device:
@@ -143,11 +149,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return self._node is None
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.array)
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="Tensor(")
-        parts = [body, f"dtype={self.data.dtype}"] if self.data.dtype != np.float32 else [body]
+        body = np.array2string(self.array, separator=", ", prefix="Tensor(")
+        parts = [body, f"dtype={self.array.dtype}"] if self.array.dtype != np.float32 else [body]
         if self._node is not None:
             parts.append(f"op={self._node.op.name}")
         elif self.requires_grad:
@@ -162,19 +168,19 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
     def __contains__(self, value: object) -> bool:
-        return bool((self.data == (value.data if isinstance(value, Tensor) else value)).any())
+        return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.data)
+        return float(self.array)
 
     def __int__(self) -> int:
-        return int(self.data)
+        return int(self.array)
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return self.array.__index__()
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
@@ -185,7 +191,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        return self.data.item()
+        return self.array.item()
 
     def numpy(self) -> Array:
         """Return the array itself; changes in place are seen by the tensor, not by the tape.
@@ -197,11 +203,20 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 "numpy() of a Tensor that requires gradients would silently cut the gradient; "
                 "write .detach().numpy() if that is meant"
             )
-        return self.data
+        return self.array
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory as a Tensor outside the tape; what is assigned takes its place."""
+        return output(self.array, None, 0)
+
+    @data.setter
+    def data(self, value: TensorLike) -> None:
+        self.array = value if type(value) is np.ndarray else _as_array(value)
 
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""
-        return Tensor(self.data)
+        return Tensor(self.array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self.requires_grad:
@@ -210,7 +225,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
                 "functions on the Tensor itself"
             )
-        return np.array(self.data, dtype=dtype, copy=copy)
+        return np.array(self.array, dtype=dtype, copy=copy)
 
     # -- copying ------------------------------------------------------------------------------
 
@@ -218,10 +233,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """What copy.deepcopy and pickle take over: no bucket, no listener, no hooks, no tape."""
         if self._node is not None:
             raise GradError("only leaves can be copied or pickled; call .detach() first")
-        return self.data, self.grad, self.requires_grad
+        return self.array, self.grad, self.requires_grad
 
     def __setstate__(self, state: tuple[Array, Tensor | None, bool]) -> None:
-        self.data, self.grad, self.requires_grad = state
+        self.array, self.grad, self.requires_grad = state
         self._node = self._place = self._listener = self._hooks = None
         self._index = 0
 
@@ -232,10 +247,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
         Errors: GradError for a dtype that is not floating point, or turning it off on a non-leaf.
         """
-        if requires_grad and self.data.dtype.kind not in "fc":
+        if requires_grad and self.array.dtype.kind not in "fc":
             raise GradError(
                 f"only floating-point tensors can require gradients; this one is "
-                f"{self.data.dtype}: use .astype(np.float32)"
+                f"{self.array.dtype}: use .astype(np.float32)"
             )
         if not requires_grad and self._node is not None:
             raise GradError("requires_grad can be turned off only on leaves; use .detach()")
@@ -299,15 +314,15 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             if self.grad._node is not None or gradient.requires_grad:
                 self.grad = self.grad + gradient
             else:
-                np.add(self.grad.data, gradient.data, out=self.grad.data)
+                np.add(self.grad.array, gradient.array, out=self.grad.array)
         elif gradient.requires_grad:
             self.grad = gradient
         elif (place := self._place) is not None:
-            np.copyto(place.gradient, gradient.data)
+            np.copyto(place.gradient, gradient.array)
             self.grad = Tensor(place.gradient)
         else:
             # A copy: the array may be the gradient of another tensor too (a + b).
-            self.grad = Tensor(np.array(gradient.data))
+            self.grad = Tensor(np.array(gradient.array))
 
     # -- NumPy's protocols --------------------------------------------------------------------
 
@@ -346,7 +361,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             self._refuse_leaf("x[index] = value")
             self._become(METHODS["index_put"](self, index, value), "x[index] = value")
         else:
-            self.data[_plain_index(index)] = value.data if isinstance(value, Tensor) else value
+            self.array[_plain_index(index)] = value.array if isinstance(value, Tensor) else value
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
@@ -354,24 +369,30 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     # -- in place -----------------------------------------------------------------------------
 
-    def _become(self, value: Tensor, what: str, *, views: bool = False) -> Tensor:
+    def _become(
+        self, value: Tensor, what: str, *, views: bool = False, shape: bool = False
+    ) -> Tensor:
         """Take over ``value``, as PyTorch's operations in place do, and return this tensor.
 
         Off the tape the array is written. On it the tensor gets the node of ``value``: who read
         the old value keeps it. ``what`` names the operation in errors. A view on the tape would
-        leave its base as it was, so it is refused unless ``views``.
+        leave its base as it was, so it is refused unless ``views``. ``shape`` says that the same
+        elements get another shape: no memory is written.
         Errors: GradError for leaves that require gradients and such views; ShapeError.
         """
+        if shape:
+            self._refuse_leaf(what)
+            return self._stand_for(value)
         if value.shape != self.shape:
             raise ShapeError(
                 f"{what} in place cannot change the shape {self.shape} to {value.shape}; write "
                 f"x = … instead"
             )
         if not (grad_enabled.get() and (value.requires_grad or self.requires_grad)):
-            np.copyto(self.data, value.data, casting="same_kind")
+            np.copyto(self.array, value.array, casting="same_kind")
             return self
         self._refuse_leaf(what)
-        if not views and self.data.base is not None and (self._node is None or self._node.op.view):
+        if not views and self.array.base is not None and (self._node is None or self._node.op.view):
             raise GradError(
                 f"{what} on a view (a slice, a reshaped or transposed tensor) would leave the "
                 f"tensor that it is a part of as it was; write into that one (y[0] = …), or take "
@@ -379,7 +400,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             )
         if value.dtype != self.dtype:
             value = METHODS["astype"](value, dtype=self.dtype)
-        self.data, self._node, self._index = value.data, value._node, value._index
+        return self._stand_for(value)
+
+    def _stand_for(self, value: Tensor) -> Tensor:
+        self.array, self._node, self._index = value.array, value._node, value._index
         self.requires_grad = value.requires_grad
         return self
 
@@ -397,7 +421,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         ):
             self._refuse_leaf(f"x {sign}= y")
             return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
-        ufunc(self.data, other.data if isinstance(other, Tensor) else other, out=self.data)
+        ufunc(self.array, other.array if isinstance(other, Tensor) else other, out=self.array)
         return self
 
     def __iadd__(self, other: Any) -> Tensor:
@@ -428,7 +452,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
 def _as_array(data: TensorLike) -> Array:
     if isinstance(data, Tensor):
-        return data.data
+        return data.array
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
     array = np.asarray(data)
@@ -451,8 +475,8 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
         isinstance(x, Tensor) and x.requires_grad for x in (*inputs, *outs)
     ):
         raise _no_out(f"np.{ufunc.__name__}")
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-    kwargs["out"] = tuple([x.data if isinstance(x, Tensor) else x for x in outs])
+    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+    kwargs["out"] = tuple([x.array if isinstance(x, Tensor) else x for x in outs])
     getattr(ufunc, method)(*arrays, **kwargs)
     return outs[0] if len(outs) == 1 else outs
 
@@ -467,7 +491,7 @@ def _no_out(name: str) -> GradError:
 def _plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_plain_index(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+    return index.array if isinstance(index, Tensor) else index
 
 
 _new = object.__new__
@@ -477,7 +501,7 @@ _ndarray = np.ndarray
 def output(value: Any, node: Node | None, index: int) -> Tensor:
     """Wrap the result ``index`` of a recorded op (the short way into a Tensor)."""
     tensor: Tensor = _new(Tensor)
-    tensor.data = value if type(value) is _ndarray else np.asarray(value)
+    tensor.array = value if type(value) is _ndarray else np.asarray(value)
     tensor.grad = None
     tensor._index = index
     tensor._place = None
@@ -492,6 +516,6 @@ def outputs(values: Sequence[Any], node: Node | None) -> tuple[Tensor, ...]:
     """Wrap the results of a recorded op that has several; those of whole numbers stand outside."""
     tensors = [output(v, None, i) for i, v in enumerate(values)]
     for tensor in tensors:
-        if node is not None and tensor.data.dtype.kind in "fc":
+        if node is not None and tensor.array.dtype.kind in "fc":
             tensor._node, tensor.requires_grad = node, True
     return tuple(tensors)

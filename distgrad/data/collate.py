@@ -16,15 +16,15 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Return the samples of ``batch`` as one: Tensors of shape (n, …), in the samples' structure.
 
     Tensors, arrays and NumPy numbers keep their dtype; Python's ints become int64, floats float64.
-    Strings stay a list. Mappings and named tuples keep their type, tuples and lists become lists.
-    The rules are ``torch.utils.data.default_collate``'s.
+    Strings stay as they are. Mappings and named tuples keep their type, tuples and lists become
+    lists. The rules are ``torch.utils.data.default_collate``'s.
     Errors: DataError for samples of different shapes, lengths or keys, and for other objects.
     """
     if not len(batch):
         raise DataError("a batch of no samples was to be collated: give one or more")
     first = batch[0]
     if isinstance(first, str | bytes):
-        return list(batch)
+        return batch
     return _containers(first, batch) if _is_container(first) else _leaves(first, batch)
 
 
@@ -41,19 +41,31 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def emptied(batch: Any) -> Any:
-    """Return what a batch of one sample would be without it: arrays and lists of length 0."""
-    if isinstance(batch, Tensor | np.ndarray):
-        return batch[:0] if batch.ndim else batch
-    if isinstance(batch, Mapping):
-        return {key: emptied(value) for key, value in batch.items()}
-    if _is_named(batch):
-        return type(batch)(*[emptied(value) for value in batch])
-    if isinstance(batch, tuple | list):
-        if all(isinstance(value, str | bytes) for value in batch):
-            return batch[:0]
-        return type(batch)([emptied(value) for value in batch])
-    return batch
+def emptied(one: Any, two: Any) -> Any:
+    """Return what a batch of no sample would be, given that of one, and of the same one twice.
+
+    What grows from the one to the other is cut to nothing: an axis of an array, whichever it is, a
+    list, a count; the rest stays. Errors: DataError for an object that cannot be cut.
+    """
+    if isinstance(one, Tensor | np.ndarray):
+        sizes = zip(one.shape, two.shape, strict=True)
+        return one[tuple([slice(None) if n == m else slice(0) for n, m in sizes])]
+    if isinstance(one, Mapping):
+        return {key: emptied(value, two[key]) for key, value in one.items()}
+    if isinstance(one, str | bytes | bool | None):
+        return one
+    if isinstance(one, int | float | complex):
+        return one - (two - one)
+    if isinstance(one, tuple | list):
+        if len(one) != len(two):
+            return one[:0]
+        parts = [emptied(a, b) for a, b in zip(one, two, strict=True)]
+        return type(one)(*parts) if _is_named(one) else type(one)(parts)
+    raise DataError(
+        f"this rank has no sample of a small batch, and collate_fn made a {type(one).__name__}, of "
+        f"which it is not known how it is empty: let it return Tensors, arrays, numbers, or "
+        f"tuples, lists and dicts of them, or leave small batches out with drop_last=True"
+    )
 
 
 def _is_container(sample: Any) -> bool:
@@ -65,7 +77,7 @@ def _leaves(first: Any, batch: Sequence[Any]) -> Tensor:
         if any(isinstance(x, Tensor) and x.requires_grad for x in batch):
             joined: Tensor = stack(list(batch))
             return joined
-        return Tensor(_stacked([x.data if isinstance(x, Tensor) else x for x in batch]))
+        return Tensor(_stacked([x.array if isinstance(x, Tensor) else x for x in batch]))
     if isinstance(first, np.ndarray | np.generic) and first.dtype.kind in "biufc":
         return Tensor(_stacked(batch))
     if isinstance(first, bool | int | float | complex):

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,15 @@ from distgrad.autograd.types import Array
 from distgrad.data import settings
 from distgrad.data.batch import Batch
 from distgrad.data.dataset import IterableDataset
-from distgrad.data.order import Batched, Order, Plain, Sampled, digest_of, own_samples
+from distgrad.data.order import (
+    Batched,
+    Order,
+    Plain,
+    Sampled,
+    digest_of,
+    digest_of_sample,
+    own_samples,
+)
 from distgrad.data.reading import fingerprint
 from distgrad.data.recipe import Recipe
 from distgrad.data.sampler import seed_of
@@ -122,7 +131,13 @@ class DataLoader:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         if self.is_stream:
-            n = len(self.dataset)  # TypeError for a stream that does not say
+            try:
+                n = len(self.dataset)
+            except TypeError:
+                raise TypeError(
+                    f"a {type(self.dataset).__name__} is a stream that has no __len__, so that the "
+                    f"number of batches is not known: define it, the number of samples"
+                ) from None
             return len(Plain(n, self.global_batch_size, False, self.drop_last))
         return len(self._order_of_batches)
 
@@ -177,8 +192,7 @@ class DataLoader:
         for number, indices in enumerate(order.batches(epoch, start, self.seed), start):
             step = epoch * self._steps() + number
             total = len(indices) * (self._own or 1)
-            own = self._own is not None
-            facts = self._facts(epoch, number, "" if own else digest_of(indices))
+            facts = self._facts(epoch, number, partial(self._samples_read, indices))
             parts = self._parts(indices, step, total, facts)
             yield Batch(recipe, parts, step, total, self.world, source)
 
@@ -202,7 +216,8 @@ class DataLoader:
                 return
             if number < start:
                 continue
-            parts = self._parts(np.arange(n), step, n, self._facts(epoch, number, ""))
+            facts = self._facts(epoch, number, partial(digest_of_sample, chunk[0]))
+            parts = self._parts(np.arange(n), step, n, facts)
             yield Batch(self._recipe(chunk), parts, step, n, self.world, source)
 
     def _recipe(self, dataset: Any) -> Recipe:
@@ -227,13 +242,18 @@ class DataLoader:
 
     # -- what ranks compare, and what a resumed run continues from -----------------------------
 
-    def _facts(self, epoch: int, number: int, samples: str) -> Origin:
+    def _samples_read(self, indices: Array) -> str:
+        """Return what tells which samples a sampler gave; "" where it cannot differ, or may."""
+        given = self.sampler is not None or self.batch_sampler is not None
+        return digest_of(indices) if given and self._own is None else ""
+
+    def _facts(self, epoch: int, number: int, samples: Callable[[], str]) -> Origin:
         """Return what the ranks compare about a batch."""
 
         def facts() -> dict[str, Any]:
             place: dict[str, Any] = {"epoch": epoch, "batch of the epoch": number}
-            if self.sampler is not None or self.batch_sampler is not None:
-                place["samples of the batch"] = samples
+            if found := samples():
+                place["samples of the batch"] = found
             data = {"contents of the data set": self._fingerprint()}
             return {f"DataLoader {k}": v for k, v in {**self._settings(), **place}.items()} | data
 

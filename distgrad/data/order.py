@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.data.sampler import permutation
 from distgrad.errors import DataError
@@ -100,6 +101,27 @@ def own_samples(sampler: Any) -> tuple[int, int] | None:
 def digest_of(indices: Array) -> str:
     """Return what tells the samples of a batch from others."""
     return hashlib.blake2b(indices.tobytes(), digest_size=8).hexdigest()
+
+
+def digest_of_sample(sample: Any) -> str:
+    """Return what tells a sample of a stream from others, as far as it holds arrays and numbers."""
+    found = hashlib.blake2b(digest_size=8)
+
+    def walk(value: Any) -> None:
+        if isinstance(value, Tensor):
+            value = value.array
+        if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+            found.update(f"{value.dtype.str} {value.shape}".encode() + value.tobytes())
+        elif isinstance(value, Mapping):
+            walk(list(value.items()))
+        elif isinstance(value, list | tuple):
+            for one in value:
+                walk(one)
+        elif isinstance(value, str | bytes | int | float | complex | None):
+            found.update(repr(value).encode())
+
+    walk(sample)
+    return found.hexdigest()
 
 
 def _count(samples: int, size: int, drop_last: bool) -> int:

@@ -35,14 +35,14 @@ class Recipe:
         if self.collate is None and not self.tensors:
             arrays = fetch(self.dataset, indices)
             return tuple([a[:0] for a in arrays]) if empty else arrays
-        found = self._collated(indices)
-        return emptied(found) if empty else found
-
-    def _collated(self, indices: Array) -> Any:
+        collate = default_collate if self.collate is None else self.collate
+        if empty:
+            sample = self.dataset[int(indices[0])]
+            return emptied(collate([sample]), collate([sample, sample]))
         if self.collate is not None:
-            return self.collate([self.dataset[int(i)] for i in indices])
+            return collate([self.dataset[int(i)] for i in indices])
         found = gather(self.dataset, indices)
-        return [Tensor(a) for a in found] if isinstance(found, tuple) else default_collate(found)
+        return [Tensor(a) for a in found] if isinstance(found, tuple) else collate(found)
 
 
 @dataclass(frozen=True)

@@ -89,10 +89,10 @@ class Workers:
         self._tickets = 0
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[int] = []
-        for number in range(count):
-            self._start(number)
         arguments = (self._inbox, self._pipes, self._processes, os.getpid())
         self.close = weakref.finalize(self, _close, *arguments)
+        for number in range(count):
+            self._start(number)
 
     def _start(self, number: int) -> None:
         (theirs, ours), (back, answers) = os.pipe(), os.pipe()
@@ -185,12 +185,12 @@ class Workers:
     def ahead(self, batches: Iterator[B]) -> Iterator[B]:
         """Yield ``batches`` while the workers read those that follow."""
         waiting: deque[tuple[B, int]] = deque()
-        ordered = 0
+        ordered, wanted = 0, self.count * self.prefetch
         try:
             for batch in batches:
                 waiting.append((batch, batch.order_from(self)))
                 ordered += waiting[-1][1]
-                while ordered >= self.count * self.prefetch:
+                while ordered - waiting[0][1] >= wanted:  # beside those of the one that is due
                     yield waiting[0][0]
                     done, shards = waiting.popleft()
                     done.forget()

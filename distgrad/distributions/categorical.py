@@ -80,7 +80,7 @@ class _Choice(Distribution):
 
     def _chosen(self, sample_shape: SampleShape) -> Array:
         """Draw outcomes, of shape ``sample_shape + batch_shape``: where the sum passes u."""
-        p = self.probs.data.astype(np.float64)
+        p = self.probs.array.astype(np.float64)
         u = generator().random((*sample_shape, *self._batch_shape))
         if not p.size and u.size:
             raise ShapeError(f"{type(self).__name__} of no outcomes cannot be sampled")
@@ -124,7 +124,7 @@ class Categorical(_Choice):
     @property
     def mode(self) -> Tensor:
         """The likeliest outcome."""
-        return Tensor(np.asarray(np.argmax(self.probs.data, axis=-1)))
+        return Tensor(np.asarray(np.argmax(self.probs.array, axis=-1)))
 
     @property
     def variance(self) -> Tensor:
@@ -137,7 +137,7 @@ class Categorical(_Choice):
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """The logit of ``value``."""
-        index = value.data if isinstance(value, Tensor) else np.asarray(value)
+        index = value.array if isinstance(value, Tensor) else np.asarray(value)
         if self._validate_args:
             self._validate_sample(Tensor(index))
         shape = np.broadcast_shapes(index.shape, self._batch_shape)
@@ -174,7 +174,7 @@ class OneHotCategorical(_Choice):
     @property
     def mode(self) -> Tensor:
         """The likeliest outcome."""
-        return self._one_hot(np.asarray(np.argmax(self.probs.data, axis=-1)))
+        return self._one_hot(np.asarray(np.argmax(self.probs.array, axis=-1)))
 
     @property
     def variance(self) -> Tensor:
@@ -188,7 +188,7 @@ class OneHotCategorical(_Choice):
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """The logit of the place of the 1."""
-        x = self._value(value, self._param).data
+        x = self._value(value, self._param).array
         outcome = np.argmax(x, axis=-1)
         shape = np.broadcast_shapes(outcome.shape, self._batch_shape)
         index = np.broadcast_to(outcome, shape)[..., None]
@@ -252,7 +252,7 @@ class Multinomial(_Choice):
 
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw counts."""
-        p = self.probs.data.astype(np.float64)
+        p = self.probs.array.astype(np.float64)
         shape = (*sample_shape, *self._batch_shape)
         p = p / np.sum(p, axis=-1, keepdims=True)
         drawn = generator().multinomial(self.total_count, p, shape)
@@ -263,7 +263,7 @@ class Multinomial(_Choice):
         k = self._value(value, self._param)
         shape = np.broadcast_shapes(k.shape, self.logits.shape)
         k, logits = broadcast_to(k, shape), broadcast_to(self.logits, shape)
-        logits = recorded(np.where((k.data == 0) & (logits.data == -math.inf), 0, logits))
+        logits = recorded(np.where((k.array == 0) & (logits.array == -math.inf), 0, logits))
         found: Tensor = (
             lgamma(np.sum(k, axis=-1) + 1)
             - np.sum(lgamma(k + 1), axis=-1)

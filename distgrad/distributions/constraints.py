@@ -53,7 +53,7 @@ class Constraint(ABC):
 
     def check(self, value: TensorLike) -> Tensor:
         """Return booleans: of the shape of ``value`` without its last ``event_dim`` axes."""
-        x = value.data if isinstance(value, Tensor) else np.asarray(value)
+        x = value.array if isinstance(value, Tensor) else np.asarray(value)
         with np.errstate(all="ignore"):
             return Tensor(np.asarray(self._holds(x)))
 
@@ -104,7 +104,7 @@ class independent(Constraint):  # noqa: N801 (PyTorch's name)
             raise ValueError(
                 f"a value of {x.ndim} axes where {self.event_dim} or more are expected"
             )
-        inner = self.base.check(x).data
+        inner = self.base.check(x).array
         return np.all(inner, axis=tuple(range(inner.ndim - self.count, inner.ndim)))
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ class independent(Constraint):  # noqa: N801 (PyTorch's name)
 
 
 def _bound(x: Any) -> Any:
-    return x.data if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else x
 
 
 def greater_than(lower_bound: Any) -> Constraint:

@@ -91,7 +91,7 @@ class Bernoulli(_Chance):
     @property
     def mode(self) -> Tensor:
         """The likelier one; NaN for a half."""
-        p = self.probs.data
+        p = self.probs.array
         return Tensor(np.where(p == 0.5, np.nan, p >= 0.5).astype(p.dtype))
 
     @property
@@ -103,7 +103,7 @@ class Bernoulli(_Chance):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw zeros and ones."""
         shape = self._extended_shape(sample_shape)
-        return self._draw(generator().random(shape) < self.probs.data, sample_shape)
+        return self._draw(generator().random(shape) < self.probs.array, sample_shape)
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """Log p or log(1 - p)."""
@@ -130,7 +130,7 @@ class Geometric(_Chance):
     ) -> None:
         p = self._set(probs, logits)
         super().__init__(p.shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not np.all(p.data > 0):
+        if self._validate_args and probs is not None and not np.all(p.array > 0):
             raise ShapeError(
                 f"Expected parameter probs of distribution {self!r} to be positive, but found "
                 f"invalid values:\n{p}"
@@ -162,13 +162,13 @@ class Geometric(_Chance):
         """Draw whole numbers."""
         u = 1 - generator().random(self._extended_shape(sample_shape))  # in (0, 1]
         with np.errstate(divide="ignore"):
-            rate = np.log1p(-self.probs.data.astype(np.float64))
+            rate = np.log1p(-self.probs.array.astype(np.float64))
         return self._draw(np.floor(np.log(u) / rate), sample_shape)
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """Value · log(1 - p) + log p."""
         x = self._value(value, self._param)
-        p = np.where((self.probs.data == 1) & (x.data == 0), 0, self.probs)
+        p = np.where((self.probs.array == 1) & (x.array == 0), 0, self.probs)
         found: Tensor = x * np.log1p(-p) + np.log(self.probs)
         return found
 
@@ -197,7 +197,7 @@ class Binomial(_Chance):
     ) -> None:
         name, value = one_of("Binomial", probs=probs, logits=logits)
         value = parameter(value)
-        count = total_count.data if isinstance(total_count, Tensor) else np.asarray(total_count)
+        count = total_count.array if isinstance(total_count, Tensor) else np.asarray(total_count)
         self.total_count, value = broadcast_all(count.astype(value.dtype), value)
         self._param = self.__dict__[name] = value
         super().__init__(value.shape, validate_args=validate_args)
@@ -216,7 +216,7 @@ class Binomial(_Chance):
     @property
     def mode(self) -> Tensor:
         """⌊(n + 1) p⌋, at most n."""
-        n, p = self.total_count.data, self.probs.data
+        n, p = self.total_count.array, self.probs.array
         return Tensor(np.minimum(np.floor((n + 1) * p), n))
 
     @property
@@ -227,7 +227,7 @@ class Binomial(_Chance):
 
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw numbers of successes."""
-        n, p = self.total_count.data.astype(np.int64), self.probs.data.astype(np.float64)
+        n, p = self.total_count.array.astype(np.int64), self.probs.array.astype(np.float64)
         return self._draw(
             generator().binomial(n, p, self._extended_shape(sample_shape)), sample_shape
         )
@@ -249,7 +249,7 @@ class Binomial(_Chance):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return 0 to ``total_count``. Errors: NotImplementedError where counts differ."""
-        n = self.total_count.data
+        n = self.total_count.array
         most = int(n.max(initial=0))
         if np.any(n != most):
             raise NotImplementedError(
@@ -293,7 +293,7 @@ class NegativeBinomial(_Chance):
     @property
     def mode(self) -> Tensor:
         """⌊(n - 1) exp(logits)⌋, at least 0."""
-        n, odds = self.total_count.data, np.exp(self.logits.data)
+        n, odds = self.total_count.array, np.exp(self.logits.array)
         return Tensor(np.maximum(np.floor((n - 1) * odds), 0))
 
     @property
@@ -305,9 +305,10 @@ class NegativeBinomial(_Chance):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw Poisson numbers of gamma distributed rates."""
         random, shape = generator(), self._extended_shape(sample_shape)
-        odds = np.exp(self.logits.data.astype(np.float64))
+        odds = np.exp(self.logits.array.astype(np.float64))
         return self._draw(
-            random.poisson(random.standard_gamma(self.total_count.data, shape) * odds), sample_shape
+            random.poisson(random.standard_gamma(self.total_count.array, shape) * odds),
+            sample_shape,
         )
 
     def log_prob(self, value: TensorLike) -> Tensor:
@@ -315,7 +316,7 @@ class NegativeBinomial(_Chance):
         k, n = self._value(value, self._param), self.total_count
         weight = n * logsigmoid(-self.logits) + k * logsigmoid(self.logits)
         normaliser = lgamma(1.0 + k) + lgamma(n) - lgamma(n + k)
-        normaliser = np.where((n.data + k.data) == 0, 0, normaliser)
+        normaliser = np.where((n.array + k.array) == 0, 0, normaliser)
         found: Tensor = weight - normaliser
         return found
 
@@ -342,7 +343,7 @@ class Poisson(Distribution):
     @property
     def mode(self) -> Tensor:
         """⌊rate⌋."""
-        return Tensor(np.floor(self.rate.data))
+        return Tensor(np.floor(self.rate.array))
 
     @property
     def variance(self) -> Tensor:
@@ -351,7 +352,7 @@ class Poisson(Distribution):
 
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
-        rate: Array = self.rate.data.astype(np.float64)
+        rate: Array = self.rate.array.astype(np.float64)
         drawn = generator().poisson(rate, self._extended_shape(sample_shape))
         return Tensor(np.asarray(drawn).astype(self.rate.dtype))
 

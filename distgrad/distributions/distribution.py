@@ -55,7 +55,7 @@ class Distribution:
             if constraints.is_dependent(constraint) or name not in self.__dict__:
                 continue
             value = getattr(self, name)
-            if not np.all(constraint.check(value).data):
+            if not np.all(constraint.check(value).array):
                 raise ShapeError(
                     f"Expected parameter {name} (Tensor of shape {tuple(value.shape)}) of "
                     f"distribution {self!r} to satisfy the constraint {constraint!r}, but found "
@@ -165,7 +165,7 @@ class Distribution:
             weak = isinstance(value, int | float | list) or array.dtype.kind in "biu"
             value = Tensor(array.astype(like.dtype) if weak else array)
         elif value.dtype.kind in "biu":
-            value = Tensor(value.data.astype(like.dtype))
+            value = Tensor(value.array.astype(like.dtype))
         if self._validate_args:
             self._validate_sample(value)
         return value
@@ -189,7 +189,7 @@ class Distribution:
             support = self.support
         except NotImplementedError:
             return
-        if not constraints.is_dependent(support) and not np.all(support.check(value).data):
+        if not constraints.is_dependent(support) and not np.all(support.check(value).array):
             raise ShapeError(
                 f"Expected value argument (Tensor of shape {value.shape}) to be within the support "
                 f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}"

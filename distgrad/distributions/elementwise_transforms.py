@@ -31,7 +31,7 @@ class AffineTransform(Transform):
     @property
     def sign(self) -> Any:  # type: ignore[override]
         """That of ``scale``."""
-        scale = self.scale.data if isinstance(self.scale, Tensor) else np.asarray(self.scale)
+        scale = self.scale.array if isinstance(self.scale, Tensor) else np.asarray(self.scale)
         return int(np.sign(scale)) if scale.ndim == 0 else np.sign(scale)
 
     def _call(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class PowerTransform(Transform):
     @property
     def sign(self) -> Any:  # type: ignore[override]
         """That of ``exponent``."""
-        power = self.exponent.data if isinstance(self.exponent, Tensor) else self.exponent
+        power = self.exponent.array if isinstance(self.exponent, Tensor) else self.exponent
         return np.sign(power)
 
     def _call(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from distgrad.ops.gamma import lgamma
 def uniform(shape: Shape, like: Tensor) -> Tensor:
     """Numbers inside (0, 1), of the dtype of ``like``."""
     drawn = random.uniform(shape, dtype=like.dtype)
-    return Tensor(np.clip(drawn.data, tiny(like.dtype), 1 - eps(like.dtype) / 2))
+    return Tensor(np.clip(drawn.array, tiny(like.dtype), 1 - eps(like.dtype) / 2))
 
 
 def _given(value: TensorLike) -> Tensor:
@@ -139,7 +139,7 @@ class Laplace(_LocationScale):
         """loc - scale sign(u) log(1 - |u|) of a uniform u in (-1, 1)."""
         u = 2 * uniform(self._extended_shape(sample_shape), self.loc) - 1
         least = -1 + eps(u.dtype)
-        u = Tensor(np.maximum(u.data, np.asarray(least, u.dtype)))
+        u = Tensor(np.maximum(u.array, np.asarray(least, u.dtype)))
         found: Tensor = self.loc - self.scale * (np.sign(u) * np.log1p(-np.absolute(u)))
         return found
 
@@ -298,7 +298,7 @@ class Uniform(Distribution):
     ) -> None:
         self.low, self.high = broadcast_all(low, high)
         super().__init__(self.low.shape, validate_args=validate_args)
-        if self._validate_args and not np.all(self.low.data < self.high.data):
+        if self._validate_args and not np.all(self.low.array < self.high.array):
             raise ShapeError(
                 f"Uniform is not defined when low >= high; got low={self.low}, high={self.high}"
             )
@@ -339,8 +339,8 @@ class Uniform(Distribution):
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """-log(high - low); -∞ outside."""
-        x = self._value(value, self.low).data
-        within = (self.low.data <= x) & (self.high.data > x)
+        x = self._value(value, self.low).array
+        within = (self.low.array <= x) & (self.high.array > x)
         found: Tensor = recorded(np.where(within, -np.log(self.high - self.low), -math.inf))
         return found.astype(self.low.dtype)
 

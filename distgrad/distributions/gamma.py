@@ -57,7 +57,7 @@ class Gamma(Distribution):
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """A standard gamma number over ``rate``."""
         drawn = standard_gamma(self.concentration, self._extended_shape(sample_shape)) / self.rate
-        drawn.data = inside(drawn.data, tiny(drawn.dtype))
+        drawn.array = inside(drawn.array, tiny(drawn.dtype))
         found: Tensor = drawn
         return found
 
@@ -124,7 +124,7 @@ class Dirichlet(Distribution):
         a = self.concentration
         above = np.clip(a - 1, 0, None)
         total = np.sum(above, axis=-1, keepdims=True)
-        corner = np.all(a.data < 1, axis=-1, keepdims=True)
+        corner = np.all(a.array < 1, axis=-1, keepdims=True)
         inner = above / np.where(corner, 1, total)
         first = (np.arange(a.shape[-1]) == 0).astype(a.dtype)
         found: Tensor = np.where(corner, first, inner)

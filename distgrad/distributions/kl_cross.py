@@ -137,7 +137,7 @@ def _outside(kl: Any, outside: Any) -> Any:
 @register_kl(Uniform, Exponential)
 def _uniform_exponential(p: Uniform, q: Exponential) -> Any:
     kl = q.rate * (p.high + p.low) / 2 - np.log((p.high - p.low) * q.rate)
-    return _outside(kl, p.low.data < 0)
+    return _outside(kl, p.low.array < 0)
 
 
 @register_kl(Uniform, Gamma)
@@ -146,7 +146,7 @@ def _uniform_gamma(p: Uniform, q: Gamma) -> Any:
     t1 = np.log(width)
     t2 = (_x_log_x(p.high) - _x_log_x(p.low) - width) / width
     kl = -t1 + q.rate * (p.high + p.low) / 2 + lgamma(a) - a * np.log(q.rate) - (a - 1) * t2
-    return _outside(kl, p.low.data < 0)
+    return _outside(kl, p.low.array < 0)
 
 
 @register_kl(Uniform, Gumbel)
@@ -192,7 +192,7 @@ for _p, _q in _NOWHERE:
 @register_kl(Beta, Uniform)
 def _beta_uniform(p: Beta, q: Uniform) -> Any:
     kl = -p.entropy() + np.log(q.high - q.low)
-    return _outside(kl, (q.low.data > 0) | (q.high.data < 1))
+    return _outside(kl, (q.low.array > 0) | (q.high.array < 1))
 
 
 @register_kl(Uniform, Beta)
@@ -205,4 +205,4 @@ def _uniform_beta(p: Uniform, q: Beta) -> Any:
     logs = (q.concentration1 - 1) * one + (q.concentration0 - 1) * two
     total = q.concentration1 + q.concentration0
     kl = -t1 - logs + lgamma(q.concentration1) + lgamma(q.concentration0) - lgamma(total)
-    return _outside(kl, (p.high.data > 1) | (p.low.data < 0))
+    return _outside(kl, (p.high.array > 1) | (p.low.array < 0))

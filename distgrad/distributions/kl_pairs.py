@@ -58,22 +58,22 @@ def _multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Any:
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli(p: Bernoulli, q: Bernoulli) -> Any:
     t1 = p.probs * (softplus(-q.logits) - softplus(-p.logits))
-    t1 = np.where(q.probs.data == 0, math.inf, t1)
-    t1 = np.where(p.probs.data == 0, 0, t1)
+    t1 = np.where(q.probs.array == 0, math.inf, t1)
+    t1 = np.where(p.probs.array == 0, 0, t1)
     t2 = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
-    t2 = np.where(q.probs.data == 1, math.inf, t2)
-    t2 = np.where(p.probs.data == 1, 0, t2)
+    t2 = np.where(q.probs.array == 1, math.inf, t2)
+    t2 = np.where(p.probs.array == 1, 0, t2)
     return t1 + t2
 
 
 @register_kl(Binomial, Binomial)
 def _binomial(p: Binomial, q: Binomial) -> Any:
-    if np.any(p.total_count.data < q.total_count.data):
+    if np.any(p.total_count.array < q.total_count.array):
         raise NotImplementedError(
             "KL between Binomials where q.total_count > p.total_count is not implemented"
         )
     kl = p.total_count * (p.probs * (p.logits - q.logits) + np.log1p(-p.probs) - np.log1p(-q.probs))
-    return np.where(p.total_count.data > q.total_count.data, math.inf, kl)
+    return np.where(p.total_count.array > q.total_count.array, math.inf, kl)
 
 
 @register_kl(Geometric, Geometric)
@@ -89,8 +89,8 @@ def _poisson(p: Poisson, q: Poisson) -> Any:
 @register_kl(Categorical, Categorical)
 def _categorical(p: Categorical, q: Categorical) -> Any:
     t = p.probs * (p.logits - q.logits)
-    t = np.where(q.probs.data == 0, math.inf, t)
-    t = np.where(np.broadcast_to(p.probs.data == 0, t.shape), 0, t)
+    t = np.where(q.probs.array == 0, math.inf, t)
+    t = np.where(np.broadcast_to(p.probs.array == 0, t.shape), 0, t)
     return _sum(t)
 
 
@@ -138,7 +138,7 @@ def _weibull(p: Weibull, q: Weibull) -> Any:
 @register_kl(Uniform, Uniform)
 def _uniform(p: Uniform, q: Uniform) -> Any:
     kl = np.log((q.high - q.low) / (p.high - p.low))
-    return np.where((q.low.data > p.low.data) | (q.high.data < p.high.data), math.inf, kl)
+    return np.where((q.low.array > p.low.array) | (q.high.array < p.high.array), math.inf, kl)
 
 
 @register_kl(Cauchy, Cauchy)
@@ -203,7 +203,7 @@ def _transformed(p: TransformedDistribution, q: TransformedDistribution) -> Any:
 
 def _settings(transform: Any) -> list[tuple[str, Any]]:
     def plain(x: Any) -> Any:
-        x = x.data if isinstance(x, Tensor) else x
+        x = x.array if isinstance(x, Tensor) else x
         return x.tolist() if isinstance(x, np.ndarray) else repr(x)
 
     return sorted(

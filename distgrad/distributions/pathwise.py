@@ -19,7 +19,7 @@ from distgrad.ops.incomplete_numbers import beta_slope, gamma_slope
 def standard_gamma(concentration: Tensor, shape: Shape) -> Tensor:
     """Draw Gamma(concentration, 1) samples of ``shape``, which concentration broadcasts to."""
     dtype = concentration.dtype
-    drawn = generator().standard_gamma(concentration.data.astype(np.float64), shape)
+    drawn = generator().standard_gamma(concentration.array.astype(np.float64), shape)
     drawn = np.maximum(np.asarray(drawn).astype(dtype), tiny(dtype))
     found: Tensor = _standard_gamma(np.broadcast_to(concentration, shape), drawn=drawn)
     return found
@@ -27,7 +27,7 @@ def standard_gamma(concentration: Tensor, shape: Shape) -> Tensor:
 
 def dirichlet(concentration: Tensor, shape: Shape) -> Tensor:
     """Draw Dirichlet(concentration) samples of ``shape`` (the last axis sums up to 1)."""
-    dtype, a = concentration.dtype, concentration.data.astype(np.float64)
+    dtype, a = concentration.dtype, concentration.array.astype(np.float64)
     # log Gamma(a) = log Gamma(a + 1) + log U / a: small concentrations do not underflow.
     random = generator()
     logs = np.log(random.standard_gamma(a + 1, shape)) + np.log1p(-random.random(shape)) / a

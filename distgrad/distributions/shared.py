@@ -28,7 +28,7 @@ def parameter(value: TensorLike) -> Tensor:
     """``value`` as a Tensor of real numbers; whole ones are taken for real."""
     tensor = value if isinstance(value, Tensor) else Tensor(value)
     if tensor.dtype.kind in "biu":
-        return Tensor(tensor.data.astype(Tensor(0.0).dtype))
+        return Tensor(tensor.array.astype(Tensor(0.0).dtype))
     return tensor
 
 

@@ -130,7 +130,7 @@ class TransformedDistribution(Distribution):
     def _real(self, value: TensorLike) -> Tensor:
         y = value if isinstance(value, Tensor) else Tensor(value)
         if y.dtype.kind in "biu":
-            y = Tensor(y.data.astype(np.float32))
+            y = Tensor(y.array.astype(np.float32))
         if self._validate_args:
             self._validate_sample(y)
         return y

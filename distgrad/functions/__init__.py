@@ -14,11 +14,13 @@ from distgrad.functions import (
     complex_numbers,
     copies,
     creation,
+    decompositions,
     elementwise,
     histograms,
     indexing,
     joining,
     logic,
+    matrices,
     order,
     promotion,
     random,
@@ -26,6 +28,7 @@ from distgrad.functions import (
     rounding,
     scans,
     shapes,
+    signal,
 )
 from distgrad.functions.install import by_kind, install
 
@@ -47,6 +50,9 @@ FAMILIES: list[ModuleType] = [
     shapes,
     joining,
     indexing,
+    matrices,
+    decompositions,
+    signal,
 ]
 IN_PLACE = install(FAMILIES)
 """The twins in place by name (``relu_``)."""

@@ -113,7 +113,7 @@ def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = Non
         if np.result_type(*_kinds(a, b)).kind in "fc":
             return rounded
         # Whole numbers above 2⁵³ have no float64: the remainder is exact.
-        x, y = (v.data if isinstance(v, Tensor) else v for v in (a, b))
+        x, y = (v.array if isinstance(v, Tensor) else v for v in (a, b))
         return Tensor(np.asarray((x - np.fmod(x, y)) // y))
     raise DistgradError(f"div: rounding_mode is None, 'trunc' or 'floor'; got {rounding_mode!r}")
 
@@ -210,8 +210,7 @@ def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def copysign(input: TensorLike, other: TensorLike) -> Tensor:
     """The distance of ``input`` from 0, with the sign of ``other``."""
-    a, b = pair(input, other)
-    return apply(ops.copysign, real(a), b)
+    return apply(ops.copysign, *reals(input, other))
 
 
 @with_out
@@ -228,9 +227,10 @@ def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
 def ldexp(input: TensorLike, other: TensorLike) -> Tensor:
     """``input * 2 ** other``."""
     a, b = pair(real(input), other)
-    if isinstance(b, Tensor) and b.dtype.kind in "biu":
-        b = b.astype(a.dtype)
-    return apply(ops.multiply, a, apply(ops.power, 2.0, b))
+    if not isinstance(b, Tensor):
+        return apply(ops.multiply, a, 2.0**b)
+    exponent = b.astype(a.dtype) if b.dtype.kind in "biu" else b
+    return apply(ops.multiply, a, apply(ops.power, 2.0, exponent))
 
 
 @with_out
@@ -239,7 +239,7 @@ def frexp(input: TensorLike) -> Frexp:
     x = tensor_of(input)
     if x.dtype.kind != "f":
         raise DistgradError(f"frexp takes real numbers; got {x.dtype}")
-    exponent = np.frexp(x.data)[1]
+    exponent = np.frexp(x.array)[1]
     # Two factors: 2 ** -exponent of the smallest numbers would overflow.
     half = -exponent // 2
     first, second = (np.ldexp(np.ones((), x.dtype), e) for e in (half, -exponent - half))

@@ -73,7 +73,7 @@ ge = greater_equal = _comparison("ge", np.greater_equal, ">=")
 
 def equal(input: TensorLike, other: TensorLike) -> bool:
     """Whether both have one shape and equal elements."""
-    a, b = tensor_of(input).data, tensor_of(other).data
+    a, b = tensor_of(input).array, tensor_of(other).array
     return a.shape == b.shape and bool((a == b).all())
 
 
@@ -87,7 +87,7 @@ def isclose(
     """``|input - other| <= atol + rtol |other|``: booleans. Errors: DistgradError below 0."""
     if rtol < 0 or atol < 0:
         raise DistgradError(f"isclose: rtol and atol are ≥ 0; got {rtol}, {atol}")
-    a, b = (tensor_of(x).data for x in (input, other))
+    a, b = (tensor_of(x).array for x in (input, other))
     if a.dtype != b.dtype:
         raise DistgradError(f"isclose takes Tensors of one dtype; got {a.dtype}, {b.dtype}")
     return Tensor(np.asarray(np.isclose(a, b, rtol, atol, equal_nan)))
@@ -101,12 +101,12 @@ def allclose(
     equal_nan: bool = False,
 ) -> bool:
     """Whether ``isclose`` holds for all elements."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).data.all())
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
 
 
 def is_nonzero(input: TensorLike) -> bool:
     """Whether the only element is not 0. Errors: DistgradError for another number of them."""
-    x = tensor_of(input).data
+    x = tensor_of(input).array
     if x.size != 1:
         raise DistgradError(f"is_nonzero takes one element; got shape {x.shape}: any(), or all()?")
     return bool(x.reshape(()) != 0)
@@ -122,23 +122,23 @@ def is_same_size(input: TensorLike, other: TensorLike) -> bool:
 
 def isnan(input: TensorLike) -> Tensor:
     """Whether each element is NaN."""
-    return Tensor(np.asarray(np.isnan(tensor_of(input).data)))
+    return Tensor(np.asarray(np.isnan(tensor_of(input).array)))
 
 
 def isinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞ or -∞."""
-    return Tensor(np.asarray(np.isinf(tensor_of(input).data)))
+    return Tensor(np.asarray(np.isinf(tensor_of(input).array)))
 
 
 def isfinite(input: TensorLike) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
-    return Tensor(np.asarray(np.isfinite(tensor_of(input).data)))
+    return Tensor(np.asarray(np.isfinite(tensor_of(input).array)))
 
 
 @with_out
 def isposinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞."""
-    x = tensor_of(input).data
+    x = tensor_of(input).array
     _ordered("isposinf", x)
     return Tensor(np.asarray(x == np.inf))
 
@@ -146,14 +146,14 @@ def isposinf(input: TensorLike) -> Tensor:
 @with_out
 def isneginf(input: TensorLike) -> Tensor:
     """Whether each element is -∞."""
-    x = tensor_of(input).data
+    x = tensor_of(input).array
     _ordered("isneginf", x)
     return Tensor(np.asarray(x == -np.inf))
 
 
 def isreal(input: TensorLike) -> Tensor:
     """Whether each element has no imaginary part."""
-    return Tensor(np.asarray(np.isreal(tensor_of(input).data)))
+    return Tensor(np.asarray(np.isreal(tensor_of(input).array)))
 
 
 # -- the larger and the smaller -------------------------------------------------------------------

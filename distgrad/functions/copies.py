@@ -41,7 +41,7 @@ def detach(input: TensorLike) -> Tensor:
 
 def detach_copy(input: TensorLike) -> Tensor:
     """A copy that stands outside the tape."""
-    return Tensor(np.array(tensor_of(input).data))
+    return Tensor(np.array(tensor_of(input).array))
 
 
 def fill(input: TensorLike, value: TensorLike) -> Tensor:

@@ -76,9 +76,9 @@ def asarray(
     check_place(device)
     found = as_tensor(obj, dtype)
     if copy:
-        return made(np.array(found.data), requires_grad)
-    given = obj.data if isinstance(obj, Tensor) else obj
-    if copy is False and not (isinstance(given, np.ndarray) and found.data is given):
+        return made(np.array(found.array), requires_grad)
+    given = obj.array if isinstance(obj, Tensor) else obj
+    if copy is False and not (isinstance(given, np.ndarray) and found.array is given):
         raise DistgradError("asarray(copy=False): this data has to be copied; leave copy out")
     return found.requires_grad_() if requires_grad else found
 
@@ -102,13 +102,13 @@ def scalar_tensor(
 
 def _array(data: Any, dtype: DTypeLike | None) -> Array:
     if isinstance(data, Tensor):
-        found = data.data
+        found = data.array
     elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
         found = np.stack([_array(x, None) for x in data])
     elif dtype is not None:
         found = np.asarray(data)
     else:
-        found = Tensor(data).data
+        found = Tensor(data).array
     return found if dtype is None else found.astype(dtype, copy=False)
 
 
@@ -178,7 +178,7 @@ def full(
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
     check_place(device, layout, pin_memory, out)
-    value = tensor_of(fill_value).data
+    value = tensor_of(fill_value).array
     return made(np.full(shape_of((size,)), value, dtype or value.dtype), requires_grad)
 
 
@@ -193,7 +193,7 @@ def zeros_like(
 ) -> Tensor:
     """Return zeros of the shape and dtype of ``input``."""
     check_place(device, layout)
-    return made(np.zeros_like(tensor_of(input).data, dtype=dtype), requires_grad)
+    return made(np.zeros_like(tensor_of(input).array, dtype=dtype), requires_grad)
 
 
 def ones_like(
@@ -207,7 +207,7 @@ def ones_like(
 ) -> Tensor:
     """Return ones of the shape and dtype of ``input``."""
     check_place(device, layout)
-    return made(np.ones_like(tensor_of(input).data, dtype=dtype), requires_grad)
+    return made(np.ones_like(tensor_of(input).array, dtype=dtype), requires_grad)
 
 
 def empty_like(
@@ -235,7 +235,7 @@ def full_like(
 ) -> Tensor:
     """Return a Tensor of the shape and dtype of ``input``, filled with one number."""
     check_place(device, layout)
-    return made(np.full_like(tensor_of(input).data, fill_value, dtype=dtype), requires_grad)
+    return made(np.full_like(tensor_of(input).array, fill_value, dtype=dtype), requires_grad)
 
 
 def eye(
@@ -361,7 +361,7 @@ def is_complex(input: TensorLike) -> bool:
 
 def numel(input: TensorLike) -> int:
     """Return the number of elements."""
-    return tensor_of(input).data.size
+    return tensor_of(input).array.size
 
 
 METHODS = {"is_complex": is_complex, "is_floating_point": is_floating_point}

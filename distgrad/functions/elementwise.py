@@ -164,7 +164,7 @@ def logit(input: TensorLike, eps: float | None = None) -> Tensor:
     if eps is not None:
         x = apply(ops.clip, x, eps, 1 - eps)
     elif x.dtype.kind == "f":
-        x = x.masked_fill((x.data < 0) | (x.data > 1), np.nan)
+        x = x.masked_fill((x.array < 0) | (x.array > 1), np.nan)
     return apply(ops.log, x / (1 - x))
 
 

@@ -28,7 +28,7 @@ def bincount(input: TensorLike, weights: TensorLike | None = None, minlength: in
 
     Errors: ShapeError for others.
     """
-    x = tensor_of(input).data
+    x = tensor_of(input).array
     if x.ndim != 1 or x.dtype.kind not in "iu" or (x.size and x.min() < 0):
         raise ShapeError(f"bincount takes a row of whole numbers ≥ 0; got {x.dtype} {x.shape}")
     if minlength < 0:
@@ -116,7 +116,7 @@ def _histogramdd(
             first, last = _range(points[:, i], ends)
             edges.append(np.linspace(first, last, int(given) + 1).astype(points.dtype))
         else:
-            edges.append(np.asarray(tensor_of(given).data))
+            edges.append(np.asarray(tensor_of(given).array))
             if edges[-1].ndim != 1 or edges[-1].dtype != points.dtype:
                 raise ShapeError(f"histogram: edges are a row of {points.dtype}")
     w = None if weight is None else np.asarray(constant(weight, "histogram", "weight")).reshape(-1)

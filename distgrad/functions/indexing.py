@@ -109,13 +109,13 @@ def nonzero(input: TensorLike, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not 0, as rows (``as_tuple``: a tensor an axis)."""
     x = tensor_of(input)
     if as_tuple:
-        return tuple(map(Tensor, np.nonzero(np.atleast_1d(x.data))))
-    return Tensor(np.argwhere(x.data))
+        return tuple(map(Tensor, np.nonzero(np.atleast_1d(x.array))))
+    return Tensor(np.argwhere(x.array))
 
 
 def argwhere(input: TensorLike) -> Tensor:
     """The indices of the elements that are not 0, as rows."""
-    return Tensor(np.argwhere(tensor_of(input).data))
+    return Tensor(np.argwhere(tensor_of(input).array))
 
 
 def where(
@@ -260,7 +260,7 @@ def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tenso
 def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
     """The elements of ``source``, in order, where the boolean ``mask`` (broadcast) holds."""
     x, given = tensor_of(input), tensor_of(source)
-    chosen = np.asarray(tensor_of(mask).data)
+    chosen = np.asarray(tensor_of(mask).array)
     if chosen.dtype != np.bool_:
         raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
     shape = np.broadcast_shapes(x.shape, chosen.shape)
@@ -311,7 +311,7 @@ def diagonal_scatter(
 
 def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> Tensor:
     try:
-        shape = x.data[place].shape
+        shape = x.array[place].shape
     except IndexError as error:
         raise ShapeError(f"{name}: {error}") from error
     if np.shape(src) != shape:

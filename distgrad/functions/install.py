@@ -18,16 +18,18 @@ def install(families: Iterable[ModuleType]) -> dict[str, Callable[..., Any]]:
     """Make the functions of ``families`` methods of Tensors; return the twins in place by name.
 
     A method is what is public and takes an ``input`` first, unless its family has a table of
-    METHODS. What IN_PLACE names gets a twin with an underscore, a function and a method.
+    METHODS. What IN_PLACE names gets a twin with an underscore, a function and a method; so
+    does what SHAPE_IN_PLACE names, by which a tensor gets another shape.
     """
     twins = {}
     for family in families:
         methods = {name: getattr(family, name) for name in family.__all__}
         for name, function in getattr(family, "METHODS", methods).items():
             _as_method(name, function)
-        for name in getattr(family, "IN_PLACE", ()):
-            twin = twins[f"{name}_"] = _in_place(getattr(family, name), name)
-            _as_method(f"{name}_", twin)
+        for names, shape in (("IN_PLACE", False), ("SHAPE_IN_PLACE", True)):
+            for name in getattr(family, names, ()):
+                twin = twins[f"{name}_"] = _in_place(getattr(family, name), name, shape)
+                _as_method(f"{name}_", twin)
     return twins
 
 
@@ -41,10 +43,11 @@ def _as_method(name: str, function: Any) -> None:
         PYTORCHS[name] = function
 
 
-def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _in_place(function: Callable[..., Any], name: str, shape: bool) -> Callable[..., Any]:
     @functools.wraps(function)
     def twin(input: Tensor, *args: Any, **settings: Any) -> Tensor:
-        return input._become(function(input, *args, **settings), f"x.{name}_()")
+        result = function(input, *args, **settings)
+        return input._become(result, f"x.{name}_()", shape=shape)
 
     twin.__name__ = twin.__qualname__ = f"{name}_"
     twin.__doc__ = f"``{name}`` in place: ``input`` takes the result, and is returned."

@@ -37,7 +37,7 @@ __all__ = [
 
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
-        return Tensor(np.asarray(ufunc(tensor_of(input).data, tensor_of(other).data)))
+        return Tensor(np.asarray(ufunc(tensor_of(input).array, tensor_of(other).array)))
 
     truth.__name__ = truth.__qualname__ = name
     truth.__module__ = __name__
@@ -53,7 +53,7 @@ logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (
 @with_out
 def logical_not(input: TensorLike) -> Tensor:
     """Whether each element is 0."""
-    return Tensor(np.asarray(np.logical_not(tensor_of(input).data)))
+    return Tensor(np.asarray(np.logical_not(tensor_of(input).array)))
 
 
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
@@ -77,5 +77,5 @@ bitwise_right_shift = _bits("bitwise_right_shift", np.right_shift)
 @with_out
 def bitwise_not(input: TensorLike) -> Tensor:
     """``~input``, of whole numbers or booleans."""
-    found: Any = np.invert(whole(tensor_of(input), "bitwise_not").data)
+    found: Any = np.invert(whole(tensor_of(input), "bitwise_not").array)
     return Tensor(np.asarray(found))

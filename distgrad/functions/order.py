@@ -5,7 +5,7 @@ Sorting is stable; NaN counts as the largest.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,8 +42,8 @@ def sort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> ValuesAndIndices:
     """The elements in order along ``dim``, always stable: (values, indices)."""
-    found: ValuesAndIndices = ops.sort(_ordered(input, "sort"), dim=dim, descending=descending)
-    return found
+    found: Any = ops.sort(_ordered(input, "sort"), dim=dim, descending=descending)
+    return ValuesAndIndices(*found)
 
 
 def argsort(
@@ -114,8 +114,8 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} over axis {axis} of shape {x.shape}: there is no element")
-    order = np.argsort(x.data, axis=axis, kind="stable")
-    known = x.data == x.data
+    order = np.argsort(x.array, axis=axis, kind="stable")
+    known = x.array == x.array
     count = np.sum(known, axis=axis, keepdims=True)
     if name == "nanmedian":
         place = np.maximum(count - 1, 0) // 2
@@ -137,8 +137,8 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
-    order = np.moveaxis(np.argsort(x.data, axis=axis, kind="stable"), axis, -1)
-    row = np.take_along_axis(np.moveaxis(x.data, axis, -1), order, -1)
+    order = np.moveaxis(np.argsort(x.array, axis=axis, kind="stable"), axis, -1)
+    row = np.take_along_axis(np.moveaxis(x.array, axis, -1), order, -1)
     same = row[..., 1:] == row[..., :-1]
     run = np.ones(row.shape, np.intp)  # how many equal ones stand before, and itself
     for i in range(1, n):
@@ -191,7 +191,7 @@ def _quantile(
         raise ShapeError(
             f"{name}: no interpolation {between!r}; linear, lower, higher, midpoint, nearest"
         )
-    if levels.ndim > 1 or not ((levels.data >= 0) & (levels.data <= 1)).all():
+    if levels.ndim > 1 or not ((levels.array >= 0) & (levels.array <= 1)).all():
         raise ShapeError(f"{name}: q is a number or a row of numbers in [0, 1]; got {q}")
     row = x.reshape(-1) if dim is None else x.reshape(1) if x.ndim == 0 else x
     axis = 0 if dim is None else axis_numbers(dim, row.ndim, name)[0]
@@ -212,12 +212,12 @@ def _quantile(
 
 def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
     """Quantiles of the last axis, at each level along a new last axis."""
-    order = np.argsort(row.data, axis=-1, kind="stable")
+    order = np.argsort(row.array, axis=-1, kind="stable")
     n = row.shape[-1]
-    count = np.sum(row.data == row.data, axis=-1, keepdims=True)
+    count = np.sum(row.array == row.array, axis=-1, keepdims=True)
     last = (np.maximum(count - 1, 0) if skip else np.full(count.shape, n - 1)).astype(row.dtype)
     place = levels * last
-    where = place.data
+    where = place.array
     if between != "linear":
         rounded = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(between)
         where = rounded(where) if rounded else where
@@ -228,7 +228,8 @@ def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
     if between in ("lower", "higher", "nearest"):
         return a
     b = apply(np.take_along_axis, row, np.take_along_axis(order, high, -1), -1)
-    return a + (b - a) * ((place - low.astype(row.dtype)) if between == "linear" else 0.5)
+    weight = place - low.astype(row.dtype) if between == "linear" else 0.5
+    return apply(ops.add, a, (b - a) * weight)
 
 
 # -- searching ------------------------------------------------------------------------------------
@@ -248,15 +249,15 @@ def searchsorted(
 
     The sequence has one axis, or the axes of ``input`` but for the last. Errors: ShapeError.
     """
-    edges, values = tensor_of(sorted_sequence).data, tensor_of(input).data
+    edges, values = tensor_of(sorted_sequence).array, tensor_of(input).array
     if side not in (None, "left", "right") or (side == "left" and right):
         raise ShapeError(f"searchsorted: side is 'left' or 'right'; got {side!r}, right={right}")
     if sorter is not None:
-        order = tensor_of(sorter).data
+        order = tensor_of(sorter).array
         if order.shape != edges.shape or order.dtype != np.int64:
             raise ShapeError(f"searchsorted: the sorter is int64 of shape {edges.shape}")
         edges = np.take_along_axis(edges, order, -1)
-    at = "right" if right or side == "right" else "left"
+    at: Literal["left", "right"] = "right" if right or side == "right" else "left"
     kind = np.int32 if out_int32 else np.int64
     if edges.ndim == 1:
         return Tensor(np.asarray(np.searchsorted(edges, values, at), kind))
@@ -290,7 +291,7 @@ def isin(
     invert: bool = False,
 ) -> Tensor:
     """Whether each of ``elements`` is among ``test_elements`` (is not, if ``invert``)."""
-    a, b = tensor_of(elements).data, tensor_of(test_elements).data
+    a, b = tensor_of(elements).array, tensor_of(test_elements).array
     return Tensor(np.asarray(np.isin(a, b, invert=invert)))
 
 
@@ -308,7 +309,7 @@ def unique(
     """
     x = tensor_of(input)
     axis = None if dim is None else axis_numbers(dim, x.ndim, "unique")[0]
-    values, inverse, counts = np.unique(x.data, return_inverse=True, return_counts=True, axis=axis)
+    values, inverse, counts = np.unique(x.array, return_inverse=True, return_counts=True, axis=axis)
     shape = x.shape if axis is None else (x.shape[axis],)
     return _occurring(values, inverse.reshape(shape), counts, return_inverse, return_counts)
 
@@ -321,7 +322,7 @@ def unique_consecutive(
 ) -> Any:
     """The first of each run of equal elements (or slices along ``dim``); results as unique's."""
     x = tensor_of(input)
-    row = x.data.reshape(-1) if dim is None else x.data
+    row = x.array.reshape(-1) if dim is None else x.array
     axis = 0 if dim is None else axis_numbers(dim, x.ndim, "unique_consecutive")[0]
     lines = np.moveaxis(row, axis, 0).reshape(row.shape[axis], -1)
     new = np.ones(len(lines), bool)

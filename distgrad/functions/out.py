@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,11 +18,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 def with_out(function: F) -> F:
     """Let ``function`` take ``out=``: a Tensor of the result's shape, or an empty one.
 
-    Of several results it is a tuple. The function returns it. Errors: ShapeError.
+    Of several results it is a tuple. The function returns it. ``axis`` and ``keepdims`` are
+    understood as ``dim`` and ``keepdim``, as PyTorch does. Errors: ShapeError.
     """
+    taken = inspect.signature(function).parameters
+    names = {a: d for a, d in (("axis", "dim"), ("keepdims", "keepdim")) if d in taken}
 
     @functools.wraps(function)
     def call(*args: Any, out: Any = None, **settings: Any) -> Any:
+        if settings and names:
+            settings = {names.get(name, name): value for name, value in settings.items()}
         result = function(*args, **settings)
         if out is None:
             return result
@@ -36,8 +42,8 @@ def with_out(function: F) -> F:
 
 
 def _fill(out: Tensor, result: Tensor) -> None:
-    if out.data.size == 0 and result.data.size:  # torch.empty(0) takes any shape
-        out.data = np.empty(result.shape, out.dtype)
+    if out.array.size == 0 and result.array.size:  # torch.empty(0) takes any shape
+        out.array = np.empty(result.shape, out.dtype)
     if out.shape != result.shape:
         raise ShapeError(f"out= has shape {out.shape}, the result {result.shape}; make it equal")
     out._become(result, "out=")

@@ -25,9 +25,9 @@ def result_type(tensor: TensorLike, other: TensorLike) -> np.dtype[Any]:
 
     It is NumPy's, that of what is computed: int64 and float32 give float64.
     """
-    kinds = [x.data if isinstance(x, Tensor) else x for x in (tensor, other)]
+    kinds = [x.array if isinstance(x, Tensor) else x for x in (tensor, other)]
     if not any(isinstance(x, Tensor) for x in (tensor, other)):
-        kinds = [Tensor(x).data for x in (tensor, other)]
+        return Tensor([tensor, other]).dtype
     found: np.dtype[Any] = np.result_type(*kinds)
     return found
 
@@ -55,12 +55,14 @@ def real(x: TensorLike) -> Tensor:
 
 
 def reals(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
-    """Return both as ``pair`` does, of whole numbers the first in the default dtype."""
+    """Return both as ``pair`` does, Tensors of whole numbers in the dtype of the other's reals."""
     a, b = pair(a, b)
-    kinds = [np.asarray(x.data if isinstance(x, Tensor) else x).dtype.kind for x in (a, b)]
-    if any(kind in "fc" for kind in kinds):
-        return a, b
-    return (real(a), b) if isinstance(a, Tensor) else (a, real(b))
+    kinds = [x.dtype for x in (a, b) if isinstance(x, Tensor) and x.dtype.kind in "fc"]
+    wanted = kinds[0] if kinds else get_default_dtype()
+    found = [
+        x.astype(wanted) if isinstance(x, Tensor) and x.dtype.kind in "biu" else x for x in (a, b)
+    ]
+    return found[0], found[1]
 
 
 def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
@@ -74,7 +76,7 @@ def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
 
 def whole(x: Any, name: str) -> Any:
     """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
-    kind = np.asarray(x.data if isinstance(x, Tensor) else x).dtype.kind
+    kind = np.asarray(x.array if isinstance(x, Tensor) else x).dtype.kind
     if kind not in "biu":
         raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
     return x

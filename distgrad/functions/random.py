@@ -239,7 +239,7 @@ def normal(
 ) -> Tensor:
     """Return numbers of normal distributions with ``mean`` and ``std`` (both broadcast)."""
     check_place(device, out=out)
-    middle, spread = tensor_of(mean).data, tensor_of(std).data
+    middle, spread = tensor_of(mean).array, tensor_of(std).array
     if np.any(spread < 0):
         raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
     shape = np.broadcast_shapes(middle.shape, spread.shape) if size is None else shape_of((size,))
@@ -257,7 +257,7 @@ def bernoulli(
 ) -> Tensor:
     """Return 1 with the probability that each element of ``input`` is (or ``p``), else 0."""
     x = tensor_of(input)
-    chance = x.data if p is None else np.full(x.shape, p)
+    chance = x.array if p is None else np.full(x.shape, p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("bernoulli: a probability must lie in [0, 1]")
     return made((_numbers(generator).random(x.shape) < chance).astype(x.dtype), False)
@@ -265,7 +265,7 @@ def bernoulli(
 
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
-    n, p = tensor_of(count).data, tensor_of(prob).data
+    n, p = tensor_of(count).array, tensor_of(prob).array
     return made(
         np.asarray(_numbers(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
     )
@@ -273,7 +273,7 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
-    rate = tensor_of(input).data
+    rate = tensor_of(input).array
     return made(np.asarray(_numbers(generator).poisson(rate)).astype(rate.dtype), False)
 
 
@@ -290,7 +290,7 @@ def multinomial(
     finite or all 0, and for more samples than weights that are not 0. Source: Efraimidis and
     Spirakis (2006) for drawing without replacement.
     """
-    weights = tensor_of(input).data.astype(np.float64)
+    weights = tensor_of(input).array.astype(np.float64)
     if weights.ndim not in (1, 2):
         raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
     rows = np.atleast_2d(weights)
@@ -320,7 +320,7 @@ def _uniform(
     shape: Any, low: float, high: float, dtype: DTypeLike, generator: Generator | None
 ) -> Any:
     if generator is None:
-        return draw.uniform(shape, low=low, high=high, dtype=dtype).data
+        return draw.uniform(shape, low=low, high=high, dtype=dtype).array
     drawn = generator.numbers().uniform(low, high, shape)
     return np.minimum(np.asarray(drawn).astype(dtype), np.nextafter(np.asarray(high, dtype), low))
 
@@ -350,7 +350,7 @@ def normal_(
 
 def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 1 with probability ``p``, else 0."""
-    drawn = _numbers(generator).random(input.shape) < tensor_of(p).data
+    drawn = _numbers(generator).random(input.shape) < tensor_of(p).array
     return _filled(input, drawn, "bernoulli_")
 
 

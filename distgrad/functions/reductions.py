@@ -186,7 +186,7 @@ def var(
     if x.dtype.kind == "c":
         parts = [apply(f, x) for f in (ops.real, ops.imag)]
         first, second = (apply(ops.var, p, axis=over, ddof=ddof, keepdims=keepdim) for p in parts)
-        return first + second
+        return apply(ops.add, first, second)
     return apply(ops.var, x, axis=over, ddof=ddof, keepdims=keepdim)
 
 
@@ -337,7 +337,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
     if x.dtype.kind == "c":
         raise DistgradError(f"{name} takes real numbers: complex ones have no order")
     find = np.argmax if name == "max" else np.argmin
-    return Tensor(np.asarray(find(x.data, axis=axis if x.ndim else None, keepdims=keepdim)))
+    return Tensor(np.asarray(find(x.array, axis=axis if x.ndim else None, keepdims=keepdim)))
 
 
 # -- counts ---------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
-    found = np.all(x.data, axis=axes(x, dim, "all"), keepdims=keepdim)
+    found = np.all(x.array, axis=axes(x, dim, "all"), keepdims=keepdim)
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
@@ -355,14 +355,14 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
-    found = np.any(x.data, axis=axes(x, dim, "any"), keepdims=keepdim)
+    found = np.any(x.array, axis=axes(x, dim, "any"), keepdims=keepdim)
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)
-    return Tensor(np.asarray(np.count_nonzero(x.data, axis=axes(x, dim, "count_nonzero"))))
+    return Tensor(np.asarray(np.count_nonzero(x.array, axis=axes(x, dim, "count_nonzero"))))
 
 
 # -- axes -----------------------------------------------------------------------------------------

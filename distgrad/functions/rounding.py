@@ -43,7 +43,7 @@ def _rounding(name: str, function: Callable[[Any], Any], what: str) -> Callable[
     def rounding(input: TensorLike) -> Tensor:
         x = tensor_of(input)
         _ordered(x, name)
-        return apply(function, x) if x.dtype.kind == "f" else +x
+        return apply(function, x) if x.dtype.kind == "f" else x.clone()
 
     rounding.__name__ = rounding.__qualname__ = name
     rounding.__module__ = __name__
@@ -64,7 +64,7 @@ def round(input: TensorLike, *, decimals: int = 0) -> Tensor:
     _ordered(x, "round")
     if x.dtype.kind != "f" and decimals:
         raise DistgradError("round: whole numbers have no decimals; leave decimals out")
-    return apply(ops.round, x, decimals=decimals) if x.dtype.kind == "f" else +x
+    return apply(ops.round, x, decimals=decimals) if x.dtype.kind == "f" else x.clone()
 
 
 @with_out
@@ -73,7 +73,7 @@ def frac(input: TensorLike) -> Tensor:
     x = tensor_of(input)
     if x.dtype.kind != "f":
         raise DistgradError(f"frac takes real numbers; got {x.dtype}")
-    return x - apply(ops.trunc, x)
+    return apply(ops.subtract, x, apply(ops.trunc, x))
 
 
 @with_out
@@ -81,7 +81,7 @@ def sign(input: TensorLike) -> Tensor:
     """-1, 0 or 1; the gradient is 0."""
     x = tensor_of(input)
     _ordered(x, "sign")
-    return +x if x.dtype.kind == "b" else apply(ops.sign, x)
+    return x.clone() if x.dtype.kind == "b" else apply(ops.sign, x)
 
 
 @with_out
@@ -91,7 +91,7 @@ def sgn(input: TensorLike) -> Tensor:
     if x.dtype.kind != "c":
         return sign(x)
     size = apply(ops.absolute, x)
-    return x / size.masked_fill(size.data == 0, 1)
+    return apply(ops.divide, x, size.masked_fill(size.array == 0, 1))
 
 
 @with_out
@@ -99,13 +99,13 @@ def signbit(input: TensorLike) -> Tensor:
     """Whether the sign is negative; -0.0's is."""
     x = tensor_of(input)
     _ordered(x, "signbit")
-    return Tensor(np.signbit(x.data) if x.dtype.kind == "f" else x.data < 0)
+    return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
 
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements, 1 for positive ones, ``values`` at 0; without a gradient."""
-    a, b = (x.data if isinstance(x, Tensor) else x for x in pair(input, values))
+    a, b = (x.array if isinstance(x, Tensor) else x for x in pair(input, values))
     kinds = {np.asarray(x).dtype for x in (a, b)}
     if len(kinds) > 1 or next(iter(kinds)).kind == "c":
         raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
@@ -154,7 +154,7 @@ def nan_to_num(
     """``nan`` for NaN, ``posinf`` and ``neginf`` for infinities (the dtype's extremes if None)."""
     x = tensor_of(input)
     if x.dtype.kind in "biu":
-        return +x if x.dtype.kind != "b" else x
+        return x.clone()
     return apply(ops.nan_to_num, x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
 
 

@@ -54,24 +54,23 @@ def logcumsumexp(input: TensorLike, dim: int) -> Tensor:
 @with_out
 def cummax(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
-    return _running(ops.cummax, input, dim)
+    return _running(ops.cummax, tensor_of(input), dim)
 
 
 @with_out
 def cummin(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
-    return _running(ops.cummin, input, dim)
+    return _running(ops.cummin, tensor_of(input), dim)
 
 
 def _scan(declared: Any, x: Tensor, dim: int) -> Tensor:
     (axis,) = axis_numbers(dim, x.ndim or 1, declared.name)
     if x.ndim == 0:
-        return +x
+        return apply(ops.positive, x)
     return apply(declared, x, axis=axis)
 
 
-def _running(function: Callable[..., ValuesAndIndices], x: TensorLike, dim: int) -> Any:
-    x = tensor_of(x)
+def _running(function: Callable[..., ValuesAndIndices], x: Tensor, dim: int) -> ValuesAndIndices:
     if x.ndim == 0:
         return ValuesAndIndices(*[r.reshape(()) for r in function(x.reshape(1), dim)])
     return function(x, dim)
@@ -107,10 +106,10 @@ def diff(
     if len(parts) > 1 and n > 0:
         x = apply(ops.concatenate, parts, axis)
     if n == 0:
-        return +x if x.dtype.kind != "b" else x
+        return x.clone()
     if x.dtype.kind != "b":
         return apply(ops.diff, x, min(n, x.shape[axis]), axis)
-    data = x.data
+    data = x.array
     for _ in range(min(n, x.shape[axis])):
         data = np.asarray(np.diff(data, axis=axis))
     return Tensor(data)
@@ -119,13 +118,13 @@ def diff(
 def gradient(
     input: TensorLike,
     *,
-    spacing: Any = 1,
+    spacing: Any = None,
     dim: Ints | None = None,
     edge_order: int = 1,
 ) -> tuple[Tensor, ...]:
     """The slopes along each axis of ``dim`` (all if None), from both neighbours of each element.
 
-    ``spacing`` is the distance of neighbours, one for all axes or one for each, or the coordinates
+    ``spacing`` is the distance of neighbours (1), one for all axes or one for each, or the places
     along each axis (1-d Tensors). At the ends slopes are of order ``edge_order``, 1 or 2.
     Errors: ShapeError. Source: torch.gradient.
     """
@@ -133,6 +132,7 @@ def gradient(
     over = range(x.ndim) if dim is None else axis_numbers(dim, x.ndim, "gradient")
     if edge_order not in (1, 2):
         raise ShapeError(f"gradient: edge_order is 1 or 2; got {edge_order}")
+    spacing = 1 if spacing is None else spacing
     steps = list(spacing) if isinstance(spacing, Sequence) else [spacing] * len(over)
     if len(steps) != len(over):
         raise ShapeError(f"gradient: {len(steps)} spacings for {len(over)} axes; give one for each")
@@ -148,7 +148,7 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
             f"gradient: axis {axis} has {n} elements; edge_order={edge_order} takes more"
         )
     row = x.swapaxes(axis, -1)
-    at = step.data if isinstance(step, Tensor) else np.asarray(step)
+    at = step.array if isinstance(step, Tensor) else np.asarray(step)
     if at.ndim and at.shape != (n,):
         raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
     h = np.diff(at) if at.ndim else np.full(n - 1, at)
@@ -198,10 +198,11 @@ def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name
     row = values.swapaxes(axis, -1)
     width: Any = 1 if dx is None else dx
     if x is not None:
-        at = tensor_of(x)
+        at = real(x)
         if at.ndim > 1:
             at = at.swapaxes(axis - values.ndim, -1)
         if at.shape[-1] != row.shape[-1]:
             raise ShapeError(f"{name}: {at.shape[-1]} places x for {row.shape[-1]} values y")
         width = at[..., 1:] - at[..., :-1]
-    return (row[..., 1:] + row[..., :-1]) * width * 0.5
+    areas: Tensor = (row[..., 1:] + row[..., :-1]) * width * 0.5
+    return areas

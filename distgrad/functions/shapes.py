@@ -15,7 +15,7 @@ from distgrad.errors import ShapeError
 from distgrad.functions.arguments import shape_of, tensor_of
 from distgrad.ops.shape import axis_numbers
 
-IN_PLACE = ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"]
+SHAPE_IN_PLACE = ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"]
 
 __all__ = [
     "adjoint",
@@ -213,7 +213,7 @@ def repeat_interleave(
     x = tensor_of(input)
     if repeats is None:
         x, repeats, dim = tensor_of(np.arange(len(x))), x, 0
-    times = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
+    times = repeats.array if isinstance(repeats, Tensor) else np.asarray(repeats)
     if times.dtype.kind not in "iu":
         raise ShapeError(f"repeat_interleave: repeats are whole numbers; got {times.dtype}")
     found = call(np.repeat, x, times, dim)

@@ -14,5 +14,5 @@ class Parameter(Tensor):
 
     def __init__(self, data: TensorLike, requires_grad: bool = True) -> None:
         # Contiguous and its own: the optimizer works on flat views of it.
-        array = data.data if isinstance(data, Tensor) else Tensor(data).data
+        array = data.array if isinstance(data, Tensor) else Tensor(data).array
         super().__init__(np.array(array, order="C"), requires_grad)

@@ -54,12 +54,15 @@ from distgrad.ops.conv import convolution_weight as convolution_weight
 from distgrad.ops.ctc import ctc as ctc
 from distgrad.ops.decompose import cholesky as cholesky
 from distgrad.ops.decompose import eigh as eigh
+from distgrad.ops.decompose import from_lower as from_lower
 from distgrad.ops.decompose import qr as qr
+from distgrad.ops.decompose import qr_complete as qr_complete
 from distgrad.ops.decompose import svd as svd
 from distgrad.ops.diagonal import diagonal as diagonal
 from distgrad.ops.diagonal import diagonal_fill as diagonal_fill
 from distgrad.ops.diagonal import tril as tril
 from distgrad.ops.diagonal import triu as triu
+from distgrad.ops.eig import eig as eig
 from distgrad.ops.einsum import einsum as einsum
 from distgrad.ops.elementwise import absolute as absolute
 from distgrad.ops.elementwise import add as add
@@ -136,6 +139,11 @@ from distgrad.ops.join import unbind as unbind
 from distgrad.ops.join import unstack as unstack
 from distgrad.ops.join import vsplit as vsplit
 from distgrad.ops.join import vstack as vstack
+from distgrad.ops.least_squares import cond as cond
+from distgrad.ops.least_squares import lstsq as lstsq
+from distgrad.ops.least_squares import matrix_rank as matrix_rank
+from distgrad.ops.least_squares import tensorinv as tensorinv
+from distgrad.ops.least_squares import tensorsolve as tensorsolve
 from distgrad.ops.linalg import linear as linear
 from distgrad.ops.linalg import matmul as matmul
 from distgrad.ops.loss import binary_cross_entropy as binary_cross_entropy
@@ -143,6 +151,8 @@ from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_e
 from distgrad.ops.loss import huber as huber
 from distgrad.ops.loss import mse as mse
 from distgrad.ops.loss import nll as nll
+from distgrad.ops.lu import lu_unpivoted as lu_unpivoted
+from distgrad.ops.matrix_exp import matrix_exp as matrix_exp
 from distgrad.ops.matrix_norms import matrix_power as matrix_power
 from distgrad.ops.matrix_norms import multi_dot as multi_dot
 from distgrad.ops.measure import logsumexp as logsumexp

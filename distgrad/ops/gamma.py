@@ -104,7 +104,7 @@ def mvlgamma(a: TensorLike, p: int) -> Tensor:
     if p < 1:
         raise ShapeError(f"mvlgamma: p={p} is a dimension; it must be 1 or more")
     x = a if isinstance(a, Tensor) else Tensor(a)
-    if np.any(x.data <= (p - 1) / 2):
+    if np.any(x.array <= (p - 1) / 2):
         raise ShapeError(f"mvlgamma: all elements must exceed (p - 1) / 2 = {(p - 1) / 2}")
     below = np.arange(p, dtype=fractional(x.dtype)) / -2
     terms = lgamma(np.expand_dims(x, -1) + below)

@@ -213,8 +213,8 @@ def added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
 
 
 def _replaced(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
-    if places.size == 0:
-        return as_tensor(+x)
+    if places.size == 0:  # nothing is written; the gradient to values is one of nothing, too
+        return as_tensor(x + np.sum(values))
     # Which value comes to lie where: of several for one place the last.
     last: Array = np.full(x.size, -1)
     last[places.reshape(-1)] = np.arange(places.size)

@@ -99,12 +99,12 @@ def _prod(x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array) -> 
 def _extreme(
     function: np.ufunc, x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array
 ) -> Any:
-    best = x.data.copy()
+    best = x.array.copy()
     best[~own] = _worst(function, x.dtype)
-    function.at(best, row, given.data)
+    function.at(best, row, given.array)
     if x.dtype.kind != "f":
         return best
-    wins, own_wins = given.data == best[row], own & (x.data == best)
+    wins, own_wins = given.array == best[row], own & (x.array == best)
     ties = np.maximum(np.bincount(row, wins, x.size) + own_wins, 1).astype(x.dtype)
     # Equal ones share the gradient; the value is exact, and may be infinite.
     share = added(as_tensor(np.where(own_wins, x, 0)), row, as_tensor(np.where(wins, given, 0)))

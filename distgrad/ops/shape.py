@@ -81,7 +81,9 @@ def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
 )
 def broadcast_to(a: Array, *, shape: Ints) -> OpResult:
     """Repeated along new axes and axes of length 1 (the engine sums the gradient back)."""
-    return np.broadcast_to(a, shape), lambda g: g
+    spread = np.broadcast_to(a, shape)
+    # Where nothing is repeated the result may be written to, as PyTorch's.
+    return np.reshape(a, spread.shape) if spread.size == a.size else spread, lambda g: g
 
 
 @op(

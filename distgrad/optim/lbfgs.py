@@ -164,8 +164,8 @@ class _Iterations:
         """Return -H g, the inverse Hessian H made of the steps s and the changes y of gradients."""
         state = self.state
         ys, steps, ro = state["old_dirs"], state["old_stps"], state["ro"]
-        y = g - state["prev_flat_grad"].data
-        s = state["d"].data * float(state["t"])
+        y = g - state["prev_flat_grad"].array
+        s = state["d"].array * float(state["t"])
         curvature = inner(y, s)
         if curvature > 1e-10:
             if len(ys) == self.group["history_size"]:
@@ -177,7 +177,7 @@ class _Iterations:
             state["H_diag"] = curvature / inner(y, y)
         # The two loops of Nocedal (1980).
         r = -g
-        pairs = [*zip([y.data for y in ys], [s.data for s in steps], map(float, ro), strict=True)]
+        pairs = [*zip([y.array for y in ys], [s.array for s in steps], map(float, ro), strict=True)]
         alphas = []
         for y, s, rho in reversed(pairs):
             alphas.append(inner(s, r) * rho)
@@ -190,13 +190,13 @@ class _Iterations:
     def _search(
         self, start: Point, t: float, d: Array, least: float, most: int
     ) -> tuple[Point, int]:
-        origin = [p.data.copy() for p in self.params]
+        origin = [p.array.copy() for p in self.params]
 
         def at(t: float) -> Point:
             _move(self.params, t, d)
             loss, g = self._evaluated()
             for p, value in zip(self.params, origin, strict=True):
-                p.data[...] = value
+                p.array[...] = value
             return Point(t, loss, g, inner(g, d))
 
         return strong_wolfe(at, start, t, _largest(d), least, most)
@@ -205,7 +205,7 @@ class _Iterations:
 def _gathered(params: list[Tensor]) -> Array:
     """Return a copy of all gradients as one array; zeros where there is none."""
     return np.concatenate(
-        [_flat(np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.data) for p in params]
+        [_flat(np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.array) for p in params]
     )
 
 
@@ -218,9 +218,9 @@ def _move(params: list[Tensor], t: float, d: Array) -> None:
     """θ ← θ + t d."""
     start = 0
     for p in params:
-        size = p.data.size * (2 if p.dtype.kind == "c" else 1)
-        part = d[start : start + size].astype(p.data.real.dtype, copy=False)
-        p.data += t * part.view(p.dtype).reshape(p.shape)
+        size = p.array.size * (2 if p.dtype.kind == "c" else 1)
+        part = d[start : start + size].astype(p.array.real.dtype, copy=False)
+        p.array += t * part.view(p.dtype).reshape(p.shape)
         start += size
 
 

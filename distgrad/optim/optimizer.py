@@ -105,7 +105,7 @@ class Optimizer(Hooked):
         """Refuse a setting with a number outside [low, high], unless the group has none such."""
         found = group.get(name)
         for number in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(number, Tensor) and number.data.size != 1:
+            if isinstance(number, Tensor) and number.array.size != 1:
                 raise ShapeError(
                     f"{type(self).__name__}: a {name} that is a Tensor must have one element; got "
                     f"the shape {number.shape}"
@@ -219,7 +219,7 @@ class Optimizer(Hooked):
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad.data[...] = 0
+                    p.grad.array[...] = 0
 
     # -- state --------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class StateView(Mapping[Tensor, Mapping[str, Any]]):
 def saved(value: Any) -> Any:
     """Return a state with arrays in the place of Tensors, in dictionaries and lists too."""
     if isinstance(value, Tensor):
-        return value.data
+        return value.array
     if isinstance(value, Mapping):
         return {k: saved(v) for k, v in value.items()}
     return [saved(v) for v in value] if isinstance(value, list | tuple) else value
@@ -58,6 +58,6 @@ def loaded(value: Any, dtype: Any, name: str = "") -> Any:
         return [loaded(v, dtype, name) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    array = np.array(value.data if isinstance(value, Tensor) else np.asarray(value))
+    array = np.array(value.array if isinstance(value, Tensor) else np.asarray(value))
     casts = name != "step" and array.dtype.kind in "fc" and np.dtype(dtype).kind in "fc"
     return Tensor(array.astype(dtype) if casts else array)

@@ -115,7 +115,7 @@ class LRScheduler:
 def set_lr(group: dict[str, Any], lr: float) -> None:
     """Let ``group`` have another learning rate; one that is a Tensor is changed in place."""
     if isinstance(group["lr"], Tensor):
-        group["lr"].data[...] = lr
+        group["lr"].array[...] = lr
     else:
         group["lr"] = lr
 

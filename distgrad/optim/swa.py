@@ -74,7 +74,7 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
 def _multi(average: Average) -> MultiAverage:
     def in_place(averaged: list[Tensor], current: list[Tensor], n: int) -> None:
         for mine, its in zip(averaged, current, strict=True):
-            mine.data[...] = np.asarray(average(mine, its, n))
+            mine.array[...] = np.asarray(average(mine, its, n))
 
     return in_place
 
@@ -127,10 +127,10 @@ class AveragedModel:
             if self.use_buffers and mine.dtype.kind == "f":
                 pairs.append((mine, its))
             else:
-                mine.data[...] = its.data
+                mine.array[...] = its.array
         if not self.n_averaged:
             for mine, its in pairs:
-                mine.data[...] = its.data
+                mine.array[...] = its.array
         else:
             average = self.multi_avg_fn or _multi(self.avg_fn or get_swa_avg_fn())
             average([m for m, _ in pairs], [t for _, t in pairs], self.n_averaged)
@@ -183,7 +183,7 @@ def _pairs(mine: Model, its: Model, parameters: bool) -> list[tuple[Tensor, Tens
     else:
         buffers = (m for _, m in mine.named_buffers()), (m for _, m in its.named_buffers())
         pairs = zip(*buffers, strict=True)
-    return [(Tensor(a.data), Tensor(b.data)) for a, b in pairs]
+    return [(Tensor(a.array), Tensor(b.array)) for a, b in pairs]
 
 
 def _check_device(who: str, device: Any) -> None:
@@ -199,6 +199,6 @@ def _copied(model: Model) -> Model:
 
 
 def _detached(t: Tensor) -> Tensor:
-    copy = type(t)(t.data.copy())
+    copy = type(t)(t.array.copy())
     copy.requires_grad = t.requires_grad
     return copy

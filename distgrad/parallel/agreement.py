@@ -31,6 +31,8 @@ _CURES = {
     "Trainer": "make the Trainer with the same settings on every rank",
     "DistributedDataParallel": "make it with the same settings on every rank",
     "optimizer": "build and change the optimizer alike on every rank (its schedule, too)",
+    "DataLoader samples": "samplers and streams give every rank the same, of which the loader "
+    "takes the rank's part: do not cut them by rank, or use dg.data.DistributedSampler",
     "the loss": "the optimizer decides by it, so the closure must return that of the global batch: "
     "add each shard's to a dg.ShardSum and return its result()",
 }
@@ -91,10 +93,10 @@ class Agreement:
         for source in self.sources:
             facts |= source()
         for name, p in self.module.named_parameters():
-            facts[f"parameter '{name}'"] = _digest(p.data)
+            facts[f"parameter '{name}'"] = _digest(p.array)
         for name, module in self.module.named_modules():
             for statistic in module.statistics:
-                value = getattr(module, statistic).data
+                value = getattr(module, statistic).array
                 facts[f"statistic '{name}.{statistic}'".replace("'.", "'")] = _digest(value)
         return facts
 

@@ -97,6 +97,11 @@ def current_world() -> World:
     return _current.get() or init()
 
 
+def joined_world() -> World | None:
+    """Return the calling rank's world if it has joined one."""
+    return _current.get()
+
+
 def gather_json(comm: Communicator, value: object) -> list[Any]:
     """Return what every rank passed, in rank order, as JSON carries it."""
     return [json.loads(data) for data in comm.all_gather_bytes(json.dumps(value).encode())]

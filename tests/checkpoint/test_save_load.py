@@ -64,7 +64,7 @@ def test_arrays_and_tensors_come_back_to_the_bit(dtype, shape, tmp_path):
     assert found.dtype == array.dtype
     assert found.shape == array.shape
     assert found.tobytes() == array.tobytes()
-    np.testing.assert_array_equal(tensor.data, array.T)
+    np.testing.assert_array_equal(tensor.array, array.T)
     assert found.flags.writeable
 
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_of_model_and_optimizer_continues(tmp_path):
     assert found["epoch"] == 3
     other, second = trained()
     for p in other.parameters():
-        p.data[...] = 0
+        p.array[...] = 0
     other.load_state_dict(found["model"])
     second.load_state_dict(found["optimizer"])
     assert nn.state_sha256(other.state_dict()) == nn.state_sha256(model.state_dict())
@@ -110,10 +110,10 @@ def test_parameters_come_back_as_tensors(tmp_path):
 
 def test_shared_memory_stays_shared_and_is_written_once(tmp_path):
     w = dg.Tensor(np.arange(1000, dtype=np.float32))
-    save({"a": w, "b": w, "c": w.data, "d": w.data[:500]}, tmp_path / "f")
+    save({"a": w, "b": w, "c": w.array, "d": w.array[:500]}, tmp_path / "f")
     found = load(tmp_path / "f")
     assert found["a"] is found["b"]
-    assert found["a"].data is found["c"]
+    assert found["a"].array is found["c"]
     assert not np.shares_memory(found["c"], found["d"])
     assert os.path.getsize(tmp_path / "f") < 7000
 
@@ -144,14 +144,14 @@ def test_names_that_meet_are_kept_apart(tmp_path):
 def test_another_programs_file_is_a_dict_of_tensors(tmp_path):
     save_file({"w": np.arange(6.0).reshape(2, 3)}, tmp_path / "f", {"format": "pt"})
     found = load(tmp_path / "f")
-    assert found["w"].data.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found["w"].array.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_bfloat16_is_read_as_float32(tmp_path):
     header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     halves = np.array([1.5, -2.0], np.float32).view(np.uint32) >> 16
     data = struct.pack("<Q", len(header)) + header + halves.astype("<u2").tobytes()
-    assert load(io.BytesIO(data))["w"].data.tolist() == [1.5, -2.0]
+    assert load(io.BytesIO(data))["w"].array.tolist() == [1.5, -2.0]
 
 
 def test_open_files_are_taken(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from itertools import chain
 from typing import Any
 
@@ -22,7 +21,6 @@ from distgrad.utils.data import (
     DistributedSampler,
     IterableDataset,
     RandomSampler,
-    SequentialSampler,
     TensorDataset,
 )
 
@@ -46,21 +44,12 @@ class Numbers(Dataset):
         return i
 
 
-class Stream(IterableDataset):
-    def __init__(self, n: int = N, start: int = 0) -> None:
-        self.n, self.start = n, start
-
-    def __iter__(self):
-        for i in range(self.start, self.n):
-            yield i, dg.random.normal((2,))
-
-
 def joined(lists: Any) -> list[Any]:
     return list(chain.from_iterable(lists))
 
 
 def seen(loader: Any) -> list[list[int]]:
-    return [batch.data.tolist() for batch in loader]
+    return [batch.array.tolist() for batch in loader]
 
 
 def test_a_loop_gives_tensors_of_stacked_samples():
@@ -71,7 +60,7 @@ def test_a_loop_gives_tensors_of_stacked_samples():
         x, y = batches[1]
         assert isinstance(x, dg.Tensor)
         assert (x.dtype, y.dtype) == (np.float32, np.int64)
-        np.testing.assert_array_equal(x.data, data().arrays[0][8:16])
+        np.testing.assert_array_equal(x.array, data().arrays[0][8:16])
 
     alone(body)
 
@@ -113,7 +102,7 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
         for _ in again:
             break
         assert current_shard() is None
-        assert next(iter(again)).data.tolist() == epochs[1][0]
+        assert next(iter(again)).array.tolist() == epochs[1][0]
         assert current_shard() is None
         assert seen(again) == epochs[2]
 
@@ -123,10 +112,10 @@ def test_every_iteration_is_an_epoch_also_after_a_break():
 def test_loops_over_one_loader_may_be_nested():
     def body():
         loader = DataLoader(Numbers(6), 2)
-        pairs = [(a.data.tolist(), b.data.tolist()) for a in loader for b in loader]
+        pairs = [(a.array.tolist(), b.array.tolist()) for a in loader for b in loader]
         assert len(pairs) == 9
         assert current_shard() is None
-        assert [a.data.tolist() for a, _ in zip(loader, loader, strict=True)] == [
+        assert [a.array.tolist() for a, _ in zip(loader, loader, strict=True)] == [
             [0, 1],
             [2, 3],
             [4, 5],
@@ -155,9 +144,9 @@ def test_a_state_taken_in_the_loop_continues_with_the_next_batch():
 
 def test_random_numbers_in_the_loop_are_the_shards():
     def body():
-        found = [dg.random.normal((2,)).data.tolist() for _ in DataLoader(data(), 8)]
+        found = [dg.random.normal((2,)).array.tolist() for _ in DataLoader(data(), 8)]
         plain = dg.data.DataLoader(data(), 8)
-        shards = [dg.random.normal((2,)).data.tolist() for b in plain for _ in b.shards]
+        shards = [dg.random.normal((2,)).array.tolist() for b in plain for _ in b.shards]
         assert found == shards
 
     simulated(3, body)
@@ -181,7 +170,7 @@ def trained(ranks: int, n: int, batch: int, **settings: Any) -> list[Any]:
                 loss.backward()
                 optimizer.step()
         del ddp
-        return [p.data.copy() for p in model.parameters()]
+        return [p.array.copy() for p in model.parameters()]
 
     return simulated(ranks, body)
 
@@ -277,7 +266,7 @@ def test_a_distributed_sampler_trains_as_one_process_does_with_the_same_batches(
                 optimizer.zero_grad()
                 F.cross_entropy(model(a), b).backward()
                 optimizer.step()
-        return model.weight.data.copy()
+        return model.weight.array.copy()
 
     (one,) = simulated(1, body)
     for ranks in (2, 3):
@@ -314,7 +303,25 @@ def test_a_sampler_that_differs_between_ranks_is_found():
         for x, y in DataLoader(data(), 4, sampler=list(range(rank, N, 2))):
             F.cross_entropy(model(x), y).backward()
 
-    with pytest.raises(MismatchError, match=r"ranks differ in DataLoader samples"):
+    message = r"ranks differ in DataLoader samples of .*; samplers and streams give every rank the"
+    with pytest.raises(MismatchError, match=message):
+        simulated(2, body)
+
+
+def test_a_stream_that_is_cut_by_rank_is_found():
+    class Own(IterableDataset):
+        def __iter__(self):
+            world = dg.init()
+            for i in range(world.rank, 24, world.size):
+                yield {"x": np.full(4, i, np.float32), "y": np.array(i % 3)}
+
+    def body():
+        model = nn.Linear(4, 3)
+        dg.DistributedDataParallel(model)
+        for batch in DataLoader(Own(), 4):
+            F.cross_entropy(model(batch["x"]), batch["y"]).backward()
+
+    with pytest.raises(MismatchError, match=r"DataLoader samples of the batch.*cut them by rank"):
         simulated(2, body)
 
 
@@ -345,197 +352,30 @@ def test_a_run_continues_inside_an_epoch_of_a_random_sampler():
     alone(body)
 
 
-# -- what samples become --------------------------------------------------------------------------
-
-Point = namedtuple("Point", "x y")
-
-
-class Mixed(Dataset):
-    def __len__(self) -> int:
-        return 7
-
-    def __getitem__(self, i: int) -> Any:
-        return {
-            "tensor": dg.Tensor(np.full(2, i, np.float32)),
-            "array": np.full(2, i, np.float16),
-            "int": i,
-            "float": i / 2,
-            "bool": i > 3,
-            "text": f"sample {i}",
-            "pair": (i, [np.float32(i), Point(i, -i)]),
-        }
-
-
-def test_dicts_numbers_and_nested_samples_are_collated():
+@pytest.mark.mpi
+def test_under_mpi_the_ranks_parts_are_the_batches_and_their_gradients_the_means():
     def body():
-        _, batch = DataLoader(Mixed(), 4)
-        assert batch["tensor"].data.tolist() == [[4, 4], [5, 5], [6, 6]]
-        kinds = {k: v.dtype.name for k, v in batch.items() if isinstance(v, dg.Tensor)}
-        assert kinds == {
-            "tensor": "float32",
-            "array": "float16",
-            "int": "int64",
-            "float": "float64",
-            "bool": "bool",
-        }
-        assert batch["text"] == ["sample 4", "sample 5", "sample 6"]
-        i, (x, point) = batch["pair"]
-        assert (i.dtype, x.dtype, type(point)) == (np.int64, np.float32, Point)
-        assert point.y.data.tolist() == [-4, -5, -6]
+        world = dg.init()
+        dg.manual_seed(1)
+        model = nn.Linear(4, 3).double()
+        ddp = dg.DistributedDataParallel(model)
+        x = data().arrays[0].astype(np.float64)
+        loader = DataLoader(TensorDataset(x, data().arrays[1]), 9, shuffle=True)
+        alone_model = nn.Linear(4, 3).double()
+        alone_model.load_state_dict(model.state_dict())
+        order = dg.data.permutation(N, seed=1, epoch=0)
+        count = np.zeros(1)
+        for i, (a, b) in enumerate(loader):
+            ddp.zero_grad()
+            F.cross_entropy(ddp(a), b).backward()
+            alone_model.zero_grad()
+            rows = order[9 * i : 9 * (i + 1)]
+            F.cross_entropy(alone_model(x[rows]), data().arrays[1][rows]).backward()
+            np.testing.assert_allclose(
+                model.weight.grad.array, alone_model.weight.grad.array, rtol=1e-11, atol=1e-15
+            )
+            count += len(b)
+        world.comm.all_reduce(count)
+        assert count[0] == N
 
     alone(body)
-
-
-def test_a_rank_without_samples_gets_the_structure_empty():
-    def body():
-        rank = dg.init().rank
-        batch = next(iter(DataLoader(Mixed(), 2)))
-        n = 1 if rank < 2 else 0
-        assert batch["tensor"].shape == (n, 2)
-        assert len(batch["text"]) == n
-        assert batch["pair"][1][1].y.shape == (n,)
-
-    simulated(3, body)
-
-
-def test_collate_fn_is_given_the_list_of_samples():
-    def body():
-        loader = DataLoader(Numbers(5), 3, collate_fn=sum)
-        assert list(loader) == [3, 7]
-        loader = dg.data.DataLoader(Numbers(6), 3, collate_fn=dg.data.default_collate)
-        assert [x.data.tolist() for b in loader for x in b.shards] == [[0, 1, 2], [3, 4, 5]]
-
-    alone(body)
-
-
-def test_batch_size_none_gives_single_samples():
-    def body():
-        samples = list(DataLoader(Mixed(), None))
-        assert len(samples) == 7
-        assert samples[3]["array"].shape == (2,)
-        assert isinstance(samples[3]["array"], dg.Tensor)
-        assert samples[3]["int"] == 3
-
-    alone(body)
-
-
-def test_batch_size_none_has_no_parts_for_several_ranks():
-    with pytest.raises(DataError, match="on several ranks a sample has no parts"):
-        simulated(2, lambda: DataLoader(Mixed(), None))
-
-
-# -- streams --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_a_stream_is_read_whole_by_every_rank_which_takes_its_part(ranks):
-    def body():
-        dg.manual_seed(6)
-        loader = DataLoader(Stream(), 9)
-        return [[x.data.tolist() for x, _ in loader], [r.data.tolist() for _, r in loader]]
-
-    whole = simulated(1, body)[0]
-    parts = simulated(ranks, body)
-    for i in range(2):  # the numbers, and what the stream drew at random
-        together = [joined(b) for b in zip(*[p[i] for p in parts], strict=True)]
-        assert together == whole[i]
-    assert joined(whole[0]) == list(range(N))
-
-
-def test_a_streams_loader_has_the_length_that_the_stream_tells():
-    def body():
-        loader = DataLoader(Stream(), 9, drop_last=True)
-        assert len(list(loader)) == 3
-        with pytest.raises(TypeError):
-            len(loader)
-        both = dg.data.ChainDataset([Stream(3), Stream(8, 5)])
-        assert [x.data.tolist() for x, _ in DataLoader(both, 4)] == [[0, 1, 2, 5], [6, 7]]
-
-    alone(body)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"shuffle": True}, "an IterableDataset has an order of its own"),
-        ({"sampler": SequentialSampler(range(3))}, "an IterableDataset has an order of its own"),
-        ({"num_workers": 2}, "every worker would read the whole stream; leave num_workers=0"),
-    ],
-)
-def test_what_a_stream_cannot_have_is_refused(settings, message):
-    with pytest.raises(DataError, match=message):
-        alone(lambda: DataLoader(Stream(), 4, **settings))
-
-
-# -- settings -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch_size": 4, "global_batch_size": 4}, r"=4 and batch_size=4: give one"),
-        ({"batch_size": 0}, "batch_size=0: a whole number of samples, 1 or more"),
-        ({"batch_size": 2.5}, "batch_size=2.5: a whole number"),
-        ({"sampler": [1, 2], "shuffle": True}, "sampler= decides about shuffle= itself"),
-        ({"batch_sampler": [[1]], "batch_size": 4}, "batch_sampler= decides about batch_size="),
-        ({"batch_sampler": [[1]], "drop_last": True}, "batch_sampler= decides about drop_last="),
-        ({"batch_sampler": [[1]], "sampler": [1]}, "batch_sampler= decides about sampler="),
-        ({"num_workers": -1}, "num_workers=-1: a number of processes"),
-        ({"prefetch_factor": 2}, "are about worker processes: ask for some with num_workers="),
-        ({"persistent_workers": True}, "are about worker processes"),
-        ({"timeout": -1, "num_workers": 1}, "timeout=-1: seconds, 0 to wait for ever"),
-        ({"multiprocessing_context": "fork"}, "workers are never forks of a rank"),
-        ({"in_order": False}, "in_order=False: batches come in order"),
-        ({"pin_memory_device": "cuda"}, "there are no GPUs here"),
-        ({"generator": "seven"}, "generator='seven': give a seed"),
-        ({"batch_size": 40, "drop_last": True}, "drop_last=True drops them all"),
-    ],
-)
-def test_settings_that_do_not_go_together(settings, message):
-    with pytest.raises(DataError, match=message):
-        alone(lambda: DataLoader(Numbers(), **settings))
-
-
-def test_neither_size_is_refused_where_pytorchs_default_is_not_meant():
-    with pytest.raises(DataError, match="say how many samples a batch has"):
-        alone(lambda: dg.data.DataLoader(Numbers()))
-    assert alone(lambda: seen(DataLoader(Numbers(3)))) == [[0], [1], [2]]
-
-
-def test_harmless_settings_of_pytorch_are_taken():
-    def body():
-        loader = DataLoader(Numbers(), 8, pin_memory=True, multiprocessing_context="spawn")
-        assert (loader.batch_size, loader.num_workers, loader.pin_memory) == (8, 0, True)
-        assert len(loader.dataset) == N
-
-    alone(body)
-
-
-def test_a_batch_unpacked_as_pytorchs_names_both_ways_out():
-    def body():
-        for _, _ in dg.data.DataLoader(data(), 8):
-            pass
-
-    with pytest.raises(DataError, match=r"`for x, y in batch.shards:`; .*batch_size= instead"):
-        alone(body)
-
-
-def test_the_trainer_takes_a_loader_with_batch_size():
-    def body(make):
-        dg.init(shards=2)
-        dg.manual_seed(0)
-        model = nn.Linear(4, 3)
-        optimizer = optim.SGD(model.parameters(), lr=0.1)
-        trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False)
-        state = trainer.fit(make(), epochs=2)
-        return state.step, trainer.evaluate(make()), nn.state_sha256(model.state_dict())
-
-    found = [
-        simulated(r, lambda make=make: body(make))[0]
-        for r in (1, 2)
-        for make in (
-            lambda: DataLoader(data(), 8, shuffle=True),
-            lambda: dg.data.DataLoader(data(), 8, shuffle=True),
-        )
-    ]
-    assert found == [found[0]] * 4

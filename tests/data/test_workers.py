@@ -39,7 +39,7 @@ class Noisy(Dataset):
             raise KeyError(f"sample {i} is no good")
         if i == self.slow:
             time.sleep(30)
-        noise = dg.random.normal((3,)).data.astype(np.float32)
+        noise = dg.random.normal((3,)).array.astype(np.float32)
         return {"x": noise + i, "y": i % 3, "pid": os.getpid(), "offset": self.offset}
 
 
@@ -70,7 +70,7 @@ def start(number: int) -> None:
 
 
 def values(loader: Any, *names: str) -> list[Any]:
-    found = [[batch[name].data.tolist() for name in names] for batch in loader]
+    found = [[batch[name].array.tolist() for name in names] for batch in loader]
     return found
 
 
@@ -87,10 +87,10 @@ def test_batches_and_random_numbers_are_those_without_workers(workers):
             expected, found = [], []
             for loader, into in ((plain, expected), (read, found)):
                 for batch in loader:
-                    after = dg.random.normal((2,)).data.tolist()  # the model's own draws
-                    into.append((batch["x"].data.tolist(), batch["y"].data.tolist(), after))
+                    after = dg.random.normal((2,)).array.tolist()  # the model's own draws
+                    into.append((batch["x"].array.tolist(), batch["y"].array.tolist(), after))
             assert found == expected
-        pids = {p for batch in read for p in batch["pid"].data.tolist()}
+        pids = {p for batch in read for p in batch["pid"].array.tolist()}
         assert os.getpid() not in pids
         return len(pids)
 
@@ -155,7 +155,7 @@ def test_a_seed_that_is_set_in_the_loop_counts_from_the_next_batch_on():
         found = []
         dg.manual_seed(1)
         for batch in DataLoader(Noisy(), 8, num_workers=workers, generator=0):
-            found.append(batch["x"].data.tolist())
+            found.append(batch["x"].array.tolist())
             dg.manual_seed(2)
         return found
 
@@ -165,7 +165,7 @@ def test_a_seed_that_is_set_in_the_loop_counts_from_the_next_batch_on():
 def test_an_exception_in_a_worker_is_raised_with_its_traceback():
     def body():
         batches = iter(DataLoader(Noisy(bad=13), 4, num_workers=2))
-        found = [next(batches)["y"].data.tolist() for _ in range(3)]
+        found = [next(batches)["y"].array.tolist() for _ in range(3)]
         assert found[2] == [2, 0, 1, 2]  # the batches before it come
         with pytest.raises(KeyError, match="sample 13 is no good") as caught:
             next(batches)
@@ -195,7 +195,7 @@ def test_workers_see_changes_between_epochs_unless_they_persist():
         found = []
         for epoch in range(2):
             data.offset = epoch
-            found.append([batch["offset"].data.tolist() for batch in loader])
+            found.append([batch["offset"].array.tolist() for batch in loader])
         return found
 
     assert alone(lambda: body(False)) == [[[0, 0]] * 2, [[1, 1]] * 2]
@@ -206,9 +206,43 @@ def test_worker_init_fn_and_get_worker_info_tell_the_worker():
     def body():
         assert get_worker_info() is None
         loader = DataLoader(Informed(4), 1, num_workers=2, worker_init_fn=start)
-        return [batch.data.tolist() for batch in loader]
+        return [batch.array.tolist() for batch in loader]
 
     assert alone(body) == [[12], [122], [12], [122]]
+
+
+class Touching(Noisy):
+    """Leaves a file for each sample that was read."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        super().__init__(n)
+        self.folder = folder
+
+    def __getitem__(self, i: int) -> Any:
+        (self.folder / f"{i}").touch()
+        return i
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_workers_read_so_many_shards_ahead_and_no_more(shards, tmp_path):
+    def body():
+        dg.init(shards=shards)
+        data = Touching(tmp_path, 24)
+        loader = dg.data.DataLoader(data, shards, num_workers=2, prefetch_factor=2)
+        batches = iter(loader)
+        first = next(batches)
+        expected = {str(i) for i in range(5 if shards == 1 else 8)}
+        until = time.monotonic() + 20
+        while {p.name for p in tmp_path.iterdir()} < expected and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        assert {p.name for p in tmp_path.iterdir()} == expected
+        assert [x.tolist() for (x,) in first.shards] == [[i] for i in range(shards)]
+        assert [x.tolist() for b in batches for (x,) in b.shards] == [
+            [i] for i in range(shards, 24)
+        ]
+
+    alone(body)
 
 
 def test_a_silent_worker_is_named_after_timeout_seconds():
@@ -247,7 +281,7 @@ def ended(pids: list[int], seconds: float = 10.0) -> bool:
 def test_workers_end_with_their_loader():
     def body():
         loader = DataLoader(Noisy(), 4, num_workers=2)
-        pids = sorted({p for batch in loader for p in batch["pid"].data.tolist()})
+        pids = sorted({p for batch in loader for p in batch["pid"].array.tolist()})
         assert len(pids) == 2
         return pids
 

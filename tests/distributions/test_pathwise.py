@@ -19,7 +19,7 @@ def expectation_gradient(make, parameters, function):
         for p in parameters
     ]
     values = alone(lambda: function(make(*leaves).rsample()))
-    return [(g.data.mean(0), g.data.std(0) / np.sqrt(N)) for g in grad(np.sum(values), leaves)]
+    return [(g.array.mean(0), g.array.std(0) / np.sqrt(N)) for g in grad(np.sum(values), leaves)]
 
 
 @pytest.mark.parametrize("a", [0.1, 0.8, 3.0, 200.0])
@@ -64,18 +64,18 @@ def test_a_location_and_scale_are_moved_exactly():
         loc, scale = (Tensor(np.full(5, v), requires_grad=True) for v in (0.5, 2.0))
         x = make(loc, scale).rsample()
         one, two = grad(np.sum(x), [loc, scale])
-        np.testing.assert_array_equal(one.data, 1)
-        np.testing.assert_allclose(two.data, (x.data - 0.5) / 2, rtol=1e-12)
+        np.testing.assert_array_equal(one.array, 1)
+        np.testing.assert_allclose(two.array, (x.array - 0.5) / 2, rtol=1e-12)
 
 
 def test_straight_through_has_a_hard_value_and_a_soft_gradient():
     logits = Tensor(np.array([0.1, 0.5, -0.3]), requires_grad=True)
     p = distributions.OneHotCategoricalStraightThrough(logits=logits)
     x = p.rsample()
-    np.testing.assert_allclose(np.sort(x.data), [0, 0, 1], atol=1e-15)
+    np.testing.assert_allclose(np.sort(x.array), [0, 0, 1], atol=1e-15)
     [g] = grad(x[1], [logits], retain_graph=True)
     [h] = grad(p.probs[1], [logits])
-    np.testing.assert_allclose(g.data, h.data)
+    np.testing.assert_allclose(g.array, h.array)
 
 
 def test_probabilities_asked_for_under_no_grad_keep_their_gradient():
@@ -84,4 +84,4 @@ def test_probabilities_asked_for_under_no_grad_keep_their_gradient():
     with no_grad():
         p.sample()
     [g] = grad(p.entropy(), [logits])
-    assert np.all(g.data != 0)
+    assert np.all(g.array != 0)

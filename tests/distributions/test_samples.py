@@ -22,9 +22,9 @@ def built(name, dtype=np.float64):
 @every_case
 def test_samples_have_the_mean_and_variance_that_the_distribution_says(name):
     p = built(name)
-    drawn = alone(lambda: p.sample((N,))).data
+    drawn = alone(lambda: p.sample((N,))).array
     try:
-        mean, variance = p.mean.data, p.variance.data
+        mean, variance = p.mean.array, p.variance.array
     except NotImplementedError:
         pytest.skip("it says none")
     spread = np.sqrt(variance)
@@ -42,7 +42,7 @@ CONTINUOUS = ["Normal", "Cauchy", "Laplace", "Gumbel", "Gamma", "Exponential", "
 @pytest.mark.parametrize("name", [*CONTINUOUS, "HalfNormal", "HalfCauchy", "LogNormal", "Chi2"])
 def test_samples_follow_the_distribution_function(name):
     p = built(name)
-    levels = np.sort(p.cdf(alone(lambda: p.sample((N,)))).data.reshape(N, -1), axis=0)
+    levels = np.sort(p.cdf(alone(lambda: p.sample((N,)))).array.reshape(N, -1), axis=0)
     even = ((np.arange(N) + 0.5) / N)[:, None]
     assert np.abs(levels - even).max() < 2.2 / np.sqrt(N)  # Kolmogorov and Smirnov's distance
 
@@ -50,11 +50,11 @@ def test_samples_follow_the_distribution_function(name):
 @pytest.mark.parametrize("name", ["Bernoulli", "Binomial", "Categorical", "OneHotCategorical"])
 def test_samples_of_finite_distributions_come_as_often_as_log_prob_says(name):
     p = built(name)
-    drawn = alone(lambda: p.sample((N,))).data
-    for value in p.enumerate_support().data:
+    drawn = alone(lambda: p.sample((N,))).array
+    for value in p.enumerate_support().array:
         equal = drawn == value
         often = equal.all(-1).mean(0) if p.event_shape else equal.mean(0)
-        assert np.all(np.abs(often - np.exp(p.log_prob(Tensor(value)).data)) < 4 / np.sqrt(N))
+        assert np.all(np.abs(often - np.exp(p.log_prob(Tensor(value)).array)) < 4 / np.sqrt(N))
 
 
 @every_case
@@ -64,16 +64,16 @@ def test_samples_lie_in_the_support(name):
         x = alone(lambda p=p: p.sample((500,)))
         if np.issubdtype(x.dtype, np.floating):
             assert x.dtype == dtype
-        assert np.all(p.support.check(x).data)
+        assert np.all(p.support.check(x).array)
         if name.startswith("Tanh"):  # rounds to 1, whose inverse is infinite
             continue
-        assert np.all(np.isfinite(p.log_prob(x).data))
+        assert np.all(np.isfinite(p.log_prob(x).array))
 
 
 def test_an_outcome_without_probability_is_never_drawn():
     for probs in ([0.0, 1.0, 0.0], [[0.0, 0.5, 0.5, 0.0]] * 2):
         p = distributions.Categorical(Tensor(np.array(probs)))
-        drawn = alone(lambda p=p: p.sample((2000,))).data
+        drawn = alone(lambda p=p: p.sample((2000,))).array
         assert set(np.unique(drawn)) <= set(np.flatnonzero(np.array(probs).reshape(-1)[:4]))
 
 
@@ -87,7 +87,7 @@ def test_the_same_samples_in_a_shard_on_any_number_of_ranks(name):
         found = {}
         for batch in loader:
             for (x,) in batch.shards:
-                found[float(x[0])] = p.sample((2,)).data.tobytes()
+                found[float(x[0])] = p.sample((2,)).array.tobytes()
         return found
 
     alone_in_the_world = simulated(1, body)[0]
@@ -122,5 +122,5 @@ def test_a_cached_transform_finds_what_rounding_lost():
         base, [distributions.TanhTransform(cache_size=1)]
     )
     x = squashed.rsample()
-    assert np.all(x.data == 1)
-    assert np.all(np.isfinite(squashed.log_prob(x).data))
+    assert np.all(x.array == 1)
+    assert np.all(np.isfinite(squashed.log_prob(x).array))

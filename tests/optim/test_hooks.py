@@ -19,7 +19,7 @@ def test_step_hooks_run_around_the_step_those_of_all_optimizers_outside():
     seen = []
 
     def note(name):
-        return lambda *given: seen.append((name, float(p.data[0]), given))
+        return lambda *given: seen.append((name, float(p.array[0]), given))
 
     handles = [
         optim.register_optimizer_step_pre_hook(note("every pre")),
@@ -43,7 +43,7 @@ def test_a_pre_hook_may_replace_the_arguments():
     optimizer, p = make()
     optimizer.register_step_pre_hook(lambda o, args, kwargs: ((o, lambda: 7.0), kwargs))
     assert optimizer.step() == 7.0
-    assert p.data.tolist() == [0.5] * 3
+    assert p.array.tolist() == [0.5] * 3
 
 
 def test_a_pre_hook_that_returns_something_else_is_an_error():
@@ -67,7 +67,7 @@ def test_a_step_inside_a_step_runs_no_hook():
     count = []
     optimizer.register_step_post_hook(lambda *given: count.append(1))
     optimizer.step()
-    assert (len(count), p.data.tolist()) == (1, [0.0] * 3)
+    assert (len(count), p.array.tolist()) == (1, [0.0] * 3)
 
 
 def test_the_hooks_of_the_state_see_and_replace_it():
@@ -136,10 +136,10 @@ class Momentum(optim.Optimizer):
                 state = self.state[p]
                 if len(state) == 0:
                     state["step"] = 0
-                    state["v"] = Tensor(np.zeros_like(p.data))
+                    state["v"] = Tensor(np.zeros_like(p.array))
                 state["step"] += 1
-                state["v"].data[...] = group["mu"] * state["v"].data + p.grad.data
-                p.data -= group["lr"] * state["v"].data
+                state["v"].array[...] = group["mu"] * state["v"].array + p.grad.array
+                p.array -= group["lr"] * state["v"].array
 
 
 def test_an_optimizer_may_write_its_own_step_and_keep_its_own_state():
@@ -148,17 +148,17 @@ def test_an_optimizer_may_write_its_own_step_and_keep_its_own_state():
     optimizer.register_step_post_hook(lambda *given: seen.append(1))
     optimizer.step()
     optimizer.step()
-    assert p.data.tolist() == [1 - 0.5 - 0.75] * 3
+    assert p.array.tolist() == [1 - 0.5 - 0.75] * 3
     assert seen == [1, 1]
     state = optimizer.state_dict()
     assert state["state"][0]["step"] == 2
     assert isinstance(state["state"][0]["v"], np.ndarray)
     other, q = make(Momentum)
-    q.data[...] = p.data
+    q.array[...] = p.array
     other.load_state_dict(copy.deepcopy(state))
     optimizer.step()
     other.step()
-    np.testing.assert_array_equal(p.data, q.data)
+    np.testing.assert_array_equal(p.array, q.array)
 
 
 def test_an_optimizer_with_neither_update_nor_step_says_so():
@@ -184,7 +184,7 @@ def test_the_state_shows_each_parameters_live_arrays():
     assert q not in optimizer.state
     assert optimizer.state[p]["step"] == 1
     assert optimizer.state[p]["exp_avg"].shape == (2, 3)
-    optimizer.state[p]["exp_avg"].data[...] = 0
+    optimizer.state[p]["exp_avg"].array[...] = 0
     assert not optimizer.state_dict()["state"][0]["exp_avg"].any()
     with pytest.raises(TypeError):
         optimizer.state[p]["step"] = 0
@@ -221,7 +221,7 @@ def test_a_learning_rate_may_be_a_tensor_of_one_element():
         for _ in range(3):
             p.grad = Tensor(np.arange(3.0))
             optimizer.step()
-        found.append(p.data)
+        found.append(p.array)
         assert optimizer.state_dict()["param_groups"][0]["lr"] == 0.5
     np.testing.assert_array_equal(*found)
 

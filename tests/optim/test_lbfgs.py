@@ -34,7 +34,7 @@ def test_rosenbrocks_minimum_is_found_with_the_line_search(dtype):
     first = optimizer.step(closure)
     assert float(first.detach()) == pytest.approx(24.2, rel=1e-4)
     optimizer.step(closure)
-    np.testing.assert_allclose(p.data, [1, 1], atol=1e-3)
+    np.testing.assert_allclose(p.array, [1, 1], atol=1e-3)
     assert p.dtype == dtype
 
 
@@ -43,7 +43,7 @@ def test_a_quadratic_is_solved_in_few_iterations():
     curvature = np.array([1.0, 4.0, 9.0])
     optimizer = optim.LBFGS([p], max_iter=12, line_search_fn="strong_wolfe", max_eval=100)
     optimizer.step(closure_of(optimizer, lambda: np.sum(curvature * p**2)))
-    assert np.abs(p.data).max() < 1e-5
+    assert np.abs(p.array).max() < 1e-5
 
 
 def test_a_closure_is_needed():
@@ -92,7 +92,7 @@ def test_a_loaded_optimizer_continues_to_the_bit():
     second = optim.LBFGS([q])
     second.load_state_dict(as_arrays(state))
     run(3, second, q)
-    np.testing.assert_array_equal(p.data, q.data)
+    np.testing.assert_array_equal(p.array, q.array)
 
 
 def as_arrays(state):

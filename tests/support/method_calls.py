@@ -40,6 +40,7 @@ SAME = {
     **{n: [(X, (0.5, 1.5)), (X, (0.5,))] for n in ("clip", "clamp")},
     "round": [(X, ())],
     "masked_fill": [(X, (X > 1, -5.0))],
+    "where": [(X, (X > 1, -X))],
     **{n: [(X, (4, -1)), (X, ((4, 9),))] for n in ("reshape", "view")},
     "flatten": [(X, ()), (X, (1,)), (X, (0, 1))],
     "transpose": [(X, (0, 1)), (X, (-1, 0)), (X[0], (0, 1)), (X[0], (1, 0)), (X[0], (0, 0))],
@@ -71,7 +72,7 @@ REFUSED = {
 
 NUMPYS = {
     "T": "NumPy's property: all axes reversed (PyTorch deprecates it for other than two)",
-    "mT": "a property, the same in both",
+    **dict.fromkeys(("mT", "H", "mH"), "a property, the same in both"),
     "astype": "NumPy's alone",
     "data": "the NumPy array",
     "dtype": "NumPy's dtype",
@@ -90,6 +91,7 @@ NUMPYS = {
 
 TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
 TENSORS |= {"device", "requires_grad_", "retain_grad"}
+TENSORS |= {"retains_grad", "register_post_accumulate_grad_hook"}
 # Their arguments are dtypes, which are none of PyTorch's: tests/autograd/test_conversion.py.
 TENSORS |= {"to", "type", "type_as", "new_empty", "half"}
 # They write: tests/functions/test_in_place.py.

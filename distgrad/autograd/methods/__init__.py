@@ -7,6 +7,7 @@ from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.conversion import Conversion
 from distgrad.autograd.methods.elementwise import Elementwise
 from distgrad.autograd.methods.facts import Facts
+from distgrad.autograd.methods.leaves import Leaves
 from distgrad.autograd.methods.reductions import Reductions, ValuesAndIndices
 from distgrad.autograd.methods.shapes import Shapes
 from distgrad.autograd.methods.writing import Writing
@@ -16,6 +17,7 @@ __all__ = [
     "Conversion",
     "Elementwise",
     "Facts",
+    "Leaves",
     "Methods",
     "Reductions",
     "Shapes",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-class Methods(Reductions, Elementwise, Shapes, Conversion, Facts, Writing):
+class Methods(Reductions, Elementwise, Shapes, Conversion, Facts, Leaves, Writing):
     """What a Tensor has besides its own; every method is recorded unless it says otherwise."""
 
     __slots__ = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ class Conversion:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def astype(self: C, dtype: DTypeLike) -> C:
         """Return a copy of another dtype; gradients come back in this one's."""
@@ -47,8 +48,8 @@ class Conversion:
         dtype: DTypeLike | None = None,
         device: Any = None,
         other: Any = None,
-        non_blocking: bool = False,
-        copy: bool = False,
+        non_blocking: builtins.bool = False,
+        copy: builtins.bool = False,
         memory_format: Any = None,
     ) -> C:
         """Return this in another dtype, or in that of ``other``; itself if that changes nothing.
@@ -56,24 +57,24 @@ class Conversion:
         The device, in any of PyTorch's forms, has to be the CPU. ``copy=True`` always copies.
         Errors: DistgradError for another device.
         """
-        flags = [x for x in target if isinstance(x, bool)]
+        flags = [x for x in target if isinstance(x, builtins.bool)]
         if len(flags) > 1:
             copy = copy or flags[1]  # the first is non_blocking
         for x in (*target, other):
             if isinstance(x, Conversion):
-                dtype = x.data.dtype
-            elif isinstance(x, np.dtype | type) and not isinstance(x, Device):
+                dtype = x.array.dtype
+            elif isinstance(x, np.dtype | builtins.type) and not isinstance(x, Device):
                 dtype = x
-            elif not isinstance(x, bool):
+            elif not isinstance(x, builtins.bool):
                 on_cpu(x)
         on_cpu(device)
-        wanted = self.data.dtype if dtype is None else dtype
-        return self.clone() if copy and self.data.dtype == wanted else self._converted(wanted)
+        wanted = self.array.dtype if dtype is None else dtype
+        return self.clone() if copy and self.array.dtype == wanted else self._converted(wanted)
 
-    def type(self: C, dtype: DTypeLike | None = None, non_blocking: bool = False) -> Any:
+    def type(self: C, dtype: DTypeLike | None = None, non_blocking: builtins.bool = False) -> Any:
         """Return this in another dtype; without one the name of its type, ``torch.FloatTensor``."""
         if dtype is None:
-            return f"torch.{_NAMES[self.data.dtype.name]}"
+            return f"torch.{_NAMES[self.array.dtype.name]}"
         if isinstance(dtype, str):
             name = dtype.removeprefix("torch.")
             dtype = _DTYPES.get(name, name)
@@ -81,7 +82,7 @@ class Conversion:
 
     def type_as(self: C, other: Conversion) -> C:
         """Return this in the dtype of ``other``."""
-        return self._converted(other.data.dtype)
+        return self._converted(other.array.dtype)
 
     def cpu(self: C, memory_format: Any = None) -> C:
         """Return this: it is there already."""
@@ -137,9 +138,9 @@ class Conversion:
 
     def _converted(self: C, dtype: DTypeLike) -> C:
         wanted: Any = np.dtype(dtype)
-        if wanted == self.data.dtype:
+        if wanted == self.array.dtype:
             return self
-        if self.data.dtype.kind == "c" and wanted.kind not in "cb":
+        if self.array.dtype.kind == "c" and wanted.kind not in "cb":
             return call(np.real, self)._converted(wanted)  # as PyTorch, but not in silence
         return self.astype(wanted)
 
@@ -151,10 +152,10 @@ class Conversion:
         *,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
     ) -> C:
         """Return a copy of ``data`` (numbers, nested lists, arrays), in this dtype."""
-        given = data.data if isinstance(data, Conversion) else np.asarray(data)
+        given = data.array if isinstance(data, Conversion) else data
         return self._new(np.array(given), dtype, device, requires_grad)
 
     def new_zeros(
@@ -162,9 +163,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return zeros of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -174,9 +175,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return ones of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.ones(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -186,9 +187,9 @@ class Conversion:
         *size: Any,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return zeros of this dtype: memory that nobody has written would differ between ranks."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
@@ -200,9 +201,9 @@ class Conversion:
         *,
         dtype: DTypeLike | None = None,
         device: Any = None,
-        requires_grad: bool = False,
+        requires_grad: builtins.bool = False,
         layout: Any = None,
-        pin_memory: bool = False,
+        pin_memory: builtins.bool = False,
     ) -> C:
         """Return a tensor of this dtype and shape ``size``, filled with one number."""
         filled = np.full(_shape((size,)), np.asarray(fill_value))
@@ -210,8 +211,8 @@ class Conversion:
 
     def _new(self: C, array: Array, dtype: Any, device: Any, requires_grad: Any) -> C:
         on_cpu(device)
-        wanted = self.data.dtype if dtype is None else np.dtype(dtype)
-        made: Any = type(self)
+        wanted = self.array.dtype if dtype is None else np.dtype(dtype)
+        made: Any = builtins.type(self)
         result: C = made(array.astype(wanted, copy=False), requires_grad)
         return result
 

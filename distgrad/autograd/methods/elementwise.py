@@ -22,7 +22,7 @@ class Elementwise:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def clip(self: E, min: Other | None = None, max: Other | None = None) -> E:
         """``np.clip``."""
@@ -39,6 +39,11 @@ class Elementwise:
     def masked_fill(self: E, mask: Other, value: Other) -> E:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
+
+    def where(self: E, condition: Other, other: Other) -> E:
+        """This where ``condition`` holds, ``other`` elsewhere."""
+        result: E = np.where(condition, self, other)  # type: ignore[call-overload]  # Tensors
+        return result
 
     # -- matrices --------------------------------------------------------------------------------
 
@@ -67,19 +72,19 @@ class Elementwise:
         return call(np.imag, self)
 
     def conj(self: E) -> E:
-        """``np.conj``."""
-        return call(np.conj, self)
+        """``np.conj``; a real tensor is its own."""
+        return call(np.conj, self) if self.array.dtype.kind == "c" else self
 
     # -- Python's own ----------------------------------------------------------------------------
 
     def __round__(self: E, ndigits: int | None = None) -> Any:
         """Python's ``round``: with digits a tensor, without a number if there is one element."""
         if ndigits is None:
-            return round(self.data.item()) if self.data.size == 1 else self.round()
+            return round(self.array.item()) if self.array.size == 1 else self.round()
         return self.round(ndigits)
 
     def __complex__(self) -> complex:
-        return complex(self.data.item())
+        return complex(self.array.item())
 
     def __divmod__(self: E, other: Other) -> tuple[E, E]:
         return call(np.floor_divide, self, other), call(np.remainder, self, other)

@@ -12,79 +12,79 @@ class Facts:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def numel(self) -> int:
         """Return the number of elements."""
-        return self.data.size
+        return self.array.size
 
     def nelement(self) -> int:
         """Return the number of elements."""
-        return self.data.size
+        return self.array.size
 
     def dim(self) -> int:
         """Return the number of axes."""
-        return self.data.ndim
+        return self.array.ndim
 
     def ndimension(self) -> int:
         """Return the number of axes."""
-        return self.data.ndim
+        return self.array.ndim
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
-        return self.data.tolist()
+        return self.array.tolist()
 
     # -- kinds of numbers ------------------------------------------------------------------------
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is one of real numbers."""
-        return self.data.dtype.kind == "f"
+        return bool(self.array.dtype.kind == "f")
 
     def is_complex(self) -> bool:
         """Whether the dtype is one of complex numbers."""
-        return self.data.dtype.kind == "c"
+        return bool(self.array.dtype.kind == "c")
 
     def is_signed(self) -> bool:
         """Whether the dtype has negative numbers."""
-        return self.data.dtype.kind in "ifc"
+        return bool(self.array.dtype.kind in "ifc")
 
     # -- memory ----------------------------------------------------------------------------------
 
     def element_size(self) -> int:
         """Return the bytes of an element."""
-        return self.data.itemsize
+        return self.array.itemsize
 
     @property
     def itemsize(self) -> int:
         """The bytes of an element."""
-        return self.data.itemsize
+        return self.array.itemsize
 
     @property
     def nbytes(self) -> int:
         """The bytes of all elements."""
-        return self.data.nbytes
+        return self.array.nbytes
 
     def stride(self, dim: int | None = None) -> Any:
         """Return how many elements lie between neighbours along each axis, or along ``dim``."""
-        steps = tuple([step // self.data.itemsize for step in self.data.strides])
+        steps = tuple([step // self.array.itemsize for step in self.array.strides])
         return steps if dim is None else steps[dim]
 
     def storage_offset(self) -> int:
         """Return how many elements of the array that this one is a view of lie before it."""
-        base = self.data
+        base = self.array
         while getattr(base, "base", None) is not None and hasattr(base.base, "ctypes"):
             base = base.base  # type: ignore[assignment]  # an array, as ctypes says
-        return int(self.data.ctypes.data - base.ctypes.data) // self.data.itemsize
+        return int(self.array.ctypes.data - base.ctypes.data) // self.array.itemsize
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in memory in order, the last axis running fastest."""
-        return self.data.flags.c_contiguous
+        return self.array.flags.c_contiguous
 
     def is_set_to(self, tensor: Facts) -> bool:
         """Whether ``tensor`` has the same memory, shape and strides."""
         ours, theirs = (
             (a.__array_interface__["data"], a.shape, a.strides, a.dtype)
-            for a in (self.data, tensor.data)
+            for a in (self.array, tensor.array)
         )
         return bool(ours == theirs)
 

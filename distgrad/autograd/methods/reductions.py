@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 from distgrad.autograd.mode import empty_shard
@@ -48,10 +49,10 @@ def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
 
 
 def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    if not x.data.size and empty_shard.get():  # 0, as the values are
-        found = np.zeros(np.shape(np.sum(x.data, axis=dim, keepdims=keepdim)), np.intp)
+    if not x.array.size and empty_shard.get():  # 0, as the values are
+        found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
     else:
-        found = np.asarray(find(x.data, axis=dim, keepdims=keepdim))
+        found = np.asarray(find(x.array, axis=dim, keepdims=keepdim))
     return type(x)(found)
 
 
@@ -76,12 +77,17 @@ def _var_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float = 1,
+    correction: float | None = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
 ) -> Tensor:
     """``torch.var``: over n - correction, which is 1 (0 for ``unbiased=False``)."""
-    ddof = correction if unbiased is None else int(unbiased)
+    ddof = _ddof(correction, unbiased)
+    if x.dtype.kind == "c":
+        parts = (_call(part, x) for part in (np.real, np.imag))
+        real, imag = (_call(np.var, p, axis=_axes(dim), ddof=ddof, keepdims=keepdim) for p in parts)
+        both: Tensor = real + imag
+        return both
     return _call(np.var, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
 
 
@@ -89,13 +95,21 @@ def _std_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float = 1,
+    correction: float | None = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
 ) -> Tensor:
     """``torch.std``: the root of ``torch.var``."""
-    ddof = correction if unbiased is None else int(unbiased)
+    ddof = _ddof(correction, unbiased)
+    if x.dtype.kind == "c":
+        return _call(np.sqrt, _var_dim(x, dim=dim, correction=ddof, keepdim=keepdim))
     return _call(np.std, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
+
+
+def _ddof(correction: float | None, unbiased: bool | None) -> float:
+    if unbiased is not None:
+        return int(unbiased)
+    return 1 if correction is None else correction
 
 
 def _spread(name: str) -> str:
@@ -133,7 +147,7 @@ class Reductions:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
@@ -171,7 +185,11 @@ class Reductions:
     @same
     def logsumexp(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """log Σ exp over ``axis`` (all if None), without overflow."""
-        return _call(METHODS["logsumexp"], self, axis=_axes(axis), keepdims=keepdims)
+        over = _axes(axis) if self.array.ndim else None
+        x: Any = self
+        if self.array.dtype.kind in "biu":  # of real numbers, as PyTorch has it
+            x = x.astype(get_default_dtype())
+        return _call(METHODS["logsumexp"], x, axis=over, keepdims=keepdims)
 
     @same
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -196,17 +214,25 @@ class Reductions:
     @same
     def cumsum(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
         """``np.cumsum``, in ``dtype`` if one is given."""
-        return _call(np.cumsum, self, axis=axis, dtype=dtype)
+        return _running(np.cumsum, self, axis, dtype)
 
     @same
     def cumprod(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
         """``np.cumprod``, in ``dtype`` if one is given."""
-        return _call(np.cumprod, self, axis=axis, dtype=dtype)
+        return _running(np.cumprod, self, axis, dtype)
 
     @same
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """``np.diagonal``; ``dim1`` and ``dim2`` are understood."""
         return _call(np.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
+
+
+def _running(
+    function: Callable[..., Any], x: Reductions, axis: int | None, dtype: DTypeLike | None
+) -> Tensor:
+    found = _call(function, x, axis=axis, dtype=dtype)
+    # Of a number PyTorch's is a number.
+    return found.reshape(()) if axis is not None and x.array.ndim == 0 else found
 
 
 def _call(function: Callable[..., Any], x: Reductions, **settings: Any) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import METHODS, call, named
 from distgrad.autograd.methods.spelling import refused
 from distgrad.autograd.types import Array, Ints
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
 
 S = TypeVar("S", bound="Shapes")
 Indices: TypeAlias = "Shapes | Array | Ints"
@@ -21,7 +21,7 @@ class Shapes:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def reshape(self: S, *shape: Ints, **named: Ints) -> S:
         """``np.reshape``; the shape as a tuple, as arguments, or by the name ``shape``."""
@@ -39,14 +39,14 @@ class Shapes:
         own: Any = self
         if own.requires_grad and dtype != own.dtype:
             raise GradError("x.view(dtype) has no gradient; write x.detach().view(dtype)")
-        result: S = own if dtype == own.dtype else type(own)(self.data.view(dtype))
+        result: S = own if dtype == own.dtype else type(own)(self.array.view(dtype))
         return result
 
     def contiguous(self: S, memory_format: Any = None) -> S:
         """Return this if its elements lie in memory in order, else a copy on the tape."""
-        if self.data.flags.c_contiguous:
+        if self.array.flags.c_contiguous:
             return self
-        return call(np.reshape, call(np.reshape, self, (-1,)), self.data.shape)
+        return call(np.reshape, call(np.reshape, self, (-1,)), self.array.shape)
 
     def ravel(self: S) -> S:
         """``np.ravel``."""
@@ -66,7 +66,8 @@ class Shapes:
             raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
         pair = pair or axes
         if len(pair) == 2:
-            return call(np.swapaxes, self, *pair)
+            number = self.array.ndim == 0 and set(pair) <= {0, -1}  # its axes, in PyTorch
+            return self if number else call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
     def permute(self: S, *dims: Ints, **named: Ints) -> S:
@@ -105,7 +106,7 @@ class Shapes:
         """``np.broadcast_to``, by PyTorch's name: -1 keeps the length of an axis."""
         sizes = _sizes(sizes, named, "size")
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
-        own = (1,) * (len(wanted) - self.data.ndim) + self.data.shape
+        own = (1,) * (len(wanted) - self.array.ndim) + self.array.shape
         return call(
             np.broadcast_to,
             self,
@@ -121,6 +122,19 @@ class Shapes:
     def mT(self: S) -> S:  # noqa: N802 (NumPy's name)
         """The last two axes exchanged."""
         return self.swapaxes(-1, -2)
+
+    @property
+    def H(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """A matrix's axes exchanged, conjugated. Errors: ShapeError for others."""
+        if self.array.ndim not in (0, 2):
+            raise ShapeError(f"x.H is that of a matrix; got shape {self.array.shape}: x.mH")
+        return self.mH if self.array.ndim else call(np.conj, self)
+
+    @property
+    def mH(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """The last two axes exchanged, conjugated."""
+        exchanged = self.mT
+        return call(np.conj, exchanged) if self.array.dtype.kind == "c" else exchanged
 
     # -- parts and repetitions -------------------------------------------------------------------
 
@@ -176,5 +190,7 @@ def _several(axes: Any) -> tuple[int, ...]:
 
 def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
-    shape = x.data.shape
+    shape = x.array.shape
+    if not shape:  # a number's axes are 0 and -1 in PyTorch
+        return tuple(a for a in _several(axes) if a not in (0, -1))
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)

@@ -18,11 +18,11 @@ class Writing:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def zero_(self: W) -> W:
         """Write zeros."""
-        return self._written(np.zeros_like(self.data), "x.zero_()")
+        return self._written(np.zeros_like(self.array), "x.zero_()")
 
     def fill_(self: W, value: Any) -> W:
         """Write one number, or a 0-d tensor, to all elements."""

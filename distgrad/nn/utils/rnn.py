@@ -145,7 +145,7 @@ def pad_packed_sequence(
 
     t is the longest, or ``total_length``. Errors: ShapeError if that is shorter.
     """
-    running = sequence.batch_sizes.data
+    running = sequence.batch_sizes.array
     steps, b = len(running), int(running[0]) if len(running) else 0
     if total_length is not None and total_length < steps:
         raise ShapeError(
@@ -159,7 +159,7 @@ def pad_packed_sequence(
     rows, held = (np.pad(a, [(0, more), (0, 0)]) for a in (rows, held))
     lengths = held.sum(axis=0)
     if sequence.unsorted_indices is not None:
-        back = sequence.unsorted_indices.data
+        back = sequence.unsorted_indices.array
         rows, held, lengths = rows[:, back], held[:, back], lengths[back]
     if batch_first:
         rows, held = rows.T, held.T

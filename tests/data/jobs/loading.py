@@ -37,7 +37,7 @@ def main():
     loader = DataLoader(Data(), 4, num_workers=2, collate_fn=collate)
     total = 0.0
     for x, pids in loader:
-        total += float(np.sum(x.data))
+        total += float(np.sum(x.array))
         print("PIDS", os.getpid(), *sorted(set(pids)), flush=True)
         if HOW == "slow":
             continue

@@ -1,4 +1,4 @@
-"""``torch.utils.data``: distgrad's data sets, samplers and loader under PyTorch's names."""
+"""``torch.utils.data.dataloader``: the loader with the order of PyTorch's arguments."""
 
 from __future__ import annotations
 
@@ -6,49 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distgrad import data
-from distgrad.data import (
-    BatchSampler,
-    ChainDataset,
-    ConcatDataset,
-    Dataset,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    StackDataset,
-    Subset,
-    SubsetRandomSampler,
-    TensorDataset,
-    WeightedRandomSampler,
-    default_collate,
-    default_convert,
-    get_worker_info,
-    random_split,
-)
+from distgrad.data import default_collate, default_convert, get_worker_info
 from distgrad.data.settings import NOT_GIVEN, NotGiven
 
-__all__ = [
-    "BatchSampler",
-    "ChainDataset",
-    "ConcatDataset",
-    "DataLoader",
-    "Dataset",
-    "DistributedSampler",
-    "IterableDataset",
-    "RandomSampler",
-    "Sampler",
-    "SequentialSampler",
-    "StackDataset",
-    "Subset",
-    "SubsetRandomSampler",
-    "TensorDataset",
-    "WeightedRandomSampler",
-    "default_collate",
-    "default_convert",
-    "get_worker_info",
-    "random_split",
-]
+__all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
 
 class DataLoader(data.DataLoader):
