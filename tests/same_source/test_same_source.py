@@ -4,7 +4,8 @@ Every file of ``programs`` defines ``build()`` (a module or several), ``data(rng
 ``train(model, data, steps)`` (a list of losses), and may define ``evaluate(model, data)`` (numbers
 that must be equal) and ``sample(model, data)`` (random numbers: equal in shape). A file with
 ``VARIANTS`` takes one of them in ``build``. Every file of ``idioms`` defines ``run(rng, *models)``,
-which returns what must be equal, and ``build()`` where it has models.
+which returns what must be equal, and ``build()`` where it has models; they run in double precision
+unless they say ``DTYPE``.
 
 What is equal: the keys and shapes of the weights, the losses of 30 steps, what is printed, the
 weights and buffers afterwards, and the results of ``evaluate``.
@@ -237,9 +238,11 @@ def test_idiom_gives_equal_results(path: Path, tmp_path: Path, monkeypatch: Any)
     monkeypatch.chdir(tmp_path)  # for those that save a file
     results = {}
     initial: list[Any] = []
-    with default_dtype("float64"):
+    dtype = "float32" if '\nDTYPE = "float32"' in path.read_text() else "float64"
+    with default_dtype(dtype):
         for framework in FRAMEWORKS:
             with loaded(path, framework) as idiom:
                 models = built(idiom, ..., initial) if hasattr(idiom, "build") else ()
                 results[framework] = plain(idiom.run(np.random.default_rng(0), *modules_of(models)))
-    assert_equal(results["distgrad"], results["torch"], "result", TOLERANCES["float64"][0])
+    tolerance = TOLERANCES["float64"][0] if dtype == "float64" else dict(rtol=1e-6, atol=1e-7)
+    assert_equal(results["distgrad"], results["torch"], "result", tolerance)
