@@ -64,7 +64,17 @@ from distgrad.autograd.dtypes import (
     uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from distgrad.data import DataLoader
+from distgrad.data import (
+    ConcatDataset,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    random_split,
+)
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -100,6 +110,7 @@ from distgrad.functions.rounding import *  # noqa: F403
 from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
 from distgrad.functions.signal import *  # noqa: F403
+from distgrad.functions.switches import *  # noqa: F403
 from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
@@ -123,13 +134,15 @@ from distgrad.train import (
     accuracy,
     update_bn,
 )
+from distgrad.utils.data import DataLoader
 
 __version__ = "0.1.0"
 
 # PyTorch's dtypes and numbers whose names are Python's own.
 bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
-finfo, iinfo = _np.finfo, _np.iinfo
+dtype, finfo, iinfo = _np.dtype, _np.finfo, _np.iinfo
+strided, contiguous_format, preserve_format = "strided", "contiguous", "preserve"
 newaxis = None
 
 globals().update(_functions.IN_PLACE)
@@ -138,15 +151,19 @@ __all__ = [
     "CheckpointError",
     "CommError",
     "CommTimeoutError",
+    "ConcatDataset",
     "DataError",
     "DataLoader",
+    "Dataset",
     "DeadlockError",
     "DistgradError",
     "DistributedDataParallel",
+    "DistributedSampler",
     "GradError",
     "GradientHealth",
     "GradientNoiseScale",
     "Interrupted",
+    "IterableDataset",
     "LaunchError",
     "LossPlateau",
     "MaxEpochs",
@@ -156,11 +173,14 @@ __all__ = [
     "PeerFailedError",
     "ShapeError",
     "ShardSum",
+    "Subset",
     "TargetMetric",
     "Tensor",
+    "TensorDataset",
     "TrainState",
     "Trainer",
     "WallTime",
+    "WeightedRandomSampler",
     "World",
     "accuracy",
     "autograd",
@@ -172,14 +192,17 @@ __all__ = [
     "clip_grad_value_",
     "complex64",
     "complex128",
+    "contiguous_format",
     "cuda",
     "current_world",
     "data",
+    "default_collate",
     "detect_anomaly",
     "device",
     "distributed",
     "distributions",
     "double",
+    "dtype",
     "e",
     "enable_grad",
     "fft",
@@ -220,12 +243,15 @@ __all__ = [
     "optim",
     "own_shards",
     "pi",
+    "preserve_format",
     "random",
+    "random_split",
     "reference_kernels",
     "save",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
+    "strided",
     "uint8",
     "uint16",
     "uint32",

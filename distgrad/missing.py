@@ -24,6 +24,17 @@ _MASKED = "write a function of whole tensors, or np.vectorize one over x.detach(
 _GLOBAL = "a setting of PyTorch's own kernels: leave it out"
 _COPY = "a view's copy: call the function without _copy, then .clone()"
 
+_KEYED = "random numbers are keyed by seed, step and shard: dg.manual_seed is all there is to save"
+_FUNCTIONAL = """
+adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d batch_norm bilinear kl_div
+binary_cross_entropy_with_logits channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d
+conv_transpose2d conv_transpose3d cosine_embedding_loss cosine_similarity ctc_loss dropout
+embedding embedding_bag feature_alpha_dropout feature_dropout group_norm hinge_embedding_loss
+instance_norm layer_norm margin_ranking_loss max_pool1d max_pool2d max_pool3d pairwise_distance
+pixel_shuffle pixel_unshuffle poisson_nll_loss rms_norm rrelu selu celu threshold
+triplet_margin_loss max_pool1d_with_indices grid_sampler affine_grid_generator
+"""
+
 NO_MEANING = {_CPU, _SPARSE, _QUANTIZED, _STORAGE, _COMPILED, _MIXED, _DTYPE, _INTERNAL, _NAMED}
 NO_MEANING |= {_GLOBAL}
 """The answers to names of things that are not a part of what distgrad is."""
@@ -56,6 +67,12 @@ INSTEAD: dict[str, dict[str, str]] = {
         "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",
         "compile": "nothing is compiled here: call the model itself",
         "Event": _CPU,
+        "get_rng_state": _KEYED,
+        "set_rng_state": _KEYED,
+        "default_generator": _KEYED,
+        "seed": "dg.manual_seed(number): another seed on every rank would be another training",
+        "get_num_threads": "dg.init(threads=…) sets them; `distgrad run` tells them",
+        **dict.fromkeys(_FUNCTIONAL.split(), "nn.functional has it, with its arguments"),
     },
 }
 
@@ -86,6 +103,8 @@ _PATTERNS = [
     (r"^(sym_|Sym|parse_|import_ir|merge_type|unify_type|Jit|Type|.*Type$)", _INTERNAL),
     (r"_copy$", _COPY),
 ]
+# PyTorch's own machinery stands beside its functions in torch.__all__.
+_CLASSES = r"^[A-Z][a-z]+[A-Za-z]*$"
 
 
 def instead(owner: str, name: str) -> str | None:
@@ -93,7 +112,10 @@ def instead(owner: str, name: str) -> str | None:
     for table in (INSTEAD.get(owner, {}), INSTEAD[""]):
         if name in table:
             return table[name]
-    return next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
+    found = next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
+    if found is None and owner == "distgrad" and re.search(_CLASSES, name):
+        return _INTERNAL
+    return found
 
 
 def missing(owner: str, name: str, holder: Any) -> AttributeError:

@@ -1,8 +1,8 @@
 """The tape: tensors, the @op declaration, the backward pass, transforms, gradient checks."""
 
-from distgrad.autograd import random
+from distgrad.autograd import functional, random
 from distgrad.autograd.anomaly import detect_anomaly
-from distgrad.autograd.engine import backward, grad
+from distgrad.autograd.function import Function
 from distgrad.autograd.gradcheck import gradcheck
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import (
@@ -16,6 +16,7 @@ from distgrad.autograd.mode import (
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import REGISTRY, Op, op
 from distgrad.autograd.recompute import checkpoint, checkpoint_sequential
+from distgrad.autograd.spelled import backward, grad
 from distgrad.autograd.stream import manual_seed
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -23,6 +24,7 @@ from distgrad.autograd.types import Array
 __all__ = [
     "REGISTRY",
     "Array",
+    "Function",
     "Joint",
     "Op",
     "RemovableHandle",
@@ -32,6 +34,7 @@ __all__ = [
     "checkpoint_sequential",
     "detect_anomaly",
     "enable_grad",
+    "functional",
     "grad",
     "gradcheck",
     "inference_mode",

@@ -113,7 +113,10 @@ class Op:
             raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise explain(self, arrays, error) from error
-        value, vjps = result
+        try:
+            value, vjps = result if type(result) is tuple else ()  # type: ignore[misc]
+        except ValueError:
+            raise _no_closures(self, result) from None
         several = type(value) is tuple
         if type(value) is not _ndarray and not several:
             value = np.asarray(value)
@@ -139,6 +142,19 @@ class Op:
                     f"{self.name} has gradients for real numbers alone; take np.real, np.imag or "
                     f"np.abs of the complex tensor first, or compute from other ops"
                 )
+
+
+def _no_closures(op: Op, result: Any) -> GradError:
+    return GradError(
+        f"op {op.name} returned {_kind(result)}; it must return (value, closures): the value and "
+        f"a function from the result's gradient to the input's for each of {', '.join(op.inputs)}"
+    )
+
+
+def _kind(result: Any) -> str:
+    if isinstance(result, tuple):
+        return f"a tuple of {len(result)}"
+    return "nothing" if result is None else "its value alone"
 
 
 def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
@@ -208,7 +224,9 @@ def op(
 
     def declare(body: Body) -> Op:
         declared = Op(body, signatures, samples, domain, second_order, real, view)
-        if declared.name in REGISTRY:
+        old = REGISTRY.get(declared.name)
+        # A notebook's cell that is run again declares its ops anew.
+        if old is not None and not body.__module__ == old.function.__module__ == "__main__":
             raise ValueError(f"op '{declared.name}' is declared twice")
         REGISTRY[declared.name] = declared
         _connect(declared, ufunc, reduces, function, method)

@@ -223,7 +223,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
                 "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
-                "functions on the Tensor itself"
+                "functions on the Tensor itself (np.stack or np.concatenate for np.array([…]), "
+                "np.r_ and np.c_)"
             )
         return np.array(self.array, dtype=dtype, copy=copy)
 
@@ -260,16 +261,17 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def backward(
         self,
         gradient: TensorLike | None = None,
-        *,
-        retain_graph: bool = False,
+        retain_graph: bool | None = None,
         create_graph: bool = False,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Add the gradient of this tensor to ``grad`` of every leaf it was computed from.
 
-        ``gradient`` has this tensor's shape; it may be left out for a single element.
+        ``gradient`` has this tensor's shape; it may be left out for a single element. ``inputs``
+        names the tensors whose ``grad`` is wanted, instead of all leaves.
         Errors: GradError if nothing was recorded or the graph was freed by an earlier pass.
         """
-        METHODS["backward"](self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+        METHODS["backward"](self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Call ``hook(gradient)`` with this tensor's whole gradient in every backward pass.

@@ -53,7 +53,7 @@ def read(file: BinaryIO, name: str, expected: File) -> Arrays:
     data = _read_into_memory(file, name, size - len(start) - len(header))
     digest = hashlib.sha256(start)
     digest.update(header)
-    digest.update(memoryview(data))
+    digest.update(data.data)
     if digest.hexdigest() != expected.sha256:
         raise CheckpointError(f"{name} is damaged: its bytes do not match their SHA-256")
     return _views(data, name, header, expected)

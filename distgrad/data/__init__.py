@@ -3,6 +3,7 @@
 Only the loader knows of ranks: which shard of a batch is whose.
 """
 
+from distgrad.data import transforms
 from distgrad.data.batch import Batch
 from distgrad.data.collate import default_collate, default_convert
 from distgrad.data.combine import ChainDataset, StackDataset, TensorDataset, random_split
@@ -58,4 +59,5 @@ __all__ = [
     "read_idx",
     "split_text",
     "text_file",
+    "transforms",
 ]

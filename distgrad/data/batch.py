@@ -48,7 +48,8 @@ class Batch:
         """
         for indices, position in self._parts:
             found = self._read_ahead(position.shard)
-            with inside(position, self._calls, self._source):
+            # A position of its own for every walk: backward tells them apart by identity.
+            with inside(replace(position), self._calls, self._source):
                 yield self._recipe.read(indices, position.empty) if found is None else found[0]
 
     def __iter__(self) -> Iterator[Any]:

@@ -27,7 +27,7 @@ from distgrad.data.order import (
 )
 from distgrad.data.reading import fingerprint
 from distgrad.data.recipe import Recipe
-from distgrad.data.sampler import seed_of
+from distgrad.data.sampler import BatchSampler, RandomSampler, SequentialSampler, seed_of
 from distgrad.data.settings import NOT_GIVEN, NotGiven
 from distgrad.data.workers import Workers
 from distgrad.errors import DataError
@@ -100,7 +100,8 @@ class DataLoader:
         self.dataset, self.collate_fn = dataset, collate_fn
         self.shuffle, self.drop_last = bool(shuffle), drop_last
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        self.worker_init_fn, self.generator = worker_init_fn, generator
+        self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self.timeout, self.worker_init_fn, self.generator = timeout, worker_init_fn, generator
         self.world = world or current_world()
         self._tensors = global_batch_size is None
         size = 1 if isinstance(batch_size, NotGiven) or batch_size is None else batch_size
@@ -111,7 +112,7 @@ class DataLoader:
         ranks = self._own or 1
         by_size = 0 if batch_sampler is not None else size * ranks
         self.global_batch_size = by_size if global_batch_size is None else global_batch_size
-        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self._sampler, self._batch_sampler = sampler, batch_sampler
         self._seed = seed_of(generator) if seed is None else seed
         self.epoch = 0
         self.batch = 0
@@ -127,6 +128,25 @@ class DataLoader:
         """What the order is keyed by beside the epoch: by default 0, or ``dg.manual_seed``'s."""
         usual = stream.seed.get() if self._tensors else 0
         return usual if self._seed is None else self._seed
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler that was given, or one that gives this loader's order; None of a stream."""
+        if self._sampler is not None or self._batch_sampler is not None or self.is_stream:
+            return self._sampler
+        if not self.shuffle:
+            return SequentialSampler(self.dataset)
+        own = RandomSampler(self.dataset, generator=self.seed)
+        own.epoch = self.epoch
+        return own
+
+    @property
+    def batch_sampler(self) -> Any:
+        """The sampler of batches that was given, or what is the same; None if there are none."""
+        if self._batch_sampler is not None or self.is_stream or self._single:
+            return self._batch_sampler
+        size = self.batch_size if self._own else self.global_batch_size
+        return BatchSampler(self.sampler, size or 1, self.drop_last)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -244,7 +264,7 @@ class DataLoader:
 
     def _samples_read(self, indices: Array) -> str:
         """Return what tells which samples a sampler gave; "" where it cannot differ, or may."""
-        given = self.sampler is not None or self.batch_sampler is not None
+        given = self._sampler is not None or self._batch_sampler is not None
         return digest_of(indices) if given and self._own is None else ""
 
     def _facts(self, epoch: int, number: int, samples: Callable[[], str]) -> Origin:
@@ -320,7 +340,7 @@ class DataLoader:
                 f"global_batch_size={size} is smaller than the number of logical shards, {shards}: "
                 f"use a batch of at least {shards} samples, or fewer shards or ranks"
             )
-        if self.drop_last and n < size and self.sampler is None:
+        if self.drop_last and n < size and self._sampler is None:
             raise DataError(
                 f"the data set has {n} samples, fewer than global_batch_size={size}, and "
                 f"drop_last=True drops them all; use a smaller batch or drop_last=False"
@@ -355,11 +375,11 @@ class DataLoader:
         return ranks
 
     def _make_order(self, size: int) -> Order:
-        if self.batch_sampler is not None:
-            return Batched(self.batch_sampler)
-        if self.sampler is not None:
+        if self._batch_sampler is not None:
+            return Batched(self._batch_sampler)
+        if self._sampler is not None:
             number = size if self._tensors else self.global_batch_size
-            return Sampled(self.sampler, number, self.drop_last)
+            return Sampled(self._sampler, number, self.drop_last)
         if self.is_stream:
             return Plain(0, size, False, False)
         return Plain(len(self.dataset), self.global_batch_size, self.shuffle, self.drop_last)

@@ -84,7 +84,7 @@ def _number(descriptor: int) -> int:
 
 def _block(descriptor: int, size: int) -> Any:
     block = np.empty(size, np.uint8)
-    view, done = memoryview(block), 0
+    view, done = block.data, 0
     while done < size:
         try:
             found = os.readv(descriptor, [view[done:]])

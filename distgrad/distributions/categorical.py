@@ -26,7 +26,6 @@ from distgrad.distributions.shared import (
 )
 from distgrad.errors import ShapeError
 from distgrad.ops.gamma import lgamma
-from distgrad.ops.gather import take_along_axis
 
 
 class _Choice(Distribution):
@@ -93,6 +92,22 @@ class _Choice(Distribution):
         found: Array = np.minimum(drawn, p.shape[-1] - 1)
         return found
 
+    def _logits_at(self, outcomes: Array) -> Tensor:
+        """The logit of each outcome, of the shape that outcomes and batch broadcast to."""
+        if outcomes.size and (outcomes.min() < 0 or outcomes.max() >= self._param.shape[-1]):
+            raise ShapeError(
+                f"{type(self).__name__}: outcomes from {outcomes.min()} to {outcomes.max()} are "
+                f"not all in 0..{self._param.shape[-1] - 1}"
+            )
+        shape = np.broadcast_shapes(outcomes.shape, self._batch_shape)
+        # Each batch axis by its own index, lined up on the right: one operation on the tape.
+        n = len(self._batch_shape)
+        places = [
+            np.arange(m).reshape((m,) + (1,) * (n - 1 - i)) for i, m in enumerate(self._batch_shape)
+        ]
+        found: Tensor = self.logits[(*places, np.broadcast_to(outcomes, shape))]
+        return found
+
     def _entropy(self) -> Tensor:
         logs = np.clip(self.logits, float(np.finfo(self._param.dtype).min), None)
         found: Tensor = -np.sum(logs * self.probs, axis=-1)
@@ -140,11 +155,7 @@ class Categorical(_Choice):
         index = value.array if isinstance(value, Tensor) else np.asarray(value)
         if self._validate_args:
             self._validate_sample(Tensor(index))
-        shape = np.broadcast_shapes(index.shape, self._batch_shape)
-        index = np.broadcast_to(index, shape)[..., None].astype(np.int64)
-        logits = broadcast_to(self.logits, (*shape, self._param.shape[-1]))
-        found: Tensor = take_along_axis(logits, index, -1)[..., 0]
-        return found
+        return self._logits_at(index.astype(np.int64))
 
     def entropy(self) -> Tensor:
         """-Σ p log p."""
@@ -189,12 +200,7 @@ class OneHotCategorical(_Choice):
     def log_prob(self, value: TensorLike) -> Tensor:
         """The logit of the place of the 1."""
         x = self._value(value, self._param).array
-        outcome = np.argmax(x, axis=-1)
-        shape = np.broadcast_shapes(outcome.shape, self._batch_shape)
-        index = np.broadcast_to(outcome, shape)[..., None]
-        logits = broadcast_to(self.logits, (*shape, self._param.shape[-1]))
-        found: Tensor = take_along_axis(logits, index, -1)[..., 0]
-        return found
+        return self._logits_at(np.asarray(np.argmax(x, axis=-1)))
 
     def entropy(self) -> Tensor:
         """-Σ p log p."""

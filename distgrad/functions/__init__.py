@@ -22,6 +22,7 @@ from distgrad.functions import (
     logic,
     matrices,
     order,
+    places,
     promotion,
     random,
     reductions,
@@ -29,6 +30,7 @@ from distgrad.functions import (
     scans,
     shapes,
     signal,
+    switches,
 )
 from distgrad.functions.install import by_kind, install
 
@@ -45,6 +47,7 @@ FAMILIES: list[ModuleType] = [
     reductions,
     scans,
     order,
+    places,
     histograms,
     promotion,
     shapes,
@@ -53,6 +56,7 @@ FAMILIES: list[ModuleType] = [
     matrices,
     decompositions,
     signal,
+    switches,
 ]
 IN_PLACE = install(FAMILIES)
 """The twins in place by name (``relu_``)."""

@@ -39,7 +39,7 @@ def made(array: Any, requires_grad: bool) -> Tensor:
 def check_place(device: Any, layout: Any = None, pin_memory: bool = False, out: Any = None) -> None:
     """Take what says "in this CPU's memory, dense". Errors: DistgradError for anything else."""
     on_cpu(device)
-    if layout is not None:
+    if layout not in (None, "strided"):
         raise DistgradError(f"layout={layout}: tensors are dense and strided here; leave it out")
     if pin_memory:
         raise DistgradError("pin_memory=True: there is no GPU to copy to; leave it out")

@@ -6,6 +6,7 @@ of whole numbers too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
+from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
     *("abs", "absolute", "neg", "negative", "square", "sqrt", "rsqrt", "reciprocal"),
@@ -92,6 +94,14 @@ def curve(name: str, function: Callable[[Any], Any], what: str) -> Curve:
     return with_out(of_each)
 
 
+def _sinc(x: Tensor) -> Any:
+    if x.dtype.kind != "c":
+        return ops.sinc(x)
+    zero = data_of(x) == 0
+    u = x.masked_fill(zero, 1) * math.pi
+    return apply(ops.divide, ops.sin(u), u).masked_fill(zero, 1)
+
+
 exp = curve("exp", ops.exp, "e to the power of each element.")
 exp2 = curve("exp2", ops.exp2, "2 to the power of each element.")
 expm1 = curve("expm1", ops.expm1, "``exp(input) - 1``, exact for small elements.")
@@ -115,7 +125,7 @@ asinh = curve("asinh", ops.arcsinh, "The inverse of the hyperbolic sine.")
 acosh = curve("acosh", ops.arccosh, "The inverse of the hyperbolic cosine, for elements ≥ 1.")
 atanh = curve("atanh", ops.arctanh, "The inverse of the hyperbolic tangent, in (-1, 1).")
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
-sinc = curve("sinc", ops.sinc, "``sin(π x) / (π x)``, and 1 at 0.")
+sinc = curve("sinc", _sinc, "``sin(π x) / (π x)``, and 1 at 0.")
 deg2rad = curve("deg2rad", ops.deg2rad, "Degrees in radians.")
 rad2deg = curve("rad2deg", ops.rad2deg, "Radians in degrees.")
 erf = curve("erf", ops.erf, "The error function.")

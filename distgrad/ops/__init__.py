@@ -34,6 +34,13 @@ from distgrad.ops.arrange import roll as roll
 from distgrad.ops.arrange import rot90 as rot90
 from distgrad.ops.arrange import tile as tile
 from distgrad.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from distgrad.ops.bessel import bessel_j0 as bessel_j0
+from distgrad.ops.bessel import bessel_j1 as bessel_j1
+from distgrad.ops.bessel import i0 as i0
+from distgrad.ops.bessel import i0e as i0e
+from distgrad.ops.bessel import i1 as i1
+from distgrad.ops.bessel import i1e as i1e
+from distgrad.ops.bessel import zeta as zeta
 from distgrad.ops.choice import clamp as clamp
 from distgrad.ops.choice import clip as clip
 from distgrad.ops.choice import copysign as copysign
@@ -157,6 +164,15 @@ from distgrad.ops.matrix_norms import matrix_power as matrix_power
 from distgrad.ops.matrix_norms import multi_dot as multi_dot
 from distgrad.ops.measure import logsumexp as logsumexp
 from distgrad.ops.measure import vector_norm as vector_norm
+from distgrad.ops.nan_reductions import nancumprod as nancumprod
+from distgrad.ops.nan_reductions import nancumsum as nancumsum
+from distgrad.ops.nan_reductions import nanmedian as nanmedian
+from distgrad.ops.nan_reductions import nanpercentile as nanpercentile
+from distgrad.ops.nan_reductions import nanquantile as nanquantile
+from distgrad.ops.normal_tails import entr as entr
+from distgrad.ops.normal_tails import erfcx as erfcx
+from distgrad.ops.normal_tails import log_ndtr as log_ndtr
+from distgrad.ops.normal_tails import xlog1py as xlog1py
 from distgrad.ops.normalization import batch_norm as batch_norm
 from distgrad.ops.normalization import layer_norm as layer_norm
 from distgrad.ops.normalization import rms_norm as rms_norm
@@ -165,9 +181,15 @@ from distgrad.ops.numpy2 import vecdot as vecdot
 from distgrad.ops.numpy2 import vecmat as vecmat
 from distgrad.ops.pad import pad as pad
 from distgrad.ops.pad import pad_constant as pad_constant
+from distgrad.ops.polynomial import polyval as polyval
+from distgrad.ops.polynomial import vander as vander
 from distgrad.ops.pool import adaptive_max_pool as adaptive_max_pool
 from distgrad.ops.pool import avg_pool as avg_pool
 from distgrad.ops.pool import max_pool as max_pool
+from distgrad.ops.rearrange import block as block
+from distgrad.ops.rearrange import insert as insert
+from distgrad.ops.rearrange import resize as resize
+from distgrad.ops.rearrange import rollaxis as rollaxis
 from distgrad.ops.recurrent import gru as gru
 from distgrad.ops.recurrent import lstm as lstm
 from distgrad.ops.recurrent import lstm_projected as lstm_projected
@@ -188,6 +210,11 @@ from distgrad.ops.rounding import rint as rint
 from distgrad.ops.rounding import round_
 from distgrad.ops.rounding import sign as sign
 from distgrad.ops.rounding import trunc as trunc
+from distgrad.ops.samples import convolve as convolve
+from distgrad.ops.samples import correlate as correlate
+from distgrad.ops.samples import gradient as gradient
+from distgrad.ops.samples import interp as interp
+from distgrad.ops.samples import unwrap as unwrap
 from distgrad.ops.scan import cumprod as cumprod
 from distgrad.ops.scan import cumsum as cumsum
 from distgrad.ops.scan import diff as diff
@@ -234,6 +261,8 @@ from distgrad.ops.sort import topk as topk
 from distgrad.ops.special import erf as erf
 from distgrad.ops.special import erfc as erfc
 from distgrad.ops.special import normal_cdf as normal_cdf
+from distgrad.ops.statistics import corrcoef as corrcoef
+from distgrad.ops.statistics import cov as cov
 from distgrad.ops.trigonometric import arccos as arccos
 from distgrad.ops.trigonometric import arccosh as arccosh
 from distgrad.ops.trigonometric import arcsin as arcsin

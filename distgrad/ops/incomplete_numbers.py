@@ -8,6 +8,7 @@ parameters are those of implicit reparametrisation: -(∂F/∂a) / (∂F/∂x) (
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -22,10 +23,15 @@ from distgrad.ops.gamma_numbers import (
     stirling_rest,
 )
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
-_NODES, _WEIGHTS = 0.5 * (_NODES + 1), 0.5 * _WEIGHTS
 _STEPS = 6  # how far recurrences raise a parameter: a density then falls like e⁻⁶ˢ or faster
 _DEEP = 40.0  # e⁻⁴⁰ of the integrand's largest value is nothing
+
+
+@functools.cache
+def _rule() -> list[tuple[float, float]]:
+    """Nodes and weights of Gauss and Legendre on (0, 1); made on first use, not on import."""
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    return list(zip((0.5 * (nodes + 1)).tolist(), (0.5 * weights).tolist(), strict=True))
 
 
 def lower_and_upper(a: Array, x: Array) -> tuple[Array, Array]:
@@ -169,7 +175,7 @@ def _upper_sum(a: Array, x: Array) -> tuple[Array, Array]:
 
 def _legendre(phi: Callable[[Array], Array], deep: Array, sign: int) -> tuple[Array, Array]:
     total, moment = np.zeros_like(deep), np.zeros_like(deep)
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    for node, weight in _rule():
         s = node * deep
         value = weight * np.exp(phi(s))
         total += value
@@ -256,7 +262,7 @@ def _logit_sum(a: Array, b: Array, x: Array, y: Array, sign: int) -> tuple[Array
         fall = -sign * (a * y * np.exp(two) - b * x * np.exp(one))
         deep = np.maximum(deep + (a * one + b * two + _DEEP) / np.maximum(fall, 1e-300), 1e-300)
     total, moment = np.zeros_like(deep), np.zeros_like(deep)
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    for node, weight in _rule():
         one, two = logs(node * deep)
         value = weight * np.exp(a * one + b * two)
         total += value

@@ -25,6 +25,8 @@ Arrays: TypeAlias = "Sequence[TensorLike] | Tensor"
 )
 def join(*arrays: Array, axis: int = 0) -> OpResult:
     """Arrays one after the other along ``axis`` (np.concatenate)."""
+    if not arrays:
+        raise ShapeError("no arrays to join: pass one or more")
     ends = np.cumsum([np.shape(a)[axis] for a in arrays])
 
     def part(i: int) -> Closure:
@@ -53,7 +55,7 @@ def stack(arrays: Arrays, axis: int = 0) -> Any:
 def hstack(arrays: Arrays) -> Any:
     """Arrays side by side: along axis 1 (axis 0 for one axis)."""
     parts = [np.atleast_1d(a) for a in arrays]
-    return join(*parts, axis=0 if parts[0].ndim == 1 else 1)
+    return join(*parts, axis=0 if parts and parts[0].ndim == 1 else 1)
 
 
 @dispatch(np.vstack)

@@ -97,7 +97,7 @@ class Hooked:
         return {k: v for k, v in vars(self).items() if k not in ("_hooks", "_busy")}
 
     def _step_is_over(self) -> None:
-        """Called after the outermost ``step``."""
+        """Called after ``step``, once or more often."""
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[bool]:
@@ -115,6 +115,10 @@ class Hooked:
 def _around_step(step: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(step)
     def hooked(self: Hooked, *args: Any, **kwargs: Any) -> Any:
+        if not ("_hooks" in vars(self) or _everywhere[STEP_PRE] or _everywhere[STEP_POST]):
+            result = step(self, *args, **kwargs)  # the usual case, at no cost
+            self._step_is_over()
+            return result
         with self._doing("step") as outermost:
             if not outermost:
                 return step(self, *args, **kwargs)

@@ -354,7 +354,13 @@ def refuse_differentiable(who: str, differentiable: bool) -> None:
 
 def _numbers(group: Group) -> Group:
     """Return the group with plain numbers for those that are Tensors of one element."""
-    return {k: _number(v) for k, v in group.items()}
+    if any(map(_has_tensor, group.values())):
+        return {k: _number(v) for k, v in group.items()}
+    return group
+
+
+def _has_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (type(value) is tuple and any(map(_has_tensor, value)))
 
 
 def _number(value: Any) -> Any:

@@ -136,6 +136,25 @@ def test_a_norm_is_the_vectors_for_p_and_numpys_for_ord():
         np.testing.assert_allclose(values(found), wanted, rtol=1e-12)
 
 
+def test_a_position_beside_one_of_pytorchs_names_is_pytorchs():
+    x = Tensor(X)
+    for found, wanted in (
+        (x.max(1, keepdim=True).values, X.max(1, keepdims=True)),
+        (x.min(-1, keepdim=False).indices, X.argmin(-1)),
+        (x.var(0, unbiased=False), X.var(0)),
+        (x.std(-1, keepdim=True), X.std(-1, ddof=1, keepdims=True)),
+        (x.std((0, 1), True, keepdim=True), X.std((0, 1), ddof=1, keepdims=True)),
+        (x.norm(2, dim=-1), np.linalg.norm(X, axis=-1)),
+        (x.norm(1, 0, keepdim=True), np.abs(X).sum(0, keepdims=True)),
+        (ops.sort(x, 1, descending=True).values, -np.sort(-X, 1)),
+    ):
+        np.testing.assert_allclose(values(found), wanted, rtol=1e-12)
+    with pytest.raises(TypeError, match=r"x\.norm\(…\) was given p by position and by name"):
+        x.norm(2, p=2)
+    with pytest.raises(TypeError, match="means one thing in NumPy and another in PyTorch"):
+        x.max(1, axis=0)
+
+
 def test_two_numbers_are_exchanged_and_more_are_the_order_of_all_axes():
     x = Tensor(X)
     for found, wanted in (

@@ -188,13 +188,14 @@ def test_what_cannot_be_saved_is_named_and_leaves_the_file(value, message, tmp_p
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])  # the data, and the name at the end
+def test_a_write_that_fails_leaves_what_was_there(call, tmp_path, monkeypatch):
     save("before", tmp_path / "f")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, call, full)
     with pytest.raises(CheckpointError, match=r"cannot be written .*No space left.*; free some"):
         save("after", tmp_path / "f")
     monkeypatch.undo()

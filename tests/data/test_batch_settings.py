@@ -275,6 +275,25 @@ def test_harmless_settings_of_pytorch_are_taken():
     alone(body)
 
 
+def test_a_loader_tells_its_samplers():
+    def body():
+        loader = DataLoader(Numbers(), 8, shuffle=True, generator=3)
+        for _ in range(2):
+            assert list(loader.batch_sampler) == (order := list(loader.batch_sampler))
+            assert len(loader.sampler) == N
+            assert seen(loader) == order
+        plain = DataLoader(Numbers(), 8, drop_last=True)
+        assert list(plain.sampler) == list(range(N))
+        assert len(plain.batch_sampler) == len(plain) == 3
+        given = [1, 2]
+        assert DataLoader(Numbers(), 8, sampler=given).sampler is given
+        assert DataLoader(Numbers(), batch_sampler=[given]).batch_sampler == [given]
+        assert DataLoader(Stream(), 8).sampler is None
+        assert DataLoader(Numbers(), None).batch_sampler is None
+
+    alone(body)
+
+
 def test_a_batch_unpacked_as_pytorchs_names_both_ways_out():
     def body():
         for _, _ in dg.data.DataLoader(data(), 8):

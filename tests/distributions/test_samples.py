@@ -124,3 +124,11 @@ def test_a_cached_transform_finds_what_rounding_lost():
     x = squashed.rsample()
     assert np.all(x.array == 1)
     assert np.all(np.isfinite(squashed.log_prob(x).array))
+
+
+def test_an_outcome_that_is_not_there_is_refused_whether_arguments_are_checked_or_not():
+    for checked in (True, False):
+        p = distributions.Categorical(Tensor(np.ones((2, 3))), validate_args=checked)
+        for outcome in (3, -1):
+            with pytest.raises(dg.ShapeError, match=r"support|not all in 0\.\.2"):
+                p.log_prob(np.array([0, outcome]))

@@ -19,7 +19,9 @@ OURS = {
 # PyTorch's table has other names here than its functions take.
 SLIPS = {
     *("relu", "xlogy", "polar", "detach_copy", "isfinite", "isinf", "isreal", "logsumexp"),
-    *("isin", "msort", "topk", "histogram"),
+    *("isin", "msort", "topk", "histogram", "where", "broadcast_to", "index_reduce", "narrow_copy"),
+    *("permute", "swapaxes", "swapdims", "split_with_sizes", "unsafe_split"),
+    "unsafe_split_with_sizes",
 }
 
 

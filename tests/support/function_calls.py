@@ -35,6 +35,7 @@ SAME = {
     "matrix_power": [(A, 3)],
     "moveaxis": [(X, 0, 2), (X, (0, 1), (2, 0))],
     "multi_dot": [((A, B, A),)],
+    "mvlgamma": [(np.abs(X) + 2, 3)],
     "nanmean": [(X,)],
     "nansum": [(X,)],
     "narrow": [(X, 1, 1, 2)],
@@ -58,5 +59,5 @@ REFUSED = {"median", "meshgrid", "nan_to_num", "sort", "split"}
 NUMPYS = {
     *("append", "array_split", "average", "broadcast_arrays", "compress", "copy", "delete"),
     *("extract", "matrix_transpose", "matvec", "pad", "partition", "percentile", "ptp", "repeat"),
-    *("take_along_axis", "unstack", "vecmat"),
+    *("betaln", "take_along_axis", "unstack", "vecmat"),
 }

@@ -28,7 +28,10 @@ SAME = {
     **{n: [(X, ())] for n in ("bool", "cfloat", "cdouble")},
     **{n: [(X, ())] for n in ("numel", "nelement", "dim", "ndimension", "is_contiguous")},
     **{n: [(X, ())] for n in ("is_floating_point", "is_complex", "is_signed", "element_size")},
-    **{n: [(X, ())] for n in ("storage_offset", "get_device", "is_inference", "is_pinned")},
+    **{
+        n: [(X, ())]
+        for n in ("storage_offset", "get_device", "is_inference", "is_pinned", "is_distributed")
+    },
     **{n: [(X, ())] for n in ("tolist", "detach", "numpy")},
     "unsqueeze": [(X, (1,)), (X, (-1,))],
     "stride": [(X, ()), (X, (1,))],
@@ -80,7 +83,7 @@ NUMPYS = {
     "ndim": "a property, the same in both",
     **dict.fromkeys(("itemsize", "nbytes"), "a property, the same in both"),
     **dict.fromkeys(
-        ("is_cpu", "is_cuda", "is_meta", "is_mps", "is_xpu"), "a property of PyTorch's"
+        ("is_cpu", "is_cuda", "is_meta", "is_mps", "is_xla", "is_xpu"), "a property of PyTorch's"
     ),
     **dict.fromkeys(("is_sparse", "is_sparse_csr", "is_quantized"), "a property of PyTorch's"),
     **dict.fromkeys(("is_nested", "is_mkldnn"), "a property of PyTorch's"),

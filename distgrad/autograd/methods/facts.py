@@ -144,6 +144,15 @@ class Facts:
         """False."""
         return False
 
+    @property
+    def is_xla(self) -> bool:
+        """False."""
+        return False
+
+    def is_distributed(self) -> bool:
+        """Return False: each rank has its own tensors."""
+        return False
+
     def is_inference(self) -> bool:
         """Return False: every tensor may be used under gradients."""
         return False

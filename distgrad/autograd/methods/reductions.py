@@ -77,9 +77,9 @@ def _var_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float | None = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
+    correction: float | None = None,
 ) -> Tensor:
     """``torch.var``: over n - correction, which is 1 (0 for ``unbiased=False``)."""
     ddof = _ddof(correction, unbiased)
@@ -95,9 +95,9 @@ def _std_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float | None = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
+    correction: float | None = None,
 ) -> Tensor:
     """``torch.std``: the root of ``torch.var``."""
     ddof = _ddof(correction, unbiased)

@@ -1,8 +1,8 @@
 """One rule for methods: ``dim=`` means PyTorch's result, ``axis=`` NumPy's.
 
 Where both mean the same a method is declared once, with NumPy's names (``same``). Where they differ
-it is declared twice (``TwoMeanings``): names choose the meaning, and positions, which cannot, are
-refused with both spellings.
+it is declared twice (``TwoMeanings``): names choose the meaning, and positions alone, which cannot,
+are refused with both spellings; beside one of PyTorch's names they are PyTorch's.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ class TwoMeanings(Generic[P, R, Q, S]):
         self._numpys: Callable[..., R] = numpys
         self._pytorchs: Callable[..., S] = pytorchs
         self._instead, self._bare, self._written = instead, bare, written
-        ours, theirs = (set(inspect.signature(f).parameters) for f in (numpys, pytorchs))
-        self._ours, self._theirs = ours - theirs, theirs - ours
+        ours, theirs = ([*inspect.signature(f).parameters] for f in (numpys, pytorchs))
+        self._ours, self._theirs = set(ours) - set(theirs), set(theirs) - set(ours)
+        self._order = theirs[1:]
+        """PyTorch's settings in PyTorch's order."""
         self.__doc__ = f"{numpys.__doc__}\n\n{pytorchs.__doc__}\n\nSpellings: {instead}."
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -102,6 +104,14 @@ class TwoMeanings(Generic[P, R, Q, S]):
         if ours and theirs:
             raise _mixed(self._written, theirs, ours)
         named = bool(ours or theirs)
+        if positions and theirs and len(positions) <= len(self._order):
+            # x.norm(2, dim=1): the name says whose positions these are.
+            given = dict(zip(self._order, positions, strict=False))
+            twice = given.keys() & settings.keys()
+            if twice:
+                name = self._written.format("…")
+                raise TypeError(f"{name} was given {min(twice)} by position and by name")
+            return self._pytorchs(x, **given, **settings)
         if positions or not (named or self._bare != "refused"):
             raise refused(self._written, positions, self._instead)
         if theirs or (not named and self._bare == "pytorch"):

@@ -1,0 +1,17 @@
+"""PyTorch's conversions between memory formats, of which there is one here."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def convert_conv2d_weight_memory_format(module: T, memory_format: Any) -> T:
+    """Return ``module``: weights lie in one format here, which changes speed, not results."""
+    return module
+
+
+def convert_conv3d_weight_memory_format(module: T, memory_format: Any) -> T:
+    """Return ``module``: weights lie in one format here, which changes speed, not results."""
+    return module
