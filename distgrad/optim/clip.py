@@ -22,6 +22,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> float:
     """Scale the gradients in place so that their joint norm is at most ``max_norm``.
 
@@ -37,7 +38,10 @@ def clip_grad_norm_(
 
 
 def get_total_norm(
-    tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+    tensors: Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> float:
     """Return the joint norm of all tensors together, as ``clip_grad_norm_`` computes it.
 
@@ -50,12 +54,16 @@ def get_total_norm(
     return norm
 
 
-def clip_grads_with_norm_(params: Iterable[Tensor], max_norm: float, total_norm: float) -> None:
+def clip_grads_with_norm_(
+    params: Iterable[Tensor], max_norm: float, total_norm: float, foreach: bool | None = None
+) -> None:
     """Scale the gradients in place as if their joint norm were ``total_norm``."""
     _scale_(gradients(params), max_norm, total_norm)
 
 
-def clip_grad_value_(params: Iterable[Tensor], clip_value: float) -> None:
+def clip_grad_value_(
+    params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
+) -> None:
     """Limit every gradient element to [-clip_value, clip_value], in place."""
     for g in gradients(params):
         np.clip(g, -clip_value, clip_value, out=g)

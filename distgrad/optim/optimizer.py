@@ -31,11 +31,18 @@ Number: TypeAlias = "float | Tensor"
 """A setting that PyTorch takes as a Tensor of one element, too."""
 Loss = TypeVar("Loss")
 
-# What schedules leave in the groups; settings of PyTorch's that do not change the numbers, and
-# AdamW's name for what it is.
+# What schedules leave in the groups.
 _SCHEDULES = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"}
-_HOW = _SCHEDULES | {"foreach", "fused", "capturable", "differentiable", "param_names"}
-_HOW |= {"decoupled_weight_decay"}
+# Settings of PyTorch's that do not change the numbers, and what names a group.
+_HOW = {"foreach", "fused", "capturable", "differentiable", "param_names", "name"}
+
+
+class _Required:
+    """A default that every group must give: a class, which copies of an optimizer share."""
+
+
+required: Any = _Required
+"""PyTorch's name for it."""
 
 
 class Optimizer(Hooked):
@@ -125,7 +132,7 @@ class Optimizer(Hooked):
         if not isinstance(param_group, Mapping):
             raise TypeError(f"{who}: a group is a mapping; got a {type(param_group).__name__}")
         params, names = split(listed(param_group["params"], who), who)
-        unknown = set(param_group) - set(self.defaults) - _HOW - {"params", "name"}
+        unknown = set(param_group) - set(self.defaults) - _HOW - _SCHEDULES - {"params"}
         if unknown:
             raise ShapeError(
                 f"{who} has no setting {sorted(unknown)} (what is for your own use you may add to "
@@ -142,6 +149,9 @@ class Optimizer(Hooked):
             if not self.trains_complex and p.dtype.kind == "c":
                 raise ShapeError(f"{who} trains real parameters; got one of {p.dtype}")
         group = {**self.defaults, **param_group, "params": params}
+        missing = [name for name, value in group.items() if value is required]
+        if missing:
+            raise ShapeError(f"{who}: a group must say its {', '.join(missing)}")
         if names:
             group["param_names"] = names
         self.check(group)
@@ -274,7 +284,7 @@ class Optimizer(Hooked):
             )
         state = {int(k): v for k, v in state_dict["state"].items()}
         settings = [
-            {**group, **self._known(found)}
+            {**group, **self._known(found, group)}
             for group, found in zip(self.param_groups, groups, strict=True)
         ]
         entries = [state.get(n) for n in range(sum(sizes))]
@@ -305,16 +315,18 @@ class Optimizer(Hooked):
                 for name, view in store.state_of(i).items():
                     view[...] = np.asarray(entry[name]) if entry else 0
 
-    def _known(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+    def _known(self, saved: Mapping[str, Any], group: Group) -> dict[str, Any]:
         """Return the settings that exist here; the others must be off or say how, not what."""
         own = set(self.defaults)
-        foreign = sorted(k for k, v in saved.items() if v and k not in own | _HOW | {"params"})
+        # AdamW's state says by PyTorch's name what it is anyway.
+        others = {*group, *_HOW, *_SCHEDULES, "params", "decoupled_weight_decay"}
+        foreign = sorted(k for k, v in saved.items() if v and k not in own | others)
         if foreign:
             raise ShapeError(
                 f"{type(self).__name__} has no setting {foreign}, which the state was saved with"
             )
         # What schedules have left is wanted by one who goes on with them.
-        return {k: v for k, v in saved.items() if k in own | _SCHEDULES}
+        return {k: v for k, v in saved.items() if k in own | _SCHEDULES | {*group} - {"params"}}
 
     def _check_entry(
         self, number: int, entry: Mapping[str, Any] | None, group: Group, shape: tuple[int, ...]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd import stream
+from distgrad.autograd.tensor import Tensor
 from distgrad.errors import DistgradError, MismatchError
 from distgrad.nn import Module
 from distgrad.parallel.shards import ShardPosition
@@ -133,11 +134,17 @@ def _spelled(ranks: list[int]) -> str:
 
 def settings_of(number: int, optimizer: Any) -> dict[str, Any]:
     """Return the numbers and words in the groups of ``optimizer``, by name."""
-    return {
+    named = {
         f"optimizer {number} ({type(optimizer).__name__}), group {i}, {key}": value
         for i, group in enumerate(optimizer.param_groups)
         for key, value in group.items()
-        if value is None or isinstance(value, bool | int | float | str | tuple | np.generic)
+    }
+    # A learning rate may be a Tensor.
+    plain = {k: v.data.tolist() if isinstance(v, Tensor) else v for k, v in named.items()}
+    return {
+        k: v
+        for k, v in plain.items()
+        if v is None or isinstance(v, bool | int | float | str | tuple | np.generic)
     }
 
 

@@ -11,7 +11,7 @@ from distgrad import Tensor, nn, optim
 from distgrad.errors import GradError, NonFiniteError, ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import utils
-from distgrad.nn.utils import parametrizations, parametrize
+from distgrad.nn.utils import parametrizations, parametrize, stateless
 from distgrad.nn.utils.stateless import functional_call
 
 # -- vectors, clipping, fusing ----------------------------------------------------------------
@@ -277,3 +277,16 @@ def test_an_error_inside_a_functional_call_leaves_the_module_as_it_was():
     with pytest.raises(ShapeError):
         functional_call(model, {"weight": np.zeros((2, 3), np.float32)}, np.ones((1, 5)))
     assert model.weight is held
+
+
+def test_the_states_of_several_models_are_stacked():
+    models = [nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)) for _ in range(3)]
+    params, buffers = stateless.stack_module_state(models)
+    assert params["0.weight"].shape == (3, 2, 3)
+    assert params["0.weight"].requires_grad
+    assert buffers["1.running_mean"].shape == (3, 2)
+    np.testing.assert_array_equal(params["0.bias"].data[2], models[2][0].bias.data)
+    with pytest.raises(ShapeError, match=r"the models differ: '0.weight' is"):
+        stateless.stack_module_state([nn.Sequential(nn.Linear(3, n)) for n in (2, 4)])
+    with pytest.raises(ShapeError, match="got no models"):
+        stateless.stack_module_state([])

@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 
-from distgrad import GradError, Tensor, nn, optim
+from distgrad import GradError, ShapeError, Tensor, nn, optim
+from distgrad.optim.optimizer import required
 
 
 def make(kind=optim.SGD, **settings):
@@ -229,3 +230,27 @@ def test_a_learning_rate_may_be_a_tensor_of_one_element():
 def test_a_name_in_a_group_is_kept():
     p = nn.Parameter(np.ones(3))
     assert optim.SGD([{"params": [p], "name": "body"}]).param_groups[0]["name"] == "body"
+
+
+def test_what_one_has_added_to_a_group_is_saved_and_loaded():
+    p = nn.Parameter(np.ones(3))
+    optimizer = optim.SGD([{"params": [p], "name": "body"}])
+    optimizer.param_groups[0]["scale"] = 3.0
+    state = optimizer.state_dict()
+    other = optim.SGD([nn.Parameter(np.ones(3))])
+    with pytest.raises(ShapeError, match=r"SGD has no setting \['scale'\]"):
+        other.load_state_dict(state)
+    other.param_groups[0]["scale"] = 1.0
+    other.load_state_dict(state)
+    assert other.param_groups[0]["scale"] == 3.0
+
+
+def test_a_required_setting_must_be_given():
+    class Strict(Momentum):
+        def __init__(self, params):
+            optim.Optimizer.__init__(self, params, {"lr": required, "mu": 0.5})
+
+    p = nn.Parameter(np.ones(3))
+    with pytest.raises(ShapeError, match="Strict: a group must say its lr"):
+        Strict([p])
+    assert Strict([{"params": [p], "lr": 0.1}]).param_groups[0]["lr"] == 0.1

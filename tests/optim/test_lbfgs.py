@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from training import simulated
+from training import alone, simulated
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -135,6 +135,12 @@ def test_any_number_of_ranks_gives_the_same_bits(search):
     one = simulated(1, lambda: fitted(4, search))[0]
     for size in (2, 3):
         assert simulated(size, lambda: fitted(4, search)) == [one] * size
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_mpi_ranks_give_the_same_bits(search):
+    assert alone(lambda: fitted(4, search)) == simulated(1, lambda: fitted(4, search))[0]
 
 
 def diverging():

@@ -237,7 +237,7 @@ def test_update_bn_is_that_of_the_package():
     model = nn.Sequential(nn.BatchNorm1d(3))
     batches = [np.random.default_rng(i).normal(size=(4, 3)).astype(np.float32) for i in range(3)]
     optim.swa_utils.update_bn(batches, model, device="cpu")
-    found = model[0].running_mean.data.copy()
+    found = np.array(model[0].running_mean.detach())
     dg.update_bn(batches, model)
     np.testing.assert_array_equal(found, model[0].running_mean.data)
     assert found.any()

@@ -144,7 +144,7 @@ def test_a_layer_with_its_batch_norm_is_fused_as_by_pytorch(kind):
         assert_close(found.state_dict()[name], value.numpy(), name)
     shape = {"linear": (2, 5), "conv without bias": (2, 3, 7)}.get(kind, (2, 3, 6, 6))
     x = np.random.default_rng(1).normal(size=shape)
-    assert_close(found(x).data, ours(x).data)
+    assert_close(np.asarray(found(x).detach()), np.asarray(ours(x).detach()))
 
 
 # -- norms of weights, parametrizations -------------------------------------------------------
@@ -231,7 +231,7 @@ def test_normed_weights_are_trained_as_pytorchs(name, settings, place, layer):
 def test_a_weights_norm_at_first_is_pytorchs(place):
     ours, theirs = nn.Linear(4, 3).double(), torch.nn.Linear(4, 3)
     copied(ours, theirs)
-    before = ours.weight.data.copy()
+    before = np.array(ours.weight.detach())
     space = (utils, torch.nn.utils)
     if place == "parametrization":
         space = (utils.parametrizations, torch.nn.utils.parametrizations)

@@ -242,7 +242,7 @@ def test_pytorch_can_continue_our_state(name):
         mine.step()
     with torch.no_grad():
         for p, q in zip(ours, theirs, strict=True):
-            q.copy_(torch.from_numpy(p.data.copy()))
+            q.copy_(torch.from_numpy(np.array(p.detach())))
     state = mine.state_dict()
     for entry in state["state"].values():
         for key, value in entry.items():

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.nn.module import Module
@@ -34,6 +36,31 @@ def functional_call(
     positional = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(places):
         return module(*positional, **(kwargs or {}))
+
+
+def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the parameters and the buffers of equal models, each stacked along a new first axis.
+
+    For one ``functional_call`` of an ensemble under ``vmap``. The parameters are new leaves.
+    Errors: ShapeError for no models, or models that differ.
+    """
+    if not models:
+        raise ShapeError("stack_module_state got no models")
+    named = [dict(m.named_parameters()) for m in models]
+    held = [dict(m.named_buffers()) for m in models]
+    parameters = {name: _stacked(name, named) for name in named[0]}
+    for name, tensor in parameters.items():
+        tensor.requires_grad = named[0][name].requires_grad
+    return parameters, {name: _stacked(name, held) for name in held[0]}
+
+
+def _stacked(name: str, models: Sequence[Mapping[str, Any]]) -> Tensor:
+    forms = {str((m[name].shape, m[name].dtype)) if name in m else "none" for m in models}
+    if len(forms) > 1 or len({len(m) for m in models}) > 1:
+        raise ShapeError(
+            f"stack_module_state: the models differ: '{name}' is {' and '.join(sorted(forms))}"
+        )
+    return Tensor(np.stack([m[name].data for m in models]))
 
 
 def _merged(given: Tensors) -> dict[str, Tensor]:
