@@ -37,7 +37,7 @@ STEPS = 30
 FRAMEWORKS = {"torch": torch, "distgrad": distgrad}
 TOLERANCES = {  # of losses and results; of weights
     "float64": (dict(rtol=1e-9, atol=1e-12), dict(rtol=1e-7, atol=1e-8)),
-    "float32": (dict(rtol=2e-3, atol=1e-4), dict(rtol=2e-2, atol=2e-3)),
+    "float32": (dict(rtol=1e-4, atol=1e-5), dict(rtol=1e-3, atol=1e-3)),
 }
 # What a PyTorch import becomes. Nothing else in a file is touched.
 IMPORTS = (
@@ -73,7 +73,9 @@ def cases() -> list[Any]:
 
 IDIOMS = sorted((HERE / "idioms").glob("*.py"))
 FILES = sorted((HERE / "programs").glob("*.py")) + IDIOMS
-SINGLE_PRECISION = ("gpt", "vae", "word_rnn-LSTM", "super_resolution", "mnist", "realnvp")
+# Left out of single precision, where rounding grows: normalised batches of eight numbers, line
+# searches, and Adam on biases whose gradient is nothing but rounding.
+UNSTEADY = ("neural_style", "resnet", "speech_ctc", "time_sequence", "translation", "unet")
 
 
 @contextlib.contextmanager
@@ -206,7 +208,7 @@ def test_equal_losses_in_double_precision(path: Path, variant: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "variant"), [case for case in cases() if case.id in SINGLE_PRECISION]
+    ("path", "variant"), [case for case in cases() if not case.id.startswith(UNSTEADY)]
 )
 def test_equal_losses_in_single_precision(path: Path, variant: Any) -> None:
     with default_dtype("float32"):
