@@ -1,19 +1,80 @@
-"""distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks."""
+"""distgrad: data-parallel training on NumPy and MPI, with the same bits on any number of ranks.
 
-from distgrad import autograd, checkpoint, data, nn, observe, ops, optim
+``import distgrad as dg``; PyTorch's functions have PyTorch's names here (``dg.cat``), so that
+``import distgrad as torch`` runs a model file that was written for PyTorch.
+"""
+
+import math as _math
+
+import numpy as _np
+
+from distgrad import (
+    autograd,
+    checkpoint,
+    cuda,
+    data,
+    distributed,
+    distributions,
+    fft,
+    linalg,
+    nn,
+    observe,
+    ops,
+    optim,
+    utils,
+)
+from distgrad import functions as _functions
 from distgrad.autograd import (
     Tensor,
     detect_anomaly,
     enable_grad,
     gradcheck,
+    inference_mode,
     is_grad_enabled,
     manual_seed,
     no_grad,
     op,
     random,
     reference_kernels,
+    set_grad_enabled,
+)
+from distgrad.autograd import dtypes as _dtypes
+from distgrad.autograd.device import device
+from distgrad.autograd.dtypes import (
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    set_default_dtype,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from distgrad.data import (
+    ConcatDataset,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    random_split,
+)
 from distgrad.errors import (
     CheckpointError,
     CommError,
@@ -29,6 +90,28 @@ from distgrad.errors import (
     PeerFailedError,
     ShapeError,
 )
+from distgrad.functions.arithmetic import *  # noqa: F403
+from distgrad.functions.comparison import *  # noqa: F403
+from distgrad.functions.complex_numbers import *  # noqa: F403
+from distgrad.functions.copies import *  # noqa: F403
+from distgrad.functions.creation import *  # noqa: F403
+from distgrad.functions.decompositions import *  # noqa: F403
+from distgrad.functions.elementwise import *  # noqa: F403
+from distgrad.functions.histograms import *  # noqa: F403
+from distgrad.functions.indexing import *  # noqa: F403
+from distgrad.functions.joining import *  # noqa: F403
+from distgrad.functions.logic import *  # noqa: F403
+from distgrad.functions.matrices import *  # noqa: F403
+from distgrad.functions.order import *  # noqa: F403
+from distgrad.functions.promotion import *  # noqa: F403
+from distgrad.functions.random import *  # noqa: F403
+from distgrad.functions.reductions import *  # noqa: F403
+from distgrad.functions.rounding import *  # noqa: F403
+from distgrad.functions.scans import *  # noqa: F403
+from distgrad.functions.shapes import *  # noqa: F403
+from distgrad.functions.signal import *  # noqa: F403
+from distgrad.functions.switches import *  # noqa: F403
+from distgrad.missing import answers as _answers
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
 from distgrad.parallel import (
@@ -39,6 +122,7 @@ from distgrad.parallel import (
     init,
     own_shards,
 )
+from distgrad.serialization import load, save
 from distgrad.train import (
     LossPlateau,
     MaxEpochs,
@@ -50,21 +134,36 @@ from distgrad.train import (
     accuracy,
     update_bn,
 )
+from distgrad.utils.data import DataLoader
 
 __version__ = "0.1.0"
+
+# PyTorch's dtypes and numbers whose names are Python's own.
+bool, int, float = _dtypes.bool_, _dtypes.int_, _dtypes.float_
+inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
+dtype, finfo, iinfo = _np.dtype, _np.finfo, _np.iinfo
+strided, contiguous_format, preserve_format = "strided", "contiguous", "preserve"
+newaxis = None
+
+globals().update(_functions.IN_PLACE)
 
 __all__ = [
     "CheckpointError",
     "CommError",
     "CommTimeoutError",
+    "ConcatDataset",
     "DataError",
+    "DataLoader",
+    "Dataset",
     "DeadlockError",
     "DistgradError",
     "DistributedDataParallel",
+    "DistributedSampler",
     "GradError",
     "GradientHealth",
     "GradientNoiseScale",
     "Interrupted",
+    "IterableDataset",
     "LaunchError",
     "LossPlateau",
     "MaxEpochs",
@@ -74,30 +173,68 @@ __all__ = [
     "PeerFailedError",
     "ShapeError",
     "ShardSum",
+    "Subset",
     "TargetMetric",
     "Tensor",
+    "TensorDataset",
     "TrainState",
     "Trainer",
     "WallTime",
+    "WeightedRandomSampler",
     "World",
     "accuracy",
     "autograd",
+    "bool",
+    "cdouble",
+    "cfloat",
     "checkpoint",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "complex64",
+    "complex128",
+    "contiguous_format",
+    "cuda",
     "current_world",
     "data",
+    "default_collate",
     "detect_anomaly",
+    "device",
+    "distributed",
+    "distributions",
+    "double",
+    "dtype",
+    "e",
     "enable_grad",
+    "fft",
+    "finfo",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
     "grad",
     "gradcheck",
+    "half",
     "hessian",
     "hvp",
+    "iinfo",
+    "inf",
+    "inference_mode",
     "init",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "linalg",
+    "load",
+    "long",
     "manual_seed",
+    "nan",
+    "newaxis",
     "nn",
     "no_grad",
     "observe",
@@ -105,9 +242,26 @@ __all__ = [
     "ops",
     "optim",
     "own_shards",
+    "pi",
+    "preserve_format",
     "random",
+    "random_split",
     "reference_kernels",
+    "save",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "short",
+    "strided",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "update_bn",
+    "utils",
     "value_and_grad",
     "vjp",
 ]
+__all__ += _functions.names()  # noqa: PLE0605 (a list)
+__all__.sort(key=_functions.by_kind)
+
+__getattr__ = _answers("distgrad", globals())

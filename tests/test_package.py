@@ -58,10 +58,31 @@ def test_public_names_are_sorted_exist_and_are_all_listed(name):
 
 def test_no_public_name_is_a_module_by_accident():
     meant = {
-        "distgrad": {"autograd", "checkpoint", "data", "nn", "observe", "ops", "optim", "random"},
-        "distgrad.autograd": {"random"},
+        "distgrad": {
+            "autograd",
+            "checkpoint",
+            "cuda",
+            "data",
+            "distributed",
+            "distributions",
+            "fft",
+            "func",
+            "integrate",
+            "linalg",
+            "nn",
+            "observe",
+            "ops",
+            "optim",
+            "random",
+            "special",
+            "utils",
+        },
+        "distgrad.autograd": {"functional", "random"},
+        "distgrad.data": {"transforms"},
+        "distgrad.distributions": {"constraints", "transforms"},
         "distgrad.nn": {"functional", "init", "utils"},
-        "distgrad.nn.utils": {"parametrizations", "parametrize", "prune", "stateless"},
+        "distgrad.nn.utils": {"parametrizations", "parametrize", "prune", "rnn", "stateless"},
+        "distgrad.utils": {"checkpoint", "data"},
         "distgrad.optim": {"lr_scheduler", "swa_utils"},
     }
     for name in PACKAGES:

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from distgrad.autograd.hooks import apply_hooks
+from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -28,6 +28,7 @@ def backward(
     """Add the gradient of ``root`` to ``grad`` of its leaves (see ``Tensor.backward``)."""
     if root._node is None and root.requires_grad:
         root.accumulate_(_hooked(root, _seed(root, gradient, 1.0)))
+        run_afterwards(root)
         return
     nodes, consumers = reach([root])
     listeners = _listeners(consumers)
@@ -68,15 +69,19 @@ class _Leaves:
     def finish(self) -> None:
         """Hand over what waits for a consumer that received nothing itself."""
         for leaf in list(self._waiting):
-            leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
+            self._hand_over(leaf)
 
     def done(self, leaf: Tensor) -> None:
         left = self._consumers[leaf] = self._consumers[leaf] - 1
         if left == 0:
             if leaf in self._waiting:
-                leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
+                self._hand_over(leaf)
             if leaf._listener is not None:
                 leaf._listener.grad_ready(leaf)
+
+    def _hand_over(self, leaf: Tensor) -> None:
+        leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
+        run_afterwards(leaf)
 
 
 @overload

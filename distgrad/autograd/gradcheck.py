@@ -21,15 +21,21 @@ def gradcheck(
     eps: float = 1e-6,
     rtol: float = 1e-5,
     atol: float = 1e-7,
-) -> None:
+) -> bool:
     """Check the gradient of ``function`` at ``inputs`` against central differences.
 
     Inputs that are float64 arrays are differentiated, others passed on. The function's outputs are
     projected on a fixed random direction first. With ``second`` the gradient itself is checked in
-    the same way. Errors: GradError naming the input and the largest difference.
+    the same way. Returns True. Errors: GradError naming the input and the largest difference, or
+    that there is nothing to check.
     """
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     where = [i for i, x in enumerate(arrays) if getattr(x, "dtype", None) == np.float64]
+    if not where:
+        raise GradError(
+            "gradcheck: no input is a float64 array, so there is nothing to differentiate; pass "
+            "inputs as np.asarray(x, np.float64)"
+        )
     rng = np.random.default_rng(7)
     scalar = _projected(function, rng)
     _compare(scalar, arrays, where, eps, rtol, atol, "gradient")
@@ -37,17 +43,19 @@ def gradcheck(
         directions = {i: rng.standard_normal(arrays[i].shape) for i in where}
 
         def slope(*tensors: Any) -> Any:
-            first = grad(
-                scalar(*tensors), [tensors[i] for i in where], create_graph=True, allow_unused=True
-            )
+            value = scalar(*tensors)
+            if not value.requires_grad:
+                return Tensor(np.zeros(()))  # a constant's
+            first = grad(value, [tensors[i] for i in where], create_graph=True, allow_unused=True)
             terms = [
                 np.sum(g * directions[i])
                 for g, i in zip(first, where, strict=True)
                 if g is not None
             ]
-            return sum(terms[1:], terms[0])
+            return sum(terms[1:], terms[0]) if terms else Tensor(np.zeros(()))
 
         _compare(slope, arrays, where, eps, rtol * 10, atol * 10, "second gradient")
+    return True
 
 
 def _projected(function: Callable[..., Any], rng: np.random.Generator) -> Callable[..., Any]:
@@ -56,6 +64,7 @@ def _projected(function: Callable[..., Any], rng: np.random.Generator) -> Callab
     def scalar(*tensors: Any) -> Any:
         values = function(*tensors)
         values = values if isinstance(values, tuple) else (values,)
+        values = [v if isinstance(v, Tensor) else Tensor(np.asarray(v)) for v in values]
         if not directions:
             directions.extend(rng.standard_normal(v.shape) for v in values)
         terms = [np.sum(v * d) for v, d in zip(values, directions, strict=True)]

@@ -16,6 +16,8 @@ def apply_hooks(hooks: Mapping[int, Callable[[Tensor], Any]], gradient: Tensor) 
     """
     # What retain_grad keeps is what the user's hooks have made of it.
     for hook in sorted(hooks.values(), key=lambda h: getattr(h, "retains", False)):
+        if getattr(hook, "afterwards", False):
+            continue
         replaced = hook(gradient)
         if replaced is None:
             continue
@@ -27,3 +29,10 @@ def apply_hooks(hooks: Mapping[int, Callable[[Tensor], Any]], gradient: Tensor) 
             )
         gradient = new if new.dtype == gradient.dtype else new.astype(gradient.dtype)
     return gradient
+
+
+def run_afterwards(leaf: Tensor) -> None:
+    """Call the hooks of ``leaf`` that wait until its gradient has been added to ``grad``."""
+    for hook in list((leaf._hooks or {}).values()):
+        if getattr(hook, "afterwards", False):
+            hook(leaf)

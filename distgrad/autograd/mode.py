@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from distgrad.perrank import PerRank
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Switch: TypeAlias = "_GeneratorContextManager[None]"
 """A context manager, or a decorator that leaves the function's type alone."""
@@ -44,14 +45,37 @@ def switched(variable: ContextVar[T], value: T) -> Iterator[None]:
         variable.reset(token)
 
 
-def no_grad() -> Switch:
-    """Record nothing inside: ``with no_grad():`` or ``@no_grad()``."""
-    return switched(grad_enabled, False)
+def no_grad(function: Callable[P, T] | None = None) -> Any:
+    """Record nothing inside: ``with no_grad():``, ``@no_grad()`` or ``@no_grad``."""
+    return _switch(False, function)
 
 
-def enable_grad() -> Switch:
-    """Record again inside a ``no_grad`` block: ``with enable_grad():`` or ``@enable_grad()``."""
-    return switched(grad_enabled, True)
+def enable_grad(function: Callable[P, T] | None = None) -> Any:
+    """Record again inside ``no_grad``: ``with enable_grad():``, ``@enable_grad``."""
+    return _switch(True, function)
+
+
+def inference_mode(mode: Any = True) -> Any:
+    """``no_grad``: what is computed inside is an ordinary Tensor, also afterwards."""
+    return no_grad(mode) if callable(mode) else switched(grad_enabled, not mode)
+
+
+class set_grad_enabled:  # noqa: N801 (PyTorch's name)
+    """Record from here on, or no longer; ``with set_grad_enabled(training):`` inside only."""
+
+    def __init__(self, mode: bool) -> None:
+        self._token = grad_enabled.set(bool(mode))
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        grad_enabled.reset(self._token)
+
+
+def _switch(value: bool, function: Callable[P, T] | None) -> Any:
+    switch = switched(grad_enabled, value)
+    return switch if function is None else switch(function)
 
 
 def reference_kernels() -> Switch:

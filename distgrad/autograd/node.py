@@ -26,6 +26,10 @@ class Recordable(Protocol):
         """Whether ``function`` may be run on Tensors."""
 
     @property
+    def view(self) -> bool:
+        """Whether what comes out may share its memory with an input."""
+
+    @property
     def function(self) -> Callable[..., tuple[Any, Any]]:
         """Compute the value and the gradient closures."""
 

@@ -63,6 +63,7 @@ class Op:
         domain: tuple[float, float],
         second_order: bool,
         real: bool = False,
+        view: bool = False,
     ) -> None:
         parameters = inspect.signature(function).parameters.values()
         self.name = function.__name__.rstrip("_")
@@ -74,6 +75,7 @@ class Op:
         self.domain = domain
         self.second_order = second_order
         self.real = real
+        self.view = view
         self.stands_for: list[str] = []
         """The NumPy functions and Tensor methods that reach it, by name."""
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -111,7 +113,10 @@ class Op:
             raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise explain(self, arrays, error) from error
-        value, vjps = result
+        try:
+            value, vjps = result if type(result) is tuple else ()  # type: ignore[misc]
+        except ValueError:
+            raise _no_closures(self, result) from None
         several = type(value) is tuple
         if type(value) is not _ndarray and not several:
             value = np.asarray(value)
@@ -137,6 +142,19 @@ class Op:
                     f"{self.name} has gradients for real numbers alone; take np.real, np.imag or "
                     f"np.abs of the complex tensor first, or compute from other ops"
                 )
+
+
+def _no_closures(op: Op, result: Any) -> GradError:
+    return GradError(
+        f"op {op.name} returned {_kind(result)}; it must return (value, closures): the value and "
+        f"a function from the result's gradient to the input's for each of {', '.join(op.inputs)}"
+    )
+
+
+def _kind(result: Any) -> str:
+    if isinstance(result, tuple):
+        return f"a tuple of {len(result)}"
+    return "nothing" if result is None else "its value alone"
 
 
 def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[..., Any] | None]:
@@ -183,6 +201,7 @@ def op(
     domain: tuple[float, float] = (-2.0, 2.0),
     second_order: bool = True,
     real: bool = False,
+    view: bool = False,
 ) -> Callable[[Body], Op]:
     """Declare a differentiable operation.
 
@@ -200,11 +219,14 @@ def op(
     from ``domain`` in shapes that fit the signatures. ``second_order=False`` says that the closures
     are not written in recordable functions: gradients of gradients raise GradError there. ``real``
     says that the closures are those of real numbers: complex Tensors that require gradients raise.
+    ``view`` says that what comes out may share its memory with the input.
     """
 
     def declare(body: Body) -> Op:
-        declared = Op(body, signatures, samples, domain, second_order, real)
-        if declared.name in REGISTRY:
+        declared = Op(body, signatures, samples, domain, second_order, real, view)
+        old = REGISTRY.get(declared.name)
+        # A notebook's cell that is run again declares its ops anew.
+        if old is not None and not body.__module__ == old.function.__module__ == "__main__":
             raise ValueError(f"op '{declared.name}' is declared twice")
         REGISTRY[declared.name] = declared
         _connect(declared, ufunc, reduces, function, method)
@@ -275,7 +297,10 @@ def _as_numpy(declared: Op) -> Callable[..., Any]:
 
 
 def plain(*functions: Callable[..., Any]) -> None:
-    """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data."""
+    """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data.
+
+    Arrays that come out are Tensors outside the tape, so that ``(x > 0).float()`` goes on.
+    """
 
     def unwrapped(numpy_function: Callable[..., Any]) -> Callable[..., Any]:
         name = numpy_function.__name__
@@ -289,7 +314,7 @@ def plain(*functions: Callable[..., Any]) -> None:
                 sources = [*(args[1:] if name.endswith("_like") else args), *kwargs.values()]
                 for x in sources:
                     constant(x, f"np.{name}", "an argument")
-            return result
+            return _wrapped(result)
 
         return call
 
@@ -312,6 +337,15 @@ def constant(x: Any, function: str, name: str) -> Any:
             f"is meant as a constant"
         )
     return x.array
+
+
+def _wrapped(result: Any) -> Any:
+    """Arrays and NumPy's numbers as Tensors; shapes, dtypes and Python's numbers as they are."""
+    if isinstance(result, np.ndarray | np.generic):
+        return output(result, None, 0)
+    if type(result) is tuple and result and isinstance(result[0], np.ndarray):
+        return tuple([output(part, None, 0) for part in result])
+    return result
 
 
 def _bare(x: Any) -> Any:

@@ -67,6 +67,7 @@ class _Stretch:
 
     name = "checkpoint"
     second_order = True
+    view = False
 
     def __init__(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]

@@ -13,13 +13,16 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd.device import CPU, device
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Place
 from distgrad.autograd.methods import METHODS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
+from distgrad.missing import missing
 
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
@@ -48,11 +51,28 @@ class GradListener(Protocol):
         """Raise unless all ranks have the same ``value``, on which an optimizer decides."""
 
 
+class Size(int):
+    """The number of elements, as NumPy's ``size``; called, the shape, as PyTorch's ``size()``."""
+
+    _shape: tuple[int, ...]
+
+    def __new__(cls, data: Array) -> Size:
+        """Count the elements of ``data``."""
+        size = super().__new__(cls, data.size)
+        size._shape = data.shape
+        return size
+
+    def __call__(self, dim: int | None = None) -> Any:
+        """Return the lengths of all axes, or of axis ``dim``."""
+        return self._shape if dim is None else self._shape[dim]
+
+
 class Tensor(Methods, NDArrayOperatorsMixin):
     """An array with an optional gradient; semantics follow ``torch.Tensor``.
 
-    ``data`` is the NumPy array (shared, never copied, when one is given). ``grad`` is a Tensor of
-    the same shape or None. Only floating-point tensors can require gradients.
+    ``array`` is the NumPy array (shared, never copied, when one is given); ``data`` a Tensor of it
+    outside the tape, as PyTorch's. ``grad`` is a Tensor of the same shape or None. Only
+    floating-point tensors can require gradients.
     """
 
     __slots__ = (
@@ -62,13 +82,13 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         "_listener",
         "_node",
         "_place",
-        "data",
+        "array",
         "grad",
         "requires_grad",
     )
     __array_priority__ = 1000.0
 
-    data: Array
+    array: Array
     grad: Tensor | None
     requires_grad: bool
     _node: Node | None
@@ -87,6 +107,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         self._hooks = None
         self.requires_grad = False
         if requires_grad:
+            if requires_grad is not True:  # Tensor(3, 4): PyTorch's old way to ask for a shape
+                raise TypeError(
+                    f"Tensor(data, requires_grad): got requires_grad={requires_grad!r}; a tensor "
+                    f"of a shape is dg.zeros(…) or dg.empty(…)"
+                )
             self.requires_grad_()
 
     # -- what it is ---------------------------------------------------------------------------
@@ -109,9 +134,14 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return self.array.ndim
 
     @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.array.size
+    def size(self) -> Size:
+        """The number of elements (NumPy's); called, the lengths: ``t.size()``, ``t.size(0)``."""
+        return Size(self.array)
+
+    @property
+    def device(self) -> device:
+        """``device("cpu")``, always."""
+        return CPU
 
     @property
     def is_leaf(self) -> bool:
@@ -175,6 +205,15 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             )
         return self.array
 
+    @property
+    def data(self) -> Tensor:
+        """The same memory as a Tensor outside the tape; what is assigned takes its place."""
+        return output(self.array, None, 0)
+
+    @data.setter
+    def data(self, value: TensorLike) -> None:
+        self.array = value if type(value) is np.ndarray else _as_array(value)
+
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""
         return Tensor(self.array)
@@ -184,7 +223,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             raise GradError(
                 "a Tensor that requires gradients was turned into a plain array, which would "
                 "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
-                "functions on the Tensor itself"
+                "functions on the Tensor itself (np.stack or np.concatenate for np.array([…]), "
+                "np.r_ and np.c_)"
             )
         return np.array(self.array, dtype=dtype, copy=copy)
 
@@ -221,16 +261,17 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def backward(
         self,
         gradient: TensorLike | None = None,
-        *,
-        retain_graph: bool = False,
+        retain_graph: bool | None = None,
         create_graph: bool = False,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Add the gradient of this tensor to ``grad`` of every leaf it was computed from.
 
-        ``gradient`` has this tensor's shape; it may be left out for a single element.
+        ``gradient`` has this tensor's shape; it may be left out for a single element. ``inputs``
+        names the tensors whose ``grad`` is wanted, instead of all leaves.
         Errors: GradError if nothing was recorded or the graph was freed by an earlier pass.
         """
-        METHODS["backward"](self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+        METHODS["backward"](self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Call ``hook(gradient)`` with this tensor's whole gradient in every backward pass.
@@ -312,19 +353,103 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return call(*args, **kwargs)
 
     def __setitem__(self, index: Any, value: TensorLike) -> None:
-        """Write in place: allowed where nothing is recorded. Errors: GradError elsewhere."""
+        """Write in place; on the tape the tensor stands for its new value from here on.
+
+        Errors: GradError for a leaf that requires gradients, and a view on the tape.
+        """
         if grad_enabled.get() and (
             self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
         ):
-            raise GradError(
-                "tensor[index] = value would overwrite what backward needs; use np.where, "
-                "distgrad.ops.index_put or np.concatenate, or write inside dg.no_grad()"
-            )
-        self.array[_plain_index(index)] = value.array if isinstance(value, Tensor) else value
+            self._refuse_leaf("x[index] = value")
+            self._become(METHODS["index_put"](self, index, value), "x[index] = value")
+        else:
+            self.array[_plain_index(index)] = value.array if isinstance(value, Tensor) else value
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
         return result
+
+    # -- in place -----------------------------------------------------------------------------
+
+    def _become(
+        self, value: Tensor, what: str, *, views: bool = False, shape: bool = False
+    ) -> Tensor:
+        """Take over ``value``, as PyTorch's operations in place do, and return this tensor.
+
+        Off the tape the array is written. On it the tensor gets the node of ``value``: who read
+        the old value keeps it. ``what`` names the operation in errors. A view on the tape would
+        leave its base as it was, so it is refused unless ``views``. ``shape`` says that the same
+        elements get another shape: no memory is written.
+        Errors: GradError for leaves that require gradients and such views; ShapeError.
+        """
+        if shape:
+            self._refuse_leaf(what)
+            return self._stand_for(value)
+        if value.shape != self.shape:
+            raise ShapeError(
+                f"{what} in place cannot change the shape {self.shape} to {value.shape}; write "
+                f"x = … instead"
+            )
+        if not (grad_enabled.get() and (value.requires_grad or self.requires_grad)):
+            np.copyto(self.array, value.array, casting="same_kind")
+            return self
+        self._refuse_leaf(what)
+        if not views and self.array.base is not None and (self._node is None or self._node.op.view):
+            raise GradError(
+                f"{what} on a view (a slice, a reshaped or transposed tensor) would leave the "
+                f"tensor that it is a part of as it was; write into that one (y[0] = …), or take "
+                f".clone() of the view first"
+            )
+        if value.dtype != self.dtype:
+            value = METHODS["astype"](value, dtype=self.dtype)
+        return self._stand_for(value)
+
+    def _stand_for(self, value: Tensor) -> Tensor:
+        self.array, self._node, self._index = value.array, value._node, value._index
+        self.requires_grad = value.requires_grad
+        return self
+
+    def _refuse_leaf(self, what: str) -> None:
+        if self.requires_grad and self._node is None:
+            raise GradError(
+                f"{what} in place on a leaf that requires gradients would overwrite what backward "
+                f"needs; write x = x + y, or change it inside dg.no_grad()"
+            )
+
+    def _augmented(self, ufunc: np.ufunc, other: Any, sign: str) -> Tensor:
+        # `x += y`: on the tape a view stands for its new value too, its base is left as it was.
+        if grad_enabled.get() and (
+            self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)
+        ):
+            self._refuse_leaf(f"x {sign}= y")
+            return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
+        ufunc(self.array, other.array if isinstance(other, Tensor) else other, out=self.array)
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._augmented(np.add, other, "+")
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._augmented(np.subtract, other, "-")
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._augmented(np.multiply, other, "*")
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._augmented(np.true_divide, other, "/")
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._augmented(np.floor_divide, other, "//")
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._augmented(np.remainder, other, "%")
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._augmented(np.power, other, "**")
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is nowhere else arrives here.
+        raise missing("Tensor", name, type(self))
 
 
 def _as_array(data: TensorLike) -> Array:
@@ -333,8 +458,8 @@ def _as_array(data: TensorLike) -> Array:
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
     array = np.asarray(data)
-    # Python floats carry no precision of their own: float32, as in PyTorch.
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    # Python floats carry no precision of their own: the default's, as in PyTorch.
+    return array.astype(get_default_dtype()) if array.dtype == np.float64 else array
 
 
 def _missing(name: str) -> GradError:
@@ -346,7 +471,7 @@ def _missing(name: str) -> GradError:
 
 
 def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """``np.add(a, b, out=c)`` and ``a += b``: allowed where nothing is recorded."""
+    """``np.add(a, b, out=c)``: allowed where nothing is recorded."""
     outs = kwargs["out"]
     if grad_enabled.get() and any(
         isinstance(x, Tensor) and x.requires_grad for x in (*inputs, *outs)
@@ -360,8 +485,8 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
 
 def _no_out(name: str) -> GradError:
     return GradError(
-        f"{name} in place (out=…, +=, -=, …) would overwrite values that backward needs; write "
-        f"x = x + y, or change tensors inside dg.no_grad()"
+        f"{name} in place (out=…) would overwrite values that backward needs; write x = x + y, or "
+        f"change tensors inside dg.no_grad()"
     )
 
 

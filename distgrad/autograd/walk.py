@@ -172,7 +172,7 @@ class Walk:
                             sink.done(source)
                         continue
                     if g.shape != shape:
-                        g = unbroadcast(g, shape)
+                        g = _fitted(node, number, g, shape)
                     if g.dtype != dtype:
                         if g.dtype.kind == "c" and dtype.kind != "c":
                             g = np.real(g)  # a real input moves along the real axis only
@@ -206,6 +206,17 @@ def give(received: Received, node: Node, index: int, g: Array | Tensor, owned: s
     slots = received.setdefault(node, [None] * node.outputs)
     old = slots[index]
     slots[index] = g if old is None else _sum(old, g, (node, index), owned)
+
+
+def _fitted(node: Node, number: int, g: Array | Tensor, shape: Shape) -> Array:
+    try:
+        return unbroadcast(g, shape)
+    except ValueError as error:
+        name = node.op.inputs[number] if number < len(node.op.inputs) else f"input {number}"
+        raise GradError(
+            f"the gradient closure of {node.op.name} to {name} returned shape {g.shape}, which "
+            f"does not sum up to the input's {shape}: return one of that shape"
+        ) from error
 
 
 def unbroadcast(g: Array | Tensor, shape: Shape) -> Array:

@@ -1,67 +1,19 @@
-"""Data sets: samples by number, many at a time where that is faster. Knows no order and no rank."""
+"""Data sets of arrays, of text, and parts of others. They know no order and no rank."""
 
-import hashlib
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distgrad.data.dataset import Dataset
+from distgrad.data.reading import Arrays, Samples, as_indices, digest, fetch, fingerprint, gather
 from distgrad.errors import DataError
 
-Arrays = tuple[NDArray[Any], ...]
 
-
-@runtime_checkable
-class Dataset(Protocol):
-    """Anything with a length whose samples are tuples of arrays or numbers (or one array).
-
-    A data set may also have ``__getitems__(indices) -> tuple of stacked arrays`` (PyTorch's name);
-    ``fetch`` uses it where it exists.
-    """
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int, /) -> Any:
-        """Return sample ``index``, 0 to ``len(self) - 1``."""
-        ...
-
-
-def fetch(dataset: Dataset, indices: ArrayLike) -> Arrays:
-    """Return the samples ``indices`` (1-d integers), each field stacked to (n, …), freshly copied.
-
-    Raises DataError if there are no indices or if samples differ in their fields' shapes.
-    """
-    numbers = _as_indices(indices)
-    many = getattr(dataset, "__getitems__", None)
-    if many is not None:
-        return tuple(many(numbers))
-    samples: list[Any] = [dataset[int(i)] for i in numbers]
-    if not isinstance(samples[0], tuple):
-        samples = [(sample,) for sample in samples]
-    try:
-        fields = list(zip(*samples, strict=True))
-        return tuple(np.stack([np.asarray(x) for x in field]) for field in fields)
-    except ValueError as error:
-        raise DataError(
-            f"samples of {type(dataset).__name__} cannot be stacked to a batch: {error}; every "
-            "sample must be an array, or a tuple of as many arrays, of the same shapes"
-        ) from error
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Return what tells the contents of ``dataset`` from another's; "" if it cannot say.
-
-    Asks the data set for ``fingerprint()``, which those of distgrad have: a digest of sizes, dtypes
-    and a sample of the values, so that ranks can compare without reading everything.
-    """
-    own = getattr(dataset, "fingerprint", None)
-    return "" if own is None else str(own())
-
-
-class ArrayDataset:
+class ArrayDataset(Dataset[Arrays]):
     """Samples are rows: sample i is ``(arrays[0][i], arrays[1][i], …)``.
 
     Raises DataError for no arrays, no samples, or arrays of unequal length.
@@ -94,10 +46,10 @@ class ArrayDataset:
 
     def fingerprint(self) -> str:
         """Return a digest of shapes, dtypes and some rows."""
-        return _digest(*self.arrays)
+        return digest(*self.arrays)
 
 
-class TextDataset:
+class TextDataset(Dataset[Arrays]):
     """Every window of a token stream: x = tokens[i : i + context], y = the same, one token later.
 
     ``tokens`` is 1-d and integer; x and y are int64 of shape (context,), batched (n, context).
@@ -131,17 +83,17 @@ class TextDataset:
 
     def fingerprint(self) -> str:
         """Return a digest of the length and some tokens."""
-        return _digest(self.tokens)
+        return digest(self.tokens)
 
 
-class Subset:
+class Subset(Dataset[Any]):
     """The samples ``indices`` of another data set, in that order.
 
     Raises DataError if there are none, or one that the data set has not.
     """
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int] | NDArray[np.integer[Any]]) -> None:
-        self.dataset, self.indices = dataset, _as_indices(indices)
+    def __init__(self, dataset: Samples, indices: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        self.dataset, self.indices = dataset, as_indices(indices)
         low, high = int(self.indices.min()), int(self.indices.max())
         if low < 0 or high >= len(dataset):
             raise DataError(
@@ -158,29 +110,13 @@ class Subset:
         """Return the samples ``self.indices[indices]``, stacked."""
         return fetch(self.dataset, self.indices[indices])
 
+    def gather(self, indices: NDArray[np.integer[Any]]) -> Arrays | list[Any]:
+        """Return the samples ``self.indices[indices]``, stacked if the whole data set does that."""
+        return gather(self.dataset, self.indices[indices])
+
     def fingerprint(self) -> str:
         """Return a digest of the indices, and that of the whole data set."""
-        return f"{_digest(self.indices)} {fingerprint(self.dataset)}".strip()
-
-
-def _as_indices(indices: ArrayLike) -> NDArray[np.integer[Any]]:
-    numbers = np.asarray(indices)
-    if numbers.size == 0:
-        raise DataError("a batch or Subset of no samples was asked for: give one index or more")
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise DataError(f"indices must be 1-d integers; got {numbers.dtype} of {numbers.shape}")
-    return numbers
-
-
-def _digest(*arrays: NDArray[Any]) -> str:
-    """Digest shapes, dtypes and up to 64 evenly spread rows of each array."""
-    found = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        found.update(f"{array.shape} {array.dtype.str}".encode())
-        rows = np.linspace(0, len(array) - 1, min(len(array), 64)).astype(np.int64)
-        if not array.dtype.hasobject:  # those would be addresses
-            found.update(np.ascontiguousarray(array[rows]).tobytes())
-    return found.hexdigest()
+        return f"{digest(self.indices)} {fingerprint(self.dataset)}".strip()
 
 
 def _shifted(windows: NDArray[Any]) -> Arrays:

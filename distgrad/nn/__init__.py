@@ -40,7 +40,7 @@ from distgrad.nn.batchnorm import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
-from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell
+from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from distgrad.nn.check import check_settings as _check_settings
 from distgrad.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from distgrad.nn.conv import (
@@ -121,7 +121,7 @@ from distgrad.nn.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from distgrad.nn.recurrent import GRU, LSTM, RNN
+from distgrad.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from distgrad.nn.reshape import Flatten, Unflatten
 from distgrad.nn.sparse import Embedding
 from distgrad.nn.state import state_sha256
@@ -241,7 +241,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
     "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",

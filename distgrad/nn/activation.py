@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
-from distgrad.nn.module import Module, Parameter
+from distgrad.nn.make import constant
+from distgrad.nn.module import Module
 
 
 class ReLU(FunctionModule):
@@ -17,23 +17,41 @@ class ReLU(FunctionModule):
 
     function = F.relu
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
 
 class ReLU6(FunctionModule):
     """x limited to [0, 6]."""
 
     function = F.relu6
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
 
 class Hardsigmoid(FunctionModule):
     """x / 6 + 1/2, limited to [0, 1]."""
 
     function = F.hardsigmoid
+    unshown = frozenset({"inplace"})
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
 
 class Hardswish(FunctionModule):
     """x · hardsigmoid(x)."""
 
     function = F.hardswish
+    unshown = frozenset({"inplace"})
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
 
 class Sigmoid(FunctionModule):
@@ -71,11 +89,19 @@ class SiLU(FunctionModule):
 
     function = F.silu
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
 
 class Mish(FunctionModule):
     """x · tanh(softplus(x))."""
 
     function = F.mish
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
 
 class SELU(FunctionModule):
@@ -83,15 +109,19 @@ class SELU(FunctionModule):
 
     function = F.selu
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
 
 class LeakyReLU(FunctionModule):
     """x where it is positive, ``negative_slope`` · x elsewhere."""
 
     function = F.leaky_relu
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        self.negative_slope = negative_slope
+        self.negative_slope, self.inplace = negative_slope, inplace
 
 
 class RReLU(FunctionModule):
@@ -99,9 +129,11 @@ class RReLU(FunctionModule):
 
     function = F.rrelu
 
-    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3) -> None:
+    def __init__(
+        self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False
+    ) -> None:
         super().__init__()
-        self.lower, self.upper = lower, upper
+        self.lower, self.upper, self.inplace = lower, upper, inplace
 
 
 class ELU(FunctionModule):
@@ -109,9 +141,9 @@ class ELU(FunctionModule):
 
     function = F.elu
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha, self.inplace = alpha, inplace
 
 
 class CELU(FunctionModule):
@@ -119,9 +151,9 @@ class CELU(FunctionModule):
 
     function = F.celu
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha, self.inplace = alpha, inplace
 
 
 class GELU(FunctionModule):
@@ -149,9 +181,9 @@ class Hardtanh(FunctionModule):
 
     function = F.hardtanh
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.min_val, self.max_val = min_val, max_val
+        self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
 
 class Hardshrink(FunctionModule):
@@ -163,6 +195,10 @@ class Hardshrink(FunctionModule):
         super().__init__()
         self.lambd = lambd
 
+    def extra_repr(self) -> str:
+        """Return the setting."""
+        return str(self.lambd)
+
 
 class Softshrink(FunctionModule):
     """x moved towards 0 by ``lambd``, 0 where it is nearer than that."""
@@ -173,15 +209,19 @@ class Softshrink(FunctionModule):
         super().__init__()
         self.lambd = lambd
 
+    def extra_repr(self) -> str:
+        """Return the setting."""
+        return str(self.lambd)
+
 
 class Threshold(FunctionModule):
     """x where it exceeds ``threshold``, ``value`` elsewhere."""
 
     function = F.threshold
 
-    def __init__(self, threshold: float, value: float) -> None:
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
-        self.threshold, self.value = threshold, value
+        self.threshold, self.value, self.inplace = threshold, value, inplace
 
 
 class GLU(FunctionModule):
@@ -199,7 +239,7 @@ class Softmax(FunctionModule):
 
     function = F.softmax
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -209,7 +249,7 @@ class Softmin(FunctionModule):
 
     function = F.softmin
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -219,7 +259,7 @@ class LogSoftmax(FunctionModule):
 
     function = F.log_softmax
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -227,24 +267,30 @@ class LogSoftmax(FunctionModule):
 class Softmax2d(Module):
     """softmax over the channels of images: (n, c, h, w) or (c, h, w)."""
 
-    def forward(self, x: Array | Tensor) -> Tensor:
+    def forward(self, input: Array | Tensor) -> Tensor:
         """Apply it. Errors: ShapeError for another number of axes."""
-        if x.ndim not in {3, 4}:
-            raise ShapeError(f"Softmax2d expects (n, c, h, w) or (c, h, w); got {x.shape}")
-        return F.softmax(x, -3)
+        if input.ndim not in {3, 4}:
+            raise ShapeError(f"Softmax2d expects (n, c, h, w) or (c, h, w); got {input.shape}")
+        return F.softmax(input, -3)
 
 
 class PReLU(Module):
     """x where it is positive, ``weight`` · x elsewhere; one weight, or one per channel (axis 1)."""
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+        self.weight = constant(init, num_parameters)
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Apply it to (n, num_parameters, …), or to any shape with one weight."""
-        return F.prelu(x, self.weight)
+        return F.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         """Return the settings."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
@@ -38,6 +39,8 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
@@ -179,10 +182,6 @@ class MultiheadAttention(Module):
             mask = _additive("key_padding_mask", padding, [(b, s) if batched else (s,)], dtype)
             masks.append(mask.reshape(b, 1, 1, s))
         return sum(masks[1:], masks[0]) if masks else None
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.embed_dim}, {self.num_heads}, dropout={self.dropout}"
 
 
 def _additive(

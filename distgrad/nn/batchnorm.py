@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased
-from distgrad.nn.make import constant
+from distgrad.nn.make import buffer, constant
 from distgrad.nn.module import Module, Parameter
 
 
@@ -41,8 +42,8 @@ class _RunningNorm(Module):
         buffers["num_batches_tracked"] = None
         if track_running_stats:
             self.statistics = ("running_mean", "running_var")
-            buffers["running_mean"] = Tensor(np.zeros(num_features, np.float32))
-            buffers["running_var"] = Tensor(np.ones(num_features, np.float32))
+            buffers["running_mean"] = buffer(0, num_features)
+            buffers["running_var"] = buffer(1, num_features)
             buffers["num_batches_tracked"] = Tensor(np.array(0, np.int64))
         self.running_mean: Any
         self.running_var: Any
@@ -83,20 +84,27 @@ class _BatchNorm(_RunningNorm):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Array | Tensor) -> Tensor:
+    def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …)."""
-        self.check(x)
+        self.check(input)
         if not self.training and self.track_running_stats:
             return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        y, mean, var = F.batch_norm_training(x, self.weight, self.bias, eps=self.eps)
-        self._observe(x, mean, var, x.size // max(self.num_features, 1))
+        if not self.eps > 0:
+            raise ShapeError(
+                f"{type(self).__name__}: eps={self.eps} keeps training from dividing by 0, and is "
+                f"above 0 there"
+            )
+        y, mean, var = F.batch_norm_training(input, self.weight, self.bias, eps=self.eps)
+        self._observe(input, mean, var, input.size // max(self.num_features, 1))
         return y
 
     def check(self, x: Array | Tensor) -> None:
@@ -148,28 +156,30 @@ class _InstanceNorm(_RunningNorm):
         momentum: float = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
         self._momentum = momentum
 
-    def forward(self, x: Array | Tensor) -> Tensor:
+    def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …) or, without n, (num_features, …)."""
-        batched = x.ndim == self.axes[-1]
-        if x.ndim not in self.axes or x.shape[1 if batched else 0] != self.num_features:
+        batched = input.ndim == self.axes[-1]
+        if input.ndim not in self.axes or input.shape[1 if batched else 0] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__} expects (n, {self.num_features}, …) with {self.axes[-1]} "
-                f"axes, or one fewer without n; got {x.shape}"
+                f"axes, or one fewer without n; got {input.shape}"
             )
-        many = x if batched else np.expand_dims(x, 0)
+        many = input if batched else np.expand_dims(input, 0)
         if not self.training and self.track_running_stats:
             y = F.batch_norm(
                 many, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         else:
             y, mean, var = instance_norm_training(many, self.weight, self.bias, self.eps)
-            self._observe(x, mean, var, many.size // max(many.shape[0] * many.shape[1], 1))
+            self._observe(input, mean, var, many.size // max(many.shape[0] * many.shape[1], 1))
         return y if batched else y.squeeze(0)
 
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:

@@ -6,22 +6,47 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
-from distgrad.nn import recurrence
+from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
 from distgrad.nn.recurrence import Recurrence, make_weights, states_before, weights_of
 
 
-class _Cell(Module):
-    """A recurrence over one step."""
+class RNNCellBase(Module):
+    """The weights of a recurrence with ``num_chunks`` gates, over one step; no ``forward``."""
 
-    def __init__(self, kind: Recurrence, input_size: int, hidden_size: int, bias: bool) -> None:
+    _kind: Recurrence
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        num_chunks: int,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._kind = kind
-        make_weights(self, "", input_size, hidden_size, kind.gates, bias)
+        make_weights(self, "", input_size, hidden_size, num_chunks, bias)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, from U(-1/√h, 1/√h)."""
+        bound = self.hidden_size**-0.5
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class _Cell(RNNCellBase):
+    """A recurrence over one step."""
 
     def forward(self, input: TensorLike, hx: TensorLike | None = None) -> Any:
         """Return the state after the input (b, i) or (i,): (b, h) or (h,).
@@ -36,7 +61,8 @@ class _Cell(Module):
                 f"got {x.shape}"
             )
         batched = x.ndim == 2
-        states = states_before(self, self._kind.states, hx, (*x.shape[:-1], self.hidden_size))
+        shapes = [(*x.shape[:-1], self.hidden_size)] * len(self._kind.states)
+        states = states_before(self, self._kind.states, hx, shapes)
         if not batched:
             x, states = np.expand_dims(x, 0), [np.expand_dims(s, 0) for s in states]
         # A sequence of one step.
@@ -44,30 +70,56 @@ class _Cell(Module):
         after = after if batched else [np.squeeze(s, axis=0) for s in after]
         return after[0] if len(after) == 1 else tuple(after)
 
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
-
 
 class RNNCell(_Cell):
     """h ← tanh(W_ih x + b_ih + W_hh h + b_hh), or relu: one step of ``RNN``."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh"
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
-        super().__init__(recurrence.rnn(nonlinearity), input_size, hidden_size, bias)
+        super().__init__(input_size, hidden_size, bias, 1)
         self.nonlinearity = nonlinearity
+        self._kind = recurrence.rnn(nonlinearity)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        own = "" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}"
+        return super().extra_repr() + own
 
 
 class LSTMCell(_Cell):
     """One step of ``LSTM``: takes and returns the tuple (h, c)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
-        super().__init__(recurrence.LSTM, input_size, hidden_size, bias)
+    _kind = recurrence.LSTM
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, 4)
 
 
 class GRUCell(_Cell):
     """One step of ``GRU``."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
-        super().__init__(recurrence.GRU, input_size, hidden_size, bias)
+    _kind = recurrence.GRU
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, 3)

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor
-from distgrad.errors import ShapeError
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.nn.make import parameters_of
 
 
 class Rule(NamedTuple):
@@ -27,7 +29,11 @@ class Rule(NamedTuple):
 
 
 def check_settings(layer: type) -> None:
-    """Let the constructor of ``layer`` raise ShapeError for settings that are none."""
+    """Let the constructor of ``layer`` raise ShapeError for settings that are none.
+
+    ``dtype=`` is that of all parameters made in it, ``device=`` the CPU: constructors name both
+    in their signatures, for readers and type checkers, and need do no more.
+    """
     construct: Any = layer.__init__  # type: ignore[misc]
     signature = inspect.signature(construct)
     rules = {name: rule for name in signature.parameters if (rule := rule_of(layer, name))}
@@ -46,7 +52,11 @@ def check_settings(layer: type) -> None:
                 raise ShapeError(
                     f"{type(self).__name__}: {name} is {rule.words}; got {_shown(value)}"
                 )
-        construct(self, *args, **settings)
+        if given.get("dtype") is None:
+            construct(self, *args, **settings)
+            return
+        with parameters_of(given["dtype"]):
+            construct(self, *args, **settings)
 
     layer.__init__ = checked  # type: ignore[misc]
 
@@ -124,6 +134,21 @@ def _is_array(value: object) -> bool:
         return False
 
 
+def _is_cpu(value: object) -> bool:
+    try:
+        on_cpu(value)
+    except DistgradError:
+        return False
+    return True
+
+
+def _is_fractional(value: Any) -> bool:
+    try:
+        return value is None or np.dtype(value).kind in "fc"
+    except TypeError:
+        return False
+
+
 SWITCH = Rule("True or False", _is_switch)
 ANY_NUMBER = Rule("a number", lambda v: isinstance(v, Real))
 ARRAY = Rule("an array of numbers, or None", lambda v: v is None or _is_array(v))
@@ -160,6 +185,9 @@ def _table() -> Iterator[tuple[str, Rule]]:
         optional(SWITCH): "align_corners recompute_scale_factor",
         one_of("none", "tanh"): "approximate",
         one_of("tanh", "relu"): "nonlinearity",
+        Rule("'cpu' or None (models run on CPUs, on all ranks)", _is_cpu): "device",
+        Rule("a floating-point dtype, or None", _is_fractional): "dtype",
+        Rule("None (statistics are those of all ranks)", lambda v: v is None): "process_group",
     }
     for rule, words in names.items():
         for name in words.split():
@@ -190,6 +218,10 @@ def _exceptions() -> Iterator[tuple[str, Rule]]:
         yield f"{kind}.size", optional(sizes(1))
     for kind in ("TransformerEncoder", "TransformerDecoder"):
         yield f"{kind}.num_layers", whole(0)
+    strict = Rule("True or False", lambda v: isinstance(v, bool))
+    for kind in ("RNN", "LSTM", "GRU"):
+        # PyTorch's: by position a 1 here is most often a number of layers.
+        yield f"{kind}.batch_first", strict
     yield "Unflatten.dim", whole()._replace(words="a whole number, axes have no names")
     yield "RMSNorm.eps", optional(number(0))
     yield "MultiMarginLoss.p", one_of(1, 2)

@@ -108,11 +108,11 @@ class Sequential(_Numbered[Module]):
         else:
             self.extend(args)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         """Pass ``x`` through all modules."""
         for _, m in self._own(MODULE):
-            x = m(x)
-        return x
+            input = m(input)
+        return input
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
@@ -92,6 +93,8 @@ class _Conv(_Convolution):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         if padding_mode not in PADDING_MODES:
             raise ShapeError(
@@ -101,16 +104,16 @@ class _Conv(_Convolution):
         settings: tuple[Any, ...] = (stride, padding, dilation, groups, bias, padding_mode)
         super().__init__(in_channels, out_channels, kernel_size, *settings)
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Convolve (n, in, …) or (in, …) to as many axes with ``out`` channels."""
         padding: Setting | str = self.padding
         if self.padding_mode != "zeros":
             around = self._around()
             if any(around):
-                x = F.pad(x, around, self.padding_mode)
+                input = F.pad(input, around, self.padding_mode)
             padding = 0
         call = (F.conv1d, F.conv2d, F.conv3d)[self.axes - 1]
-        return call(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return call(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _around(self) -> list[int]:
         """The padding as F.pad takes it: (before, after) of the last axis first."""
@@ -164,6 +167,8 @@ class _ConvTranspose(_Convolution):
         bias: bool = True,
         dilation: Setting = 1,
         padding_mode: str = "zeros",
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         if padding_mode != "zeros" or isinstance(padding, str):
             raise ShapeError(
@@ -175,12 +180,12 @@ class _ConvTranspose(_Convolution):
             in_channels, out_channels, kernel_size, *settings, output_padding=output_padding
         )
 
-    def forward(self, x: Array | Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+    def forward(self, input: Array | Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Spread (n, in, …) to (n, out, …), of ``output_size`` (the last axes') if given."""
-        more = self.output_padding if output_size is None else self._more(x, output_size)
+        more = self.output_padding if output_size is None else self._more(input, output_size)
         settings = self.stride, self.padding, more, self.groups, self.dilation
         call: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.axes - 1]
-        result: Tensor = call(x, self.weight, self.bias, *settings)
+        result: Tensor = call(input, self.weight, self.bias, *settings)
         return result
 
     def _more(self, x: Array | Tensor, output_size: Sequence[int]) -> Numbers:

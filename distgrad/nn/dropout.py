@@ -15,16 +15,16 @@ class _Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        check_dropout(type(self).__name__, p, inplace)
-        self.p = p
+        check_dropout(type(self).__name__, p)
+        self.p, self.inplace = p, inplace
 
     def forward(self, input: TensorLike) -> Tensor:
         """Drop in training; pass through in evaluation."""
-        return type(self).function(input, self.p, training=self.training)
+        return type(self).function(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Dropout(_Dropout):

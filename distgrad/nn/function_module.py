@@ -37,7 +37,7 @@ class FunctionModule(Module):
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Call the function on the inputs, which have its names."""
         settings = self._settings()
-        for name in self._parameters[: len(inputs)]:
+        for name in (*self._parameters[: len(inputs)], *named):
             # No setting: a hook may keep what it saw in ``module.input``.
             settings.pop(name, None)
         return type(self).function(*inputs, **named, **settings)
@@ -45,7 +45,10 @@ class FunctionModule(Module):
     def extra_repr(self) -> str:
         """Return the settings."""
         hidden = {*self.unshown, "weight", "pos_weight", "training"}
-        return ", ".join(f"{n}={v!r}" for n, v in self._settings().items() if n not in hidden)
+        settings = self._settings()
+        if not settings.get("inplace"):
+            hidden.add("inplace")
+        return ", ".join(f"{n}={v!r}" for n, v in settings.items() if n not in hidden)
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._parameters if hasattr(self, name)}

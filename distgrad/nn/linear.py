@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.make import empty, uniform_bias
@@ -13,26 +15,36 @@ from distgrad.nn.module import Module
 
 
 class Identity(Module):
-    """Return the input."""
+    """Return the input; takes any settings, to stand where another layer stood."""
 
-    def forward(self, x: Any) -> Any:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
         """Return ``x``."""
-        return x
+        return input
 
 
 class Linear(Module):
     """y = x Wᵀ + b: (…, in_features) to (…, out_features); W is (out_features, in_features)."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features)
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.bias = uniform_bias(out_features, in_features) if bias else None
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Map the last axis."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -47,7 +59,13 @@ class Bilinear(Module):
     """
 
     def __init__(
-        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
         self.in1_features, self.in2_features = in1_features, in2_features
@@ -63,5 +81,5 @@ class Bilinear(Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        sizes = f"{self.in1_features}, {self.in2_features}, {self.out_features}"
-        return f"{sizes}, bias={self.bias is not None}"
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
+        return f"{sizes}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -9,7 +9,13 @@ from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 
 
-class MSELoss(FunctionModule):
+class _Loss(FunctionModule):
+    def extra_repr(self) -> str:
+        """Nothing, as in PyTorch."""
+        return ""
+
+
+class MSELoss(_Loss):
     """The mean of (x - y)²."""
 
     function = F.mse_loss
@@ -19,7 +25,7 @@ class MSELoss(FunctionModule):
         self._keep(reduction=reduction)
 
 
-class L1Loss(FunctionModule):
+class L1Loss(_Loss):
     """The mean of |x - y|."""
 
     function = F.l1_loss
@@ -29,7 +35,7 @@ class L1Loss(FunctionModule):
         self._keep(reduction=reduction)
 
 
-class HuberLoss(FunctionModule):
+class HuberLoss(_Loss):
     """(x - y)²/2 up to an error of ``delta``, linear above (Huber 1964)."""
 
     function = F.huber_loss
@@ -39,7 +45,7 @@ class HuberLoss(FunctionModule):
         self._keep(reduction=reduction, delta=delta)
 
 
-class SmoothL1Loss(FunctionModule):
+class SmoothL1Loss(_Loss):
     """|x - y| with a parabola up to an error of ``beta``."""
 
     function = F.smooth_l1_loss
@@ -49,7 +55,7 @@ class SmoothL1Loss(FunctionModule):
         self._keep(reduction=reduction, beta=beta)
 
 
-class PoissonNLLLoss(FunctionModule):
+class PoissonNLLLoss(_Loss):
     """-log of the Poisson probability of counts, given rates or their logarithms."""
 
     function = F.poisson_nll_loss
@@ -66,7 +72,7 @@ class PoissonNLLLoss(FunctionModule):
         self._keep(log_input=log_input, full=full, eps=eps, reduction=reduction)
 
 
-class GaussianNLLLoss(FunctionModule):
+class GaussianNLLLoss(_Loss):
     """-log of the normal density of targets, given means and variances."""
 
     function = F.gaussian_nll_loss
@@ -76,7 +82,7 @@ class GaussianNLLLoss(FunctionModule):
         self._keep(full=full, eps=eps, reduction=reduction)
 
 
-class KLDivLoss(FunctionModule):
+class KLDivLoss(_Loss):
     """The Kullback-Leibler divergence of log-probabilities from target probabilities."""
 
     function = F.kl_div
@@ -86,7 +92,7 @@ class KLDivLoss(FunctionModule):
         self._keep(reduction=reduction, log_target=log_target)
 
 
-class CrossEntropyLoss(FunctionModule):
+class CrossEntropyLoss(_Loss):
     """Softmax cross-entropy of logits (n, c, …) and labels (n, …) or probabilities (n, c, …)."""
 
     function = F.cross_entropy
@@ -108,7 +114,7 @@ class CrossEntropyLoss(FunctionModule):
         )
 
 
-class NLLLoss(FunctionModule):
+class NLLLoss(_Loss):
     """-log p[label] of log-probabilities (n, c, …) and labels (n, …)."""
 
     function = F.nll_loss
@@ -120,7 +126,7 @@ class NLLLoss(FunctionModule):
         self._keep(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
-class BCELoss(FunctionModule):
+class BCELoss(_Loss):
     """Binary cross-entropy of probabilities and targets in [0, 1], of one shape."""
 
     function = F.binary_cross_entropy
@@ -130,7 +136,7 @@ class BCELoss(FunctionModule):
         self._keep(weight=weight, reduction=reduction)
 
 
-class BCEWithLogitsLoss(FunctionModule):
+class BCEWithLogitsLoss(_Loss):
     """Binary cross-entropy of logits and targets in [0, 1], of one shape."""
 
     function = F.binary_cross_entropy_with_logits
@@ -150,7 +156,7 @@ class BCEWithLogitsLoss(FunctionModule):
         )
 
 
-class SoftMarginLoss(FunctionModule):
+class SoftMarginLoss(_Loss):
     """log(1 + exp(-y x)) for targets y of 1 or -1."""
 
     function = F.soft_margin_loss
@@ -160,7 +166,7 @@ class SoftMarginLoss(FunctionModule):
         self._keep(reduction=reduction)
 
 
-class MultiMarginLoss(FunctionModule):
+class MultiMarginLoss(_Loss):
     """The hinge loss of (n, c) scores and labels (n)."""
 
     function = F.multi_margin_loss
@@ -177,7 +183,7 @@ class MultiMarginLoss(FunctionModule):
         self._keep(p=p, margin=margin, weight=weight, reduction=reduction)
 
 
-class MultiLabelMarginLoss(FunctionModule):
+class MultiLabelMarginLoss(_Loss):
     """The hinge loss of (n, c) scores and several labels a row, which end at the first -1."""
 
     function = F.multilabel_margin_loss
@@ -187,7 +193,7 @@ class MultiLabelMarginLoss(FunctionModule):
         self._keep(reduction=reduction)
 
 
-class MultiLabelSoftMarginLoss(FunctionModule):
+class MultiLabelSoftMarginLoss(_Loss):
     """Binary cross-entropy of logits (n, c), averaged over the classes."""
 
     function = F.multilabel_soft_margin_loss
@@ -197,7 +203,7 @@ class MultiLabelSoftMarginLoss(FunctionModule):
         self._keep(weight=weight, reduction=reduction)
 
 
-class HingeEmbeddingLoss(FunctionModule):
+class HingeEmbeddingLoss(_Loss):
     """Distances where the target is 1, what they lack of ``margin`` where it is -1."""
 
     function = F.hinge_embedding_loss
@@ -207,7 +213,7 @@ class HingeEmbeddingLoss(FunctionModule):
         self._keep(margin=margin, reduction=reduction)
 
 
-class MarginRankingLoss(FunctionModule):
+class MarginRankingLoss(_Loss):
     """max(0, -y (x₁ - x₂) + margin) for targets y of 1 or -1."""
 
     function = F.margin_ranking_loss
@@ -217,7 +223,7 @@ class MarginRankingLoss(FunctionModule):
         self._keep(margin=margin, reduction=reduction)
 
 
-class CosineEmbeddingLoss(FunctionModule):
+class CosineEmbeddingLoss(_Loss):
     """1 - cos(x₁, x₂) where the target is 1, what exceeds ``margin`` where it is -1."""
 
     function = F.cosine_embedding_loss
@@ -227,7 +233,7 @@ class CosineEmbeddingLoss(FunctionModule):
         self._keep(margin=margin, reduction=reduction)
 
 
-class TripletMarginLoss(FunctionModule):
+class TripletMarginLoss(_Loss):
     """An anchor is to be nearer to the positive than to the negative, by ``margin``."""
 
     function = F.triplet_margin_loss
@@ -245,11 +251,10 @@ class TripletMarginLoss(FunctionModule):
         self._keep(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
 
 
-class TripletMarginWithDistanceLoss(FunctionModule):
+class TripletMarginWithDistanceLoss(_Loss):
     """``TripletMarginLoss`` with any distance; ``pairwise_distance`` if None."""
 
     function = F.triplet_margin_with_distance_loss
-    unshown = frozenset({"distance_function"})
 
     def __init__(
         self,
@@ -261,14 +266,16 @@ class TripletMarginWithDistanceLoss(FunctionModule):
     ) -> None:
         super().__init__()
         self._keep(
-            distance_function=distance_function,
+            distance_function=PairwiseDistance()
+            if distance_function is None
+            else distance_function,
             margin=margin,
             swap=swap,
             reduction=reduction,
         )
 
 
-class CTCLoss(FunctionModule):
+class CTCLoss(_Loss):
     """-log of the probability of targets over all alignments to frames (Graves et al. 2006)."""
 
     function = F.ctc_loss
@@ -280,7 +287,7 @@ class CTCLoss(FunctionModule):
         self._keep(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
 
 
-class CosineSimilarity(FunctionModule):
+class CosineSimilarity(_Loss):
     """The cosine of the angle between vectors along axis ``dim``."""
 
     function = F.cosine_similarity
@@ -290,7 +297,7 @@ class CosineSimilarity(FunctionModule):
         self._keep(dim=dim, eps=eps)
 
 
-class PairwiseDistance(FunctionModule):
+class PairwiseDistance(_Loss):
     """The p-norm of the difference over the last axis."""
 
     function = F.pairwise_distance

@@ -1,23 +1,53 @@
-"""How layers make their parameters."""
+"""How layers make their parameters and buffers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import DTypeLike
 from distgrad.nn import init
 from distgrad.nn.module import Parameter
 
+# What ``dtype=`` of the layer that is being made says; layers inside it follow.
+_asked: ContextVar[np.dtype[Any] | None] = ContextVar("dtype of new parameters", default=None)
+
+
+def parameter_dtype() -> np.dtype[Any]:
+    """Return the dtype of new parameters: ``dtype=`` of the layer being made, or the default."""
+    return _asked.get() or get_default_dtype()
+
+
+@contextmanager
+def parameters_of(dtype: DTypeLike) -> Iterator[None]:
+    """Make parameters of ``dtype`` inside."""
+    before = _asked.set(np.dtype(dtype))
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
 
 def empty(*shape: int) -> Parameter:
-    """Return a float32 parameter of ``shape``, to be initialised."""
-    return Parameter(np.zeros(shape, np.float32))
+    """Return a parameter of ``shape``, to be initialised."""
+    return Parameter(np.zeros(shape, parameter_dtype()))
 
 
 def constant(value: float, *shape: int) -> Parameter:
-    """Return a float32 parameter of ``shape`` filled with ``value``."""
-    return Parameter(np.full(shape, value, np.float32))
+    """Return a parameter of ``shape`` filled with ``value``."""
+    return Parameter(np.full(shape, value, parameter_dtype()))
+
+
+def buffer(value: float, *shape: int) -> Tensor:
+    """Return a buffer of ``shape`` filled with ``value``, in the parameters' dtype."""
+    return Tensor(np.full(shape, value, parameter_dtype()))
 
 
 def uniform_bias(size: int, fan_in: int) -> Parameter:

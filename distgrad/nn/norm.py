@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.make import constant
@@ -24,6 +25,8 @@ class GroupNorm(Module):
         num_channels: int,
         eps: float = 1e-5,
         affine: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -39,11 +42,11 @@ class GroupNorm(Module):
         self.register_parameter("weight", constant(1, num_channels) if affine else None)
         self.register_parameter("bias", constant(0, num_channels) if affine and bias else None)
 
-    def forward(self, x: Array | Tensor) -> Tensor:
+    def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_channels, …)."""
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ShapeError(f"GroupNorm expects (n, {self.num_channels}, …); got {x.shape}")
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        if input.ndim < 2 or input.shape[1] != self.num_channels:
+            raise ShapeError(f"GroupNorm expects (n, {self.num_channels}, …); got {input.shape}")
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -62,6 +65,8 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
         self.normalized_shape, self.eps = _shape(normalized_shape), eps
@@ -72,9 +77,9 @@ class LayerNorm(Module):
         self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
         self.register_parameter("bias", constant(0, *shape) if shifted else None)
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Normalise the last axes."""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, eps=self.eps)
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -95,6 +100,8 @@ class RMSNorm(Module):
         normalized_shape: int | Sequence[int],
         eps: float | None = None,
         elementwise_affine: bool = True,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
         self.normalized_shape, self.eps = _shape(normalized_shape), eps
@@ -121,9 +128,9 @@ class LocalResponseNorm(Module):
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Normalise (n, c, …)."""
-        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self) -> str:
         """Return the settings."""

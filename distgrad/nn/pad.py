@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
+from distgrad.nn.functional.spatial import AXES
+from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
 
 
@@ -26,9 +28,17 @@ class _Pad(Module):
                 f"of the last axis first; got {padding!r}"
             )
 
-    def forward(self, x: TensorLike) -> Tensor:
-        """Pad the last axes. Errors: ShapeError for widths that do not fit."""
-        return F.pad(x, self.padding, self.mode, self.value)
+    def forward(self, input: TensorLike) -> Tensor:
+        """Pad the last axes. Errors: ShapeError for widths or axes that do not fit."""
+        if self.mode != "constant":
+            input = wrap(input)
+            if not self.axes < input.ndim <= self.axes + 2:
+                form = AXES[self.axes]
+                raise ShapeError(
+                    f"{type(self).__name__} expects (n, c, {form}) or (c, {form}); got a shape of "
+                    f"{input.shape}"
+                )
+        return F.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
         """Return the settings."""

@@ -7,70 +7,121 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
-from distgrad.nn import recurrence
+from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
-from distgrad.nn.recurrence import Recurrence, States, make_weights, states_before, weights_of
+from distgrad.nn.recurrence import (
+    States,
+    make_weights,
+    run_packed,
+    states_before,
+    weights_of,
+)
+from distgrad.nn.utils.rnn import PackedSequence
+
+KINDS = {
+    "RNN_TANH": recurrence.rnn("tanh"),
+    "RNN_RELU": recurrence.rnn("relu"),
+    "LSTM": recurrence.LSTM,
+    "GRU": recurrence.GRU,
+}
 
 
-class _Recurrent(Module):
-    """Layers of one recurrence, in one direction or in both, the second's outputs behind."""
+class RNNBase(Module):
+    """Layers of one recurrence, in one direction or in both, the second's outputs behind.
+
+    ``mode`` is 'RNN_TANH', 'RNN_RELU', 'LSTM' or 'GRU'. Errors: ShapeError for another, and for a
+    ``proj_size`` that is not below ``hidden_size`` or not an LSTM's.
+    """
 
     def __init__(
         self,
-        kind: Recurrence,
+        mode: str,
         input_size: int,
         hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        if mode not in KINDS:
+            raise ShapeError(f"{name}: mode is {', '.join(map(repr, KINDS))}; got {mode!r}")
+        if proj_size and (mode != "LSTM" or not 0 < proj_size < hidden_size):
+            raise ShapeError(
+                f"{name}: proj_size is an LSTM's, 0 or below hidden_size={hidden_size}; got "
+                f"{proj_size}"
+            )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"{name}: dropout={dropout} acts between layers, and there is only one",
                 stacklevel=4,
             )
+        self.mode = mode
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
-        self.bidirectional = bidirectional
-        self._kind = kind
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self._kind = recurrence.PROJECTED if proj_size else KINDS[mode]
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * (1 + bidirectional)
+            out = (proj_size or hidden_size) * (1 + bidirectional)
+            width = input_size if layer == 0 else out
             for end in self._ends(layer):
-                make_weights(self, end, width, hidden_size, kind.gates, bias)
+                sizes = (width, hidden_size, self._kind.gates)
+                make_weights(self, end, *sizes, bias, proj_size)
 
     def _ends(self, layer: int) -> list[str]:
         """How the names of a layer's parameters end, for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
-    def forward(self, input: TensorLike, hx: TensorLike | None = None) -> tuple[Tensor, Any]:
+    def forward(self, input: TensorLike | PackedSequence, hx: TensorLike | None = None) -> Any:
         """Run over (t, b, i), with ``batch_first`` (b, t, i), or one sequence (t, i).
 
         ``hx`` is the state before, zeros if None: (layers x directions, b, h), an LSTM's a tuple
         of two such (h, c); without b for (t, i). Returns the last layer's h of all steps, (t, b,
-        directions x h), and the last state of each layer in the form of ``hx``. Errors: ShapeError.
+        directions x h), and the last state of each layer in the form of ``hx``. A PackedSequence
+        is answered with one; the states are in the order that was packed. Errors: ShapeError.
         """
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
         x = self._checked(input)
         batched = x.ndim == 3
         if not batched:
             x = np.expand_dims(x, 1)
         elif self.batch_first:
             x = np.swapaxes(x, 0, 1)
-        y, last = self._layers(x, self._before(hx, x.shape[1], batched))
+        y, last = self._layers(x, self._before(hx, x.shape[1], batched), None)
         if not batched:
             y, last = np.squeeze(y, axis=1), [np.squeeze(s, axis=1) for s in last]
         elif self.batch_first:
             y = np.swapaxes(y, 0, 1)
         return y, last[0] if len(last) == 1 else tuple(last)
 
-    def _layers(self, x: Any, states: States) -> tuple[Any, list[Any]]:
+    def _packed(self, packed: PackedSequence, hx: TensorLike | None) -> Any:
+        x = packed.data
+        if x.ndim != 2 or x.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__} expects packed rows of {self.input_size}; got {x.shape}"
+            )
+        running = packed.batch_sizes.array
+        before = self._before(hx, int(running[0]), True)
+        if packed.sorted_indices is not None:
+            before = [s[:, packed.sorted_indices.array] for s in before]
+        y, last = self._layers(x, before, running)
+        if packed.unsorted_indices is not None:
+            last = [s[:, packed.unsorted_indices.array] for s in last]
+        return PackedSequence(y, *packed[1:]), last[0] if len(last) == 1 else tuple(last)
+
+    def _layers(self, x: Any, states: States, batch_sizes: Array | None) -> tuple[Any, list[Any]]:
         last: list[list[Tensor]] = [[] for _ in states]
         for layer in range(self.num_layers):
             if layer > 0:
@@ -78,8 +129,12 @@ class _Recurrent(Module):
             outputs = []
             for reverse, end in enumerate(self._ends(layer)):
                 at = layer * (1 + self.bidirectional) + reverse
-                before = [s[at] for s in states]
-                y, *after = self._kind.run(x, before, weights_of(self, end), bool(reverse))
+                before, weights = [s[at] for s in states], weights_of(self, end)
+                if batch_sizes is None:
+                    y, *after = self._kind.run(x, before, weights, bool(reverse))
+                else:
+                    settings = (batch_sizes, before, weights, bool(reverse))
+                    y, *after = run_packed(self._kind, x, *settings)
                 outputs.append(y)
                 for collected, state in zip(last, after, strict=True):
                     collected.append(state)
@@ -90,8 +145,8 @@ class _Recurrent(Module):
         name = type(self).__name__
         if isinstance(x, tuple):
             raise ShapeError(
-                f"{name} takes all sequences in one array; packed sequences are not there: pad "
-                f"them to one length and leave out the outputs behind each one's end"
+                f"{name} takes all sequences in one array, or a PackedSequence, which "
+                f"nn.utils.rnn.pack_padded_sequence makes; got a tuple of {len(x)}"
             )
         x = wrap(x)
         if x.ndim not in {2, 3} or x.shape[-1] != self.input_size:
@@ -104,19 +159,37 @@ class _Recurrent(Module):
 
     def _before(self, hx: TensorLike | None, b: int, batched: bool) -> States:
         count = self.num_layers * (1 + self.bidirectional)
-        shape = (count, b, self.hidden_size) if batched else (count, self.hidden_size)
-        states = states_before(self, self._kind.states, hx, shape)
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)
+        shapes: list[Shape] = [(count, b, n) if batched else (count, n) for n in widths]
+        names = self._kind.states
+        states = states_before(self, names, hx, shapes[: len(names)])
         return states if batched else [np.expand_dims(s, 1) for s in states]
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of each layer and direction."""
+        ends = [end for layer in range(self.num_layers) for end in self._ends(layer)]
+        return [[w for w in weights_of(self, end) if w is not None] for end in ends]
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, from U(-1/√h, 1/√h)."""
+        bound = self.hidden_size**-0.5
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: parameters need not lie beside each other here."""
 
     def extra_repr(self) -> str:
         """Return the settings that are not the default."""
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-        defaults["bidirectional"] = False
+        sizes = [str(self.input_size), str(self.hidden_size)]
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False}
+        defaults |= {"dropout": 0.0, "bidirectional": False}
         own = [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
-        return ", ".join([str(self.input_size), str(self.hidden_size), *own])
+        return ", ".join([*sizes, *own])
 
 
-class RNN(_Recurrent):
+class RNN(RNNBase):
     """h ← tanh(W_ih x + b_ih + W_hh h + b_hh), or relu (Elman 1990)."""
 
     def __init__(
@@ -129,21 +202,20 @@ class RNN(_Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
-        kind = recurrence.rnn(nonlinearity)
-        super().__init__(
-            kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
-        )
+        mode = "RNN_RELU" if nonlinearity == "relu" else "RNN_TANH"
+        settings: Any = (num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(mode, input_size, hidden_size, *settings)
         self.nonlinearity = nonlinearity
 
-    def extra_repr(self) -> str:
-        """Return the settings that are not the default."""
-        own = "" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}"
-        return super().extra_repr() + own
 
+class LSTM(RNNBase):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997); gates in the order i, f, g, o.
 
-class LSTM(_Recurrent):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997); gates in the order i, f, g, o."""
+    With ``proj_size`` h is projected to that many features (Sak et al. 2014).
+    """
 
     def __init__(
         self,
@@ -155,16 +227,14 @@ class LSTM(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
-        if proj_size != 0:
-            raise ShapeError(f"LSTM: projections are not there; leave out proj_size={proj_size}")
-        kind = recurrence.LSTM
-        super().__init__(
-            kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
-        )
+        settings: Any = (num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("LSTM", input_size, hidden_size, *settings)
 
 
-class GRU(_Recurrent):
+class GRU(RNNBase):
     """Gated recurrent unit (Cho et al. 2014), reset behind the product; gates r, z, n."""
 
     def __init__(
@@ -176,8 +246,8 @@ class GRU(_Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
     ) -> None:
-        kind = recurrence.GRU
-        super().__init__(
-            kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
-        )
+        settings: Any = (num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__("GRU", input_size, hidden_size, *settings)

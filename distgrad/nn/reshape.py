@@ -17,9 +17,9 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Reshape."""
-        return wrap(flatten(wrap(x), self.start_dim, self.end_dim))
+        return wrap(flatten(wrap(input), self.start_dim, self.end_dim))
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -33,9 +33,9 @@ class Unflatten(Module):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Reshape. Errors: ShapeError if the sizes do not make up the axis."""
-        return wrap(unflatten(wrap(x), self.dim, self.unflattened_size))
+        return wrap(unflatten(wrap(input), self.dim, self.unflattened_size))
 
     def extra_repr(self) -> str:
         """Return the settings."""

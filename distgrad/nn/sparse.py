@@ -75,9 +75,9 @@ class Embedding(Module):
         table.weight.requires_grad_(not freeze)
         return table
 
-    def forward(self, indices: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Look up rows."""
-        return F.embedding(indices, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """Return the settings."""

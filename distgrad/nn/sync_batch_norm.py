@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, DTypeLike
+from distgrad.errors import ShapeError
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.nn.functional.wrap import in_float32, wrap
 from distgrad.nn.module import Module
@@ -27,12 +29,28 @@ class SyncBatchNorm(_BatchNorm):
 
     needs_every_rank = True
 
-    def forward(self, x: Array | Tensor) -> Tensor:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: None = None,
+        device: Device = None,
+        dtype: DTypeLike | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+        self.process_group = process_group
+
+    def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …)."""
         if self._sum_over_ranks is None or not self.training:
-            return super().forward(x)
-        self.check(x)
-        return self._over_all_ranks(wrap(x), self.weight, self.bias)
+            return super().forward(input)
+        self.check(input)
+        return self._over_all_ranks(wrap(input), self.weight, self.bias)
 
     @in_float32
     def _over_all_ranks(self, x: Any, weight: Any, bias: Any) -> Tensor:
@@ -53,8 +71,15 @@ class SyncBatchNorm(_BatchNorm):
         return y if bias is None else y + np.reshape(bias, column)
 
     @classmethod
-    def convert_sync_batchnorm(cls, module: Module) -> Module:
-        """Return ``module`` with each BatchNorm below it (or itself) replaced, its state kept."""
+    def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:
+        """Return ``module`` with each BatchNorm below it (or itself) replaced, its state kept.
+
+        Errors: ShapeError for a ``process_group``: the statistics are those of all ranks.
+        """
+        if process_group is not None:
+            raise ShapeError(
+                "convert_sync_batchnorm: statistics are those of all ranks; leave out process_group"
+            )
         return cls._converted(module, {})
 
     @classmethod

@@ -32,10 +32,10 @@ class Upsample(Module):
         self.mode, self.align_corners = mode, align_corners
         self.recompute_scale_factor = recompute_scale_factor
 
-    def forward(self, x: TensorLike) -> Tensor:
+    def forward(self, input: TensorLike) -> Tensor:
         """Interpolate."""
         settings = self.mode, self.align_corners, self.recompute_scale_factor
-        return F.interpolate(x, self.size, self.scale_factor, *settings)
+        return F.interpolate(input, self.size, self.scale_factor, *settings)
 
     def extra_repr(self) -> str:
         """Return the size or the factor, and the mode."""

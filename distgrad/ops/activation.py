@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, Samples, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import fractional
+from distgrad.ops.helpers import conjugate, fractional
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -88,10 +88,12 @@ def threshold(a: Array, *, threshold: float, value: float) -> OpResult:
     return np.where(below, value, a), lambda g: g * ~below
 
 
-@op("... -> ...", real=True)
+@op("... -> ...")
 def sigmoid(a: Array) -> OpResult:
     """1 / (1 + exp(-a)), without overflow."""
     y = 0.5 * np.tanh(0.5 * a) + 0.5
+    if y.dtype.kind == "c":
+        return y, lambda g: g * conjugate(y * (1 - y))
     return y, lambda g: g * y * (1 - y)
 
 

@@ -19,6 +19,7 @@ from distgrad.ops.shape import axis_numbers
     "... -> ...",
     function=np.flip,
     samples=lambda rng: [((rng.normal(size=(2, 3)),), s) for s in ({}, {"axis": -1})],
+    view=True,
 )
 def flip(a: Array, *, axis: Axis = None) -> OpResult:
     """The order along ``axis`` (a number, several, or None for all) reversed."""

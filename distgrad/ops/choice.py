@@ -18,6 +18,7 @@ plain(
     *(np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.signbit, np.heaviside),
     *(np.logical_and, np.logical_or, np.logical_xor, np.logical_not),
     *(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert),
+    *(np.left_shift, np.right_shift, np.gcd, np.lcm, np.nextafter),
     *(np.isclose, np.allclose, np.array_equal, np.array_equiv),
     *(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj),
     *(np.shares_memory, np.may_share_memory, np.result_type, np.unravel_index),

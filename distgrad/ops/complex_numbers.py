@@ -53,13 +53,13 @@ def complex_(re: Array, im: Array) -> OpResult:
     return z, (np.real, np.imag)
 
 
-@op("... -> ...", function=np.real)
+@op("... -> ...", function=np.real, view=True)
 def real(a: Array) -> OpResult:
     """The real part; a real array is its own."""
     return np.real(a), lambda g: g
 
 
-@op("... -> ...", function=np.imag)
+@op("... -> ...", function=np.imag, view=True)
 def imag(a: Array) -> OpResult:
     """The imaginary part; zeros for a real array."""
     if not is_complex(a):

@@ -26,7 +26,7 @@ def _diagonals(rng: np.random.Generator) -> list[Sample]:
     return [((x,), s) for s in settings]
 
 
-@op("... -> ...", function=np.diagonal, samples=_diagonals)
+@op("... -> ...", function=np.diagonal, samples=_diagonals, view=True)
 def diagonal(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> OpResult:
     """The diagonal of two axes, as a new last axis; ``offset`` counts to the right."""
     shape = a.shape

@@ -8,15 +8,16 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from distgrad.autograd.op import Op, OpResult, Sample, dispatch, op
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
+from distgrad.ops.helpers import conjugate
 from distgrad.ops.linalg import arrays
 
 # The adjoint of a transform runs the other way and is scaled as the transform itself was.
 Norm: TypeAlias = "Literal['backward', 'forward', 'ortho'] | None"
 
-_ADJOINT: dict[Norm, Norm] = {
+ADJOINT: dict[Norm, Norm] = {
     None: "forward",
     "backward": "forward",
     "forward": "backward",
@@ -58,7 +59,7 @@ def _transform(
     length = a.shape[axis]
 
     def vjp(g: Array) -> Array:
-        return _fit(back(g, None, axis, _ADJOINT[norm]), length, axis)
+        return _fit(back(g, None, axis, ADJOINT[norm]), length, axis)
 
     return there(a, n, axis, norm), vjp
 
@@ -72,7 +73,7 @@ def rfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -
     def vjp(g: Array) -> Array:
         # irfft counts what is mirrored twice, and this gradient has met it once.
         halved = g / _mirrored(points, g, axis)
-        return _fit(np.fft.irfft(halved, points, axis, _ADJOINT[norm]), length, axis)
+        return _fit(np.fft.irfft(halved, points, axis, ADJOINT[norm]), length, axis)
 
     return np.fft.rfft(a, n, axis, norm), vjp
 
@@ -84,10 +85,23 @@ def irfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) 
     points = 2 * (length - 1) if n is None else n
 
     def vjp(g: Array) -> Array:
-        spectrum = np.fft.rfft(g, None, axis, _ADJOINT[norm])
+        spectrum = np.fft.rfft(g, None, axis, ADJOINT[norm])
         return _fit(spectrum * _mirrored(points, g, axis), length, axis)
 
     return np.fft.irfft(a, n, axis, norm), vjp
+
+
+@dispatch(np.fft.hfft)
+def hfft(a: TensorLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Any:
+    """``np.fft.hfft``: the transform of a signal whose first half is given, the rest mirrored."""
+    (a,) = arrays(a)
+    return irfft(conjugate(a), n=n, axis=axis, norm=ADJOINT[norm])
+
+
+@dispatch(np.fft.ihfft)
+def ihfft(a: TensorLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Any:
+    """``np.fft.ihfft``: the inverse of ``np.fft.hfft``."""
+    return conjugate(rfft(a, n=n, axis=axis, norm=ADJOINT[norm]))
 
 
 def _mirrored(points: int, like: Array, axis: int) -> Array:

@@ -28,7 +28,7 @@ def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     Errors: ShapeError for other shapes and an index out of range. Source: torch.gather.
     """
     x = as_tensor(x)
-    places = _places("gather", x.shape, dim, index)
+    places = places_of("gather", x.shape, dim, index)
     return x.reshape(-1)[places]
 
 
@@ -39,8 +39,8 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
     corner of ``src`` that it covers is read. Errors: ShapeError. Source: torch.scatter_add.
     """
     x = as_tensor(x)
-    places = _places("scatter_add", x.shape, dim, index)
-    return _added(x, places, _corner("scatter_add", src, x, places.shape))
+    places = places_of("scatter_add", x.shape, dim, index)
+    return added(x, places, corner("scatter_add", src, x, places.shape))
 
 
 def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
@@ -49,10 +49,10 @@ def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tens
     Errors: ShapeError, as ``scatter_add``. Source: torch.scatter.
     """
     x = as_tensor(x)
-    places = _places("scatter", x.shape, dim, index)
+    places = places_of("scatter", x.shape, dim, index)
     if np.ndim(src) == 0:
         return _replaced(x, places, np.broadcast_to(_like("scatter", src, x), places.shape))
-    return _replaced(x, places, _corner("scatter", src, x, places.shape))
+    return _replaced(x, places, corner("scatter", src, x, places.shape))
 
 
 def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
@@ -105,7 +105,7 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
             f"index_put: values of shape {given.shape} do not broadcast to {places.shape}, the "
             f"shape of x[indices]"
         ) from error
-    return _added(x, places, spread) if accumulate else _replaced(x, places, spread)
+    return added(x, places, spread) if accumulate else _replaced(x, places, spread)
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
@@ -165,7 +165,7 @@ def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
-def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
+def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
     """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
     (axis,) = axis_numbers(dim, max(len(shape), 1), name)
     given = integers(index, f"{name}: the index")
@@ -195,7 +195,8 @@ def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:
     return given.astype(x.dtype)
 
 
-def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Array | Tensor:
+def corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Array | Tensor:
+    """The part of ``src`` that an index of ``shape`` covers, in x's dtype."""
     values = _like(name, src, x)
     if values.ndim != len(shape) or any(n > m for n, m in zip(shape, values.shape, strict=True)):
         raise ShapeError(
@@ -204,15 +205,16 @@ def _corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Ar
     return values if values.shape == shape else values[tuple(slice(n) for n in shape)]
 
 
-def _added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
+def added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
+    """``x`` with ``values`` added at ``places`` of all its elements; repeated ones add up."""
     row = np.reshape(values, (-1,))
     total = put_back(row, index=places.reshape(-1), shape=(x.size,), dtype=x.dtype)
     return as_tensor(x + np.reshape(total, x.shape))
 
 
 def _replaced(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
-    if places.size == 0:
-        return as_tensor(+x)
+    if places.size == 0:  # nothing is written; the gradient to values is one of nothing, too
+        return as_tensor(x + np.sum(values))
     # Which value comes to lie where: of several for one place the last.
     last: Array = np.full(x.size, -1)
     last[places.reshape(-1)] = np.arange(places.size)

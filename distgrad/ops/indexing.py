@@ -26,7 +26,7 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
     return [((x,), {"index": i}) for i in cases]
 
 
-@op("... -> ...", method="__getitem__", samples=_indices)
+@op("... -> ...", method="__getitem__", samples=_indices, view=True)
 def getitem(a: Array, *, index: Any) -> OpResult:
     """a[index]: basic slices are views, integer and boolean arrays copy."""
     key = _own(plain_index(index))

@@ -25,6 +25,8 @@ Arrays: TypeAlias = "Sequence[TensorLike] | Tensor"
 )
 def join(*arrays: Array, axis: int = 0) -> OpResult:
     """Arrays one after the other along ``axis`` (np.concatenate)."""
+    if not arrays:
+        raise ShapeError("no arrays to join: pass one or more")
     ends = np.cumsum([np.shape(a)[axis] for a in arrays])
 
     def part(i: int) -> Closure:
@@ -53,7 +55,7 @@ def stack(arrays: Arrays, axis: int = 0) -> Any:
 def hstack(arrays: Arrays) -> Any:
     """Arrays side by side: along axis 1 (axis 0 for one axis)."""
     parts = [np.atleast_1d(a) for a in arrays]
-    return join(*parts, axis=0 if parts[0].ndim == 1 else 1)
+    return join(*parts, axis=0 if parts and parts[0].ndim == 1 else 1)
 
 
 @dispatch(np.vstack)
@@ -86,6 +88,7 @@ def append(arr: TensorLike, values: TensorLike, axis: int | None = None) -> Any:
 @op(
     "... -> ..., ...",
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"indices_or_sections": 3, "axis": 1})],
+    view=True,
 )
 def split_(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> OpResults:
     """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
@@ -164,7 +167,7 @@ split = TwoMeanings(
     _split_pytorchs,
     "ops.split(x, indices_or_sections=2, axis=0) or np.split(x, 2) for two parts, "
     "ops.split(x, split_size_or_sections=2, dim=0) for parts of length 2",
-    bare=False,
+    bare="refused",
     written="ops.split(x, {})",
 )
 

@@ -30,6 +30,11 @@ def arrays(*values: TensorLike) -> list[Array]:
     return found
 
 
+def array_of(value: TensorLike) -> Array:
+    """Return a list or number as an array, an array or Tensor as it is."""
+    return arrays(value)[0]
+
+
 _NUMBERS = (int, float, complex)
 
 Axes: TypeAlias = "int | tuple[Ints, Ints]"

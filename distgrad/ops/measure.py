@@ -10,16 +10,16 @@ import numpy as np
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis
-from distgrad.ops.helpers import data_of, in_float32
+from distgrad.ops.helpers import conjugate, data_of, in_float32
 from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 
 
-@op("... -> ...", samples=reductions, real=True)
+@op("... -> ...", samples=reductions)
 @in_float32
 def logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
     axes = axes_of(a, axis)
-    x = data_of(a)
+    x = np.real(data_of(a)) if a.dtype.kind == "c" else data_of(a)
     # The shift cancels in the gradient, so it may stand outside the tape.
     top = np.maximum.reduce(x, axis=axes, keepdims=True, initial=None if x.size else -np.inf)
     top = np.where(np.isfinite(top), top, 0)
@@ -30,7 +30,7 @@ def logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResul
     shape = a.shape
 
     def vjp(g: Array) -> Any:
-        return expand(g, shape, axis, keepdims) * (e / nonzero(sums))
+        return expand(g, shape, axis, keepdims) * conjugate(e / nonzero(sums))
 
     return (y if keepdims else np.squeeze(y, axis=axes)), vjp
 

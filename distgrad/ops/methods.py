@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from distgrad.autograd.op import as_method
-from distgrad.ops.activation import relu, sigmoid
-from distgrad.ops.gather import gather, index_select, masked_fill
+from distgrad.ops.gather import gather, index_put, index_select, masked_fill
 from distgrad.ops.join import chunk, unbind
 from distgrad.ops.measure import logsumexp, vector_norm
 from distgrad.ops.shape import flatten
-from distgrad.ops.softmax import log_softmax, softmax
 
-as_method(relu, sigmoid, softmax, log_softmax, logsumexp, vector_norm)
-as_method(flatten, chunk, unbind, gather, index_select, masked_fill)
+as_method(logsumexp, vector_norm)
+as_method(flatten, chunk, unbind, gather, index_put, index_select, masked_fill)

@@ -117,6 +117,68 @@ def lstm(x: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> Op
     return (y, c), Joint(vjp)
 
 
+def _projected_cases(rng: np.random.Generator) -> list[Sample]:
+    def case(b: int, h: int, p: int) -> list[Any]:
+        shapes = [(3, b, 4 * h), (b, p), (b, h), (4 * h, p), (p, h)]
+        return [rng.normal(size=shape) for shape in shapes]
+
+    return [(case(2, 3, 2), {}), (case(1, 2, 1), {"reverse": True})]
+
+
+@op("t b g, b p, b h, g p, p h -> t b p, b h", samples=_projected_cases, real=True)
+def lstm_projected(
+    x: Array, h: Array, c: Array, w: Array, w_hr: Array, *, reverse: bool = False
+) -> OpResults:
+    """``lstm`` whose h is projected by ``w_hr`` before it is given back (Sak et al. 2014)."""
+    n: int = w_hr.shape[-1]
+    if w.shape != (4 * n, len(w_hr)) or x.ndim != 3 or x.shape[-1] != 4 * n or not len(x):
+        raise ShapeError(
+            f"lstm_projected expects x (t, b, 4h), at least one step, W (4h, p) and W_hr (p, h); "
+            f"got {x.shape}, {w.shape} and {w_hr.shape}"
+        )
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], fractional(x.dtype)), n)
+    shift, low = 1 - scale, 1 - 2 * scale
+    first, wt, projection, hs, saved = h, _transposed(w), _transposed(w_hr), [], []
+    for xt in _steps(x, reverse):
+        a = np.tanh((xt + np.matmul(h, wt)) * scale) * scale + shift
+        i, f, g, o = _parts(a, 4)
+        before, c = c, f * c + i * g
+        top = np.tanh(c)
+        h = np.matmul(o * top, projection)
+        hs.append(h)
+        saved.append((a, before, top))
+    y = _sequence(hs, reverse)
+
+    def vjp(
+        wanted: tuple[bool, ...], gy: Array | None, gc: Array | None
+    ) -> tuple[Array | None, ...]:
+        dz: Any = None
+        dc: Any = 0 if gc is None else gc
+        dzs, dhs, ms = [], [], []
+        gs = itertools.repeat(np.zeros_like(hs[0])) if gy is None else _steps(gy, not reverse)
+        for gt, (a, before, top) in zip(gs, reversed(saved), strict=False):
+            i, f, g, o = _parts(a, 4)
+            dh = gt if dz is None else gt + np.matmul(dz, w)
+            dm = np.matmul(dh, w_hr)
+            dc = dc + dm * o * (1 - top * top)
+            da = np.concatenate((dc * g, dc * before, dc * i, dm * top), axis=-1)
+            dz = da * (a - low) * (1 - a)
+            dzs.append(dz)
+            dhs.append(dh)
+            ms.append(o * top)
+            dc = dc * f
+        dx = _sequence(dzs, not reverse)
+        return (
+            dx,
+            np.matmul(dz, w) if wanted[1] else None,
+            dc,
+            _to_weight(dx, _before(first, y, reverse)) if wanted[3] else None,
+            _to_weight(np.stack(dhs), np.stack(ms)) if wanted[4] else None,
+        )
+
+    return (y, c), Joint(vjp)
+
+
 @op("t b g, b h, g h, g -> t b h", samples=_cases(3, 1, {"reverse": True}), real=True)
 def gru(x: Array, h: Array, w: Array, b: Array | None, *, reverse: bool = False) -> OpResult:
     """r, z = σ(x_t + p), n = tanh(x_t + r p), p = h Wᵀ + b; h ← (1 - z) n + z h (Cho et al. 2014).

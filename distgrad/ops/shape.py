@@ -21,6 +21,7 @@ plain(np.full_like, np.empty_like)
     "... -> ...",
     function=np.reshape,
     samples=lambda rng: [((rng.normal(size=(2, 6)),), {"shape": (3, -1)})],
+    view=True,
 )
 def reshape(a: Array, *, shape: Ints, order: str = "C") -> OpResult:
     """The same elements in another shape (one length may be -1)."""
@@ -53,6 +54,7 @@ def _as_of_samples(before: Shape, shape: Ints) -> Ints:
     samples=lambda rng: [
         ((rng.normal(size=(2, 3, 4)),), s) for s in ({}, {"axes": (2, 0, 1)}, {"axes": (0, -1, 1)})
     ],
+    view=True,
 )
 def transpose(a: Array, *, axes: Sequence[int] | Array | None = None) -> OpResult:
     """The axes in another order (reversed if None)."""
@@ -64,6 +66,7 @@ def transpose(a: Array, *, axes: Sequence[int] | Array | None = None) -> OpResul
     "... -> ...",
     function=np.swapaxes,
     samples=lambda rng: [((rng.normal(size=(2, 3, 4)),), {"axis1": 0, "axis2": -1})],
+    view=True,
 )
 def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
     """Two axes exchanged."""
@@ -74,16 +77,20 @@ def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
     "... -> ...",
     function=np.broadcast_to,
     samples=lambda rng: [((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)})],
+    view=True,
 )
 def broadcast_to(a: Array, *, shape: Ints) -> OpResult:
     """Repeated along new axes and axes of length 1 (the engine sums the gradient back)."""
-    return np.broadcast_to(a, shape), lambda g: g
+    spread = np.broadcast_to(a, shape)
+    # Where nothing is repeated the result may be written to, as PyTorch's.
+    return np.reshape(a, spread.shape) if spread.size == a.size else spread, lambda g: g
 
 
 @op(
     "... -> ...",
     function=np.squeeze,
     samples=lambda rng: [((rng.normal(size=(1, 3, 1)),), s) for s in ({}, {"axis": 0})],
+    view=True,
 )
 def squeeze(a: Array, *, axis: Axis = None) -> OpResult:
     """Axes of length 1 removed."""
@@ -95,6 +102,7 @@ def squeeze(a: Array, *, axis: Axis = None) -> OpResult:
     "... -> ...",
     function=np.expand_dims,
     samples=lambda rng: [((rng.normal(size=(2, 3)),), {"axis": 1})],
+    view=True,
 )
 def expand_dims(a: Array, *, axis: Ints) -> OpResult:
     """A new axis of length 1."""

@@ -12,9 +12,9 @@ from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.complex_numbers import call
+from distgrad.ops.complex_numbers import call, is_complex
 from distgrad.ops.helpers import conjugate, data_of
-from distgrad.ops.linalg import H, T, arrays
+from distgrad.ops.linalg import H, arrays
 
 
 class SlogdetResult(NamedTuple):
@@ -77,7 +77,7 @@ def _inverting(name: str, function: Callable[..., Any], a: Array | Tensor, *rest
             raise  # not square: worded from the signature
         raise ShapeError(
             f"{name}: matrix{place} is singular, it has no inverse; add a small multiple of "
-            f"np.eye({a.shape[-1]}) to it, or use np.linalg.pinv"
+            f"np.eye({a.shape[-1]}) to it, or use np.linalg.pinv or lstsq"
         ) from None
 
 
@@ -104,8 +104,8 @@ def _any_matrices(rng: np.random.Generator) -> list[Sample]:
     return [((rng.normal(size=s),), {}) for s in ((3, 2), (2, 3), (2, 3, 3))]
 
 
-@op("... m n -> ... n m", function=np.linalg.pinv, samples=_any_matrices)
-def pinv(a: Array, *, rcond: float | None = None) -> OpResult:
+@op("... m n -> ... n m", samples=_any_matrices)
+def pinv(a: Array, *, rcond: float | Array | None = None) -> OpResult:
     """The Moore–Penrose inverse (gradient: Golub & Pereyra 1973; the rank must not change)."""
     settings: dict[str, Any] = {} if rcond is None else {"rcond": rcond}
     p = np.linalg.pinv(a, **settings)
@@ -152,13 +152,15 @@ def _cofactors(a: Array) -> Array:
 @op("... n n -> ..., ...", samples=_matrices)
 def slogdet(a: Array) -> OpResults:
     """The sign of the determinant and the logarithm of its absolute value."""
-    real_only("slogdet", a)
     sign, logabsdet = np.linalg.slogdet(a)
 
     def vjp(g_sign: Array | None, g: Array | None) -> Any:
-        if g is None:  # the sign is constant wherever it is smooth
+        whole: Any = 0 if g is None else g
+        if g_sign is not None and is_complex(a):  # a real sign is constant wherever it is smooth
+            whole = whole - 1j * np.imag(conjugate(g_sign) * sign)
+        elif g is None:
             return np.zeros(a.shape, a.dtype)
-        return np.expand_dims(g, (-2, -1)) * T(_inverting("slogdet", np.linalg.inv, a))
+        return np.expand_dims(whole, (-2, -1)) * H(_inverting("slogdet", np.linalg.inv, a))
 
     return (sign, logabsdet), vjp
 
@@ -166,12 +168,6 @@ def slogdet(a: Array) -> OpResults:
 @dispatch(np.linalg.slogdet)
 def _slogdet(a: Array | Tensor) -> SlogdetResult:
     return SlogdetResult(*slogdet(a))
-
-
-def real_only(name: str, a: Array | Tensor) -> None:
-    """Refuse complex matrices. Errors: ShapeError."""
-    if a.dtype.kind == "c":
-        raise ShapeError(f"{name} takes real matrices; got dtype {a.dtype}")
 
 
 def _triangular(rng: np.random.Generator) -> list[Sample]:

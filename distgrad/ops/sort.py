@@ -50,17 +50,17 @@ def _sort_pytorchs(
     """``torch.sort``, always stable: (values, indices) in order along ``dim``."""
     x = as_tensor(x)
     if x.ndim == 0:
-        return ValuesAndIndices(+x, np.zeros((), np.intp))
+        return ValuesAndIndices(+x, Tensor(np.zeros((), np.intp)))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
     order = _order(x.array, axis, descending)
-    return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), order)
+    return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), Tensor(order))
 
 
 sort = TwoMeanings(
     _sort_numpys,
     _sort_pytorchs,
     "ops.sort(x, axis=1) or np.sort(x, 1) for the values, ops.sort(x, dim=1) for (values, indices)",
-    bare=False,
+    bare="refused",
     written="ops.sort(x, {})",
 )
 
@@ -101,7 +101,7 @@ def topk(
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
     order = np.take(_order(x.array, axis, largest), np.arange(k), axis=axis)
-    return ValuesAndIndices(_along(x, order, axis), order)
+    return ValuesAndIndices(_along(x, order, axis), Tensor(order))
 
 
 def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
@@ -139,7 +139,7 @@ median = TwoMeanings(
     _median_pytorchs,
     "ops.median(x, axis=1) or np.median(x, 1) for the mean of the middle two, "
     "ops.median(x, dim=1) for the lower median as (values, indices)",
-    bare=False,
+    bare="refused",
     written="ops.median(x, {})",
 )
 
@@ -256,7 +256,7 @@ def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIn
     is_best = (x.array == best) | (x.array != x.array)
     count = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     index = np.maximum.accumulate(np.where(is_best, count, 0), axis=axis)
-    return ValuesAndIndices(_along(x, index, axis), index)
+    return ValuesAndIndices(_along(x, index, axis), Tensor(index))
 
 
 # -- what they share ------------------------------------------------------------------------------
@@ -264,8 +264,8 @@ def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIn
 
 def _kept(values: Tensor, index: Array, axis: int, keepdim: bool) -> ValuesAndIndices:
     if keepdim:
-        return ValuesAndIndices(values, index)
-    return ValuesAndIndices(values.squeeze(axis=axis), np.squeeze(index, axis))
+        return ValuesAndIndices(values, Tensor(index))
+    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(np.squeeze(index, axis)))
 
 
 def _along(x: Tensor, index: Array, axis: int) -> Tensor:

@@ -32,6 +32,8 @@ _CURES = {
     "Trainer": "make the Trainer with the same settings on every rank",
     "DistributedDataParallel": "make it with the same settings on every rank",
     "optimizer": "build and change the optimizer alike on every rank (its schedule, too)",
+    "DataLoader samples": "samplers and streams give every rank the same, of which the loader "
+    "takes the rank's part: do not cut them by rank, or use dg.data.DistributedSampler",
     "the loss": "the optimizer decides by it, so the closure must return that of the global batch: "
     "add each shard's to a dg.ShardSum and return its result()",
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
@@ -34,14 +37,30 @@ class DistributedDataParallel:
     ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
     the same over the global batch: their "mean" (the default of the losses) or their "sum". Seeds,
     data, optimizer settings and weights of the ranks are compared at the beginning and every
-    ``check_every`` batches (0: never). Errors: MismatchError if the ranks' models differ;
-    CommError for an algorithm that does not exist or cannot run in this world.
+    ``check_every`` batches (0: never).
+
+    The model is trained in place; ``ddp(x)``, ``ddp.state_dict()`` and every other name are the
+    model's own, without a prefix. PyTorch's settings are taken where they change nothing here:
+    ``device_ids`` and ``output_device`` (there are CPUs only), ``find_unused_parameters`` and
+    ``static_graph`` (the tape knows), ``gradient_as_bucket_view`` (always), ``broadcast_buffers``
+    (running statistics are always those of all ranks); ``bucket_cap_mb`` is ``bucket_mb``.
+    Errors: MismatchError if the ranks' models differ; CommError for an algorithm that does not
+    exist or cannot run in this world, or a setting that cannot be followed.
     """
 
     def __init__(
         self,
         module: Module,
+        device_ids: Sequence[Any] | None = None,
+        output_device: Any = None,
         *,
+        broadcast_buffers: bool = True,
+        init_sync: bool = True,
+        process_group: Any = None,
+        bucket_cap_mb: float | None = None,
+        find_unused_parameters: bool = False,
+        gradient_as_bucket_view: bool = True,
+        static_graph: bool = False,
         world: World | None = None,
         bucket_mb: float = BUCKET_MB,
         algorithm: str | None = None,
@@ -49,6 +68,10 @@ class DistributedDataParallel:
         reduction: Reduction = "mean",
         check_every: int = EVERY,
     ) -> None:
+        del device_ids, output_device, broadcast_buffers, find_unused_parameters
+        del gradient_as_bucket_view, static_graph  # none of them changes a result
+        _check_foreign(module, init_sync, process_group)
+        bucket_mb = bucket_mb if bucket_cap_mb is None else bucket_cap_mb
         check_policy(nonfinite)
         _check_reduction(reduction)
         self.module = module
@@ -76,6 +99,42 @@ class DistributedDataParallel:
             agreement=self.agreement,
         )
         self._broadcast()
+
+    # -- the model's own -----------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model."""
+        return self.module(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked of it that it has not is the model's: parameters, state_dict, layers, …"""
+        module = vars(self).get("module")
+        if module is None:  # while it is made, or copied
+            raise AttributeError(name)
+        return getattr(module, name)
+
+    def train(self, mode: bool = True) -> DistributedDataParallel:
+        """Set training mode for the model."""
+        self.module.train(mode)
+        return self
+
+    def eval(self) -> DistributedDataParallel:
+        """Set evaluation mode for the model."""
+        return self.train(False)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """``module.load_state_dict``; the prefix ``module.`` of PyTorch's wrapper is left out."""
+        own, start = self.module.state_dict(), "module."
+        prefixed = bool(state_dict) and all(key.startswith(start) for key in state_dict)
+        if prefixed and not all(key in own for key in state_dict):
+            state_dict = {key.removeprefix(start): value for key, value in state_dict.items()}
+        return self.module.load_state_dict(state_dict, strict)
+
+    def __repr__(self) -> str:
+        inner = repr(self.module).replace("\n", "\n  ")
+        return f"DistributedDataParallel(\n  (module): {inner}\n)"
+
+    # -- gradients ----------------------------------------------------------------------------
 
     def backward(self, loss: Tensor, *, reduction: Reduction | None = None) -> None:
         """Run ``loss.backward()`` for the mean (or sum) loss of the current shard's samples.
@@ -140,6 +199,24 @@ class DistributedDataParallel:
         finally:
             self.reducer.synchronize = True
 
+    @contextmanager
+    def join(
+        self,
+        divide_by_initial_world_size: bool = True,
+        enable: bool = True,
+        throw_on_early_termination: bool = False,
+    ) -> Iterator[None]:
+        """PyTorch's context for ranks with unequal numbers of batches; here they are equal.
+
+        A DataLoader gives every rank as many, empty ones if need be, each weighted by its samples.
+        Errors: MismatchError, at once, if a loop of your own ends earlier on one rank.
+        """
+        del divide_by_initial_world_size, throw_on_early_termination
+        yield
+        if enable:
+            name = "the end of ddp.join(), where a dg DataLoader would give as many batches"
+            self.world.comm.all_reduce(np.zeros(1), name=name)
+
     def _verify(self, *settings: object) -> None:
         names = ("bucket_mb", "nonfinite", "reduction", "check_every")
         found = {f"DistributedDataParallel({n}=)": v for n, v in zip(names, settings, strict=True)}
@@ -162,6 +239,19 @@ class DistributedDataParallel:
         frozen = [(n, p) for n, p in self.module.named_parameters() if not p.requires_grad]
         for name, tensor in [*frozen, *self.module.named_buffers()]:
             comm.broadcast(tensor.array, name=name)
+
+
+def _check_foreign(module: object, init_sync: bool, process_group: Any) -> None:
+    if isinstance(module, DistributedDataParallel):
+        raise CommError("the model is a DistributedDataParallel already; make one per model")
+    if not init_sync:
+        raise CommError(
+            "init_sync=False: the ranks' models would differ; rank 0's weights are always copied"
+        )
+    if process_group is not None:
+        raise CommError(
+            "process_group=: gradients are summed over all ranks of the world; leave it out"
+        )
 
 
 def _check_reduction(reduction: str) -> None:

@@ -221,7 +221,9 @@ class Reducer(Observable):
                 f"'{thawed}' was frozen when DistributedDataParallel was made and requires "
                 f"gradients now; they would differ between ranks. Make it anew after requires_grad_"
             )
-        if position is self._done:
+        # With one shard a rank, a second pass adds up as in another batch: PyTorch's meaning.
+        alone = position.first and position.last and not self.world.canonical
+        if position is self._done and not alone:
             raise GradError(
                 f"a second backward pass in shard {position.shard} of step {position.step}, whose "
                 f"gradients were handed in by the first; run all but the last one inside "

@@ -7,6 +7,7 @@ run the same statements, and whatever these communicate stays in step.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from distgrad.autograd.stream import in_shard
 from distgrad.parallel.shards import Origin, ShardPosition, enter, leave, split
@@ -31,16 +32,32 @@ def own_shards(
     batch, ``source`` keys them beside the step; ``origin`` is what the batch came from, compared
     between the ranks.
     """
+    calls = {} if calls is None else calls
+    for rows, position in positions(world, step, total, origin):
+        with inside(position, calls, source):
+            yield rows
+
+
+def positions(
+    world: World, step: int, total: int, origin: Origin | None = None
+) -> list[tuple[range, ShardPosition]]:
+    """Return the sample range and the position of each shard this rank walks, entering none."""
     ranges = split(total, world.shards)
     mine = [s for s in world.my_shards if ranges[s]] or [world.my_shards[0]]
-    calls = {} if calls is None else calls
+    found = []
     for s in mine:
-        rows = ranges[s]
         ends = (s == mine[0], s == mine[-1])
-        position = ShardPosition(step, s, len(rows), total, *ends, origin)
-        enter(position)
-        try:
-            with in_shard(step, s, calls, source):
-                yield rows
-        finally:
-            leave(position)
+        position = ShardPosition(step, s, len(ranges[s]), total, *ends, origin)
+        found.append((ranges[s], position))
+    return found
+
+
+@contextmanager
+def inside(position: ShardPosition, calls: dict[int, int], source: int) -> Iterator[None]:
+    """Be in a shard, and draw its random numbers."""
+    enter(position)
+    try:
+        with in_shard(position.step, position.shard, calls, source):
+            yield
+    finally:
+        leave(position)

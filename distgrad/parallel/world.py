@@ -19,8 +19,10 @@ from distgrad.perrank import PerRank
 class World:
     """All ranks of the job and the logical shards they share; made by ``init``."""
 
-    def __init__(self, comm: Communicator, shards: int | None) -> None:
-        self.comm = comm
+    def __init__(
+        self, comm: Communicator, shards: int | None, *, threads: int | None = None
+    ) -> None:
+        self.comm, self.threads = comm, threads
         self.rank, self.size = comm.rank, comm.size
         self.shards = check_shards(shards, self.size)
         self.canonical = shards is not None
@@ -50,34 +52,39 @@ class World:
 
 
 _current: PerRank[World | None] = PerRank(None)
+_PATIENCE = 300.0  # seconds
+in_worker = False
+"""Whether this process is a worker of a DataLoader, which is no rank; it sets this itself."""
 
 
 def init(
     shards: int | None = None,
     *,
     threads: int | None = None,
-    timeout: float = 300.0,
+    timeout: float | None = None,
 ) -> World:
     """Join the job's ranks: MPI under mpirun or srun, simulated under ``distgrad debug``, else one.
 
     ``shards`` (a power of two, at least the number of ranks) asks for the same bits on any number
     of ranks; without it there is one shard per rank. ``threads`` are BLAS threads per rank.
-    ``timeout`` (seconds) is how long a rank waits for one that does not come, here and in a
-    collective.
-    Errors: LaunchError, MismatchError if ranks ask for different shards.
+    ``timeout`` (seconds, 300 if it is left out) is how long a rank waits for one that does not
+    come, here and in a collective. A second call returns the world that exists.
+    Errors: LaunchError (also for a second call with other settings), MismatchError if ranks ask for
+    different shards.
     """
     existing = _current.get()
     if existing is not None:
-        if shards is not None and (shards != existing.shards or not existing.canonical):
-            made = f"with shards={existing.shards}" if existing.canonical else "without shards"
-            raise LaunchError(
-                f"dg.init(shards={shards}) after a world {made} was made (a DataLoader or model "
-                f"makes one too); call dg.init once, at the start of the script"
-            )
+        _check_again(existing, shards=shards, threads=threads, timeout=timeout)
         return existing
+    if in_worker:
+        raise LaunchError(
+            "dg.init, or something that needs it, ran in a worker process of a DataLoader, which "
+            "is no rank: keep the script's start under `if __name__ == '__main__':`"
+        )
     replace_what_cannot_be_encoded()
-    comm = Communicator(connect(timeout=timeout), timeout=timeout)
-    world = World(comm, shards)
+    patience = _PATIENCE if timeout is None else timeout
+    comm = Communicator(connect(timeout=patience), timeout=patience)
+    world = World(comm, shards, threads=threads)
     _agree(world, shards, threads)
     _current.set(world)
     rank_label.set(f"[rank {world.rank}/{world.size}] ")
@@ -90,9 +97,27 @@ def current_world() -> World:
     return _current.get() or init()
 
 
+def joined_world() -> World | None:
+    """Return the calling rank's world if it has joined one."""
+    return _current.get()
+
+
 def gather_json(comm: Communicator, value: object) -> list[Any]:
     """Return what every rank passed, in rank order, as JSON carries it."""
     return [json.loads(data) for data in comm.all_gather_bytes(json.dumps(value).encode())]
+
+
+def _check_again(world: World, **asked: float | None) -> None:
+    """Raise LaunchError if a second ``init`` asks for another world than there is."""
+    shards = world.shards if world.canonical else None
+    made = {"shards": shards, "threads": world.threads, "timeout": world.comm.timeout}
+    for name, value in asked.items():
+        if value is not None and value != made[name]:
+            has = f"without {name}" if made[name] is None else f"with {name}={made[name]}"
+            raise LaunchError(
+                f"dg.init({name}={value}) after a world {has} was made (a DataLoader or model "
+                f"makes one too); call dg.init once, at the start of the script"
+            )
 
 
 def _agree(world: World, shards: int | None, threads: int | None) -> None:

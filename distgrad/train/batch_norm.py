@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.data import Batch
+from distgrad.data import Batch, DataLoader
 from distgrad.errors import ShapeError
 from distgrad.nn import Module
 from distgrad.nn.batchnorm import _BatchNorm
@@ -25,10 +25,10 @@ def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
     """Renew BatchNorm's running statistics: the mean over all batches of ``loader``.
 
     Of a DataLoader's batches each rank passes its shards through the model, and the statistics are
-    the weighted mean over all shards, as in training. Otherwise a batch is the model's input, or
-    a tuple that begins with it, and every rank passes all of them: give all ranks the same.
-    InstanceNorm's statistics follow as in training. Errors: ShapeError for a batch of anything
-    else, or for a shard without its batch.
+    the weighted mean over all shards, as in training; a loader left half-way is read whole.
+    Otherwise a batch is the model's input, or a tuple that begins with it, and every rank passes
+    all of them: give all ranks the same. InstanceNorm's statistics follow as in training. Errors:
+    ShapeError for a batch of anything else, or for a shard without its batch.
     """
     follow = [m for m in model.modules() if m.statistics]
     norms = [m for m in follow if isinstance(m, _BatchNorm)]
@@ -42,7 +42,8 @@ def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
         norm.momentum = None  # the plain mean
     try:
         with no_grad():
-            for n, batch in enumerate(loader):
+            batches = loader.whole() if isinstance(loader, DataLoader) else loader
+            for n, batch in enumerate(batches):
                 if n == 0:
                     _forget(norms)
                 if isinstance(batch, Batch):

@@ -111,8 +111,13 @@ class Trainer:
         With ``resume`` the newest valid checkpoint is continued, if there is one. ``stopped`` says
         why it ended: a criterion, or the signal that came.
         Errors: Interrupted after a Ctrl-C, on all ranks; DistgradError if nothing would ever stop
-        it; NonFiniteError; CheckpointError.
+        it, or for one loader that trains and evaluates; NonFiniteError; CheckpointError.
         """
+        if evaluate is loader:
+            raise DistgradError(
+                "fit(loader, evaluate=loader): one loader cannot train and evaluate, which would "
+                "move each other's place in the data; make a second DataLoader over the same data"
+            )
         evaluated = evaluate is not None
         criteria = Criteria(stop, epochs=epochs, max_steps=max_steps, evaluated=evaluated)
         parts = self._parts(loader, criteria)
@@ -163,13 +168,14 @@ class Trainer:
     def evaluate(self, loader: DataLoader) -> dict[str, float]:
         """Return the mean loss and metrics over all samples of ``loader``, in evaluation mode.
 
-        Call it on every rank: each computes its shards, all get the same numbers.
+        Call it on every rank: each computes its shards, all get the same numbers. A loader that was
+        left half-way is read whole, and stays where it was.
         """
         modes = [(m, m.training) for m in self.model.modules()]
         self.model.eval()
         sums = ShardSum(self.world, "loss", "samples", *map(_metric, self.metrics))
         with no_grad():
-            for batch in loader:
+            for batch in loader.whole():
                 for *inputs, target in batch.shards:
                     output = self.model(*inputs)
                     n = len(target)
@@ -182,8 +188,7 @@ class Trainer:
         count = found["samples"]
         if not count:
             raise DistgradError(
-                "evaluate: the loader gave no sample; one that is training (it stands at the end "
-                "of its epoch) cannot evaluate as well: make another over the same data"
+                "evaluate: the loader gave no sample; look at its data set and drop_last"
             )
         loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
         return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
@@ -203,7 +208,7 @@ class Trainer:
         over = state.step or criteria.most_steps(len(loader)) == 0
         state.stopped = criteria.check_again(state) if over else ""
         while not state.stopped:
-            for batch in loader:
+            for batch in loader.batches():
                 self.step(batch, clock)
                 bar.step(state.epoch, self._shown())
                 epoch_over = loader.batch == len(loader)

@@ -9,6 +9,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
+from distgrad.autograd import REGISTRY, gradcheck
 
 
 def leaf(*shape: int) -> Tensor:
@@ -104,3 +105,69 @@ def test_a_number_is_formatted_as_a_number():
 def test_an_optional_input_that_was_left_out_is_shown_as_none():
     with pytest.raises(dg.ShapeError, match=r"got \(2, 5\), \(3, 4\), None: i is 5 in x but 4"):
         dg.ops.linear(leaf(2, 5), leaf(3, 4), None)
+
+
+def declared(body):
+    """``body`` as an op, out of the registry again."""
+    made = dg.op("... -> ...")(body)
+    del REGISTRY[made.name]
+    return made
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3,)])
+def test_an_op_that_returns_only_its_value_is_told_what_to_return(shape):
+    @declared
+    def forgetful(a):
+        return a * 2
+
+    message = "op forgetful returned its value alone; it must return .value, closures.: .*each of a"
+    with pytest.raises(dg.GradError, match=message):
+        forgetful(leaf(*shape))
+
+
+def test_an_op_that_returns_three_things_is_told_what_to_return():
+    @declared
+    def generous(a):
+        return a, a, lambda g: g
+
+    with pytest.raises(dg.GradError, match="op generous returned a tuple of 3"):
+        generous(leaf(2))
+
+
+def test_a_gradient_of_another_shape_names_the_op_and_the_input():
+    @declared
+    def clumsy(a):
+        return a * 2, lambda g: g[:2]
+
+    message = r"closure of clumsy to a returned shape \(2,\), which does not sum up to .* \(3,\)"
+    with pytest.raises(dg.GradError, match=message):
+        clumsy(leaf(3)).sum().backward()
+
+
+def test_a_cell_of_a_notebook_may_declare_its_op_again():
+    source = (
+        "import distgrad as dg\n@dg.op('... -> ...')\ndef cell(a):\n    return a * {}, lambda g: g"
+    )
+    scope = {"__name__": "__main__", "dg": dg}
+    try:
+        for factor in (2, 3):
+            exec(source.format(factor), scope)
+        assert scope["cell"](leaf(2)).array.tolist() == [3, 3]
+        with pytest.raises(ValueError, match="op 'cell' is declared twice"):
+            exec(source.format(4), {"__name__": "elsewhere", "dg": dg})
+    finally:
+        del REGISTRY["cell"]
+
+
+@pytest.mark.parametrize("constant", [3.0, np.ones(2), Tensor(np.ones(2))])
+def test_gradcheck_of_a_constant_finds_its_gradient_to_be_zero(constant):
+    assert gradcheck(lambda a: constant, [np.ones(3)], second=True)
+
+
+def test_gradcheck_of_a_linear_function_has_a_second_gradient_of_zero():
+    assert gradcheck(lambda a: a * 2, [np.ones(3)], second=True)
+
+
+def test_gradcheck_without_anything_to_differentiate_says_so():
+    with pytest.raises(dg.GradError, match="no input is a float64 array"):
+        gradcheck(lambda a: a * 2, [np.ones(3, np.float32)])

@@ -134,3 +134,26 @@ def test_retain_grad_counts_once_and_keeps_what_hooks_made():
     h.retain_grad()
     h.sum().backward()
     np.testing.assert_array_equal(h.grad.array, [10, 10, 10])
+
+
+def test_a_hook_after_accumulation_sees_the_leaf_with_its_whole_gradient():
+    x, seen = leaf(1, 2), []
+    handle = x.register_post_accumulate_grad_hook(lambda x: seen.append(x.grad.tolist()))
+    x.register_hook(lambda g: g * 10)
+    (x * 3 + x).sum().backward()
+    x.backward(np.ones(2))
+    assert seen == [[40, 40], [50, 50]]
+    handle.remove()
+    x.sum().backward()
+    assert len(seen) == 2
+    with pytest.raises(dg.GradError, match="is for leaves that require gradients; use register_ho"):
+        (x * 2).register_post_accumulate_grad_hook(print)
+
+
+def test_a_tensor_says_whether_it_retains_its_gradient():
+    x = leaf(1, 2)
+    y = x * 2
+    assert not x.retains_grad
+    assert not y.retains_grad
+    y.retain_grad()
+    assert y.retains_grad

@@ -13,6 +13,7 @@ from method_calls import COLUMN, NUMPYS, REFUSED, SAME, TENSORS, X
 import distgrad as dg
 from distgrad import Tensor, ops
 from distgrad.autograd import grad
+from distgrad.functions.install import PYTORCHS
 from distgrad.nn import functional as F
 
 SPREADS, EXTREMA = ("var", "std"), ("max", "min")
@@ -25,7 +26,7 @@ def values(result):
 
 
 def test_every_public_method_is_in_the_table_of_what_positions_mean():
-    public = {n for n in dir(Tensor) if not n.startswith("_")}
+    public = {n for n in dir(Tensor) if not n.startswith("_")} - set(PYTORCHS)
     listed = [set(SAME) | set(REFUSED), set(NUMPYS), TENSORS]
     assert set.union(*listed) == public
     assert sum(map(len, listed)) == len(public)
@@ -47,8 +48,24 @@ def test_positions_that_mean_the_same_are_answered(name):
 
 def test_an_attribute_that_pytorch_calls_is_no_method():
     for name in NUMPYS:
-        if name != "astype":
+        if name not in {"astype", "size"}:
             assert not callable(getattr(Tensor(X[0]), name))
+
+
+def test_size_is_numpys_number_and_pytorchs_shape_when_called():
+    x = Tensor(np.zeros((2, 3)))
+    assert x.size == 6
+    assert x.size + 1 == 7
+    assert x.size() == x.shape == (2, 3)
+    assert x.size(-1) == x.size(dim=1) == 3
+
+
+# NumPy's sort and put in place; nonzero gives a tuple there, and a matrix here.
+PYTORCHS_MEANING = {"argsort", "nonzero", "put", "sort"}
+
+
+def test_a_method_that_came_with_pytorchs_functions_is_none_of_numpys():
+    assert PYTORCHS.keys() & set(dir(np.ndarray)) <= PYTORCHS_MEANING
 
 
 # -- the two meanings -----------------------------------------------------------------------------
@@ -117,6 +134,25 @@ def test_a_norm_is_the_vectors_for_p_and_numpys_for_ord():
         (np.linalg.norm(x, 2), norm(A, 2)),
     ):
         np.testing.assert_allclose(values(found), wanted, rtol=1e-12)
+
+
+def test_a_position_beside_one_of_pytorchs_names_is_pytorchs():
+    x = Tensor(X)
+    for found, wanted in (
+        (x.max(1, keepdim=True).values, X.max(1, keepdims=True)),
+        (x.min(-1, keepdim=False).indices, X.argmin(-1)),
+        (x.var(0, unbiased=False), X.var(0)),
+        (x.std(-1, keepdim=True), X.std(-1, ddof=1, keepdims=True)),
+        (x.std((0, 1), True, keepdim=True), X.std((0, 1), ddof=1, keepdims=True)),
+        (x.norm(2, dim=-1), np.linalg.norm(X, axis=-1)),
+        (x.norm(1, 0, keepdim=True), np.abs(X).sum(0, keepdims=True)),
+        (ops.sort(x, 1, descending=True).values, -np.sort(-X, 1)),
+    ):
+        np.testing.assert_allclose(values(found), wanted, rtol=1e-12)
+    with pytest.raises(TypeError, match=r"x\.norm\(…\) was given p by position and by name"):
+        x.norm(2, p=2)
+    with pytest.raises(TypeError, match="means one thing in NumPy and another in PyTorch"):
+        x.max(1, axis=0)
 
 
 def test_two_numbers_are_exchanged_and_more_are_the_order_of_all_axes():

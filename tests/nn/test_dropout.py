@@ -121,8 +121,16 @@ def test_a_p_of_1_leaves_zeros(name):
 def test_what_cannot_be_is_refused(name):
     with pytest.raises(ShapeError, match=rf"^{name}: p is a probability, from 0 to 1; got 1\.5"):
         call(name, drawn(name), 1.5)
-    with pytest.raises(ShapeError, match=rf"^{name}: inplace=True would overwrite values"):
-        getattr(F, name)(drawn(name), inplace=True)
+
+
+@every_kind
+def test_in_place_the_values_are_the_same(name):
+    def masked(**settings):
+        manual_seed(3)
+        x = Tensor(np.array(drawn(name).array)) * 1
+        return getattr(F, name)(x, 0.4, training=True, **settings).array
+
+    np.testing.assert_array_equal(masked(inplace=True), masked())
 
 
 @pytest.mark.parametrize(
@@ -148,9 +156,8 @@ def test_modules_are_on_in_training_only(kind):
     x = Tensor(np.ones((3, 40, 2, 2) if kind != "Dropout1d" else (3, 40, 2), np.float32))
     assert (module(x).array != 1).any()
     assert module.eval()(x) is x
-    assert repr(module) == f"{kind}(p=0.4)"
-    with pytest.raises(ShapeError, match=rf"{kind}: inplace=True"):
-        getattr(nn, kind)(inplace=True)
+    assert repr(module) == f"{kind}(p=0.4, inplace=False)"
+    assert repr(getattr(nn, kind)(0.4, inplace=True)) == f"{kind}(p=0.4, inplace=True)"
 
 
 def test_gumbel_softmax_samples_classes_with_the_gradient_of_the_soft_sample():

@@ -16,7 +16,8 @@ def test_bilinear_is_drawn_from_pytorchs_range():
         assert np.abs(values).max() > 0.18
         assert values.dtype == np.float32
     assert layer.weight.shape == (40, 25, 30)
-    assert repr(nn.Bilinear(2, 3, 4, bias=False)) == "Bilinear(2, 3, 4, bias=False)"
+    text = "Bilinear(in1_features=2, in2_features=3, out_features=4, bias=False)"
+    assert repr(nn.Bilinear(2, 3, 4, bias=False)) == text
 
 
 def test_bilinear_equals_the_sum_it_is_defined_by():

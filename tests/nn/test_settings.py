@@ -17,7 +17,7 @@ SETTINGS = [
     for name in CALLS
     for setting in inspect.signature(getattr(nn, name)).parameters
     if setting not in {"_weight", "activation", "mode", "padding_mode", "unflattened_size"}
-    and setting != "scale_factor"
+    and setting not in {"scale_factor", "args", "kwargs"}
 ]
 NONSENSE = {
     # What a setting may be: what it is not.
@@ -86,6 +86,8 @@ def test_negative_sizes_are_refused(name, setting):
             lambda: nn.MSELoss(reduction="batchmean"),
             "MSELoss: reduction is 'mean', 'sum' or 'none'; got",
         ),
+        (lambda: nn.Linear(2, 3, device="cuda"), "device is 'cpu' or None .*; got 'cuda'"),
+        (lambda: nn.Linear(2, 3, dtype=np.int64), "dtype is a floating-point dtype, or None; got"),
         (lambda: nn.GELU(approximate="erf"), "GELU: approximate is 'none' or 'tanh'; got 'erf'"),
     ],
 )
@@ -118,6 +120,7 @@ def test_a_message_says_what_a_setting_is_and_what_it_got(call, message):
         lambda: nn.CrossEntropyLoss(weight=[1, 2.0]),
         lambda: nn.KLDivLoss(reduction="batchmean"),
         lambda: nn.MultiMarginLoss(p=np.int64(2)),
+        lambda: nn.Linear(2, 3, True, "cpu", np.float16),
         lambda: nn.GELU(np.array(["none", "tanh"])[1]),
         lambda: nn.Conv2d(1, 2, 3, padding=np.array([1, 1])),
     ],
@@ -132,6 +135,17 @@ def test_every_rule_is_of_a_setting_that_a_layer_has():
     owned = {f"{c.__name__}.{s}" for c in layers for s in inspect.signature(c.__init__).parameters}
     assert set(RULES) <= names
     assert set(OWN) <= owned
+
+
+PARAMETERS = sorted({n for n, s in SETTINGS if s == "dtype"})
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_dtype_is_that_of_all_parameters_and_buffers(name):
+    layer = made(name, dtype=np.float64, device="cpu")
+    found = {a.dtype for a in layer.state_dict().values() if a.dtype.kind == "f"}
+    assert found <= {np.dtype(np.float64)}
+    assert {p.dtype for p in made(name).parameters()} <= {np.dtype(np.float32)}
 
 
 def test_a_subclass_of_a_layer_may_take_what_it_likes():

@@ -97,9 +97,13 @@ def test_where_with_a_condition_alone_finds_its_indices():
     assert grad(np.sum(y), [x])[0].array.tolist() == [0, 1, 1]
 
 
-def test_comparisons_of_tensors_are_plain_arrays():
+def test_comparisons_of_tensors_are_tensors_outside_the_tape():
     x = leaf(1.0, np.nan, -np.inf)
-    assert type(x > 0) is np.ndarray
+    assert type(x > 0) is dg.Tensor
+    assert (x > 0).dtype == np.bool_
+    assert not (x > 0).requires_grad
+    assert type(x > 0) is type(x == x.array) is type(x.array == x) is dg.Tensor
+    assert x.array[x > 0].tolist() == [1]
     assert np.isclose(x, x, equal_nan=True).all()
     assert np.signbit(x).tolist() == [False, False, True]
     assert np.heaviside(x, 1)[0] == 1

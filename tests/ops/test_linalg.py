@@ -39,13 +39,7 @@ def transposed(a):
         (lambda: ops.solve_triangular(Tensor(np.zeros((3, 3))), leaf(3, 1)), "matrix is singular"),
         (lambda: np.linalg.cholesky(Tensor(-np.eye(2))), r"not positive definite.* is -1;"),
         (lambda: np.linalg.cholesky(leaf(2, 3)), r"cholesky expects .*n is 2 in a but 3 in a"),
-        (lambda: np.linalg.svd(leaf(3, 2)), r"pass full_matrices=False"),
-        (lambda: np.linalg.svd(leaf(3, 3), hermitian=True), r"use np\.linalg\.eigh"),
-        (lambda: np.linalg.qr(leaf(3, 2), "complete"), r"qr\(mode='complete'\).*mode='reduced'"),
-        (
-            lambda: np.linalg.eigh(Tensor(1j * np.eye(2))),
-            r"eigh takes real matrices; got dtype com",
-        ),
+        (lambda: np.linalg.qr(leaf(3, 2), "full"), r"the modes are 'reduced'.*got 'full'"),
         (lambda: ops.qr(leaf(2, 3)), r"as many rows as columns or more; got \(2, 3\)"),
         (lambda: np.linalg.norm(leaf(2, 3), 5), r"norms of matrices are 'fro'.*got 5"),
         (lambda: np.linalg.norm(leaf(2, 3, 4), 2), r"one axis of vectors or two of matrices"),
@@ -70,13 +64,6 @@ def transposed(a):
 def test_what_does_not_fit_is_named_with_its_cure(call, message):
     with pytest.raises(dg.ShapeError, match=message):
         call()
-
-
-@pytest.mark.parametrize("name", ["eig", "lstsq", "cond"])
-def test_what_is_not_there_is_named(name):
-    args = (leaf(3, 3), leaf(3)) if name == "lstsq" else (leaf(3, 3),)
-    with pytest.raises(dg.GradError, match=rf"np\.linalg\.{name} is not an operation distgrad"):
-        getattr(np.linalg, name)(*args)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])

@@ -99,6 +99,16 @@ def test_it_has_a_docstring_and_signatures_of_its_inputs(declared):
 
 
 @every_op
+def test_an_op_says_whether_its_result_may_share_the_inputs_memory(declared):
+    for inputs, settings in cases(declared):
+        found = declared(*inputs, **settings)
+        results = found if isinstance(found, tuple) else (found,)
+        arrays = [x for x in inputs if isinstance(x, np.ndarray)]
+        if any(np.shares_memory(r.array, a) for r in results for a in arrays):
+            assert declared.view
+
+
+@every_op
 def test_real_results_require_gradients_and_others_none(declared):
     for inputs, settings in cases(declared):
         given = [dg.Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
@@ -115,7 +125,8 @@ def test_whole_numbers_made_of_real_ones_record_nothing():
         assert not found.requires_grad
         assert found.is_leaf
     for found in (x > 1, x == 2, np.isnan(x), np.logical_and(x, x), np.searchsorted([0.0, 1.0], x)):
-        assert isinstance(found, np.ndarray)
+        assert not found.requires_grad
+        assert found.is_leaf
     x.astype(int).numpy()[0, 0] = 3
 
 

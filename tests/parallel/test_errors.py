@@ -56,6 +56,29 @@ def test_a_second_init_returns_the_same_world() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "made"),
+    [
+        ({}, {"threads": 2}, "without threads"),
+        ({"threads": 1}, {"threads": 3}, "with threads=1"),
+        ({}, {"timeout": 20.0}, "with timeout=300.0"),
+        ({"timeout": 20.0}, {"timeout": 300.0}, "with timeout=20.0"),
+    ],
+)
+def test_a_second_init_with_other_settings(
+    first: dict[str, float], second: dict[str, float], made: str
+) -> None:
+    def body() -> None:
+        dg.init(**first)
+        dg.init(**first)  # the same again is fine
+        dg.init(**second)
+
+    name, value = next(iter(second.items()))
+    message = rf"dg.init\({name}={value}\) after a world {made} was made .*; call dg.init once"
+    with pytest.raises(dg.LaunchError, match=message):
+        simulated(3, body)
+
+
+@pytest.mark.parametrize(
     ("width", "dtype", "message"),
     [
         (5, np.float32, r"rank 0 has '0.weight' \[4, 3\] float32, rank 2 has '0.weight' \[5, 3\]"),

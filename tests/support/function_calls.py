@@ -35,6 +35,7 @@ SAME = {
     "matrix_power": [(A, 3)],
     "moveaxis": [(X, 0, 2), (X, (0, 1), (2, 0))],
     "multi_dot": [((A, B, A),)],
+    "mvlgamma": [(np.abs(X) + 2, 3)],
     "nanmean": [(X,)],
     "nansum": [(X,)],
     "narrow": [(X, 1, 1, 2)],
@@ -42,6 +43,8 @@ SAME = {
     "rot90": [(X,), (X, 1, (1, 2))],
     "scatter": [(X, 2, INDEX, X[:, :1] + 9)],
     "scatter_add": [(X, 2, INDEX, X[:, :1])],
+    "scatter_reduce": [(X, 2, INDEX, X[:, :1] + 9, r) for r in ("sum", "prod", "amax")],
+    "index_reduce": [(X, 1, np.array([2, 2]), X[:, :2], r) for r in ("mean", "amin")],
     "tile": [(X, (2, 1)), (A, (2, 1, 3))],
     "topk": [(X, 2), (X, 2, 1), (X, 2, 1, False)],
     "unflatten": [(X, 2, (2, 2))],
@@ -56,5 +59,5 @@ REFUSED = {"median", "meshgrid", "nan_to_num", "sort", "split"}
 NUMPYS = {
     *("append", "array_split", "average", "broadcast_arrays", "compress", "copy", "delete"),
     *("extract", "matrix_transpose", "matvec", "pad", "partition", "percentile", "ptp", "repeat"),
-    *("take_along_axis", "unstack", "vecmat"),
+    *("betaln", "take_along_axis", "unstack", "vecmat"),
 }

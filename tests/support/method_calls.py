@@ -23,15 +23,27 @@ SAME = {
     "logsumexp": [(X, (1,)), (X, (-1, True)), (X, ((0, 2),))],
     **{n: [(X, ()), (X, (1,)), (X, (-1, True))] for n in ("prod", "argmax", "argmin")},
     **{n: [(X, (1,)), (X, (-1,))] for n in ("cumsum", "cumprod")},
-    **{n: [(X, ())] for n in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh")},
-    **{n: [(X, ())] for n in ("sigmoid", "relu", "ravel", "conj", "clone", "float", "double")},
-    **{n: [(X, ())] for n in ("tolist", "numel", "dim", "detach", "numpy")},
-    **{n: [(X, (1,)), (X, (-1,))] for n in ("softmax", "log_softmax", "unsqueeze")},
+    **{n: [(X, ())] for n in ("ravel", "conj", "clone", "contiguous", "cpu")},
+    **{n: [(X, ())] for n in ("float", "double", "long", "int", "short", "char", "byte")},
+    **{n: [(X, ())] for n in ("bool", "cfloat", "cdouble")},
+    **{n: [(X, ())] for n in ("numel", "nelement", "dim", "ndimension", "is_contiguous")},
+    **{n: [(X, ())] for n in ("is_floating_point", "is_complex", "is_signed", "element_size")},
+    **{
+        n: [(X, ())]
+        for n in ("storage_offset", "get_device", "is_inference", "is_pinned", "is_distributed")
+    },
+    **{n: [(X, ())] for n in ("tolist", "detach", "numpy")},
+    "unsqueeze": [(X, (1,)), (X, (-1,))],
+    "stride": [(X, ()), (X, (1,))],
+    "new_zeros": [(X, (2, 3)), (X, ((2, 3),)), (X, ((),))],
+    "new_ones": [(X, (2, 3)), (X, ([2, 3],))],
+    "new_full": [(X, ((2, 3), 7))],
+    "new_tensor": [(X, ([[1, 2]],))],
     "item": [(X[0, 0, :1], ())],
-    "pow": [(X, (3,)), (X, (X,))],
     **{n: [(X, (0.5, 1.5)), (X, (0.5,))] for n in ("clip", "clamp")},
     "round": [(X, ())],
     "masked_fill": [(X, (X > 1, -5.0))],
+    "where": [(X, (X > 1, -X))],
     **{n: [(X, (4, -1)), (X, ((4, 9),))] for n in ("reshape", "view")},
     "flatten": [(X, ()), (X, (1,)), (X, (0, 1))],
     "transpose": [(X, (0, 1)), (X, (-1, 0)), (X[0], (0, 1)), (X[0], (1, 0)), (X[0], (0, 0))],
@@ -55,7 +67,7 @@ _SPREAD = r"x\.{0}\(axis=1, ddof=0\).* x\.{0}\(dim=1, correction=1\)"
 _EXTREMUM = r"x\.{0}\(axis=1\) for the values, x\.{0}\(dim=1\) for .*np\.{0}imum\(x, y\)"
 REFUSED = {
     **{n: ([(1,), (0, True), (X,)], _EXTREMUM.format(n)) for n in ("max", "min")},
-    **{n: ([(), (1,), (0, True), (False,)], _SPREAD.format(n)) for n in ("var", "std")},
+    **{n: ([(1,), (0, True), (False,)], _SPREAD.format(n)) for n in ("var", "std")},
     "norm": ([(2,), (1, 0), ("fro",)], r"x\.norm\(p=2\).*x\.norm\(ord=2\)"),
     "repeat": ([(2,), (2, 1), ((2, 1),)], r"np\.repeat\(x, 2, axis=1\).*np\.tile\(x, \(2, 1\)\)"),
     "squeeze": ([(1,), (0,), ((0, 2),)], r"x\.squeeze\(dim=1\).*x\.squeeze\(axis=1\)"),
@@ -63,16 +75,27 @@ REFUSED = {
 
 NUMPYS = {
     "T": "NumPy's property: all axes reversed (PyTorch deprecates it for other than two)",
-    "mT": "a property, the same in both",
+    **dict.fromkeys(("mT", "H", "mH"), "a property, the same in both"),
     "astype": "NumPy's alone",
     "data": "the NumPy array",
     "dtype": "NumPy's dtype",
     "imag": "NumPy's property: zeros for real numbers, where PyTorch raises",
     "ndim": "a property, the same in both",
+    **dict.fromkeys(("itemsize", "nbytes"), "a property, the same in both"),
+    **dict.fromkeys(
+        ("is_cpu", "is_cuda", "is_meta", "is_mps", "is_xla", "is_xpu"), "a property of PyTorch's"
+    ),
+    **dict.fromkeys(("is_sparse", "is_sparse_csr", "is_quantized"), "a property of PyTorch's"),
+    **dict.fromkeys(("is_nested", "is_mkldnn"), "a property of PyTorch's"),
     "real": "a property, the same in both",
     "shape": "a property, the same in both",
     "size": "NumPy's property: a number, not a method",
 }
 
 TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
-TENSORS |= {"requires_grad_", "retain_grad"}
+TENSORS |= {"device", "requires_grad_", "retain_grad"}
+TENSORS |= {"retains_grad", "register_post_accumulate_grad_hook"}
+# Their arguments are dtypes, which are none of PyTorch's: tests/autograd/test_conversion.py.
+TENSORS |= {"to", "type", "type_as", "new_empty", "half"}
+# They write: tests/functions/test_in_place.py.
+TENSORS |= {"zero_", "fill_", "copy_", "detach_", "is_set_to"}

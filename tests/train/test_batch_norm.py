@@ -134,3 +134,22 @@ def test_a_batch_of_no_arrays_is_refused():
 
 def test_a_model_without_statistics_is_not_run():
     dg.update_bn(iter(()), nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_a_loader_left_half_way_is_read_whole(taken):
+    def body():
+        dg.init(shards=2)
+        data = dg.data.ArrayDataset(np.concatenate(batches(3, (4, 3))))
+        loaders = [dg.data.DataLoader(data, 4) for _ in range(2)]
+        for _, batch in zip(range(taken), loaders[1], strict=False):
+            list(batch.shards)
+        found = []
+        for loader in loaders:
+            model = make_model()
+            dg.update_bn(loader, model)
+            found.append({k: v.tolist() for k, v in model.state_dict().items()})
+        assert found[0] == found[1]
+        assert loaders[1].batch == taken
+
+    simulated(2, body)

@@ -206,15 +206,49 @@ def test_a_clip_norm_that_is_not_positive_is_refused(zero):
         run_ranks(1, body)
 
 
-def test_evaluating_with_a_loader_that_is_at_its_end_is_refused():
+def trained_on_two(**settings):
+    dg.init()
+    model = nn.Linear(2, 2)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False, **settings)
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    data = dg.data.ArrayDataset(x, np.arange(6) % 2)
+    return trainer, data
+
+
+def test_one_loader_that_trains_and_evaluates_is_refused():
     def body():
-        dg.init()
-        model = nn.Linear(2, 2)
-        optimizer = optim.SGD(model.parameters(), lr=0.1)
-        trainer = dg.Trainer(model, optimizer, F.cross_entropy, progress=False)
-        data = dg.data.ArrayDataset(np.ones((4, 2), np.float32), np.arange(4) % 2)
+        trainer, data = trained_on_two()
         loader = dg.data.DataLoader(data, 2)
         trainer.fit(loader, epochs=1, evaluate=loader)
 
-    with pytest.raises(dg.DistgradError, match=r"gave no sample; .*make another over the same"):
+    with pytest.raises(dg.DistgradError, match=r"cannot train and evaluate.* make a second"):
         run_ranks(1, body)
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3])
+def test_evaluation_takes_all_samples_of_a_loader_left_half_way(taken):
+    def body():
+        trainer, data = trained_on_two()
+        whole = trainer.evaluate(dg.data.DataLoader(data, 2))
+        loader = dg.data.DataLoader(data, 2)
+        for _, batch in zip(range(taken), loader, strict=False):
+            list(batch.shards)
+        before = loader.state_dict()
+        found = trainer.evaluate(loader)
+        assert found == whole
+        assert loader.state_dict() == before
+
+    run_ranks(2, body)
+
+
+def test_the_training_loader_can_be_evaluated_in_a_callback_and_goes_on():
+    def body():
+        seen = []
+        trainer, data = trained_on_two(callbacks=[lambda _: seen.append(trainer.evaluate(loader))])
+        loader = dg.data.DataLoader(data, 2)
+        assert trainer.fit(loader, epochs=2).step == 6
+        assert len(seen) == 6
+        assert seen[-1] == trainer.evaluate(dg.data.DataLoader(data, 2))
+
+    run_ranks(2, body)

@@ -4,14 +4,29 @@ Where the two disagree ``spelling`` says which is meant; ``size`` and ``T`` are 
 """
 
 from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.conversion import Conversion
 from distgrad.autograd.methods.elementwise import Elementwise
+from distgrad.autograd.methods.facts import Facts
+from distgrad.autograd.methods.leaves import Leaves
 from distgrad.autograd.methods.reductions import Reductions, ValuesAndIndices
 from distgrad.autograd.methods.shapes import Shapes
+from distgrad.autograd.methods.writing import Writing
 
-__all__ = ["METHODS", "Elementwise", "Methods", "Reductions", "Shapes", "ValuesAndIndices"]
+__all__ = [
+    "METHODS",
+    "Conversion",
+    "Elementwise",
+    "Facts",
+    "Leaves",
+    "Methods",
+    "Reductions",
+    "Shapes",
+    "ValuesAndIndices",
+    "Writing",
+]
 
 
-class Methods(Reductions, Elementwise, Shapes):
+class Methods(Reductions, Elementwise, Shapes, Conversion, Facts, Leaves, Writing):
     """What a Tensor has besides its own; every method is recorded unless it says otherwise."""
 
     __slots__ = ()

@@ -1,4 +1,7 @@
-"""Methods of each element, of matrices and of numbers: NumPy and PyTorch mean the same."""
+"""Methods of each element and of matrices that NumPy and PyTorch both have, and mean alike.
+
+Those that PyTorch alone has come from distgrad/functions.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +11,18 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from distgrad.autograd.methods.calls import call, named
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 
 E = TypeVar("E", bound="Elementwise")
 Other: TypeAlias = "Elementwise | Array | complex | Sequence[Any]"
 
 
 class Elementwise:
-    """Functions of each element, products of matrices, dtypes."""
+    """Limits, parts of complex numbers, products of matrices."""
 
     __slots__ = ()
 
     array: Array
-
-    def abs(self: E) -> E:
-        """``np.abs``."""
-        return call(np.abs, self)
-
-    def exp(self: E) -> E:
-        """``np.exp``."""
-        return call(np.exp, self)
-
-    def log(self: E) -> E:
-        """``np.log``."""
-        return call(np.log, self)
-
-    def sqrt(self: E) -> E:
-        """``np.sqrt``."""
-        return call(np.sqrt, self)
-
-    def square(self: E) -> E:
-        """``np.square``."""
-        return call(np.square, self)
-
-    def sin(self: E) -> E:
-        """``np.sin``."""
-        return call(np.sin, self)
-
-    def cos(self: E) -> E:
-        """``np.cos``."""
-        return call(np.cos, self)
-
-    def tanh(self: E) -> E:
-        """``np.tanh``."""
-        return call(np.tanh, self)
-
-    def sigmoid(self: E) -> E:
-        """1 / (1 + exp(-x))."""
-        return named("sigmoid", self)
-
-    def relu(self: E) -> E:
-        """max(x, 0)."""
-        return named("relu", self)
-
-    def softmax(self: E, dim: int) -> E:
-        """``nn.functional.softmax``."""
-        return named("softmax", self, axis=dim)
-
-    def log_softmax(self: E, dim: int) -> E:
-        """``nn.functional.log_softmax``."""
-        return named("log_softmax", self, axis=dim)
-
-    def pow(self: E, exponent: Other) -> E:
-        """``np.power``."""
-        return call(np.power, self, exponent)
 
     def clip(self: E, min: Other | None = None, max: Other | None = None) -> E:
         """``np.clip``."""
@@ -89,6 +40,11 @@ class Elementwise:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
 
+    def where(self: E, condition: Other, other: Other) -> E:
+        """This where ``condition`` holds, ``other`` elsewhere."""
+        result: E = np.where(condition, self, other)  # type: ignore[call-overload]  # Tensors
+        return result
+
     # -- matrices --------------------------------------------------------------------------------
 
     def dot(self: E, other: Other) -> E:
@@ -105,22 +61,6 @@ class Elementwise:
 
     # -- numbers ---------------------------------------------------------------------------------
 
-    def astype(self: E, dtype: DTypeLike) -> E:
-        """Return a copy of another dtype; gradients come back in this one's."""
-        return named("astype", self, dtype=np.dtype(dtype))
-
-    def float(self: E) -> E:
-        """In single precision."""
-        return self.astype(np.float32)
-
-    def double(self: E) -> E:
-        """In double precision."""
-        return self.astype(np.float64)
-
-    def clone(self: E) -> E:
-        """Return a copy on the tape (``np.copy``)."""
-        return call(np.copy, self)
-
     @property
     def real(self: E) -> E:
         """``np.real``."""
@@ -132,17 +72,24 @@ class Elementwise:
         return call(np.imag, self)
 
     def conj(self: E) -> E:
-        """``np.conj``."""
-        return call(np.conj, self)
+        """``np.conj``; a real tensor is its own."""
+        return call(np.conj, self) if self.array.dtype.kind == "c" else self
 
-    def tolist(self) -> Any:
-        """Return nested lists of Python numbers."""
-        return self.array.tolist()
+    # -- Python's own ----------------------------------------------------------------------------
 
-    def numel(self) -> int:
-        """Return the number of elements."""
-        return self.array.size
+    def __round__(self: E, ndigits: int | None = None) -> Any:
+        """Python's ``round``: with digits a tensor, without a number if there is one element."""
+        if ndigits is None:
+            return round(self.array.item()) if self.array.size == 1 else self.round()
+        return self.round(ndigits)
 
-    def dim(self) -> int:
-        """Return the number of axes."""
-        return self.array.ndim
+    def __complex__(self) -> complex:
+        return complex(self.array.item())
+
+    def __divmod__(self: E, other: Other) -> tuple[E, E]:
+        return call(np.floor_divide, self, other), call(np.remainder, self, other)
+
+    def __rdivmod__(self: E, other: Other) -> tuple[E, E]:
+        quotient: Any = np.floor_divide(other, self)  # type: ignore[call-overload]  # a Tensor
+        rest: Any = np.remainder(other, self)  # type: ignore[call-overload]  # the same
+        return quotient, rest

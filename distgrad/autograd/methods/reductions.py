@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 from distgrad.autograd.mode import empty_shard
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distgrad.autograd.tensor import Tensor
-    from distgrad.autograd.types import Array, Axis, Ints
+    from distgrad.autograd.types import Array, Axis, DTypeLike, Ints
 
 
 class ValuesAndIndices(NamedTuple):
     """Elements and where they are along an axis, as PyTorch's ``max(dim)``, ``sort``, ``topk``."""
 
     values: Tensor
-    indices: Array
+    indices: Tensor
 
 
 def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -33,7 +34,7 @@ def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmax, x.array, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmax, x, dim, keepdim))
 
 
 def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -44,13 +45,15 @@ def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmin, x.array, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmin, x, dim, keepdim))
 
 
-def _places(find: Any, data: Array, dim: int, keepdim: bool) -> Array:
-    if not data.size and empty_shard.get():  # 0, as the values are
-        return np.zeros(np.shape(np.sum(data, axis=dim, keepdims=keepdim)), np.intp)
-    return np.asarray(find(data, axis=dim, keepdims=keepdim))
+def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
+    if not x.array.size and empty_shard.get():  # 0, as the values are
+        found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
+    else:
+        found = np.asarray(find(x.array, axis=dim, keepdims=keepdim))
+    return type(x)(found)
 
 
 def _extremum(name: str) -> str:
@@ -74,12 +77,17 @@ def _var_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float = 1,
     unbiased: bool | None = None,
     keepdim: bool = False,
+    correction: float | None = None,
 ) -> Tensor:
     """``torch.var``: over n - correction, which is 1 (0 for ``unbiased=False``)."""
-    ddof = correction if unbiased is None else int(unbiased)
+    ddof = _ddof(correction, unbiased)
+    if x.dtype.kind == "c":
+        parts = (_call(part, x) for part in (np.real, np.imag))
+        real, imag = (_call(np.var, p, axis=_axes(dim), ddof=ddof, keepdims=keepdim) for p in parts)
+        both: Tensor = real + imag
+        return both
     return _call(np.var, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
 
 
@@ -87,13 +95,21 @@ def _std_dim(
     x: Tensor,
     *,
     dim: Ints | None = None,
-    correction: float = 1,
     unbiased: bool | None = None,
     keepdim: bool = False,
+    correction: float | None = None,
 ) -> Tensor:
     """``torch.std``: the root of ``torch.var``."""
-    ddof = correction if unbiased is None else int(unbiased)
+    ddof = _ddof(correction, unbiased)
+    if x.dtype.kind == "c":
+        return _call(np.sqrt, _var_dim(x, dim=dim, correction=ddof, keepdim=keepdim))
     return _call(np.std, x, axis=_axes(dim), ddof=ddof, keepdims=keepdim)
+
+
+def _ddof(correction: float | None, unbiased: bool | None) -> float:
+    if unbiased is not None:
+        return int(unbiased)
+    return 1 if correction is None else correction
 
 
 def _spread(name: str) -> str:
@@ -135,8 +151,8 @@ class Reductions:
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
-    var = TwoMeanings(_var, _var_dim, _spread("var"), bare=False)
-    std = TwoMeanings(_std, _std_dim, _spread("std"), bare=False)
+    var = TwoMeanings(_var, _var_dim, _spread("var"), bare="pytorch")
+    std = TwoMeanings(_std, _std_dim, _spread("std"), bare="pytorch")
     norm = TwoMeanings(
         _norm,
         _norm_dim,
@@ -146,59 +162,77 @@ class Reductions:
     )
 
     @same
-    def sum(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.sum``."""
-        return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims)
+    def sum(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.sum``, in ``dtype`` if one is given."""
+        return _call(np.sum, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
-    def mean(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.mean``."""
-        return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims)
+    def mean(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.mean``, in ``dtype`` if one is given."""
+        return _call(np.mean, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
-    def prod(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
-        """``np.prod``."""
-        return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims)
+    def prod(
+        self, axis: Ints | None = None, keepdims: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """``np.prod``, in ``dtype`` if one is given."""
+        return _call(np.prod, self, axis=_axes(axis), keepdims=keepdims, dtype=dtype)
 
     @same
     def logsumexp(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
         """log Σ exp over ``axis`` (all if None), without overflow."""
-        return _call(METHODS["logsumexp"], self, axis=_axes(axis), keepdims=keepdims)
+        over = _axes(axis) if self.array.ndim else None
+        x: Any = self
+        if self.array.dtype.kind in "biu":  # of real numbers, as PyTorch has it
+            x = x.astype(get_default_dtype())
+        return _call(METHODS["logsumexp"], x, axis=over, keepdims=keepdims)
 
     @same
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
-        """``np.argmax``: a plain integer array."""
-        return np.asarray(np.argmax(self.array, axis=axis, keepdims=keepdims))
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """``np.argmax``: whole numbers."""
+        return _call(np.argmax, self, axis=axis, keepdims=keepdims)
 
     @same
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
-        """``np.argmin``: a plain integer array."""
-        return np.asarray(np.argmin(self.array, axis=axis, keepdims=keepdims))
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """``np.argmin``: whole numbers."""
+        return _call(np.argmin, self, axis=axis, keepdims=keepdims)
 
     @same
-    def all(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
-        """``np.all``: a plain boolean array."""
-        return np.asarray(np.all(self.array, axis=_axes(axis), keepdims=keepdims))
+    def all(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
+        """``np.all``: booleans."""
+        return _call(np.all, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def any(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
-        """``np.any``: a plain boolean array."""
-        return np.asarray(np.any(self.array, axis=_axes(axis), keepdims=keepdims))
+    def any(self, axis: Ints | None = None, keepdims: bool = False) -> Tensor:
+        """``np.any``: booleans."""
+        return _call(np.any, self, axis=_axes(axis), keepdims=keepdims)
 
     @same
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """``np.cumsum``."""
-        return _call(np.cumsum, self, axis=axis)
+    def cumsum(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+        """``np.cumsum``, in ``dtype`` if one is given."""
+        return _running(np.cumsum, self, axis, dtype)
 
     @same
-    def cumprod(self, axis: int | None = None) -> Tensor:
-        """``np.cumprod``."""
-        return _call(np.cumprod, self, axis=axis)
+    def cumprod(self, axis: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+        """``np.cumprod``, in ``dtype`` if one is given."""
+        return _running(np.cumprod, self, axis, dtype)
 
     @same
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """``np.diagonal``; ``dim1`` and ``dim2`` are understood."""
         return _call(np.diagonal, self, offset=offset, axis1=axis1, axis2=axis2)
+
+
+def _running(
+    function: Callable[..., Any], x: Reductions, axis: int | None, dtype: DTypeLike | None
+) -> Tensor:
+    found = _call(function, x, axis=axis, dtype=dtype)
+    # Of a number PyTorch's is a number.
+    return found.reshape(()) if axis is not None and x.array.ndim == 0 else found
 
 
 def _call(function: Callable[..., Any], x: Reductions, **settings: Any) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import METHODS, call, named
 from distgrad.autograd.methods.spelling import refused
 from distgrad.autograd.types import Array, Ints
+from distgrad.errors import GradError, ShapeError
 
 S = TypeVar("S", bound="Shapes")
 Indices: TypeAlias = "Shapes | Array | Ints"
@@ -22,13 +23,30 @@ class Shapes:
 
     array: Array
 
-    def reshape(self: S, *shape: Ints) -> S:
-        """``np.reshape``; the shape as a tuple or as arguments."""
-        return call(np.reshape, self, shape[0] if len(shape) == 1 else shape)
+    def reshape(self: S, *shape: Ints, **named: Ints) -> S:
+        """``np.reshape``; the shape as a tuple, as arguments, or by the name ``shape``."""
+        given = _sizes(shape, named, "shape")
+        return call(np.reshape, self, given[0] if len(given) == 1 else given)
 
-    def view(self: S, *shape: Ints) -> S:
-        """``reshape``, by PyTorch's name."""
-        return self.reshape(*shape)
+    def view(self: S, *shape: Any, **named: Any) -> S:
+        """``reshape``, by PyTorch's name; of a dtype the same memory read as that, off the tape."""
+        given = _sizes(shape, named, "dtype" if "dtype" in named else "size")
+        if len(given) == 1 and isinstance(given[0], type | np.dtype):
+            return self._read_as(np.dtype(given[0]))
+        return self.reshape(*given)
+
+    def _read_as(self: S, dtype: Any) -> S:
+        own: Any = self
+        if own.requires_grad and dtype != own.dtype:
+            raise GradError("x.view(dtype) has no gradient; write x.detach().view(dtype)")
+        result: S = own if dtype == own.dtype else type(own)(self.array.view(dtype))
+        return result
+
+    def contiguous(self: S, memory_format: Any = None) -> S:
+        """Return this if its elements lie in memory in order, else a copy on the tape."""
+        if self.array.flags.c_contiguous:
+            return self
+        return call(np.reshape, call(np.reshape, self, (-1,)), self.array.shape)
 
     def ravel(self: S) -> S:
         """``np.ravel``."""
@@ -48,12 +66,14 @@ class Shapes:
             raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
         pair = pair or axes
         if len(pair) == 2:
-            return call(np.swapaxes, self, *pair)
+            number = self.array.ndim == 0 and set(pair) <= {0, -1}  # its axes, in PyTorch
+            return self if number else call(np.swapaxes, self, *pair)
         return call(np.transpose, self, axes[0] if len(axes) == 1 else axes or None)
 
-    def permute(self: S, *dims: Ints) -> S:
+    def permute(self: S, *dims: Ints, **named: Ints) -> S:
         """``np.transpose``, by PyTorch's name: all axes are given, as a tuple or as arguments."""
-        return call(np.transpose, self, dims[0] if np.ndim(dims) == 2 else dims)
+        given = _sizes(dims, named, "dims")
+        return call(np.transpose, self, given[0] if np.ndim(given) == 2 else given)
 
     def swapaxes(self: S, axis1: int, axis2: int) -> S:
         """``np.swapaxes``."""
@@ -82,8 +102,9 @@ class Shapes:
         """``np.expand_dims``, by PyTorch's name."""
         return call(np.expand_dims, self, dim)
 
-    def expand(self: S, *sizes: Ints) -> S:
+    def expand(self: S, *sizes: Ints, **named: Ints) -> S:
         """``np.broadcast_to``, by PyTorch's name: -1 keeps the length of an axis."""
+        sizes = _sizes(sizes, named, "size")
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
         own = (1,) * (len(wanted) - self.array.ndim) + self.array.shape
         return call(
@@ -101,6 +122,19 @@ class Shapes:
     def mT(self: S) -> S:  # noqa: N802 (NumPy's name)
         """The last two axes exchanged."""
         return self.swapaxes(-1, -2)
+
+    @property
+    def H(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """A matrix's axes exchanged, conjugated. Errors: ShapeError for others."""
+        if self.array.ndim not in (0, 2):
+            raise ShapeError(f"x.H is that of a matrix; got shape {self.array.shape}: x.mH")
+        return self.mH if self.array.ndim else call(np.conj, self)
+
+    @property
+    def mH(self: S) -> S:  # noqa: N802 (PyTorch's name)
+        """The last two axes exchanged, conjugated."""
+        exchanged = self.mT
+        return call(np.conj, exchanged) if self.array.dtype.kind == "c" else exchanged
 
     # -- parts and repetitions -------------------------------------------------------------------
 
@@ -141,6 +175,15 @@ class Shapes:
         return parts
 
 
+def _sizes(given: tuple[Any, ...], named: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """Return what stands in positions, or under the one name that PyTorch gives it."""
+    if not named:
+        return given
+    if given or set(named) != {name}:
+        raise TypeError(f"give the lengths by position or as {name}=; got {', '.join(named)}")
+    return (named[name],)
+
+
 def _several(axes: Any) -> tuple[int, ...]:
     return (axes,) if np.ndim(axes) == 0 else tuple(axes)
 
@@ -148,4 +191,6 @@ def _several(axes: Any) -> tuple[int, ...]:
 def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
     shape = x.array.shape
+    if not shape:  # a number's axes are 0 and -1 in PyTorch
+        return tuple(a for a in _several(axes) if a not in (0, -1))
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)

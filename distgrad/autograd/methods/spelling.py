@@ -1,8 +1,8 @@
 """One rule for methods: ``dim=`` means PyTorch's result, ``axis=`` NumPy's.
 
 Where both mean the same a method is declared once, with NumPy's names (``same``). Where they differ
-it is declared twice (``TwoMeanings``): names choose the meaning, and positions, which cannot, are
-refused with both spellings.
+it is declared twice (``TwoMeanings``): names choose the meaning, and positions alone, which cannot,
+are refused with both spellings; beside one of PyTorch's names they are PyTorch's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -66,8 +66,8 @@ class BoundTwice(Protocol[P, R_co, Q, S_co]):
 class TwoMeanings(Generic[P, R, Q, S]):
     """A method (or function) that NumPy and PyTorch define differently; names choose the half.
 
-    ``instead`` are the spellings that a refusal offers. A call without settings is NumPy's unless
-    ``bare`` is false: then it is refused, too. A function says in ``written`` how it is called.
+    ``instead`` are the spellings that a refusal offers. A call without settings is whose ``bare``
+    says; refused if nobody's. A function says in ``written`` how it is called.
     """
 
     def __init__(
@@ -76,14 +76,16 @@ class TwoMeanings(Generic[P, R, Q, S]):
         pytorchs: Callable[Concatenate[Any, Q], S],
         instead: str,
         *,
-        bare: bool = True,
+        bare: Literal["numpy", "pytorch", "refused"] = "numpy",
         written: str = "",
     ) -> None:
         self._numpys: Callable[..., R] = numpys
         self._pytorchs: Callable[..., S] = pytorchs
         self._instead, self._bare, self._written = instead, bare, written
-        ours, theirs = (set(inspect.signature(f).parameters) for f in (numpys, pytorchs))
-        self._ours, self._theirs = ours - theirs, theirs - ours
+        ours, theirs = ([*inspect.signature(f).parameters] for f in (numpys, pytorchs))
+        self._ours, self._theirs = set(ours) - set(theirs), set(theirs) - set(ours)
+        self._order = theirs[1:]
+        """PyTorch's settings in PyTorch's order."""
         self.__doc__ = f"{numpys.__doc__}\n\n{pytorchs.__doc__}\n\nSpellings: {instead}."
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -101,9 +103,20 @@ class TwoMeanings(Generic[P, R, Q, S]):
         ours, theirs = self._ours & settings.keys(), self._theirs & settings.keys()
         if ours and theirs:
             raise _mixed(self._written, theirs, ours)
-        if positions or not (ours or theirs or self._bare):
+        named = bool(ours or theirs)
+        if positions and theirs and len(positions) <= len(self._order):
+            # x.norm(2, dim=1): the name says whose positions these are.
+            given = dict(zip(self._order, positions, strict=False))
+            twice = given.keys() & settings.keys()
+            if twice:
+                name = self._written.format("…")
+                raise TypeError(f"{name} was given {min(twice)} by position and by name")
+            return self._pytorchs(x, **given, **settings)
+        if positions or not (named or self._bare != "refused"):
             raise refused(self._written, positions, self._instead)
-        return self._pytorchs(x, **settings) if theirs else self._numpys(x, **settings)
+        if theirs or (not named and self._bare == "pytorch"):
+            return self._pytorchs(x, **settings)
+        return self._numpys(x, **settings)
 
 
 def refused(written: str, positions: tuple[object, ...], instead: str) -> TypeError:

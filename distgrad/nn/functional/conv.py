@@ -18,7 +18,7 @@ Setting = int | Sequence[int]
 
 
 def conv1d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -31,11 +31,11 @@ def conv1d(
     ``padding`` may be "valid" (none) or "same" (as long as before; stride 1 only).
     Errors: ShapeError for shapes and settings that do not fit.
     """
-    return _convolve("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -47,11 +47,11 @@ def conv2d(
 
     Settings are numbers or (vertical, horizontal); ``padding`` and errors as in ``conv1d``.
     """
-    return _convolve("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv3d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -63,11 +63,11 @@ def conv3d(
 
     Settings are numbers or one for each axis; ``padding`` and errors as in ``conv1d``.
     """
-    return _convolve("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose1d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -82,11 +82,11 @@ def conv_transpose1d(
     stride or the dilation. Errors: ShapeError for shapes and settings that do not fit.
     """
     settings = stride, padding, output_padding, groups, dilation
-    return _transpose("conv_transpose1d", 1, x, weight, bias, *settings)
+    return _transpose("conv_transpose1d", 1, input, weight, bias, *settings)
 
 
 def conv_transpose2d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -97,11 +97,11 @@ def conv_transpose2d(
 ) -> Tensor:
     """The adjoint of conv2d, as ``conv_transpose1d``: weight (c, o / groups, y, x)."""
     settings = stride, padding, output_padding, groups, dilation
-    return _transpose("conv_transpose2d", 2, x, weight, bias, *settings)
+    return _transpose("conv_transpose2d", 2, input, weight, bias, *settings)
 
 
 def conv_transpose3d(
-    x: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
     stride: Setting = 1,
@@ -112,7 +112,7 @@ def conv_transpose3d(
 ) -> Tensor:
     """The adjoint of conv3d, as ``conv_transpose1d``: weight (c, o / groups, z, y, x)."""
     settings = stride, padding, output_padding, groups, dilation
-    return _transpose("conv_transpose3d", 3, x, weight, bias, *settings)
+    return _transpose("conv_transpose3d", 3, input, weight, bias, *settings)
 
 
 def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.functional.wrap import stand_for, wrap
 from distgrad.ops.helpers import fractional
 
 _SELU_FLOOR = -1.7580993408473766  # SELU's limit for -∞ (Klambauer et al. 2017)
@@ -24,10 +24,11 @@ def dropout(
     """Zero elements with probability ``p`` and scale the rest by 1 / (1 - p), in training.
 
     The mask depends on seed, step, shard and call, not on the rank (Srivastava et al. 2014).
-    Errors: ShapeError for a p that is no probability, or ``inplace``.
+    ``inplace``: ``input`` stands for the result from here on. Errors: ShapeError for a p that is
+    no probability.
     """
     x = wrap(input)
-    return _dropped("dropout", x, x.shape, p, training, inplace)
+    return _done("dropout", input, _dropped("dropout", x, x.shape, p, training), inplace)
 
 
 def dropout1d(
@@ -68,7 +69,8 @@ def alpha_dropout(
     Everything is zero for a p of 1. Source: Klambauer et al. 2017. Errors: as ``dropout``.
     """
     x = wrap(input)
-    return _floored("alpha_dropout", x, x.shape, p, training, inplace)
+    y = _floored("alpha_dropout", x, x.shape, p, training)
+    return _done("alpha_dropout", input, y, inplace)
 
 
 def feature_alpha_dropout(
@@ -79,7 +81,8 @@ def feature_alpha_dropout(
     if x.ndim < 2:
         raise ShapeError(f"feature_alpha_dropout takes (n, c, …); got {x.shape}")
     shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
-    return _floored("feature_alpha_dropout", x, shape, p, training, inplace)
+    y = _floored("feature_alpha_dropout", x, shape, p, training)
+    return _done("feature_alpha_dropout", input, y, inplace)
 
 
 def gumbel_softmax(
@@ -103,14 +106,15 @@ def gumbel_softmax(
     return result
 
 
-def check_dropout(name: str, p: float, inplace: bool) -> None:
-    """Raise ShapeError for a ``p`` that is no probability, and for ``inplace``."""
+def check_dropout(name: str, p: float) -> None:
+    """Raise ShapeError for a ``p`` that is no probability."""
     if not 0 <= p <= 1:
         raise ShapeError(f"{name}: p is a probability, from 0 to 1; got {p}")
-    if inplace:
-        raise ShapeError(
-            f"{name}: inplace=True would overwrite values that backward needs; leave it out"
-        )
+
+
+def _done(name: str, input: TensorLike, result: Tensor, inplace: bool) -> Tensor:
+    # Nothing was drawn: it is the input still.
+    return stand_for(f"{name}_", input, result) if inplace and result is not input else result
 
 
 def _channels(
@@ -124,23 +128,20 @@ def _channels(
             f"{name} takes inputs of {' or '.join(map(str, allowed))} axes, channels in axis "
             f"-{space + 1}; got {x.shape}"
         )
-    return _dropped(name, x, (*x.shape[:-space], *(1,) * space), p, training, inplace)
+    y = _dropped(name, x, (*x.shape[:-space], *(1,) * space), p, training)
+    return _done(name, input, y, inplace)
 
 
-def _dropped(
-    name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bool, inplace: bool
-) -> Tensor:
-    check_dropout(name, p, inplace)
+def _dropped(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bool) -> Tensor:
+    check_dropout(name, p)
     if not training or p == 0:
         return x
     result: Tensor = ops.dropout(x, _keep(mask, p), p=p)
     return result
 
 
-def _floored(
-    name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bool, inplace: bool
-) -> Tensor:
-    check_dropout(name, p, inplace)
+def _floored(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bool) -> Tensor:
+    check_dropout(name, p)
     if not training or p == 0:
         return x
     keep = _keep(mask, p)

@@ -17,7 +17,7 @@ LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
 def interpolate(
-    x: TensorLike,
+    input: TensorLike,
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
@@ -32,7 +32,7 @@ def interpolate(
     as it is, not as the sizes' quotient, unless ``recompute_scale_factor``.
     Errors: ShapeError for settings that do not fit; antialias is not there.
     """
-    result = wrap(x)
+    result = wrap(input)
     lengths = result.shape[2:]
     _check_mode(result.ndim, mode, align_corners, antialias)
     sizes, factors = _sizes(lengths, size, scale_factor)

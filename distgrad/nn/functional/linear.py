@@ -8,9 +8,9 @@ from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import optional, wrap
 
 
-def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """x Wᵀ + b over the last axis: (…, in) to (…, out), W of shape (out, in)."""
-    result: Tensor = ops.linear(wrap(x), wrap(weight), optional(bias))
+    result: Tensor = ops.linear(wrap(input), wrap(weight), optional(bias))
     return result
 
 

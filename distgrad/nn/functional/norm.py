@@ -20,20 +20,20 @@ from distgrad.nn.functional.wrap import in_float32, optional, wrap
 
 
 def layer_norm(
-    x: TensorLike,
+    input: TensorLike,
     normalized_shape: int | Sequence[int],
     weight: TensorLike | None = None,
     bias: TensorLike | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise the last axes, of lengths ``normalized_shape``. Errors: ShapeError if others."""
-    x, axes = _last_axes("layer_norm", x, normalized_shape)
-    result: Tensor = ops.layer_norm(x, optional(weight), optional(bias), axes=axes, eps=eps)
+    input, axes = _last_axes("layer_norm", input, normalized_shape)
+    result: Tensor = ops.layer_norm(input, optional(weight), optional(bias), axes=axes, eps=eps)
     return result
 
 
 def rms_norm(
-    x: TensorLike,
+    input: TensorLike,
     normalized_shape: int | Sequence[int],
     weight: TensorLike | None = None,
     eps: float | None = None,
@@ -42,14 +42,14 @@ def rms_norm(
 
     Errors: ShapeError if the last axes have other lengths than ``normalized_shape``.
     """
-    x, axes = _last_axes("rms_norm", x, normalized_shape)
-    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
-    result: Tensor = ops.rms_norm(x, optional(weight), axes=axes, eps=eps)
+    input, axes = _last_axes("rms_norm", input, normalized_shape)
+    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    result: Tensor = ops.rms_norm(input, optional(weight), axes=axes, eps=eps)
     return result
 
 
 def batch_norm(
-    x: TensorLike,
+    input: TensorLike,
     running_mean: TensorLike | None,
     running_var: TensorLike | None,
     weight: TensorLike | None = None,
@@ -63,23 +63,23 @@ def batch_norm(
     In training the running ones, unless None, follow in place at once: a model that is trained on
     shards uses the layer, whose statistics are averaged over the whole batch.
     """
-    x = wrap(x)
+    input = wrap(input)
     if training:
-        y, mean, var = batch_norm_training(x, weight, bias, eps)
-        if not x.size:
+        y, mean, var = batch_norm_training(input, weight, bias, eps)
+        if not input.size:
             return y  # nothing was seen
-        var = unbiased(var, x.size // max(x.shape[1], 1))
+        var = unbiased(var, input.size // max(input.shape[1], 1))
         _follow(running_mean, mean, momentum)
         _follow(running_var, var, momentum)
         return y
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm needs running_mean and running_var unless training=True")
-    column = (-1,) + (1,) * (x.ndim - 2)
+    column = (-1,) + (1,) * (input.ndim - 2)
     scale: Any = 1 / np.sqrt(wrap(running_var) + eps)
     scale = scale if weight is None else scale * wrap(weight)
     shift = -wrap(running_mean) * scale
     shift = shift if bias is None else shift + wrap(bias)
-    result: Tensor = x * scale.reshape(column) + shift.reshape(column)
+    result: Tensor = input * scale.reshape(column) + shift.reshape(column)
     return result
 
 
@@ -95,7 +95,7 @@ def batch_norm_training(
 
 
 def group_norm(
-    x: TensorLike,
+    input: TensorLike,
     num_groups: int,
     weight: TensorLike | None = None,
     bias: TensorLike | None = None,
@@ -105,19 +105,19 @@ def group_norm(
 
     Weight and bias have shape (c,). Errors: ShapeError for groups that do not divide c.
     """
-    x = wrap(x)
-    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+    input = wrap(input)
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm needs (n, c, …) with c a multiple of num_groups={num_groups}; "
-            f"got {x.shape}"
+            f"got {input.shape}"
         )
-    rows = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    rows = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     y: Tensor = ops.layer_norm(rows, None, None, axes=1, eps=eps)
-    return _by_channel("group_norm", y.reshape(x.shape), weight, bias)
+    return _by_channel("group_norm", y.reshape(input.shape), weight, bias)
 
 
 def instance_norm(
-    x: TensorLike,
+    input: TensorLike,
     running_mean: TensorLike | None = None,
     running_var: TensorLike | None = None,
     weight: TensorLike | None = None,
@@ -131,14 +131,14 @@ def instance_norm(
     Without ``use_input_stats`` the running statistics are used; otherwise they follow, unless
     None. Weight and bias have shape (c,).
     """
-    x = wrap(x)
+    input = wrap(input)
     if not use_input_stats:
-        return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
-    y, mean, var = instance_norm_training(x, weight, bias, eps)
-    if not x.size:
+        return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
+    y, mean, var = instance_norm_training(input, weight, bias, eps)
+    if not input.size:
         return y
     _follow(running_mean, mean, momentum)
-    _follow(running_var, unbiased(var, math.prod(x.shape[2:])), momentum)
+    _follow(running_var, unbiased(var, math.prod(input.shape[2:])), momentum)
     return y
 
 
@@ -164,27 +164,27 @@ def instance_norm_training(
 
 @in_float32
 def local_response_norm(
-    x: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+    input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
     """x / (k + alpha · mean of x² over ``size`` neighbouring channels)^beta (Krizhevsky 2012).
 
     Of (n, c, …); channels that are not there count as zeros. Errors: ShapeError for another input
     or a size below 1.
     """
-    x = wrap(x)
-    if x.ndim < 3 or size < 1:
+    input = wrap(input)
+    if input.ndim < 3 or size < 1:
         raise ShapeError(
             f"local_response_norm needs (n, c, …) with 3 or more axes and size >= 1; "
-            f"got {x.shape}, size={size}"
+            f"got {input.shape}, size={size}"
         )
     none = [(0, 0)]
-    around = [*none, (size // 2, (size - 1) // 2), *none * (x.ndim - 2)]
-    squares: Any = np.pad(x * x, around)
-    c = x.shape[1]
+    around = [*none, (size // 2, (size - 1) // 2), *none * (input.ndim - 2)]
+    squares: Any = np.pad(input * input, around)
+    c = input.shape[1]
     total: Any = squares[:, 0:c]
     for i in range(1, size):
         total = total + squares[:, i : i + c]
-    result: Tensor = x / (total * (alpha / size) + k) ** beta
+    result: Tensor = input / (total * (alpha / size) + k) ** beta
     return result
 
 

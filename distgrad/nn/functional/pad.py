@@ -13,7 +13,7 @@ NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def pad(
-    x: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
+    input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
     """A border around the last axes: ``pad`` is (before, after) of the last, then the one before.
 
@@ -21,25 +21,27 @@ def pad(
     edge element, less than a length wide), 'replicate' (the edge element) or 'circular' (from the
     other end, at most a length wide). Errors: ShapeError for widths that do not fit, other modes.
     """
-    x = wrap(x)
-    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+    input = wrap(input)
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ShapeError(
-            f"pad needs (before, after) for each of at most {x.ndim} axes, the last axis first; "
-            f"got {tuple(pad)}"
+            f"pad needs (before, after) for each of at most {input.ndim} axes, the last axis "
+            f"first; got {tuple(pad)}"
         )
     last = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
-    widths = [(0, 0)] * (x.ndim - len(last)) + last[::-1]
+    widths = [(0, 0)] * (input.ndim - len(last)) + last[::-1]
     if mode == "constant":
-        return wrap(ops.pad(_cut(x, widths), [_not_negative(w) for w in widths], mode, value or 0))
+        return wrap(
+            ops.pad(_cut(input, widths), [_not_negative(w) for w in widths], mode, value or 0)
+        )
     if mode not in NUMPY_MODES:
         raise ShapeError(
             f"pad: mode is 'constant', 'reflect', 'replicate' or 'circular'; got {mode!r}"
         )
     if value:
         raise ShapeError(f"pad: value={value} belongs to mode='constant'; got mode={mode!r}")
-    for n, width in zip(x.shape, widths, strict=True):
+    for n, width in zip(input.shape, widths, strict=True):
         _check(mode, n, width)
-    return wrap(ops.pad(x, widths, NUMPY_MODES[mode]))
+    return wrap(ops.pad(input, widths, NUMPY_MODES[mode]))
 
 
 def _cut(x: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:

@@ -26,7 +26,7 @@ Sizes = int | Sequence[int | None]
 
 
 def max_pool1d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -36,11 +36,11 @@ def max_pool1d(
 ) -> Any:
     """The largest of each window of (n, c, l); with ``return_indices`` also where it was."""
     settings = kernel_size, stride, padding, dilation, ceil_mode
-    return _max_pool("max_pool1d", 1, x, return_indices, *settings)
+    return _max_pool("max_pool1d", 1, input, return_indices, *settings)
 
 
 def max_pool2d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -50,11 +50,11 @@ def max_pool2d(
 ) -> Any:
     """The largest of each window of (n, c, h, w); the indices are those of h·w elements."""
     settings = kernel_size, stride, padding, dilation, ceil_mode
-    return _max_pool("max_pool2d", 2, x, return_indices, *settings)
+    return _max_pool("max_pool2d", 2, input, return_indices, *settings)
 
 
 def max_pool3d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -64,11 +64,11 @@ def max_pool3d(
 ) -> Any:
     """The largest of each window of (n, c, d, h, w); the indices are those of d·h·w elements."""
     settings = kernel_size, stride, padding, dilation, ceil_mode
-    return _max_pool("max_pool3d", 3, x, return_indices, *settings)
+    return _max_pool("max_pool3d", 3, input, return_indices, *settings)
 
 
 def avg_pool1d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -77,11 +77,11 @@ def avg_pool1d(
 ) -> Tensor:
     """The mean of each window of (n, c, l), zeros of the padding included or not."""
     settings = kernel_size, stride, padding, ceil_mode, count_include_pad, None
-    return _avg_pool("avg_pool1d", 1, x, *settings)
+    return _avg_pool("avg_pool1d", 1, input, *settings)
 
 
 def avg_pool2d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -91,11 +91,11 @@ def avg_pool2d(
 ) -> Tensor:
     """The mean of each window of (n, c, h, w), or its sum over ``divisor_override``."""
     settings = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _avg_pool("avg_pool2d", 2, x, *settings)
+    return _avg_pool("avg_pool2d", 2, input, *settings)
 
 
 def avg_pool3d(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     stride: Setting | None = None,
     padding: Setting = 0,
@@ -105,73 +105,73 @@ def avg_pool3d(
 ) -> Tensor:
     """The mean of each window of (n, c, d, h, w), or its sum over ``divisor_override``."""
     settings = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return _avg_pool("avg_pool3d", 3, x, *settings)
+    return _avg_pool("avg_pool3d", 3, input, *settings)
 
 
 @in_float32
 def lp_pool1d(
-    x: TensorLike,
+    input: TensorLike,
     norm_type: float,
     kernel_size: Setting,
     stride: Setting | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
     """(Σ xᵖ)^(1/p) of each window of (n, c, l); p is ``norm_type`` and may be infinite."""
-    return _lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
+    return _lp_pool("lp_pool1d", 1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @in_float32
 def lp_pool2d(
-    x: TensorLike,
+    input: TensorLike,
     norm_type: float,
     kernel_size: Setting,
     stride: Setting | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
     """(Σ xᵖ)^(1/p) of each window of (n, c, h, w); p is ``norm_type`` and may be infinite."""
-    return _lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
+    return _lp_pool("lp_pool2d", 2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 @in_float32
 def lp_pool3d(
-    x: TensorLike,
+    input: TensorLike,
     norm_type: float,
     kernel_size: Setting,
     stride: Setting | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
     """(Σ xᵖ)^(1/p) of each window of (n, c, d, h, w); p is ``norm_type`` and may be infinite."""
-    return _lp_pool("lp_pool3d", 3, x, norm_type, kernel_size, stride, ceil_mode)
+    return _lp_pool("lp_pool3d", 3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def adaptive_max_pool1d(x: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
+def adaptive_max_pool1d(input: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
     """The largest of each of ``output_size`` even parts of (n, c, l)."""
-    return _adaptive_max("adaptive_max_pool1d", 1, x, output_size, return_indices)
+    return _adaptive_max("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 
-def adaptive_max_pool2d(x: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
+def adaptive_max_pool2d(input: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
     """The largest of each of ``output_size`` even parts of (n, c, h, w); None: as many as given."""
-    return _adaptive_max("adaptive_max_pool2d", 2, x, output_size, return_indices)
+    return _adaptive_max("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
-def adaptive_max_pool3d(x: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
+def adaptive_max_pool3d(input: TensorLike, output_size: Sizes, return_indices: bool = False) -> Any:
     """The largest of each of ``output_size`` even parts of (n, c, d, h, w)."""
-    return _adaptive_max("adaptive_max_pool3d", 3, x, output_size, return_indices)
+    return _adaptive_max("adaptive_max_pool3d", 3, input, output_size, return_indices)
 
 
-def adaptive_avg_pool1d(x: TensorLike, output_size: Sizes) -> Tensor:
+def adaptive_avg_pool1d(input: TensorLike, output_size: Sizes) -> Tensor:
     """The mean of each of ``output_size`` even parts of (n, c, l)."""
-    return _adaptive_avg("adaptive_avg_pool1d", 1, x, output_size)
+    return _adaptive_avg("adaptive_avg_pool1d", 1, input, output_size)
 
 
-def adaptive_avg_pool2d(x: TensorLike, output_size: Sizes) -> Tensor:
+def adaptive_avg_pool2d(input: TensorLike, output_size: Sizes) -> Tensor:
     """The mean of each of ``output_size`` even parts of (n, c, h, w); None: as many as given."""
-    return _adaptive_avg("adaptive_avg_pool2d", 2, x, output_size)
+    return _adaptive_avg("adaptive_avg_pool2d", 2, input, output_size)
 
 
-def adaptive_avg_pool3d(x: TensorLike, output_size: Sizes) -> Tensor:
+def adaptive_avg_pool3d(input: TensorLike, output_size: Sizes) -> Tensor:
     """The mean of each of ``output_size`` even parts of (n, c, d, h, w)."""
-    return _adaptive_avg("adaptive_avg_pool3d", 3, x, output_size)
+    return _adaptive_avg("adaptive_avg_pool3d", 3, input, output_size)
 
 
 def _max_pool(

@@ -12,7 +12,7 @@ from distgrad.ops.helpers import first_outside, integers
 
 
 def embedding(
-    indices: TensorLike,
+    input: TensorLike,
     weight: TensorLike,
     padding_idx: int | None = None,
     max_norm: float | None = None,
@@ -28,7 +28,7 @@ def embedding(
     weight = wrap(weight)
     refuse_settings(max_norm, norm_type, scale_grad_by_freq, sparse)
     row = None if padding_idx is None else padding_row(padding_idx, weight.shape[0])
-    result: Tensor = ops.embedding(indices, weight, padding_idx=row)
+    result: Tensor = ops.embedding(input, weight, padding_idx=row)
     return result
 
 
@@ -55,12 +55,12 @@ def padding_row(padding_idx: int, count: int) -> int:
     return padding_idx % count
 
 
-def one_hot(labels: TensorLike, num_classes: int = -1) -> Tensor:
+def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     """Integers (…) to rows of zeros with a one, (…, num_classes), int64.
 
     The number of classes is the largest label + 1 if it is -1. Errors: ShapeError out of range.
     """
-    rows = integers(labels, "labels")
+    rows = integers(tensor, "labels")
     count = int(rows.max(initial=-1)) + 1 if num_classes == -1 else num_classes
     bad = first_outside(rows, count)
     if bad is not None:

@@ -19,7 +19,7 @@ Setting = int | Sequence[int]
 
 
 def unfold(
-    x: TensorLike,
+    input: TensorLike,
     kernel_size: Setting,
     dilation: Setting = 1,
     padding: Setting = 0,
@@ -30,12 +30,12 @@ def unfold(
     Errors: ShapeError for a window that does not fit.
     """
     settings = _settings(kernel_size, dilation, padding, stride)
-    result: Tensor = batched("unfold", 2, x, lambda x: ops.unfold(x, **settings))
+    result: Tensor = batched("unfold", 2, input, lambda input: ops.unfold(input, **settings))
     return result
 
 
 def fold(
-    x: TensorLike,
+    input: TensorLike,
     output_size: Setting,
     kernel_size: Setting,
     dilation: Setting = 1,
@@ -46,46 +46,46 @@ def fold(
 
     Errors: ShapeError for another number of columns or rows than ``output_size`` has windows.
     """
-    x = wrap(x)
-    if x.ndim not in {2, 3}:
-        raise ShapeError(f"fold takes (n, c · kernel, windows), n or not; got {x.shape}")
+    input = wrap(input)
+    if input.ndim not in {2, 3}:
+        raise ShapeError(f"fold takes (n, c · kernel, windows), n or not; got {input.shape}")
     settings = _settings(kernel_size, dilation, padding, stride)
     size = numbers(output_size, 2, "output_size")
-    batch = x if x.ndim == 3 else x.reshape((1, *x.shape))
+    batch = input if input.ndim == 3 else input.reshape((1, *input.shape))
     y: Tensor = ops.fold(batch, size=size, **settings)
-    return y if x.ndim == 3 else y.reshape(y.shape[1:])
+    return y if input.ndim == 3 else y.reshape(y.shape[1:])
 
 
-def pixel_shuffle(x: TensorLike, upscale_factor: int) -> Tensor:
+def pixel_shuffle(input: TensorLike, upscale_factor: int) -> Tensor:
     """(…, c r², h, w) to (…, c, h r, w r): channels become pixels (Shi et al. 2016).
 
     Errors: ShapeError for channels that r² does not divide.
     """
-    x = wrap(x)
-    r = _factor("pixel_shuffle", x, upscale_factor)
-    *rest, channels, h, w = x.shape
+    input = wrap(input)
+    r = _factor("pixel_shuffle", input, upscale_factor)
+    *rest, channels, h, w = input.shape
     if channels % (r * r):
         raise ShapeError(
             f"pixel_shuffle by {r} makes one channel of {r * r}; got {channels} channels"
         )
     c, n = channels // (r * r), len(rest)
-    parts: Any = x.reshape((*rest, c, r, r, h, w))
+    parts: Any = input.reshape((*rest, c, r, r, h, w))
     order = (*range(n + 1), n + 3, n + 1, n + 4, n + 2)  # c h r w r
     return wrap(np.transpose(parts, order).reshape((*rest, c, h * r, w * r)))
 
 
-def pixel_unshuffle(x: TensorLike, downscale_factor: int) -> Tensor:
+def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> Tensor:
     """(…, c, h r, w r) to (…, c r², h, w): the inverse of ``pixel_shuffle``.
 
     Errors: ShapeError for sides that r does not divide.
     """
-    x = wrap(x)
-    r = _factor("pixel_unshuffle", x, downscale_factor)
-    *rest, c, height, width = x.shape
+    input = wrap(input)
+    r = _factor("pixel_unshuffle", input, downscale_factor)
+    *rest, c, height, width = input.shape
     if height % r or width % r:
         raise ShapeError(f"pixel_unshuffle by {r} does not divide images of {height} x {width}")
     n = len(rest)
-    parts: Any = x.reshape((*rest, c, height // r, r, width // r, r))
+    parts: Any = input.reshape((*rest, c, height // r, r, width // r, r))
     order = (*range(n + 1), n + 2, n + 4, n + 1, n + 3)  # c r r h w
     return wrap(np.transpose(parts, order).reshape((*rest, c * r * r, height // r, width // r)))
 

@@ -69,3 +69,16 @@ def same_shape(name: str, x: TensorLike, y: TensorLike) -> tuple[Tensor, Tensor]
     if x.shape != y.shape:
         raise ShapeError(f"{name} compares equal shapes; got {x.shape} and {y.shape}: reshape one")
     return x, y
+
+
+def stand_for(name: str, input: TensorLike, result: Tensor) -> Tensor:
+    """Let ``input`` stand for ``result`` from here on, as PyTorch's operations in place do.
+
+    What is no Tensor is left alone. Errors: GradError for a leaf that requires gradients.
+    """
+    become = getattr(input, "_become", None)
+    if become is None:
+        return result
+    # A slice or a reshaped tensor stands for its new value too; its base is left as it was.
+    changed: Tensor = become(result, name, views=True)
+    return changed

@@ -1,6 +1,6 @@
 """PyTorch's ``nn.utils``: clipping, vectors of parameters, norms of weights, parametrizations."""
 
-from distgrad.nn.utils import parametrizations, parametrize, prune, stateless
+from distgrad.nn.utils import parametrizations, parametrize, prune, rnn, stateless
 from distgrad.nn.utils.clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -45,6 +45,7 @@ __all__ = [
     "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
+    "rnn",
     "skip_init",
     "spectral_norm",
     "stateless",

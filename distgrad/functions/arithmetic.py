@@ -1,0 +1,262 @@
+"""Arithmetic of two operands, broadcast: sums, quotients, remainders, powers, angles.
+
+A Python number beside a Tensor takes its dtype; two Tensors are promoted as by the operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.op import constant
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import DistgradError
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.out import with_out
+from distgrad.functions.promotion import apply, pair, real, reals, whole
+from distgrad.ops.helpers import data_of
+
+IN_PLACE = [
+    *("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide"),
+    *("floor_divide", "remainder", "fmod", "pow", "float_power", "gcd", "lcm", "ldexp"),
+    *("copysign", "nextafter", "hypot", "atan2", "arctan2", "xlogy"),
+]
+
+__all__ = [
+    "add",
+    "arctan2",
+    "atan2",
+    "copysign",
+    "div",
+    "divide",
+    "float_power",
+    "floor_divide",
+    "fmod",
+    "frexp",
+    "gcd",
+    "hypot",
+    "lcm",
+    "ldexp",
+    "logaddexp",
+    "logaddexp2",
+    "mul",
+    "multiply",
+    "nextafter",
+    "pow",
+    "remainder",
+    "rsub",
+    "sub",
+    "subtract",
+    "true_divide",
+    "xlogy",
+]
+
+
+class Frexp(NamedTuple):
+    """A number as ``mantissa * 2 ** exponent``, with a mantissa in ±[0.5, 1)."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+@with_out
+def add(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
+    """``input + alpha * other``."""
+    a, b = pair(input, other)
+    return apply(ops.add, a, _scaled(b, alpha))
+
+
+@with_out
+def sub(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
+    """``input - alpha * other``. Errors: DistgradError for booleans."""
+    a, b = pair(input, other)
+    for x in (a, b):
+        if isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype.kind == "b"):
+            raise DistgradError("subtraction of booleans; write x ^ y, or x & ~y")
+    return apply(ops.subtract, a, _scaled(b, alpha))
+
+
+def rsub(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
+    """``other - alpha * input``."""
+    a, b = pair(input, other)
+    return sub(b, a, alpha=alpha)
+
+
+def _scaled(x: Any, alpha: float) -> Any:
+    if isinstance(x, Tensor) and x.dtype.kind in "biu" and np.asarray(alpha).dtype.kind in "fc":
+        raise DistgradError(f"alpha={alpha} for whole numbers; give a whole one")
+    return x if alpha == 1 else x * alpha
+
+
+@with_out
+def mul(input: TensorLike, other: TensorLike) -> Tensor:
+    """``input * other``."""
+    return apply(ops.multiply, *pair(input, other))
+
+
+@with_out
+def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other``, rounded towards 0 for ``"trunc"``, down for ``"floor"``.
+
+    Unrounded quotients of whole numbers are float64, as NumPy's. Errors: DistgradError for another
+    mode.
+    """
+    a, b = pair(input, other)
+    if rounding_mode is None:
+        return apply(ops.divide, a, b)
+    if rounding_mode == "floor":
+        return apply(ops.floor_divide, a, b)
+    if rounding_mode == "trunc":
+        rounded = apply(ops.trunc, apply(ops.divide, a, b))
+        if np.result_type(*_kinds(a, b)).kind in "fc":
+            return rounded
+        # Whole numbers above 2⁵³ have no float64: the remainder is exact.
+        x, y = (v.array if isinstance(v, Tensor) else v for v in (a, b))
+        return Tensor(np.asarray((x - np.fmod(x, y)) // y))
+    raise DistgradError(f"div: rounding_mode is None, 'trunc' or 'floor'; got {rounding_mode!r}")
+
+
+subtract, multiply, divide = sub, mul, div
+
+
+@with_out
+def true_divide(input: TensorLike, other: TensorLike) -> Tensor:
+    """``input / other``."""
+    return apply(ops.divide, *pair(input, other))
+
+
+@with_out
+def floor_divide(input: TensorLike, other: TensorLike) -> Tensor:
+    """``input / other``, rounded down."""
+    return apply(ops.floor_divide, *pair(input, other))
+
+
+@with_out
+def remainder(input: TensorLike, other: TensorLike) -> Tensor:
+    """What is left of ``input / other`` rounded down: it has the sign of ``other``."""
+    return apply(ops.remainder, *pair(input, other))
+
+
+@with_out
+def fmod(input: TensorLike, other: TensorLike) -> Tensor:
+    """What is left of ``input / other`` rounded towards 0: it has the sign of ``input``."""
+    return apply(ops.fmod, *pair(input, other))
+
+
+@with_out
+def pow(input: TensorLike, exponent: TensorLike) -> Tensor:
+    """``input`` to the power of ``exponent``. Errors: DistgradError for whole 2 ** -1."""
+    a, b = pair(input, exponent)
+    kinds = _kinds(a, b)
+    if np.result_type(*kinds).kind in "iu" and np.any(np.asarray(data_of(b)) < 0):
+        raise DistgradError("whole numbers to a negative power are none; use x.double()")
+    if np.result_type(*kinds).kind == "b":
+        a = tensor_of(a).astype(np.int64)
+        return apply(ops.power, a, b).astype(bool)
+    return apply(ops.power, a, b)
+
+
+@with_out
+def float_power(input: TensorLike, exponent: TensorLike) -> Tensor:
+    """``input`` to the power of ``exponent``, in double precision."""
+    a, b = (_double(x) for x in pair(input, exponent))
+    return apply(ops.power, a, b)
+
+
+def _double(x: Any) -> Tensor:
+    given = tensor_of(x) if isinstance(x, Tensor) else Tensor(np.asarray(x))
+    wanted = np.complex128 if given.dtype.kind == "c" else np.float64
+    return given if given.dtype == wanted else given.astype(wanted)
+
+
+@with_out
+def logaddexp(input: TensorLike, other: TensorLike) -> Tensor:
+    """``log(exp(input) + exp(other))``, without overflow."""
+    return apply(ops.logaddexp, *reals(input, other))
+
+
+@with_out
+def logaddexp2(input: TensorLike, other: TensorLike) -> Tensor:
+    """``log2(2 ** input + 2 ** other)``, without overflow."""
+    return apply(ops.logaddexp2, *reals(input, other))
+
+
+@with_out
+def hypot(input: TensorLike, other: TensorLike) -> Tensor:
+    """``sqrt(input² + other²)``, without overflow."""
+    return apply(ops.hypot, *reals(input, other))
+
+
+@with_out
+def atan2(input: TensorLike, other: TensorLike) -> Tensor:
+    """The angle in (-π, π] of the point (other, input)."""
+    return apply(ops.arctan2, *reals(input, other))
+
+
+arctan2 = atan2
+
+
+@with_out
+def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
+    """``input * log(other)``, and 0 where ``input`` is 0."""
+    return apply(ops.xlogy, *reals(input, other))
+
+
+# -- the parts of a number ------------------------------------------------------------------------
+
+
+@with_out
+def copysign(input: TensorLike, other: TensorLike) -> Tensor:
+    """The distance of ``input`` from 0, with the sign of ``other``."""
+    return apply(ops.copysign, *reals(input, other))
+
+
+@with_out
+def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
+    """The number next to ``input`` in the direction of ``other``; it has no gradient."""
+    a, b = (
+        constant(x, "nextafter", n)
+        for x, n in zip(pair(input, other), ("input", "other"), strict=True)
+    )
+    return Tensor(np.asarray(np.nextafter(a, b)))
+
+
+@with_out
+def ldexp(input: TensorLike, other: TensorLike) -> Tensor:
+    """``input * 2 ** other``."""
+    a, b = pair(real(input), other)
+    if not isinstance(b, Tensor):
+        return apply(ops.multiply, a, 2.0**b)
+    exponent = b.astype(a.dtype) if b.dtype.kind in "biu" else b
+    return apply(ops.multiply, a, apply(ops.power, 2.0, exponent))
+
+
+@with_out
+def frexp(input: TensorLike) -> Frexp:
+    """``input`` as a mantissa in ±[0.5, 1) and a power of 2: (mantissa, exponent)."""
+    x = tensor_of(input)
+    if x.dtype.kind != "f":
+        raise DistgradError(f"frexp takes real numbers; got {x.dtype}")
+    exponent = np.frexp(x.array)[1]
+    # Two factors: 2 ** -exponent of the smallest numbers would overflow.
+    half = -exponent // 2
+    first, second = (np.ldexp(np.ones((), x.dtype), e) for e in (half, -exponent - half))
+    return Frexp(x * first * second, Tensor(exponent))
+
+
+@with_out
+def gcd(input: TensorLike, other: TensorLike) -> Tensor:
+    """The greatest common divisor of whole numbers."""
+    return apply(np.gcd, *(whole(x, "gcd") for x in pair(input, other)))
+
+
+@with_out
+def lcm(input: TensorLike, other: TensorLike) -> Tensor:
+    """The least common multiple of whole numbers."""
+    return apply(np.lcm, *(whole(x, "lcm") for x in pair(input, other)))
+
+
+def _kinds(a: Any, b: Any) -> tuple[Any, Any]:
+    return data_of(a), data_of(b)

@@ -1,0 +1,82 @@
+"""Copies, and the functions that write in place: names of PyTorch for methods of Tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.promotion import apply
+
+# NumPy's arrays have a fill that writes in place.
+METHODS: dict[str, Any] = {}
+NO_METHODS = True
+
+__all__ = [
+    "clone",
+    "detach",
+    "detach_",
+    "detach_copy",
+    "fill",
+    "fill_",
+    "get_device",
+    "is_inference",
+    "is_signed",
+    "zero_",
+]
+
+
+def clone(input: TensorLike, *, memory_format: Any = None) -> Tensor:
+    """A copy on the tape."""
+    return tensor_of(input).clone()
+
+
+def detach(input: TensorLike) -> Tensor:
+    """A tensor of the same memory that stands outside the tape."""
+    return tensor_of(input).detach()
+
+
+def detach_copy(input: TensorLike) -> Tensor:
+    """A copy that stands outside the tape."""
+    return Tensor(np.array(tensor_of(input).array))
+
+
+def fill(input: TensorLike, value: TensorLike) -> Tensor:
+    """One number, or a 0-d Tensor, for all elements of ``input``, in its dtype."""
+    if np.ndim(value):
+        raise ShapeError(f"fill takes one number; got shape {np.shape(value)}")
+    x = tensor_of(input)
+    return apply(np.broadcast_to, tensor_of(value).to(x.dtype), x.shape).clone()
+
+
+def detach_(input: Tensor) -> Tensor:
+    """Take ``input`` off the tape."""
+    return input.detach_()
+
+
+def fill_(input: Tensor, value: TensorLike) -> Tensor:
+    """Write one number to all elements of ``input``."""
+    return input.fill_(value)
+
+
+def zero_(input: Tensor) -> Tensor:
+    """Write zeros to all elements of ``input``."""
+    return input.zero_()
+
+
+def get_device(input: TensorLike) -> int:
+    """Return -1: the CPU has no number."""
+    return -1
+
+
+def is_inference(input: TensorLike) -> bool:
+    """Return False: every tensor may be used under gradients."""
+    return False
+
+
+def is_signed(input: TensorLike) -> bool:
+    """Whether the dtype has negative numbers."""
+    return tensor_of(input).is_signed()

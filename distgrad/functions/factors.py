@@ -1,0 +1,292 @@
+"""Factorisations by the names, orders of arguments and results of ``torch.linalg``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.op import constant
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.ops.decompose import EighResult, QRResult, SVDResult, numpys_qr
+from distgrad.ops.eig import EigResult
+from distgrad.ops.helpers import data_of
+from distgrad.ops.indexing import as_tensor
+from distgrad.ops.linalg import H
+from distgrad.ops.lu import lu_factor as pivoted
+from distgrad.ops.lu import lu_unpack as unpacked
+from distgrad.ops.lu import permutation_of, reflected
+
+__all__ = [
+    "cholesky",
+    "cholesky_ex",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "householder_product",
+    "ldl_factor",
+    "ldl_factor_ex",
+    "ldl_solve",
+    "lu",
+    "lu_factor",
+    "lu_factor_ex",
+    "lu_solve",
+    "qr",
+    "svd",
+    "svdvals",
+]
+
+
+class CholeskyExResult(NamedTuple):
+    """What ``cholesky_ex`` returns."""
+
+    L: Tensor
+    info: Tensor
+
+
+class LUResult(NamedTuple):
+    """What ``lu`` returns: A = P L U."""
+
+    P: Tensor
+    L: Tensor
+    U: Tensor
+
+
+class LUFactorResult(NamedTuple):
+    """What ``lu_factor`` returns: L and U in one matrix, and the row exchanges from 1 on."""
+
+    LU: Tensor
+    pivots: Tensor
+
+
+class LUFactorExResult(NamedTuple):
+    """What ``lu_factor_ex`` returns: ``info`` is the place of the first zero pivot, from 1 on."""
+
+    LU: Tensor
+    pivots: Tensor
+    info: Tensor
+
+
+def matrices(A: TensorLike, name: str, square: bool = False) -> Tensor:
+    """Return ``A`` as a Tensor of matrices (square ones, if asked). Errors: ShapeError."""
+    A = as_tensor(A)
+    if A.ndim < 2:
+        raise ShapeError(f"{name} takes matrices (…, m, n); got shape {A.shape}")
+    if square and A.shape[-1] != A.shape[-2]:
+        raise ShapeError(f"{name} takes square matrices (…, n, n); got shape {A.shape}")
+    return A
+
+
+# -- Cholesky -------------------------------------------------------------------------------------
+
+
+def cholesky(A: TensorLike, *, upper: bool = False) -> Tensor:
+    """The lower L with A = L Lᴴ (or the upper Lᴴ). Errors: ShapeError for an A that has none."""
+    return as_tensor(ops.cholesky(matrices(A, "cholesky", square=True), upper=upper))
+
+
+def cholesky_ex(
+    A: TensorLike, *, upper: bool = False, check_errors: bool = False
+) -> CholeskyExResult:
+    """``cholesky`` that does not raise: ``info`` is the order of the first minor that is not
+    positive definite, 0 if all are; L is NaN there.
+    """
+    A = matrices(A, "cholesky_ex", square=True)
+    if check_errors:
+        return CholeskyExResult(cholesky(A, upper=upper), _zeros(A.shape[:-2]))
+    info = _failing_minors(np.swapaxes(A.array, -1, -2).conj() if upper else A.array)
+    return CholeskyExResult(where_good(info, A, lambda x: cholesky(x, upper=upper)), Tensor(info))
+
+
+def _failing_minors(a: Array) -> Array:
+    info = np.zeros(a.shape[:-2], np.int32)
+    for index in np.ndindex(info.shape):
+        for k in range(1, a.shape[-1] + 1):
+            try:
+                np.linalg.cholesky(a[index][:k, :k])
+            except np.linalg.LinAlgError:
+                info[index] = k
+                break
+    return info
+
+
+def where_good(info: Array, A: Tensor, function: Any) -> Tensor:
+    """``function`` of the matrices with ``info`` 0, NaN for the others."""
+    if not info.any():
+        found: Tensor = function(A)
+        return found
+    bad = info[..., None, None] != 0
+    unit = np.eye(A.shape[-1], dtype=A.dtype)
+    return as_tensor(np.where(bad, np.asarray(np.nan, A.dtype), function(np.where(bad, unit, A))))
+
+
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    return Tensor(np.zeros(shape, np.int32))
+
+
+# -- eigenvalues and singular values --------------------------------------------------------------
+
+
+def eig(A: TensorLike) -> EigResult:
+    """Eigenvalues and eigenvectors (columns), complex; gradients need distinct eigenvalues."""
+    return EigResult(*ops.eig(matrices(A, "eig", square=True)))
+
+
+def eigvals(A: TensorLike) -> Tensor:
+    """The eigenvalues of ``eig``, complex."""
+    return eig(A).eigenvalues
+
+
+def eigh(A: TensorLike, UPLO: Literal["L", "U"] = "L") -> EighResult:
+    """Eigenvalues, ascending, and eigenvectors of a Hermitian A, whose triangle UPLO is read."""
+    return EighResult(*ops.eigh(matrices(A, "eigh", square=True), UPLO=UPLO))
+
+
+def eigvalsh(A: TensorLike, UPLO: Literal["L", "U"] = "L") -> Tensor:
+    """The eigenvalues of ``eigh``."""
+    return eigh(A, UPLO).eigenvalues
+
+
+def svd(A: TensorLike, full_matrices: bool = True, *, driver: str | None = None) -> SVDResult:
+    """U, S, Vh with A = U diag(S) Vh; the vectors that ``full_matrices`` adds have no gradient."""
+    no_driver("svd", driver)
+    A = matrices(A, "svd")
+    full = full_matrices and A.shape[-1] != A.shape[-2]
+    return SVDResult(*ops.svd(A, full_matrices=full))
+
+
+def svdvals(A: TensorLike, *, driver: str | None = None) -> Tensor:
+    """The singular values, descending."""
+    no_driver("svdvals", driver)
+    return as_tensor(ops.svd(matrices(A, "svdvals"))[1])
+
+
+def no_driver(name: str, driver: str | None) -> None:
+    """Refuse to choose among GPU libraries. Errors: ShapeError."""
+    if driver is not None:
+        raise ShapeError(f"{name}: driver={driver!r} chooses among GPU libraries; leave it out")
+
+
+# -- QR -------------------------------------------------------------------------------------------
+
+
+def qr(A: TensorLike, mode: str = "reduced") -> QRResult:
+    """Q, R with A = Q R; "reduced", "complete" (no gradient if m > n) or "r" (Q is empty)."""
+    A = matrices(A, "qr")
+    if mode == "r":
+        return QRResult(Tensor(np.zeros(0, A.dtype)), numpys_qr(A, "r"))
+    if mode not in ("reduced", "complete"):
+        raise ShapeError(f"qr: the modes are 'reduced', 'complete' and 'r'; got {mode!r}")
+    return QRResult(*numpys_qr(A, mode))
+
+
+def householder_product(A: TensorLike, tau: TensorLike) -> Tensor:
+    """The first n columns of H₀ H₁ … of the reflections in A (m, n) and tau (k), as geqrf's."""
+    A, tau = matrices(A, "householder_product"), as_tensor(tau)
+    m, n = A.shape[-2:]
+    k = tau.shape[-1] if tau.ndim else -1
+    if m < n or not 0 <= k <= n or tau.shape[:-1] != A.shape[:-2]:
+        raise ShapeError(
+            f"householder_product takes A (…, m, n), m ≥ n, and tau (…, k), k ≤ n; got {A.shape} "
+            f"and {tau.shape}"
+        )
+    product: Tensor = reflected(A, tau, np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape))
+    return product
+
+
+# -- LU -------------------------------------------------------------------------------------------
+
+
+def lu_factor(A: TensorLike, *, pivot: bool = True) -> LUFactorResult:
+    """L and U of P A = L U in one matrix, and the pivots. Errors: ShapeError for a singular A."""
+    factors = lu_factor_ex(A, pivot=pivot, check_errors=True)
+    return LUFactorResult(factors.LU, factors.pivots)
+
+
+def lu_factor_ex(
+    A: TensorLike, *, pivot: bool = True, check_errors: bool = False
+) -> LUFactorExResult:
+    """``lu_factor`` that does not raise; its gradient needs regular matrices."""
+    _only_pivoted(pivot)
+    y, pivots = pivoted(matrices(A, "lu_factor"))
+    zero = np.diagonal(data_of(y), 0, -2, -1) == 0
+    info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0) if zero.shape[-1] else np.zeros(())
+    info = np.broadcast_to(info, pivots.shape[:-1]).astype(np.int32)
+    if check_errors and info.any():
+        raise ShapeError(f"lu_factor: a pivot is zero, the matrix is singular (info {info})")
+    return LUFactorExResult(as_tensor(y), Tensor((pivots + 1).astype(np.int32)), Tensor(info))
+
+
+def _only_pivoted(pivot: bool) -> None:
+    if not pivot:
+        raise ShapeError("lu: pivot=False is not stable, and on CPUs neither here nor in PyTorch")
+
+
+def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
+    """P, L, U with A = P L U."""
+    _only_pivoted(pivot)
+    y, pivots = pivoted(matrices(A, "lu"))
+    return LUResult(permutation(pivots, y.shape[-2], y.dtype), *map(as_tensor, unpacked(y)))
+
+
+def permutation(pivots: Array, rows: int, dtype: Any) -> Tensor:
+    """P (…, m, m) of pivots counted from 0 on."""
+    order = permutation_of(pivots, rows)
+    return Tensor((np.arange(rows)[:, None] == order[..., None, :]).astype(dtype))
+
+
+def lu_solve(
+    LU: TensorLike,
+    pivots: TensorLike,
+    B: TensorLike,
+    *,
+    left: bool = True,
+    adjoint: bool = False,
+) -> Tensor:
+    """The X with A X = B (X A = B if not ``left``; Aᴴ for A if ``adjoint``), of lu_factor's A."""
+    LU, B = matrices(LU, "lu_solve", square=True), matrices(B, "lu_solve")
+    if B.shape[-2 if left else -1] != LU.shape[-1]:
+        raise ShapeError(f"lu_solve: B of shape {B.shape} does not fit LU of shape {LU.shape}")
+    if not left:  # X A = B is Aᴴ Xᴴ = Bᴴ
+        return as_tensor(H(lu_solve(LU, pivots, H(B), adjoint=not adjoint)))
+    swaps = np.asarray(constant(pivots, "lu_solve", "pivots"), np.int64) - 1
+    order = permutation_of(swaps, LU.shape[-1])
+    front = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
+    B = as_tensor(np.broadcast_to(B, (*front, *B.shape[-2:])))
+    triangle = ops.solve_triangular
+    if adjoint:
+        y = triangle(H(LU), B, lower=True)
+        y = triangle(H(LU), y, lower=False, unit_diagonal=True)
+        return _rows(y, np.argsort(order, -1))
+    y = triangle(LU, _rows(B, order), lower=True, unit_diagonal=True)
+    return as_tensor(triangle(LU, y, lower=False))
+
+
+def _rows(x: Tensor, order: Array) -> Tensor:
+    order = np.broadcast_to(order, (*x.shape[:-2], order.shape[-1]))
+    return as_tensor(np.take_along_axis(x, order[..., None], -2))
+
+
+_NO_LDL = (
+    "NumPy has no LDLᴴ of indefinite matrices: use linalg.cholesky for positive definite ones, "
+    "linalg.eigh or linalg.lu_factor for others"
+)
+
+
+def ldl_factor(A: TensorLike, *, hermitian: bool = False) -> Any:
+    """Refused. Errors: DistgradError that says what to use."""
+    raise DistgradError(f"ldl_factor: {_NO_LDL}")
+
+
+def ldl_factor_ex(A: TensorLike, *, hermitian: bool = False, check_errors: bool = False) -> Any:
+    """Refused. Errors: DistgradError that says what to use."""
+    raise DistgradError(f"ldl_factor_ex: {_NO_LDL}")
+
+
+def ldl_solve(LD: TensorLike, pivots: TensorLike, B: TensorLike, *, hermitian: bool = False) -> Any:
+    """Refused. Errors: DistgradError that says what to use."""
+    raise DistgradError(f"ldl_solve: {_NO_LDL}")

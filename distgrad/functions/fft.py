@@ -1,0 +1,299 @@
+"""``torch.fft`` by its names and arguments; computed by NumPy's transforms, in any precision.
+
+A transform of a Hermitian signal (``hfft`` and its like) goes the other way, and so does its scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.ops.fft import ADJOINT, Norm
+from distgrad.ops.fft import fftshift as numpys_fftshift
+from distgrad.ops.fft import ifftshift as numpys_ifftshift
+from distgrad.ops.indexing import as_tensor
+
+__all__ = [
+    "fft",
+    "fft2",
+    "fftfreq",
+    "fftn",
+    "fftshift",
+    "hfft",
+    "hfft2",
+    "hfftn",
+    "ifft",
+    "ifft2",
+    "ifftn",
+    "ifftshift",
+    "ihfft",
+    "ihfft2",
+    "ihfftn",
+    "irfft",
+    "irfft2",
+    "irfftn",
+    "rfft",
+    "rfft2",
+    "rfftfreq",
+    "rfftn",
+]
+
+NO_METHODS = True
+
+_LAST_TWO = (-2, -1)
+
+
+def _signal(x: TensorLike, name: str, real: bool = False) -> Tensor:
+    x = as_tensor(x)
+    if real and x.dtype.kind == "c":
+        raise ShapeError(f"{name} takes a real signal; got {x.dtype}: use {name.replace('r', '')}")
+    if x.dtype.kind in "biu":
+        return x.astype(np.float32)  # as PyTorch; NumPy's would be float64
+    return x
+
+
+def _numbers(a: Any, name: str, n: int | None, dim: int, norm: Norm) -> None:
+    if a.ndim == 0 or not -a.ndim <= dim < a.ndim:
+        raise ShapeError(f"{name}: dim {dim} is out of range for shape {a.shape}")
+    if (n is not None and n < 1) or (n is None and a.shape[dim] < 1):
+        raise ShapeError(f"{name} takes 1 point or more; got n={n}, shape {a.shape}")
+    if norm not in ADJOINT:
+        raise ShapeError(f"{name}: norm is 'backward', 'forward' or 'ortho'; got {norm!r}")
+
+
+def _one(
+    op: Callable[..., Any], x: TensorLike, n: int | None, dim: int, norm: Norm, real: bool = False
+) -> Tensor:
+    name = getattr(op, "name", "fft")
+    a = _signal(x, name, real)
+    points = n
+    if name == "irfft" and n is None and a.ndim and -a.ndim <= dim < a.ndim:
+        points = 2 * (a.shape[dim] - 1)
+    _numbers(a, name, points, dim, norm)
+    return as_tensor(op(a, n=n, axis=dim, norm=norm))
+
+
+# -- along one axis -------------------------------------------------------------------------------
+
+
+def fft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The discrete Fourier transform along ``dim``, of n points (cut or zeros appended)."""
+    return _one(ops.fft, input, n, dim, norm)
+
+
+def ifft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The inverse of ``fft``."""
+    return _one(ops.ifft, input, n, dim, norm)
+
+
+def rfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The first n // 2 + 1 points of the transform of a real signal; the others mirror them."""
+    return _one(ops.rfft, input, n, dim, norm, real=True)
+
+
+def irfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The inverse of ``rfft``: n real points (2 (m - 1) of m if None)."""
+    return _one(ops.irfft, input, n, dim, norm)
+
+
+def hfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The transform of a Hermitian signal, given by its first half: n real points."""
+    _known(norm, "hfft")
+    return irfft(_conjugate(input), n, dim, ADJOINT[norm])
+
+
+def ihfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
+    """The inverse of ``hfft``: the first half of a Hermitian signal."""
+    _known(norm, "ihfft")
+    return _conjugate(rfft(input, n, dim, ADJOINT[norm]))
+
+
+def _known(norm: Norm, name: str) -> None:
+    if norm not in ADJOINT:
+        raise ShapeError(f"{name}: norm is 'backward', 'forward' or 'ortho'; got {norm!r}")
+
+
+def _conjugate(x: TensorLike) -> Tensor:
+    return as_tensor(np.conjugate(as_tensor(x)))
+
+
+# -- over several axes ----------------------------------------------------------------------------
+
+
+def _axes(
+    input: TensorLike, s: Ints | None, dim: Ints | None, name: str
+) -> tuple[Tensor, list[int | None], list[int]]:
+    """The signal, the points along each axis (None: its length) and the axes, from 0 on."""
+    x = as_tensor(input)
+    points = [s] if isinstance(s, int) else None if s is None else list(s)
+    dims = [dim] if isinstance(dim, int) else None if dim is None else list(dim)
+    if dims is None:
+        dims = list(range(-(x.ndim if points is None else len(points)), 0))
+    if points is None:
+        points = [-1] * len(dims)
+    if len(points) != len(dims):
+        raise ShapeError(f"{name}: {len(points)} lengths s={s} for the axes {tuple(dims)}")
+    if not all(-x.ndim <= d < x.ndim for d in dims):
+        raise ShapeError(f"{name}: dims {tuple(dims)} are out of range for shape {x.shape}")
+    axes = [d % x.ndim for d in dims]
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{name}: an axis stands twice in {tuple(dims)}")
+    return x, [None if n == -1 else n for n in points], axes
+
+
+def _complex(x: Tensor) -> Tensor:
+    """A complex signal, for a transform over no axes."""
+    x = _signal(x, "fftn")
+    return x if x.dtype.kind == "c" else x.astype(np.result_type(x.dtype, np.complex64))
+
+
+def fftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """``fft`` along several axes (all, or the last len(s))."""
+    x, points, axes = _axes(input, s, dim, "fftn")
+    return _each(fft, _complex(x), points, axes, norm)
+
+
+def ifftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """The inverse of ``fftn``."""
+    x, points, axes = _axes(input, s, dim, "ifftn")
+    return _each(ifft, _complex(x), points, axes, norm)
+
+
+def _each(
+    one: Callable[..., Tensor],
+    x: Tensor,
+    points: Sequence[int | None],
+    axes: Sequence[int],
+    norm: Norm,
+) -> Tensor:
+    for n, axis in reversed(list(zip(points, axes, strict=True))):
+        x = one(x, n, axis, norm)
+    return x
+
+
+def rfftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """``rfft`` along the last of several axes, ``fft`` along the others."""
+    x, points, axes = _axes(input, s, dim, "rfftn")
+    _some(axes, "rfftn")
+    x = rfft(x, points[-1], axes[-1], norm)
+    return _each(fft, x, points[:-1], axes[:-1], norm)
+
+
+def irfftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """The inverse of ``rfftn``."""
+    x, points, axes = _axes(input, s, dim, "irfftn")
+    _some(axes, "irfftn")
+    x = _each(ifft, _complex(x), points[:-1], axes[:-1], norm)
+    return irfft(x, points[-1], axes[-1], norm)
+
+
+def hfftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """``fft`` along all but the last of several axes, ``hfft`` along that."""
+    x, points, axes = _axes(input, s, dim, "hfftn")
+    _some(axes, "hfftn")
+    x = _each(fft, _complex(x), points[:-1], axes[:-1], norm)
+    return hfft(x, points[-1], axes[-1], norm)
+
+
+def ihfftn(
+    input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
+) -> Tensor:
+    """The inverse of ``hfftn``."""
+    x, points, axes = _axes(input, s, dim, "ihfftn")
+    _some(axes, "ihfftn")
+    x = ihfft(x, points[-1], axes[-1], norm)
+    return _each(ifft, x, points[:-1], axes[:-1], norm)
+
+
+def _some(axes: Sequence[int], name: str) -> None:
+    if not axes:
+        raise ShapeError(f"{name} transforms one axis or more")
+
+
+def fft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``fftn`` over two axes."""
+    return fftn(input, s, dim, norm)
+
+
+def ifft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``ifftn`` over two axes."""
+    return ifftn(input, s, dim, norm)
+
+
+def rfft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``rfftn`` over two axes."""
+    return rfftn(input, s, dim, norm)
+
+
+def irfft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``irfftn`` over two axes."""
+    return irfftn(input, s, dim, norm)
+
+
+def hfft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``hfftn`` over two axes."""
+    return hfftn(input, s, dim, norm)
+
+
+def ihfft2(
+    input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
+) -> Tensor:
+    """``ihfftn`` over two axes."""
+    return ihfftn(input, s, dim, norm)
+
+
+# -- shifts and frequencies -----------------------------------------------------------------------
+
+
+def fftshift(input: TensorLike, dim: Ints | None = None) -> Tensor:
+    """The point of frequency 0 in the middle of ``dim`` (of all axes)."""
+    return as_tensor(numpys_fftshift(as_tensor(input), dim))
+
+
+def ifftshift(input: TensorLike, dim: Ints | None = None) -> Tensor:
+    """What undoes ``fftshift``."""
+    return as_tensor(numpys_ifftshift(as_tensor(input), dim))
+
+
+def fftfreq(n: int, d: float = 1.0, *, dtype: DTypeLike = np.float32, device: Any = None) -> Tensor:
+    """The frequencies of ``fft``'s n points, ``d`` apart."""
+    return _frequencies(np.fft.fftfreq, n, d, dtype, device)
+
+
+def rfftfreq(
+    n: int, d: float = 1.0, *, dtype: DTypeLike = np.float32, device: Any = None
+) -> Tensor:
+    """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
+    return _frequencies(np.fft.rfftfreq, n, d, dtype, device)
+
+
+def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike, device: Any) -> Tensor:
+    if device is not None and str(device) != "cpu":
+        raise DistgradError(f"device={device!r}: there are no GPUs here; leave it out")
+    return Tensor(numpys(n, d).astype(np.float32 if dtype is None else dtype))

@@ -1,0 +1,137 @@
+"""How often values occur: of whole numbers, in bins, in bins of several axes. Without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distgrad.autograd.op import constant
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.out import with_out
+
+__all__ = ["bincount", "histc", "histogram", "histogramdd"]
+
+
+class Histogram(NamedTuple):
+    """Counts (or densities) and the edges of the bins."""
+
+    hist: Tensor
+    bin_edges: Any
+
+
+def bincount(input: TensorLike, weights: TensorLike | None = None, minlength: int = 0) -> Tensor:
+    """How often 0, 1, 2, … occur in a row of whole numbers ≥ 0, or the sums of their weights.
+
+    Errors: ShapeError for others.
+    """
+    x = tensor_of(input).array
+    if x.ndim != 1 or x.dtype.kind not in "iu" or (x.size and x.min() < 0):
+        raise ShapeError(f"bincount takes a row of whole numbers ≥ 0; got {x.dtype} {x.shape}")
+    if minlength < 0:
+        raise ShapeError(f"bincount: minlength is ≥ 0; got {minlength}")
+    if weights is None:
+        return Tensor(np.bincount(x, minlength=minlength))
+    w = np.asarray(constant(weights, "bincount", "weights"))
+    if w.shape != x.shape:
+        raise ShapeError(f"bincount: weights of shape {w.shape} for elements of {x.shape}")
+    found = np.bincount(x, w, minlength)
+    return Tensor(found.astype(np.float32) if w.dtype == np.float32 else found)
+
+
+@with_out
+def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """How many elements fall into each of ``bins`` equal intervals of [min, max].
+
+    If both are equal, of the range of the elements. Errors: ShapeError.
+    """
+    x = np.asarray(constant(tensor_of(input), "histc", "input"))
+    if bins <= 0:
+        raise ShapeError(f"histc: there is at least one bin; got bins={bins}")
+    if max < min:
+        raise ShapeError(f"histc: max is ≥ min; got {min}, {max}")
+    ends = _range(x, (min, max)) if min != max else _range(x, None)
+    return Tensor(np.histogram(x, bins, ends)[0].astype(x.dtype))
+
+
+@with_out
+def histogram(
+    input: TensorLike,
+    bins: int | TensorLike = 100,
+    *,
+    range: Sequence[float] | None = None,
+    weight: TensorLike | None = None,
+    density: bool = False,
+) -> Histogram:
+    """How many elements fall into each bin: (hist, bin_edges).
+
+    ``bins`` is how many equal ones there are in ``range`` (that of the elements if None), or their
+    edges. ``weight`` counts elements with weights; ``density`` makes the integral 1.
+    """
+    x = np.asarray(constant(tensor_of(input), "histogram", "input"))
+    found, edges = _histogramdd(x.reshape(-1, 1), [bins], range, weight, density)
+    return Histogram(found, edges[0])
+
+
+def histogramdd(
+    input: TensorLike,
+    bins: int | Sequence[Any],
+    range: Sequence[float] | None = None,
+    weight: TensorLike | None = None,
+    density: bool = False,
+) -> Histogram:
+    """How many of the points ``input`` (…, d) fall into each bin of d axes: (hist, bin_edges).
+
+    ``bins`` is the number of bins of all axes, of each, or a sequence of the edges of each;
+    ``range`` holds the smallest and largest place of each axis, in a row.
+    """
+    x = np.asarray(constant(tensor_of(input), "histogramdd", "input"))
+    if x.ndim < 2:
+        raise ShapeError(f"histogramdd takes points (…, d); got shape {x.shape}")
+    points = x.reshape(-1, x.shape[-1])
+    each = [bins] * points.shape[1] if isinstance(bins, int) else list(bins)
+    found, edges = _histogramdd(points, each, range, weight, density)
+    return Histogram(found, edges)
+
+
+def _histogramdd(
+    points: Any, bins: list[Any], range: Any, weight: TensorLike | None, density: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    if points.dtype.kind != "f":
+        raise DistgradError(f"histograms are of real numbers; got {points.dtype}")
+    axes = points.shape[1]
+    if len(bins) != axes:
+        raise ShapeError(f"histogramdd: bins for {len(bins)} axes; the points have {axes}")
+    if range is not None and len(range) != 2 * axes:
+        raise ShapeError(f"histogram: range holds 2 numbers for each of {axes} axes")
+    edges = []
+    for i, given in enumerate(bins):
+        if isinstance(given, int | np.integer):
+            if given <= 0:
+                raise ShapeError(f"histogram: there is at least one bin; got {given}")
+            ends = None if range is None else tuple(range[2 * i : 2 * i + 2])
+            first, last = _range(points[:, i], ends)
+            edges.append(np.linspace(first, last, int(given) + 1).astype(points.dtype))
+        else:
+            edges.append(np.asarray(tensor_of(given).array))
+            if edges[-1].ndim != 1 or edges[-1].dtype != points.dtype:
+                raise ShapeError(f"histogram: edges are a row of {points.dtype}")
+    w = None if weight is None else np.asarray(constant(weight, "histogram", "weight")).reshape(-1)
+    if w is not None and len(w) != len(points):
+        raise ShapeError(f"histogram: {len(w)} weights for {len(points)} elements")
+    hist = np.histogramdd(points, edges, density=density, weights=w)[0]
+    return Tensor(hist.astype(points.dtype)), tuple([Tensor(e) for e in edges])
+
+
+def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
+    if ends is None:
+        ends = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    first, last = ends
+    if not (np.isfinite(first) and np.isfinite(last) and first <= last):
+        raise ShapeError(
+            f"histogram: the range is finite, its end not before its start; got {ends}"
+        )
+    return (first - 0.5, last + 0.5) if first == last else (first, last)

@@ -1,0 +1,346 @@
+"""Reading and writing by index, along an axis or by mask. Nothing is written in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.methods.calls import call
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.out import with_out
+from distgrad.ops.indexing import checked_index
+from distgrad.ops.shape import axis_numbers
+
+IN_PLACE = [
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_reduce",
+    "masked_fill",
+    "masked_scatter",
+    "put",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "tril",
+    "triu",
+]
+
+__all__ = [
+    "argwhere",
+    "diagonal",
+    "diagonal_scatter",
+    "gather",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_reduce",
+    "index_select",
+    "masked_fill",
+    "masked_scatter",
+    "masked_select",
+    "nonzero",
+    "put",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "select_scatter",
+    "slice_scatter",
+    "take",
+    "take_along_dim",
+    "tril",
+    "triu",
+    "where",
+]
+
+
+@with_out
+def gather(input: TensorLike, dim: int, index: TensorLike, *, sparse_grad: bool = False) -> Tensor:
+    """Elements at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0."""
+    if np.size(index) == 0:  # of whatever shape, as in PyTorch
+        x = tensor_of(input)
+        return x.reshape(-1)[np.zeros(np.shape(index), np.int64)]
+    if np.ndim(input) == 0 and np.ndim(index) == 1:
+        input = tensor_of(input).reshape(1)
+    return ops.gather(input, dim, index)
+
+
+@with_out
+def index_select(input: TensorLike, dim: int, index: TensorLike) -> Tensor:
+    """The slices at the 1-d ``index`` along ``dim``."""
+    x = tensor_of(input)
+    if x.ndim == 0:  # a number counts as an axis of one element
+        return ops.index_select(x.reshape(1), dim, index).reshape(())
+    return ops.index_select(x, dim, index)
+
+
+@with_out
+def take(input: TensorLike, index: TensorLike) -> Tensor:
+    """The elements at ``index`` of all elements in a row."""
+    return call(np.take, tensor_of(input), tensor_of(index))
+
+
+@with_out
+def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = None) -> Tensor:
+    """``np.take_along_axis``: elements at ``indices`` along ``dim``; the other axes broadcast.
+
+    Without ``dim`` those at ``indices`` of all elements in a row.
+    """
+    x = tensor_of(input)
+    if dim is None:
+        return call(np.take, x, tensor_of(indices).reshape(-1))
+    return call(ops.take_along_axis, x, indices, dim)
+
+
+@with_out
+def masked_select(input: TensorLike, mask: TensorLike) -> Tensor:
+    """The elements where the boolean ``mask`` holds (both broadcast), in a row."""
+    return ops.masked_select(input, mask)
+
+
+@with_out
+def nonzero(input: TensorLike, *, as_tuple: bool = False) -> Any:
+    """The indices of the elements that are not 0, as rows (``as_tuple``: a tensor an axis)."""
+    x = tensor_of(input)
+    if as_tuple:
+        return tuple(map(Tensor, np.nonzero(np.atleast_1d(x.array))))
+    return Tensor(np.argwhere(x.array))
+
+
+def argwhere(input: TensorLike) -> Tensor:
+    """The indices of the elements that are not 0, as rows."""
+    return Tensor(np.argwhere(tensor_of(input).array))
+
+
+def where(
+    condition: Tensor, input: TensorLike | None = None, other: TensorLike | None = None
+) -> Any:
+    """``input`` where the condition holds, ``other`` elsewhere; alone, ``nonzero`` as a tuple."""
+    if input is None or other is None:
+        if input is not None or other is not None:
+            raise TypeError("where takes a condition alone, or with both input and other")
+        return nonzero(condition, as_tuple=True)
+    found: Any = np.where(tensor_of(condition), input, other)
+    return found if isinstance(found, Tensor) else Tensor(found)
+
+
+# -- written --------------------------------------------------------------------------------------
+
+
+@with_out
+def scatter(
+    input: TensorLike,
+    dim: int,
+    index: TensorLike,
+    src: TensorLike | None = None,
+    *,
+    value: float | None = None,
+    reduce: str | None = None,
+) -> Tensor:
+    """``input`` with ``src`` (or one ``value``) at ``index`` along ``dim``.
+
+    ``reduce="add"`` adds it, ``"multiply"`` multiplies by it.
+    """
+    given = src if value is None else value
+    if given is None or (src is not None and value is not None):
+        raise TypeError("scatter takes one of src and value")
+    if reduce is None:
+        return ops.scatter(input, dim, index, given)
+    names = {"add": "sum", "multiply": "prod"}
+    if reduce not in names:
+        raise ShapeError(f"scatter: reduce is 'add' or 'multiply'; got {reduce!r}")
+    spread = np.broadcast_to(given, np.shape(index)) if np.ndim(given) == 0 else given
+    return ops.scatter_reduce(input, dim, index, spread, names[reduce])
+
+
+@with_out
+def scatter_add(input: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
+    """``input`` with ``src`` added at ``index`` along ``dim``."""
+    return ops.scatter_add(input, dim, index, src)
+
+
+@with_out
+def index_add(
+    input: TensorLike, dim: int, index: TensorLike, source: TensorLike, *, alpha: float = 1
+) -> Tensor:
+    """``input`` with the slices of ``alpha * source`` added at the 1-d ``index`` along ``dim``."""
+    x, given = tensor_of(input), tensor_of(source)
+    if x.ndim == 0:
+        return ops.index_add(x.reshape(1), dim, index, given.reshape(-1), alpha).reshape(())
+    return ops.index_add(x, dim, index, given, alpha)
+
+
+@with_out
+def scatter_reduce(
+    input: TensorLike,
+    dim: int,
+    index: TensorLike,
+    src: TensorLike,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Tensor:
+    """``input`` with what ``src`` brings to ``index`` reduced into it (see ``ops``)."""
+    return ops.scatter_reduce(input, dim, index, src, reduce, include_self=include_self)
+
+
+@with_out
+def index_reduce(
+    input: TensorLike,
+    dim: int,
+    index: TensorLike,
+    source: TensorLike,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Tensor:
+    """``scatter_reduce`` of whole slices of ``source`` at the 1-d ``index`` along ``dim``."""
+    return ops.index_reduce(input, dim, index, source, reduce, include_self=include_self)
+
+
+@with_out
+def index_copy(input: TensorLike, dim: int, index: TensorLike, source: TensorLike) -> Tensor:
+    """``input`` with the slices of ``source`` at the 1-d ``index`` along ``dim``."""
+    return _at_slices("index_copy", input, dim, index, source)
+
+
+@with_out
+def index_fill(input: TensorLike, dim: int, index: TensorLike, value: TensorLike) -> Tensor:
+    """``input`` with one ``value`` in the slices at the 1-d ``index`` along ``dim``."""
+    if np.ndim(value):
+        raise ShapeError(f"index_fill: value is a single number; got shape {np.shape(value)}")
+    return _at_slices("index_fill", input, dim, index, value)
+
+
+def _at_slices(
+    name: str, input: TensorLike, dim: int, index: TensorLike, source: TensorLike
+) -> Tensor:
+    x = tensor_of(input)
+    if x.ndim == 0:
+        return _at_slices(name, x.reshape(1), dim, index, source).reshape(())
+    (axis,) = axis_numbers(dim, x.ndim, name)
+    negative = name == "index_fill"
+    rows = checked_index(name, index, x.shape[axis], axis, negative=negative).reshape(-1)
+    wanted = (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])
+    if np.ndim(source) and np.shape(source) != wanted:
+        raise ShapeError(f"{name}: source has shape {np.shape(source)}; x and index ask {wanted}")
+    return ops.index_put(x, (slice(None),) * axis + (rows,), source)
+
+
+def index_put(
+    input: TensorLike, indices: Any, values: TensorLike, accumulate: bool = False
+) -> Tensor:
+    """``input`` as it is after ``input[indices] = values``, or ``+= values`` if ``accumulate``."""
+    return ops.index_put(input, tuple(indices), values, accumulate)
+
+
+def put(
+    input: TensorLike, index: TensorLike, source: TensorLike, accumulate: bool = False
+) -> Tensor:
+    """``input`` with ``source`` at ``index`` of all elements in a row."""
+    x = tensor_of(input)
+    rows = checked_index("put", index, x.size, None).reshape(-1)
+    given = tensor_of(source).reshape(-1)
+    if given.size != rows.size:
+        raise ShapeError(f"put: {rows.size} indices take as many values; got {given.size}")
+    return ops.index_put(x.reshape(-1), rows, given, accumulate).reshape(x.shape)
+
+
+def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
+    """``value`` (a single number) where the boolean ``mask`` (broadcast) holds."""
+    return ops.masked_fill(input, mask, value)
+
+
+def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
+    """The elements of ``source``, in order, where the boolean ``mask`` (broadcast) holds."""
+    x, given = tensor_of(input), tensor_of(source)
+    chosen = np.asarray(tensor_of(mask).array)
+    if chosen.dtype != np.bool_:
+        raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
+    shape = np.broadcast_shapes(x.shape, chosen.shape)
+    places = np.flatnonzero(np.broadcast_to(chosen, shape))
+    if places.size > given.size:
+        raise ShapeError(
+            f"masked_scatter: the mask holds {places.size} times, source has {given.size} elements"
+        )
+    whole = x.expand(*shape).reshape(-1)
+    return ops.index_put(whole, places, given.reshape(-1)[: places.size]).reshape(shape)
+
+
+def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> Tensor:
+    """``input`` with ``src`` as the slice ``index`` along ``dim``."""
+    x = tensor_of(input)
+    (axis,) = axis_numbers(dim, x.ndim, "select_scatter")
+    return _in_slice("select_scatter", x, (slice(None),) * axis + (int(index),), src)
+
+
+def slice_scatter(
+    input: TensorLike,
+    src: TensorLike,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """``input`` with ``src`` as the slices ``start:end:step`` along ``dim``."""
+    x = tensor_of(input)
+    (axis,) = axis_numbers(dim, x.ndim, "slice_scatter")
+    place = (slice(None),) * axis + (slice(start, end, step),)
+    return _in_slice("slice_scatter", x, place, src)
+
+
+def diagonal_scatter(
+    input: TensorLike, src: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    """``input`` with ``src`` on the diagonal of two axes."""
+    x = tensor_of(input)
+    places = np.diagonal(np.arange(x.size).reshape(x.shape), offset, dim1, dim2)
+    if np.shape(src) != places.shape:
+        raise ShapeError(
+            f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {places.shape}"
+        )
+    row = ops.index_put(x.reshape(-1), places.reshape(-1), tensor_of(src).reshape(-1))
+    return row.reshape(x.shape)
+
+
+def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> Tensor:
+    try:
+        shape = x.array[place].shape
+    except IndexError as error:
+        raise ShapeError(f"{name}: {error}") from error
+    if np.shape(src) != shape:
+        raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {shape}")
+    return ops.index_put(x, place, src)
+
+
+# -- diagonals ------------------------------------------------------------------------------------
+
+
+def diagonal(input: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two axes, as the last one."""
+    return call(np.diagonal, tensor_of(input), offset, dim1, dim2)
+
+
+@with_out
+def tril(input: TensorLike, diagonal: int = 0) -> Tensor:
+    """The lower triangle of the last two axes, zeros above the diagonal."""
+    return call(ops.tril, _matrix("tril", input), k=diagonal)
+
+
+@with_out
+def triu(input: TensorLike, diagonal: int = 0) -> Tensor:
+    """The upper triangle of the last two axes, zeros below the diagonal."""
+    return call(ops.triu, _matrix("triu", input), k=diagonal)
+
+
+def _matrix(name: str, input: TensorLike) -> Tensor:
+    x = tensor_of(input)
+    if x.ndim < 2:
+        raise ShapeError(f"{name} takes 2 axes or more; got shape {x.shape}")
+    return x

@@ -1,0 +1,283 @@
+"""``torch.linalg`` by its names, orders of arguments and named results; factors are in factors.py,
+systems in systems.py.
+
+Vectors or matrices lie in the last axes, those before are a stack; all are differentiable, to any
+order, unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.op import constant
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array, DTypeLike
+from distgrad.errors import ShapeError
+from distgrad.functions.factors import (
+    cholesky,
+    cholesky_ex,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    householder_product,
+    ldl_factor,
+    ldl_factor_ex,
+    ldl_solve,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    lu_solve,
+    matrices,
+    qr,
+    svd,
+    svdvals,
+)
+from distgrad.functions.systems import (
+    inv,
+    inv_ex,
+    lstsq,
+    solve,
+    solve_ex,
+    solve_triangular,
+    tensorinv,
+    tensorsolve,
+)
+from distgrad.ops.helpers import data_of
+from distgrad.ops.indexing import as_tensor
+from distgrad.ops.linalg import cross as numpys_cross
+from distgrad.ops.matrix_norms import Order
+from distgrad.ops.matrix_norms import norm as numpys_norm
+from distgrad.ops.numpy2 import vector_norm as numpys_vector_norm
+from distgrad.ops.solve import SlogdetResult
+
+__all__ = [
+    "LinAlgError",
+    "cholesky",
+    "cholesky_ex",
+    "cond",
+    "cross",
+    "det",
+    "diagonal",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "householder_product",
+    "inv",
+    "inv_ex",
+    "ldl_factor",
+    "ldl_factor_ex",
+    "ldl_solve",
+    "lstsq",
+    "lu",
+    "lu_factor",
+    "lu_factor_ex",
+    "lu_solve",
+    "matmul",
+    "matrix_exp",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "multi_dot",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "solve_ex",
+    "solve_triangular",
+    "svd",
+    "svdvals",
+    "tensorinv",
+    "tensorsolve",
+    "vander",
+    "vecdot",
+    "vector_norm",
+]
+
+LinAlgError = ShapeError
+"""What a singular or not positive definite matrix raises, under PyTorch's name."""
+
+NO_METHODS = True
+
+
+# -- numbers of a matrix --------------------------------------------------------------------------
+
+
+def det(A: TensorLike) -> Tensor:
+    """The determinant."""
+    return as_tensor(np.linalg.det(matrices(A, "det", square=True)))
+
+
+def slogdet(A: TensorLike) -> SlogdetResult:
+    """The sign (of complex matrices the phase) and the logarithm of |det A|."""
+    found: Any = np.linalg.slogdet(matrices(A, "slogdet", square=True))
+    return SlogdetResult(*found)
+
+
+def cond(A: TensorLike, p: Order | None = None) -> Tensor:
+    """‖A‖ ‖A⁻¹‖ in the matrix norm ``p``; None and ±2: the ratio of singular values."""
+    A = matrices(A, "cond", square=p not in (None, 2, -2))
+    return as_tensor(np.linalg.cond(A, p))  # type: ignore[arg-type]
+
+
+def matrix_rank(
+    A: TensorLike,
+    tol: TensorLike | None = None,
+    *,
+    atol: TensorLike | None = None,
+    rtol: TensorLike | None = None,
+    hermitian: bool = False,
+) -> Tensor:
+    """How many singular values exceed max(atol, rtol σ₁); no gradient."""
+    a = matrices(A, "matrix_rank").array
+    s = np.abs(np.linalg.eigvalsh(a)) if hermitian else np.linalg.svd(a, compute_uv=False)
+    largest = s.max(axis=-1, initial=0.0)
+    cut = tolerance(largest, a.shape[-2:], atol if tol is None else tol, rtol)
+    return Tensor(np.asarray(np.sum(s > cut[..., None], axis=-1), np.int64))
+
+
+def tolerance(largest: Array, shape: tuple[int, ...], atol: Any, rtol: Any) -> Array:
+    """PyTorch's max(atol, rtol σ₁); rtol is eps max(m, n), but 0 beside a positive atol."""
+    absolute = np.asarray(0.0 if atol is None else constant(atol, "matrix_rank", "atol"))
+    if rtol is None:
+        relative = np.where(absolute > 0, 0.0, np.finfo(largest.dtype).eps * max(shape))
+    else:
+        relative = np.asarray(constant(rtol, "matrix_rank", "rtol"))
+    return np.asarray(np.maximum(absolute, relative * largest))
+
+
+def pinv(
+    A: TensorLike,
+    rcond: TensorLike | None = None,
+    *,
+    atol: TensorLike | None = None,
+    rtol: TensorLike | None = None,
+    hermitian: bool = False,
+) -> Tensor:
+    """The Moore–Penrose inverse; singular values up to max(atol, rtol σ₁) count as zero."""
+    A = matrices(A, "pinv", square=hermitian)
+    largest = np.linalg.svd(A.array, compute_uv=False).max(axis=-1, initial=0.0)
+    cut = tolerance(largest, A.shape[-2:], atol, rtol if rcond is None else rcond)
+    relative = cut / np.where(largest == 0, 1, largest)
+    return as_tensor(np.linalg.pinv(A, relative, hermitian))
+
+
+# -- norms ----------------------------------------------------------------------------------------
+
+
+def norm(
+    A: TensorLike,
+    ord: Order | None = None,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Tensor:
+    """``np.linalg.norm``: of vectors along one ``dim``, matrices in two, all elements without."""
+    x = _as(A, dtype)
+    axis = tuple(dim) if isinstance(dim, list) else dim
+    if axis is None and ord is None:
+        return vector_norm(x, 2, None, keepdim)
+    return as_tensor(numpys_norm(x, ord, axis, keepdim))
+
+
+def vector_norm(
+    x: TensorLike,
+    ord: float = 2,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Tensor:
+    """(Σ |x| ** ord) ** (1 / ord) over ``dim``: one axis, several, or all elements (None)."""
+    x = _as(x, dtype)
+    axis = tuple(dim) if isinstance(dim, list) else dim
+    axis = None if axis == () or (x.ndim == 0 and axis in (0, -1)) else axis
+    return as_tensor(numpys_vector_norm(x, axis=axis, keepdims=keepdim, ord=ord))
+
+
+def matrix_norm(
+    A: TensorLike,
+    ord: Order = "fro",
+    dim: Sequence[int] = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Tensor:
+    """The norm of the matrices in two axes: 'fro', 'nuc', ±inf, ±1 or ±2."""
+    x = matrices(_as(A, dtype), "matrix_norm")
+    return as_tensor(numpys_norm(x, ord, tuple(dim), keepdim))
+
+
+def _as(x: TensorLike, dtype: DTypeLike | None) -> Tensor:
+    x = as_tensor(x)
+    return x if dtype is None or x.dtype == np.dtype(dtype) else x.astype(dtype)
+
+
+# -- products and shapes --------------------------------------------------------------------------
+
+
+def matmul(input: TensorLike, other: TensorLike) -> Tensor:
+    """The matrix product over the last two axes."""
+    return as_tensor(np.matmul(as_tensor(input), as_tensor(other)))
+
+
+def multi_dot(tensors: Sequence[TensorLike]) -> Tensor:
+    """A chain of matrices (vectors at its ends), multiplied in the cheapest order."""
+    return as_tensor(ops.multi_dot([as_tensor(x) for x in tensors]))
+
+
+def matrix_power(A: TensorLike, n: int) -> Tensor:
+    """A multiplied n times; the inverse's if n < 0."""
+    return as_tensor(np.linalg.matrix_power(as_tensor(A), n))
+
+
+def matrix_exp(A: TensorLike) -> Tensor:
+    """Σ Aᵏ / k!."""
+    return as_tensor(ops.matrix_exp(matrices(A, "matrix_exp", square=True)))
+
+
+def vecdot(x: TensorLike, y: TensorLike, *, dim: int = -1) -> Tensor:
+    """Σ conj(x) y along ``dim``; x and y broadcast."""
+    both: Any = np.broadcast_arrays(as_tensor(x), as_tensor(y))
+    return as_tensor(ops.vecdot(*both, axis=dim))
+
+
+def cross(input: TensorLike, other: TensorLike, *, dim: int = -1) -> Tensor:
+    """The vector product of vectors of length 3 along ``dim``; the other axes broadcast."""
+    x, y = as_tensor(input), as_tensor(other)
+    if x.ndim != y.ndim:
+        raise ShapeError(f"cross takes as many axes on both sides; got {x.shape} and {y.shape}")
+    if x.shape[dim] != 3 or y.shape[dim] != 3:
+        raise ShapeError(f"cross takes vectors of length 3; got {x.shape} and {y.shape}")
+    both: Any = np.broadcast_arrays(x, y)
+    return as_tensor(numpys_cross(*both, axis=dim))
+
+
+def diagonal(A: TensorLike, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """A diagonal of two axes, as a new last axis."""
+    return as_tensor(np.diagonal(as_tensor(A), offset, dim1, dim2))
+
+
+def vander(x: TensorLike, *, N: int | None = None) -> Tensor:
+    """The powers 0 to N - 1 of each element, in a new last axis (as many as x has, if None)."""
+    x = as_tensor(x)
+    if x.ndim == 0 and N is None:
+        raise ShapeError("vander takes one axis or more; got a single number without N")
+    row = as_tensor(np.atleast_1d(x))
+    return as_tensor(powers(row, row.shape[-1] if N is None else N))
+
+
+def powers(x: Tensor, count: int) -> Any:
+    """x⁰ to xⁿ⁻¹ in a new last axis, by products: exact gradients at 0."""
+    if count < 1:
+        raise ShapeError(f"vander takes N ≥ 1 powers; got {count}")
+    ones = np.ones((*x.shape, 1), data_of(x).dtype)
+    repeated = np.broadcast_to(np.expand_dims(x, -1), (*x.shape, count - 1))
+    return np.cumprod(np.concatenate((ones, repeated), axis=-1), axis=-1)

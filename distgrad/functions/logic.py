@@ -1,0 +1,81 @@
+"""Logic: of truth values (what is not 0 is true), and of the bits of whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.out import with_out
+from distgrad.functions.promotion import pair, whole
+from distgrad.ops.helpers import data_of
+
+_BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
+_BITS |= {"bitwise_left_shift": "<<", "bitwise_right_shift": ">>"}
+
+IN_PLACE = [
+    *("logical_and", "logical_or", "logical_xor", "logical_not"),
+    *("bitwise_not", *_BITS),
+]
+
+__all__ = [
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+]
+
+
+def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
+    def truth(input: TensorLike, other: TensorLike) -> Tensor:
+        return Tensor(np.asarray(ufunc(tensor_of(input).array, tensor_of(other).array)))
+
+    truth.__name__ = truth.__qualname__ = name
+    truth.__module__ = __name__
+    truth.__doc__ = what
+    return with_out(truth)
+
+
+logical_and = _truth("logical_and", np.logical_and, "Whether both are true (not 0).")
+logical_or = _truth("logical_or", np.logical_or, "Whether one or both are true (not 0).")
+logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (not 0).")
+
+
+@with_out
+def logical_not(input: TensorLike) -> Tensor:
+    """Whether each element is 0."""
+    return Tensor(np.asarray(np.logical_not(tensor_of(input).array)))
+
+
+def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
+    def bits(input: TensorLike, other: TensorLike) -> Tensor:
+        a, b = (data_of(whole(x, name)) for x in pair(input, other))
+        return Tensor(np.asarray(ufunc(a, b)))
+
+    bits.__name__ = bits.__qualname__ = name
+    bits.__module__ = __name__
+    bits.__doc__ = f"``input {_BITS[name]} other``, of whole numbers or booleans."
+    return with_out(bits)
+
+
+bitwise_and = _bits("bitwise_and", np.bitwise_and)
+bitwise_or = _bits("bitwise_or", np.bitwise_or)
+bitwise_xor = _bits("bitwise_xor", np.bitwise_xor)
+bitwise_left_shift = _bits("bitwise_left_shift", np.left_shift)
+bitwise_right_shift = _bits("bitwise_right_shift", np.right_shift)
+
+
+@with_out
+def bitwise_not(input: TensorLike) -> Tensor:
+    """``~input``, of whole numbers or booleans."""
+    found: Any = np.invert(whole(tensor_of(input), "bitwise_not").array)
+    return Tensor(np.asarray(found))

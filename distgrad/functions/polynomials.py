@@ -1,0 +1,135 @@
+"""Orthogonal polynomials of ``torch.special``, by their recurrences; differentiable in x.
+
+The degree n is a whole number or an array of them that broadcasts with x; below 0 the result is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import constant
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.ops.indexing import as_tensor
+
+__all__ = [
+    "chebyshev_polynomial_t",
+    "chebyshev_polynomial_u",
+    "chebyshev_polynomial_v",
+    "chebyshev_polynomial_w",
+    "hermite_polynomial_h",
+    "hermite_polynomial_he",
+    "laguerre_polynomial_l",
+    "legendre_polynomial_p",
+    "shifted_chebyshev_polynomial_t",
+    "shifted_chebyshev_polynomial_u",
+    "shifted_chebyshev_polynomial_v",
+    "shifted_chebyshev_polynomial_w",
+]
+
+Step = Callable[[int, Any, Any, Any], Any]
+"""From k, x, and the polynomials of degrees k and k - 1 that of degree k + 1."""
+
+
+def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Step) -> Tensor:
+    if not any(isinstance(v, Tensor | np.ndarray) for v in (input, n)):
+        raise TypeError(f"{name} takes a Tensor x or n; got two numbers")
+    x: Any = as_tensor(input)
+    degrees = np.asarray(constant(n, name, "n"))
+    if degrees.dtype == np.float64 and isinstance(n, Tensor):
+        x = x.astype(np.float64)
+    x = x.astype(np.float32) if x.dtype.kind in "biu" else x
+    degrees = np.trunc(degrees).astype(np.int64)
+    x = np.broadcast_to(x, np.broadcast_shapes(x.shape, degrees.shape))
+    before, now = np.ones(x.shape, x.dtype), first(x)
+    found: Any = np.where(degrees < 0, np.zeros((), x.dtype), before)
+    for k in range(1, int(degrees.max(initial=0)) + 1):
+        found = np.where(degrees == k, now, found)
+        before, now = now, step(k, x, now, before)
+    return as_tensor(found)
+
+
+def _chebyshev(k: int, x: Any, now: Any, before: Any) -> Any:
+    return 2 * x * now - before
+
+
+def chebyshev_polynomial_t(input: TensorLike, n: TensorLike) -> Tensor:
+    """Tₙ(x): cos(n arccos x)."""
+    return _recurred("chebyshev_polynomial_t", input, n, lambda x: x, _chebyshev)
+
+
+def chebyshev_polynomial_u(input: TensorLike, n: TensorLike) -> Tensor:
+    """Uₙ(x), of the second kind."""
+    return _recurred("chebyshev_polynomial_u", input, n, lambda x: 2 * x, _chebyshev)
+
+
+def chebyshev_polynomial_v(input: TensorLike, n: TensorLike) -> Tensor:
+    """Vₙ(x), of the third kind."""
+    return _recurred("chebyshev_polynomial_v", input, n, lambda x: 2 * x - 1, _chebyshev)
+
+
+def chebyshev_polynomial_w(input: TensorLike, n: TensorLike) -> Tensor:
+    """Wₙ(x), of the fourth kind."""
+    return _recurred("chebyshev_polynomial_w", input, n, lambda x: 2 * x + 1, _chebyshev)
+
+
+def _shifted(input: Any) -> Any:
+    return 2 * input - 1 if isinstance(input, int | float | Tensor) else 2 * np.asarray(input) - 1
+
+
+def shifted_chebyshev_polynomial_t(input: TensorLike, n: TensorLike) -> Tensor:
+    """Tₙ(2 x - 1)."""
+    return chebyshev_polynomial_t(_shifted(input), n)
+
+
+def shifted_chebyshev_polynomial_u(input: TensorLike, n: TensorLike) -> Tensor:
+    """Uₙ(2 x - 1)."""
+    return chebyshev_polynomial_u(_shifted(input), n)
+
+
+def shifted_chebyshev_polynomial_v(input: TensorLike, n: TensorLike) -> Tensor:
+    """Vₙ(2 x - 1)."""
+    return chebyshev_polynomial_v(_shifted(input), n)
+
+
+def shifted_chebyshev_polynomial_w(input: TensorLike, n: TensorLike) -> Tensor:
+    """Wₙ(2 x - 1)."""
+    return chebyshev_polynomial_w(_shifted(input), n)
+
+
+def hermite_polynomial_h(input: TensorLike, n: TensorLike) -> Tensor:
+    """Hₙ(x), of the weight exp(-x²)."""
+
+    def step(k: int, x: Any, now: Any, before: Any) -> Any:
+        return 2 * x * now - 2 * k * before
+
+    return _recurred("hermite_polynomial_h", input, n, lambda x: 2 * x, step)
+
+
+def hermite_polynomial_he(input: TensorLike, n: TensorLike) -> Tensor:
+    """Heₙ(x), of the weight exp(-x² / 2)."""
+
+    def step(k: int, x: Any, now: Any, before: Any) -> Any:
+        return x * now - k * before
+
+    return _recurred("hermite_polynomial_he", input, n, lambda x: x, step)
+
+
+def laguerre_polynomial_l(input: TensorLike, n: TensorLike) -> Tensor:
+    """Lₙ(x), of the weight exp(-x) on x ≥ 0."""
+
+    def step(k: int, x: Any, now: Any, before: Any) -> Any:
+        return ((2 * k + 1 - x) * now - k * before) / (k + 1)
+
+    return _recurred("laguerre_polynomial_l", input, n, lambda x: 1 - x, step)
+
+
+def legendre_polynomial_p(input: TensorLike, n: TensorLike) -> Tensor:
+    """Pₙ(x), of a constant weight on [-1, 1]."""
+
+    def step(k: int, x: Any, now: Any, before: Any) -> Any:
+        return ((2 * k + 1) * x * now - k * before) / (k + 1)
+
+    return _recurred("legendre_polynomial_p", input, n, lambda x: x, step)

@@ -1,0 +1,88 @@
+"""Which dtype comes out. Arithmetic follows NumPy's promotion, as the operators do.
+
+Functions of real numbers (``exp``, ``sin``, ``var``) take whole numbers and booleans for ones of
+the default dtype, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike
+from distgrad.errors import DistgradError
+from distgrad.functions.arguments import tensor_of
+
+__all__ = ["can_cast", "promote_types", "result_type"]
+
+
+def result_type(tensor: TensorLike, other: TensorLike) -> np.dtype[Any]:
+    """Return the dtype of ``tensor + other``; Python's numbers take that of a Tensor beside them.
+
+    It is NumPy's, that of what is computed: int64 and float32 give float64.
+    """
+    kinds = [x.array if isinstance(x, Tensor) else x for x in (tensor, other)]
+    if not any(isinstance(x, Tensor) for x in (tensor, other)):
+        return Tensor([tensor, other]).dtype
+    found: np.dtype[Any] = np.result_type(*kinds)
+    return found
+
+
+def promote_types(type1: DTypeLike, type2: DTypeLike) -> np.dtype[Any]:
+    """Return the smallest dtype that holds both (``np.promote_types``)."""
+    found: np.dtype[Any] = np.promote_types(type1, type2)
+    return found
+
+
+def can_cast(from_: DTypeLike, to: DTypeLike) -> bool:
+    """Whether numbers may be converted: not from complex to real, nor real to whole, nor to bool.
+
+    Precision and range do not count. Source: torch.can_cast.
+    """
+    a, b = np.dtype(from_).kind, np.dtype(to).kind
+    rank = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    return rank[a] <= rank[b]
+
+
+def real(x: TensorLike) -> Tensor:
+    """Return ``x`` as a Tensor of real or complex numbers: whole ones in the default dtype."""
+    given = tensor_of(x)
+    return given if given.dtype.kind in "fc" else given.astype(get_default_dtype())
+
+
+def reals(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
+    """Return both as ``pair`` does, Tensors of whole numbers in the dtype of the other's reals."""
+    a, b = pair(a, b)
+    kinds = [x.dtype for x in (a, b) if isinstance(x, Tensor) and x.dtype.kind in "fc"]
+    wanted = kinds[0] if kinds else get_default_dtype()
+    found = [
+        x.astype(wanted) if isinstance(x, Tensor) and x.dtype.kind in "biu" else x for x in (a, b)
+    ]
+    return found[0], found[1]
+
+
+def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
+    """Return two operands, at least one a Tensor; a Python number beside it stays one."""
+    if not isinstance(a, Tensor) and (np.ndim(a) or not isinstance(b, Tensor)):
+        a = Tensor(a)
+    if not isinstance(b, Tensor) and np.ndim(b):
+        b = Tensor(b)
+    return a, b
+
+
+def whole(x: Any, name: str) -> Any:
+    """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
+    kind = np.asarray(x.array if isinstance(x, Tensor) else x).dtype.kind
+    if kind not in "biu":
+        raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
+    return x
+
+
+def apply(function: Callable[..., Any], *inputs: Any, **settings: Any) -> Tensor:
+    """Call an op, or what is composed of ops, whose stubs promise arrays."""
+    result: Tensor = function(*inputs, **settings)
+    return result

@@ -1,0 +1,418 @@
+"""Random tensors by PyTorch's names, on ``dg.random``: the same on any number of ranks in a shard.
+
+The numbers are distgrad's, not PyTorch's: keyed by (seed, step, shard, call), so that a
+``generator=`` is refused but for ``dg.Generator``, whose numbers are keyed by its own seed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd import random as draw
+from distgrad.autograd import stream
+from distgrad.autograd.device import Device
+from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.errors import ShapeError
+from distgrad.functions.arguments import check_place, made, shape_of, tensor_of
+
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "binomial",
+    "initial_seed",
+    "multinomial",
+    "normal",
+    "poisson",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+    "seed",
+]
+
+
+class Generator:
+    """A stream of random numbers of its own, keyed by its seed: the same on every rank."""
+
+    def __init__(self, device: Device = None) -> None:
+        check_place(device)
+        self.manual_seed(0)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from ``seed``, and return the generator."""
+        self._seed = int(seed)
+        self._numbers = np.random.Generator(np.random.Philox(self._seed & 0xFFFF_FFFF_FFFF_FFFF))
+        return self
+
+    def initial_seed(self) -> int:
+        """Return what it was started from."""
+        return self._seed
+
+    def numbers(self) -> np.random.Generator:
+        """Return NumPy's generator of the stream."""
+        return self._numbers
+
+
+def _numbers(generator: Generator | None) -> np.random.Generator:
+    return stream.generator() if generator is None else generator.numbers()
+
+
+def initial_seed() -> int:
+    """Return what ``manual_seed`` was given (0 if it never was)."""
+    return stream.seed.get()
+
+
+def seed() -> int:
+    """Refused: a seed by chance would differ from rank to rank. Errors: TypeError."""
+    raise TypeError("dg.seed() would draw another seed on every rank; call dg.manual_seed(number)")
+
+
+# -- of a shape -----------------------------------------------------------------------------------
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    out: None = None,
+) -> Tensor:
+    """Return numbers spread evenly over [0, 1)."""
+    check_place(device, layout, pin_memory, out)
+    drawn = _uniform(shape_of(size), 0.0, 1.0, dtype or get_default_dtype(), generator)
+    return made(drawn, requires_grad)
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    out: None = None,
+) -> Tensor:
+    """Return numbers of the standard normal distribution."""
+    check_place(device, layout, pin_memory, out)
+    drawn = _numbers(generator).standard_normal(shape_of(size))
+    return made(np.asarray(drawn).astype(dtype or get_default_dtype()), requires_grad)
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    out: None = None,
+) -> Tensor:
+    """Return whole numbers from ``low`` (or 0) to ``high`` - 1: ``randint(10, (3,))`` works too."""
+    check_place(device, layout, pin_memory, out)
+    if size is None:
+        low, high, size = 0, low, high
+    if high is None or size is None:
+        raise TypeError("randint takes (high, size) or (low, high, size); size is a tuple")
+    if int(high) <= int(low):
+        raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
+    drawn = _numbers(generator).integers(int(low), int(high), shape_of((size,)))
+    return made(np.asarray(drawn).astype(dtype or np.int64), requires_grad)
+
+
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike = np.int64,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    out: None = None,
+) -> Tensor:
+    """Return 0 to ``n`` - 1 in random order."""
+    check_place(device, layout, pin_memory, out)
+    if n < 0:
+        raise ShapeError(f"randperm: {n} numbers have no order")
+    return made(_numbers(generator).permutation(n).astype(dtype), requires_grad)
+
+
+def rand_like(
+    input: TensorLike,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    memory_format: None = None,
+) -> Tensor:
+    """``rand`` in the shape and dtype of ``input``."""
+    x = tensor_of(input)
+    return rand(
+        x.shape,
+        generator=generator,
+        dtype=dtype or x.dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def randn_like(
+    input: TensorLike,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    memory_format: None = None,
+) -> Tensor:
+    """``randn`` in the shape and dtype of ``input``."""
+    x = tensor_of(input)
+    return randn(
+        x.shape,
+        generator=generator,
+        dtype=dtype or x.dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def randint_like(
+    input: TensorLike,
+    low: int,
+    high: int | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    layout: None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    memory_format: None = None,
+) -> Tensor:
+    """``randint`` in the shape and dtype of ``input``."""
+    x = tensor_of(input)
+    first, past = (0, low) if high is None else (low, high)
+    return randint(
+        first,
+        past,
+        x.shape,
+        generator=generator,
+        dtype=dtype or x.dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+# -- of parameters --------------------------------------------------------------------------------
+
+
+def normal(
+    mean: TensorLike,
+    std: TensorLike = 1.0,
+    size: Ints | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    out: None = None,
+) -> Tensor:
+    """Return numbers of normal distributions with ``mean`` and ``std`` (both broadcast)."""
+    check_place(device, out=out)
+    middle, spread = tensor_of(mean).array, tensor_of(std).array
+    if np.any(spread < 0):
+        raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
+    shape = np.broadcast_shapes(middle.shape, spread.shape) if size is None else shape_of((size,))
+    drawn = middle + spread * _numbers(generator).standard_normal(shape)
+    return made(drawn.astype(dtype or _real_of(middle, spread)), requires_grad)
+
+
+def _real_of(*arrays: Any) -> Any:
+    real = [a.dtype for a in arrays if a.dtype.kind == "f" and a.ndim]
+    return np.result_type(*real) if real else get_default_dtype()
+
+
+def bernoulli(
+    input: TensorLike, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """Return 1 with the probability that each element of ``input`` is (or ``p``), else 0."""
+    x = tensor_of(input)
+    chance = x.array if p is None else np.full(x.shape, p)
+    if not np.all((chance >= 0) & (chance <= 1)):
+        raise ShapeError("bernoulli: a probability must lie in [0, 1]")
+    return made((_numbers(generator).random(x.shape) < chance).astype(x.dtype), False)
+
+
+def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
+    """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
+    n, p = tensor_of(count).array, tensor_of(prob).array
+    return made(
+        np.asarray(_numbers(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
+    )
+
+
+def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
+    """Return numbers of Poisson distributions with the rates ``input``."""
+    rate = tensor_of(input).array
+    return made(np.asarray(_numbers(generator).poisson(rate)).astype(rate.dtype), False)
+
+
+def multinomial(
+    input: TensorLike,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Return ``num_samples`` indices per row, drawn in proportion to the weights ``input``.
+
+    Without ``replacement`` no index twice. Errors: ShapeError for weights that are negative, not
+    finite or all 0, and for more samples than weights that are not 0. Source: Efraimidis and
+    Spirakis (2006) for drawing without replacement.
+    """
+    weights = tensor_of(input).array.astype(np.float64)
+    if weights.ndim not in (1, 2):
+        raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
+    rows = np.atleast_2d(weights)
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(1) > 0).all()):
+        raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
+    numbers = _numbers(generator)
+    if replacement:
+        ends = np.cumsum(rows, 1)
+        drawn = numbers.random((len(rows), num_samples)) * ends[:, -1:]
+        found = np.stack([np.searchsorted(e, d, "right") for e, d in zip(ends, drawn, strict=True)])
+        found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
+    else:
+        least = int((rows > 0).sum(1).min())
+        if num_samples > least:
+            raise ShapeError(
+                f"multinomial: {num_samples} samples without replacement from {least} weights that "
+                f"are not 0; pass replacement=True"
+            )
+        # Exponential waiting times: who comes first is drawn first.
+        with np.errstate(divide="ignore"):
+            times = numbers.standard_exponential(rows.shape) / rows
+        found = np.argsort(times, 1, kind="stable")[:, :num_samples]
+    return made(found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64), False)
+
+
+def _uniform(
+    shape: Any, low: float, high: float, dtype: DTypeLike, generator: Generator | None
+) -> Any:
+    if generator is None:
+        return draw.uniform(shape, low=low, high=high, dtype=dtype).array
+    drawn = generator.numbers().uniform(low, high, shape)
+    return np.minimum(np.asarray(drawn).astype(dtype), np.nextafter(np.asarray(high, dtype), low))
+
+
+# -- methods that fill ----------------------------------------------------------------------------
+
+
+def _filled(x: Tensor, drawn: Any, name: str) -> Tensor:
+    return x._become(Tensor(np.asarray(drawn).astype(x.dtype)), f"x.{name}()")
+
+
+def uniform_(
+    input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers spread evenly over [from, to)."""
+    dtype = input.dtype
+    return _filled(input, _uniform(input.shape, from_, to, dtype, generator), "uniform_")
+
+
+def normal_(
+    input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers of a normal distribution."""
+    drawn = mean + std * _numbers(generator).standard_normal(input.shape)
+    return _filled(input, drawn, "normal_")
+
+
+def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Fill with 1 with probability ``p``, else 0."""
+    drawn = _numbers(generator).random(input.shape) < tensor_of(p).array
+    return _filled(input, drawn, "bernoulli_")
+
+
+def exponential_(
+    input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with waiting times of rate ``lambd``."""
+    drawn = _numbers(generator).standard_exponential(input.shape) / lambd
+    return _filled(input, drawn, "exponential_")
+
+
+def random_(
+    input: Tensor,
+    from_: int = 0,
+    to: int | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with whole numbers from ``from`` to ``to`` - 1; of one number, from 0 below it."""
+    low, high = (from_, to) if to is not None or from_ == 0 else (0, from_)
+    if high is None:
+        kind = input.dtype
+        high = 2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else int(np.iinfo(kind).max)
+    return _filled(input, _numbers(generator).integers(low, high, input.shape), "random_")
+
+
+def cauchy_(
+    input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers of a Cauchy distribution."""
+    drawn = median + sigma * _numbers(generator).standard_cauchy(input.shape)
+    return _filled(input, drawn, "cauchy_")
+
+
+def log_normal_(
+    input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers whose logarithms are of a normal distribution."""
+    drawn = np.exp(mean + std * _numbers(generator).standard_normal(input.shape))
+    return _filled(input, drawn, "log_normal_")
+
+
+def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Fill with the numbers of trials, each of probability ``p``, up to the first success."""
+    return _filled(input, _numbers(generator).geometric(p, input.shape), "geometric_")
+
+
+METHODS = {
+    "bernoulli": bernoulli,
+    "multinomial": multinomial,
+    **{
+        f.__name__: f
+        for f in (
+            uniform_,
+            normal_,
+            bernoulli_,
+            exponential_,
+            random_,
+            cauchy_,
+            log_normal_,
+            geometric_,
+        )
+    },
+}
+"""The methods, which fill a tensor (and two that read one)."""

@@ -1,0 +1,163 @@
+"""Rounding, signs, limits: functions whose value, or gradient, is constant piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import DistgradError
+from distgrad.functions.arguments import tensor_of
+from distgrad.functions.out import with_out
+from distgrad.functions.promotion import apply, pair
+from distgrad.ops.helpers import data_of
+
+IN_PLACE = [
+    *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
+    *("clamp", "clamp_min", "clamp_max", "clip", "nan_to_num"),
+]
+
+__all__ = [
+    "ceil",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "fix",
+    "floor",
+    "frac",
+    "heaviside",
+    "nan_to_num",
+    "round",
+    "sgn",
+    "sign",
+    "signbit",
+    "trunc",
+]
+
+
+def _rounding(name: str, function: Callable[[Any], Any], what: str) -> Callable[..., Tensor]:
+    def rounding(input: TensorLike) -> Tensor:
+        x = tensor_of(input)
+        _ordered(x, name)
+        return apply(function, x) if x.dtype.kind == "f" else x.clone()
+
+    rounding.__name__ = rounding.__qualname__ = name
+    rounding.__module__ = __name__
+    rounding.__doc__ = f"{what}; the gradient is 0."
+    return with_out(rounding)
+
+
+ceil = _rounding("ceil", ops.ceil, "The smallest whole number ≥ each element")
+floor = _rounding("floor", ops.floor, "The largest whole number ≤ each element")
+trunc = _rounding("trunc", ops.trunc, "Each element without its fraction")
+fix = trunc
+
+
+@with_out
+def round(input: TensorLike, *, decimals: int = 0) -> Tensor:
+    """Rounded to ``decimals`` decimals, halves to the even one; the gradient is 0."""
+    x = tensor_of(input)
+    _ordered(x, "round")
+    if x.dtype.kind != "f" and decimals:
+        raise DistgradError("round: whole numbers have no decimals; leave decimals out")
+    return apply(ops.round, x, decimals=decimals) if x.dtype.kind == "f" else x.clone()
+
+
+@with_out
+def frac(input: TensorLike) -> Tensor:
+    """``input - trunc(input)``: the fraction, with the sign of the element."""
+    x = tensor_of(input)
+    if x.dtype.kind != "f":
+        raise DistgradError(f"frac takes real numbers; got {x.dtype}")
+    return apply(ops.subtract, x, apply(ops.trunc, x))
+
+
+@with_out
+def sign(input: TensorLike) -> Tensor:
+    """-1, 0 or 1; the gradient is 0."""
+    x = tensor_of(input)
+    _ordered(x, "sign")
+    return x.clone() if x.dtype.kind == "b" else apply(ops.sign, x)
+
+
+@with_out
+def sgn(input: TensorLike) -> Tensor:
+    """-1, 0 or 1 for real numbers, ``z / |z|`` (0 at 0) for complex ones."""
+    x = tensor_of(input)
+    if x.dtype.kind != "c":
+        return sign(x)
+    size = apply(ops.absolute, x)
+    return apply(ops.divide, x, size.masked_fill(size.array == 0, 1))
+
+
+@with_out
+def signbit(input: TensorLike) -> Tensor:
+    """Whether the sign is negative; -0.0's is."""
+    x = tensor_of(input)
+    _ordered(x, "signbit")
+    return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
+
+
+@with_out
+def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
+    """0 for negative elements, 1 for positive ones, ``values`` at 0; without a gradient."""
+    a, b = (x.array if isinstance(x, Tensor) else x for x in pair(input, values))
+    kinds = {np.asarray(x).dtype for x in (a, b)}
+    if len(kinds) > 1 or next(iter(kinds)).kind == "c":
+        raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
+    return Tensor(np.where(a == 0, b, np.where(a < 0, np.zeros_like(a), np.ones_like(a))))
+
+
+@with_out
+def clamp(
+    input: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None
+) -> Tensor:
+    """Limited to [min, max], numbers or Tensors; None for no bound.
+
+    Errors: DistgradError without a bound.
+    """
+    if min is None and max is None:
+        raise DistgradError("clamp: give min, max, or both")
+    x = tensor_of(input)
+    _ordered(x, "clamp")
+    # A real bound of whole numbers makes real ones of them, as in PyTorch.
+    dtype = np.result_type(*[data_of(b) for b in (x, min, max) if b is not None])
+    return apply(ops.clip, x if x.dtype == dtype else x.astype(dtype), min, max)
+
+
+@with_out
+def clamp_min(input: TensorLike, min: TensorLike) -> Tensor:
+    """Not less than ``min``."""
+    return clamp(input, min)
+
+
+@with_out
+def clamp_max(input: TensorLike, max: TensorLike) -> Tensor:
+    """Not more than ``max``."""
+    return clamp(input, None, max)
+
+
+clip = clamp
+
+
+@with_out
+def nan_to_num(
+    input: TensorLike,
+    nan: float | None = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
+    """``nan`` for NaN, ``posinf`` and ``neginf`` for infinities (the dtype's extremes if None)."""
+    x = tensor_of(input)
+    if x.dtype.kind in "biu":
+        return x.clone()
+    return apply(ops.nan_to_num, x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
+
+
+def _ordered(x: Tensor, name: str) -> None:
+    if x.dtype.kind == "c":
+        raise DistgradError(f"{name} takes real numbers; got {x.dtype}")

@@ -1,0 +1,208 @@
+"""Running sums, products and extremes along an axis; differences, slopes and integrals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.methods import ValuesAndIndices
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.errors import ShapeError
+from distgrad.functions.arguments import cast, tensor_of
+from distgrad.functions.out import with_out
+from distgrad.functions.promotion import apply, real
+from distgrad.ops.shape import axis_numbers
+
+IN_PLACE = ["cumsum", "cumprod"]
+
+__all__ = [
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "cumulative_trapezoid",
+    "diff",
+    "gradient",
+    "logcumsumexp",
+    "trapezoid",
+    "trapz",
+]
+
+
+@with_out
+def cumsum(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
+    """The running sum along ``dim``; whole numbers and booleans add up as int64."""
+    return _scan(ops.cumsum, _counting(input, dtype), dim)
+
+
+@with_out
+def cumprod(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
+    """The running product along ``dim``."""
+    return _scan(ops.cumprod, _counting(input, dtype), dim)
+
+
+@with_out
+def logcumsumexp(input: TensorLike, dim: int) -> Tensor:
+    """The running ``log Σ exp(input)`` along ``dim``, without overflow."""
+    return _scan(ops.logcumsumexp, real(input), dim)
+
+
+@with_out
+def cummax(input: TensorLike, dim: int) -> ValuesAndIndices:
+    """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
+    return _running(ops.cummax, tensor_of(input), dim)
+
+
+@with_out
+def cummin(input: TensorLike, dim: int) -> ValuesAndIndices:
+    """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
+    return _running(ops.cummin, tensor_of(input), dim)
+
+
+def _scan(declared: Any, x: Tensor, dim: int) -> Tensor:
+    (axis,) = axis_numbers(dim, x.ndim or 1, declared.name)
+    if x.ndim == 0:
+        return apply(ops.positive, x)
+    return apply(declared, x, axis=axis)
+
+
+def _running(function: Callable[..., ValuesAndIndices], x: Tensor, dim: int) -> ValuesAndIndices:
+    if x.ndim == 0:
+        return ValuesAndIndices(*[r.reshape(()) for r in function(x.reshape(1), dim)])
+    return function(x, dim)
+
+
+def _counting(input: TensorLike, dtype: DTypeLike | None) -> Tensor:
+    x = tensor_of(input)
+    if dtype is None and x.dtype.kind in "biu":
+        dtype = np.int64
+    return cast(x, dtype)
+
+
+# -- differences ----------------------------------------------------------------------------------
+
+
+@with_out
+def diff(
+    input: TensorLike,
+    n: int = 1,
+    dim: int = -1,
+    prepend: TensorLike | None = None,
+    append: TensorLike | None = None,
+) -> Tensor:
+    """Each element less the one before along ``dim``, ``n`` times over; of booleans whether not.
+
+    ``prepend`` and ``append`` are put before and after ``input`` first.
+    """
+    x = tensor_of(input)
+    if x.ndim == 0:
+        raise ShapeError("diff takes at least one axis; got a number")
+    (axis,) = axis_numbers(dim, x.ndim, "diff")
+    parts = [tensor_of(p) for p in (prepend, x, append) if p is not None]
+    if len(parts) > 1 and n > 0:
+        x = apply(ops.concatenate, parts, axis)
+    if n == 0:
+        return x.clone()
+    if x.dtype.kind != "b":
+        return apply(ops.diff, x, min(n, x.shape[axis]), axis)
+    data = x.array
+    for _ in range(min(n, x.shape[axis])):
+        data = np.asarray(np.diff(data, axis=axis))
+    return Tensor(data)
+
+
+def gradient(
+    input: TensorLike,
+    *,
+    spacing: Any = None,
+    dim: Ints | None = None,
+    edge_order: int = 1,
+) -> tuple[Tensor, ...]:
+    """The slopes along each axis of ``dim`` (all if None), from both neighbours of each element.
+
+    ``spacing`` is the distance of neighbours (1), one for all axes or one for each, or the places
+    along each axis (1-d Tensors). At the ends slopes are of order ``edge_order``, 1 or 2.
+    Errors: ShapeError. Source: torch.gradient.
+    """
+    x = real(input)
+    over = range(x.ndim) if dim is None else axis_numbers(dim, x.ndim, "gradient")
+    if edge_order not in (1, 2):
+        raise ShapeError(f"gradient: edge_order is 1 or 2; got {edge_order}")
+    spacing = 1 if spacing is None else spacing
+    steps = list(spacing) if isinstance(spacing, Sequence) else [spacing] * len(over)
+    if len(steps) != len(over):
+        raise ShapeError(f"gradient: {len(steps)} spacings for {len(over)} axes; give one for each")
+    return tuple(
+        [_slopes(x, step, axis, edge_order) for step, axis in zip(steps, over, strict=True)]
+    )
+
+
+def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
+    n = x.shape[axis]
+    if n <= edge_order:
+        raise ShapeError(
+            f"gradient: axis {axis} has {n} elements; edge_order={edge_order} takes more"
+        )
+    row = x.swapaxes(axis, -1)
+    at = step.array if isinstance(step, Tensor) else np.asarray(step)
+    if at.ndim and at.shape != (n,):
+        raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
+    h = np.diff(at) if at.ndim else np.full(n - 1, at)
+    h = h.astype(x.dtype)
+    late, early = h[1:], h[:-1]  # the distances to the next element and to the one before
+    slope = (row[..., 1:] - row[..., :-1]) / h
+    inner = (slope[..., 1:] * early + slope[..., :-1] * late) / (early + late)
+    first, last = slope[..., :1], slope[..., -1:]
+    if edge_order == 2:
+        bend = (slope[..., 1:] - slope[..., :-1]) / (early + late)
+        first = first - bend[..., :1] * h[:1]
+        last = last + bend[..., -1:] * h[-1:]
+    return apply(ops.concatenate, [first, inner, last], -1).swapaxes(axis, -1)
+
+
+# -- integrals ------------------------------------------------------------------------------------
+
+
+def trapezoid(
+    y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
+) -> Tensor:
+    """The integral of ``y`` along ``dim`` by the trapezoidal rule, at ``x`` or in steps ``dx``."""
+    return apply(ops.sum, _areas(y, x, dx, dim, "trapezoid"), axis=-1)
+
+
+def trapz(
+    y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
+) -> Tensor:
+    """``trapezoid``."""
+    return trapezoid(y, x, dx=dx, dim=dim)
+
+
+def cumulative_trapezoid(
+    y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
+) -> Tensor:
+    """The running integral of ``y`` along ``dim``: one element fewer, the first step's first."""
+    areas = _areas(y, x, dx, dim, "cumulative_trapezoid")
+    return apply(ops.cumsum, areas, axis=-1).swapaxes(dim, -1)
+
+
+def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name: str) -> Tensor:
+    """The trapezoids between neighbours, ``dim`` as the last axis."""
+    values = real(y)
+    if x is not None and dx is not None:
+        raise TypeError(f"{name} takes x or dx, not both")
+    (axis,) = axis_numbers(dim, values.ndim, name)
+    row = values.swapaxes(axis, -1)
+    width: Any = 1 if dx is None else dx
+    if x is not None:
+        at = real(x)
+        if at.ndim > 1:
+            at = at.swapaxes(axis - values.ndim, -1)
+        if at.shape[-1] != row.shape[-1]:
+            raise ShapeError(f"{name}: {at.shape[-1]} places x for {row.shape[-1]} values y")
+        width = at[..., 1:] - at[..., :-1]
+    areas: Tensor = (row[..., 1:] + row[..., :-1]) * width * 0.5
+    return areas

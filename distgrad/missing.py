@@ -1,0 +1,148 @@
+"""What to write instead of names that PyTorch's users type and that are not here: one table.
+
+``missing`` words the AttributeError of a Tensor, of ``dg``, ``nn``, ``nn.functional``, ``optim``….
+Knows nothing else of the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_CPU = "distgrad computes on CPUs, on as many MPI ranks as there are: leave it out"
+_SPARSE = "there are no sparse tensors here; dense ones, index_add and scatter_add do the same"
+_QUANTIZED = "there are no quantized tensors here"
+_STORAGE = "a tensor's memory is its NumPy array: x.array"
+_COMPILED = "nothing is compiled or traced here: call the function or module itself"
+_MIXED = "there is no mixed precision here: leave autocast and GradScaler out"
+_DTYPE = "NumPy has no such dtype: use float32, or float16 where memory matters"
+_INTERNAL = "an internal of PyTorch's; its public function is here by its own name"
+_NAMED = "axes have no names here"
+_MASKED = "write a function of whole tensors, or np.vectorize one over x.detach().numpy()"
+_GLOBAL = "a setting of PyTorch's own kernels: leave it out"
+_COPY = "a view's copy: call the function without _copy, then .clone()"
+
+_KEYED = "random numbers are keyed by seed, step and shard: dg.manual_seed is all there is to save"
+_FUNCTIONAL = """
+adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d batch_norm bilinear kl_div
+binary_cross_entropy_with_logits channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d
+conv_transpose2d conv_transpose3d cosine_embedding_loss cosine_similarity ctc_loss dropout
+embedding embedding_bag feature_alpha_dropout feature_dropout group_norm hinge_embedding_loss
+instance_norm layer_norm margin_ranking_loss max_pool1d max_pool2d max_pool3d pairwise_distance
+pixel_shuffle pixel_unshuffle poisson_nll_loss rms_norm rrelu selu celu threshold
+triplet_margin_loss max_pool1d_with_indices grid_sampler affine_grid_generator
+"""
+
+NO_MEANING = {_CPU, _SPARSE, _QUANTIZED, _STORAGE, _COMPILED, _MIXED, _DTYPE, _INTERNAL, _NAMED}
+NO_MEANING |= {_GLOBAL}
+"""The answers to names of things that are not a part of what distgrad is."""
+
+# By owner and name. The owner "" holds for all.
+INSTEAD: dict[str, dict[str, str]] = {
+    "": {},
+    "Tensor": {
+        "apply_": _MASKED,
+        "map_": _MASKED,
+        "map2_": _MASKED,
+        "as_strided": "index it, or use unfold; views by strides have no gradient here",
+        "as_strided_": "index it, or use unfold; views by strides have no gradient here",
+        "as_subclass": "wrap a Tensor in a class of your own",
+        "set_": "assign x.array, or make a new Tensor",
+        "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
+        "resize": "a tensor keeps its size: make a new one, x = x.reshape(…)",
+        "resize_as_": "a tensor keeps its size: make a new one",
+        "resize_as": "a tensor keeps its size: make a new one",
+        "grad_fn": "write x.requires_grad and x.is_leaf; repr(x) names the op it came from",
+        "data_ptr": "x.array.ctypes.data",
+        "const_data_ptr": "x.array.ctypes.data",
+        "share_memory_": "ranks do not share tensors; dg.distributed sends them",
+        "is_shared": "ranks do not share tensors; dg.distributed sends them",
+        "reinforce": "write the loss -(reward * log_prob).mean()",
+        "symeig": "np.linalg.eigh(x)",
+        "ormqr": "np.matmul(np.linalg.qr(a)[0], x)",
+    },
+    "distgrad": {
+        "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",
+        "compile": "nothing is compiled here: call the model itself",
+        "Event": _CPU,
+        "get_rng_state": _KEYED,
+        "set_rng_state": _KEYED,
+        "default_generator": _KEYED,
+        "seed": "dg.manual_seed(number): another seed on every rank would be another training",
+        "get_num_threads": "dg.init(threads=…) sets them; `distgrad run` tells them",
+        **dict.fromkeys(_FUNCTIONAL.split(), "nn.functional has it, with its arguments"),
+    },
+}
+
+_NAMES = {
+    _CPU: "xpu mps ipu hpu mtia maia cuda accelerator Stream get_device_module is_cuda pin_memory "
+    "is_pinned record_stream",
+    _COMPILED: "jit compile script export fx compiler ScriptModule ScriptFunction trace_module "
+    "cond while_loop jit_trace Graph ScriptClass ScriptObject fork wait Future AwaitType",
+    _MIXED: "amp autocast GradScaler",
+    _NAMED: "names rename rename_ refine_names align_to align_as has_names name",
+    _STORAGE: "storage untyped_storage storage_type",
+    _DTYPE: "bfloat16 complex32 chalf bit bfloat16_",
+    _QUANTIZED: "dequantize int_repr qscheme",
+    _SPARSE: "coalesce is_coalesced smm hsmm sspaddmm hspmm saddmm dsmm spmm indices values "
+    "dense_dim to_dense",
+    _GLOBAL: "set_flush_denormal set_float32_matmul_precision get_float32_matmul_precision",
+}
+INSTEAD[""].update({n: hint for hint, listed in _NAMES.items() for n in listed.split()})
+
+_PATTERNS = [
+    (r"autocast", _MIXED),
+    (r"(cudnn|miopen|mkldnn|fbgemm|vulkan|_dnn|native|onednn|xnnpack)", _INTERNAL),
+    (r"(cuda|xpu|mps$|ipu|mtia|maia|hpu|vulkan|xla|_device$)", _CPU),
+    (r"(quant|^q_|^qint|^quint|^choose_qparams)", _QUANTIZED),
+    (r"(sparse|crow_|ccol_|col_indices|row_indices|_csr|_coo|_csc|_bsr|_bsc)", _SPARSE),
+    (r"^(float8|float4|float6|int[1-7]$|uint[1-7]$|bits)", _DTYPE),
+    (r"(Storage$|storage)", _STORAGE),
+    (r"^(sym_|Sym|parse_|import_ir|merge_type|unify_type|Jit|Type|.*Type$)", _INTERNAL),
+    (r"_copy$", _COPY),
+]
+# PyTorch's own machinery stands beside its functions in torch.__all__.
+_CLASSES = r"^[A-Z][a-z]+[A-Za-z]*$"
+
+
+def instead(owner: str, name: str) -> str | None:
+    """Return what to write instead of ``name``. None where nothing is known."""
+    for table in (INSTEAD.get(owner, {}), INSTEAD[""]):
+        if name in table:
+            return table[name]
+    found = next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
+    if found is None and owner == "distgrad" and re.search(_CLASSES, name):
+        return _INTERNAL
+    return found
+
+
+def missing(owner: str, name: str, holder: Any) -> AttributeError:
+    """Return the error of ``owner`` ("Tensor", "dg.nn", …), a type or module, without ``name``."""
+    said = None if name.startswith("__") else instead(owner, name)
+    if said is None and not name.startswith("_"):
+        near = difflib.get_close_matches(name, dir(holder), 3, 0.75)
+        said = f"did you mean {' or '.join(near)}?" if near else None
+    text = f"{owner} has no {name!r}"
+    error = AttributeError(f"{text}: {said}" if said else text, name=name)
+    return error
+
+
+def answers(owner: str, module: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module (its ``globals()``) that answers missing names."""
+
+    def module_getattr(name: str) -> Any:
+        raise missing(owner, name, _Names(module))
+
+    return module_getattr
+
+
+class _Names:
+    """What ``dir`` reads of a module."""
+
+    def __init__(self, module: Mapping[str, Any]) -> None:
+        self._module = module
+
+    def __dir__(self) -> list[str]:
+        return [name for name in self._module if not name.startswith("_")]

@@ -1,0 +1,91 @@
+"""Covariances and correlations of rows of observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import constant, dispatch
+from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.linalg import arrays
+
+
+@dispatch(np.cov)
+def cov(
+    m: TensorLike,
+    y: TensorLike | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: TensorLike | None = None,
+    aweights: TensorLike | None = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    """``np.cov``: the covariances of variables, a row each (a column if not ``rowvar``)."""
+    (x,) = arrays(m)
+    x = x if dtype is None else x.astype(dtype)
+    if x.ndim > 2:
+        raise ShapeError(f"cov takes one variable or a matrix of them; got shape {x.shape}")
+    x = np.atleast_2d(x)
+    if not rowvar and np.ndim(data_of(m)) > 1:
+        x = np.swapaxes(x, 0, 1)
+    if y is not None:
+        (other,) = arrays(y)
+        other = np.atleast_2d(other)
+        if not rowvar and other.shape[0] != 1:
+            other = np.swapaxes(other, 0, 1)
+        x = np.concatenate((x, other), axis=0)
+    correction = (0 if bias else 1) if ddof is None else ddof
+    found = covariance(x, correction, fweights, aweights)
+    return np.squeeze(found) if found.shape == (1, 1) else found
+
+
+def covariance(x: Any, correction: float, fweights: Any = None, aweights: Any = None) -> Any:
+    """The covariances of rows; observations count ``fweights`` times, or with ``aweights``."""
+    n = x.shape[1]
+    w = _weights(fweights, n, "fweights", whole=True)
+    a = _weights(aweights, n, "aweights")
+    both = a if w is None else w if a is None else w * a
+    if both is None:
+        c = x - np.sum(x, axis=1, keepdims=True) / max(n, 1)
+        return np.matmul(c, conjugate(np.swapaxes(c, 0, 1))) / _divisor(n - correction)
+    total = np.sum(both)
+    scale = total - correction * (1 if a is None else np.sum(both * a) / total)
+    c = x - np.sum(x * both, axis=1, keepdims=True) / total
+    return np.matmul(c * both, conjugate(np.swapaxes(c, 0, 1))) / _divisor(scale)
+
+
+def _divisor(scale: Any) -> Any:
+    """NaN for 0 or less: too few observations."""
+    return scale if scale > 0 else np.nan
+
+
+def _weights(w: Any, n: int, name: str, whole: bool = False) -> Any:
+    if w is None:
+        return None
+    found = np.asarray(constant(w, "cov", name) if whole else data_of(w))
+    if found.shape != (n,) or (found < 0).any() or (whole and found.dtype.kind not in "iu"):
+        kind = "whole numbers" if whole else "numbers"
+        raise ShapeError(
+            f"cov: {name} are {kind} ≥ 0, one for each of {n} observations; got shape "
+            f"{found.shape}, {found.dtype}"
+        )
+    return found if whole or not isinstance(w, Tensor) else w
+
+
+@dispatch(np.corrcoef)
+def corrcoef(x: TensorLike, y: TensorLike | None = None, rowvar: bool = True) -> Any:
+    """``np.corrcoef``: covariances over the products of standard deviations."""
+    return correlations(cov(x, y, rowvar))
+
+
+def correlations(c: Any) -> Any:
+    """Covariances, scaled so that the diagonal is 1."""
+    if c.ndim == 0:
+        return c / c
+    deviation = np.sqrt(np.real(np.diagonal(c)))
+    return c / np.expand_dims(deviation, 1) / np.expand_dims(deviation, 0)
