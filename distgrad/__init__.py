@@ -16,11 +16,14 @@ from distgrad import (
     distributed,
     distributions,
     fft,
+    func,
+    integrate,
     linalg,
     nn,
     observe,
     ops,
     optim,
+    special,
     utils,
 )
 from distgrad import functions as _functions
@@ -64,6 +67,7 @@ from distgrad.autograd.dtypes import (
     uint64,
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from distgrad.autograd.vmap import vmap
 from distgrad.data import (
     ConcatDataset,
     Dataset,
@@ -97,12 +101,14 @@ from distgrad.functions.copies import *  # noqa: F403
 from distgrad.functions.creation import *  # noqa: F403
 from distgrad.functions.decompositions import *  # noqa: F403
 from distgrad.functions.elementwise import *  # noqa: F403
+from distgrad.functions.gamma import *  # noqa: F403
 from distgrad.functions.histograms import *  # noqa: F403
 from distgrad.functions.indexing import *  # noqa: F403
 from distgrad.functions.joining import *  # noqa: F403
 from distgrad.functions.logic import *  # noqa: F403
 from distgrad.functions.matrices import *  # noqa: F403
 from distgrad.functions.order import *  # noqa: F403
+from distgrad.functions.places import *  # noqa: F403
 from distgrad.functions.promotion import *  # noqa: F403
 from distgrad.functions.random import *  # noqa: F403
 from distgrad.functions.reductions import *  # noqa: F403
@@ -111,7 +117,31 @@ from distgrad.functions.scans import *  # noqa: F403
 from distgrad.functions.shapes import *  # noqa: F403
 from distgrad.functions.signal import *  # noqa: F403
 from distgrad.functions.switches import *  # noqa: F403
+from distgrad.integrate import odeint, odeint_adjoint
 from distgrad.missing import answers as _answers
+from distgrad.nn.functional import (
+    adaptive_avg_pool1d,
+    avg_pool1d,
+    bilinear,
+    celu,
+    channel_shuffle,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    cosine_similarity,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    pairwise_distance,
+    pixel_shuffle,
+    pixel_unshuffle,
+    rrelu,
+    selu,
+    threshold,
+)
 from distgrad.observe import GradientHealth, GradientNoiseScale
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
 from distgrad.parallel import (
@@ -183,16 +213,28 @@ __all__ = [
     "WeightedRandomSampler",
     "World",
     "accuracy",
+    "adaptive_avg_pool1d",
     "autograd",
+    "avg_pool1d",
+    "bilinear",
     "bool",
     "cdouble",
+    "celu",
     "cfloat",
+    "channel_shuffle",
     "checkpoint",
     "clip_grad_norm_",
     "clip_grad_value_",
     "complex64",
     "complex128",
     "contiguous_format",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_similarity",
     "cuda",
     "current_world",
     "data",
@@ -211,6 +253,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "func",
     "get_default_dtype",
     "grad",
     "gradcheck",
@@ -226,6 +269,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "integrate",
     "is_grad_enabled",
     "jacobian",
     "jvp",
@@ -233,25 +277,37 @@ __all__ = [
     "load",
     "long",
     "manual_seed",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "nan",
     "newaxis",
     "nn",
     "no_grad",
     "observe",
+    "odeint",
+    "odeint_adjoint",
     "op",
     "ops",
     "optim",
     "own_shards",
+    "pairwise_distance",
     "pi",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "preserve_format",
     "random",
     "random_split",
     "reference_kernels",
+    "rrelu",
     "save",
+    "selu",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
+    "special",
     "strided",
+    "threshold",
     "uint8",
     "uint16",
     "uint32",
@@ -260,6 +316,7 @@ __all__ = [
     "utils",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]
 __all__ += _functions.names()  # noqa: PLE0605 (a list)
 __all__.sort(key=_functions.by_kind)

@@ -1,11 +1,30 @@
 """``torch.func``: transforms of functions, and modules as functions."""
 
-from distgrad.autograd import func as _transforms
-from distgrad.autograd.func import *  # noqa: F403
+from distgrad.autograd.func import (
+    grad,
+    grad_and_value,
+    hessian,
+    jacfwd,
+    jacrev,
+    jvp,
+    linearize,
+    vjp,
+    vmap,
+)
 from distgrad.missing import answers
 from distgrad.nn.utils.stateless import functional_call
 
-__all__ = [*_transforms.__all__, "functional_call"]
-__all__.sort()
+__all__ = [
+    "functional_call",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "vjp",
+    "vmap",
+]
 
 __getattr__ = answers("distgrad.func", globals())

@@ -120,7 +120,7 @@ class Op:
     ) -> Any:
         """Return the Tensors of what the body returned, recorded if ``record`` and the mode say."""
         try:
-            value, vjps = result if type(result) is tuple else ()  # type: ignore[misc]
+            value, vjps = result if type(result) is tuple else ()
         except ValueError:
             raise _no_closures(self, result) from None
         several = type(value) is tuple

@@ -42,7 +42,9 @@ def _read_by(vjp: Any, read: list[SavedArray]) -> None:
 def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here and below)
     """Return how ``op``, of one input, is called: with the input and the attributes' mapping."""
 
-    def call(x: Any, attributes: Mapping[str, Any] = _NONE) -> Any:  # noqa: PLR0912, PLR0915
+    def call(  # noqa: PLR0911, PLR0912, PLR0915
+        x: Any, attributes: Mapping[str, Any] = _NONE
+    ) -> Any:
         record = False
         if isinstance(x, Tensor):
             a, record = x.array, x.requires_grad

@@ -13,8 +13,6 @@ from distgrad.functions.promotion import apply
 
 # NumPy's arrays have a fill that writes in place.
 METHODS: dict[str, Any] = {}
-NO_METHODS = True
-
 __all__ = [
     "clone",
     "detach",

@@ -44,8 +44,6 @@ __all__ = [
     "rfftn",
 ]
 
-NO_METHODS = True
-
 _LAST_TWO = (-2, -1)
 
 

@@ -6,8 +6,8 @@ from distgrad import ops
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.arguments import tensor_of
-from distgrad.functions.elementwise import real_of
 from distgrad.functions.out import with_out
+from distgrad.functions.promotion import real
 
 IN_PLACE = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma"]
 
@@ -17,25 +17,25 @@ __all__ = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma",
 @with_out
 def lgamma(input: TensorLike) -> Tensor:
     """The logarithm of |Γ|."""
-    return call(ops.lgamma, real_of(input))
+    return call(ops.lgamma, real(input))
 
 
 @with_out
 def digamma(input: TensorLike) -> Tensor:
     """The derivative of ``lgamma``."""
-    return call(ops.digamma, real_of(input))
+    return call(ops.digamma, real(input))
 
 
 @with_out
 def polygamma(n: int, input: TensorLike) -> Tensor:
     """The ``n``-th derivative of ``digamma``."""
-    return call(ops.polygamma, real_of(input), n=n)
+    return call(ops.polygamma, real(input), n=n)
 
 
 @with_out
 def mvlgamma(input: TensorLike, p: int) -> Tensor:
     """The logarithm of the gamma function of ``p`` variables."""
-    return ops.mvlgamma(real_of(input), p)
+    return ops.mvlgamma(real(input), p)
 
 
 @with_out
@@ -53,13 +53,13 @@ def igammac(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def erfinv(input: TensorLike) -> Tensor:
     """The number whose ``erf`` it is."""
-    return call(ops.erfinv, real_of(input))
+    return call(ops.erfinv, real(input))
 
 
 @with_out
 def i0(input: TensorLike) -> Tensor:
     """The modified Bessel function of the first kind, of order 0."""
-    return call(ops.i0, real_of(input))
+    return call(ops.i0, real(input))
 
 
 def _polygamma(input: Tensor, n: int) -> Tensor:

@@ -103,9 +103,6 @@ __all__ = [
 LinAlgError = ShapeError
 """What a singular or not positive definite matrix raises, under PyTorch's name."""
 
-NO_METHODS = True
-
-
 # -- numbers of a matrix --------------------------------------------------------------------------
 
 

@@ -10,6 +10,16 @@ from distgrad import ops
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.functions.gamma import (
+    digamma,
+    erfinv,
+    igamma,
+    igammac,
+    lgamma,
+    mvlgamma,
+    polygamma,
+)
+from distgrad.functions.out import with_out
 from distgrad.functions.polynomials import (
     chebyshev_polynomial_t,
     chebyshev_polynomial_u,
@@ -33,13 +43,18 @@ __all__ = [
     "chebyshev_polynomial_u",
     "chebyshev_polynomial_v",
     "chebyshev_polynomial_w",
+    "digamma",
     "entr",
     "erf",
     "erfc",
     "erfcx",
+    "erfinv",
     "exp2",
     "expit",
     "expm1",
+    "gammainc",
+    "gammaincc",
+    "gammaln",
     "hermite_polynomial_h",
     "hermite_polynomial_he",
     "i0",
@@ -55,7 +70,11 @@ __all__ = [
     "logsumexp",
     "modified_bessel_i0",
     "modified_bessel_i1",
+    "multigammaln",
     "ndtr",
+    "ndtri",
+    "polygamma",
+    "psi",
     "round",
     "shifted_chebyshev_polynomial_t",
     "shifted_chebyshev_polynomial_u",
@@ -68,8 +87,6 @@ __all__ = [
     "xlogy",
     "zeta",
 ]
-
-NO_METHODS = True
 
 
 def _real(x: TensorLike) -> Tensor:
@@ -262,3 +279,15 @@ def zeta(input: TensorLike, other: TensorLike) -> Tensor:
     if x.dtype == np.float64 and not isinstance(input, int | float):
         q = q.astype(np.float64)
     return as_tensor(ops.zeta(q, x=x))
+
+
+@with_out
+def ndtri(input: TensorLike) -> Tensor:
+    """The number below which a standard normal variable lies with probability ``input``."""
+    found: Tensor = ops.ndtri(_real(input))
+    return found
+
+
+# The gamma function's family by the names it has here.
+gammaln, psi, multigammaln = lgamma, digamma, mvlgamma
+gammainc, gammaincc = igamma, igammac

@@ -55,7 +55,7 @@ class PackedSequence(_Parts):
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """Convert ``data``: a dtype; a device has to be the CPU."""
         wanted = [a for a in (*args, *kwargs.values()) if a is not None and str(a) != "cpu"]
-        return self if not wanted else self._replace_data(self.array.astype(wanted[-1]))
+        return self if not wanted else self._replace_data(self.data.astype(wanted[-1]))
 
     def cpu(self) -> PackedSequence:
         """Return it: it is there."""
@@ -134,7 +134,7 @@ def pad_packed_sequence(
 
     t is the longest, or ``total_length``. Errors: ShapeError if that is shorter.
     """
-    running = sequence.batch_sizes.data
+    running = sequence.batch_sizes.array
     steps, b = len(running), int(running[0]) if len(running) else 0
     if total_length is not None and total_length < steps:
         raise ShapeError(
@@ -152,7 +152,7 @@ def pad_packed_sequence(
         rows, held, lengths = rows[:, back], held[:, back], lengths[back]
     if batch_first:
         rows, held = rows.T, held.T
-    padded = _laid_out(sequence.array, rows, held, padding_value)
+    padded = _laid_out(sequence.data, rows, held, padding_value)
     return padded, Tensor(lengths.astype(np.int64))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import ShapeError
@@ -56,7 +57,7 @@ class Uninitialized(Tensor):
     becomes: type[Tensor] = Tensor
 
     @property
-    def data(self) -> Array:
+    def array(self) -> Array:
         """Errors: ShapeError, always."""
         raise ShapeError(
             "a parameter of a lazy layer has no shape yet: call the model once, on inputs like "
@@ -64,8 +65,8 @@ class Uninitialized(Tensor):
             "an initializer gets its parameters"
         )
 
-    @data.setter
-    def data(self, array: Array) -> None:
+    @array.setter
+    def array(self, array: Array) -> None:
         if array.size:
             raise ShapeError(
                 "a parameter of a lazy layer has no shape yet: materialize(shape) gives it one, "
@@ -115,7 +116,7 @@ class UninitializedParameter(Uninitialized, Parameter):
     def __init__(
         self, requires_grad: bool = True, device: Any = None, dtype: DTypeLike | None = None
     ) -> None:
-        Tensor.__init__(self, np.zeros(0, np.float32 if dtype is None else dtype))
+        Tensor.__init__(self, np.zeros(0, get_default_dtype() if dtype is None else dtype))
         self.requires_grad = requires_grad
 
 
@@ -127,12 +128,12 @@ class UninitializedBuffer(Uninitialized):
     def __init__(
         self, requires_grad: bool = False, device: Any = None, dtype: DTypeLike | None = None
     ) -> None:
-        Tensor.__init__(self, np.zeros(0, np.float32 if dtype is None else dtype))
+        Tensor.__init__(self, np.zeros(0, get_default_dtype() if dtype is None else dtype))
         self.requires_grad = requires_grad
 
 
-# The slot behind ``data``, which the property above hides.
-_array: Any = Tensor.__dict__["data"]
+# The slot behind ``array``, which the property above hides.
+_array: Any = Tensor.__dict__["array"]
 
 
 def _array_of(tensor: Tensor) -> Array:

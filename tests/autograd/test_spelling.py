@@ -236,7 +236,7 @@ def test_the_axes_of_a_diagonal_have_two_names():
 
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax, F.softmin, Tensor.softmax])
 def test_a_softmax_asks_for_its_axis(function):
-    with pytest.raises((TypeError, ShapeError), match="argument: 'dim'|needs dim, the axis that"):
+    with pytest.raises((TypeError, ShapeError), match=r"argument: 'dim'|needs dim, the axis that"):
         function(Tensor(X))
     np.testing.assert_array_equal(function(Tensor(X), 1).array, function(Tensor(X), dim=1).array)
 
