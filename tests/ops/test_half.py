@@ -64,8 +64,8 @@ NAMED = {
     "pairwise_distance": ("x1", "x2"),
     "triplet_margin_loss": ("anchor", "positive", "negative"),
     "cosine_embedding_loss": ("input1", "input2", "target"),
-    "local_response_norm": ("x",),
-    "lp_pool1d": ("x",),
+    "local_response_norm": ("input",),
+    "lp_pool1d": ("input",),
 }
 SETTINGS = {"local_response_norm": {"size": 3}, "lp_pool1d": {"norm_type": 2, "kernel_size": 4}}
 

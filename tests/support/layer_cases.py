@@ -197,6 +197,7 @@ def _spoken_in_one(rng: np.random.Generator, n: int) -> tuple[Any, ...]:
 
 
 _W = np.array([0.5, 2.0, 1.5], "f4")
+_OTHERS["LinearCrossEntropyLoss"] = [((3, 3), {"bias": True}, _labels)]
 LOSSES: dict[str, list[Call]] = {
     "MSELoss": [((), {}, TWO)],
     "L1Loss": [((), {}, TWO)],
@@ -217,7 +218,6 @@ LOSSES: dict[str, list[Call]] = {
         for draw in (_labels, _pixels, _shares)
     ]
     + [((), {"weight": _W, "label_smoothing": 0.1, "ignore_index": 1}, _labels)],
-    "LinearCrossEntropyLoss": [((3, 3), {"bias": True}, _labels)],
     "NLLLoss2d": [((), {}, _pixels)],
     "NLLLoss": [((), {}, _labels), ((), {"weight": _W, "ignore_index": 2}, _pixels)],
     "BCELoss": [((), {}, _shares), ((), {"weight": _W}, _shares)],
