@@ -39,7 +39,8 @@ def _order(key: Any) -> tuple[str, Any]:
 def _structure(tree: Any, leaves: list[Any]) -> Any:
     if isinstance(tree, dict):
         # Sorted: two dicts of the same keys have their leaves in the same order.
-        return {k: _structure(tree[k], leaves) for k in sorted(tree, key=_order)}
+        parts = {k: _structure(tree[k], leaves) for k in sorted(tree, key=_order)}
+        return {k: parts[k] for k in tree}
     if type(tree) is list:
         return [_structure(v, leaves) for v in tree]
     if isinstance(tree, tuple):
@@ -52,7 +53,8 @@ def _structure(tree: Any, leaves: list[Any]) -> Any:
 
 def _build(structure: Any, leaves: Iterator[Any]) -> Any:
     if isinstance(structure, dict):
-        return {k: _build(v, leaves) for k, v in structure.items()}
+        parts = {k: _build(structure[k], leaves) for k in sorted(structure, key=_order)}
+        return {k: parts[k] for k in structure}
     if isinstance(structure, list):
         return [_build(v, leaves) for v in structure]
     if isinstance(structure, _Tuple):

@@ -109,6 +109,13 @@ class Node:
         # Inputs are made before outputs, so this number is a topological order.
         self.sequence = next_number()
 
+    def __repr__(self) -> str:
+        return f"<{self.op.name}>"
+
+    def name(self) -> str:
+        """Return the name of the operation."""
+        return self.op.name
+
     def release(self) -> None:
         """Free the residuals; another backward pass through this node raises GradError."""
         self.edges = None

@@ -107,12 +107,13 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         self._hooks = None
         self.requires_grad = False
         if requires_grad:
-            if requires_grad is not True:  # Tensor(3, 4): PyTorch's old way to ask for a shape
-                raise TypeError(
-                    f"Tensor(data, requires_grad): got requires_grad={requires_grad!r}; a tensor "
-                    f"of a shape is dg.zeros(…) or dg.empty(…)"
-                )
-            self.requires_grad_()
+            if type(requires_grad) is int and type(data) is int:
+                # Tensor(3, 4): PyTorch's old way to ask for a shape.
+                self.array = np.zeros((data, requires_grad), get_default_dtype())
+            elif type(requires_grad) is int:
+                raise TypeError(f"Tensor(data, requires_grad): got {requires_grad}; write True")
+            else:
+                self.requires_grad_()
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -213,6 +214,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     @data.setter
     def data(self, value: TensorLike) -> None:
         self.array = value if type(value) is np.ndarray else _as_array(value)
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """What it was computed by; None for what was made outside the tape."""
+        return self._node
 
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""

@@ -116,7 +116,8 @@ def _array(data: Any, dtype: DTypeLike | None) -> Array:
 
 
 def zeros(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DTypeLike | None = None,
     layout: None = None,
     device: Device = None,
@@ -126,11 +127,12 @@ def zeros(
 ) -> Tensor:
     """Return zeros of shape ``size`` (numbers, or one sequence)."""
     check_place(device, layout, pin_memory, out)
-    return made(np.zeros(shape_of(size), _real(dtype)), requires_grad)
+    return made(np.zeros(_lengths(sizes, size), _real(dtype)), requires_grad)
 
 
 def ones(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DTypeLike | None = None,
     layout: None = None,
     device: Device = None,
@@ -140,11 +142,12 @@ def ones(
 ) -> Tensor:
     """Return ones of shape ``size`` (numbers, or one sequence)."""
     check_place(device, layout, pin_memory, out)
-    return made(np.ones(shape_of(size), _real(dtype)), requires_grad)
+    return made(np.ones(_lengths(sizes, size), _real(dtype)), requires_grad)
 
 
 def empty(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DTypeLike | None = None,
     layout: None = None,
     device: Device = None,
@@ -155,7 +158,8 @@ def empty(
 ) -> Tensor:
     """Return zeros of shape ``size``: memory that nobody has written would differ between ranks."""
     return zeros(
-        *size,
+        *sizes,
+        size=size,
         dtype=dtype,
         layout=layout,
         device=device,
@@ -251,6 +255,10 @@ def eye(
     """Return the unit matrix of ``n`` rows (and ``m`` columns)."""
     check_place(device, layout, out=out)
     return made(np.eye(n, m, dtype=_real(dtype)), requires_grad)
+
+
+def _lengths(sizes: tuple[Any, ...], size: Any) -> Any:
+    return shape_of(sizes if size is None else (size,))
 
 
 # -- counted up -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import DistgradError, ShapeError
@@ -52,7 +53,7 @@ def _signal(x: TensorLike, name: str, real: bool = False) -> Tensor:
     if real and x.dtype.kind == "c":
         raise ShapeError(f"{name} takes a real signal; got {x.dtype}: use {name.replace('r', '')}")
     if x.dtype.kind in "biu":
-        return x.astype(np.float32)  # as PyTorch; NumPy's would be float64
+        return x.astype(get_default_dtype())  # as PyTorch; NumPy's would be float64
     return x
 
 
@@ -279,19 +280,21 @@ def ifftshift(input: TensorLike, dim: Ints | None = None) -> Tensor:
     return as_tensor(numpys_ifftshift(as_tensor(input), dim))
 
 
-def fftfreq(n: int, d: float = 1.0, *, dtype: DTypeLike = np.float32, device: Any = None) -> Tensor:
+def fftfreq(
+    n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
+) -> Tensor:
     """The frequencies of ``fft``'s n points, ``d`` apart."""
     return _frequencies(np.fft.fftfreq, n, d, dtype, device)
 
 
 def rfftfreq(
-    n: int, d: float = 1.0, *, dtype: DTypeLike = np.float32, device: Any = None
+    n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
     return _frequencies(np.fft.rfftfreq, n, d, dtype, device)
 
 
-def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike, device: Any) -> Tensor:
+def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
     if device is not None and str(device) != "cpu":
         raise DistgradError(f"device={device!r}: there are no GPUs here; leave it out")
-    return Tensor(numpys(n, d).astype(np.float32 if dtype is None else dtype))
+    return Tensor(numpys(n, d).astype(get_default_dtype() if dtype is None else dtype))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import linalg
+from distgrad.functions.out import with_out
 from distgrad.ops.diagonal import diag as numpys_diag
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import kron as numpys_kron
@@ -72,16 +74,19 @@ def _of_axes(name: str, *given: tuple[TensorLike, int]) -> list[Tensor]:
 # -- products -------------------------------------------------------------------------------------
 
 
+@with_out
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:
     """The matrix product over the last two axes."""
     return linalg.matmul(input, other)
 
 
+@with_out
 def mm(input: TensorLike, mat2: TensorLike) -> Tensor:
     """The product of two matrices."""
     return linalg.matmul(*_of_axes("mm", (input, 2), (mat2, 2)))
 
 
+@with_out
 def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
     """The products of two stacks (b, m, k) and (b, k, n) of matrices."""
     a, b = _of_axes("bmm", (input, 3), (mat2, 3))
@@ -90,53 +95,63 @@ def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
     return linalg.matmul(a, b)
 
 
+@with_out
 def mv(input: TensorLike, vec: TensorLike) -> Tensor:
     """The product of a matrix and a vector."""
     return linalg.matmul(*_of_axes("mv", (input, 2), (vec, 1)))
 
 
+@with_out
 def dot(input: TensorLike, tensor: TensorLike) -> Tensor:
     """Σ x y of two vectors."""
     return linalg.matmul(*_of_axes("dot", (input, 1), (tensor, 1)))
 
 
+@with_out
 def vdot(input: TensorLike, other: TensorLike) -> Tensor:
     """Σ conj(x) y of two vectors."""
     x, y = _of_axes("vdot", (input, 1), (other, 1))
     return linalg.matmul(as_tensor(np.conjugate(x)) if x.dtype.kind == "c" else x, y)
 
 
+@with_out
 def inner(input: TensorLike, other: TensorLike) -> Tensor:
     """The sums of products over the last axes of both; a product where one is a number."""
     return as_tensor(np.inner(as_tensor(input), as_tensor(other)))
 
 
+@with_out
 def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
     """Every element of a vector times every element of another."""
     x, y = _of_axes("outer", (input, 1), (vec2, 1))
     return as_tensor(np.multiply(np.expand_dims(x, 1), y))
 
 
+@with_out
 def ger(input: TensorLike, vec2: TensorLike) -> Tensor:
     """``outer`` by its older name."""
     return outer(input, vec2)
 
 
+@with_out
 def kron(input: TensorLike, other: TensorLike) -> Tensor:
     """The Kronecker product."""
     return as_tensor(numpys_kron(as_tensor(input), as_tensor(other)))
 
 
+@with_out
 def chain_matmul(*matrices: TensorLike) -> Tensor:
     """The product of two or more matrices in the cheapest order (``linalg.multi_dot``)."""
     return as_tensor(matrices[0]) if len(matrices) == 1 else linalg.multi_dot(matrices)
 
 
+@with_out
 def matrix_power(input: TensorLike, n: int) -> Tensor:
     """A square matrix multiplied n times; the inverse's if n < 0."""
     return linalg.matrix_power(input, n)
 
 
+@with_out
 def tensordot(a: TensorLike, b: TensorLike, dims: Any = 2) -> Tensor:
     """Sums of products over pairs of axes: how many (the last of a, the first of b), or which."""
     if isinstance(dims, Tensor):
@@ -153,6 +168,7 @@ def tensordot(a: TensorLike, b: TensorLike, dims: Any = 2) -> Tensor:
     return as_tensor(numpys_tensordot(x, y, dims))
 
 
+@with_out
 def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products by Einstein's convention: ``einsum("ij,jk->ik", a, b)``.
 
@@ -182,6 +198,7 @@ def _in_letters(given: tuple[Any, ...]) -> tuple[tuple[Any, ...], str]:
     return given[: 2 * pairs : 2], equation
 
 
+@with_out
 def cross(input: TensorLike, other: TensorLike, dim: int | None = None) -> Tensor:
     """The vector product along ``dim``; without it along the first axis of length 3."""
     x, y = as_tensor(input), as_tensor(other)
@@ -215,6 +232,7 @@ def _added(input: TensorLike, product: Tensor, beta: float, alpha: float, name: 
     return as_tensor((x if beta == 1 else beta * x) + scaled)
 
 
+@with_out
 def addmm(
     input: TensorLike, mat1: TensorLike, mat2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -222,6 +240,7 @@ def addmm(
     return _added(input, mm(mat1, mat2), beta, alpha, "addmm")
 
 
+@with_out
 def addmv(
     input: TensorLike, mat: TensorLike, vec: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -229,6 +248,7 @@ def addmv(
     return _added(input, mv(mat, vec), beta, alpha, "addmv")
 
 
+@with_out
 def addr(
     input: TensorLike, vec1: TensorLike, vec2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -236,6 +256,7 @@ def addr(
     return _added(input, outer(vec1, vec2), beta, alpha, "addr")
 
 
+@with_out
 def baddbmm(
     input: TensorLike, batch1: TensorLike, batch2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -243,6 +264,7 @@ def baddbmm(
     return _added(input, bmm(batch1, batch2), beta, alpha, "baddbmm")
 
 
+@with_out
 def addbmm(
     input: TensorLike, batch1: TensorLike, batch2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -251,6 +273,7 @@ def addbmm(
     return _added(input, products, beta, alpha, "addbmm")
 
 
+@with_out
 def addcmul(
     input: TensorLike, tensor1: TensorLike, tensor2: TensorLike, *, value: float = 1
 ) -> Tensor:
@@ -259,6 +282,7 @@ def addcmul(
     return as_tensor(x + (a * b if value == 1 else value * a * b))
 
 
+@with_out
 def addcdiv(
     input: TensorLike, tensor1: TensorLike, tensor2: TensorLike, *, value: float = 1
 ) -> Tensor:
@@ -269,6 +293,7 @@ def addcdiv(
     return as_tensor(x + (a if value == 1 else value * a) / b)
 
 
+@with_out
 def lerp(input: TensorLike, end: TensorLike, weight: Any) -> Tensor:
     """input + weight (end - input), elementwise, exact at weights 0 and 1."""
     x, y = as_tensor(input), as_tensor(end)
@@ -282,16 +307,19 @@ def lerp(input: TensorLike, end: TensorLike, weight: Any) -> Tensor:
 # -- diagonals and triangles ----------------------------------------------------------------------
 
 
+@with_out
 def diag(input: TensorLike, diagonal: int = 0) -> Tensor:
     """A matrix with the vector on a diagonal, or a diagonal of a matrix."""
     return as_tensor(numpys_diag(as_tensor(input), diagonal))
 
 
+@with_out
 def diagflat(input: TensorLike, offset: int = 0) -> Tensor:
     """A matrix with all elements, in order, on a diagonal."""
     return diag(as_tensor(np.reshape(as_tensor(input), (-1,))), offset)
 
 
+@with_out
 def diag_embed(input: TensorLike, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Matrices in the axes ``dim1`` and ``dim2`` with the last axis's elements on a diagonal."""
     x = as_tensor(input)
@@ -310,18 +338,20 @@ def diag_embed(input: TensorLike, offset: int = 0, dim1: int = -2, dim2: int = -
     )
 
 
+@with_out
 def trace(input: TensorLike) -> Tensor:
     """The sum of a matrix's diagonal."""
     (x,) = _of_axes("trace", (input, 2))
     return as_tensor(np.trace(x))
 
 
+@with_out
 def block_diag(*tensors: TensorLike) -> Tensor:
     """A matrix with the given ones (vectors are rows, numbers 1 x 1) along its diagonal."""
     blocks = [as_tensor(np.atleast_2d(as_tensor(t))) for t in tensors]
     if any(b.ndim > 2 for b in blocks):
         raise ShapeError(f"block_diag takes up to 2 axes; got {[b.shape for b in blocks]}")
-    dtype = np.result_type(*[b.dtype for b in blocks]) if blocks else np.float32
+    dtype = np.result_type(*[b.dtype for b in blocks]) if blocks else get_default_dtype()
     width, done, rows = sum(b.shape[1] for b in blocks), 0, []
     for block in blocks:
         m, n = block.shape
@@ -331,6 +361,7 @@ def block_diag(*tensors: TensorLike) -> Tensor:
     return as_tensor(np.concatenate(rows, axis=0)) if rows else Tensor(np.zeros((1, 0), dtype))
 
 
+@with_out
 def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers N - 1 to 0 of each element of a vector (0 to N - 1 if ``increasing``)."""
     (v,) = _of_axes("vander", (x, 1))
@@ -341,6 +372,7 @@ def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Ten
     return found if increasing else as_tensor(np.flip(found, -1))
 
 
+@with_out
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
 ) -> Tensor:
@@ -348,6 +380,7 @@ def tril_indices(
     return _indices(np.tril_indices, row, col, offset, dtype, device)
 
 
+@with_out
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
 ) -> Tensor:

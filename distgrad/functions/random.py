@@ -78,7 +78,8 @@ def seed() -> int:
 
 
 def rand(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
     layout: None = None,
@@ -89,12 +90,14 @@ def rand(
 ) -> Tensor:
     """Return numbers spread evenly over [0, 1)."""
     check_place(device, layout, pin_memory, out)
-    drawn = _uniform(shape_of(size), 0.0, 1.0, dtype or get_default_dtype(), generator)
+    shape = shape_of(sizes if size is None else (size,))
+    drawn = _uniform(shape, 0.0, 1.0, dtype or get_default_dtype(), generator)
     return made(drawn, requires_grad)
 
 
 def randn(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
     layout: None = None,
@@ -105,7 +108,7 @@ def randn(
 ) -> Tensor:
     """Return numbers of the standard normal distribution."""
     check_place(device, layout, pin_memory, out)
-    drawn = _numbers(generator).standard_normal(shape_of(size))
+    drawn = _numbers(generator).standard_normal(shape_of(sizes if size is None else (size,)))
     return made(np.asarray(drawn).astype(dtype or get_default_dtype()), requires_grad)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
@@ -92,7 +93,7 @@ __all__ = [
 def _real(x: TensorLike) -> Tensor:
     """A Tensor with a fraction: whole numbers as float32, PyTorch's default."""
     x = as_tensor(x)
-    return x.astype(np.float32) if x.dtype.kind in "biu" else x
+    return x.astype(get_default_dtype()) if x.dtype.kind in "biu" else x
 
 
 def _pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:

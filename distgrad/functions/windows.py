@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
@@ -42,7 +43,7 @@ class _Places:
 
 def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any = None) -> Tensor:
     """Return a new Tensor of ``weights``. Errors: DistgradError for a dtype that is not real."""
-    found = np.dtype(np.float32 if dtype is None else dtype)
+    found = np.dtype(get_default_dtype() if dtype is None else dtype)
     if found.kind != "f":
         raise DistgradError(f"windows are of real numbers; got dtype {found}")
     if device is not None and str(device) != "cpu":

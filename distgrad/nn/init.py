@@ -233,3 +233,7 @@ def _cut_normal(
         return x, rng.uniform(size=n) < np.exp((peak * peak - x * x) / 2)
 
     return flat
+
+
+# By the name that PyTorch's users know it by, though it is private there too.
+_calculate_fan_in_and_fan_out = fans

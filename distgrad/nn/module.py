@@ -161,22 +161,26 @@ class Module(Tree["Module"]):
     # -- state --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
-        """Return names and arrays of parameters and buffers, in PyTorch's names and layouts.
+        """Return names and Tensors of parameters and buffers, in PyTorch's names and layouts.
 
-        The arrays are the live ones, not copies; with ``keep_vars`` the Tensors themselves.
-        ``safetensors.numpy.save_file(model.state_dict(), path)`` writes a file that PyTorch's
-        ``safetensors.torch.load_file`` reads.
+        They share the model's memory and stand outside the tape; with ``keep_vars`` they are the
+        parameters themselves. ``safetensors.numpy.save_file(model.state_dict(), path)`` writes a
+        file that PyTorch's ``safetensors.torch.load_file`` reads; ``dg.save`` does so, too.
         """
         self._run_state_hooks(hooks.STATE_PRE, prefix, keep_vars)
         own: dict[str, Any] = {}
         for kind in (PARAMETER, BUFFER):
             for name, tensor in self._own(kind):
                 if name not in self._transient:
-                    own[prefix + name] = tensor if keep_vars else tensor.array
+                    own[prefix + name] = tensor if keep_vars else tensor.detach()
         for name, child in self._own(MODULE):
             own.update(child.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars))
         self._run_state_hooks(hooks.STATE_POST, own, prefix, {})
         return own
+
+    def state_arrays(self) -> dict[str, Array]:
+        """Return the arrays of ``state_dict``, which are the live ones."""
+        return {name: tensor.array for name, tensor in self.state_dict().items()}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -197,7 +201,7 @@ class Module(Tree["Module"]):
             module._before_load(given, prefix)
         if assign:
             state.retype(self.state_dict(keep_vars=True), given)
-        found = state.load(self.state_dict(), given, strict)
+        found = state.load(self.state_arrays(), given, strict)
         for _, module in modules:
             module._run_state_hooks(hooks.LOAD_POST, found)
         return found

@@ -162,8 +162,16 @@ class TransformerDecoderLayer(_Layer):
 class TransformerEncoder(Module):
     """``num_layers`` copies of a layer, one after the other, and a norm behind them if given."""
 
-    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
         super().__init__()
+        del enable_nested_tensor, mask_check  # PyTorch's ways to be faster, not to be different
         self.layers = _copies(encoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm = norm

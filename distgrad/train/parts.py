@@ -46,11 +46,11 @@ class Weights:
 
     def state_dict(self) -> dict[str, Array]:
         """Return the model's arrays."""
-        return self.model.state_dict()
+        return self.model.state_arrays()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy them in place. Errors: CheckpointError naming the first that does not fit."""
-        restore_into(state, self.model.state_dict())
+        restore_into(state, self.model.state_arrays())
 
 
 OWN = ("model", "optimizer", "state", "loader", "criteria", "schedule", "clip")

@@ -69,6 +69,14 @@ class Facts:
         steps = tuple([step // self.array.itemsize for step in self.array.strides])
         return steps if dim is None else steps[dim]
 
+    def tobytes(self) -> bytes:
+        """Return the elements as bytes, in C order."""
+        return self.array.tobytes()
+
+    def data_ptr(self) -> int:
+        """Return the address of the first element."""
+        return int(self.array.ctypes.data)
+
     def storage_offset(self) -> int:
         """Return how many elements of the array that this one is a view of lie before it."""
         base = self.array

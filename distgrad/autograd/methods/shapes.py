@@ -141,10 +141,13 @@ class Shapes:
     def repeat(self: S, *repeats: Ints | Array, **axis: int | None) -> S:
         """``np.repeat``, each element some times in a row; ``axis`` has to be named.
 
-        Errors: TypeError without it: PyTorch's ``repeat`` is ``np.tile``.
+        Numbers that cannot be NumPy's, three and more or an axis that is not there, are PyTorch's:
+        the whole repeated, ``np.tile``. Errors: TypeError where they could be either.
         """
         if len(repeats) == 1 and axis.keys() == {"axis"}:
             return call(np.repeat, self, repeats[0], **axis)
+        if not axis and (len(repeats) > 2 or (len(repeats) == 2 and self.array.ndim < 2)):
+            return call(np.tile, self, repeats)
         raise refused(
             "x.repeat({})",
             repeats,
