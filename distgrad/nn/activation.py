@@ -285,8 +285,12 @@ class PReLU(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
+        self.num_parameters, self.init = num_parameters, init
         self.weight = constant(init, num_parameters)
+
+    def reset_parameters(self) -> None:
+        """Set the slopes to ``init``."""
+        self.weight.array[...] = self.init
 
     def forward(self, input: TensorLike) -> Tensor:
         """Apply it to (n, num_parameters, …), or to any shape with one weight."""

@@ -13,7 +13,7 @@ from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased
-from distgrad.nn.make import buffer, constant
+from distgrad.nn.make import buffer, constant, reset_affine_
 from distgrad.nn.module import Module, Parameter
 
 
@@ -50,6 +50,18 @@ class _RunningNorm(Module):
         self.num_batches_tracked: Any
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor)
+
+    def reset_running_stats(self) -> None:
+        """Let the running statistics start anew: mean 0, variance 1, no batch seen."""
+        if self.track_running_stats:
+            self.running_mean.array[...] = 0
+            self.running_var.array[...] = 1
+            self.num_batches_tracked.array[...] = 0
+
+    def reset_parameters(self) -> None:
+        """Set weight 1 and bias 0, and the running statistics anew."""
+        self.reset_running_stats()
+        reset_affine_(self)
 
     def _observe(self, x: Array | Tensor, mean: Array, var: Array, n: int) -> None:
         if self.training and self.track_running_stats and x.size:

@@ -14,7 +14,7 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike
 from distgrad.nn import init
-from distgrad.nn.module import Parameter
+from distgrad.nn.module import Module, Parameter
 
 # What ``dtype=`` of the layer that is being made says; layers inside it follow.
 _asked: ContextVar[np.dtype[Any] | None] = ContextVar("dtype of new parameters", default=None)
@@ -54,3 +54,9 @@ def uniform_bias_(bias: Tensor, fan_in: int) -> None:
     """Draw a bias from U(-1/√fan_in, 1/√fan_in), PyTorch's default."""
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     init.uniform_(bias, -bound, bound)
+
+
+def reset_affine_(module: Module) -> None:
+    """Set the weight of a norm to 1 and its bias to 0, where it has them."""
+    for name, p in module.named_parameters(recurse=False):
+        p.array[...] = 1 if name == "weight" else 0

@@ -110,8 +110,10 @@ class Module(Tree["Module"]):
         return self
 
     def cuda(self: M, device: Any = None) -> M:
-        """Errors: DistgradError, always: there are no GPUs."""
+        """Errors: DistgradError, always: there are no GPUs, nor what xpu, ipu and mtia name."""
         return self.to("cuda")
+
+    xpu = ipu = mtia = cuda
 
     def share_memory(self: M) -> M:
         """Errors: DistgradError, always: ranks are processes with a copy each."""

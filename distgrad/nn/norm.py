@@ -13,7 +13,7 @@ from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.wrap import wrap
-from distgrad.nn.make import constant
+from distgrad.nn.make import constant, reset_affine_
 from distgrad.nn.module import Module, Parameter
 
 
@@ -45,6 +45,10 @@ class GroupNorm(Module):
         self.bias: Parameter | None
         self.register_parameter("weight", constant(1, num_channels) if affine else None)
         self.register_parameter("bias", constant(0, num_channels) if affine and bias else None)
+
+    def reset_parameters(self) -> None:
+        """Set weight 1 and bias 0."""
+        reset_affine_(self)
 
     def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_channels, …)."""
@@ -81,6 +85,10 @@ class LayerNorm(Module):
         self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
         self.register_parameter("bias", constant(0, *shape) if shifted else None)
 
+    def reset_parameters(self) -> None:
+        """Set weight 1 and bias 0."""
+        reset_affine_(self)
+
     def forward(self, input: TensorLike) -> Tensor:
         """Normalise the last axes."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, eps=self.eps)
@@ -113,6 +121,10 @@ class RMSNorm(Module):
         shape = self.normalized_shape
         self.weight: Parameter | None
         self.register_parameter("weight", constant(1, *shape) if elementwise_affine else None)
+
+    def reset_parameters(self) -> None:
+        """Set weight 1."""
+        reset_affine_(self)
 
     def forward(self, x: TensorLike) -> Tensor:
         """Normalise the last axes."""

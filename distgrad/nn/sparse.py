@@ -120,7 +120,8 @@ class Embedding(_Table):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return _settings(self)
+        text = [*map(str, self.weight.shape), *_shown(self, "padding_idx", "norm_type", "sparse")]
+        return ", ".join(text)
 
 
 class EmbeddingBag(_Table):
@@ -201,7 +202,8 @@ class EmbeddingBag(_Table):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return _settings(self, f"mode={self.mode!r}")
+        text = [*map(str, self.weight.shape), *_shown(self, "norm_type"), f"mode={self.mode!r}"]
+        return ", ".join([*text, *_shown(self, "padding_idx")])
 
 
 def _rows(embeddings: TensorLike) -> Tensor:
@@ -211,12 +213,8 @@ def _rows(embeddings: TensorLike) -> Tensor:
     return rows
 
 
-def _settings(table: Any, *more: str) -> str:
-    text = [str(n) for n in table.weight.shape]
-    if table.padding_idx is not None:
-        text.append(f"padding_idx={table.padding_idx}")
-    if table.norm_type != 2:
-        text.append(f"norm_type={table.norm_type}")
-    if table.sparse:
-        text.append("sparse=True")
-    return ", ".join([*text, *more])
+def _shown(table: _Table, *names: str) -> list[str]:
+    """Return those of the settings that are not the default."""
+    defaults = {"padding_idx": None, "norm_type": 2, "sparse": False}
+    values = {name: getattr(table, name) for name in names}
+    return [f"{name}={value}" for name, value in values.items() if value != defaults[name]]

@@ -213,6 +213,15 @@ class Tree(Generic[M]):
             module = found
         return cast(M, module)
 
+    def set_submodule(self, target: str, module: M) -> None:
+        """Put ``module`` in the place of a dotted name. Errors: AttributeError."""
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise AttributeError("set_submodule needs the name of a submodule; got an empty one")
+        parent: Any = self.get_submodule(path)
+        self._check_type(name, MODULE, module, Tree)
+        parent._register(name, MODULE, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """Return the parameter of a dotted name. Errors: AttributeError."""
         return cast(Parameter, self._get(target, PARAMETER))

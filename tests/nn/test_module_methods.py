@@ -129,6 +129,17 @@ def test_an_array_becomes_a_buffer():
         module.register_buffer("other", [1, 2])
 
 
+def test_a_submodule_is_replaced_by_its_dotted_name():
+    module = nn.Sequential(net(), nn.Tanh())
+    module.set_submodule("0.1", nn.LayerNorm(4))
+    assert type(module[0][1]) is nn.LayerNorm
+    assert module[0](np.ones((2, 3), np.float32)).shape == (2, 4)
+    with pytest.raises(AttributeError, match=r"no submodule 'x'"):
+        module.set_submodule("x.y", nn.Tanh())
+    with pytest.raises(TypeError, match="the module '1' must be a Module or None; got int"):
+        module.set_submodule("0.1", 3)
+
+
 def test_identity_takes_what_the_layer_it_replaces_took():
     assert nn.Identity(54, unused=0.1)(3) == 3
 
@@ -139,15 +150,25 @@ def test_a_parameter_may_need_no_gradient():
 
 @pytest.mark.parametrize(
     "name",
-    ["Linear", "Bilinear", "Conv1d", "ConvTranspose2d", "LSTM", "GRUCell", "Embedding"],
+    [
+        *("Linear", "Bilinear", "Conv1d", "ConvTranspose2d", "LSTM", "GRUCell", "Embedding"),
+        *("PReLU", "BatchNorm1d", "InstanceNorm2d", "SyncBatchNorm", "LayerNorm", "RMSNorm"),
+        "GroupNorm",
+    ],
 )
 def test_parameters_are_drawn_anew_as_at_the_start(name):
     sizes = {"Bilinear": (3, 4, 5), "Conv1d": (3, 4, 2), "ConvTranspose2d": (3, 4, 2)}
+    sizes |= {"GroupNorm": (2, 4), **dict.fromkeys(("LayerNorm", "RMSNorm", "BatchNorm1d"), (4,))}
+    sizes |= {
+        "PReLU": (3, 0.5),
+        "InstanceNorm2d": (4, 1e-5, 0.1, True, True),
+        "SyncBatchNorm": (4,),
+    }
     dg.manual_seed(4)
     layer = getattr(nn, name)(*sizes.get(name, (3, 4)))
     first = {n: a.copy() for n, a in layer.state_dict().items()}
-    for p in layer.parameters():
-        p.array[...] = 9
+    for t in [*layer.parameters(), *layer.buffers()]:
+        t.array[...] = 9
     dg.manual_seed(4)
     layer.reset_parameters()
     for n, a in layer.state_dict().items():
