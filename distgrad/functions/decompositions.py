@@ -15,8 +15,8 @@ from distgrad.functions.factors import matrices, permutation
 from distgrad.ops.decompose import QRResult, numpys_qr
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
-from distgrad.ops.lu import lu_unpack as unpacked
-from distgrad.ops.lu import reflected
+from distgrad.ops.lu_factors import lu_unpack as unpacked
+from distgrad.ops.lu_factors import reflected
 from distgrad.ops.numpy2 import vector_norm
 from distgrad.ops.solve import SlogdetResult
 from distgrad.ops.statistics import correlations, covariance

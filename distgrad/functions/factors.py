@@ -16,9 +16,9 @@ from distgrad.ops.eig import EigResult
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
-from distgrad.ops.lu import lu_factor as pivoted
-from distgrad.ops.lu import lu_unpack as unpacked
-from distgrad.ops.lu import permutation_of, reflected
+from distgrad.ops.lu_factors import lu_factor as pivoted
+from distgrad.ops.lu_factors import lu_unpack as unpacked
+from distgrad.ops.lu_factors import permutation_of, reflected
 
 __all__ = [
     "cholesky",

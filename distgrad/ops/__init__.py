@@ -5,7 +5,14 @@ A name that is public here stands here once; ``__all__`` is what was imported.
 
 from types import ModuleType as _ModuleType
 
-from distgrad.ops import methods as _methods  # noqa: F401 (fills the table of Tensor methods)
+from distgrad.ops import (  # NumPy's functions alone, and the table of Tensor methods
+    least_squares as _least_squares,  # noqa: F401
+)
+from distgrad.ops import methods as _methods  # noqa: F401
+from distgrad.ops import nan_reductions as _nan_reductions  # noqa: F401
+from distgrad.ops import polynomial as _polynomial  # noqa: F401
+from distgrad.ops import rearrange as _rearrange  # noqa: F401
+from distgrad.ops import statistics as _statistics  # noqa: F401
 from distgrad.ops.activation import dropout as dropout
 from distgrad.ops.activation import elu as elu
 from distgrad.ops.activation import gelu as gelu
@@ -146,11 +153,6 @@ from distgrad.ops.join import unbind as unbind
 from distgrad.ops.join import unstack as unstack
 from distgrad.ops.join import vsplit as vsplit
 from distgrad.ops.join import vstack as vstack
-from distgrad.ops.least_squares import cond as cond
-from distgrad.ops.least_squares import lstsq as lstsq
-from distgrad.ops.least_squares import matrix_rank as matrix_rank
-from distgrad.ops.least_squares import tensorinv as tensorinv
-from distgrad.ops.least_squares import tensorsolve as tensorsolve
 from distgrad.ops.linalg import linear as linear
 from distgrad.ops.linalg import matmul as matmul
 from distgrad.ops.loss import binary_cross_entropy as binary_cross_entropy
@@ -158,17 +160,12 @@ from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_e
 from distgrad.ops.loss import huber as huber
 from distgrad.ops.loss import mse as mse
 from distgrad.ops.loss import nll as nll
-from distgrad.ops.lu import lu_unpivoted as lu_unpivoted
+from distgrad.ops.lu_factors import lu_unpivoted as lu_unpivoted
 from distgrad.ops.matrix_exp import matrix_exp as matrix_exp
 from distgrad.ops.matrix_norms import matrix_power as matrix_power
 from distgrad.ops.matrix_norms import multi_dot as multi_dot
 from distgrad.ops.measure import logsumexp as logsumexp
 from distgrad.ops.measure import vector_norm as vector_norm
-from distgrad.ops.nan_reductions import nancumprod as nancumprod
-from distgrad.ops.nan_reductions import nancumsum as nancumsum
-from distgrad.ops.nan_reductions import nanmedian as nanmedian
-from distgrad.ops.nan_reductions import nanpercentile as nanpercentile
-from distgrad.ops.nan_reductions import nanquantile as nanquantile
 from distgrad.ops.normal_tails import entr as entr
 from distgrad.ops.normal_tails import erfcx as erfcx
 from distgrad.ops.normal_tails import log_ndtr as log_ndtr
@@ -181,15 +178,9 @@ from distgrad.ops.numpy2 import vecdot as vecdot
 from distgrad.ops.numpy2 import vecmat as vecmat
 from distgrad.ops.pad import pad as pad
 from distgrad.ops.pad import pad_constant as pad_constant
-from distgrad.ops.polynomial import polyval as polyval
-from distgrad.ops.polynomial import vander as vander
 from distgrad.ops.pool import adaptive_max_pool as adaptive_max_pool
 from distgrad.ops.pool import avg_pool as avg_pool
 from distgrad.ops.pool import max_pool as max_pool
-from distgrad.ops.rearrange import block as block
-from distgrad.ops.rearrange import insert as insert
-from distgrad.ops.rearrange import resize as resize
-from distgrad.ops.rearrange import rollaxis as rollaxis
 from distgrad.ops.recurrent import gru as gru
 from distgrad.ops.recurrent import lstm as lstm
 from distgrad.ops.recurrent import lstm_projected as lstm_projected
@@ -211,10 +202,6 @@ from distgrad.ops.rounding import round_
 from distgrad.ops.rounding import sign as sign
 from distgrad.ops.rounding import trunc as trunc
 from distgrad.ops.samples import convolve as convolve
-from distgrad.ops.samples import correlate as correlate
-from distgrad.ops.samples import gradient as gradient
-from distgrad.ops.samples import interp as interp
-from distgrad.ops.samples import unwrap as unwrap
 from distgrad.ops.scan import cumprod as cumprod
 from distgrad.ops.scan import cumsum as cumsum
 from distgrad.ops.scan import diff as diff
@@ -261,8 +248,6 @@ from distgrad.ops.sort import topk as topk
 from distgrad.ops.special import erf as erf
 from distgrad.ops.special import erfc as erfc
 from distgrad.ops.special import normal_cdf as normal_cdf
-from distgrad.ops.statistics import corrcoef as corrcoef
-from distgrad.ops.statistics import cov as cov
 from distgrad.ops.trigonometric import arccos as arccos
 from distgrad.ops.trigonometric import arccosh as arccosh
 from distgrad.ops.trigonometric import arcsin as arcsin

@@ -9,7 +9,7 @@ import distgrad as dg
 from distgrad import Tensor, ops
 from distgrad.autograd import gradcheck
 from distgrad.ops.linalg import H
-from distgrad.ops.lu import lu_factor, lu_unpack, permutation_of, reflected
+from distgrad.ops.lu_factors import lu_factor, lu_unpack, permutation_of, reflected
 
 RNG = np.random.default_rng(16)
 

@@ -11,7 +11,7 @@ from distgrad import Tensor
 from distgrad.autograd.mode import empty_shard, switched
 
 # The axis that runs over the samples, where it is not an op's first one.
-BATCH = {"rnn": "b", "lstm": "b", "gru": "b", "ctc": "n"}
+BATCH = {"rnn": "b", "lstm": "b", "gru": "b", "lstm_projected": "b", "ctc": "n"}
 # Settings that say how long the first axis is, or choose from it, for one that is 0 long.
 LENGTHS = {
     "add_at": {"index": (np.zeros(0, int),)},
@@ -61,6 +61,8 @@ def without_samples(declared, inputs):
 
 def empty_cases(declared):
     for inputs, settings in cases(declared):
+        if declared.name == "convolve":
+            continue  # signals are no batch
         if declared.name == "matmul" and np.ndim(inputs[0]) == 1:
             continue  # a vector is no batch
         empty = without_samples(declared, inputs)

@@ -22,7 +22,7 @@ def both(data, least=0):
     for i in range(data.draw(st.integers(1, 3))):
         g = data.draw(array(shapes(least), dtype))
         p = nn.Parameter(np.cos(np.arange(g.size)).reshape(g.shape).astype(dtype))
-        q = torch.nn.Parameter(torch.from_numpy(p.data.astype(np.float64)))
+        q = torch.nn.Parameter(torch.from_numpy(p.array.astype(np.float64)))
         if i == 0 or data.draw(st.booleans()):
             p.grad = Tensor(g.copy())
             q.grad = torch.from_numpy(g.astype(np.float64))
@@ -35,7 +35,7 @@ def assert_same(ours, theirs):
     for i, (p, q) in enumerate(zip(ours, theirs, strict=True)):
         assert (p.grad is None) == (q.grad is None)
         if p.grad is not None:
-            assert_close(p.grad.data, q.grad.numpy(), f"gradient {i}")
+            assert_close(p.grad.array, q.grad.numpy(), f"gradient {i}")
 
 
 @pytest.mark.parametrize("norm_type", NORMS)

@@ -73,7 +73,20 @@ EXPECTED = {
     "scatter_reduce:sum": (r"torch.bool .* dtype", "booleans add up to whole numbers"),
     "scatter_reduce:prod": (r"torch.bool .* dtype", "booleans multiply to whole numbers"),
     "sum_to_size": (r"torch.bool .* dtype", "booleans stay booleans where nothing is added"),
-    "nn.functional.normalize": (r"order of a norm", "orders below 0 are refused"),
+    "nn.functional.normalize": (
+        r"order of a norm|no axis of \(\)",
+        "orders below 0 are refused; a number has no axis",
+    ),
+    **dict.fromkeys(
+        [f"nn.functional.fractional_max_pool{n}d" for n in (2, 3)],
+        (r"differs by", "the windows are drawn from other random numbers"),
+    ),
+    **dict.fromkeys(
+        [f"nn.functional.max_unpool{n}d" for n in (1, 2, 3)],
+        (r"gradient: value", "of several values at one place the last has the gradient: it stays"),
+    ),
+    "nn.functional.batch_norm": (r"got \(0,\)", "the channels have an axis"),
+    "nn.functional.multi_head_attention_forward": (r", 0\.5, ", "other random numbers"),
     "nn.functional.pairwise_distance": (r"order of a norm", "orders below 0 are refused"),
     **dict.fromkeys(
         [

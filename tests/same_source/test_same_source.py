@@ -30,7 +30,11 @@ import distgrad
 
 torch = pytest.importorskip("torch")
 # PyTorch warns of its own parts where vmap is imported.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning"),
+    # log(0) is -inf under both; NumPy says so.
+    pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning"),
+]
 
 HERE = Path(__file__).parent
 STEPS = 30
@@ -76,6 +80,8 @@ FILES = sorted((HERE / "programs").glob("*.py")) + IDIOMS
 # Left out of single precision, where rounding grows: normalised batches of eight numbers, line
 # searches, and Adam on biases whose gradient is nothing but rounding.
 UNSTEADY = ("neural_style", "resnet", "speech_ctc", "time_sequence", "translation", "unet")
+# float32 beside whole numbers is float64 here, NumPy's promotion (docs/from-pytorch.md).
+PROMOTED = ("ddpm", "llama")
 
 
 @contextlib.contextmanager
@@ -208,7 +214,7 @@ def test_equal_losses_in_double_precision(path: Path, variant: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "variant"), [case for case in cases() if not case.id.startswith(UNSTEADY)]
+    ("path", "variant"), [case for case in cases() if not case.id.startswith(UNSTEADY + PROMOTED)]
 )
 def test_equal_losses_in_single_precision(path: Path, variant: Any) -> None:
     with default_dtype("float32"):
@@ -235,7 +241,17 @@ def check(
         assert ours["sample"].dtype == theirs["sample"].dtype
 
 
-@pytest.mark.parametrize("path", IDIOMS, ids=lambda path: path.stem)
+def idioms() -> list[Any]:
+    promotion = pytest.mark.xfail(reason="promotion is NumPy's: docs/from-pytorch.md", strict=True)
+    return [
+        pytest.param(
+            path, id=path.stem, marks=[promotion] if path.stem in {"dtypes", "metrics"} else []
+        )
+        for path in IDIOMS
+    ]
+
+
+@pytest.mark.parametrize("path", idioms())
 def test_idiom_gives_equal_results(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)  # for those that save a file
     results = {}

@@ -43,6 +43,10 @@ OURS = types.SimpleNamespace(
 CALLED: dict[str, Callable[..., Any]] = {
     "where": lambda x, condition, other: find(NAMES["where"], [OURS, dg])(condition, x, other),
     "einsum": lambda tensors, equation: find(NAMES["einsum"], [OURS, dg])(equation, *tensors),
+    "polygamma": lambda x, n: find(NAMES["polygamma:polygamma_n_0"], [OURS, dg])(n, x),
+    "nn.functional.embedding_bag": lambda weight, index, **named: dg.nn.functional.embedding_bag(
+        index, weight, **named
+    ),
     "nn.functional.embedding": lambda weight, index, **named: dg.nn.functional.embedding(
         index, weight, **named
     ),

@@ -11,7 +11,7 @@ def build():
 def grad_norm(model):
     total_norm = 0.0
     for p in model.parameters():
-        param_norm = p.grad.detach().data.norm(2)
+        param_norm = p.grad.detach().data.norm(p=2)
         total_norm += param_norm.item() ** 2
     return total_norm**0.5
 

@@ -48,7 +48,10 @@ def run(rng):
     ys, xs = torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")
     centres = torch.stack((xs.flatten(), ys.flatten()), dim=1) + 0.5
     sizes = torch.tensor([[1.0, 1.5], [2.0, 1.0]])
-    anchors = torch.cat([centres.repeat_interleave(2, 0), sizes.repeat(centres.size(0), 1)], dim=1)
+    tiled = torch.tile(sizes, (centres.size(0), 1))
+    anchors = torch.cat([centres.repeat_interleave(2, 0), tiled], dim=1)
+        [centres.repeat_interleave(2, 0), torch.tile(sizes, (centres.size(0), 1))], dim=1
+    )
     truth = xywh2xyxy(torch.tensor(rng.uniform(1, 4, (3, 4))))
     iou = box_iou(truth, xywh2xyxy(anchors))
     best_truth_overlap, best_truth_idx = iou.max(0, keepdim=True)

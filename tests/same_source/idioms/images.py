@@ -57,5 +57,10 @@ def run(rng):
         "sizes": [pooled, up, warped, padded, crop],
         "norms": norms,
         "grid": [make_grid(x, 2), uint8],
-        "stats": [x.amax(dim=(2, 3)), x.mean(dim=[0, 2, 3]), x.std((0, 2, 3)), x.flatten(1).var(1)],
+        "stats": [
+            x.amax(dim=(2, 3)),
+            x.mean(dim=[0, 2, 3]),
+            x.std(dim=(0, 2, 3)),
+            x.flatten(1).var(dim=1),
+        ],
     }

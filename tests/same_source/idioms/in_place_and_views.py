@@ -40,7 +40,14 @@ def run(rng):
         "x": [x.detach(), y.detach(), w.grad, loss],
         "views": [v[0, 0], flat[0], same, v.is_contiguous(), v.t().is_contiguous()],
         "t": [t, s, u.shape],
-        "swap": [v.swapaxes(0, 1), v.movedim(0, 1), v.T, v.flip(0), v.rot90(), v.repeat(1, 2)],
+        "swap": [
+            v.swapaxes(0, 1),
+            v.movedim(0, 1),
+            v.T,
+            v.flip(0),
+            v.rot90(),
+            torch.tile(v, (1, 2)),
+        ],
         "reshape": [v.unflatten(1, (2, 2)), v.expand(2, 3, 4), v.unfold(1, 2, 2), v.ravel()],
         "tile": [torch.tile(v, (2,)), v.repeat_interleave(2, dim=0), torch.chunk(v, 2, 1)],
         "index": [

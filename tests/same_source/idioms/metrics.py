@@ -39,6 +39,6 @@ def run(rng):
         "confusion": [confusion, same, per_class, precision, recall, f1],
         "more": [top2_correct, auc, iou, correct_by_class, unique, number, picked],
         "sorted": [scores, order, logits.argsort(dim=1)],
-        "quantile": [logits.median(), torch.quantile(logits, 0.9), logits.std(), logits.var(0)],
+        "quantile": [logits.median(), torch.quantile(logits, 0.9), logits.std(), logits.var(dim=0)],
         "not": [(~pred_mask).sum(), pred_mask.logical_not().any(), torch.isnan(logits).any()],
     }

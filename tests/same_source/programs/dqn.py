@@ -41,7 +41,7 @@ class DQN(nn.Module):
 def select_action(policy_net, state, steps_done):
     if random.Random(steps_done).random() > 0.3:
         with torch.no_grad():
-            return policy_net(state).max(1).indices.view(1, 1)
+            return policy_net(state).max(dim=1).indices.view(1, 1)
     action = random.Random(steps_done).randrange(3)
     return torch.tensor([[action]], device=state.device, dtype=torch.long)
 
@@ -61,7 +61,7 @@ def optimize_model(policy_net, target_net, memory, optimizer, batch_size=8, gamm
     state_action_values = policy_net(state_batch).gather(1, action_batch)
     next_state_values = torch.zeros(batch_size, device="cpu")
     with torch.no_grad():
-        next_state_values[non_final_mask] = target_net(non_final_next_states).max(1).values
+        next_state_values[non_final_mask] = target_net(non_final_next_states).max(dim=1).values
     expected_state_action_values = (next_state_values * gamma) + reward_batch
     criterion = nn.SmoothL1Loss()
     loss = criterion(state_action_values, expected_state_action_values.unsqueeze(1))

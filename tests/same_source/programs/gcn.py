@@ -14,7 +14,7 @@ class GraphConvolution(nn.Module):
         self.out_features = out_features
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         if bias:
-            self.bias = nn.Parameter(torch.Tensor(out_features))
+            self.bias = nn.Parameter(torch.empty(out_features))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -135,7 +135,7 @@ def evaluate(model, data):
     features, adj, labels = data
     model.eval()
     output = model(features, adj)
-    preds = output.max(1)[1].type_as(labels)
+    preds = output.max(dim=1)[1].type_as(labels)
     correct = preds.eq(labels).double()
     return {
         "accuracy": correct.sum().item() / len(labels),
