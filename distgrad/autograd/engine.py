@@ -188,4 +188,4 @@ def _seed(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
         raise ShapeError(f"gradient has shape {seed.shape}, the tensor {root.shape}; make it equal")
     if seed.dtype != root.dtype:
         seed = seed.astype(root.dtype)
-    return seed if weight == 1.0 else Tensor((seed.data * weight).astype(root.dtype))
+    return seed if weight == 1.0 else Tensor((seed.array * weight).astype(root.dtype))

@@ -89,7 +89,7 @@ class Op:
         record = False
         for x in inputs:
             if isinstance(x, Tensor):
-                arrays.append(x.data)
+                arrays.append(x.array)
                 if x.requires_grad:
                     record = True
             elif type(x) in _LISTS:  # no body meets one, and none is read later that may change
@@ -156,10 +156,10 @@ def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[.
         if not isinstance(x, Tensor):
             edges.append((None, x, CONSTANT, None, None))
         elif not x.requires_grad:
-            edges.append((None, x.data, CONSTANT, None, None))
+            edges.append((None, x.array, CONSTANT, None, None))
         else:
             node = x._node
-            data = x.data
+            data = x.array
             edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
     return edges, joint
 
@@ -311,14 +311,14 @@ def constant(x: Any, function: str, name: str) -> Any:
             f"{function} has no gradient to {name}, which requires one; pass .detach() of it if it "
             f"is meant as a constant"
         )
-    return x.data
+    return x.array
 
 
 def _bare(x: Any) -> Any:
     """``x`` with Tensors as arrays, inside lists and tuples too (np.lexsort's keys)."""
     if type(x) in {list, tuple}:
         return type(x)(_bare(v) for v in x)
-    return x.data if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else x
 
 
 def as_method(*functions: Callable[..., Any]) -> None:

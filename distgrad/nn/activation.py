@@ -290,7 +290,7 @@ class PReLU(Module):
 
     def reset_parameters(self) -> None:
         """Set the slopes to ``init``."""
-        self.weight.data[...] = self.init
+        self.weight.array[...] = self.init
 
     def forward(self, input: TensorLike) -> Tensor:
         """Apply it to (n, num_parameters, …), or to any shape with one weight."""

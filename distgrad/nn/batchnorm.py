@@ -54,9 +54,9 @@ class _RunningNorm(Module):
     def reset_running_stats(self) -> None:
         """Let the running statistics start anew: mean 0, variance 1, no batch seen."""
         if self.track_running_stats:
-            self.running_mean.data[...] = 0
-            self.running_var.data[...] = 1
-            self.num_batches_tracked.data[...] = 0
+            self.running_mean.array[...] = 0
+            self.running_var.array[...] = 1
+            self.num_batches_tracked.array[...] = 0
 
     def reset_parameters(self) -> None:
         """Set weight 1 and bias 0, and the running statistics anew."""
@@ -69,7 +69,7 @@ class _RunningNorm(Module):
 
     def _follow(self, statistics: Mapping[str, Array], momentum: float) -> None:
         for name, value in statistics.items():
-            running = getattr(self, name).data
+            running = getattr(self, name).array
             running += momentum * (value - running)
 
     def extra_repr(self) -> str:
@@ -129,7 +129,7 @@ class _BatchNorm(_RunningNorm):
 
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
         """running = (1 - momentum) running + momentum batch; momentum None is 1 / batches."""
-        self.num_batches_tracked.data += 1
+        self.num_batches_tracked.array += 1
         momentum = self.momentum
         if momentum is None:
             momentum = 1.0 / int(self.num_batches_tracked)

@@ -78,7 +78,7 @@ class Lazy(Module):
                 mine = own[name]
                 if is_lazy(mine):
                     mine.materialize(made.shape)
-                    mine.data[...] = made.data
+                    mine.array[...] = made.array
         kept = {"_registered", "_transient", "training", *real._registered, *_lent(self)}
         vars(self).update({k: v for k, v in vars(real).items() if k not in kept})
         del self._made_with

@@ -181,4 +181,4 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     def predict(self, input: TensorLike) -> Tensor:
         """Return the class of the highest probability of each sample, (n)."""
-        return Tensor(np.argmax(self.log_prob(input).data, axis=1).astype(np.int64))
+        return Tensor(np.argmax(self.log_prob(input).array, axis=1).astype(np.int64))

@@ -59,4 +59,4 @@ def uniform_bias_(bias: Tensor, fan_in: int) -> None:
 def reset_affine_(module: Module) -> None:
     """Set the weight of a norm to 1 and its bias to 0, where it has them."""
     for name, p in module.named_parameters(recurse=False):
-        p.data[...] = 1 if name == "weight" else 0
+        p.array[...] = 1 if name == "weight" else 0

@@ -101,7 +101,7 @@ class Module(Tree["Module"]):
             if isinstance(t, Uninitialized):
                 t.retype(dtype)
             elif t.dtype.kind == "f":
-                t.data = t.data.astype(dtype)
+                t.array = t.array.astype(dtype)
                 t.grad = t._place = None
         return self
 
@@ -138,8 +138,8 @@ class Module(Tree["Module"]):
             if set_to_none or p.grad is None:
                 p.grad = None
             else:
-                p.grad = Tensor(p.grad.data)
-                p.grad.data[...] = 0
+                p.grad = Tensor(p.grad.array)
+                p.grad.array[...] = 0
 
     # -- running statistics -------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Module(Tree["Module"]):
         for kind in (PARAMETER, BUFFER):
             for name, tensor in self._own(kind):
                 if name not in self._transient:
-                    own[prefix + name] = tensor if keep_vars else tensor.data
+                    own[prefix + name] = tensor if keep_vars else tensor.array
         for name, child in self._own(MODULE):
             own.update(child.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars))
         self._run_state_hooks(hooks.STATE_POST, own, prefix, {})

@@ -112,13 +112,13 @@ class RNNBase(Module):
             raise ShapeError(
                 f"{type(self).__name__} expects packed rows of {self.input_size}; got {x.shape}"
             )
-        running = packed.batch_sizes.data
+        running = packed.batch_sizes.array
         before = self._before(hx, int(running[0]), True)
         if packed.sorted_indices is not None:
-            before = [s[:, packed.sorted_indices.data] for s in before]
+            before = [s[:, packed.sorted_indices.array] for s in before]
         y, last = self._layers(x, before, running)
         if packed.unsorted_indices is not None:
-            last = [s[:, packed.unsorted_indices.data] for s in last]
+            last = [s[:, packed.unsorted_indices.array] for s in last]
         return PackedSequence(y, *packed[1:]), last[0] if len(last) == 1 else tuple(last)
 
     def _layers(self, x: Any, states: States, batch_sizes: Array | None) -> tuple[Any, list[Any]]:

@@ -40,7 +40,7 @@ def load(own: Mapping[str, Array], state: Mapping[str, Any], strict: bool) -> In
             f"unexpected {unexpected or 'nothing'}; pass strict=False to load what fits"
         )
     given = {
-        n: state[n].data if isinstance(state[n], Tensor) else np.asarray(state[n])
+        n: state[n].array if isinstance(state[n], Tensor) else np.asarray(state[n])
         for n in own
         if n in state
     }
@@ -66,7 +66,7 @@ def retype(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         if name not in state:
             continue
         dtype = np.asarray(
-            state[name].data if isinstance(state[name], Tensor) else state[name]
+            state[name].array if isinstance(state[name], Tensor) else state[name]
         ).dtype
         if tensor._listener is not None:
             raise GradError(
@@ -74,7 +74,7 @@ def retype(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
                 f"without assign=True, or before you make that"
             )
         if dtype != tensor.dtype:
-            tensor.data = tensor.data.astype(dtype)
+            tensor.array = tensor.array.astype(dtype)
             tensor.grad = tensor._place = None
 
 

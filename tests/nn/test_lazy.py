@@ -47,7 +47,7 @@ def test_the_first_input_makes_an_ordinary_layer(name):
     assert repr(layer) == repr(ordinary)
     ordinary.load_state_dict(layer.state_dict())
     ordinary.train(False), layer.train(False)
-    np.testing.assert_array_equal(layer(x).data, ordinary(x).data)
+    np.testing.assert_array_equal(layer(x).array, ordinary(x).array)
     y.sum().backward()
     assert all(p.grad is not None for p in parameters)
 

@@ -75,7 +75,7 @@ def test_zero_grad_forgets_or_fills_with_zeros():
         module.zero_grad(set_to_none=forget)
         grads = [p.grad for p in module.parameters()]
         assert all((g is None) == forget for g in grads)
-        assert forget or not any(g.data.any() for g in grads)
+        assert forget or not any(g.array.any() for g in grads)
 
 
 def test_a_state_may_hold_the_tensors_themselves():
@@ -91,7 +91,7 @@ def test_assigned_states_keep_their_dtype_and_the_parameters_their_identity():
     assert not module.load_state_dict(other.state_dict(), assign=True).missing_keys
     assert module[0].weight is weight
     assert weight.dtype == np.float64
-    np.testing.assert_array_equal(weight.data, other[0].weight.data)
+    np.testing.assert_array_equal(weight.array, other[0].weight.array)
     module.load_state_dict(net().state_dict())
     assert weight.dtype == np.float64
     held = net()
@@ -114,7 +114,7 @@ def test_state_hooks_run_in_pytorchs_order_and_may_change_the_state():
     module[0]._state_hooks.clear()
     module.load_state_dict(state, strict=False)
     assert seen == [("pre", "0."), ["0.bias"]]
-    assert (module[1].weight.data == 7).all()
+    assert (module[1].weight.array == 7).all()
     assert "1.weight" in state
     handle.remove()
     assert not module[1]._state_hooks
@@ -168,7 +168,7 @@ def test_parameters_are_drawn_anew_as_at_the_start(name):
     layer = getattr(nn, name)(*sizes.get(name, (3, 4)))
     first = {n: a.copy() for n, a in layer.state_dict().items()}
     for t in [*layer.parameters(), *layer.buffers()]:
-        t.data[...] = 9
+        t.array[...] = 9
     dg.manual_seed(4)
     layer.reset_parameters()
     for n, a in layer.state_dict().items():
@@ -207,8 +207,8 @@ def test_softmax_converts_first_if_a_dtype_is_given():
     x = np.array([[1, 2, 3]])
     y = F.softmax(x, -1, dtype=np.float64)
     assert y.dtype == np.float64
-    np.testing.assert_allclose(F.log_softmax(x, -1, dtype=np.float64).data, np.log(y.data))
-    np.testing.assert_allclose(F.softmin(-x, -1, dtype=np.float64).data, y.data)
+    np.testing.assert_allclose(F.log_softmax(x, -1, dtype=np.float64).array, np.log(y.array))
+    np.testing.assert_allclose(F.softmin(-x, -1, dtype=np.float64).array, y.array)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_in_place_activations_have_the_same_values_and_gradients(kind):
         x = Tensor(np.linspace(-3, 3, 7), requires_grad=True)
         y = getattr(nn, kind)(inplace=inplace)(x * 1)
         y.sum().backward()
-        results.append((y.data, x.grad.data))
+        results.append((y.array, x.grad.array))
     np.testing.assert_array_equal(results[0], results[1])
 
 

@@ -68,20 +68,20 @@ def test_a_packed_batch_without_a_sample_gives_empty_outputs_and_zero_gradients(
     assert out.shape == (4, 0, 6)
     assert lengths.shape == (0,)
     out.sum().backward()
-    assert not any(p.grad.data.any() for p in layer.parameters())
+    assert not any(p.grad.array.any() for p in layer.parameters())
 
 
 def test_padding_takes_no_part_in_the_states():
     layer = nn.LSTM(2, 3)
     x = np.random.default_rng(0).normal(size=(4, 2, 2)).astype(np.float32)
-    alone = layer(x[:2, 1:])[1][0].data
+    alone = layer(x[:2, 1:])[1][0].array
     packed = rnn.pack_padded_sequence(x, np.array([4, 2]))
-    np.testing.assert_allclose(layer(packed)[1][0].data[:, 1:], alone, rtol=1e-6)
+    np.testing.assert_allclose(layer(packed)[1][0].array[:, 1:], alone, rtol=1e-6)
 
 
 def test_a_packed_sequence_is_converted_as_a_whole():
     packed = rnn.pack_sequence([np.ones((2, 1), np.float32)])
-    assert packed.double().data.dtype == np.float64
+    assert packed.double().array.dtype == np.float64
     assert packed.to("cpu") is packed
     assert packed.cpu() is packed
     assert not packed.is_cuda

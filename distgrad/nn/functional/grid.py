@@ -99,24 +99,24 @@ class Tap(NamedTuple):
 
 def _linear_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
     x = _moved(x, length, padding, align)
-    low = np.floor(x.data)
+    low = np.floor(x.array)
     index, part = low.astype(np.intp), x - low
     return [Tap(index, 1 - part), Tap(index + 1, part)]
 
 
 def _nearest_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
-    near = np.rint(_moved(x, length, padding, align).data)
+    near = np.rint(_moved(x, length, padding, align).array)
     return [Tap(near.astype(np.intp), np.ones_like(near))]
 
 
 def _cubic_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
-    low = np.floor(x.data)
+    low = np.floor(x.array)
     t: Any = x - low
     weights = [_outer(t + 1), _inner(t), _inner(1 - t), _outer(2 - t)]
     taps = []
     for i, weight in enumerate(weights):
         # Each pixel that is read is moved inside on its own.
-        at = _moved(Tensor(low + (i - 1)), length, padding, align).data
+        at = _moved(Tensor(low + (i - 1)), length, padding, align).array
         taps.append(Tap(at.astype(np.intp), weight))
     return taps
 
@@ -140,7 +140,7 @@ def _outer(t: Any) -> Any:
 
 def _pixel(points: Tensor, length: int, align: bool) -> Tensor:
     """From [-1, 1] to pixels."""
-    x: Any = np.where(np.isnan(points.data), np.asarray(-1, points.dtype), points)
+    x: Any = np.where(np.isnan(points.array), np.asarray(-1, points.dtype), points)
     return wrap((x + 1) * ((length - 1) / 2) if align else ((x + 1) * length - 1) / 2)
 
 
@@ -152,7 +152,7 @@ def _moved(x: Tensor, length: int, padding: str, align: bool) -> Tensor:
     """Points outside moved inside, with the slope of that move: 1, -1 or 0."""
     if padding == "zeros":
         return x
-    at = x.data
+    at = x.array
     slope = np.ones_like(at)
     if padding == "reflection":
         low, span = (0.0, length - 1.0) if align else (-0.5, float(length))
@@ -166,7 +166,7 @@ def _moved(x: Tensor, length: int, padding: str, align: bool) -> Tensor:
             at = np.where(odd, span - rest, rest) + low
     slope = np.where((at <= 0) | (at >= length - 1), 0, slope)
     at = np.clip(at, 0, length - 1).astype(x.dtype)
-    moved: Tensor = at + (x - x.data) * slope.astype(x.dtype)
+    moved: Tensor = at + (x - x.array) * slope.astype(x.dtype)
     return moved
 
 

@@ -257,10 +257,10 @@ def _fractional(
         )
     windows = _windows(_samples(name, many, axes, samples), lengths, kernel, sizes)
     plane = math.prod(lengths)
-    values = many.data.reshape(-1)[flat_index(windows, plane)]
+    values = many.array.reshape(-1)[flat_index(windows, plane)]
     first = np.argmax(np.where(np.isnan(values), np.inf, values), axis=-1)
     found = np.take_along_axis(windows, first[..., None], axis=-1)[..., 0]
-    result = many.reshape((many.data.size,))[flat_index(found, plane)]
+    result = many.reshape((many.array.size,))[flat_index(found, plane)]
     indices = Tensor(found.astype(np.int64))
     if x.ndim == axes + 2:
         return result, indices
@@ -304,7 +304,7 @@ def _samples(name: str, x: Tensor, axes: int, samples: TensorLike | None) -> Arr
     n, *rest = shape = (*x.shape[:2], axes)
     if samples is None:
         return generator().random(shape).astype(fractional(x.dtype))
-    given = wrap(samples).data
+    given = wrap(samples).array
     # More samples than images are taken as in PyTorch: the first ones.
     if given.ndim != len(shape) or given.shape[1:] != tuple(rest) or len(given) < n:
         raise ShapeError(f"{name}: _random_samples has shape {given.shape}, expected {shape}")
