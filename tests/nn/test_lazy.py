@@ -40,6 +40,7 @@ def test_the_first_input_makes_an_ordinary_layer(name):
     assert type(layer) is getattr(nn, name.removeprefix("Lazy"))
     assert [id(p) for p in layer.parameters()] == [id(p) for p in parameters]
     assert all(type(p) is nn.Parameter for p in parameters)
+    assert parameters[0].array.any(), "the weights are drawn, or 1"
     args, settings, _ = SETTINGS[name]
     if "InstanceNorm" in name:
         settings = {"affine": True, "track_running_stats": True, **settings}
