@@ -163,7 +163,7 @@ class AveragedModel:
 
     def state_dict(self) -> dict[str, Array]:
         """Return PyTorch's layout: ``n_averaged`` and the copy's state below ``module.``."""
-        own = {f"module.{name}": a for name, a in self.module.state_dict().items()}
+        own = {f"module.{name}": a for name, a in self.module.state_arrays().items()}
         return {"n_averaged": np.array(self.n_averaged, np.int64), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

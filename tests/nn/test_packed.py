@@ -81,7 +81,7 @@ def test_padding_takes_no_part_in_the_states():
 
 def test_a_packed_sequence_is_converted_as_a_whole():
     packed = rnn.pack_sequence([np.ones((2, 1), np.float32)])
-    assert packed.double().array.dtype == np.float64
+    assert packed.double().data.dtype == np.float64
     assert packed.to("cpu") is packed
     assert packed.cpu() is packed
     assert not packed.is_cuda

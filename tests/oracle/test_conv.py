@@ -157,7 +157,7 @@ def test_layers_print_as_pytorchs_and_states_travel_both_ways(make):
     same()
     dg.manual_seed(7)
     other = make(nn)
-    theirs.load_state_dict({n: torch.tensor(a) for n, a in other.state_dict().items()})
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in other.state_arrays().items()})
     ours = other
     same()
 

@@ -281,7 +281,7 @@ def test_embedding_modules_exchange_their_states():
         ours.load_state_dict(theirs.state_dict())
         np.testing.assert_array_equal(ours(tokens).data, expected)
         ours.weight.data[...] += 1
-        theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+        theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_arrays().items()})
         np.testing.assert_array_equal(
             theirs(torch.from_numpy(tokens)).detach().numpy(), ours(tokens).data
         )

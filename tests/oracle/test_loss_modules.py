@@ -94,7 +94,7 @@ def test_weights_are_state_that_travels_both_ways(name):
         tensor.mul_(2)
         assert ours.state_dict()[key].shape == tuple(tensor.shape)
     ours.load_state_dict(theirs.state_dict())
-    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_arrays().items()})
     inputs = CASES[name][0]
     assert_close(ours(*inputs).data, theirs(*map(torch.from_numpy, inputs)).numpy())
 

@@ -111,7 +111,7 @@ def same_states(ours, theirs):
 
 def test_names_order_shapes_and_dtypes_are_pytorchs(both):
     ours, theirs, _ = both
-    found = [(n, a.shape, str(a.dtype)) for n, a in ours.state_dict().items()]
+    found = [(n, a.shape, str(a.dtype)) for n, a in ours.state_arrays().items()]
     expected = [
         (n, tuple(t.shape), str(t.dtype).removeprefix("torch."))
         for n, t in theirs.state_dict().items()
@@ -154,7 +154,7 @@ def test_states_travel_without_files_too(both):
     same_states(ours, theirs)
     for p in ours.parameters():
         p.data *= 2
-    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_arrays().items()})
     same_states(ours, theirs)
     same_outputs(ours, theirs, x)
 
@@ -164,7 +164,7 @@ def test_trained_statistics_travel_back(both):
     ours.load_state_dict(theirs.state_dict())
     same_outputs(ours, theirs, x)
     expected = theirs.state_dict()
-    for name, array in ours.state_dict().items():
+    for name, array in ours.state_arrays().items():
         assert_close(array, expected[name].numpy(), name, rtol=1e-5)
 
 

@@ -112,7 +112,7 @@ def copied(ours, theirs, seed=0):
     rng = np.random.default_rng(seed)
     state = {
         n: rng.uniform(0.5, 1.5, a.shape) if a.dtype.kind == "f" else np.array(3)
-        for n, a in ours.state_dict().items()
+        for n, a in ours.state_arrays().items()
     }
     assert list(state) == list(theirs.state_dict())
     ours.load_state_dict(state)
@@ -211,7 +211,7 @@ def test_normed_weights_are_trained_as_pytorchs(name, settings, place, layer):
         getattr(torch.nn.utils.parametrizations, name)(theirs, **settings)
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
     rng = np.random.default_rng(0)
-    state = {n: rng.normal(size=a.shape) for n, a in ours.state_dict().items()}
+    state = {n: rng.normal(size=a.shape) for n, a in ours.state_arrays().items()}
     for n in [n for n in state if n.endswith(("_u", "_v")) and "spectral" in name]:
         state[n] /= np.linalg.norm(state[n])
     ours.load_state_dict(state)
@@ -256,7 +256,7 @@ def test_orthogonal_weights_are_trained_as_pytorchs(shape, map_, trivial):
     np.testing.assert_allclose(weight.T @ weight, np.eye(small), atol=1e-12)
     assert_close(ours.weight.data, theirs.weight.detach().numpy(), rtol=1e-9)
     # The columns that complete the base are drawn.
-    theirs.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in ours.state_dict().items()})
+    theirs.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in ours.state_arrays().items()})
     train(ours, theirs, np.random.default_rng(1).normal(size=(6, shape[1])))
     weight = ours.weight.data if shape[0] == large else ours.weight.data.T
     np.testing.assert_allclose(weight.T @ weight, np.eye(small), atol=1e-12)
@@ -339,7 +339,7 @@ def test_a_call_with_other_parameters_is_pytorchs_and_differentiable():
         torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.Linear(4, 2)
     )
     copied(ours, theirs)
-    before = {n: a.copy() for n, a in ours.state_dict().items()}
+    before = {n: a.copy() for n, a in ours.state_arrays().items()}
     rng = np.random.default_rng(4)
     x = rng.normal(size=(6, 3))
     names = ["0.weight", "3.bias", "1.running_mean"]

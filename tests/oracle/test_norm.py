@@ -207,7 +207,7 @@ def test_layers_and_their_running_statistics_follow_pytorchs(name, shape, settin
         assert_close(found.data, expected.detach().numpy())
     state = {n: t.numpy() for n, t in theirs.state_dict().items()}
     assert list(ours.state_dict()) == list(state)
-    for n, value in ours.state_dict().items():
+    for n, value in ours.state_arrays().items():
         assert_close(value, state[n], n)
 
 

@@ -412,7 +412,7 @@ def test_averaged_models_and_their_statistics_are_pytorchs(kind):
     reference = torch.optim.swa_utils.AveragedModel(theirs, **other)
     rng = np.random.default_rng(3)
     for _ in range(4):
-        state = {n: rng.uniform(0.5, 1.5, a.shape) for n, a in ours.state_dict().items()}
+        state = {n: rng.uniform(0.5, 1.5, a.shape) for n, a in ours.state_arrays().items()}
         state["1.num_batches_tracked"] = np.array(3)
         ours.load_state_dict(state)
         theirs.load_state_dict({n: torch.tensor(a) for n, a in state.items()})

@@ -88,7 +88,7 @@ def network(seed=0):
     ours = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
     theirs = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
     rng = np.random.default_rng(seed)
-    state = {n: 0.5 * rng.normal(size=a.shape) for n, a in ours.state_dict().items()}
+    state = {n: 0.5 * rng.normal(size=a.shape) for n, a in ours.state_arrays().items()}
     ours.load_state_dict(state)
     theirs.load_state_dict({n: torch.from_numpy(a) for n, a in state.items()})
     x, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))

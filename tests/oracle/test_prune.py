@@ -17,7 +17,7 @@ def both(seed=0):
     ours = nn.Conv2d(3, 4, 2).double()
     theirs = torch.nn.Conv2d(3, 4, 2).double()
     rng = np.random.default_rng(seed)
-    state = {n: rng.normal(size=a.shape) for n, a in ours.state_dict().items()}
+    state = {n: rng.normal(size=a.shape) for n, a in ours.state_arrays().items()}
     ours.load_state_dict(state)
     theirs.load_state_dict({n: torch.from_numpy(a) for n, a in state.items()})
     return ours, theirs

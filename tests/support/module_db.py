@@ -178,7 +178,7 @@ def _results(found: Any, expected: Any, rtol: float) -> None:
     _equal("results", len(flat(found)), len(flat(expected)))
     for i, (a, b) in enumerate(zip(flat(found), flat(expected), strict=True)):
         _equal(f"dtype of result {i}", str(a.dtype), str(b.dtype).removeprefix("torch."))
-        close(f"result {i}", a.data, b.detach().numpy(), rtol)
+        close(f"result {i}", a.array, b.detach().numpy(), rtol)
 
 
 def _through_log_softmax(log_probs: Any, g: Any) -> Any:
@@ -204,13 +204,13 @@ def _gradients(
     )
     for i, (a, b) in enumerate(zip(found, expected, strict=True)):
         if of_logits:
-            mine, other = (_through_log_softmax(ours[i].data, g) for g in (a.data, b.numpy()))
+            mine, other = (_through_log_softmax(ours[i].array, g) for g in (a.array, b.numpy()))
             close(f"gradient {i}", mine, other, rtol)
         elif a is None or b is None:
             zero = [x for x in (a, b) if x is not None]
             assert all(not np.any(np.asarray(x)) for x in zero), f"gradient {i}: {a} and {b}"
         else:
-            close(f"gradient {i} of {len(found)}", a.data, b.to_dense().numpy(), rtol)
+            close(f"gradient {i} of {len(found)}", a.array, b.to_dense().numpy(), rtol)
 
 
 def close(what: str, found: Any, expected: Any, rtol: float) -> None:

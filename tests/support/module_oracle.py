@@ -40,12 +40,12 @@ def check_module(ours: Any, theirs: Any, arrays: Any, call: Any, *, second: bool
 def share_state(ours: Any, theirs: Any) -> None:
     """Give ``ours`` the weights of ``theirs``, and take other ones back the other way."""
     state = theirs.state_dict()
-    found = [(n, a.shape) for n, a in ours.state_dict().items()]
+    found = [(n, a.shape) for n, a in ours.state_arrays().items()]
     assert found == [(n, tuple(t.shape)) for n, t in state.items()]
     rng = np.random.default_rng(len(found))
     for p in ours.parameters():
         p.data += rng.normal(0, 0.1, p.shape).astype(p.dtype)
-    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_arrays().items()})
     for p in ours.parameters():
         p.data[...] = 0
     ours.load_state_dict(theirs.state_dict())

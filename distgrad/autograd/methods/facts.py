@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+
+from distgrad.autograd.methods.calls import call
 from distgrad.autograd.types import Array
+
+F = TypeVar("F", bound="Facts")
 
 
 class Facts:
@@ -68,6 +73,15 @@ class Facts:
         """Return how many elements lie between neighbours along each axis, or along ``dim``."""
         steps = tuple([step // self.array.itemsize for step in self.array.strides])
         return steps if dim is None else steps[dim]
+
+    def copy(self: F) -> F:
+        """``np.copy``: in memory of its own, on the tape."""
+        return call(np.copy, self)
+
+    @property
+    def ctypes(self) -> Any:
+        """The memory, as ``ctypes`` sees NumPy's arrays (safetensors reads it)."""
+        return self.array.ctypes
 
     def tobytes(self) -> bytes:
         """Return the elements as bytes, in C order."""

@@ -50,8 +50,6 @@ def run(rng):
     sizes = torch.tensor([[1.0, 1.5], [2.0, 1.0]])
     tiled = torch.tile(sizes, (centres.size(0), 1))
     anchors = torch.cat([centres.repeat_interleave(2, 0), tiled], dim=1)
-        [centres.repeat_interleave(2, 0), torch.tile(sizes, (centres.size(0), 1))], dim=1
-    )
     truth = xywh2xyxy(torch.tensor(rng.uniform(1, 4, (3, 4))))
     iou = box_iou(truth, xywh2xyxy(anchors))
     best_truth_overlap, best_truth_idx = iou.max(0, keepdim=True)
