@@ -39,7 +39,7 @@ class Model(Protocol):
     def named_buffers(self) -> Iterable[tuple[str, Tensor]]:
         """Return names and buffers."""
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_arrays(self) -> dict[str, Array]:
         """Return the live arrays."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.checkpoint import restore_into
 from distgrad.checkpoint.manifest import SECTION
@@ -81,6 +82,8 @@ def pack(state: Mapping[str, Any]) -> tuple[dict[str, Array], Any]:
     arrays: dict[str, Array] = {}
 
     def walk(value: Any, *path: str) -> Any:
+        if isinstance(value, Tensor):
+            value = value.array
         if isinstance(value, np.ndarray):
             arrays[_joined(*path)] = value
             return None
