@@ -46,7 +46,7 @@ def plain_index(index: Any) -> Any:
     """Return an index with its Tensors as arrays."""
     if isinstance(index, tuple):
         return tuple(plain_index(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+    return index.array if isinstance(index, Tensor) else index
 
 
 def as_tensor(x: TensorLike) -> Tensor:
