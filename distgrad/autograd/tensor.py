@@ -15,7 +15,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Place
-from distgrad.autograd.methods import METHODS, Methods
+from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
@@ -23,10 +23,8 @@ from distgrad.errors import GradError
 
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
-# Filled by @op and plain(): how NumPy's functions reach the ops.
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
+# How NumPy's functions reach the ops; this one is for what ``np.add.reduce`` does.
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
-FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 class GradListener(Protocol):
@@ -285,6 +283,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     # -- NumPy's protocols --------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and (short := UFUNCS.get(ufunc)) is not None:
+            return short(*inputs)
         table = UFUNCS if method == "__call__" else REDUCTIONS if method == "reduce" else {}
         call = table.get(ufunc)
         if kwargs.get("out") is not None:

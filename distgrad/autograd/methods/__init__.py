@@ -3,12 +3,21 @@
 Where the two disagree ``spelling`` says which is meant; ``size`` and ``T`` are NumPy's properties.
 """
 
-from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.methods.elementwise import Elementwise
 from distgrad.autograd.methods.reductions import Reductions, ValuesAndIndices
 from distgrad.autograd.methods.shapes import Shapes
 
-__all__ = ["METHODS", "Elementwise", "Methods", "Reductions", "Shapes", "ValuesAndIndices"]
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "UFUNCS",
+    "Elementwise",
+    "Methods",
+    "Reductions",
+    "Shapes",
+    "ValuesAndIndices",
+]
 
 
 class Methods(Reductions, Elementwise, Shapes):
