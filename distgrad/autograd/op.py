@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import Joint
 from distgrad.autograd.record import LISTS, recorded
 from distgrad.autograd.short import of_one, of_two
 from distgrad.autograd.signature import explain
-from distgrad.autograd.tensor import FUNCTIONS, REDUCTIONS, UFUNCS, Tensor, output, outputs
+from distgrad.autograd.tensor import REDUCTIONS, Tensor, output, outputs
 from distgrad.autograd.types import Array, Closure
 from distgrad.errors import DistgradError, GradError, ShapeError
 
@@ -77,6 +77,8 @@ class Op:
         self.stands_for: list[str] = []
         """The NumPy functions and Tensor methods that reach it, by name."""
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        """Whether it takes any number of inputs."""
         self.attribute_names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
     def __repr__(self) -> str:
@@ -233,11 +235,11 @@ def op(
     """
 
     def declare(body: Body) -> Op:
-        taken = [p.kind for p in inspect.signature(body).parameters.values()]
-        several = inspect.Parameter.VAR_POSITIONAL in taken
-        count = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in taken)
-        kind = Op if several else _SHORT_WAYS.get(count, Op)
-        declared = kind(body, signatures, samples, domain, second_order, real, view)
+        kinds = [p.kind for p in inspect.signature(body).parameters.values()]
+        number = sum(k is not inspect.Parameter.KEYWORD_ONLY for k in kinds)
+        variadic = inspect.Parameter.VAR_POSITIONAL in kinds
+        way = Op if variadic else _SHORT_WAYS.get(number, Op)
+        declared = way(body, signatures, samples, domain, second_order, real, view)
         old = REGISTRY.get(declared.name)
         # A notebook's cell that is run again declares its ops anew.
         if old is not None and not body.__module__ == old.function.__module__ == "__main__":
@@ -271,7 +273,9 @@ def _connect(
     for name in [method] if isinstance(method, str) else method:
         METHODS[name] = declared
         names.append(name if name.startswith("__") else f".{name}()")
-        if name.startswith("__") and name != "__getitem__":
+        if name == "__getitem__":
+            setattr(Tensor, name, _by_index(declared))
+        elif name.startswith("__"):
             assert isinstance(declared, _OfOne | _OfTwo)
             setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
 
@@ -288,11 +292,20 @@ def _operator(declared: _OfOne | _OfTwo, reflected: bool) -> Callable[..., Any]:
     return (lambda self, other: short(other, self)) if reflected else short
 
 
+def _by_index(declared: Op) -> Callable[..., Any]:
+    assert isinstance(declared, _OfOne)
+    short = declared.short
+    return lambda self, index: short(self, {"index": index})
+
+
 def _as_numpy(declared: Op) -> Callable[..., Any]:
     """Accept NumPy's calling convention: settings may follow the inputs by position."""
-    count = len(declared.inputs)
+    count, names = len(declared.inputs), dict.fromkeys(declared.attribute_names)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) >= count and kwargs.keys() <= names.keys():  # nothing to sort out
+            kwargs.update(zip(names, args[count:], strict=False))
+            return declared(*args[:count], **kwargs)
         attributes = {k: v for k, v in kwargs.items() if k not in declared.inputs}
         inputs = [*args[:count], *(kwargs[k] for k in declared.inputs[len(args) :] if k in kwargs)]
         attributes.update(zip(declared.attribute_names, args[count:], strict=False))

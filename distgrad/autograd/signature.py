@@ -20,6 +20,7 @@ class Signed(Protocol):
     name: str
     signatures: tuple[str, ...]
     inputs: list[str]
+    variadic: bool
     attribute_names: list[str]
 
 
@@ -38,7 +39,7 @@ def explain(op: Signed, inputs: Sequence[Any], error: Exception) -> ShapeError:
     wants = " or ".join(f"'{s}'" for s in candidates)
     reasons = [r for s in candidates if (r := _first_conflict(op, s, inputs))]
     reason = reasons[-1] if reasons else str(error)
-    if len(inputs) > len(op.inputs):
+    if len(inputs) > len(op.inputs) and not op.variadic:
         named = ", ".join(f"{name}=" for name in op.attribute_names)
         reason = f"{', '.join(op.inputs)} by position, {named or 'nothing'} by name"
     return ShapeError(f"{op.name} expects {wants}; got {got}: {reason}")

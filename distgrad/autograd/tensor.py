@@ -17,7 +17,7 @@ from distgrad.autograd.device import CPU, device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Place
-from distgrad.autograd.methods import METHODS, Methods
+from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
@@ -26,10 +26,8 @@ from distgrad.missing import missing
 
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 
-# Filled by @op and plain(): how NumPy's functions reach the ops.
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
+# How NumPy's functions reach the ops; this one is for what ``np.add.reduce`` does.
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
-FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 class GradListener(Protocol):
@@ -335,6 +333,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     # -- NumPy's protocols --------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and (short := UFUNCS.get(ufunc)) is not None:
+            return short(*inputs)
         table = UFUNCS if method == "__call__" else REDUCTIONS if method == "reduce" else {}
         call = table.get(ufunc)
         if kwargs.get("out") is not None:
@@ -485,8 +485,11 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
         raise _no_out(f"np.{ufunc.__name__}")
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     kwargs["out"] = tuple([x.array if isinstance(x, Tensor) else x for x in outs])
-    getattr(ufunc, method)(*arrays, **kwargs)
-    return outs[0] if len(outs) == 1 else outs
+    results = getattr(ufunc, method)(*arrays, **kwargs)
+    if len(outs) == 1:
+        return outs[0]
+    # Where no place was given for one of several results it has made its own.
+    return tuple([Tensor(r) if o is None else o for o, r in zip(outs, results, strict=True)])
 
 
 def _no_out(name: str) -> GradError:

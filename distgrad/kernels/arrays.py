@@ -14,13 +14,16 @@ Scalar: TypeAlias = "np.floating[Any]"
 
 def suits(first: Array, *others: Array | None) -> bool:
     """Whether all arrays (None is skipped) are filled and plain, all float32 or all float64."""
+    # No generator, no function: this runs before every twin, and most are of small arrays.
     dtype = first.dtype
     if dtype.kind != "f" or dtype.itemsize < 4 or dtype.itemsize > 8:
         return False
-    return all(
-        a is None or (type(a) is np.ndarray and a.dtype == dtype and a.size)
-        for a in (first, *others)
-    )
+    if type(first) is not np.ndarray or not first.size:
+        return False
+    for a in others:
+        if a is not None and (type(a) is not np.ndarray or a.dtype != dtype or not a.size):
+            return False
+    return True
 
 
 def dense(a: Array) -> Array:

@@ -12,6 +12,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
+from distgrad.ops.helpers import ZERO
 from distgrad.ops.special import ERFC, ERFC_FLOAT32
 
 
@@ -19,7 +20,7 @@ def relu(a: Array) -> OpResult | None:
     """The twin of ``ops.relu``; forward NumPy's is as fast."""
     if not suits(a):
         return None
-    y = np.maximum(a, 0)
+    y = np.maximum(a, ZERO[a.dtype])
 
     def vjp(g: Array) -> Array:
         d = np.empty_like(y, order="C")

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, Samples, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import conjugate, fractional
+from distgrad.ops.helpers import HALF, ONE, ZERO, conjugate, fractional
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -27,8 +27,11 @@ def _with(*settings: dict[str, Any]) -> Samples:
 @op("... -> ...", real=True)
 def relu(a: Array) -> OpResult:
     """max(a, 0); the gradient at 0 is 0."""
-    y = np.maximum(a, 0)
-    return y, lambda g: g * ~(y <= 0)  # not y > 0, which NaN is not: it passes, as in PyTorch
+    y = np.maximum(a, ZERO.beside(a))
+    return (
+        y,
+        lambda g: g * ~(y <= ZERO.beside(y)),
+    )  # not y > 0, which NaN is not: it passes, as in PyTorch
 
 
 @op("... -> ...", samples=_with({"negative_slope": 0.1}), real=True)
@@ -91,10 +94,11 @@ def threshold(a: Array, *, threshold: float, value: float) -> OpResult:
 @op("... -> ...")
 def sigmoid(a: Array) -> OpResult:
     """1 / (1 + exp(-a)), without overflow."""
-    y = 0.5 * np.tanh(0.5 * a) + 0.5
+    half = HALF.beside(a)
+    y = half * np.tanh(half * a) + half
     if y.dtype.kind == "c":
         return y, lambda g: g * conjugate(y * (1 - y))
-    return y, lambda g: g * y * (1 - y)
+    return y, lambda g: g * y * (ONE.beside(y) - y)
 
 
 @op("... -> ...", samples=_with({}), real=True)

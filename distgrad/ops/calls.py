@@ -27,8 +27,11 @@ def as_numpy(numpy_function: Callable[..., Any], call: Callable[..., Any], order
         taken.append("correction")
 
     def entry(a: TensorLike, *args: Any, **settings: Any) -> Any:
-        if not args and settings.keys() <= _COMMON:
-            return call(a, **settings)  # the short way: nothing to sort out
+        if not args:
+            if settings.get("dtype", 0) is None:
+                del settings["dtype"]
+            if settings.keys() <= _COMMON:
+                return call(a, **settings)  # the short way: nothing to sort out
         settings.update(zip(positions, args, strict=False))
         unknown = sorted(s for s in settings if s not in taken and settings[s] is not None)
         if unknown:

@@ -11,7 +11,7 @@ from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Operand
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import ZERO, data_of
 
 plain(
     *(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal),
@@ -81,8 +81,8 @@ def where_(condition: Array, a: Operand, b: Operand) -> OpResult:
     """Elements of a where the condition holds, of b elsewhere."""
     return np.where(condition, a, b), (
         None,
-        lambda g: np.where(condition, g, 0),
-        lambda g: np.where(condition, 0, g),
+        lambda g: np.where(condition, g, ZERO.beside(g)),
+        lambda g: np.where(condition, ZERO.beside(g), g),
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import OpResult, op
-from distgrad.autograd.tensor import UFUNCS
 from distgrad.autograd.types import Array, DTypeLike, Operand
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import HALF, TWO, conjugate, data_of
 
 
 @op("..., ... -> ...", ufunc=np.add, method=("__add__", "__radd__"))
@@ -63,6 +63,8 @@ def power(a: Any, b: Any) -> OpResult:
 
     def to_base(g: Array) -> Any:
         if isinstance(b, int | float | complex):
+            if b == 2:
+                return g * conjugate(TWO.beside(a) * a)
             return np.zeros_like(g) if b == 0 else g * conjugate(b * _power(a, b - 1))
         constant = data_of(b) == 0
         # 0 ** -1 would be infinite where the product with b = 0 has to be 0.
@@ -130,7 +132,7 @@ def reciprocal(a: Array) -> OpResult:
 def sqrt(a: Array) -> OpResult:
     """The square root; its gradient at 0 is infinite."""
     y = np.sqrt(a)
-    return y, lambda g: g * 0.5 / conjugate(y)
+    return y, lambda g: g * HALF.beside(g) / conjugate(y)
 
 
 @op("... -> ...", domain=(0.2, 3.0))

@@ -56,11 +56,11 @@ def _extremum(ufunc: np.ufunc, a: Array, axis: Axis, keepdims: bool, weights: We
 
     def vjp(g: Array) -> Any:
         hit = x == y
-        if np.isnan(y).any():
+        if np.count_nonzero(y != y):  # NaN
             hit |= np.isnan(x) & np.isnan(y)
         return expand(g, x.shape, axis, keepdims) * weights(hit, axes).astype(x.dtype)
 
-    return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+    return (y if keepdims else y.squeeze(axis=axes)), vjp
 
 
 def _even(hit: Array, axes: Ints) -> Array:
@@ -69,15 +69,23 @@ def _even(hit: Array, axes: Ints) -> Array:
 
 
 def _first(hit: Array, axes: Ints) -> Array:
+    if hit.ndim and axes in (-1, hit.ndim - 1):
+        return _first_of_row(hit)
     axes = sorted(a % hit.ndim for a in (axes if isinstance(axes, tuple) else (axes,)) if hit.ndim)
     order = [i for i in range(hit.ndim) if i not in axes] + axes
     moved = hit.transpose(order)
     kept = len(order) - len(axes)
     rows = moved.reshape(math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:]))
-    first = np.zeros_like(rows)
-    if rows.size:
-        first[np.arange(len(rows)), np.argmax(rows, axis=1)] = True
-    return first.reshape(moved.shape).transpose(np.argsort(order))
+    return _first_of_row(rows).reshape(moved.shape).transpose(np.argsort(order))
+
+
+def _first_of_row(hit: Array) -> Array:
+    first = np.zeros(hit.shape, np.bool_)
+    if hit.size:
+        length = hit.shape[-1]
+        flat = first.reshape(-1)
+        flat[hit.argmax(axis=-1).reshape(-1) + np.arange(0, flat.size, length)] = True
+    return first
 
 
 def ptp(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:

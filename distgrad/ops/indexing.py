@@ -29,23 +29,32 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
 @op("... -> ...", method="__getitem__", samples=_indices, view=True)
 def getitem(a: Array, *, index: Any) -> OpResult:
     """a[index]: basic slices are views, integer and boolean arrays copy."""
-    key = _own(plain_index(index))
+    key = index if type(index) in _PLAIN else _own(plain_index(index))
     shape, dtype = a.shape, a.dtype
     return a[key], lambda g: put_back(g, index=key, shape=shape, dtype=dtype)
+
+
+_PLAIN = {int, slice, type(None), type(...), np.int64}
+"""What picks a part, alone or in a tuple, as it is."""
 
 
 def _own(key: Any) -> Any:
     # The gradient reads the index again: lists, and arrays inside a tuple, are copied, for whoever
     # changes them in place; an array that stands alone is noticed.
     if type(key) is tuple:
-        return tuple([k.copy() if isinstance(k, np.ndarray) else _own(k) for k in key])
+        return tuple(
+            [
+                k if type(k) in _PLAIN else k.copy() if isinstance(k, np.ndarray) else _own(k)
+                for k in key
+            ]
+        )
     return copy.deepcopy(key) if type(key) is list else key
 
 
 def plain_index(index: Any) -> Any:
     """Return an index with its Tensors as arrays."""
     if isinstance(index, tuple):
-        return tuple(plain_index(i) for i in index)
+        return tuple([i if type(i) in _PLAIN else plain_index(i) for i in index])
     return index.array if isinstance(index, Tensor) else index
 
 
@@ -55,8 +64,10 @@ def as_tensor(x: TensorLike) -> Tensor:
 
 
 def _is_basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in parts)
+    for i in index if isinstance(index, tuple) else (index,):
+        if type(i) not in _PLAIN and not isinstance(i, int | np.integer):
+            return False
+    return True
 
 
 @op(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from distgrad.autograd.methods.spelling import TwoMeanings
-from distgrad.autograd.op import OpResult, OpResults, dispatch, op
+from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Closure, Ints
 from distgrad.errors import ShapeError
@@ -19,22 +19,42 @@ Arrays: TypeAlias = "Sequence[TensorLike] | Tensor"
 """Several arrays: a sequence, or a Tensor's parts along its first axis."""
 
 
-@op(
-    "..., ... -> ...",
-    samples=lambda rng: [((rng.normal(size=(2, 3)), rng.normal(size=(2, 4))), {"axis": -1})],
-)
-def join(*arrays: Array, axis: int = 0) -> OpResult:
-    """Arrays one after the other along ``axis`` (np.concatenate)."""
+def _several(rng: np.random.Generator) -> list[Sample]:
+    x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 4))
+    return [((x, y), {"axis": -1}), ((x, x), {"axis": -1, "new": True})]
+
+
+@op("..., ... -> ...", samples=_several)
+def join(*arrays: Array, axis: int = 0, new: bool = False) -> OpResult:
+    """Arrays one after the other along ``axis`` (np.concatenate), a ``new`` one for np.stack."""
     if not arrays:
         raise ShapeError("no arrays to join: pass one or more")
-    ends = np.cumsum([np.shape(a)[axis] for a in arrays])
+    if new:
+        return _stacked(arrays, axis)
+    y = np.concatenate(arrays, axis=axis)
+    before = (slice(None),) * (axis % y.ndim)
+    vjps: list[Closure] = []
+    start = 0
+    for a in arrays:
+        stop = start + a.shape[axis]
+        vjps.append(_part((*before, slice(start, stop))))
+        start = stop
+    return y, tuple(vjps)
 
-    def part(i: int) -> Closure:
-        start = int(ends[i - 1]) if i else 0
-        window = slice(start, int(ends[i]))
-        return lambda g: g[(slice(None),) * (axis % g.ndim) + (window,)]
 
-    return np.concatenate(arrays, axis=axis), tuple(part(i) for i in range(len(arrays)))
+def _stacked(arrays: Sequence[Array], axis: int) -> OpResult:
+    shapes = {a.shape for a in arrays}
+    if len(shapes) != 1:
+        raise ValueError(f"stacked arrays have one shape; got {sorted(shapes)}")
+    (shape,) = shapes
+    (place,) = axis_numbers(axis, len(shape) + 1, "stack")
+    y = np.concatenate([a.reshape((*shape[:place], 1, *shape[place:])) for a in arrays], axis=place)
+    before = (slice(None),) * place
+    return y, tuple([_part((*before, i)) for i in range(len(arrays))])
+
+
+def _part(key: Any) -> Closure:
+    return lambda g: g[key]
 
 
 @dispatch(np.concatenate)
@@ -42,13 +62,17 @@ def concatenate(arrays: Arrays, axis: int | None = 0) -> Any:
     """Arrays one after the other along ``axis`` (all elements if None)."""
     if axis is None:
         return join(*(np.ravel(a) for a in arrays), axis=0)
-    return join(*arrays, axis=axis)
+    return join(*_as_arrays(arrays), axis=axis)
+
+
+def _as_arrays(arrays: Arrays) -> list[Any]:
+    return [a if hasattr(a, "shape") else np.asarray(a) for a in arrays]
 
 
 @dispatch(np.stack)
 def stack(arrays: Arrays, axis: int = 0) -> Any:
     """Arrays of one shape along a new ``axis``."""
-    return join(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
+    return join(*_as_arrays(arrays), axis=axis, new=True)
 
 
 @dispatch(np.hstack)

@@ -16,12 +16,12 @@ from distgrad.ops.helpers import conjugate
 
 def T(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
     """The last two axes exchanged."""
-    return np.swapaxes(a, -1, -2)
+    return a.swapaxes(-1, -2)
 
 
 def H(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
     """The last two axes exchanged, and conjugated if complex."""
-    return conjugate(np.swapaxes(a, -1, -2))
+    return conjugate(T(a))
 
 
 def arrays(*values: TensorLike) -> list[Array]:
@@ -104,6 +104,8 @@ def _gradients(a: Array, b: Array) -> tuple[Closure, Closure]:
 
 def _rows(a: Array) -> Array:
     """All axes but the last as one."""
+    if a.ndim == 2:
+        return a
     return _shaped(a, (math.prod(a.shape[:-1]), a.shape[-1]))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.op import dispatch
-from distgrad.autograd.tensor import UFUNCS, Tensor
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis
 from distgrad.ops.helpers import conjugate
 from distgrad.ops.linalg import arrays, cross, matmul, outer, tensordot, to_last

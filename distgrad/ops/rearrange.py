@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.methods import UFUNCS
 from distgrad.autograd.op import constant, dispatch, plain
-from distgrad.autograd.tensor import UFUNCS, Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.bessel import i0

@@ -11,7 +11,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import data_of, in_float32, mean_count
+from distgrad.ops.helpers import data_of, in_float32, mean_count, spread
 
 plain(np.any, np.all, np.count_nonzero)
 
@@ -32,11 +32,11 @@ def reductions(rng: np.random.Generator) -> list[Sample]:
 def expand(g: Array, shape: Shape, axis: Axis, keepdims: bool) -> Array:
     """Put back the reduced axes of ``g`` (length 1), so that it broadcasts against ``shape``."""
     if axis is None:
-        return np.reshape(g, (1,) * len(shape))
+        return g.reshape((1,) * len(shape))
     if keepdims or not shape:
         return g
     axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
-    return np.reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+    return g.reshape(tuple([1 if i in axes else n for i, n in enumerate(shape)]))
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
@@ -52,7 +52,8 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
 
 def total(a: Array, axis: Axis, keepdims: Any) -> Any:
     """np.sum at a third of its price."""
-    return np.add.reduce(a, axis=axes_of(a, axis), keepdims=keepdims)
+    over = tuple(range(a.ndim)) if axis is None else axis
+    return np.add.reduce(a, axis=over, keepdims=keepdims)
 
 
 def axes_of(a: Array | Tensor, axis: Axis) -> int | Shape:
@@ -66,7 +67,7 @@ def sum_(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     shape = a.shape
 
     def vjp(g: Array) -> Array:
-        return np.broadcast_to(expand(g, shape, axis, keepdims), shape)
+        return spread(expand(g, shape, axis, keepdims), shape)
 
     return total(a, axis, keepdims), vjp
 
@@ -79,7 +80,7 @@ def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     n = count(shape, axis) or mean_count(0)
 
     def vjp(g: Array) -> Array:
-        return np.broadcast_to(expand(g, shape, axis, keepdims) / n, shape)
+        return spread(expand(g, shape, axis, keepdims) / n, shape)
 
     return total(a, axis, keepdims) / n, vjp
 

@@ -44,8 +44,9 @@ def log_softmax(a: Array, *, axis: int) -> OpResult:
     def vjp(g: Array) -> Array:
         return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
 
-    with np.errstate(divide="ignore"):  # an empty axis sums to 0; nothing is subtracted from
-        return shifted - np.log(total), vjp
+    if not a.shape[axis]:
+        total = total + 1  # an empty axis sums to 0; nothing is subtracted from
+    return shifted - np.log(total), vjp
 
 
 def _shifted(a: Array, axis: int) -> Array:
@@ -122,7 +123,8 @@ def check_labels(
     if labels.shape != (shape[0], *shape[2:]):
         raise ValueError(f"labels have shape {labels.shape}, not {(shape[0], *shape[2:])}")
     keep = labels != ignore_index
-    safe = np.where(keep, labels, 0)
+    # A copy: whoever changes the labels before the backward pass changes theirs.
+    safe = labels.copy() if np.count_nonzero(keep) == keep.size else np.where(keep, labels, 0)
     bad = first_outside(safe, shape[1])
     if bad is not None:
         raise ShapeError(

@@ -35,7 +35,7 @@ def cov(
         x = np.swapaxes(x, 0, 1)
     if y is not None:
         (other,) = arrays(y)
-        other = np.atleast_2d(other)
+        other = np.atleast_2d(other if dtype is None else other.astype(dtype))
         if not rowvar and other.shape[0] != 1:
             other = np.swapaxes(other, 0, 1)
         x = np.concatenate((x, other), axis=0)

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.op import OpResult, op
-from distgrad.autograd.tensor import UFUNCS
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import ONE, conjugate, data_of
 
 
 @op("... -> ...", ufunc=np.sin)
@@ -85,7 +85,7 @@ def cosh(a: Array) -> OpResult:
 def tanh(a: Array) -> OpResult:
     """The hyperbolic tangent."""
     y = np.tanh(a)
-    return y, lambda g: g * conjugate(1 - y * y)
+    return y, lambda g: g * conjugate(ONE.beside(y) - y * y)
 
 
 @op("... -> ...", ufunc=np.arcsinh)

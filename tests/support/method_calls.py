@@ -93,7 +93,8 @@ NUMPYS = {
 }
 
 TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
-TENSORS |= {"array", "device", "requires_grad_", "retain_grad"}
+TENSORS |= {"array", "copy", "ctypes", "data_ptr", "device", "grad_fn", "tobytes"}
+TENSORS |= {"requires_grad_", "retain_grad"}
 TENSORS |= {"retains_grad", "register_post_accumulate_grad_hook"}
 # Their arguments are dtypes, which are none of PyTorch's: tests/autograd/test_conversion.py.
 TENSORS |= {"to", "type", "type_as", "new_empty", "half"}

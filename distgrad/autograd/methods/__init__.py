@@ -3,7 +3,7 @@
 Where the two disagree ``spelling`` says which is meant; ``size`` and ``T`` are NumPy's properties.
 """
 
-from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.methods.conversion import Conversion
 from distgrad.autograd.methods.elementwise import Elementwise
 from distgrad.autograd.methods.facts import Facts
@@ -13,7 +13,9 @@ from distgrad.autograd.methods.shapes import Shapes
 from distgrad.autograd.methods.writing import Writing
 
 __all__ = [
+    "FUNCTIONS",
     "METHODS",
+    "UFUNCS",
     "Conversion",
     "Elementwise",
     "Facts",

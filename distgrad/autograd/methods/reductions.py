@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from distgrad.autograd.dtypes import get_default_dtype
-from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.methods.calls import FUNCTIONS, METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
 from distgrad.autograd.mode import empty_shard
 
@@ -236,6 +236,6 @@ def _running(
 
 
 def _call(function: Callable[..., Any], x: Reductions, **settings: Any) -> Tensor:
-    """Call a function on a Tensor; NumPy's stubs promise arrays."""
-    result: Tensor = function(x, **settings)
+    """Call a function on a Tensor, one of NumPy's without the way through NumPy (1 µs)."""
+    result: Tensor = FUNCTIONS.get(function, function)(x, **settings)
     return result

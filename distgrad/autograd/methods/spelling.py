@@ -32,9 +32,17 @@ def same(method: Callable[..., R]) -> Callable[..., R]:
     name = method.__name__
     taken = [*inspect.signature(method).parameters][1:]
     second = [*taken, "", ""][1]
+    known = {name: name for name in taken}
+    known |= {theirs: ours for theirs, ours in NUMPYS_NAME.items() if ours in taken}
 
     @functools.wraps(method)
     def either(self: Any, *args: Any, **settings: Any) -> R:
+        if not settings and len(args) < 2:
+            return method(self, *args)
+        if not args and settings.keys() <= known.keys():
+            named = {known[name]: value for name, value in settings.items()}
+            if len(named) == len(settings):  # nothing is named twice
+                return method(self, **named)
         if len(args) > 1 and second == "keepdims" and not isinstance(args[1], bool):
             raise TypeError(
                 f"x.{name}(axis, {args[1]!r}): the second position is PyTorch's keepdim, a "
