@@ -18,6 +18,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import CANONICAL, PLAIN, Work
 from distgrad.errors import CommError, LaunchError
+from distgrad.missing import answers as _answers
 from distgrad.parallel.world import World, current_world, init, joined_world
 
 __all__ = [
@@ -368,16 +369,4 @@ def _check_length(world: World, name: str, items: Sequence[Any] | None) -> None:
         )
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MISSING:
-        raise AttributeError(f"dg.distributed has no {name}: {_MISSING[name]}")
-    raise AttributeError(f"module 'distgrad.distributed' has no attribute {name!r}")
-
-
-_MISSING = {
-    **dict.fromkeys(("send", "recv", "isend", "irecv"), "write broadcast or all_gather"),
-    **dict.fromkeys(("all_to_all", "all_to_all_single"), "write all_gather and take a part"),
-    "new_group": "collectives are over all ranks of the world",
-    "monitored_barrier": "barrier() names the rank that does not come after the timeout",
-    "get_node_local_rank": "CPUs need no device number",
-}
+__getattr__ = _answers("distgrad.distributed", globals())

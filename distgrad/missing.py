@@ -35,23 +35,40 @@ pixel_shuffle pixel_unshuffle poisson_nll_loss rms_norm rrelu selu celu threshol
 triplet_margin_loss max_pool1d_with_indices grid_sampler affine_grid_generator
 """
 
-NO_MEANING = {_CPU, _SPARSE, _QUANTIZED, _STORAGE, _COMPILED, _MIXED, _DTYPE, _INTERNAL, _NAMED}
+_REMOVED = "PyTorch itself has removed it; np.linalg and dg.linalg have what is meant"
+_UNDERSCORED = "write it with an underscore at the end: it changes the tensor in place"
+_RANKS = "ranks sum gradients by themselves; dg.distributed has the collectives that scripts need"
+
+NO_MEANING = {
+    _REMOVED,
+    _CPU,
+    _SPARSE,
+    _QUANTIZED,
+    _STORAGE,
+    _COMPILED,
+    _MIXED,
+    _DTYPE,
+    _INTERNAL,
+    _NAMED,
+}
 NO_MEANING |= {_GLOBAL}
 """The answers to names of things that are not a part of what distgrad is."""
+
+
+def _all(hint: str, names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), hint)
+
 
 # By owner and name. The owner "" holds for all.
 INSTEAD: dict[str, dict[str, str]] = {
     "": {},
     "Tensor": {
-        "layout": "every tensor is dense and strided: leave it out",
+        **_all(_REMOVED, "eig lstsq solve symeig reinforce resize resize_as lu"),
+        "to_padded_tensor": "nn.utils.rnn.pad_sequence of a list of tensors",
         "new": "x.new_zeros(…), x.new_tensor(…)",
-        "dim_order": "x.stride()",
         "new_empty_strided": "x.new_zeros(…)",
         "index": "x[i]",
-        **dict.fromkeys(
-            ["output_nr", "volatile", "grad_dtype", "module_load", "hash_tensor", "slice_inverse"],
-            _INTERNAL,
-        ),
+        **_all(_INTERNAL, "output_nr volatile grad_dtype module_load hash_tensor slice_inverse"),
         "as_strided_scatter": "index it, x[i] = y; views by strides have no gradient here",
         "apply_": _MASKED,
         "map_": _MASKED,
@@ -61,18 +78,40 @@ INSTEAD: dict[str, dict[str, str]] = {
         "as_subclass": "wrap a Tensor in a class of your own",
         "set_": "assign x.array, or make a new Tensor",
         "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
-        "resize": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize_as_": "a tensor keeps its size: make a new one",
-        "resize_as": "a tensor keeps its size: make a new one",
         "share_memory_": "ranks do not share tensors; dg.distributed sends them",
-        "is_shared": "ranks do not share tensors; dg.distributed sends them",
-        "reinforce": "write the loss -(reward * log_prob).mean()",
-        "symeig": "np.linalg.eigh(x)",
         "ormqr": "np.matmul(np.linalg.qr(a)[0], x)",
+    },
+    "distgrad.optim": {
+        "swap_in_optimizer_params_and_state": _COMPILED,
+    },
+    "distgrad.nn.init": {
+        **_all(
+            _UNDERSCORED,
+            "constant dirac eye kaiming_normal kaiming_uniform normal orthogonal uniform "
+            "xavier_normal xavier_uniform",
+        ),
+    },
+    "distgrad.nn.functional": {
+        "grouped_mm": "a @ b, for each group",
+        "scaled_mm": "a @ b; there are no 8-bit matrices",
+        "scaled_grouped_mm": "a @ b, for each group; there are no 8-bit matrices",
+        **_all(
+            _INTERNAL,
+            "assert_int_or_pair boolean_dispatch handle_torch_function has_torch_function "
+            "has_torch_function_unary has_torch_function_variadic",
+        ),
     },
     "distgrad.nn": {
         "DataParallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
         "parallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
+    },
+    "distgrad.distributed": {
+        **_all("write broadcast or all_gather", "send recv isend irecv"),
+        **_all("write all_gather and take a part", "all_to_all all_to_all_single"),
+        "new_group": "collectives are over all ranks of the world",
+        "monitored_barrier": "barrier() names the rank that does not come after the timeout",
+        "get_node_local_rank": "CPUs need no device number",
     },
     "distgrad.distributions": {
         "transform_to": "the transform itself: ExpTransform(), SigmoidTransform()",
@@ -85,13 +124,33 @@ INSTEAD: dict[str, dict[str, str]] = {
         "get_rng_state": _KEYED,
         "set_rng_state": _KEYED,
         "default_generator": _KEYED,
+        **_all(_REMOVED, "eig lstsq solve symeig matrix_rank"),
+        **_all(
+            _INTERNAL,
+            "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell "
+            "convolution constant_pad_nd embedding_renorm_ norm_except_dim hash_tensor "
+            "slice_inverse AVG SUM init_num_threads has_lapack has_mkl has_openmp "
+            "has_spectral is_distributed IODescriptor JITException",
+        ),
+        **_all(
+            _GLOBAL,
+            "get_num_interop_threads set_num_interop_threads get_deterministic_debug_mode "
+            "set_deterministic_debug_mode is_anomaly_check_nan_enabled is_anomaly_enabled "
+            "is_deterministic_algorithms_warn_only_enabled is_inference_mode_enabled "
+            "is_warn_always_enabled set_anomaly_enabled set_warn_always layout "
+            "memory_format thread_safe_generator",
+        ),
+        "frombuffer": "dg.from_numpy(np.frombuffer(…))",
+        "from_file": "dg.from_numpy(np.memmap(…))",
+        "as_strided": "index it, or use unfold; views by strides have no gradient here",
+        "lobpcg": "dg.linalg.eigh",
         "empty_strided": "dg.empty",
         "empty_permuted": "dg.empty",
         "multiprocessing": "start ranks with `distgrad run -n N` or mpirun; they call main()",
         "hub": "dg.load reads what dg.save or safetensors wrote",
         "seed": "dg.manual_seed(number): another seed on every rank would be another training",
         "get_num_threads": "dg.init(threads=…) sets them; `distgrad run` tells them",
-        **dict.fromkeys(_FUNCTIONAL.split(), "nn.functional has it, with its arguments"),
+        **_all("nn.functional has it, with its arguments", _FUNCTIONAL),
     },
 }
 
@@ -121,6 +180,10 @@ _PATTERNS = [
     (r"(Storage$|storage)", _STORAGE),
     (r"^(sym_|Sym|parse_|import_ir|merge_type|unify_type|Jit|Type|.*Type$)", _INTERNAL),
     (r"_copy$", _COPY),
+    (r"^batch_norm_", _INTERNAL),
+    (r"^as_strided", "index it, x[i] = y; views by strides have no gradient here"),
+    (r"^resize_", "a tensor keeps its size: make a new one"),
+    (r"dropout_$|^grid_sampler", "nn.functional has it, out of place"),
 ]
 # PyTorch's own machinery stands beside its functions in torch.__all__.
 _CLASSES = r"^[A-Z][a-z]+[A-Za-z]*$"
@@ -132,6 +195,8 @@ def instead(owner: str, name: str) -> str | None:
         if name in table:
             return table[name]
     found = next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
+    if found is None and owner == "distgrad.distributed":
+        return _RANKS
     if found is None and owner == "distgrad" and re.search(_CLASSES, name):
         return _INTERNAL
     return found

@@ -88,11 +88,17 @@ def collect() -> dict[str, list[str]]:
         found[module] = sorted(
             name
             for name in listed
-            if not name.startswith("_")
+            if not name.startswith(("_", "BroadcastingList"))
+            and not name.endswith("_notes")
+            and (name not in NOT_FUNCTIONS or not module)
             and not inspect.ismodule(getattr(holder, name))
             and _own(module, holder, getattr(holder, name))
         )
     return found
+
+
+NOT_FUNCTIONS = {"Tensor", "TYPE_CHECKING", "common_notes", "factory_kwargs"}
+NOT_FUNCTIONS |= {"GRID_SAMPLE_INTERPOLATION_MODES", "GRID_SAMPLE_PADDING_MODES"}
 
 
 def _own(module: str, holder: Any, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -70,11 +71,53 @@ def test_the_code_of_adding_an_algorithm_runs():
             del ALL_REDUCE[added]
 
 
-@pytest.mark.parametrize("page", ["adding-a-layer.md", "adding-an-optimizer.md"])
-def test_the_code_of_a_page_runs(page):
+CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "from-autograd.md"]
+CODE += ["from-horovod.md", "from-pytorch.md"]
+
+
+@pytest.mark.parametrize("page", CODE)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for those that save a file
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
+
+
+def _names_of_pytorch():
+    spec = importlib.util.spec_from_file_location(
+        "make_from_pytorch", DOCS / "make_from_pytorch.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_from_pytorch_md_lists_what_is_here():
+    made = _names_of_pytorch()
+    written = (DOCS / "from-pytorch.md").read_text()
+    assert written == written.partition(made.MARK)[0] + made.MARK + made.tables(), (
+        "run `python docs/make_from_pytorch.py`"
+    )
+
+
+def test_a_name_of_pytorch_that_is_not_here_says_what_to_write():
+    made = _names_of_pytorch()
+    for module in made.MODULES:
+        holder, (_, absent, meaningless) = made.holder_of(module), made.sorted_out(module)
+        for name in (*absent, *meaningless):
+            said = made.instead(made.owner_of(module), name)
+            with pytest.raises(AttributeError) as caught:
+                getattr(dg.Tensor(1.0) if module == "Tensor" else holder, name)
+            assert said is None or said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["Tensor", "nn", "nn.functional", "nn.utils", "optim", "optim.lr_scheduler", "optim.swa_utils"],
+)
+def test_of_pytorchs_names_that_make_sense_here_97_of_100_are_there(module):
+    here, absent, _ = _names_of_pytorch().sorted_out(module)
+    assert len(here) >= 0.97 * len([*here, *absent]), absent
 
 
 PAGES = sorted([*DOCS.glob("*.md"), *(DOCS.parent / n for n in ("README.md", "CONTRIBUTING.md"))])

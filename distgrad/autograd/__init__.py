@@ -20,6 +20,7 @@ from distgrad.autograd.spelled import backward, grad
 from distgrad.autograd.stream import manual_seed
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
+from distgrad.missing import answers as _answers
 
 __all__ = [
     "REGISTRY",
@@ -46,3 +47,5 @@ __all__ = [
     "reference_kernels",
     "set_grad_enabled",
 ]
+
+__getattr__ = _answers("distgrad.autograd", globals())

@@ -15,6 +15,7 @@ from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Ints
 from distgrad.errors import GradError
+from distgrad.missing import answers as _answers
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
@@ -170,3 +171,6 @@ def _tangents(inputs: Any, v: Any, name: str) -> tuple[Any, ...]:
 
 def _like_inputs(inputs: Any, gradients: tuple[Any, ...]) -> Any:
     return gradients if isinstance(inputs, tuple | list) else gradients[0]
+
+
+__getattr__ = _answers("distgrad.autograd.functional", globals())

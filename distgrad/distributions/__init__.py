@@ -48,6 +48,7 @@ from distgrad.distributions.transforms import (
     TanhTransform,
     Transform,
 )
+from distgrad.missing import answers as _answers
 
 __all__ = [
     "AbsTransform",
@@ -99,3 +100,5 @@ __all__ = [
     "register_kl",
     "transforms",
 ]
+
+__getattr__ = _answers("distgrad.distributions", globals())

@@ -1,5 +1,6 @@
 """Modules, layers, losses and initialisers with PyTorch's names and weight layouts."""
 
+from distgrad.missing import answers as _answers
 from distgrad.nn import functional, init, utils
 from distgrad.nn.activation import (
     CELU,
@@ -358,3 +359,5 @@ for _name in __all__:
     _layer = globals()[_name]
     if isinstance(_layer, type) and issubclass(_layer, Module):
         _check_settings(_layer)
+
+__getattr__ = _answers("distgrad.nn", globals())

@@ -11,6 +11,7 @@ from distgrad.autograd.stream import common_generator
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.missing import answers as _answers
 
 # Squares of the gains, as fractions: the deviation that keeps a signal's size through each.
 _SQUARED_GAINS: dict[str, tuple[float, float]] = {
@@ -237,3 +238,5 @@ def _cut_normal(
 
 # By the name that PyTorch's users know it by, though it is private there too.
 _calculate_fan_in_and_fan_out = fans
+
+__getattr__ = _answers("distgrad.nn.init", globals())

@@ -1,5 +1,6 @@
 """Optimizers, schedules, averages of weights and gradient clipping."""
 
+from distgrad.missing import answers as _answers
 from distgrad.optim import lr_scheduler, swa_utils
 from distgrad.optim.adam import Adam, AdamW
 from distgrad.optim.adam_family import Adamax, NAdam, RAdam, SparseAdam
@@ -107,3 +108,5 @@ __all__ = [
     "swa_utils",
     "total_norm",
 ]
+
+__getattr__ = _answers("distgrad.optim", globals())

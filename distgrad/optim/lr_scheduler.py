@@ -1,5 +1,6 @@
 """Learning-rate schedules under PyTorch's name: ``optim.lr_scheduler.StepLR``."""
 
+from distgrad.missing import answers as _answers
 from distgrad.optim.compose import ChainedScheduler, SequentialLR
 from distgrad.optim.cycle import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from distgrad.optim.plateau import ReduceLROnPlateau
@@ -39,3 +40,5 @@ __all__ = [
 ]
 
 _LRScheduler = LRScheduler  # its name before PyTorch 2.0
+
+__getattr__ = _answers("distgrad.optim.lr_scheduler", globals())

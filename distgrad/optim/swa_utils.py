@@ -1,5 +1,6 @@
 """Averages of weights under PyTorch's name: ``optim.swa_utils.AveragedModel``."""
 
+from distgrad.missing import answers as _answers
 from distgrad.optim.cycle import SWALR
 from distgrad.optim.swa import (
     AveragedModel,
@@ -19,3 +20,5 @@ __all__ = [
     "get_swa_multi_avg_fn",
     "update_bn",
 ]
+
+__getattr__ = _answers("distgrad.optim.swa_utils", globals())

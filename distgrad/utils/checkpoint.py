@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distgrad import autograd
+from distgrad.missing import answers as _answers
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
@@ -36,3 +37,6 @@ def checkpoint_sequential(
     """``dg.autograd.checkpoint_sequential``: ``functions`` in ``segments`` stretches."""
     del use_reentrant, preserve_rng_state
     return autograd.checkpoint_sequential(list(functions), segments, input)
+
+
+__getattr__ = _answers("distgrad.utils.checkpoint", globals())

@@ -181,7 +181,7 @@ def test_nan_crosses_the_ranks():
 
 @pytest.mark.parametrize("name", ["send", "new_group", "all_to_all", "get_node_local_rank"])
 def test_missing_names_say_what_to_write(name):
-    with pytest.raises(AttributeError, match=f"dg.distributed has no {name}: "):
+    with pytest.raises(AttributeError, match=f"distgrad.distributed has no '{name}': "):
         getattr(dist, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         dist.nonsense  # noqa: B018 - asking is the test

@@ -94,6 +94,7 @@ NUMPYS = {
 
 TENSORS = {"accumulate_", "backward", "grad", "is_leaf", "register_hook", "requires_grad"}
 TENSORS |= {"array", "copy", "ctypes", "data_ptr", "device", "grad_fn", "tobytes"}
+TENSORS |= {"const_data_ptr", "dim_order", "is_shared", "layout"}
 TENSORS |= {"requires_grad_", "retain_grad"}
 TENSORS |= {"retains_grad", "register_post_accumulate_grad_hook"}
 # Their arguments are dtypes, which are none of PyTorch's: tests/autograd/test_conversion.py.

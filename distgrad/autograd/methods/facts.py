@@ -87,6 +87,24 @@ class Facts:
         """Return the elements as bytes, in C order."""
         return self.array.tobytes()
 
+    @property
+    def layout(self) -> str:
+        """``"strided"``: every tensor is dense."""
+        return "strided"
+
+    def dim_order(self) -> tuple[int, ...]:
+        """Return the axes from the widest strides to the narrowest."""
+        strides = self.array.strides
+        return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
+
+    def is_shared(self) -> bool:
+        """Return False: ranks share no memory."""
+        return False
+
+    def const_data_ptr(self) -> int:
+        """Return the address of the first element."""
+        return self.data_ptr()
+
     def data_ptr(self) -> int:
         """Return the address of the first element."""
         return int(self.array.ctypes.data)

@@ -1,5 +1,6 @@
 """PyTorch's ``nn.utils``: clipping, vectors of parameters, norms of weights, parametrizations."""
 
+from distgrad.missing import answers as _answers
 from distgrad.nn.utils import parametrizations, parametrize, prune, rnn, stateless
 from distgrad.nn.utils.clip_grad import (
     clip_grad_norm,
@@ -52,3 +53,5 @@ __all__ = [
     "vector_to_parameters",
     "weight_norm",
 ]
+
+__getattr__ = _answers("distgrad.nn.utils", globals())

@@ -10,6 +10,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.missing import answers as _answers
 from distgrad.nn.module import Module
 from distgrad.nn.utils.normed import output_axis
 from distgrad.nn.utils.norms import (
@@ -129,3 +130,6 @@ class _SpectralNorm(Module):
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return value
+
+
+__getattr__ = _answers("distgrad.nn.utils.parametrizations", globals())

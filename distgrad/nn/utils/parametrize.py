@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
+from distgrad.missing import answers as _answers
 from distgrad.nn.container import ModuleDict, ModuleList
 from distgrad.nn.module import Module, Parameter
 from distgrad.nn.tree import BUFFER, PARAMETER
@@ -277,3 +278,6 @@ def _check_same(who: str, before: Tensor, after: Any) -> None:
             f"{who} makes {after.dtype} of {after.shape} out of {before.dtype} of {before.shape}; "
             f"pass unsafe=True if that is meant"
         )
+
+
+__getattr__ = _answers("distgrad.nn.utils.parametrize", globals())

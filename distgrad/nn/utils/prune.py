@@ -14,6 +14,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.missing import answers as _answers
 from distgrad.nn.module import Module
 from distgrad.nn.utils.convert_parameters import parameters_to_vector
 from distgrad.nn.utils.masks import (
@@ -347,3 +348,6 @@ def _original(module: Module, name: str) -> Any:
 def _mask(module: Module, name: str) -> Array:
     mask: Array = getattr(module, f"{name}_mask").array
     return mask
+
+
+__getattr__ = _answers("distgrad.nn.utils.prune", globals())

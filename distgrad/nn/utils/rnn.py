@@ -1,5 +1,6 @@
 """Sequences of different lengths, by the name of PyTorch's module; nn/packed.py has them."""
 
+from distgrad.missing import answers as _answers
 from distgrad.nn.packed import (
     PackedSequence,
     invert_permutation,
@@ -21,3 +22,5 @@ __all__ = [
     "unpack_sequence",
     "unpad_sequence",
 ]
+
+__getattr__ = _answers("distgrad.nn.utils.rnn", globals())

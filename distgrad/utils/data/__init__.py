@@ -20,6 +20,7 @@ from distgrad.data import (
     get_worker_info,
     random_split,
 )
+from distgrad.missing import answers as _answers
 from distgrad.utils.data.dataloader import DataLoader
 
 __all__ = [
@@ -43,3 +44,5 @@ __all__ = [
     "get_worker_info",
     "random_split",
 ]
+
+__getattr__ = _answers("distgrad.utils.data", globals())
