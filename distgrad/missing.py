@@ -37,7 +37,6 @@ triplet_margin_loss max_pool1d_with_indices grid_sampler affine_grid_generator
 
 _REMOVED = "PyTorch itself has removed it; np.linalg and dg.linalg have what is meant"
 _UNDERSCORED = "write it with an underscore at the end: it changes the tensor in place"
-_RANKS = "ranks sum gradients by themselves; dg.distributed has the collectives that scripts need"
 
 NO_MEANING = {
     _REMOVED,
@@ -195,8 +194,6 @@ def instead(owner: str, name: str) -> str | None:
         if name in table:
             return table[name]
     found = next((hint for pattern, hint in _PATTERNS if re.search(pattern, name)), None)
-    if found is None and owner == "distgrad.distributed":
-        return _RANKS
     if found is None and owner == "distgrad" and re.search(_CLASSES, name):
         return _INTERNAL
     return found

@@ -47,7 +47,6 @@ MODULES = [
     "func",
     "autograd",
     "autograd.functional",
-    "distributed",
 ]
 """PyTorch's modules without "torch."; Tensor is the class."""
 

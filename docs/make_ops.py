@@ -55,7 +55,7 @@ def page() -> str:
     for title, what, names in (
         ("NumPy functions, composed", "Computed from several ops:", list(COMPOSED)),
         ("Other functions, composed", "In `distgrad.ops`, beside the ops themselves:", others),
-        ("Without a gradient", "NumPy functions that return plain arrays, of Tensors too:", PLAIN),
+        ("Without a gradient", "NumPy functions whose results stand outside the tape:", PLAIN),
     ):
         listed = ", ".join(f"`{n}`" for n in sorted(set(names)))
         parts.append(f"\n## {title}\n\n{what}\n\n{listed}.\n")
