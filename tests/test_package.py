@@ -74,7 +74,7 @@ def test_no_module_of_ops_stands_where_a_function_is_looked_for():
     modules = {n for n, v in vars(distgrad.ops).items() if inspect.ismodule(v)}
     assert not functions & modules
     z = distgrad.ops.complex(np.array([1.0]), np.array([2.0]))
-    assert z.data.tolist() == [1 + 2j]
+    assert z.array.tolist() == [1 + 2j]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -87,7 +87,7 @@ _FINE, _INFINITE, _NAN = range(3)
 
 
 def _data(x: Any) -> Any:
-    return x.data if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else x
 
 
 def _severity(x: Any) -> int:

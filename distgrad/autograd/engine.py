@@ -64,7 +64,7 @@ class _Leaves:
         if leaf._hooks:
             self._waiting.add(leaf, g)
         elif total is not None and total._node is None and type(g) is np.ndarray:
-            np.add(total.data, g, total.data)  # the short way of ``accumulate_``
+            np.add(total.array, g, total.array)  # the short way of ``accumulate_``
         else:
             leaf.accumulate_(as_tensor(g))
 
@@ -191,4 +191,4 @@ def _seed(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
         raise ShapeError(f"gradient has shape {seed.shape}, the tensor {root.shape}; make it equal")
     if seed.dtype != root.dtype:
         seed = seed.astype(root.dtype)
-    return seed if weight == 1.0 else Tensor((seed.data * weight).astype(root.dtype))
+    return seed if weight == 1.0 else Tensor((seed.array * weight).astype(root.dtype))

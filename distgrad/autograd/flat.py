@@ -18,8 +18,8 @@ def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
     places = []
     for t, slot in zip(tensors, buffer.layout.slots, strict=True):
         place = Place(buffer, slot, slot.view(buffer.values), slot.view(buffer.gradients))
-        np.copyto(place.value, t.data)
-        t.data, t._place = place.value, place
+        np.copyto(place.value, t.array)
+        t.array, t._place = place.value, place
         places.append(place)
     return places
 
@@ -27,4 +27,4 @@ def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
 def place_of(tensor: Tensor) -> Place | None:
     """Return where ``tensor`` lies; None if its data is an array of its own."""
     place = tensor._place
-    return place if place is not None and tensor.data is place.value else None
+    return place if place is not None and tensor.array is place.value else None

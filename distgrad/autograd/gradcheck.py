@@ -28,7 +28,7 @@ def gradcheck(
     projected on a fixed random direction first. With ``second`` the gradient itself is checked in
     the same way. Errors: GradError naming the input and the largest difference.
     """
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
     where = [i for i, x in enumerate(arrays) if getattr(x, "dtype", None) == np.float64]
     rng = np.random.default_rng(7)
     scalar = _projected(function, rng)
@@ -81,7 +81,7 @@ def _compare(
     leaves = [tensors[i] for i in where]
     found = grad(value, leaves, allow_unused=True) if value.requires_grad else [None] * len(where)
     for i, g in zip(where, found, strict=True):
-        analytic = np.zeros_like(arrays[i]) if g is None else g.data
+        analytic = np.zeros_like(arrays[i]) if g is None else g.array
         numeric = _central(scalar, tensors, i, eps)
         if not np.allclose(analytic, numeric, rtol=rtol, atol=atol):
             worst = float(np.max(np.abs(analytic - numeric)))
@@ -92,7 +92,7 @@ def _compare(
 
 
 def _central(scalar: Callable[..., Any], tensors: Sequence[Any], i: int, eps: float) -> Array:
-    data = tensors[i].data
+    data = tensors[i].array
     numeric: Array = np.zeros_like(data)
     for index in np.ndindex(data.shape):
         old = data[index]

@@ -92,7 +92,7 @@ class Op:
         record = False
         for x in inputs:
             if isinstance(x, Tensor):
-                arrays.append(x.data)
+                arrays.append(x.array)
                 if x.requires_grad:
                     record = True
             elif type(x) in LISTS:  # no body meets one, and none is read later that may change
@@ -132,7 +132,7 @@ class Op:
                 self, inputs, vjps, attributes, count, real=self.real, entire=watch is not None
             )
         if watch is not None:
-            arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+            arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
             watch.after_forward(self, arrays, attributes, value if several else (value,), node)
         if several:
             return outputs(value, node)
@@ -335,14 +335,14 @@ def constant(x: Any, function: str, name: str) -> Any:
             f"{function} has no gradient to {name}, which requires one; pass .detach() of it if it "
             f"is meant as a constant"
         )
-    return x.data
+    return x.array
 
 
 def _bare(x: Any) -> Any:
     """``x`` with Tensors as arrays, inside lists and tuples too (np.lexsort's keys)."""
     if type(x) in {list, tuple}:
         return type(x)(_bare(v) for v in x)
-    return x.data if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else x
 
 
 def as_method(*functions: Callable[..., Any]) -> None:

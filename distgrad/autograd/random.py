@@ -76,7 +76,7 @@ def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np
     Errors: ShapeError for a probability outside [0, 1], or for probabilities that do not broadcast
     to ``shape``.
     """
-    chance = p.data if isinstance(p, Tensor) else np.asarray(p)
+    chance = p.array if isinstance(p, Tensor) else np.asarray(p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("dg.random.bernoulli: a probability must lie in [0, 1]")
     drawn = np.asarray(generator().random(chance.shape if shape is None else shape))

@@ -87,12 +87,12 @@ class _Stretch:
     def first_run(self) -> tuple[list[Array], Node | None]:
         """Run forward; return the values of the outputs, and the node if there is a way back."""
         given = [self._args[i] for i in self._where]
-        fresh = [Tensor(x.data, requires_grad=True) for x in given]
+        fresh = [Tensor(x.array, requires_grad=True) for x in given]
         floor = next_number()
         outs = self._run(fresh)
         self.recorded = {i for i, o in enumerate(outs) if o.requires_grad}
         self._shapes = [o.shape for o in outs]
-        values = [o.data for o in outs]
+        values = [o.array for o in outs]
         if not self.recorded:
             return values, None
         # What the stretch uses besides its arguments: leaves, and tensors computed before it.
@@ -109,7 +109,7 @@ class _Stretch:
 
     def again(self) -> tuple[list[Tensor], list[Tensor], int]:
         """Run forward once more: (fresh arguments, outputs, number before the first node)."""
-        fresh = [Tensor(self._args[i].data, requires_grad=True) for i in self._where]
+        fresh = [Tensor(self._args[i].array, requires_grad=True) for i in self._where]
         floor = next_number()
         with (
             at_position(self._position),
@@ -191,7 +191,7 @@ class _Again(Unfold):
         sink = _Through(dict(zip(fresh, edges, strict=False)), into)
         for root, seed in zip(roots, seeds, strict=True):
             if root._node is None:
-                sink.add(root, seed.data)
+                sink.add(root, seed.array)
         nodes, _ = reach(roots, floor)
         start(roots, seeds, False, into.received)
         inner = Walk(into.received, sink)
@@ -243,7 +243,7 @@ def _computed_before(outs: Sequence[Tensor], nodes: Sequence[Node], floor: int) 
         source, index = out._node, out._index
         if source is not None and source.sequence < floor and (source, index) not in seen:
             seen.add((source, index))
-            yield output(out.data, source, index)
+            yield output(out.array, source, index)
     for node in nodes:
         for vjp, source, index, shape, dtype in edges_of(node):
             if (

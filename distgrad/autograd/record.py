@@ -50,7 +50,7 @@ def recorded(  # noqa: PLR0912 (calls cost)
     for x, vjp in zip(inputs, vjps):  # noqa: B905 (checked above; strict=True costs 0.1 µs)
         a = x
         if isinstance(x, Tensor):
-            a = x.data
+            a = x.array
             if x.requires_grad:
                 source = x._node
                 dtype = a.dtype
@@ -95,10 +95,10 @@ def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[.
         if not isinstance(x, Tensor):
             edges.append((None, x, CONSTANT, None, None))
         elif not x.requires_grad:
-            edges.append((None, x.data, CONSTANT, None, None))
+            edges.append((None, x.array, CONSTANT, None, None))
         else:
             node = x._node
-            data = x.data
+            data = x.array
             edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
     return edges, joint
 

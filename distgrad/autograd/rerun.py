@@ -58,7 +58,7 @@ class Rerun:
         value, vjps = node.op.function(*inputs, **node.attributes)
         values = value if isinstance(value, tuple) else (value,)
         self._values[node] = [
-            output(v.data if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
+            output(v.array if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
         ]
         self._closures[node] = edges_from(inputs, vjps)
 

@@ -43,7 +43,7 @@ def inside(holder: Any, entire: bool) -> list[SavedArray]:
 
 def saved_tensors(tensors: Sequence[Tensor], *, entire: bool) -> list[SavedArray]:
     """Return (array, fingerprint) pairs of tensors that will all be read again."""
-    return [(x.data, fingerprint(x.data, entire)) for x in tensors]
+    return [(x.array, fingerprint(x.array, entire)) for x in tensors]
 
 
 def refuse_changed(node: Node) -> NoReturn:
@@ -67,17 +67,17 @@ def check_held(node: Node) -> None:
     for _, source, _, _, _ in node.edges:
         # Another array of the same content will do: an optimizer moves parameters together.
         if isinstance(source, Tensor) and not any(
-            a is source.data
+            a is source.array
             or (
                 a.shape == source.shape
                 and a.dtype == source.dtype
-                and fingerprint(source.data, type(old) is str) == old
+                and fingerprint(source.array, type(old) is str) == old
             )
             for a, old in held
         ):
             raise GradError(
                 f"the data of a tensor of shape {source.shape} that {node.op.name} read in the "
-                f"forward pass was replaced before it is read again; assign tensor.data[...] "
+                f"forward pass was replaced before it is read again; assign tensor.array[...] "
                 f"after the last backward pass, or make a new tensor"
             )
 

@@ -45,7 +45,7 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
     def call(x: Any, attributes: Mapping[str, Any] = _NONE) -> Any:  # noqa: PLR0912, PLR0915
         record = False
         if isinstance(x, Tensor):
-            a, record = x.data, x.requires_grad
+            a, record = x.array, x.requires_grad
         else:
             a = x
             if type(x) in LISTS:
@@ -71,7 +71,7 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
                 return op.finished((x,), record, attributes, result)
             value = np.asarray(value)
         tensor: Tensor = _new(Tensor)  # from here on what ``output`` and ``recorded`` do
-        tensor.data = value
+        tensor.array = value
         tensor.grad = None
         tensor._index = 0
         tensor._place = None
@@ -118,13 +118,13 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
     ) -> Any:
         to_x = to_y = False
         if isinstance(x, Tensor):
-            a, to_x = x.data, x.requires_grad
+            a, to_x = x.array, x.requires_grad
         else:
             a = x
             if type(x) in LISTS:
                 return op.long(x, y, **attributes)
         if isinstance(y, Tensor):
-            b, to_y = y.data, y.requires_grad
+            b, to_y = y.array, y.requires_grad
         else:
             b = y
             if type(y) in LISTS:
@@ -150,7 +150,7 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
                 return op.finished((x, y), to_x or to_y, attributes, result)
             value = np.asarray(value)
         tensor: Tensor = _new(Tensor)  # from here on what ``output`` and ``recorded`` do
-        tensor.data = value
+        tensor.array = value
         tensor.grad = None
         tensor._index = 0
         tensor._place = None

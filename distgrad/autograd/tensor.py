@@ -73,7 +73,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     _hooks: dict[int, Callable[[Tensor], Any]] | None
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
-        self.data = data if type(data) is np.ndarray else _as_array(data)
+        self.array = data if type(data) is np.ndarray else _as_array(data)
         self.grad = None
         self._node = None
         self._index = 0
@@ -89,24 +89,24 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
-        shape: tuple[int, ...] = self.data.shape
+        shape: tuple[int, ...] = self.array.shape
         return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype."""
-        dtype: np.dtype[Any] = self.data.dtype
+        dtype: np.dtype[Any] = self.array.dtype
         return dtype
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.data.ndim
+        return self.array.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.data.size
+        return self.array.size
 
     @property
     def is_leaf(self) -> bool:
@@ -114,11 +114,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return self._node is None
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.array)
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="Tensor(")
-        parts = [body, f"dtype={self.data.dtype}"] if self.data.dtype != np.float32 else [body]
+        body = np.array2string(self.array, separator=", ", prefix="Tensor(")
+        parts = [body, f"dtype={self.array.dtype}"] if self.array.dtype != np.float32 else [body]
         if self._node is not None:
             parts.append(f"op={self._node.op.name}")
         elif self.requires_grad:
@@ -133,19 +133,19 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
     def __contains__(self, value: object) -> bool:
-        return bool((self.data == (value.data if isinstance(value, Tensor) else value)).any())
+        return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.data)
+        return float(self.array)
 
     def __int__(self) -> int:
-        return int(self.data)
+        return int(self.array)
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return self.array.__index__()
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
@@ -156,7 +156,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        return self.data.item()
+        return self.array.item()
 
     def numpy(self) -> Array:
         """Return the array itself; changes in place are seen by the tensor, not by the tape.
@@ -168,11 +168,11 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 "numpy() of a Tensor that requires gradients would silently cut the gradient; "
                 "write .detach().numpy() if that is meant"
             )
-        return self.data
+        return self.array
 
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""
-        return Tensor(self.data)
+        return Tensor(self.array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self.requires_grad:
@@ -181,7 +181,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 "silently cut the gradient; write .detach().numpy() if that is meant, or use np.* "
                 "functions on the Tensor itself"
             )
-        return np.array(self.data, dtype=dtype, copy=copy)
+        return np.array(self.array, dtype=dtype, copy=copy)
 
     # -- copying ------------------------------------------------------------------------------
 
@@ -189,10 +189,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """What copy.deepcopy and pickle take over: no bucket, no listener, no hooks, no tape."""
         if self._node is not None:
             raise GradError("only leaves can be copied or pickled; call .detach() first")
-        return self.data, self.grad, self.requires_grad
+        return self.array, self.grad, self.requires_grad
 
     def __setstate__(self, state: tuple[Array, Tensor | None, bool]) -> None:
-        self.data, self.grad, self.requires_grad = state
+        self.array, self.grad, self.requires_grad = state
         self._node = self._place = self._listener = self._hooks = None
         self._index = 0
 
@@ -203,10 +203,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
         Errors: GradError for a dtype that is not floating point, or turning it off on a non-leaf.
         """
-        if requires_grad and self.data.dtype.kind not in "fc":
+        if requires_grad and self.array.dtype.kind not in "fc":
             raise GradError(
                 f"only floating-point tensors can require gradients; this one is "
-                f"{self.data.dtype}: use .astype(np.float32)"
+                f"{self.array.dtype}: use .astype(np.float32)"
             )
         if not requires_grad and self._node is not None:
             raise GradError("requires_grad can be turned off only on leaves; use .detach()")
@@ -270,15 +270,15 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             if self.grad._node is not None or gradient.requires_grad:
                 self.grad = self.grad + gradient
             else:
-                np.add(self.grad.data, gradient.data, out=self.grad.data)
+                np.add(self.grad.array, gradient.array, out=self.grad.array)
         elif gradient.requires_grad:
             self.grad = gradient
         elif (place := self._place) is not None:
-            np.copyto(place.gradient, gradient.data)
+            np.copyto(place.gradient, gradient.array)
             self.grad = Tensor(place.gradient)
         else:
             # A copy: the array may be the gradient of another tensor too (a + b).
-            self.grad = Tensor(np.array(gradient.data))
+            self.grad = Tensor(np.array(gradient.array))
 
     # -- NumPy's protocols --------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
                 "tensor[index] = value would overwrite what backward needs; use np.where, "
                 "distgrad.ops.index_put or np.concatenate, or write inside dg.no_grad()"
             )
-        self.data[_plain_index(index)] = value.data if isinstance(value, Tensor) else value
+        self.array[_plain_index(index)] = value.array if isinstance(value, Tensor) else value
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
@@ -326,7 +326,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
 def _as_array(data: TensorLike) -> Array:
     if isinstance(data, Tensor):
-        return data.data
+        return data.array
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
     array = np.asarray(data)
@@ -349,8 +349,8 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
         isinstance(x, Tensor) and x.requires_grad for x in (*inputs, *outs)
     ):
         raise _no_out(f"np.{ufunc.__name__}")
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-    kwargs["out"] = tuple([x.data if isinstance(x, Tensor) else x for x in outs])
+    arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+    kwargs["out"] = tuple([x.array if isinstance(x, Tensor) else x for x in outs])
     getattr(ufunc, method)(*arrays, **kwargs)
     return outs[0] if len(outs) == 1 else outs
 
@@ -365,7 +365,7 @@ def _no_out(name: str) -> GradError:
 def _plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_plain_index(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+    return index.array if isinstance(index, Tensor) else index
 
 
 _new = object.__new__
@@ -375,7 +375,7 @@ _ndarray = np.ndarray
 def output(value: Any, node: Node | None, index: int) -> Tensor:
     """Wrap the result ``index`` of a recorded op (the short way into a Tensor)."""
     tensor: Tensor = _new(Tensor)
-    tensor.data = value if type(value) is _ndarray else np.asarray(value)
+    tensor.array = value if type(value) is _ndarray else np.asarray(value)
     tensor.grad = None
     tensor._index = index
     tensor._place = None
@@ -390,6 +390,6 @@ def outputs(values: Sequence[Any], node: Node | None) -> tuple[Tensor, ...]:
     """Wrap the results of a recorded op that has several; those of whole numbers stand outside."""
     tensors = [output(v, None, i) for i, v in enumerate(values)]
     for tensor in tensors:
-        if node is not None and tensor.data.dtype.kind in "fc":
+        if node is not None and tensor.array.dtype.kind in "fc":
             tensor._node, tensor.requires_grad = node, True
     return tuple(tensors)

@@ -302,7 +302,7 @@ def _fresh(x: Any, outer: bool) -> Tensor:
     if isinstance(x, Tensor) and x.requires_grad and outer:
         aliased: Tensor = alias(x)
         return aliased
-    data = x.data if isinstance(x, Tensor) else np.asarray(x)
+    data = x.array if isinstance(x, Tensor) else np.asarray(x)
     if data.dtype.kind not in "fc":
         if isinstance(x, int | float) and not isinstance(x, bool):
             data = data.astype(np.float64)

@@ -100,7 +100,7 @@ def start(
     for root, seed in zip(roots, seeds, strict=True):
         node = root._node
         if node is not None:
-            give(received, node, root._index, seed if create_graph else seed.data, set())
+            give(received, node, root._index, seed if create_graph else seed.array, set())
     return received
 
 
@@ -249,7 +249,7 @@ def _hooked(node: Node, index: int, g: Array | Tensor | None) -> Array | Tensor 
     if g is None or not hooks:
         return g
     result = apply_hooks(hooks, as_tensor(g))
-    return result if isinstance(g, Tensor) else result.data
+    return result if isinstance(g, Tensor) else result.array
 
 
 def _sum(old: Any, g: Array | Tensor, place: Place, owned: set[Place]) -> Any:

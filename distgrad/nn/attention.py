@@ -196,7 +196,7 @@ def _additive(
             f"{' or '.join(map(str, allowed))}"
         )
     if mask.dtype == bool:
-        return Tensor(np.where(mask.data, np.asarray(-np.inf, dtype), np.asarray(0, dtype)))
+        return Tensor(np.where(mask.array, np.asarray(-np.inf, dtype), np.asarray(0, dtype)))
     if mask.dtype.kind != "f":
         raise ShapeError(
             f"MultiheadAttention: {name} is boolean (True: not seen) or floating point (added to "
@@ -217,7 +217,7 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool) -> Tens
         mask = causal if mask is None else mask + causal
     if mask is None:
         return F.softmax(scores, -1)
-    sees = np.max(mask.data, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
+    sees = np.max(mask.array, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
     chosen: Any = np.where(sees, scores + mask, 0)
     weights: Tensor = F.softmax(chosen, -1) * sees
     return weights

@@ -56,7 +56,7 @@ class _RunningNorm(Module):
 
     def _follow(self, statistics: Mapping[str, Array], momentum: float) -> None:
         for name, value in statistics.items():
-            running = getattr(self, name).data
+            running = getattr(self, name).array
             running += momentum * (value - running)
 
     def extra_repr(self) -> str:
@@ -109,7 +109,7 @@ class _BatchNorm(_RunningNorm):
 
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
         """running = (1 - momentum) running + momentum batch; momentum None is 1 / batches."""
-        self.num_batches_tracked.data += 1
+        self.num_batches_tracked.array += 1
         momentum = self.momentum
         if momentum is None:
             momentum = 1.0 / int(self.num_batches_tracked)

@@ -119,7 +119,7 @@ def optional(rule: Rule) -> Rule:
 
 def _is_array(value: object) -> bool:
     try:
-        return np.asarray(value.data if isinstance(value, Tensor) else value).dtype.kind in "fiub"
+        return np.asarray(value.array if isinstance(value, Tensor) else value).dtype.kind in "fiub"
     except (TypeError, ValueError):
         return False
 

@@ -187,7 +187,7 @@ def _pass(*arrays: Any, seen: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
             Tensor(np.zeros(*form)) if g is None else g
             for g, form in zip(shown, forms, strict=True)
         ]
-        return given if recorded else [g.data for g in given]
+        return given if recorded else [g.array for g in given]
 
     return arrays, Joint(vjp)
 

@@ -92,7 +92,7 @@ class Module(Tree["Module"]):
                 )
         for _, t in [*self.named_parameters(), *self.named_buffers()]:
             if t.dtype.kind == "f":
-                t.data = t.data.astype(dtype)
+                t.array = t.array.astype(dtype)
                 t.grad = t._place = None
         return self
 
@@ -139,7 +139,7 @@ class Module(Tree["Module"]):
         for kind in (PARAMETER, BUFFER):
             for name, tensor in self._own(kind):
                 if name not in self._transient:
-                    own[prefix + name] = tensor.data
+                    own[prefix + name] = tensor.array
         for name, child in self._own(MODULE):
             own.update(child.state_dict(prefix=f"{prefix}{name}."))
         return own

@@ -57,7 +57,7 @@ class Embedding(Module):
         """Fill the rows with N(0, 1), the padding's with zeros."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
+            self.weight.array[self.padding_idx] = 0
 
     @classmethod
     def from_pretrained(

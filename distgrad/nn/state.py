@@ -40,7 +40,7 @@ def load(own: Mapping[str, Array], state: Mapping[str, Any], strict: bool) -> In
             f"unexpected {unexpected or 'nothing'}; pass strict=False to load what fits"
         )
     given = {
-        n: state[n].data if isinstance(state[n], Tensor) else np.asarray(state[n])
+        n: state[n].array if isinstance(state[n], Tensor) else np.asarray(state[n])
         for n in own
         if n in state
     }

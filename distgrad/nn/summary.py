@@ -97,7 +97,7 @@ def summary(
         parameters=sum(r.parameters for r in rows),
         trainable=sum(r.trainable for r in rows),
         buffers=sum(t.size for t in model.buffers()),
-        size_mb=sum(t.data.nbytes for t in tensors) / 1e6,
+        size_mb=sum(t.array.nbytes for t in tensors) / 1e6,
     )
 
 

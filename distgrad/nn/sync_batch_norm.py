@@ -41,12 +41,12 @@ class SyncBatchNorm(_BatchNorm):
         column = (-1,) + (1,) * (x.ndim - 2)
         count = np.full(1, x.size // self.num_features, x.dtype)
         sums = over_ranks(join(np.sum(x, axis=over), count, axis=0))
-        n = float(sums.data[-1])
+        n = float(sums.array[-1])
         mean = sums[:-1] / n
         centred = x - np.reshape(mean, column)
         # A second sum, of what is left without the mean: E[x²] - E[x]² would cancel.
         var = over_ranks(np.sum(centred * centred, axis=over)) / n
-        self._observe(x, mean.data, var.data, round(n))
+        self._observe(x, mean.array, var.array, round(n))
         scale = 1 / np.sqrt(var + self.eps)
         scale = scale if weight is None else scale * weight
         y: Tensor = centred * np.reshape(scale, column)

@@ -37,7 +37,7 @@ def data_of(a: Array | Tensor) -> Array: ...
 def data_of(a: X) -> X | Array: ...
 def data_of(a: X) -> X | Array:
     """Return the array of a Tensor (or the array itself), for what no gradient flows through."""
-    return a.data if isinstance(a, Tensor) else a
+    return a.array if isinstance(a, Tensor) else a
 
 
 def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:

@@ -55,7 +55,7 @@ def plain_index(index: Any) -> Any:
     """Return an index with its Tensors as arrays."""
     if isinstance(index, tuple):
         return tuple([i if type(i) in _PLAIN else plain_index(i) for i in index])
-    return index.data if isinstance(index, Tensor) else index
+    return index.array if isinstance(index, Tensor) else index
 
 
 def as_tensor(x: TensorLike) -> Tensor:

@@ -52,7 +52,7 @@ def _sort_pytorchs(
     if x.ndim == 0:
         return ValuesAndIndices(+x, np.zeros((), np.intp))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
-    order = _order(x.data, axis, descending)
+    order = _order(x.array, axis, descending)
     return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), order)
 
 
@@ -100,7 +100,7 @@ def topk(
     (axis,) = axis_numbers(dim, x.ndim, "topk")
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
-    order = np.take(_order(x.data, axis, largest), np.arange(k), axis=axis)
+    order = np.take(_order(x.array, axis, largest), np.arange(k), axis=axis)
     return ValuesAndIndices(_along(x, order, axis), order)
 
 
@@ -113,7 +113,7 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> Val
     (axis,) = axis_numbers(dim, x.ndim, "kthvalue")
     if not 1 <= k <= x.shape[axis]:
         raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
-    index = np.take(_order(x.data, axis, False), [k - 1], axis=axis)
+    index = np.take(_order(x.array, axis, False), [k - 1], axis=axis)
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
@@ -130,7 +130,7 @@ def _median_pytorchs(x: TensorLike, *, dim: int, keepdim: bool = False) -> Value
     """
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "median")
-    index = _middle(x.data, axis, "median")[0]
+    index = _middle(x.array, axis, "median")[0]
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
@@ -148,7 +148,7 @@ median = TwoMeanings(
 def np_median(a: Array | Tensor, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """``np.median``: of an even number of elements the mean of the middle two share it evenly."""
     row, shape = _reduced(a, axis, keepdims, "median")
-    lower, upper = _middle(row.data, row.ndim - 1, "median")
+    lower, upper = _middle(row.array, row.ndim - 1, "median")
     return np.reshape((_along(row, lower, -1) + _along(row, upper, -1)) * 0.5, shape)
 
 
@@ -189,7 +189,7 @@ def quantile(
     n = row.shape[-1]
     if n == 0:
         raise ShapeError(f"quantile of no elements: the shape is {np.shape(a)}")
-    order = _order(row.data, row.ndim - 1, False)
+    order = _order(row.array, row.ndim - 1, False)
     # A level on the tape is taken as it is: the gradient to it is the slope between two elements.
     given = np.reshape(q, (-1,)) if isinstance(q, Tensor) and q.requires_grad else None
     parts = []
@@ -224,7 +224,7 @@ def _between(row: Tensor, order: Array, place: float, method: str, level: Tensor
     if method == "nearest":
         place = round(place)  # half to even, as NumPy
     low, high = math.floor(place), math.ceil(place)
-    at = {k: _along(row, _at(row.data, order, k, -1), -1) for k in {low, high}}
+    at = {k: _along(row, _at(row.array, order, k, -1), -1) for k in {low, high}}
     t: Any
     if level is not None:
         t = (level * (row.shape[-1] - 1) - low).astype(row.dtype)
@@ -251,9 +251,9 @@ def cummin(x: TensorLike, dim: int) -> ValuesAndIndices:
 def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIndices:
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, name)
-    best = ufunc.accumulate(x.data, axis=axis)
+    best = ufunc.accumulate(x.array, axis=axis)
     # NaN stays once it is met.
-    is_best = (x.data == best) | (x.data != x.data)
+    is_best = (x.array == best) | (x.array != x.array)
     count = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     index = np.maximum.accumulate(np.where(is_best, count, 0), axis=axis)
     return ValuesAndIndices(_along(x, index, axis), index)

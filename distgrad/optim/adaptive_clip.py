@@ -30,8 +30,8 @@ def adaptive_clip_grad_(
     for p in [params] if isinstance(params, Tensor) else params:
         if p.grad is None or not p.size:
             continue
-        g = p.grad.data
-        limit = clip_factor * np.maximum(_unit_norms(p.data), eps)
+        g = p.grad.array
+        limit = clip_factor * np.maximum(_unit_norms(p.array), eps)
         norm = _unit_norms(g)
         over = ~(norm <= limit)  # a NaN is over every limit, and stays one
         if over.any():

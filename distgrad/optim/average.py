@@ -62,13 +62,13 @@ class ExponentialMovingAverage:
 
         Before the first update there is no average: the weights stay.
         """
-        own = [p.data.copy() for p in self._flat.params]
+        own = [p.array.copy() for p in self._flat.params]
         self.copy_to()
         try:
             yield
         finally:
             for p, weights in zip(self._flat.params, own, strict=True):
-                p.data[...] = weights
+                p.array[...] = weights
 
     def copy_to(self) -> None:
         """Let the model have the averages for good."""

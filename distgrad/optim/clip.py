@@ -44,7 +44,7 @@ def get_total_norm(
     Errors: NonFiniteError for a norm that is not finite, if asked to.
     """
     listed = [tensors] if isinstance(tensors, Tensor) else tensors
-    norm = joint_norm([t.data for t in listed], norm_type)
+    norm = joint_norm([t.array for t in listed], norm_type)
     if error_if_nonfinite:
         _refuse_nonfinite(norm, "the norm")
     return norm
@@ -103,7 +103,7 @@ def layer_of(name: str) -> str:
 def gradients(params: Iterable[Tensor]) -> list[Array]:
     """Return the gradients of the parameters that have one."""
     params = [params] if isinstance(params, Tensor) else params
-    return [p.grad.data for p in params if p.grad is not None]
+    return [p.grad.array for p in params if p.grad is not None]
 
 
 def _scale_(grads: list[Array], max_norm: float, norm: float) -> None:

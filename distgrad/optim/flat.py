@@ -41,7 +41,7 @@ class Run:
 
     numbers: list[int]  # of the parameters
     params: list[Tensor]
-    arrays: list[Array]  # what p.data was when the run was made: another array means a new layout
+    arrays: list[Array]  # what p.array was when the run was made: another array means a new layout
     places: list[Place]  # none if it is one parameter that lies outside all buffers
     slots: Sequence[Slot]  # in ``value`` and the arrays of ``state``
     value: Array
@@ -104,7 +104,7 @@ class FlatParameters:
         """
         if not self._runs or any(
             list(r.state) != self.names
-            or any(p.data is not a for p, a in zip(r.params, r.arrays, strict=True))
+            or any(p.array is not a for p, a in zip(r.params, r.arrays, strict=True))
             for r in self._runs
         ):
             self._runs = []  # after an error all are made anew
@@ -135,8 +135,8 @@ class FlatParameters:
         places = [place for p in params if (place := place_of(p)) is not None]
         if places:
             value = places[0].buffer.values[span([place.slot for place in places])]
-        elif params[0].data.flags.c_contiguous:
-            value = params[0].data.reshape(-1)
+        elif params[0].array.flags.c_contiguous:
+            value = params[0].array.reshape(-1)
         else:
             raise ShapeError(
                 f"the data of a parameter of shape {params[0].shape} is not contiguous in memory; "
@@ -149,7 +149,7 @@ class FlatParameters:
             for k in views.keys() & self._state[i].keys():
                 views[k][...] = self._state[i][k]
             self._state[i] = views
-        return Run(numbers, params, [p.data for p in params], places, slots, value, state)
+        return Run(numbers, params, [p.array for p in params], places, slots, value, state)
 
 
 class SeparateParameters:
@@ -185,7 +185,7 @@ class SeparateParameters:
             state = {**self.state_of(i), **self.scalars[i]}
             grad = np.asarray(_gradient(p), order="C")
             if p.size:
-                function(p.data, grad, state, self.steps[i])
+                function(p.array, grad, state, self.steps[i])
             self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def state_of(self, i: int) -> State:
@@ -200,7 +200,7 @@ class SeparateParameters:
 
 def _gradient(p: Tensor) -> Array:
     assert p.grad is not None
-    g = p.grad.data
+    g = p.grad.array
     if g.shape != p.shape or g.dtype != p.dtype:
         raise ShapeError(
             f"a gradient is {g.dtype} of {g.shape}, its parameter {p.dtype} of {p.shape}; "

@@ -150,7 +150,7 @@ class Optimizer(ABC):
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad.data[...] = 0
+                    p.grad.array[...] = 0
 
     # -- state --------------------------------------------------------------------------------
 

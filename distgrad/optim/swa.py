@@ -135,7 +135,7 @@ def _pairs(mine: Model, its: Model, parameters: bool) -> Iterator[tuple[Array, A
     else:
         buffers = (m for _, m in mine.named_buffers()), (m for _, m in its.named_buffers())
         pairs = zip(*buffers, strict=True)
-    return ((a.data, b.data) for a, b in pairs)
+    return ((a.array, b.array) for a, b in pairs)
 
 
 def _copied(model: Model) -> Model:
@@ -146,6 +146,6 @@ def _copied(model: Model) -> Model:
 
 
 def _detached(t: Tensor) -> Tensor:
-    copy = type(t)(t.data.copy())
+    copy = type(t)(t.array.copy())
     copy.requires_grad = t.requires_grad
     return copy

@@ -84,10 +84,10 @@ class Agreement:
         for source in self.sources:
             facts |= source()
         for name, p in self.module.named_parameters():
-            facts[f"parameter '{name}'"] = _digest(p.data)
+            facts[f"parameter '{name}'"] = _digest(p.array)
         for name, module in self.module.named_modules():
             for statistic in module.statistics:
-                value = getattr(module, statistic).data
+                value = getattr(module, statistic).array
                 facts[f"statistic '{name}.{statistic}'".replace("'.", "'")] = _digest(value)
         return facts
 

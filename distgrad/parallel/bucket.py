@@ -112,7 +112,7 @@ def cut(named: Sequence[tuple[str, Tensor]], bucket_bytes: int) -> list[list[tup
     parts: list[list[tuple[str, Tensor]]] = []
     filled = 0
     for name, p in reversed(named):
-        count = p.data.nbytes
+        count = p.array.nbytes
         if not filled or p.dtype != parts[-1][0][1].dtype or filled + count > bucket_bytes:
             parts.append([])
             filled = 0
@@ -143,7 +143,7 @@ class Bucket:
         self.had = [p.grad is not None for p in self.params]
         if any(self.had):
             kept = [
-                np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.data for p in self.params
+                np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.array for p in self.params
             ]
             self.previous = np.concatenate([k.reshape(-1) for k in kept])
 

@@ -161,7 +161,7 @@ class DistributedDataParallel:
             comm.broadcast(bucket.values, name=bucket.gradients.name)
         frozen = [(n, p) for n, p in self.module.named_parameters() if not p.requires_grad]
         for name, tensor in [*frozen, *self.module.named_buffers()]:
-            comm.broadcast(tensor.data, name=name)
+            comm.broadcast(tensor.array, name=name)
 
 
 def _check_reduction(reduction: str) -> None:

@@ -63,7 +63,7 @@ class LocalGradients(Observable):
 
     def backward_finished(self) -> None:
         """Show what the parameters hold now, gradients of earlier passes included."""
-        grads = {n: None if p.grad is None else p.grad.data for n, p in self._named}
+        grads = {n: None if p.grad is None else p.grad.array for n, p in self._named}
         for observer in self.observers:
             observer.batch_ready(grads, None, None)
 

@@ -77,7 +77,7 @@ def _pass_shards(batch: Batch, model: Module | AveragedModel, buffer: Statistics
 def _forget(layers: Iterable[_BatchNorm]) -> None:
     for layer in layers:
         for buffer in (layer.running_mean, layer.running_var, layer.num_batches_tracked):
-            buffer.data[...] = 0
+            buffer.array[...] = 0
 
 
 def _input(batch: Any) -> Array | Tensor:

@@ -19,7 +19,7 @@ def accuracy(logits: Tensor, labels: Any) -> float:
 
     Errors: ShapeError for labels of another shape.
     """
-    found, wanted = np.argmax(logits.data, axis=-1), np.asarray(labels)
+    found, wanted = np.argmax(logits.array, axis=-1), np.asarray(labels)
     if found.shape != wanted.shape:  # NumPy would compare every row with every label
         raise ShapeError(
             f"accuracy: logits of {logits.shape} need labels of {found.shape}; got {wanted.shape}"

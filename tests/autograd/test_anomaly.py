@@ -34,7 +34,7 @@ def test_forward_names_op_shapes_range_and_line():
 
 def test_the_line_is_the_users_also_below_a_layer():
     model = nn.Linear(3, 2)
-    model.weight.data[...] = 3e38
+    model.weight.array[...] = 3e38
     with dg.detect_anomaly(), pytest.raises(dg.NonFiniteError, match=r"linear made .*: model\("):
         model(np.full((1, 3), 10, np.float32))
 
@@ -86,8 +86,8 @@ def test_overflow_is_found_without_a_tape():
 
 def test_off_means_off():
     with dg.detect_anomaly(), dg.detect_anomaly(enabled=False):
-        assert np.isnan(np.log(tensor(-1)).data).all()
-    assert np.isnan(np.log(tensor(-1)).data).all()
+        assert np.isnan(np.log(tensor(-1)).array).all()
+    assert np.isnan(np.log(tensor(-1)).array).all()
 
 
 def test_a_healthy_step_has_the_same_bits_inside():
@@ -95,7 +95,7 @@ def test_a_healthy_step_has_the_same_bits_inside():
         dg.manual_seed(0)
         model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         F.cross_entropy(model(np.ones((5, 4), np.float32)), np.arange(5) % 3).backward()
-        return [p.grad.data for p in model.parameters()]
+        return [p.grad.array for p in model.parameters()]
 
     plain = step()
     with dg.detect_anomaly():

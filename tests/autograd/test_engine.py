@@ -22,34 +22,34 @@ def leaf(*values: float) -> Tensor:
 def test_gradients_accumulate_over_backward_passes_in_place():
     x = leaf(1, 2, 3)
     (x * 2).sum().backward()
-    held = x.grad.data
+    held = x.grad.array
     (x * np.array([1.0, 10.0, 100.0])).sum().backward()
-    assert x.grad.data is held
-    np.testing.assert_array_equal(x.grad.data, [3, 12, 102])
+    assert x.grad.array is held
+    np.testing.assert_array_equal(x.grad.array, [3, 12, 102])
 
 
 def test_a_shared_subexpression_gets_the_sum_of_its_gradients_once():
     x = leaf(1, 2, 3)
     shared = x * x
     ((shared * 3) + (shared * shared) + shared).sum().backward()
-    np.testing.assert_allclose(x.grad.data, 8 * x.data + 4 * x.data**3)
+    np.testing.assert_allclose(x.grad.array, 8 * x.array + 4 * x.array**3)
 
 
 def test_a_sum_of_a_tensor_with_itself_does_not_add_into_a_shared_array():
     x, y = leaf(1, 2, 3), leaf(4, 5, 6)
     s = x + y  # one gradient array goes to both
     (s + s * 2).sum().backward()
-    np.testing.assert_array_equal(x.grad.data, [3, 3, 3])
-    np.testing.assert_array_equal(y.grad.data, [3, 3, 3])
+    np.testing.assert_array_equal(x.grad.array, [3, 3, 3])
+    np.testing.assert_array_equal(y.grad.array, [3, 3, 3])
 
 
 @pytest.mark.parametrize(("a", "b"), [((3, 1), (1, 4)), ((4,), (3, 4)), ((), (2, 3)), ((1,), (3,))])
 def test_broadcasting_is_undone(a, b):
     x, y = Tensor(np.full(a, 2.0), True), Tensor(np.full(b, 3.0), True)
     (x * y).sum().backward()
-    size = np.broadcast(x.data, y.data).size
-    np.testing.assert_allclose(x.grad.data, np.full(a, 3.0 * size / x.size))
-    np.testing.assert_allclose(y.grad.data, np.full(b, 2.0 * size / y.size))
+    size = np.broadcast(x.array, y.array).size
+    np.testing.assert_allclose(x.grad.array, np.full(a, 3.0 * size / x.size))
+    np.testing.assert_allclose(y.grad.array, np.full(b, 2.0 * size / y.size))
 
 
 def test_a_gradient_comes_in_the_dtype_of_its_tensor():
@@ -63,7 +63,7 @@ def test_a_second_pass_needs_retain_graph_and_the_error_says_so():
     y = np.exp(x).sum()
     y.backward(retain_graph=True)
     y.backward()
-    np.testing.assert_allclose(x.grad.data, 2 * np.exp(x.data))
+    np.testing.assert_allclose(x.grad.array, 2 * np.exp(x.array))
     with pytest.raises(dg.GradError, match=r"freed by an earlier.*pass retain_graph=True"):
         y.backward()
 
@@ -123,7 +123,7 @@ def test_ten_thousand_ops_in_a_chain_need_no_recursion():
     for _ in range(10_000):
         y = y + 1.0
     y.sum().backward()
-    np.testing.assert_array_equal(x.grad.data, [1, 1, 1])
+    np.testing.assert_array_equal(x.grad.array, [1, 1, 1])
 
 
 def test_a_long_chain_is_differentiated_twice_without_recursion():
@@ -133,7 +133,7 @@ def test_a_long_chain_is_differentiated_twice_without_recursion():
         y = y + 1.0
     (first,) = grad(y.sum(), [x], create_graph=True)
     (second,) = grad(first.sum(), [x])
-    np.testing.assert_array_equal(second.data, [2, 2, 2])
+    np.testing.assert_array_equal(second.array, [2, 2, 2])
 
 
 def test_grad_reaches_tensors_that_are_not_leaves_and_leaves_dot_grad_alone():
@@ -141,8 +141,8 @@ def test_grad_reaches_tensors_that_are_not_leaves_and_leaves_dot_grad_alone():
     h = x * x
     y = (h * h).sum()
     to_h, to_x = grad(y, [h, x])
-    np.testing.assert_allclose(to_h.data, 2 * x.data**2)
-    np.testing.assert_allclose(to_x.data, 4 * x.data**3)
+    np.testing.assert_allclose(to_h.array, 2 * x.array**2)
+    np.testing.assert_allclose(to_x.array, 4 * x.array**3)
     assert x.grad is None
 
 
@@ -151,7 +151,7 @@ def test_second_gradients_reach_a_tensor_in_the_middle():
     h = np.exp(x)
     (first,) = grad((h * h * h).sum(), [h], create_graph=True)
     (second,) = grad(first.sum(), [h])
-    np.testing.assert_allclose(second.data, 6 * h.data)
+    np.testing.assert_allclose(second.array, 6 * h.array)
 
 
 def test_third_gradients():
@@ -160,14 +160,14 @@ def test_third_gradients():
     for _ in range(3):
         (g,) = grad(y, [x], create_graph=True)
         y = g.sum()
-    np.testing.assert_allclose(g.data, -np.cos(x.data), rtol=1e-12)
+    np.testing.assert_allclose(g.array, -np.cos(x.array), rtol=1e-12)
 
 
 def test_backward_with_create_graph_leaves_gradients_that_can_be_differentiated():
     x = leaf(1, 2, 3)
     (x * x * x).sum().backward(create_graph=True)
     (penalty,) = grad((x.grad * x.grad).sum(), [x])
-    np.testing.assert_allclose(penalty.data, 36 * x.data**3)
+    np.testing.assert_allclose(penalty.array, 36 * x.array**3)
 
 
 def test_an_unused_input_is_an_error_unless_allowed():
@@ -181,7 +181,7 @@ def test_outputs_of_one_op_that_were_not_used_count_as_zeros():
     x = Tensor(np.arange(6.0), requires_grad=True)
     parts = np.split(x, 3)
     (parts[1] * 5).sum().backward()
-    np.testing.assert_array_equal(x.grad.data, [0, 0, 5, 5, 0, 0])
+    np.testing.assert_array_equal(x.grad.array, [0, 0, 5, 5, 0, 0])
 
 
 def test_a_joint_closure_is_told_which_gradients_are_wanted_and_runs_once():
@@ -199,14 +199,14 @@ def test_a_joint_closure_is_told_which_gradients_are_wanted_and_runs_once():
 
     try:
         x, y = leaf(1, 2, 3), leaf(4, 5, 6)
-        product(x, y.data).sum().backward()
+        product(x, y.array).sum().backward()
         product(x, y).sum().backward()
-        dg.gradcheck(product, [x.data, y.data], second=True)
+        dg.gradcheck(product, [x.array, y.array], second=True)
     finally:
         del dg.autograd.REGISTRY["product"]
     assert calls[:2] == [(True, False), (True, True)]
-    np.testing.assert_array_equal(x.grad.data, 2 * y.data)
-    np.testing.assert_array_equal(y.grad.data, x.data)
+    np.testing.assert_array_equal(x.grad.array, 2 * y.array)
+    np.testing.assert_array_equal(y.grad.array, x.array)
 
 
 def test_a_wrong_number_of_closures_is_named():
@@ -231,7 +231,7 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
             return 0.5
 
         def grad_ready(self, tensor):
-            events.append(tensor.grad.data.tolist())
+            events.append(tensor.grad.array.tolist())
 
         def optimizer_stepped(self, optimizer):
             pass
@@ -271,15 +271,15 @@ def test_a_gradient_given_as_a_tensor_is_cast_and_lists_are_operands():
     assert x.grad.dtype == np.float32
     z = leaf(2, 2, 2)
     (g,) = grad((z ** [1, 2, 3]).sum(), [z], create_graph=True)
-    np.testing.assert_allclose(g.data, [1, 4, 12])
+    np.testing.assert_allclose(g.array, [1, 4, 12])
     found = grad([z * 2], [z], gradient=np.ones((1, 3)))
-    np.testing.assert_array_equal(found[0].data, [2, 2, 2])
+    np.testing.assert_array_equal(found[0].array, [2, 2, 2])
 
 
 def test_an_index_of_small_integers_reaches_past_their_range():
     x = Tensor(np.ones((300, 2)), requires_grad=True)
     x[np.array([1, 2], np.uint8)].sum().backward()
-    assert x.grad.data.sum() == 4
+    assert x.grad.array.sum() == 4
 
 
 def test_ops_of_real_numbers_refuse_complex_gradients():

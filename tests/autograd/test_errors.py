@@ -84,13 +84,13 @@ def test_a_tensor_that_requires_gradients_does_not_turn_into_an_array_silently(c
     for x in (leaf(3), leaf(3) * 2):
         with pytest.raises(dg.GradError, match=r"silently cut the gradient; write \.detach\(\)\.n"):
             cut(x)
-        assert cut(x.detach()) is x.data or (cut(x.detach()) == x.data).all()
+        assert cut(x.detach()) is x.array or (cut(x.detach()) == x.array).all()
 
 
 def test_numbers_and_lists_leave_the_tape_as_in_pytorch():
     x = leaf(3) * 2
-    assert x.tolist() == x.data.tolist()
-    assert x[1].item() == float(x[1]) == x.data[1]
+    assert x.tolist() == x.array.tolist()
+    assert x[1].item() == float(x[1]) == x.array[1]
 
 
 def test_a_number_is_formatted_as_a_number():

@@ -19,10 +19,10 @@ def test_a_hook_sees_the_sum_of_all_consumers_once():
     x = leaf(1, 2, 3)
     h = x * 2
     for t in (x, h):
-        t.register_hook(lambda g: seen.append(g.data.copy()))
+        t.register_hook(lambda g: seen.append(g.array.copy()))
     (h * 3 + h * h + x).sum().backward()
-    np.testing.assert_allclose(seen, [3 + 2 * h.data, 7 + 4 * h.data])
-    np.testing.assert_allclose(x.grad.data, 7 + 4 * h.data)
+    np.testing.assert_allclose(seen, [3 + 2 * h.array, 7 + 4 * h.array])
+    np.testing.assert_allclose(x.grad.array, 7 + 4 * h.array)
 
 
 def test_hooks_replace_gradients_in_their_order():
@@ -32,9 +32,9 @@ def test_hooks_replace_gradients_in_their_order():
     h.register_hook(lambda g: g * np.float64(10))
     x.register_hook(lambda g: -g)
     h.sum().backward()
-    np.testing.assert_array_equal(x.grad.data, [-40, -40, -40])
+    np.testing.assert_array_equal(x.grad.array, [-40, -40, -40])
     (found,) = grad((x * 5).sum(), [x])
-    np.testing.assert_array_equal(found.data, [-5, -5, -5])
+    np.testing.assert_array_equal(found.array, [-5, -5, -5])
 
 
 def test_a_removed_hook_is_not_called_and_removing_twice_is_fine():
@@ -46,7 +46,7 @@ def test_a_removed_hook_is_not_called_and_removing_twice_is_fine():
     handle.remove()
     x.sum().backward()
     (x * 2).sum().backward()
-    np.testing.assert_array_equal(x.grad.data, [3])
+    np.testing.assert_array_equal(x.grad.array, [3])
 
 
 def test_a_hook_outlives_its_tensor():
@@ -65,9 +65,9 @@ def test_a_hook_under_create_graph_gets_a_recorded_gradient():
     h = x * x
     h.register_hook(lambda g: g * g)
     (first,) = grad((h * h).sum(), [x], create_graph=True)  # (2h)^2 2x = 8 x^5
-    np.testing.assert_allclose(first.data, 8 * x.data**5)
+    np.testing.assert_allclose(first.array, 8 * x.array**5)
     (second,) = grad(first.sum(), [x])  # the hook squares what reaches h here, too
-    np.testing.assert_allclose(second.data, [520, 65664, 1120392])  # PyTorch's
+    np.testing.assert_allclose(second.array, [520, 65664, 1120392])  # PyTorch's
 
 
 def test_each_output_of_an_op_has_hooks_of_its_own():
@@ -75,7 +75,7 @@ def test_each_output_of_an_op_has_hooks_of_its_own():
     a, b = np.split(x, 2)
     b.register_hook(lambda g: g * 10)
     (a.sum() + b.sum()).backward()
-    np.testing.assert_array_equal(x.grad.data, [1, 1, 10, 10])
+    np.testing.assert_array_equal(x.grad.array, [1, 1, 10, 10])
 
 
 def test_retain_grad_keeps_the_gradient_of_an_intermediate():
@@ -84,7 +84,7 @@ def test_retain_grad_keeps_the_gradient_of_an_intermediate():
     h.retain_grad()
     x.retain_grad()  # a leaf keeps it anyway
     (h * h).sum().backward()
-    np.testing.assert_allclose(h.grad.data, 2 * h.data)
+    np.testing.assert_allclose(h.grad.array, 2 * h.array)
 
 
 def test_a_listener_is_told_after_the_hooks():
@@ -95,7 +95,7 @@ def test_a_listener_is_told_after_the_hooks():
             return 1.0
 
         def grad_ready(self, tensor):
-            events.append(tensor.grad.data.tolist())
+            events.append(tensor.grad.array.tolist())
 
         def optimizer_stepped(self, optimizer):
             pass
@@ -124,7 +124,7 @@ def test_a_hooked_leaf_whose_other_consumer_got_nothing_keeps_its_gradient():
     w.register_hook(lambda g: None)
     a, _ = checkpoint(lambda a, b: (a * 2, b * 3), x, w * 2)
     (a.sum() + w.sum()).backward()
-    np.testing.assert_array_equal(w.grad.data, [1, 1, 1])
+    np.testing.assert_array_equal(w.grad.array, [1, 1, 1])
 
 
 def test_retain_grad_counts_once_and_keeps_what_hooks_made():
@@ -133,4 +133,4 @@ def test_retain_grad_counts_once_and_keeps_what_hooks_made():
     h.register_hook(lambda g: g * 10)
     h.retain_grad()
     h.sum().backward()
-    np.testing.assert_array_equal(h.grad.data, [10, 10, 10])
+    np.testing.assert_array_equal(h.grad.array, [10, 10, 10])

@@ -23,7 +23,7 @@ def tensor(*shape: int) -> Tensor:
 def test_an_input_that_was_changed_everywhere(size):
     x = tensor(size)
     y = (x * x).sum()
-    x.data += 1
+    x.array += 1
     with pytest.raises(dg.GradError, match=CHANGED):
         y.backward()
 
@@ -32,7 +32,7 @@ def test_one_element_of_a_small_array():
     for i in range(3):
         x = tensor(3)
         y = (x * x).sum()
-        x.data[i] = 7
+        x.array[i] = 7
         with pytest.raises(dg.GradError, match=r"shape \(3,\) that multiply read"):
             y.backward()
 
@@ -41,7 +41,7 @@ def test_one_element_of_a_large_array_under_detect_anomaly():
     x = tensor(300, 300)
     with dg.detect_anomaly():
         y = (x * x).sum()
-    x.data[17, 211] = 7
+    x.array[17, 211] = 7
     with pytest.raises(dg.GradError, match=r"test_in_place\.py:\d+ in test_one_ele.*y = \(x \* x"):
         y.backward()
 
@@ -49,7 +49,7 @@ def test_one_element_of_a_large_array_under_detect_anomaly():
 def test_an_output_that_the_gradient_needs():
     x = tensor(3)
     y = np.exp(x)
-    y.data *= 2
+    y.array *= 2
     with pytest.raises(dg.GradError, match=r"that exp read"):
         y.sum().backward()
 
@@ -65,7 +65,7 @@ def test_a_plain_array_that_was_an_input():
 def test_a_view_and_its_base():
     x = tensor(3, 4)
     y = (x.T[1] * x.T[2]).sum()
-    x.data[0] = 5
+    x.array[0] = 5
     with pytest.raises(dg.GradError, match=CHANGED):
         y.backward()
 
@@ -116,7 +116,7 @@ def test_an_optimizer_step_before_backward():
 def test_fused_kernels_and_convolutions():
     x, w = tensor(2, 3, 6, 6), tensor(4, 3, 3, 3)
     y = F.conv2d(x, w, None).sum()
-    x.data[...] = 0
+    x.array[...] = 0
     with pytest.raises(dg.GradError, match=r"that conv\w* read"):
         y.backward()
 
@@ -124,7 +124,7 @@ def test_fused_kernels_and_convolutions():
 def test_the_states_of_a_recurrence():
     x, h, c = tensor(3, 2, 8), tensor(2, 2), tensor(2, 2)
     y, _ = ops.lstm(x, h, c, tensor(8, 2))
-    c.data += 1  # the initial cell, kept among those of all steps
+    c.array += 1  # the initial cell, kept among those of all steps
     with pytest.raises(dg.GradError, match=r"shape \(2, 2\) that lstm read"):
         y.sum().backward()
 
@@ -132,7 +132,7 @@ def test_the_states_of_a_recurrence():
 def test_a_checkpointed_stretch_reads_its_inputs_again():
     x, w = tensor(3), tensor(3)
     y = checkpoint(lambda a: np.exp(a) + w, x * 1.0).sum()
-    w.data += 1
+    w.array += 1
     with pytest.raises(dg.GradError, match=r"that checkpoint read"):
         y.backward()
 
@@ -141,7 +141,7 @@ def test_gradients_of_gradients_read_the_inputs_of_linear_ops_too():
     x = tensor(3)
     y = (x + 1).sum()
     z = np.square(x + 1).sum()
-    x.data += 1
+    x.array += 1
     y.backward()  # first order needs nothing of x
     with pytest.raises(dg.GradError, match=CHANGED):
         grad(z, [x], create_graph=True)
@@ -152,32 +152,32 @@ def test_changes_that_backward_does_not_read_pass():
     y = x + noise
     total = y.sum()
     noise[...] = 5
-    y.data[...] = 0
+    y.array[...] = 0
     total.backward()
-    np.testing.assert_array_equal(x.grad.data, [1, 1, 1])
+    np.testing.assert_array_equal(x.grad.array, [1, 1, 1])
 
 
 def test_writing_the_same_values_and_nan_are_no_change():
     x = Tensor(np.array([np.nan, 1.0, 2.0] * 100), requires_grad=True)
     y = (x * x).sum()
-    x.data[...] = x.data.copy()
+    x.array[...] = x.array.copy()
     y.backward()
 
 
 def test_in_place_operators_work_where_nothing_is_recorded():
     x = Tensor(np.ones(3, np.float32), requires_grad=True)
-    held = x.data
+    held = x.array
     with dg.no_grad():
         x -= 0.5 * x
         x[1] = 7
         x[np.array([True, False, False])] += 1
-    assert x.data is held
+    assert x.array is held
     assert x.requires_grad
     np.testing.assert_array_equal(held, [1.5, 7, 0.5])
     plain = Tensor(np.zeros(3))
     plain += 1
     plain[:2] = 5
-    np.testing.assert_array_equal(plain.data, [5, 5, 1])
+    np.testing.assert_array_equal(plain.array, [5, 5, 1])
 
 
 def test_in_place_operators_are_refused_while_recording():
@@ -193,7 +193,7 @@ def test_in_place_operators_are_refused_while_recording():
 def test_relu_of_zero_strides():
     x = Tensor(np.broadcast_to(np.float32(2), (50, 50)), requires_grad=True)
     ops.relu(x * x).sum().backward()
-    np.testing.assert_array_equal(x.grad.data, np.full((50, 50), 4))
+    np.testing.assert_array_equal(x.grad.array, np.full((50, 50), 4))
 
 
 def test_index_arrays_are_the_tapes_own_inside_a_tuple_and_noticed_alone():
@@ -201,7 +201,7 @@ def test_index_arrays_are_the_tapes_own_inside_a_tuple_and_noticed_alone():
     y = (x[:, i] * 2).sum()
     i[:] = 2
     y.backward()
-    np.testing.assert_array_equal(x.grad.data[0], [2, 2, 0])
+    np.testing.assert_array_equal(x.grad.array[0], [2, 2, 0])
     z = x[i].sum()
     i[:] = 0
     with pytest.raises(dg.GradError, match=CHANGED):
@@ -211,7 +211,7 @@ def test_index_arrays_are_the_tapes_own_inside_a_tuple_and_noticed_alone():
 def test_the_fused_convolution_of_a_line():
     x = Tensor(np.random.default_rng(0).normal(size=(2, 3, 6)))
     y = F.conv1d(x, tensor(2, 3, 3)).sum()
-    x.data *= 2
+    x.array *= 2
     with pytest.raises(dg.GradError, match=CHANGED):
         y.backward()
 
@@ -219,9 +219,9 @@ def test_the_fused_convolution_of_a_line():
 def test_a_product_reads_the_other_factor_alone():
     w = tensor(3, 4)
     y = (np.ones((2, 3)) @ w).sum()
-    w.data *= 0.9
+    w.array *= 0.9
     y.backward()
-    np.testing.assert_array_equal(w.grad.data, np.full((3, 4), 2))
+    np.testing.assert_array_equal(w.grad.array, np.full((3, 4), 2))
 
 
 @pytest.mark.parametrize("width", [3, 300])

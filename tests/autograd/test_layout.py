@@ -33,14 +33,14 @@ def test_a_tensor_knows_its_place_until_it_is_given_another_array():
     a, b = Tensor(np.arange(3.0)), Tensor(np.arange(4.0).reshape(2, 2))
     assert place_of(a) is None
     move_([a, b])
-    assert b.data.tolist() == [[0, 1], [2, 3]]
+    assert b.array.tolist() == [[0, 1], [2, 3]]
     place = place_of(b)
     assert place.buffer is place_of(a).buffer
     assert (place.slot.start, place.slot.stop) == (3, 7)
-    b.data += 1  # in place: it stays
+    b.array += 1  # in place: it stays
     assert place.buffer.values.tolist() == [0, 1, 2, 1, 2, 3, 4]
     assert place_of(copy.deepcopy(b)) is None
-    b.data = b.data.copy()
+    b.array = b.array.copy()
     assert place_of(b) is None
 
 

@@ -74,7 +74,7 @@ METHODS = {
 
 def values(result):
     parts = result if isinstance(result, tuple) else (result,)
-    return [p.data if isinstance(p, Tensor) else np.asarray(p) for p in parts]
+    return [p.array if isinstance(p, Tensor) else np.asarray(p) for p in parts]
 
 
 @pytest.mark.parametrize("name", METHODS)

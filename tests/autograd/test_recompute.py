@@ -38,8 +38,8 @@ def run(checkpointed, dtype=np.float32):
         h, other = call(stretch, h, x)
         h = h + F.dropout(other, 0.5) + np.sum(block.linear.weight, axis=0)
     (h * h).sum().backward()
-    state = {**block.state_dict(), **{n: p.grad.data for n, p in block.named_parameters()}}
-    return {"x": x.grad.data, **{n: a.copy() for n, a in state.items()}}
+    state = {**block.state_dict(), **{n: p.grad.array for n, p in block.named_parameters()}}
+    return {"x": x.grad.array, **{n: a.copy() for n, a in state.items()}}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -56,7 +56,7 @@ def test_the_reference_kernels_of_the_forward_pass_run_again():
         with dg.reference_kernels():
             y = checkpoint(F.gelu, x) if checkpointed else F.gelu(x)
         y.sum().backward()
-        return x.grad.data
+        return x.grad.array
 
     np.testing.assert_array_equal(bits(True), bits(False))
 
@@ -74,7 +74,7 @@ def test_the_function_runs_twice_and_random_numbers_go_on_as_without():
         y = checkpoint(f, x) if checkpointed else f(x)
         later = F.dropout(x, 0.5)
         y.sum().backward()
-        return later.data, F.dropout(x, 0.5).data, x.grad.data
+        return later.array, F.dropout(x, 0.5).array, x.grad.array
 
     for a, b in zip(after(True), after(False), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -92,7 +92,7 @@ def test_nested_checkpoints():
         dg.manual_seed(2)
         x = Tensor(np.linspace(-1, 1, 12), requires_grad=True)
         run(outer, x, run).sum().backward()
-        return x.grad.data
+        return x.grad.array
 
     np.testing.assert_array_equal(gradient(checkpoint), gradient(lambda f, *a: f(*a)))
 
@@ -125,7 +125,7 @@ def test_activations_are_not_kept():
         assert not seen
     finally:
         del dg.autograd.REGISTRY["traced"]
-    np.testing.assert_array_equal(x.grad.data, [8, 8, 8])
+    np.testing.assert_array_equal(x.grad.array, [8, 8, 8])
 
 
 def test_gradients_of_gradients_go_through():
@@ -136,7 +136,7 @@ def test_gradients_of_gradients_go_through():
         h = x * x
         y = run(lambda a: np.exp(a * w) * np.sin(h), h)
         (first,) = grad((y * x).sum(), [x], create_graph=True)
-        return [g.data for g in grad((first * first).sum(), [x, w])]
+        return [g.array for g in grad((first * first).sum(), [x, w])]
 
     for a, b in zip(second(checkpoint), second(lambda f, *x: f(*x)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -147,7 +147,7 @@ def test_a_second_pass_with_retain_graph_and_without():
     y = checkpoint(np.exp, x).sum()
     y.backward(retain_graph=True)
     y.backward()
-    np.testing.assert_allclose(x.grad.data, np.full(3, 2 * np.e))
+    np.testing.assert_allclose(x.grad.array, np.full(3, 2 * np.e))
     with pytest.raises(dg.GradError, match="freed by an earlier"):
         y.backward()
 
@@ -157,9 +157,9 @@ def test_sequential_in_segments():
     for segments in (1, 2, 5):
         x = Tensor(np.array([0.1, 0.2, 0.3]), requires_grad=True)
         checkpoint_sequential(functions, segments, x).sum().backward()
-        z = Tensor(x.data, requires_grad=True)
+        z = Tensor(x.array, requires_grad=True)
         np.exp(np.sin(np.tanh(np.exp(np.sin(z))))).sum().backward()
-        np.testing.assert_array_equal(x.grad.data, z.grad.data)
+        np.testing.assert_array_equal(x.grad.array, z.grad.array)
     with pytest.raises(dg.GradError, match=r"segments=6 must be from 1 to 5"):
         checkpoint_sequential(functions, 6, x)
 
@@ -184,26 +184,26 @@ def test_a_tensor_from_outside_that_is_returned_as_it_is_has_its_gradient():
     x, b = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
     y, z = checkpoint(lambda x, b: (x * 2, b), x, b=b * 2)
     (y.sum() + z.sum()).backward()
-    np.testing.assert_array_equal(b.grad.data, [2, 2, 2])
+    np.testing.assert_array_equal(b.grad.array, [2, 2, 2])
 
 
 def test_an_output_that_is_not_used_gives_no_gradient():
     x, w = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
     a, _ = checkpoint(lambda a, b: (a * a, b * 3), x, w)
     a.sum().backward(create_graph=True)
-    np.testing.assert_array_equal(x.grad.data, [2, 2, 2])
+    np.testing.assert_array_equal(x.grad.array, [2, 2, 2])
     assert w.grad is None
     h = dg.hessian(lambda x: checkpoint(lambda z, w: (np.sum(z * z * z), w * 2), x, x * 2)[0])
-    np.testing.assert_allclose(h(np.ones(2)).data, 6 * np.eye(2))
+    np.testing.assert_allclose(h(np.ones(2)).array, 6 * np.eye(2))
 
 
 def test_parameters_replaced_before_the_second_run_are_noticed():
     w, x = (Tensor(np.full(3, 2.0), requires_grad=True) for _ in range(2))
     y = checkpoint(lambda x: np.sin(x * w), x).sum()
-    w.data = w.data * 5
+    w.array = w.array * 5
     with pytest.raises(dg.GradError, match="that checkpoint read in the forward pass was replaced"):
         y.backward()
     z = (w * w * w).sum()
-    w.data = w.data * 5
+    w.array = w.array * 5
     with pytest.raises(dg.GradError, match="was replaced before it is read again"):
         grad(z, [w], create_graph=True)

@@ -32,7 +32,7 @@ def gradients(declared, inputs, settings, wanted, change):
     if change is not None:
         a = settings[change] if isinstance(change, str) else arrays[change]
         a[...] = changed(a)
-    return [g.data for g in grad(total, [tensors[i] for i in wanted])]
+    return [g.array for g in grad(total, [tensors[i] for i in wanted])]
 
 
 @pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
@@ -78,4 +78,4 @@ def test_a_list_as_index_may_be_changed_before_backward():
         y = x[index].sum()
         (index if isinstance(index, list) else index[0])[0] = 1
         y.backward()
-        assert x.grad.data[:, 0].tolist() == [1, 0, 1]
+        assert x.grad.array[:, 0].tolist() == [1, 0, 1]

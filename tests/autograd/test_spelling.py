@@ -21,7 +21,7 @@ SPREADS, EXTREMA = ("var", "std"), ("max", "min")
 def values(result):
     if isinstance(result, tuple | list):
         return [values(r) for r in result]
-    return result.data if isinstance(result, Tensor) else result
+    return result.array if isinstance(result, Tensor) else result
 
 
 def test_every_public_method_is_in_the_table_of_what_positions_mean():
@@ -59,9 +59,9 @@ def test_an_extremum_has_values_for_axis_and_pairs_for_dim(name):
     x = Tensor(X, requires_grad=True)
     numpys = getattr(np, name)
     alone = getattr(x, name)(axis=1, keepdims=True)
-    np.testing.assert_array_equal(alone.data, numpys(X, axis=1, keepdims=True))
+    np.testing.assert_array_equal(alone.array, numpys(X, axis=1, keepdims=True))
     pair = getattr(x, name)(dim=1)
-    np.testing.assert_array_equal(pair.values.data, numpys(X, axis=1))
+    np.testing.assert_array_equal(pair.values.array, numpys(X, axis=1))
     np.testing.assert_array_equal(pair[1], getattr(np, f"arg{name}")(X, axis=1))
     assert pair.values.requires_grad
     kept = getattr(x, name)(dim=-1, keepdim=True)
@@ -76,8 +76,8 @@ def test_the_accuracy_idiom_counts_right_answers():
 
 def test_an_extremum_of_all_elements_shares_the_gradient_of_equal_ones():
     x = Tensor(np.array([1.0, 3.0, 3.0]), requires_grad=True)
-    assert grad(x.max(), [x])[0].data.tolist() == [0, 0.5, 0.5]
-    assert grad(np.max(x), [x])[0].data.tolist() == [0, 1, 0]
+    assert grad(x.max(), [x])[0].array.tolist() == [0, 0.5, 0.5]
+    assert grad(np.max(x), [x])[0].array.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("name", SPREADS)
@@ -131,7 +131,7 @@ def test_two_numbers_are_exchanged_and_more_are_the_order_of_all_axes():
         (np.transpose(Tensor(X[0]), (0, 1)), X[0]),
         (Tensor(X[0]).transpose((0, 1)), X[0]),
     ):
-        np.testing.assert_array_equal(found.data, wanted)
+        np.testing.assert_array_equal(found.array, wanted)
     with pytest.raises(TypeError, match="name both, and nothing else"):
         x.transpose(dim0=0)
     with pytest.raises(TypeError, match="name both, and nothing else"):
@@ -153,8 +153,8 @@ def test_squeezing_a_longer_axis_is_nothing_for_dim_and_an_error_for_axis():
 
 
 def test_a_repetition_is_numpys_where_its_axis_is_named():
-    np.testing.assert_array_equal(Tensor(X).repeat(2, axis=1).data, np.repeat(X, 2, axis=1))
-    np.testing.assert_array_equal(Tensor(X).repeat(2, axis=None).data, np.repeat(X, 2))
+    np.testing.assert_array_equal(Tensor(X).repeat(2, axis=1).array, np.repeat(X, 2, axis=1))
+    np.testing.assert_array_equal(Tensor(X).repeat(2, axis=None).array, np.repeat(X, 2))
 
 
 # -- names ----------------------------------------------------------------------------------------
@@ -190,8 +190,8 @@ def test_a_name_that_a_method_does_not_take_is_refused_as_it_was_written(name):
 
 def test_the_axes_of_a_diagonal_have_two_names():
     x = Tensor(X)
-    np.testing.assert_array_equal(x.diagonal(dim1=1, dim2=2).data, X.diagonal(0, 1, 2))
-    np.testing.assert_array_equal(x.diagonal(axis1=0, axis2=2).data, X.diagonal(0, 0, 2))
+    np.testing.assert_array_equal(x.diagonal(dim1=1, dim2=2).array, X.diagonal(0, 1, 2))
+    np.testing.assert_array_equal(x.diagonal(axis1=0, axis2=2).array, X.diagonal(0, 0, 2))
 
 
 # -- functions ------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_the_axes_of_a_diagonal_have_two_names():
 def test_a_softmax_asks_for_its_axis(function):
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'dim'"):
         function(Tensor(X))
-    np.testing.assert_array_equal(function(Tensor(X), 1).data, function(Tensor(X), dim=1).data)
+    np.testing.assert_array_equal(function(Tensor(X), 1).array, function(Tensor(X), dim=1).array)
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_functions_that_differ_refuse_positions_too(function, arguments, spellin
 
 def test_functions_with_two_meanings_have_both():
     x = Tensor(X)
-    np.testing.assert_array_equal(ops.sort(x, axis=1).data, np.sort(X, 1))
+    np.testing.assert_array_equal(ops.sort(x, axis=1).array, np.sort(X, 1))
     np.testing.assert_array_equal(ops.sort(x, dim=1).indices, np.argsort(X, 1, kind="stable"))
-    np.testing.assert_array_equal(ops.median(x, axis=2).data, np.median(X, 2))
-    np.testing.assert_array_equal(ops.median(x, dim=2).values.data, np.sort(X, 2)[:, :, 1])
+    np.testing.assert_array_equal(ops.median(x, axis=2).array, np.median(X, 2))
+    np.testing.assert_array_equal(ops.median(x, dim=2).values.array, np.sort(X, 2)[:, :, 1])
     halves = ops.split(x, indices_or_sections=2, axis=2)
     assert [p.shape for p in halves] == [(3, 3, 2)] * 2
     assert [p.shape[2] for p in ops.split(x, split_size_or_sections=3, dim=2)] == [3, 1]

@@ -36,9 +36,9 @@ def central(f, t, x, h=1e-4):
 def test_the_residual_is_that_of_central_differences() -> None:
     net = model().to(np.float64)
     t, x = np.random.default_rng(0).uniform(0.1, 0.9, (2, 50))
-    u, u_t, u_x, u_xx = central(lambda t, x: net.u(t, x).data, t, x)
+    u, u_t, u_x, u_xx = central(lambda t, x: net.u(t, x).array, t, x)
     expected = u_t + u * u_x - pinn.NU * u_xx
-    np.testing.assert_allclose(net(t, x).data, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(net(t, x).array, expected, rtol=0, atol=1e-6)
 
 
 def test_the_exact_solution_fulfils_the_equation_and_its_conditions() -> None:
@@ -56,15 +56,15 @@ def test_the_exact_solution_fulfils_the_equation_and_its_conditions() -> None:
 def test_the_network_fulfils_the_conditions_untrained() -> None:
     net = model().to(np.float64)
     line, ones = np.linspace(-1, 1, 33), np.ones(33)
-    np.testing.assert_allclose(net.u(0 * ones, line).data, -np.sin(np.pi * line), atol=1e-14)
-    np.testing.assert_allclose(net.u(np.linspace(0, 1, 33), -ones).data, 0, atol=1e-14)
+    np.testing.assert_allclose(net.u(0 * ones, line).array, -np.sin(np.pi * line), atol=1e-14)
+    np.testing.assert_allclose(net.u(np.linspace(0, 1, 33), -ones).array, 0, atol=1e-14)
 
 
 def test_the_network_is_odd_in_x() -> None:
     net = model().to(np.float64)
     t, x = np.random.default_rng(2).uniform(0, 1, (2, 20))
-    assert np.abs(net.u(t, x).data + np.sin(np.pi * x)).max() > 0.01  # it is not the sine alone
-    np.testing.assert_allclose(net.u(t, -x).data, -net.u(t, x).data, rtol=0, atol=1e-14)
+    assert np.abs(net.u(t, x).array + np.sin(np.pi * x)).max() > 0.01  # it is not the sine alone
+    np.testing.assert_allclose(net.u(t, -x).array, -net.u(t, x).array, rtol=0, atol=1e-14)
 
 
 def test_collocation_points_are_a_latin_hypercube() -> None:
@@ -86,7 +86,7 @@ def gradients() -> list[bytes]:
         for t, x in batch.shards:
             residual = net(t, x)
             ddp.backward((residual * residual).mean())
-        found += [p.grad.data.tobytes() for p in net.parameters()]
+        found += [p.grad.array.tobytes() for p in net.parameters()]
         optimizer.step()
     return found
 

@@ -84,7 +84,7 @@ def test_the_optimizer_sees_no_gradient_above_the_threshold(
     class Watched(optim.SGD):
         def step(self, *settings: Any) -> Any:
             parameters = [p for group in self.param_groups for p in group["params"]]
-            seen.append(math.sqrt(sum(float(np.sum(p.grad.data**2)) for p in parameters)))
+            seen.append(math.sqrt(sum(float(np.sum(p.grad.array**2)) for p in parameters)))
             return super().step(*settings)
 
     monkeypatch.setattr(optim, "SGD", Watched)

@@ -16,7 +16,7 @@ RELU = """
 import numpy as np, distgrad as dg
 x = dg.Tensor(np.arange(-3, 3, dtype=np.float32), requires_grad=True)
 dg.ops.relu(x).sum().backward()
-assert x.grad.data.tolist() == [0, 0, 0, 0, 1, 1]
+assert x.grad.array.tolist() == [0, 0, 0, 0, 1, 1]
 """
 
 

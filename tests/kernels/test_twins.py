@@ -108,7 +108,7 @@ def test_a_nan_is_not_lost(op):
         inputs[0] = np.zeros_like(inputs[0])
     value = op(*cast(inputs, np.float32), **settings)
     value = value[0] if isinstance(value, tuple) else value
-    assert np.isnan(value.data).any() or (op is ops.dropout and not inputs[1][0, 0])
+    assert np.isnan(value.array).any() or (op is ops.dropout and not inputs[1][0, 0])
 
 
 def test_batch_norm_passes_gradients_to_its_statistics_on():
@@ -118,7 +118,7 @@ def test_batch_norm_passes_gradients_to_its_statistics_on():
         with mode():
             _, mean, var = ops.batch_norm(x, None, None)
             (mean.sum() + (var * var).sum()).backward()
-        results.append(x.grad.data)
+        results.append(x.grad.array)
         x.grad = None
     np.testing.assert_allclose(*results, rtol=1e-12)
 

@@ -20,9 +20,9 @@ def test_extreme_numbers_give_finite_values_and_gradients_of_both_orders(name, d
     x = Tensor(np.array([-1e4, -200, -1e-30, 0, 1e-30, 200, 1e4], dtype), requires_grad=True)
     y = getattr(F, name)(x)
     (first,) = grad(np.sum(y), [x], create_graph=True)
-    found = [y.data, first.data]
+    found = [y.array, first.array]
     if first.requires_grad:
-        found.append(grad(np.sum(first), [x])[0].data)
+        found.append(grad(np.sum(first), [x])[0].array)
     for a in found:
         assert a.dtype == dtype
         assert np.isfinite(a).all()
@@ -30,9 +30,9 @@ def test_extreme_numbers_give_finite_values_and_gradients_of_both_orders(name, d
 
 def test_softplus_and_logsigmoid_keep_their_tails():
     x = np.array([-100.0, -40, 40])
-    np.testing.assert_allclose(F.softplus(x).data, [np.exp(-100), np.exp(-40), 40], rtol=1e-12)
+    np.testing.assert_allclose(F.softplus(x).array, [np.exp(-100), np.exp(-40), 40], rtol=1e-12)
     np.testing.assert_allclose(
-        F.logsigmoid(-x).data, [-np.exp(-100), -np.exp(-40), -40], rtol=1e-12
+        F.logsigmoid(-x).array, [-np.exp(-100), -np.exp(-40), -40], rtol=1e-12
     )
 
 
@@ -55,14 +55,14 @@ def test_a_module_shows_its_settings(module, text):
 def test_a_setting_can_be_changed_afterwards():
     module = nn.ELU()
     module.alpha = 2.0
-    np.testing.assert_allclose(module(np.array([-1.0])).data, 2 * np.expm1(-1))
+    np.testing.assert_allclose(module(np.array([-1.0])).array, 2 * np.expm1(-1))
 
 
 def test_the_slopes_of_prelu_are_trained():
     module = nn.PReLU(2, init=0.5)
     x = np.array([[-1.0, 3.0], [-4.0, -5.0]], np.float32)
     module(x).sum().backward()
-    assert module.weight.grad.data.tolist() == [-5, -5]
+    assert module.weight.grad.array.tolist() == [-5, -5]
     assert module.weight.grad.dtype == np.float32
 
 
@@ -71,21 +71,21 @@ def test_random_slopes_depend_on_seed_and_call_and_stay_in_their_range():
     dg.manual_seed(4)
     y = F.rrelu(x, 0.25, 0.5, training=True)
     y.sum().backward()
-    np.testing.assert_allclose(x.grad.data, -y.data)
+    np.testing.assert_allclose(x.grad.array, -y.array)
     assert y.dtype == np.float32
-    assert 0.25 <= x.grad.data.min() < 0.27
-    assert 0.48 < x.grad.data.max() <= 0.5
-    again = F.rrelu(x, 0.25, 0.5, training=True).data
-    assert (again != y.data).any()
+    assert 0.25 <= x.grad.array.min() < 0.27
+    assert 0.48 < x.grad.array.max() <= 0.5
+    again = F.rrelu(x, 0.25, 0.5, training=True).array
+    assert (again != y.array).any()
     dg.manual_seed(4)
-    np.testing.assert_array_equal(F.rrelu(x, 0.25, 0.5, training=True).data, y.data)
+    np.testing.assert_array_equal(F.rrelu(x, 0.25, 0.5, training=True).array, y.array)
 
 
 def test_rrelu_draws_in_training_only():
     x = -np.ones(4)
     module = nn.RReLU(0.2, 0.4)
-    assert len(np.unique(module(x).data)) == 4
-    np.testing.assert_allclose(module.eval()(x).data, -0.3)
+    assert len(np.unique(module(x).array)) == 4
+    np.testing.assert_allclose(module.eval()(x).array, -0.3)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_a_setting_that_cannot_work_is_named(call, message):
 
 def test_softplus_of_ops_is_exact_and_that_of_nn_stops_at_its_threshold():
     x = np.array([2.0, 4.0])
-    assert F.softplus(x, threshold=3).data[1] == 4
-    assert F.softplus(x, threshold=3).data[0] > 2
-    assert ops.softplus(x).data[1] > 4
+    assert F.softplus(x, threshold=3).array[1] == 4
+    assert F.softplus(x, threshold=3).array[0] > 2
+    assert ops.softplus(x).array[1] > 4
 
 
 def test_a_subclass_with_a_constructor_of_its_own_keeps_its_settings():
@@ -129,7 +129,7 @@ def test_a_subclass_with_a_constructor_of_its_own_keeps_its_settings():
             super().__init__(sum(slopes))
 
     module = Leaky(0.1, 0.2, 0.3)
-    np.testing.assert_allclose(module(np.array([-1.0, 2.0])).data, [-0.6, 2.0])
+    np.testing.assert_allclose(module(np.array([-1.0, 2.0])).array, [-0.6, 2.0])
     assert repr(module) == f"Leaky(negative_slope={0.1 + 0.2 + 0.3})"
 
 

@@ -22,7 +22,7 @@ def test_the_layout_in_memory_does_not_matter(axes, mode):
         leaves = [Tensor(change(a), requires_grad=True) for a in (Q, K, V)]
         y = attention(*leaves)
         y.backward(change(G))
-        return [y.data, *(t.grad.data for t in leaves)]
+        return [y.array, *(t.grad.array for t in leaves)]
 
     def moved(a):
         return np.ascontiguousarray(a.transpose(axes)).transpose(np.argsort(axes))
@@ -37,7 +37,7 @@ def test_shared_heads_are_repeated_ones():
     leaves = [Tensor(a, requires_grad=True) for a in (Q, k, v)]
     y = attention(*leaves, enable_gqa=True)
     wanted = attention(Q, np.repeat(k, 2, axis=1), np.repeat(v, 2, axis=1))
-    np.testing.assert_array_equal(y.data, wanted.data)
+    np.testing.assert_array_equal(y.array, wanted.array)
     y.sum().backward()
     assert leaves[1].grad.shape == k.shape
 
@@ -47,7 +47,7 @@ def test_dropped_weights_have_the_same_mask_for_the_same_seed_and_scale_exactly(
 
     def run(p):
         dg.manual_seed(4)
-        return attention(Q, K, v, dropout_p=p).data
+        return attention(Q, K, v, dropout_p=p).array
 
     first, whole = run(0.4), run(0.0)
     np.testing.assert_array_equal(run(0.4), first)

@@ -38,16 +38,16 @@ def test_the_gradient_has_the_values_mask_and_scale(name):
     x = drawn(name)
     y = call(name, x)
     y.sum().backward()
-    kept = x.grad.data != 0
-    slope = x.grad.data[kept]
+    kept = x.grad.array != 0
+    slope = x.grad.array[kept]
     assert (slope == slope[0]).all()
     if "alpha" in name:
-        floor = y.data[~kept]
+        floor = y.array[~kept]
         assert (floor == floor[0]).all()
-        assert not (y.data[kept] == floor[0]).any()
+        assert not (y.array[kept] == floor[0]).any()
     else:
         assert slope[0] == np.float32(1 / 0.7)
-        np.testing.assert_array_equal(y.data, x.data * x.grad.data)
+        np.testing.assert_array_equal(y.array, x.array * x.grad.array)
     share = kept.reshape(*kept.shape[:2], -1)[:, :, 0].mean() if name in CHANNELS else kept.mean()
     assert abs(share - 0.7) < 0.04
 
@@ -57,7 +57,7 @@ def test_channels_go_as_a_whole(name):
     manual_seed(3)
     x = drawn(name)
     call(name, x).sum().backward()
-    kept = (x.grad.data != 0).reshape(40, 50, -1)
+    kept = (x.grad.array != 0).reshape(40, 50, -1)
     assert (kept == kept[:, :, :1]).all()
     assert 0 < kept[0, :, 0].sum() < 50
 
@@ -65,7 +65,7 @@ def test_channels_go_as_a_whole(name):
 def test_one_sample_may_come_without_its_axis():
     manual_seed(1)
     for name, shape in (("dropout1d", (100, 4)), ("dropout3d", (100, 1, 2, 2))):
-        y = call(name, np.ones(shape, np.float32), 0.5).data.reshape(100, -1)
+        y = call(name, np.ones(shape, np.float32), 0.5).array.reshape(100, -1)
         assert (y == y[:, :1]).all()
         assert 20 < (y[:, 0] == 0).sum() < 80
 
@@ -74,7 +74,7 @@ def test_one_sample_may_come_without_its_axis():
 def test_alpha_dropout_keeps_mean_and_variance(name):
     manual_seed(2)
     x = np.random.default_rng(0).normal(size=(1000, 100, 3)).astype(np.float32)
-    y = call(name, x).data
+    y = call(name, x).array
     assert y.dtype == np.float32
     assert abs(y.mean()) < 0.02
     assert abs(y.var() - 1) < 0.02
@@ -82,17 +82,17 @@ def test_alpha_dropout_keeps_mean_and_variance(name):
 
 @every_kind
 def test_it_depends_on_seed_step_shard_and_call_only(name):
-    x = drawn(name).data
+    x = drawn(name).array
 
     def masked(seed, step, shard):
         manual_seed(seed)
         with stream.in_shard(step, shard, {}):
-            return call(name, x).data
+            return call(name, x).array
 
     first = masked(1, 2, 3)
     np.testing.assert_array_equal(masked(1, 2, 3), first)
     with stream.in_shard(2, 3, {3: 1}):  # its next call
-        assert (call(name, x).data != first).any()
+        assert (call(name, x).array != first).any()
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
         assert (masked(*other) != first).any()
 
@@ -103,9 +103,9 @@ def test_a_p_of_0_and_evaluation_pass_through_and_draw_nothing(name):
     x = drawn(name)
     assert call(name, x, 0.0) is x
     assert call(name, x, 0.7, training=False) is x
-    first = F.dropout(np.ones(64)).data
+    first = F.dropout(np.ones(64)).array
     manual_seed(5)
-    np.testing.assert_array_equal(F.dropout(np.ones(64)).data, first)
+    np.testing.assert_array_equal(F.dropout(np.ones(64)).array, first)
 
 
 @every_kind
@@ -113,8 +113,8 @@ def test_a_p_of_1_leaves_zeros(name):
     x = drawn(name)
     y = call(name, x, 1.0)
     y.sum().backward()
-    assert not y.data.any()
-    assert not x.grad.data.any()
+    assert not y.array.any()
+    assert not x.grad.array.any()
 
 
 @every_kind
@@ -146,7 +146,7 @@ def test_other_shapes_are_refused(name, shape, message):
 def test_modules_are_on_in_training_only(kind):
     module = getattr(nn, kind)(0.4)
     x = Tensor(np.ones((3, 40, 2, 2) if kind != "Dropout1d" else (3, 40, 2), np.float32))
-    assert (module(x).data != 1).any()
+    assert (module(x).array != 1).any()
     assert module.eval()(x) is x
     assert repr(module) == f"{kind}(p=0.4)"
     with pytest.raises(ShapeError, match=rf"{kind}: inplace=True"):
@@ -161,7 +161,7 @@ def test_gumbel_softmax_samples_classes_with_the_gradient_of_the_soft_sample():
         manual_seed(9)
         y = F.gumbel_softmax(logits, tau=0.5, hard=hard)
         (y * direction).sum().backward()
-        results.append((y.data, logits.grad.data))
+        results.append((y.array, logits.grad.array))
         logits.grad = None
     (soft, slope), (one, same) = results
     np.testing.assert_allclose(soft.sum(1), 1)
@@ -172,7 +172,7 @@ def test_gumbel_softmax_samples_classes_with_the_gradient_of_the_soft_sample():
 
 def test_gumbel_softmax_takes_any_axis_and_refuses_a_tau_of_0():
     y = F.gumbel_softmax(np.zeros((3, 4), np.float32), dim=0, hard=True)
-    assert math.isclose(y.data.sum(), 4, rel_tol=1e-6)
+    assert math.isclose(y.array.sum(), 4, rel_tol=1e-6)
     assert y.dtype == np.float32
     with pytest.raises(ShapeError, match=r"tau is a temperature above 0; got 0"):
         F.gumbel_softmax(np.zeros(3), tau=0)

@@ -59,7 +59,7 @@ def test_a_layer_on_no_samples_has_the_shapes_of_some_and_zero_gradients(
             total.backward()
         for key, p in layer.named_parameters():
             if p.grad is not None:
-                assert not p.grad.data.any(), key
+                assert not p.grad.array.any(), key
                 assert p.grad.dtype == p.dtype
         for x in inputs:
             assert x.grad is None or x.grad.shape == x.shape
@@ -153,7 +153,7 @@ def test_where_all_labels_are_ignored_the_mean_is_nan_and_its_gradient_0(loss, m
         value = loss(x, np.full(3, -100))
     value.backward()
     assert math.isnan(value.item())
-    assert not x.grad.data.any()
+    assert not x.grad.array.any()
 
 
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss, F.multi_margin_loss])

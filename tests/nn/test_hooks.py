@@ -86,9 +86,9 @@ def test_always_called_hooks_run_after_an_error_and_only_once():
 
 def test_backward_hooks_see_this_calls_share_of_the_gradients():
     seen, model = [], Scale()
-    model.register_full_backward_pre_hook(lambda m, out: seen.append([g.data for g in out]))
+    model.register_full_backward_pre_hook(lambda m, out: seen.append([g.array for g in out]))
     model.register_full_backward_hook(
-        lambda m, gin, gout: seen.append(([g.data for g in gin], [g.data for g in gout]))
+        lambda m, gin, gout: seen.append(([g.array for g in gin], [g.array for g in gout]))
     )
     x = tensor(1.0, 2.0)
     (np.sum(model(x, by=3.0)) * 2 + np.sum(x * 100)).backward()
@@ -96,7 +96,7 @@ def test_backward_hooks_see_this_calls_share_of_the_gradients():
     np.testing.assert_array_equal(before, [2, 2])
     np.testing.assert_array_equal(gout, [2, 2])
     np.testing.assert_array_equal(gin, [6, 6])
-    np.testing.assert_array_equal(x.grad.data, [106, 106])
+    np.testing.assert_array_equal(x.grad.array, [106, 106])
 
 
 def test_backward_hooks_replace_gradients_on_both_sides():
@@ -105,7 +105,7 @@ def test_backward_hooks_replace_gradients_on_both_sides():
     model.register_full_backward_hook(lambda m, gin, gout: (gin[0] + gout[0],))
     x = tensor(1.0, 2.0)
     np.sum(model(x, by=3.0)).backward()
-    np.testing.assert_array_equal(x.grad.data, [40, 40])
+    np.testing.assert_array_equal(x.grad.array, [40, 40])
 
 
 def test_gradients_stand_at_the_places_of_arguments_and_outputs():
@@ -118,8 +118,8 @@ def test_gradients_stand_at_the_places_of_arguments_and_outputs():
     ((gin, gout),) = seen
     assert [g is None for g in gin] == [False, False, True]
     assert [g is None for g in gout] == [False, True, True]
-    np.testing.assert_array_equal(gin[0].data, b.data)
-    np.testing.assert_array_equal(b.grad.data, a.data)
+    np.testing.assert_array_equal(gin[0].array, b.array)
+    np.testing.assert_array_equal(b.grad.array, a.array)
 
 
 def test_an_argument_that_needs_no_gradient_is_none_and_the_hook_still_runs():
@@ -144,13 +144,13 @@ def test_backward_hooks_leave_gradients_bit_equal():
         rng = np.random.default_rng(0)
         model = nn.Sequential(nn.LayerNorm(5), nn.Linear(5, 3))
         for p in model.parameters():
-            p.data[...] = rng.normal(size=p.shape)
+            p.array[...] = rng.normal(size=p.shape)
         if hooked:
             for m in model.modules():
                 m.register_full_backward_hook(lambda *a: None)
         x = Tensor(rng.normal(size=(4, 5)).astype(np.float32), requires_grad=True)
         np.sum(model(x) * model(x)).backward()
-        return [t.grad.data for t in (x, *model.parameters())]
+        return [t.grad.array for t in (x, *model.parameters())]
 
     for a, b in zip(gradients(False), gradients(True), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -161,17 +161,17 @@ def test_gradients_of_gradients_pass_through_backward_hooks():
     model.register_full_backward_hook(lambda m, gin, gout: (gin[0] * 2,))
     x = tensor(3.0)
     (g,) = grad(np.sum(model(x * x * x)), [x], create_graph=True)
-    np.testing.assert_allclose(g.data, 2 * 3 * 9.0)
+    np.testing.assert_allclose(g.array, 2 * 3 * 9.0)
     (h,) = grad(np.sum(g), [x])
-    np.testing.assert_allclose(h.data, 2 * 6 * 3.0)
+    np.testing.assert_allclose(h.array, 2 * 6 * 3.0)
 
 
 def test_without_recording_no_backward_hook_is_needed():
     model = Scale()
     model.register_full_backward_hook(lambda *a: 1 // 0)
     with no_grad():
-        assert model(tensor(2.0), by=2.0).data == 4
-    assert model(Tensor(np.ones(2)), by=2.0).data.tolist() == [2, 2]
+        assert model(tensor(2.0), by=2.0).array == 4
+    assert model(Tensor(np.ones(2)), by=2.0).array.tolist() == [2, 2]
 
 
 def test_named_tuples_stay_named():
@@ -237,4 +237,4 @@ def test_a_hook_may_keep_what_it_saw_under_any_name(module, names):
             setattr(module, name, value)
 
     module.register_forward_hook(keep)
-    np.testing.assert_array_equal(module(*inputs).data, module(*inputs).data)
+    np.testing.assert_array_equal(module(*inputs).array, module(*inputs).array)

@@ -33,7 +33,7 @@ UNIFORM = {
 def test_uniform_initialisers_fill_their_bounds(name):
     fill, bound = UNIFORM[name]
     manual_seed(1)
-    values = fill(weight(50, 40, 3, 2)).data
+    values = fill(weight(50, 40, 3, 2)).array
     assert np.abs(values).max() <= np.float32(bound)
     assert np.abs(values).max() > 0.99 * bound
     assert abs(values.mean()) < 0.03 * bound
@@ -55,19 +55,19 @@ NORMAL = {
 def test_normal_initialisers_have_their_deviation(name):
     fill, std = NORMAL[name]
     manual_seed(2)
-    values = fill(weight(50, 40, 3, 2)).data
+    values = fill(weight(50, 40, 3, 2)).array
     assert values.std() == pytest.approx(std, rel=0.03)
     assert abs(values.mean()) < 0.05 * std
 
 
 def test_constants_fill_and_return_the_tensor_itself():
     t = weight(2, 3)
-    before = t.data
+    before = t.array
     assert nn.init.constant_(t, 2.5) is t
-    assert (t.data == 2.5).all()
-    assert (nn.init.ones_(t).data == 1).all()
-    assert (nn.init.zeros_(t).data == 0).all()
-    assert t.data is before
+    assert (t.array == 2.5).all()
+    assert (nn.init.ones_(t).array == 1).all()
+    assert (nn.init.zeros_(t).array == 0).all()
+    assert t.array is before
 
 
 def test_fans_of_a_vector_are_refused():
@@ -89,24 +89,24 @@ def test_truncated_normals_keep_their_bounds_and_their_moments(a, b):
     manual_seed(6)
     t = nn.Parameter(np.zeros(20000))
     assert nn.init.trunc_normal_(t, 0.0, 1.0, a, b) is t
-    assert t.data.min() >= a
-    assert t.data.max() <= b
+    assert t.array.min() >= a
+    assert t.array.max() <= b
     # The density on a fine grid over what the interval has of it.
     near = min(max(a, 0.0), b)
     x = np.linspace(max(a, near - 9), min(b, near + 9), 400001)
     p = np.exp((near * near - x * x) / 2)
     mean = (p * x).sum() / p.sum()
     std = math.sqrt((p * (x - mean) ** 2).sum() / p.sum())
-    assert t.data.mean() == pytest.approx(mean, abs=0.03 * std)
-    assert t.data.std() == pytest.approx(std, rel=0.03)
+    assert t.array.mean() == pytest.approx(mean, abs=0.03 * std)
+    assert t.array.std() == pytest.approx(std, rel=0.03)
 
 
 def test_truncated_normals_shift_and_scale_inside_absolute_bounds():
     manual_seed(6)
     t = nn.init.trunc_normal_(weight(100, 200), mean=3.0, std=2.0, a=0.1, b=5.9)
-    assert t.data.min() >= np.float32(0.1)
-    assert t.data.max() <= np.float32(5.9)
-    assert t.data.mean() == pytest.approx(3.0, abs=0.03)
+    assert t.array.min() >= np.float32(0.1)
+    assert t.array.max() <= np.float32(5.9)
+    assert t.array.mean() == pytest.approx(3.0, abs=0.03)
     with pytest.raises(ShapeError, match=r"needs a < b and std > 0; got a=1, b=1, std=1.0"):
         nn.init.trunc_normal_(weight(2), a=1, b=1)
 
@@ -114,14 +114,14 @@ def test_truncated_normals_shift_and_scale_inside_absolute_bounds():
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (6, 2, 3, 1)])
 def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape):
     manual_seed(7)
-    q = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=2.0).data.reshape(shape[0], -1)
+    q = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=2.0).array.reshape(shape[0], -1)
     small = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
 
 
 def test_orthogonal_weights_have_no_preferred_sign():
     manual_seed(8)
-    corners = [nn.init.orthogonal_(nn.Parameter(np.zeros((3, 3)))).data[0, 0] for _ in range(400)]
+    corners = [nn.init.orthogonal_(nn.Parameter(np.zeros((3, 3)))).array[0, 0] for _ in range(400)]
     assert abs(np.mean(corners)) < 0.1
     with pytest.raises(ShapeError, match="at least 2 axes"):
         nn.init.orthogonal_(weight(3))
@@ -129,7 +129,7 @@ def test_orthogonal_weights_have_no_preferred_sign():
 
 def test_sparse_weights_have_their_zeros_in_every_column():
     manual_seed(9)
-    values = nn.init.sparse_(weight(50, 40), sparsity=0.25, std=0.5).data
+    values = nn.init.sparse_(weight(50, 40), sparsity=0.25, std=0.5).array
     assert ((values == 0).sum(0) == 13).all()
     assert ((values == 0).sum(1) > 0).all()
     assert values[values != 0].std() == pytest.approx(0.5, rel=0.05)
@@ -161,8 +161,8 @@ def test_weights_and_biases_start_within_one_over_root_fan_in(name):
     manual_seed(3)
     layer = make()
     for p in layer.parameters():
-        assert np.abs(p.data).max() <= np.float32(1 / math.sqrt(fan_in))
-        assert np.abs(p.data).max() > 0.8 / math.sqrt(fan_in)
+        assert np.abs(p.array).max() <= np.float32(1 / math.sqrt(fan_in))
+        assert np.abs(p.array).max() > 0.8 / math.sqrt(fan_in)
 
 
 def test_a_layer_without_inputs_can_be_made():
@@ -171,7 +171,7 @@ def test_a_layer_without_inputs_can_be_made():
 
 def test_embeddings_start_standard_normal():
     manual_seed(4)
-    values = nn.Embedding(200, 50).weight.data
+    values = nn.Embedding(200, 50).weight.array
     assert abs(values.mean()) < 0.03
     assert values.std() == pytest.approx(1, rel=0.03)
 
@@ -179,7 +179,7 @@ def test_embeddings_start_standard_normal():
 def test_each_call_draws_its_own_numbers_and_the_seed_brings_them_back():
     def pair(seed):
         manual_seed(seed)
-        return [nn.init.uniform_(weight(20)).data.copy() for _ in range(2)]
+        return [nn.init.uniform_(weight(20)).array.copy() for _ in range(2)]
 
     first, second = pair(7)
     assert (first != second).all()
@@ -190,6 +190,6 @@ def test_each_call_draws_its_own_numbers_and_the_seed_brings_them_back():
 def test_the_numbers_never_change():
     # Published results depend on them: if this fails, the numbers are wrong, not the test.
     manual_seed(0)
-    values = nn.init.uniform_(nn.Parameter(np.zeros(3))).data
+    values = nn.init.uniform_(nn.Parameter(np.zeros(3))).array
     found = [v.hex() for v in values.tolist()]
     assert found == ["0x1.7a5d3204726c0p-7", "0x1.eeb1585ce5460p-3", "0x1.c8667a55d9028p-4"]

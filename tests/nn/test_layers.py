@@ -24,36 +24,36 @@ def test_running_statistics_follow_with_momentum_and_the_unbiased_variance(ndim)
     for seed in range(3):
         x = batch(ndim, seed)
         norm(x)
-        mean = 0.75 * mean + 0.25 * x.data.mean(axes, dtype=np.float64)
-        var = 0.75 * var + 0.25 * x.data.astype(np.float64).var(axes, ddof=1)
-    np.testing.assert_allclose(norm.running_mean.data, mean, rtol=1e-5)
-    np.testing.assert_allclose(norm.running_var.data, var, rtol=1e-5)
-    assert norm.num_batches_tracked.data == 3
+        mean = 0.75 * mean + 0.25 * x.array.mean(axes, dtype=np.float64)
+        var = 0.75 * var + 0.25 * x.array.astype(np.float64).var(axes, ddof=1)
+    np.testing.assert_allclose(norm.running_mean.array, mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var.array, var, rtol=1e-5)
+    assert norm.num_batches_tracked.array == 3
     assert norm.running_var.dtype == np.float32
 
 
 def test_evaluation_uses_the_running_statistics_and_leaves_them():
     norm = nn.BatchNorm1d(3).eval()
-    norm.running_mean.data[...] = [1, 2, 3]
-    norm.running_var.data[...] = [4, 1, 9]
+    norm.running_mean.array[...] = [1, 2, 3]
+    norm.running_var.array[...] = [4, 1, 9]
     x = batch(2, 0)
-    expected = (x.data - [1, 2, 3]) / np.sqrt(np.array([4, 1, 9]) + 1e-5)
-    np.testing.assert_allclose(norm(x).data, expected, rtol=1e-5)
-    assert norm.running_mean.data.tolist() == [1, 2, 3]
-    assert norm.num_batches_tracked.data == 0
+    expected = (x.array - [1, 2, 3]) / np.sqrt(np.array([4, 1, 9]) + 1e-5)
+    np.testing.assert_allclose(norm(x).array, expected, rtol=1e-5)
+    assert norm.running_mean.array.tolist() == [1, 2, 3]
+    assert norm.num_batches_tracked.array == 0
 
 
 def test_training_normalises_with_the_batchs_own_statistics():
-    y = nn.BatchNorm2d(3)(batch(4, 1)).data
+    y = nn.BatchNorm2d(3)(batch(4, 1)).array
     np.testing.assert_allclose(y.mean((0, 2, 3)), 0, atol=1e-6)
     np.testing.assert_allclose(y.var((0, 2, 3)), 1, rtol=1e-4)
 
 
 def test_the_running_statistics_keep_their_memory():
     norm = nn.BatchNorm1d(3)
-    before = [t.data for _, t in norm.named_buffers()]
+    before = [t.array for _, t in norm.named_buffers()]
     norm(batch(2, 0))
-    assert all(t.data is a for a, (_, t) in zip(before, norm.named_buffers(), strict=True))
+    assert all(t.array is a for a, (_, t) in zip(before, norm.named_buffers(), strict=True))
 
 
 def test_an_observer_gets_the_statistics_instead():
@@ -61,19 +61,19 @@ def test_an_observer_gets_the_statistics_instead():
     norm._observer = lambda module, statistics: seen.append((module, statistics))
     x = batch(2, 0)
     norm(x)
-    assert norm.num_batches_tracked.data == 0
+    assert norm.num_batches_tracked.array == 0
     (module, statistics), *rest = seen
     assert module is norm
     assert not rest
     assert set(statistics) == set(norm.statistics)
-    np.testing.assert_allclose(statistics["running_var"], x.data.var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(statistics["running_var"], x.array.var(0, ddof=1), rtol=1e-5)
 
 
 def test_a_batch_of_one_value_does_not_divide_by_zero():
     norm = nn.BatchNorm1d(2, momentum=0.5)
     norm(Tensor(np.array([[2.0, 4.0]], np.float32)))
-    assert norm.running_mean.data.tolist() == [1, 2]
-    assert norm.running_var.data.tolist() == [0.5, 0.5]
+    assert norm.running_mean.array.tolist() == [1, 2]
+    assert norm.running_var.array.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ def test_dropout_refuses_a_p_outside_0_to_1(p):
 
 def test_dropout_zeroes_its_share_and_scales_the_rest():
     manual_seed(5)
-    y = nn.Dropout(0.25)(Tensor(np.ones((100, 100), np.float32))).data
+    y = nn.Dropout(0.25)(Tensor(np.ones((100, 100), np.float32))).array
     assert set(np.unique(y).tolist()) == {0.0, float(np.float32(1 / 0.75))}
     assert abs((y == 0).mean() - 0.25) < 0.02
 
 
 def test_dropout_passes_through_in_evaluation_and_at_0():
     x = Tensor(np.arange(12, dtype=np.float32))
-    np.testing.assert_array_equal(nn.Dropout(0.9).eval()(x).data, x.data)
-    np.testing.assert_array_equal(nn.Dropout(0.0)(x).data, x.data)
+    np.testing.assert_array_equal(nn.Dropout(0.9).eval()(x).array, x.array)
+    np.testing.assert_array_equal(nn.Dropout(0.0)(x).array, x.array)
 
 
 def test_dropout_draws_anew_at_every_call_and_again_from_the_same_seed():
     def masks():
         manual_seed(11)
         drop, x = nn.Dropout(0.5), Tensor(np.ones(200, np.float32))
-        return [drop(x).data for _ in range(2)]
+        return [drop(x).array for _ in range(2)]
 
     (first, second), again = masks(), masks()
     assert (first != second).any()
@@ -162,16 +162,16 @@ def test_normalisations_of_nothing_are_nothing(name):
 def test_an_empty_batch_leaves_the_running_statistics():
     norm = nn.BatchNorm1d(3)
     norm(Tensor(np.zeros((0, 3), np.float32)))
-    assert norm.running_var.data.tolist() == [1, 1, 1]
-    assert norm.num_batches_tracked.data == 0
+    assert norm.running_var.array.tolist() == [1, 1, 1]
+    assert norm.num_batches_tracked.array == 0
 
 
 def test_without_momentum_the_running_statistics_are_the_average_of_all_batches():
     norm, means = nn.BatchNorm1d(3, momentum=None), []
     for seed in range(3):
         norm(batch(2, seed))
-        means.append(batch(2, seed).data.mean(0))
-    np.testing.assert_allclose(norm.running_mean.data, np.mean(means, 0), rtol=1e-5)
+        means.append(batch(2, seed).array.mean(0))
+    np.testing.assert_allclose(norm.running_mean.array, np.mean(means, 0), rtol=1e-5)
 
 
 def test_without_running_statistics_a_layer_has_none_and_uses_the_batchs_own():
@@ -180,7 +180,7 @@ def test_without_running_statistics_a_layer_has_none_and_uses_the_batchs_own():
     assert list(norm.state_dict()) == ["weight", "bias"]
     norm._observer = lambda *_: 1 // 0
     x = batch(2, 0)
-    np.testing.assert_array_equal(norm(x).data, norm.eval()(x).data)
+    np.testing.assert_array_equal(norm(x).array, norm.eval()(x).array)
 
 
 def test_instance_norm_observes_the_mean_over_its_samples():
@@ -189,8 +189,8 @@ def test_instance_norm_observes_the_mean_over_its_samples():
     x = batch(3, 0)
     norm(x)
     assert set(seen[0]) == set(norm.statistics)
-    np.testing.assert_allclose(seen[0]["running_mean"], x.data.mean((0, 2)), rtol=1e-5)
-    np.testing.assert_allclose(seen[0]["running_var"], x.data.var(2, ddof=1).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(seen[0]["running_mean"], x.array.mean((0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(seen[0]["running_var"], x.array.var(2, ddof=1).mean(0), rtol=1e-5)
     norm.eval()(x)
     assert len(seen) == 1
 

@@ -56,9 +56,9 @@ def test_mean_and_sum_are_of_what_none_returns_and_float32_stays(name):
     call = CALLS[name]
     each = call(reduction="none")
     assert each.dtype == call().dtype == call(reduction="sum").dtype == np.float32
-    assert math.isclose(call(reduction="sum").item(), each.data.sum(), rel_tol=1e-5)
+    assert math.isclose(call(reduction="sum").item(), each.array.sum(), rel_tol=1e-5)
     if "weighted" not in name and name not in {"nll_loss", "ctc_loss"}:
-        assert math.isclose(call().item(), each.data.mean(), rel_tol=1e-5)
+        assert math.isclose(call().item(), each.array.mean(), rel_tol=1e-5)
 
 
 @every_loss
@@ -178,40 +178,40 @@ def test_padding_beyond_the_lengths_does_not_count():
     changed[4:, 1] = np.nan
     a = F.ctc_loss(x, wide, [6, 4], [2, 1], reduction="none")
     b = F.ctc_loss(changed, narrow, [6, 4], [2, 1], reduction="none")
-    np.testing.assert_array_equal(a.data, b.data)
+    np.testing.assert_array_equal(a.array, b.array)
 
 
 @pytest.mark.parametrize("zero", [False, True])
 def test_an_impossible_target_has_no_gradient_or_spoils_its_own_only(zero):
     x = Tensor(np.zeros((2, 2, 3)), requires_grad=True)
     loss = F.ctc_loss(x, [[1, 1], [1, 2]], [2, 2], [2, 2], reduction="none", zero_infinity=zero)
-    assert loss.data[0] == (0 if zero else math.inf)
+    assert loss.array[0] == (0 if zero else math.inf)
     loss.sum().backward()
-    np.testing.assert_array_equal(x.grad.data[:, 0, :2], 0 if zero else np.nan)
-    np.testing.assert_array_equal(x.grad.data[:, 1], [[0, -1, 0], [0, 0, -1]])
+    np.testing.assert_array_equal(x.grad.array[:, 0, :2], 0 if zero else np.nan)
+    np.testing.assert_array_equal(x.grad.array[:, 1], [[0, -1, 0], [0, 0, -1]])
 
 
 def test_hinges_let_go_at_equal_inputs_without_a_margin():
     a, b = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
     F.margin_ranking_loss(a, b, np.ones(3), reduction="sum").backward()
-    np.testing.assert_array_equal(a.grad.data, -1)
-    np.testing.assert_array_equal(b.grad.data, 1)
+    np.testing.assert_array_equal(a.grad.array, -1)
+    np.testing.assert_array_equal(b.grad.array, 1)
 
 
 def test_zero_vectors_have_finite_gradients():
     for function in (F.normalize, lambda x: F.cosine_similarity(x, np.ones((2, 3)))):
         x = Tensor(np.zeros((2, 3)), requires_grad=True)
         function(x).sum().backward()
-        assert np.isfinite(x.grad.data).all()
+        assert np.isfinite(x.grad.array).all()
     for p in (1, 1.5, 2, 3, math.inf):
         x = Tensor(np.zeros((2, 3)), requires_grad=True)
         F.pairwise_distance(x, np.zeros((2, 3)), p=p, eps=0.0).sum().backward()
-        np.testing.assert_array_equal(x.grad.data, 0)
+        np.testing.assert_array_equal(x.grad.array, 0)
 
 
 def test_p_0_counts_what_is_not_zero():
     y = F.pairwise_distance(np.array([[1.0, 0, 2]]), np.zeros((1, 3)), p=0, eps=0)
-    np.testing.assert_array_equal(y.data, [2])
+    np.testing.assert_array_equal(y.array, [2])
 
 
 def test_whole_numbers_as_targets_keep_float32():
@@ -225,7 +225,7 @@ def test_weighted_labels_and_probabilities_agree():
     one_hot = np.eye(3)[labels]
     for smoothing in (0.0, 0.3):
         each = [
-            F.cross_entropy(x, t, weight, reduction="none", label_smoothing=smoothing).data
+            F.cross_entropy(x, t, weight, reduction="none", label_smoothing=smoothing).array
             for t in (labels, one_hot)
         ]
         np.testing.assert_allclose(*each)
@@ -236,7 +236,7 @@ def test_a_kl_divergence_may_have_targets_of_0():
     loss = F.kl_div(np.log([[0.5, 0.5]]), t, reduction="batchmean")
     assert math.isclose(loss.item(), math.log(2), rel_tol=1e-6)
     loss.backward()
-    assert np.isfinite(t.grad.data).all()
+    assert np.isfinite(t.grad.array).all()
 
 
 def test_nothing_to_average_is_nan_and_sums_to_0():
@@ -300,17 +300,17 @@ def test_the_loss_of_whole_numbers_is_that_of_float64_or_refused(name, reduction
             with pytest.raises(ShapeError):
                 loss(*whole)
         else:
-            np.testing.assert_allclose(loss(*whole).data, expected.data, rtol=1e-12)
+            np.testing.assert_allclose(loss(*whole).array, expected.array, rtol=1e-12)
 
 
 def test_the_numbers_that_noise_multiplies_and_joins_are_not_whole():
     ones = np.ones((300, 3), np.int64)
     manual_seed(0)
-    kept = F.dropout(ones, 0.25).data
+    kept = F.dropout(ones, 0.25).array
     assert set(np.unique(kept)) == {0, 1 / (1 - 0.25)}
-    slopes = -F.rrelu(-ones, training=True).data
+    slopes = -F.rrelu(-ones, training=True).array
     assert ((slopes > 0.12) & (slopes < 0.34)).all()
-    drawn = F.gumbel_softmax(ones).data
+    drawn = F.gumbel_softmax(ones).array
     assert len(np.unique(drawn)) > 800
     one, var = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    np.testing.assert_allclose(F.gaussian_nll_loss(one, one, var).data, 0.5 * np.log(1e-6))
+    np.testing.assert_allclose(F.gaussian_nll_loss(one, one, var).array, 0.5 * np.log(1e-6))

@@ -90,11 +90,11 @@ def test_zero_grad_forgets_all_gradients():
 def test_a_parameter_owns_its_memory_and_keeps_its_dtype():
     source = np.arange(6.0).reshape(2, 3)
     p = nn.Parameter(source.T)
-    assert p.data.flags.c_contiguous
+    assert p.array.flags.c_contiguous
     assert p.dtype == np.float64
     assert p.requires_grad
     source[...] = 0
-    assert p.data.max() == 5
+    assert p.array.max() == 5
 
 
 def test_a_parameter_of_integers_is_refused():
@@ -148,8 +148,8 @@ def test_a_deep_copy_shares_nothing():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     other = copy.deepcopy(model)
     for p in other.parameters():
-        p.data[...] = 9
-    assert not any((p.data == 9).any() for p in model.parameters())
+        p.array[...] = 9
+    assert not any((p.array == 9).any() for p in model.parameters())
     assert names(other.named_parameters()) == names(model.named_parameters())
 
 

@@ -29,9 +29,9 @@ def test_a_sequence_in_two_parts_gives_the_whole(kind):
     first, state = layer(x[:3])
     second, last = layer(x[3:], state)
     joined = np.concatenate([first, second])
-    np.testing.assert_allclose(joined.data, whole.data, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(joined.array, whole.array, rtol=1e-6, atol=1e-6)
     for a, b in zip(parts(last), parts(end), strict=True):
-        np.testing.assert_allclose(a.data, b.data, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(a.array, b.array, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "cell"), list(zip(KINDS, CELLS, strict=True)))
@@ -42,14 +42,14 @@ def test_a_loop_over_a_cell_is_the_layer(kind, cell):
     for t in range(5):
         state = step(x[t], state)
         outputs.append(parts(state)[0])
-    np.testing.assert_allclose(np.stack(outputs).data, layer(x)[0].data, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.stack(outputs).array, layer(x)[0].array, rtol=1e-6, atol=1e-6)
 
 
 @every_kind
 def test_the_second_direction_reads_from_the_end(kind):
     layer, x = kind(3, 4, bidirectional=True), draw(5, 2, 3)
-    later = Tensor(np.concatenate([x.data[:-1], x.data[-1:] + 1]))
-    y, changed = layer(x)[0].data, layer(later)[0].data
+    later = Tensor(np.concatenate([x.array[:-1], x.array[-1:] + 1]))
+    y, changed = layer(x)[0].array, layer(later)[0].array
     np.testing.assert_array_equal(y[:4, :, :4], changed[:4, :, :4])
     assert (y[:, :, 4:] != changed[:, :, 4:]).all()
 
@@ -69,11 +69,11 @@ def test_the_number_of_recorded_ops_does_not_depend_on_the_length(kind):
 @every_kind
 def test_dropout_acts_between_layers_only(kind):
     layer = kind(3, 40, num_layers=2, dropout=1.0)
-    first, other = layer(draw(5, 2, 3))[0].data, layer(draw(5, 2, 3, seed=1))[0].data
+    first, other = layer(draw(5, 2, 3))[0].array, layer(draw(5, 2, 3, seed=1))[0].array
     np.testing.assert_array_equal(first, other)  # the second layer sees zeros
     assert (first != 0).all()
     layer.eval()
-    assert (layer(draw(5, 2, 3))[0].data != layer(draw(5, 2, 3, seed=1))[0].data).all()
+    assert (layer(draw(5, 2, 3))[0].array != layer(draw(5, 2, 3, seed=1))[0].array).all()
 
 
 @every_kind
@@ -82,7 +82,7 @@ def test_dropout_draws_the_same_masks_again_at_the_same_position(kind):
 
     def twice():
         manual_seed(4)
-        return [layer(x)[0].data for _ in range(2)]
+        return [layer(x)[0].array for _ in range(2)]
 
     (first, second), again = twice(), twice()
     assert (first != second).any()
@@ -99,9 +99,9 @@ def test_dropout_without_a_second_layer_warns(kind):
 def test_a_deep_copy_computes_the_same_and_shares_nothing(kind):
     layer, x = kind(3, 4), draw(5, 2, 3)
     other = copy.deepcopy(layer)
-    np.testing.assert_array_equal(other(x)[0].data, layer(x)[0].data)
-    other.weight_hh_l0.data[...] = 9
-    assert not (layer.weight_hh_l0.data == 9).any()
+    np.testing.assert_array_equal(other(x)[0].array, layer(x)[0].array)
+    other.weight_hh_l0.array[...] = 9
+    assert not (layer.weight_hh_l0.array == 9).any()
 
 
 @every_kind
@@ -186,4 +186,4 @@ def test_integers_are_taken_as_numbers(kind):
     layer = kind(3, 4)
     x = np.arange(6).reshape(2, 1, 3) % 2
     found, expected = layer(x)[0], layer(x.astype(np.float64))[0]
-    np.testing.assert_allclose(found.data, expected.data, rtol=1e-6)
+    np.testing.assert_allclose(found.array, expected.array, rtol=1e-6)

@@ -99,24 +99,24 @@ def test_what_is_loaded_is_what_comes_out():
     model.load_state_dict(state)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, state[name], err_msg=name)
-    np.testing.assert_array_equal(model[0].weight.data, state["0.weight"])
-    np.testing.assert_array_equal(model[1].running_var.data, state["1.running_var"])
+    np.testing.assert_array_equal(model[0].weight.array, state["0.weight"])
+    np.testing.assert_array_equal(model[1].running_var.array, state["1.running_var"])
 
 
 def test_loading_copies_and_keeps_the_parameters_memory():
     model = nn.Linear(3, 2)
-    before = model.weight.data
+    before = model.weight.array
     state = numbered(model.state_dict())
     model.load_state_dict(state)
-    assert model.weight.data is before
+    assert model.weight.array is before
     state["weight"][...] = -1
-    assert model.weight.data.min() == 0
+    assert model.weight.array.min() == 0
 
 
 def test_the_state_holds_the_live_arrays():
     model = nn.Linear(3, 2)
     state = model.state_dict()
-    model.weight.data[...] = 5
+    model.weight.array[...] = 5
     assert (state["weight"] == 5).all()
 
 
@@ -124,9 +124,9 @@ def test_tensors_and_wider_floats_can_be_loaded():
     model = nn.Linear(3, 2)
     weight = np.arange(6.0).reshape(2, 3) / 8
     model.load_state_dict({"weight": nn.Parameter(weight), "bias": Tensor(np.array([1.0, 2.0]))})
-    np.testing.assert_array_equal(model.weight.data, weight)
+    np.testing.assert_array_equal(model.weight.array, weight)
     assert model.weight.dtype == np.float32
-    assert model.bias.data.tolist() == [1, 2]
+    assert model.bias.array.tolist() == [1, 2]
 
 
 def missing(state):
@@ -177,10 +177,10 @@ def test_the_first_misfit_in_the_models_order_is_named():
 
 def test_without_strict_what_fits_is_loaded():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    second = model[1].weight.data.copy()
+    second = model[1].weight.array.copy()
     model.load_state_dict({"0.weight": np.full((2, 2), 7.0), "9.bias": np.ones(3)}, strict=False)
-    assert (model[0].weight.data == 7).all()
-    np.testing.assert_array_equal(model[1].weight.data, second)
+    assert (model[0].weight.array == 7).all()
+    np.testing.assert_array_equal(model[1].weight.array, second)
 
 
 def test_without_strict_another_shape_is_still_refused():

@@ -13,9 +13,9 @@ def draw(*shape, seed=0):
 
 def test_a_causal_step_does_not_see_what_comes_later():
     layer, x = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0), draw(5, 2, 6)
-    later = Tensor(np.concatenate([x.data[:-1], x.data[-1:] + 1]))
+    later = Tensor(np.concatenate([x.array[:-1], x.array[-1:] + 1]))
     with reference_kernels():
-        y, changed = layer(x, is_causal=True).data, layer(later, is_causal=True).data
+        y, changed = layer(x, is_causal=True).array, layer(later, is_causal=True).array
     np.testing.assert_array_equal(y[:4], changed[:4])
     assert (y[4] != changed[4]).all()
 
@@ -24,30 +24,30 @@ def test_is_causal_needs_no_mask_and_agrees_with_one():
     attention, x = nn.MultiheadAttention(6, 2), draw(5, 2, 6)
     mask = nn.Transformer.generate_square_subsequent_mask(5)
     for need_weights in (True, False):
-        masked = attention(x, x, x, need_weights=need_weights, attn_mask=mask)[0].data
+        masked = attention(x, x, x, need_weights=need_weights, attn_mask=mask)[0].array
         for given in (None, mask):
-            found = attention(x, x, x, None, need_weights, given, is_causal=True)[0].data
+            found = attention(x, x, x, None, need_weights, given, is_causal=True)[0].array
             np.testing.assert_allclose(found, masked, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_a_query_that_sees_no_key_finds_zeros(need_weights):
     attention, x = nn.MultiheadAttention(6, 2), draw(3, 2, 6)
-    attention.out_proj.bias.data[...] = 7
+    attention.out_proj.bias.array[...] = 7
     mask = np.zeros((3, 3), bool)
     mask[1] = True
     y, weights = attention(x, x, x, need_weights=need_weights, attn_mask=mask)
-    np.testing.assert_array_equal(y.data[1], 7)
-    assert (y.data[[0, 2]] != 7).all()
-    assert weights is None or weights.data.sum(-1).round(4).tolist() == [[1, 0, 1]] * 2
+    np.testing.assert_array_equal(y.array[1], 7)
+    assert (y.array[[0, 2]] != 7).all()
+    assert weights is None or weights.array.sum(-1).round(4).tolist() == [[1, 0, 1]] * 2
     y.sum().backward()
-    assert all(np.isfinite(p.grad.data).all() for p in attention.parameters())
+    assert all(np.isfinite(p.grad.array).all() for p in attention.parameters())
 
 
 def test_weights_come_for_each_head_or_as_their_mean():
     attention, x = nn.MultiheadAttention(6, 3, batch_first=True), draw(2, 4, 6)
-    each = attention(x, x, x, average_attn_weights=False)[1].data
-    mean = attention(x, x, x)[1].data
+    each = attention(x, x, x, average_attn_weights=False)[1].array
+    mean = attention(x, x, x)[1].array
     assert each.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(each.sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(mean, each.mean(1), rtol=1e-6)
@@ -61,7 +61,7 @@ def test_attention_drops_weights_in_training_only(need_weights):
 
     def run(module):
         manual_seed(3)
-        return module(x, x, x, need_weights=need_weights)[0].data
+        return module(x, x, x, need_weights=need_weights)[0].array
 
     np.testing.assert_array_equal(run(attention), run(attention))
     assert (run(attention) != run(plain)).any()
@@ -75,7 +75,7 @@ def test_layers_draw_the_same_masks_again_at_the_same_position(kind):
 
     def twice():
         manual_seed(4)
-        return [layer(x, *memory).data for _ in range(2)]
+        return [layer(x, *memory).array for _ in range(2)]
 
     (first, second), again = twice(), twice()
     assert (first != second).any()
@@ -88,18 +88,18 @@ def test_layers_draw_the_same_masks_again_at_the_same_position(kind):
 @pytest.mark.parametrize("p", ["dropout", "dropout1", "dropout2", "dropout3"])
 def test_each_dropout_of_a_decoder_layer_acts(p):
     layer, x, memory = nn.TransformerDecoderLayer(6, 2, 8, 0.0), draw(5, 2, 6), draw(4, 2, 6)
-    plain = layer(x, memory).data
+    plain = layer(x, memory).array
     getattr(layer, p).p = 0.5
-    assert (layer(x, memory).data != plain).any()
+    assert (layer(x, memory).array != plain).any()
 
 
 def test_a_stack_copies_its_layer():
     layer = nn.TransformerEncoderLayer(6, 2, 8)
     stack = nn.TransformerEncoder(layer, 3, nn.LayerNorm(6))
     assert len(list(stack.parameters())) == 3 * len(list(layer.parameters())) + 2
-    layer.linear1.weight.data[...] = 9
-    stack.layers[0].linear1.weight.data[...] = 8
-    assert not np.isin(stack.layers[1].linear1.weight.data, [8, 9]).any()
+    layer.linear1.weight.array[...] = 9
+    stack.layers[0].linear1.weight.array[...] = 8
+    assert not np.isin(stack.layers[1].linear1.weight.array, [8, 9]).any()
 
 
 def test_a_transformer_takes_encoders_of_ones_own():
@@ -107,7 +107,7 @@ def test_a_transformer_takes_encoders_of_ones_own():
     model = nn.Transformer(6, 2, 1, 1, 8, custom_encoder=encoder)
     assert model.encoder is encoder
     bound = np.sqrt(6 / (8 + 6))
-    largest = np.abs(encoder.layers[0].linear1.weight.data).max()
+    largest = np.abs(encoder.layers[0].linear1.weight.array).max()
     assert bound * 0.8 < largest <= bound  # Xavier's, not Linear's own 1 / √6
 
 
@@ -116,7 +116,7 @@ def test_activations_go_by_name_or_function():
     named = nn.TransformerEncoderLayer(6, 2, 8, 0.0, "gelu")
     given = nn.TransformerEncoderLayer(6, 2, 8, 0.0, nn.GELU())
     given.load_state_dict(named.state_dict())
-    np.testing.assert_array_equal(named(x).data, given(x).data)
+    np.testing.assert_array_equal(named(x).array, given(x).array)
     with pytest.raises(ShapeError, match=r"activation is 'relu' or 'gelu' or a function .*'selu'"):
         nn.TransformerEncoderLayer(6, 2, 8, activation="selu")
 

@@ -68,10 +68,10 @@ def test_the_norms_are_those_of_each_layers_parameters_before_clipping() -> None
     def norm(*arrays: Any) -> float:
         return float(np.linalg.norm(np.concatenate([a.reshape(-1) for a in arrays])))
 
-    gradient = norm(first.weight.grad.data, first.bias.grad.data)  # type: ignore[union-attr]
-    weight = norm(first.weight.data, first.bias.data)
+    gradient = norm(first.weight.grad.array, first.bias.grad.array)  # type: ignore[union-attr]
+    weight = norm(first.weight.array, first.bias.array)
     dg.clip_grad_norm_(model.parameters(), 1.0)
-    grad = [p.grad.data.copy() for p in first.parameters()]  # type: ignore[union-attr]
+    grad = [p.grad.array.copy() for p in first.parameters()]  # type: ignore[union-attr]
     optim.SGD(model.parameters(), lr=0.25).step()
     health.observe()
     assert health.layers == ["0", "2"]
@@ -163,7 +163,7 @@ def test_exploding_gradients_of_a_recurrent_network_are_named_at_the_first_step(
             return self.head(states[:, -1])
 
     model = Recurrent()
-    dict(model.named_parameters())["body.weight_hh_l0"].data[...] = 2 * np.eye(12)
+    dict(model.named_parameters())["body.weight_hh_l0"].array[...] = 2 * np.eye(12)
     health = watched(model, 1)
     assert found(health) == [("exploding", "body", 0), ("exploding", "head", 0)]
     assert "times the norm of all weights together" in health.report()
@@ -179,7 +179,7 @@ def test_a_spike_is_named_by_its_step_against_the_layers_past() -> None:
 
 def test_dead_relus_are_named() -> None:
     model = deep(nn.ReLU, 3)
-    dict(model.named_parameters())["2.bias"].data[...] = -100.0
+    dict(model.named_parameters())["2.bias"].array[...] = -100.0
     health = watched(model, 4)
     assert found(health) == [("dead", "0", 0), ("dead", "2", 0)]  # what feeds it is dead, too
     assert "dead: '2' at step 0: its gradient is exactly 0; 4 observed steps so far" in (

@@ -20,12 +20,12 @@ def normal(*shape):
 def test_a_transposed_convolution_is_the_adjoint_of_the_convolution(axes):
     x, w = normal(2, 4, *(7, 8, 5)[:axes]), normal(6, 2, *(3, 2, 2)[:axes])
     settings = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}
-    y = F.__dict__[f"conv{axes}d"](x, w, **settings).data
+    y = F.__dict__[f"conv{axes}d"](x, w, **settings).array
     g = normal(*y.shape)
     back = ops.convolution_transpose(
         g, w, None, size=x.shape[2:], stride=2, padding=1, dilation=2, groups=2
-    ).data
-    weight = ops.convolution_weight(x, g, kernel=w.shape[2:], **settings).data
+    ).array
+    weight = ops.convolution_weight(x, g, kernel=w.shape[2:], **settings).array
     assert back.shape == x.shape
     assert np.vdot(y, g) == pytest.approx(np.vdot(x, back)) == pytest.approx(np.vdot(w, weight))
 
@@ -40,7 +40,7 @@ def test_a_line_is_an_image_of_height_one():
     y.backward(g)
     z.backward(g[:, :, None])
     for a, b in zip([y, *(t.grad for t in lines)], [z, *(t.grad for t in images)], strict=True):
-        np.testing.assert_array_equal(a.data, b.data.reshape(a.shape))
+        np.testing.assert_array_equal(a.array, b.array.reshape(a.shape))
 
 
 def test_lines_have_a_twin_and_volumes_and_groups_none():
@@ -56,13 +56,13 @@ def test_lines_have_a_twin_and_volumes_and_groups_none():
 
 def test_same_padding_of_an_even_kernel_puts_the_odd_zero_at_the_end():
     y = F.conv1d(np.arange(1.0, 4.0).reshape(1, 1, 3), np.ones((1, 1, 2)), padding="same")
-    np.testing.assert_array_equal(y.data, [[[3, 5, 3]]])
+    np.testing.assert_array_equal(y.array, [[[3, 5, 3]]])
 
 
 def test_output_padding_beyond_the_stride_reaches_what_no_window_does():
     x, w = np.ones((1, 1, 2)), np.ones((1, 1, 2))
     y = F.conv_transpose1d(x, w, output_padding=2, dilation=3, padding=1)
-    np.testing.assert_array_equal(y.data, [[[1, 0, 1, 1, 0]]])
+    np.testing.assert_array_equal(y.array, [[[1, 0, 1, 1, 0]]])
 
 
 X, W = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 3))

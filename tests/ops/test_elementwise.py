@@ -17,7 +17,7 @@ def leaf(*values, dtype=np.float64):
 
 
 def slope(call, x):
-    return grad(np.sum(call(x)), [x])[0].data
+    return grad(np.sum(call(x)), [x])[0].array
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def slope(call, x):
 )
 def test_a_step_function_has_a_gradient_of_zeros(function):
     x = leaf(-1.5, 0.4, 2.6, dtype=np.float32)
-    np.testing.assert_array_equal(function(x).data, function(x.data))
+    np.testing.assert_array_equal(function(x).array, function(x.array))
     g = slope(function, x)
     assert g.dtype == np.float32
     assert g.tolist() == [0, 0, 0]
@@ -33,10 +33,10 @@ def test_a_step_function_has_a_gradient_of_zeros(function):
 
 def test_floor_divide_and_remainder_are_operators_from_both_sides():
     x = leaf(2.0, -3.0, 5.0)
-    assert (x // 2).data.tolist() == [1, -2, 2]
-    assert (x % 2).data.tolist() == [0, 1, 1]
-    assert (7 // x).data.tolist() == [3, -3, 1]
-    assert (7 % x).data.tolist() == [1, -2, 2]
+    assert (x // 2).array.tolist() == [1, -2, 2]
+    assert (x % 2).array.tolist() == [0, 1, 1]
+    assert (7 // x).array.tolist() == [3, -3, 1]
+    assert (7 % x).array.tolist() == [1, -2, 2]
     assert slope(lambda a: 7 % a, x).tolist() == [-3, 3, -1]
     assert slope(lambda a: a // 2, x).tolist() == [0, 0, 0]
 
@@ -51,21 +51,21 @@ def test_clip_takes_numpys_forms():
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # which names them anew
         forms += [np.clip(x, -1, max=1), np.clip(x, min=-1, max=np.ones(4))]
     for y in forms:
-        assert y.data.tolist() == [-1, -1, 0.5, 1]
-        assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1, 0]
-    assert np.clip(x, None, 1).data.tolist() == [-2, -1, 0.5, 1]
-    assert np.clip(x, a_min=None, a_max=1).data.tolist() == [-2, -1, 0.5, 1]
-    assert np.clip(x, 0, None).data.tolist() == [0, 0, 0.5, 3]
+        assert y.array.tolist() == [-1, -1, 0.5, 1]
+        assert grad(np.sum(y), [x])[0].array.tolist() == [0, 1, 1, 0]
+    assert np.clip(x, None, 1).array.tolist() == [-2, -1, 0.5, 1]
+    assert np.clip(x, a_min=None, a_max=1).array.tolist() == [-2, -1, 0.5, 1]
+    assert np.clip(x, 0, None).array.tolist() == [0, 0, 0.5, 3]
     assert slope(lambda a: np.clip(a, None, None), x).tolist() == [1, 1, 1, 1]
 
 
 def test_a_bound_of_clip_gets_the_gradient_where_it_cuts():
     low, high = leaf(0.0, 0.0, 4.0), leaf(1.0, 1.0, 1.0)
     y = np.clip(np.array([-1.0, 0.5, 0.5]), low, high)
-    assert y.data.tolist() == [0, 0.5, 1]
+    assert y.array.tolist() == [0, 0.5, 1]
     to_low, to_high = grad(np.sum(y), [low, high])
-    assert to_low.data.tolist() == [1, 0, 0]
-    assert to_high.data.tolist() == [0, 0, 1]
+    assert to_low.array.tolist() == [1, 0, 0]
+    assert to_high.array.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_where_with_a_condition_alone_finds_its_indices():
     assert found.tolist() == [1, 2]
     x = leaf(1.0, 2.0, 3.0)
     y = np.where(Tensor(np.array([False, True, True])), x, 0)
-    assert grad(np.sum(y), [x])[0].data.tolist() == [0, 1, 1]
+    assert grad(np.sum(y), [x])[0].array.tolist() == [0, 1, 1]
 
 
 def test_comparisons_of_tensors_are_plain_arrays():
@@ -108,9 +108,9 @@ def test_comparisons_of_tensors_are_plain_arrays():
 def test_numpys_other_names_reach_the_same_ops():
     x = leaf(-2.0, 3.0)
     assert slope(np.fabs, x).tolist() == [-1, 1]
-    np.testing.assert_allclose(np.radians(x).data, np.deg2rad(x.data))
-    np.testing.assert_allclose(np.degrees(x).data, np.rad2deg(x.data))
-    assert np.mod(x, 2).data.tolist() == [0, 1]
+    np.testing.assert_allclose(np.radians(x).array, np.deg2rad(x.array))
+    np.testing.assert_allclose(np.degrees(x).array, np.rad2deg(x.array))
+    assert np.mod(x, 2).array.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("exponent", [0, 0.0, 1, 2, 3, np.zeros(3)])
@@ -122,7 +122,7 @@ def test_powers_of_zero_have_finite_gradients(exponent):
 
 
 def test_the_zeroth_power_of_infinity_is_one():
-    assert (leaf(np.inf, np.nan) ** 0).data.tolist() == [1, 1]
+    assert (leaf(np.inf, np.nan) ** 0).array.tolist() == [1, 1]
 
 
 def test_the_gradient_to_the_exponent_of_zero_is_zero():
@@ -135,62 +135,62 @@ def test_the_gradient_to_the_exponent_of_zero_is_zero():
 def test_the_origin_has_gradient_zero(function):
     a, b = leaf(0.0, 3.0), leaf(0.0, 4.0)
     first, second = grad(np.sum(function(a, b)), [a, b])
-    assert first.data[0] == second.data[0] == 0
+    assert first.array[0] == second.array[0] == 0
 
 
 def test_functions_of_two_numbers_do_not_overflow():
     a, b = leaf(1e30, 3, dtype=np.float32), leaf(1e30, 4, dtype=np.float32)
     for function in (np.hypot, np.arctan2, np.logaddexp, np.logaddexp2):
         for g in grad(np.sum(function(a, b)), [a, b]):
-            assert np.isfinite(g.data).all(), function
+            assert np.isfinite(g.array).all(), function
 
 
 @pytest.mark.parametrize("function", [np.logaddexp, np.logaddexp2])
 def test_equal_infinities_share_the_gradient_of_logaddexp(function):
     a, b = leaf(-np.inf, -np.inf, 1e4, np.inf), leaf(-np.inf, 0.0, -1e4, np.inf)
     first, second = grad(function(a, b), [a, b], gradient=np.ones(4))
-    assert first.data.tolist() == [0.5, 0, 1, 0.5]
-    assert second.data.tolist() == [0.5, 1, 0, 0.5]
+    assert first.array.tolist() == [0.5, 0, 1, 0.5]
+    assert second.array.tolist() == [0.5, 1, 0, 0.5]
 
 
 def test_sinc_is_smooth_at_zero():
     x = leaf(0.0, 1e-8, 1e-3)
     (first,) = grad(np.sum(np.sinc(x)), [x], create_graph=True)
     (second,) = grad(np.sum(first), [x])
-    np.testing.assert_allclose(first.data, -(math.pi**2) / 3 * x.data, rtol=1e-5)
-    np.testing.assert_allclose(second.data, -(math.pi**2) / 3, rtol=1e-5)
+    np.testing.assert_allclose(first.array, -(math.pi**2) / 3 * x.array, rtol=1e-5)
+    np.testing.assert_allclose(second.array, -(math.pi**2) / 3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 3e-14), (np.float32, 6e-6)])
 def test_error_functions_are_exact_in_the_middle_and_in_both_tails(dtype, rtol):
     x = np.concatenate([np.linspace(-9, 9, 361), [1e-30, -1e-10, 1e-3, 0.5, -0.5]]).astype(dtype)
     for function, exact in ((ops.erf, math.erf), (ops.erfc, math.erfc)):
-        found = function(Tensor(x)).data
+        found = function(Tensor(x)).array
         assert found.dtype == dtype
         wanted = np.array([exact(float(v)) for v in x])
         np.testing.assert_allclose(found, wanted, rtol=rtol, atol=np.finfo(dtype).tiny)
     ends = np.array([-np.inf, np.inf, np.nan])
-    np.testing.assert_array_equal(ops.erf(ends).data, [-1, 1, np.nan])
-    np.testing.assert_array_equal(ops.erfc(ends).data, [2, 0, np.nan])
+    np.testing.assert_array_equal(ops.erf(ends).array, [-1, 1, np.nan])
+    np.testing.assert_array_equal(ops.erfc(ends).array, [2, 0, np.nan])
 
 
 def test_xlogy_of_zero_is_zero_with_finite_gradients():
     a, b = leaf(0.0, 0.0, 2.0), leaf(0.0, -1.0, 3.0)
     y = ops.xlogy(a, b)
-    np.testing.assert_allclose(y.data, [0, 0, 2 * math.log(3)])
+    np.testing.assert_allclose(y.array, [0, 0, 2 * math.log(3)])
     first, second = grad(np.sum(y), [a, b])
-    np.testing.assert_allclose(first.data, [0, 0, math.log(3)])
-    np.testing.assert_allclose(second.data, [0, 0, 2 / 3])
+    np.testing.assert_allclose(first.array, [0, 0, math.log(3)])
+    np.testing.assert_allclose(second.array, [0, 0, 2 / 3])
 
 
 def test_fmax_and_fmin_pass_over_nan():
     a, b = leaf(np.nan, 1.0, 2.0), leaf(0.0, np.nan, 2.0)
     for function in (np.fmax, np.fmin):
         y = function(a, b)
-        assert y.data.tolist() == [0, 1, 2]
+        assert y.array.tolist() == [0, 1, 2]
         first, second = grad(np.sum(y), [a, b])
-        assert first.data.tolist() == [0, 1, 1]
-        assert second.data.tolist() == [1, 0, 0]
+        assert first.array.tolist() == [0, 1, 1]
+        assert second.array.tolist() == [1, 0, 0]
 
 
 def test_a_complex_function_that_is_not_one_is_refused():
@@ -214,7 +214,7 @@ def test_what_has_no_gradient_works_on_the_data():
     assert np.lexsort((x, x)).tolist() == [1, 2, 0]
     assert np.isrealobj(x)
     assert np.result_type(x, np.float32) == np.float64
-    assert np.shares_memory(x, x.data[::2])
+    assert np.shares_memory(x, x.array[::2])
     assert np.setdiff1d(x.detach(), [1.0]).tolist() == [2, 3]
 
 
@@ -225,7 +225,7 @@ def test_powers_have_numpys_values_and_dtypes(dtype, exponent):
     found = Tensor(a) ** exponent
     expected = np.power(a, exponent)
     assert found.dtype == expected.dtype
-    np.testing.assert_allclose(found.data, expected)
+    np.testing.assert_allclose(found.array, expected)
 
 
 def test_negative_powers_of_whole_numbers_are_refused():
@@ -239,7 +239,7 @@ def test_a_list_beside_a_complex_tensor_is_an_array_in_its_gradient(function, se
     z = leaf(1 + 2j, -1j, dtype=complex)
     factors = [2 + 1j, 3.0]
     found, same = (
-        grad(np.sum(np.real(function(z, b) ** 2)), [z], create_graph=second)[0].data
+        grad(np.sum(np.real(function(z, b) ** 2)), [z], create_graph=second)[0].array
         for b in (factors, np.array(factors))
     )
     np.testing.assert_array_equal(found, same)
@@ -250,4 +250,4 @@ def test_a_list_that_changes_after_the_forward_pass_does_not_change_the_gradient
     y = np.sum(np.multiply(x, factors))
     factors[0] = 7.0
     y.backward()
-    assert x.grad.data.tolist() == [3, 4]
+    assert x.grad.array.tolist() == [3, 4]

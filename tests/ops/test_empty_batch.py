@@ -127,7 +127,7 @@ def test_a_mean_over_nothing_is_nan_and_in_an_empty_shard_0(mean, axis):
             y = mean(x, axis=axis)
             y.sum().backward()
         assert y.shape == (() if axis is None else (3,))
-        np.testing.assert_array_equal(y.data, np.full(y.shape, expected))
+        np.testing.assert_array_equal(y.array, np.full(y.shape, expected))
         assert x.grad.shape == (0, 3)
 
 
@@ -189,10 +189,10 @@ def test_a_mean_that_is_written_out_is_0_in_an_empty_shard(mean):
         (first,) = dg.autograd.grad(np.sum(y), [x], create_graph=True)
         np.sum(y).backward()
     assert y.dtype == first.dtype == np.float64
-    assert (y.data == 0).all()
+    assert (y.array == 0).all()
     assert first.shape == x.grad.shape == (0, 3)
     with pytest.warns(RuntimeWarning, match="invalid value"):
-        assert np.isnan(mean(x).data).all()
+        assert np.isnan(mean(x).array).all()
 
 
 @pytest.mark.parametrize("name", ["max", "min"])
@@ -203,6 +203,6 @@ def test_pytorchs_extremes_over_no_samples_are_those_of_numpy(name, keepdim):
         values, indices = getattr(x, name)(dim=0, keepdim=keepdim)
         values.sum().backward()
     assert values.shape == indices.shape == ((1, 3) if keepdim else (3,))
-    assert (values.data == 0).all()
+    assert (values.array == 0).all()
     assert indices.dtype == np.intp
     assert x.grad.shape == (0, 3)

@@ -47,7 +47,7 @@ def test_single_precision_stays_single(name):
     assert y.dtype == (np.float32 if "irfft" in name else np.complex64)
     np.real(y).sum().backward()
     assert x.grad.dtype == np.float32
-    np.testing.assert_allclose(y.data, getattr(np.fft, name)(x.data), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(y.array, getattr(np.fft, name)(x.array), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["fftn", "ifftn", "rfftn", "irfftn", "rfft2", "irfft2"])
@@ -57,18 +57,18 @@ def test_several_axes_give_numpys_values(name, s):
     function = getattr(np.fft, name)
     axes = None if s is None and name.endswith("n") else (0, 2)
     expected = function(x, s, axes)
-    np.testing.assert_allclose(function(Tensor(x), s, axes).data, expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(function(Tensor(x), s, axes).array, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_part_that_is_not_finite_spoils_no_other():
-    z = ops.complex(np.array([1.0, np.inf]), np.array([np.inf, 2.0])).data
+    z = ops.complex(np.array([1.0, np.inf]), np.array([np.inf, 2.0])).array
     assert z.tolist() == [complex(1, np.inf), complex(np.inf, 2)]
 
 
 def test_the_angle_of_zero_has_gradient_zero():
     z = Tensor(np.array([0j, 2j]), requires_grad=True)
     np.sum(np.angle(z, deg=True)).backward()
-    np.testing.assert_allclose(z.grad.data, [0, -90 / np.pi], atol=1e-15)
+    np.testing.assert_allclose(z.grad.array, [0, -90 / np.pi], atol=1e-15)
 
 
 @pytest.mark.parametrize(

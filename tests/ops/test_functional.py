@@ -23,7 +23,7 @@ def test_all_names_are_sorted_and_there():
 def test_conv2d_equals_the_sum_it_is_defined_by():
     rng = np.random.default_rng(4)
     x, w, b = rng.normal(size=(2, 4, 5, 6)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
-    y = F.conv2d(x, w, b, stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2).data
+    y = F.conv2d(x, w, b, stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2).array
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (2, 2)))
     for n, o, i, j in np.ndindex(*y.shape):
         group = slice(2 * (o // 3), 2 * (o // 3) + 2)
@@ -34,35 +34,35 @@ def test_conv2d_equals_the_sum_it_is_defined_by():
 def test_max_pool_gives_the_gradient_to_the_first_of_equal_elements():
     x = Tensor(np.ones((1, 1, 4, 4)), requires_grad=True)
     F.max_pool2d(x, 2).sum().backward()
-    np.testing.assert_array_equal(np.flatnonzero(x.grad.data), [0, 2, 8, 10])
+    np.testing.assert_array_equal(np.flatnonzero(x.grad.array), [0, 2, 8, 10])
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_max_pool_passes_nan_on_and_survives_windows_of_minus_infinity(fused):
     x = Tensor(np.full((1, 1, 4, 4), -np.inf), requires_grad=True)
-    x.data[0, 0, 3, 3] = np.nan
+    x.array[0, 0, 3, 3] = np.nan
     with dg.enable_grad() if fused else dg.reference_kernels():
         y = F.max_pool2d(x, 2, padding=1)
         y.backward(np.arange(9.0).reshape(1, 1, 3, 3))
-    assert np.isnan(y.data[0, 0, 2, 2])
-    assert np.isneginf(y.data[0, 0, 0, 0])
-    assert x.grad.data.sum() == 36
-    assert x.grad.data[0, 0, 3, 3] == 8
+    assert np.isnan(y.array[0, 0, 2, 2])
+    assert np.isneginf(y.array[0, 0, 0, 0])
+    assert x.grad.array.sum() == 36
+    assert x.grad.array[0, 0, 3, 3] == 8
 
 
 def test_a_query_that_sees_no_key_gets_zeros():
     q = np.ones((2, 3))
     mask = np.array([[True, True], [False, False]])
     y = F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
-    np.testing.assert_array_equal(y.data, [[1, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(y.array, [[1, 1, 1], [0, 0, 0]])
 
 
 def test_causal_attention_does_not_look_ahead():
     rng = np.random.default_rng(0)
     q, k, v = (rng.normal(size=(3, 4)) for _ in range(3))
-    before = F.scaled_dot_product_attention(q, k, v, is_causal=True).data
+    before = F.scaled_dot_product_attention(q, k, v, is_causal=True).array
     k[2], v[2] = 9, 9
-    after = F.scaled_dot_product_attention(q, k, v, is_causal=True).data
+    after = F.scaled_dot_product_attention(q, k, v, is_causal=True).array
     np.testing.assert_array_equal(before[:2], after[:2])
     assert np.abs(before[2] - after[2]).max() > 0.1
 
@@ -72,8 +72,8 @@ def test_attention_weights_are_dropped_out_and_scaled():
     q, k = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4))
     v = np.broadcast_to(np.eye(3), (2, 3, 3)).copy()
     dg.manual_seed(1)
-    dropped = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5).data
-    whole = F.scaled_dot_product_attention(q, k, v).data
+    dropped = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5).array
+    whole = F.scaled_dot_product_attention(q, k, v).array
     kept = dropped != 0
     assert 0 < kept.sum() < kept.size
     np.testing.assert_allclose(dropped[kept], 2 * whole[kept])
@@ -83,12 +83,12 @@ def test_dropout_depends_on_seed_step_shard_and_call_only():
     def mask(seed: int, step: int, shard: int) -> list[bool]:
         dg.manual_seed(seed)
         with stream.in_shard(step, shard, {}):
-            return (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist()
+            return (F.dropout(np.ones(64, np.float32), 0.5).array > 0).tolist()
 
     first = mask(1, 2, 3)
     assert mask(1, 2, 3) == first
     with stream.in_shard(2, 3, {3: 1}):  # its next call
-        assert (F.dropout(np.ones(64, np.float32), 0.5).data > 0).tolist() != first
+        assert (F.dropout(np.ones(64, np.float32), 0.5).array > 0).tolist() != first
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
         assert mask(*other) != first
 
@@ -98,19 +98,19 @@ def test_dropout_scales_what_it_keeps_and_its_gradient_has_the_same_mask():
     x = Tensor(np.ones((50, 40), np.float32), requires_grad=True)
     y = F.dropout(x, 0.25)
     y.sum().backward()
-    assert set(np.unique(y.data)) == {np.float32(0), np.float32(4 / 3)}
-    assert abs((y.data > 0).mean() - 0.75) < 0.03
-    np.testing.assert_array_equal(x.grad.data, y.data)
+    assert set(np.unique(y.array)) == {np.float32(0), np.float32(4 / 3)}
+    assert abs((y.array > 0).mean() - 0.75) < 0.03
+    np.testing.assert_array_equal(x.grad.array, y.array)
 
 
 def test_dropout_in_evaluation_draws_no_number():
     random.manual_seed(0)
     x = Tensor(X)
     assert F.dropout(x, 0.5, training=False) is x
-    a = F.dropout(np.ones(64), 0.5).data
+    a = F.dropout(np.ones(64), 0.5).array
     random.manual_seed(0)
-    np.testing.assert_array_equal(F.dropout(np.ones(64), 0.5).data, a)
-    assert not F.dropout(np.ones(64), 1.0).data.any()
+    np.testing.assert_array_equal(F.dropout(np.ones(64), 0.5).array, a)
+    assert not F.dropout(np.ones(64), 1.0).array.any()
 
 
 def test_cross_entropy_of_ignored_labels_alone_is_nan_and_large_logits_are_finite():
@@ -181,7 +181,7 @@ def test_bad_input_is_named(call, message, fused):
 
 
 def test_one_hot_counts_the_classes():
-    np.testing.assert_array_equal(F.one_hot([2, 0]).data, [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(F.one_hot([2, 0]).array, [[0, 0, 1], [1, 0, 0]])
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -189,4 +189,4 @@ def test_gelu_is_exact_to_float64_in_both_tails(fused):
     x = np.linspace(-8, 8, 201)
     exact = [v * math.erfc(-v / math.sqrt(2)) / 2 for v in x]
     with dg.enable_grad() if fused else dg.reference_kernels():
-        np.testing.assert_allclose(F.gelu(x).data, exact, rtol=2e-14)
+        np.testing.assert_allclose(F.gelu(x).array, exact, rtol=2e-14)

@@ -54,8 +54,8 @@ def test_a_sum_of_squares_or_of_many_is_that_of_float32(name):
     for f, e in zip(found, expected, strict=True):
         assert f.dtype == np.float16
         # Gradients of one among 70,000 are subnormal: a step is 2 ** -24.
-        atol = 2e-3 * np.abs(e.data).max() + 2.0**-23
-        np.testing.assert_allclose(f.data, e.data, rtol=2e-3, atol=atol)
+        atol = 2e-3 * np.abs(e.array).max() + 2.0**-23
+        np.testing.assert_allclose(f.array, e.array, rtol=2e-3, atol=atol)
 
 
 NAMED = {
@@ -81,7 +81,7 @@ def test_inputs_given_by_name_are_summed_in_float32_too(name):
     found = function(**dict(zip(NAMED[name], inputs, strict=True)), **settings)
     expected = function(*(a.astype(np.float64) for a in inputs), **settings)
     assert found.dtype == np.float16
-    np.testing.assert_allclose(found.data, expected.data, rtol=2e-3)
+    np.testing.assert_allclose(found.array, expected.array, rtol=2e-3)
 
 
 @pytest.mark.parametrize("mask", [None, "causal", "numbers"])
@@ -98,11 +98,11 @@ def test_attention_of_float16_is_that_of_float32(mask):
         results.append([y, *first, *grad(np.sum(first[0] * 8), [k])])
     for f, e in zip(*results, strict=True):
         assert f.dtype == np.float16
-        np.testing.assert_allclose(f.data, e.data, rtol=1e-2, atol=1e-2 * np.abs(e.data).max())
+        np.testing.assert_allclose(f.array, e.array, rtol=1e-2, atol=1e-2 * np.abs(e.array).max())
 
 
 def test_ctc_of_float16_is_that_of_float32():
-    half = F.log_softmax(RNG.normal(size=(6, 2, 4)), 2).data.astype(np.float16)
+    half = F.log_softmax(RNG.normal(size=(6, 2, 4)), 2).array.astype(np.float16)
     results = []
     for dtype in (np.float16, np.float64):
         x = Tensor(half.astype(dtype), requires_grad=True)
@@ -111,7 +111,7 @@ def test_ctc_of_float16_is_that_of_float32():
         results.append((loss, x.grad))
     for f, e in zip(*results, strict=True):
         assert f.dtype == np.float16
-        np.testing.assert_allclose(f.data, e.data, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(f.array, e.array, rtol=2e-3, atol=2e-3)
 
 
 def test_gradients_of_gradients_are_taken_in_float16_too():
@@ -119,7 +119,7 @@ def test_gradients_of_gradients_are_taken_in_float16_too():
     (first,) = grad(np.sum(F.layer_norm(x, 8) ** 2 / 8), [x], create_graph=True)
     (second,) = grad(np.sum(first * 64), [x])
     assert first.dtype == second.dtype == np.float16
-    assert np.isfinite(second.data).all()
+    assert np.isfinite(second.array).all()
 
 
 def test_statistics_of_float16_stay_in_float32():
@@ -127,8 +127,8 @@ def test_statistics_of_float16_stay_in_float32():
     _, mean, var = ops.batch_norm(Tensor((LARGE * 2).astype(np.float16)), None, None)
     assert mean.dtype == var.dtype == np.float32
     norm(Tensor((LARGE * 2).astype(np.float16)))
-    assert (norm.running_var.data > 65504).all()
-    assert np.isfinite(norm.running_var.data).all()
+    assert (norm.running_var.array > 65504).all()
+    assert np.isfinite(norm.running_var.array).all()
 
 
 def test_float32_parameters_keep_the_result_in_float32():
@@ -154,6 +154,6 @@ def test_the_mean_loss_of_many_samples_does_not_overflow(name, mode):
                 loss = getattr(nn, name)(*args, **settings)(x, *cast[1:])
                 loss.backward()
             values.append(loss.item())
-            assert np.isfinite(x.grad.data).all()
+            assert np.isfinite(x.grad.array).all()
         assert np.isfinite(values[0])
         np.testing.assert_allclose(*values, rtol=5e-3)

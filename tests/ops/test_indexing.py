@@ -44,7 +44,7 @@ def test_what_selects_nothing_has_a_gradient_of_zeros(name, fused):
         y = NOTHING[name](x)
         (g,) = grad(y.sum(), [x])
     assert y.size == 0
-    np.testing.assert_array_equal(g.data, np.zeros((3, 4)))
+    np.testing.assert_array_equal(g.array, np.zeros((3, 4)))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
@@ -63,8 +63,8 @@ def test_nothing_is_written_where_the_index_is_empty():
         ops.index_add(x, 0, none[:, 0], np.zeros((0, 4))),
         ops.index_put(x, np.zeros((3, 4), bool), 5.0),
     ):
-        np.testing.assert_array_equal(y.data, X)
-        np.testing.assert_array_equal(grad(y.sum(), [x])[0].data, np.ones((3, 4)))
+        np.testing.assert_array_equal(y.array, X)
+        np.testing.assert_array_equal(grad(y.sum(), [x])[0].array, np.ones((3, 4)))
 
 
 # -- repeated indices -----------------------------------------------------------------------------
@@ -74,8 +74,8 @@ def test_repeated_indices_add_up_in_their_order():
     # float32 sums depend on the order: 1e8 swallows the ones that come after it.
     values = np.array([1e8, 1, 1, -1e8], np.float32)
     x, index = np.zeros(2, np.float32), np.array([1, 1, 1, 1])
-    forward = ops.scatter_add(x, 0, index, values).data[1]
-    backward = ops.scatter_add(x, 0, index, values[[1, 2, 0, 3]]).data[1]
+    forward = ops.scatter_add(x, 0, index, values).array[1]
+    backward = ops.scatter_add(x, 0, index, values[[1, 2, 0, 3]]).array[1]
     assert (forward, backward) == (0, np.float32(1 + 1 + np.float32(1e8)) - np.float32(1e8))
 
 
@@ -85,7 +85,7 @@ def test_whole_rows_are_summed_in_the_order_of_the_index():
     (found,) = grad(table[index], [table], gradient=g)
     forwards, backwards = (np.add.reduceat(g[r], [0, 1], 0) for r in ([1, 0, 2, 3], [1, 3, 2, 0]))
     assert (forwards != backwards).any()
-    np.testing.assert_array_equal(found.data, [*forwards, [0, 0]])
+    np.testing.assert_array_equal(found.array, [*forwards, [0, 0]])
 
 
 @pytest.mark.parametrize("call", ["getitem", "take", "gather", "embedding"])
@@ -100,7 +100,7 @@ def test_sums_over_repeated_indices_have_the_same_bits_every_time(call):
     }
     g = RNG.normal(size=(200, 3)).astype(np.float32)
     with dg.reference_kernels():
-        first, again = (grad(calls[call](), [x], gradient=g)[0].data for _ in range(2))
+        first, again = (grad(calls[call](), [x], gradient=g)[0].array for _ in range(2))
     assert first.tobytes() == again.tobytes()
     expected = np.zeros((5, 3))
     np.add.at(expected, index, g.astype(np.float64))
@@ -111,11 +111,11 @@ def test_of_several_values_for_one_place_the_last_stays_and_has_the_gradient():
     x, src = leaf(X), leaf(RNG.normal(size=(3, 2)))
     y = ops.scatter(x, 1, np.array([[0, 0], [1, 2], [3, 3]]), src)
     expected = X.copy()
-    expected[[0, 1, 1, 2], [0, 1, 2, 3]] = src.data[[0, 1, 1, 2], [1, 0, 1, 1]]
-    np.testing.assert_array_equal(y.data, expected)
+    expected[[0, 1, 1, 2], [0, 1, 2, 3]] = src.array[[0, 1, 1, 2], [1, 0, 1, 1]]
+    np.testing.assert_array_equal(y.array, expected)
     gx, gs = grad(y.sum(), [x, src])
-    np.testing.assert_array_equal(gs.data, [[0, 1], [1, 1], [0, 1]])
-    np.testing.assert_array_equal(gx.data, [[0, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
+    np.testing.assert_array_equal(gs.array, [[0, 1], [1, 1], [0, 1]])
+    np.testing.assert_array_equal(gx.array, [[0, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
 
 
 PUTS = {
@@ -137,7 +137,7 @@ def test_index_put_is_numpys_assignment(name, accumulate):
         expected[index] += values
     else:
         expected[index] = values
-    np.testing.assert_array_equal(ops.index_put(X, index, values, accumulate).data, expected)
+    np.testing.assert_array_equal(ops.index_put(X, index, values, accumulate).array, expected)
     gradcheck(
         lambda x, v: ops.index_put(x * x, index, v * v, accumulate),
         [X, np.asarray(values)],
@@ -147,9 +147,9 @@ def test_index_put_is_numpys_assignment(name, accumulate):
 
 def test_numbers_keep_their_digits_on_the_way_into_float64():
     mask, x = np.array([True, False]), np.zeros(2)
-    assert ops.masked_fill(x, mask, 0.1).data[0] == 0.1
-    assert ops.scatter(x, 0, [0], 0.1).data[0] == 0.1
-    assert ops.index_put(x, 0, 0.1).data[0] == 0.1
+    assert ops.masked_fill(x, mask, 0.1).array[0] == 0.1
+    assert ops.scatter(x, 0, [0], 0.1).array[0] == 0.1
+    assert ops.index_put(x, 0, 0.1).array[0] == 0.1
     assert ops.masked_fill(x.astype(np.float32), mask, 0.1).dtype == np.float32
 
 
@@ -158,8 +158,8 @@ def test_numbers_keep_their_digits_on_the_way_into_float64():
 
 def test_numbers_as_arrays_of_one_element():
     x = leaf(2.0)
-    assert ops.gather(x, 0, 0).data == 2
-    assert ops.scatter(x, -1, 0, 3.0).data == 3
+    assert ops.gather(x, 0, 0).array == 2
+    assert ops.scatter(x, -1, 0, 3.0).array == 3
     assert ops.scatter_add(x, 0, 0, 3.0).shape == ()
     assert x[()].shape == ()
     assert x[None].shape == (1,)
@@ -169,25 +169,25 @@ def test_where_with_a_condition_alone_gives_plain_indices():
     t = leaf(X)
     for found, expected in zip(np.where(t > 0), np.where(X > 0), strict=True):
         np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(np.where(t > 0, t, 0).data, np.where(X > 0, X, 0))
+    np.testing.assert_array_equal(np.where(t > 0, t, 0).array, np.where(X > 0, X, 0))
 
 
 def test_plain_functions_of_indices_are_numpys():
     t = leaf(np.sort(X[0]))
-    np.testing.assert_array_equal(np.argwhere(t > 0), np.argwhere(t.data > 0))
-    np.testing.assert_array_equal(np.flatnonzero(t > 0), np.flatnonzero(t.data > 0))
-    assert np.searchsorted(t, t.data[2]) == 2
-    assert np.digitize(leaf(t.data[1]), t) == 2
+    np.testing.assert_array_equal(np.argwhere(t > 0), np.argwhere(t.array > 0))
+    np.testing.assert_array_equal(np.flatnonzero(t > 0), np.flatnonzero(t.array > 0))
+    assert np.searchsorted(t, t.array[2]) == 2
+    assert np.digitize(leaf(t.array[1]), t) == 2
 
 
 def test_take_along_axis_counts_from_the_end_and_over_all():
     t = leaf(X)
     index = np.array([[-1], [0], [-4]])
     np.testing.assert_array_equal(
-        np.take_along_axis(t, index, 1).data, np.take_along_axis(X, index, 1)
+        np.take_along_axis(t, index, 1).array, np.take_along_axis(X, index, 1)
     )
     np.testing.assert_array_equal(
-        np.take_along_axis(t, np.array([5, -1]), None).data, X.ravel()[[5, -1]]
+        np.take_along_axis(t, np.array([5, -1]), None).array, X.ravel()[[5, -1]]
     )
 
 
@@ -201,18 +201,18 @@ def test_the_row_of_padding_gets_no_gradient(padding_idx, fused):
     with dg.enable_grad() if fused else dg.reference_kernels():
         y = F.embedding(tokens, weight, padding_idx)
         (g,) = grad(y, [weight], gradient=np.full((2, 2, 3), np.nan))
-    np.testing.assert_array_equal(y.data, weight.data[tokens])
+    np.testing.assert_array_equal(y.array, weight.array[tokens])
     np.testing.assert_array_equal(
-        np.isnan(g.data).all(1), [True, False, False, False, True] & g.data.any(1)
+        np.isnan(g.array).all(1), [True, False, False, False, True] & g.array.any(1)
     )
-    np.testing.assert_array_equal(g.data[2], 0)
+    np.testing.assert_array_equal(g.array[2], 0)
 
 
 def test_the_row_of_padding_starts_as_zeros():
     table = nn.Embedding(4, 3, padding_idx=-1)
     assert table.padding_idx == 3
-    assert not table.weight.data[3].any()
-    assert table.weight.data[:3].all()
+    assert not table.weight.array[3].any()
+    assert table.weight.array[:3].all()
     assert repr(table) == "Embedding(4, 3, padding_idx=3)"
 
 
@@ -221,23 +221,23 @@ def test_a_table_is_made_of_given_rows_and_frozen_unless_told():
     frozen = nn.Embedding.from_pretrained(rows, padding_idx=0)
     assert not frozen.weight.requires_grad
     assert (frozen.num_embeddings, frozen.embedding_dim, frozen.padding_idx) == (3, 2, 0)
-    np.testing.assert_array_equal(frozen([2, 0]).data, rows[[2, 0]])
+    np.testing.assert_array_equal(frozen([2, 0]).array, rows[[2, 0]])
     free = nn.Embedding.from_pretrained(rows, freeze=False)
     free([1, 1]).sum().backward()
-    np.testing.assert_array_equal(free.weight.grad.data, [[0, 0], [2, 2], [0, 0]])
-    assert not np.shares_memory(free.weight.data, rows)
+    np.testing.assert_array_equal(free.weight.grad.array, [[0, 0], [2, 2], [0, 0]])
+    assert not np.shares_memory(free.weight.array, rows)
 
 
 def test_given_rows_draw_no_number():
     dg.manual_seed(3)
-    expected = nn.Embedding(2, 2).weight.data
+    expected = nn.Embedding(2, 2).weight.array
     dg.manual_seed(3)
     nn.Embedding.from_pretrained(np.ones((2, 2), np.float32))
-    np.testing.assert_array_equal(nn.Embedding(2, 2).weight.data, expected)
+    np.testing.assert_array_equal(nn.Embedding(2, 2).weight.array, expected)
 
 
 def test_one_hot_of_many_classes_takes_a_row_each():
-    rows = F.one_hot(np.array([[70000], [3]]), 70001).data
+    rows = F.one_hot(np.array([[70000], [3]]), 70001).array
     assert rows.shape == (2, 1, 70001)
     assert rows.dtype == np.int64
     assert np.argwhere(rows).tolist() == [[0, 0, 70000], [1, 0, 3]]

@@ -15,45 +15,45 @@ IMAGE = np.ones((1, 4, 3, 5))
 
 def test_linear_interpolation_by_hand():
     y = F.interpolate(X[..., :2], 4, mode="linear")
-    np.testing.assert_allclose(y.data, [[[1, 1.25, 1.75, 2]]])
+    np.testing.assert_allclose(y.array, [[[1, 1.25, 1.75, 2]]])
     y = F.interpolate(X[..., :2], 4, mode="linear", align_corners=True)
-    np.testing.assert_allclose(y.data, [[[1, 4 / 3, 5 / 3, 2]]])
+    np.testing.assert_allclose(y.array, [[[1, 4 / 3, 5 / 3, 2]]])
 
 
 def test_a_scale_factor_is_used_as_it_is_unless_recomputed():
-    as_it_is = F.interpolate(X, scale_factor=1.4, mode="linear").data
-    again = F.interpolate(X, scale_factor=1.4, mode="linear", recompute_scale_factor=True).data
+    as_it_is = F.interpolate(X, scale_factor=1.4, mode="linear").array
+    again = F.interpolate(X, scale_factor=1.4, mode="linear", recompute_scale_factor=True).array
     assert as_it_is.shape == again.shape == (1, 1, 5)
     assert as_it_is[0, 0, 1] == pytest.approx(1.5 / 1.4 + 0.5)
-    np.testing.assert_array_equal(again, F.interpolate(X, 5, mode="linear").data)
+    np.testing.assert_array_equal(again, F.interpolate(X, 5, mode="linear").array)
 
 
 def test_the_nearest_of_whole_numbers_are_whole_numbers():
     y = F.interpolate(X.astype(np.int64), 8)
-    assert y.data.dtype == np.int64
-    assert y.data.ravel().tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert F.interpolate(X.astype(np.int64), 2, mode="area").data.tolist() == [[[1.5, 3.5]]]
+    assert y.array.dtype == np.int64
+    assert y.array.ravel().tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert F.interpolate(X.astype(np.int64), 2, mode="area").array.tolist() == [[[1.5, 3.5]]]
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_infinity_stays_where_it_is(mode):
     x = Tensor(np.array([[[np.inf, 1.0, 2.0, 3.0]]]), requires_grad=True)
     y = F.interpolate(x, 7, mode=mode)
-    assert np.isfinite(y.data[0, 0, 3:]).all()
+    assert np.isfinite(y.array[0, 0, 3:]).all()
     y.backward(np.where(np.arange(7) == 0, np.inf, 1.0).reshape(1, 1, 7))
-    assert np.isinf(x.grad.data[0, 0, 0])
-    assert np.isfinite(x.grad.data[0, 0, 1:]).all()
+    assert np.isinf(x.grad.array[0, 0, 0])
+    assert np.isfinite(x.grad.array[0, 0, 1:]).all()
 
 
 def test_fold_counts_how_often_a_pixel_is_seen():
     seen = F.fold(F.unfold(np.ones((1, 1, 3, 3)), 2), 3, 2)
-    np.testing.assert_array_equal(seen.data[0, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    np.testing.assert_array_equal(seen.array[0, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
 
 
 def test_pixels_are_channels_in_rows():
     y = F.pixel_shuffle(np.arange(4.0).reshape(4, 1, 1), 2)
-    np.testing.assert_array_equal(y.data, [[[0, 1], [2, 3]]])
-    np.testing.assert_array_equal(F.pixel_unshuffle(y, 2).data.ravel(), [0, 1, 2, 3])
+    np.testing.assert_array_equal(y.array, [[[0, 1], [2, 3]]])
+    np.testing.assert_array_equal(F.pixel_unshuffle(y, 2).array.ravel(), [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ VALUES = {
 def same(found, expected):
     if isinstance(expected, tuple | list):
         return len(found) == len(expected) and all(map(same, found, expected))
-    a = np.asarray(found.data if isinstance(found, Tensor) else found)
+    a = np.asarray(found.array if isinstance(found, Tensor) else found)
     b = np.asarray(expected)
     equal = a.dtype.kind not in "fciub" or np.allclose(a, b, equal_nan=True)
     return (a.dtype, a.shape) == (b.dtype, b.shape) and equal

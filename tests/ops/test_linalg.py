@@ -86,7 +86,9 @@ def test_det_has_the_cofactors_for_gradient_where_it_is_zero(rank):
     y = np.linalg.det(x)
     assert y.item() == 0
     y.backward()
-    np.testing.assert_allclose(x.grad.data, np.diag([0.0, 0, 6]) if rank == 2 else np.zeros((3, 3)))
+    np.testing.assert_allclose(
+        x.grad.array, np.diag([0.0, 0, 6]) if rank == 2 else np.zeros((3, 3))
+    )
 
 
 def test_det_has_no_second_gradient_where_it_is_zero():
@@ -125,20 +127,22 @@ def test_gradients_of_functions_of_symmetric_matrices_are_symmetric(name):
     result = getattr(np.linalg, name)(x)
     y = result if name == "cholesky" else result.eigenvectors
     y.backward(RNG.normal(size=(3, 3)))
-    np.testing.assert_allclose(x.grad.data, x.grad.data.T, atol=1e-15)
+    np.testing.assert_allclose(x.grad.array, x.grad.array.T, atol=1e-15)
 
 
 def test_coinciding_eigenvalues_and_singular_values_have_gradients_of_their_own():
     for function in (np.linalg.eigvalsh, lambda x: np.linalg.svd(x, compute_uv=False)):
         x = Tensor(2 * np.eye(3), requires_grad=True)
         np.sum(function(x)).backward()
-        np.testing.assert_allclose(x.grad.data, np.eye(3), atol=1e-15)
+        np.testing.assert_allclose(x.grad.array, np.eye(3), atol=1e-15)
 
 
 def test_solve_reads_one_axis_as_a_vector_and_more_as_matrices():
     a, b = 3 * np.eye(2) + RNG.normal(size=(4, 2, 2)) / 5, RNG.normal(size=(2, 3))
-    np.testing.assert_allclose(np.linalg.solve(Tensor(a), b[:, 0]).data, np.linalg.inv(a) @ b[:, 0])
-    np.testing.assert_allclose(np.linalg.solve(Tensor(a), b).data, np.linalg.inv(a) @ b)
+    np.testing.assert_allclose(
+        np.linalg.solve(Tensor(a), b[:, 0]).array, np.linalg.inv(a) @ b[:, 0]
+    )
+    np.testing.assert_allclose(np.linalg.solve(Tensor(a), b).array, np.linalg.inv(a) @ b)
     gradcheck(np.linalg.solve, [a, b], second=True)
 
 
@@ -149,7 +153,7 @@ def test_solve_triangular_reads_nothing_of_the_other_triangle():
     for lower in (True, False):
         triangle = a if lower else a.T
         filled = np.where(triangle == 0, np.nan, triangle)
-        x = ops.solve_triangular(Tensor(filled), b, lower=lower).data
+        x = ops.solve_triangular(Tensor(filled), b, lower=lower).array
         np.testing.assert_allclose(triangle @ x, b, atol=1e-12)
 
 
@@ -184,7 +188,7 @@ def test_det_of_complex_matrices_has_a_gradient_also_where_it_is_zero():
 
 
 def test_matrix_power_zero_is_the_identity():
-    np.testing.assert_array_equal(np.linalg.matrix_power(leaf(2, 3, 3), 0).data[1], np.eye(3))
+    np.testing.assert_array_equal(np.linalg.matrix_power(leaf(2, 3, 3), 0).array[1], np.eye(3))
 
 
 def test_multi_dot_takes_the_cheapest_order():
@@ -197,7 +201,7 @@ def test_lists_are_taken_for_arrays():
     t = Tensor(np.eye(2))
     for function in (np.matmul, np.dot, np.inner, np.outer, np.kron, np.tensordot, np.linalg.solve):
         rows = [[2.0, 1.0], [1.0, 3.0]]
-        np.testing.assert_allclose(function(rows, t).data, function(rows, np.eye(2)))
+        np.testing.assert_allclose(function(rows, t).array, function(rows, np.eye(2)))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def leaf(values, dtype=np.float64):
 
 
 def slope(call, x):
-    return grad(np.sum(call(x)), [x])[0].data
+    return grad(np.sum(call(x)), [x])[0].array
 
 
 FORMS = [
@@ -35,21 +35,21 @@ FORMS = [
 
 @pytest.mark.parametrize(("function", "args"), FORMS)
 def test_settings_follow_by_position_as_in_numpy(function, args):
-    found = function(Tensor(X), *args).data
+    found = function(Tensor(X), *args).array
     np.testing.assert_allclose(found, function(X, *args), rtol=1e-12)
 
 
 def test_settings_by_name():
     x = Tensor(X)
-    np.testing.assert_allclose(np.var(x, axis=1, ddof=1).data, X.var(1, ddof=1))
+    np.testing.assert_allclose(np.var(x, axis=1, ddof=1).array, X.var(1, ddof=1))
     if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-        np.testing.assert_allclose(np.std(x, correction=1).data, X.std(ddof=1))
+        np.testing.assert_allclose(np.std(x, correction=1).array, X.std(ddof=1))
     for function in (np.sum, np.mean, np.prod, np.cumsum, np.var):
         assert function(Tensor(X.astype(np.float32)), dtype=np.float64).dtype == np.float64
     w = np.array([1.0, 2, 5])
-    np.testing.assert_allclose(np.average(x, 1, w).data, np.average(X, 1, w))
-    np.testing.assert_allclose(np.average(x, weights=X**2).data, np.average(X, weights=X**2))
-    np.testing.assert_allclose(np.multiply.reduce(x, axis=1).data, X.prod(1))
+    np.testing.assert_allclose(np.average(x, 1, w).array, np.average(X, 1, w))
+    np.testing.assert_allclose(np.average(x, weights=X**2).array, np.average(X, weights=X**2))
+    np.testing.assert_allclose(np.multiply.reduce(x, axis=1).array, X.prod(1))
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,20 @@ def test_ties_over_several_axes_are_counted_in_numpys_order():
 def test_nan_is_the_extremum_and_gets_the_gradient():
     x = leaf([1.0, np.nan, 3])
     for function in (np.max, np.min, np.amax, np.amin):
-        assert np.isnan(function(x).data)
+        assert np.isnan(function(x).array)
         assert slope(function, x).tolist() == [0, 1, 0]
 
 
 def test_reductions_of_nothing_are_numpys():
     empty = leaf(np.ones((0, 3)))
     assert np.sum(empty).item() == 0
-    assert np.prod(empty, axis=0).data.tolist() == [1, 1, 1]
+    assert np.prod(empty, axis=0).array.tolist() == [1, 1, 1]
     assert slope(np.prod, empty).shape == (0, 3)
-    assert np.isneginf(ops.logsumexp(empty, axis=0).data).all()
+    assert np.isneginf(ops.logsumexp(empty, axis=0).array).all()
     assert slope(lambda a: np.max(a, axis=1), empty).shape == (0, 3)
     assert slope(lambda a: np.cumprod(a, axis=0), empty).shape == (0, 3)
     for function in (np.mean, np.var):
-        assert np.isnan(function(empty, axis=0).data).all()  # without a warning
+        assert np.isnan(function(empty, axis=0).array).all()  # without a warning
 
 
 def test_0d_tensors_have_the_axes_numpy_gives_them():
@@ -130,22 +130,22 @@ def test_0d_tensors_have_the_axes_numpy_gives_them():
 def test_no_axes_reduce_nothing():
     x = leaf(TIES)
     assert slope(lambda a: np.sum(a, axis=()), x).tolist() == np.ones((2, 3)).tolist()
-    assert np.max(x, axis=()).data.tolist() == TIES.tolist()
+    assert np.max(x, axis=()).array.tolist() == TIES.tolist()
 
 
 def test_logsumexp_of_infinities():
     x = leaf([[-np.inf, -np.inf], [-np.inf, 1.0], [1e4, 1e4]])
     y = ops.logsumexp(x, axis=1)
-    np.testing.assert_allclose(y.data, [-np.inf, 1, 1e4 + math.log(2)])
-    assert grad(np.sum(y[1:]), [x])[0].data.tolist() == [[0, 0], [0, 1], [0.5, 0.5]]
+    np.testing.assert_allclose(y.array, [-np.inf, 1, 1e4 + math.log(2)])
+    assert grad(np.sum(y[1:]), [x])[0].array.tolist() == [[0, 0], [0, 1], [0.5, 0.5]]
     assert slope(lambda a: ops.logsumexp(a[:1], axis=1), x).tolist() == [[0, 0]] * 3
-    assert np.isposinf(ops.logsumexp(np.array([np.inf, 0.0])).data)
+    assert np.isposinf(ops.logsumexp(np.array([np.inf, 0.0])).array)
 
 
 def test_logcumsumexp_starts_with_infinities():
     x = leaf([-np.inf, -np.inf, -1e3, 0.0])
     y = ops.logcumsumexp(x, axis=0)
-    np.testing.assert_allclose(y.data, [-np.inf, -np.inf, -1e3, 0])
+    np.testing.assert_allclose(y.array, [-np.inf, -np.inf, -1e3, 0])
     np.testing.assert_allclose(slope(lambda a: ops.logcumsumexp(a, axis=0), x), [0, 0, 1, 1])
 
 
@@ -156,11 +156,11 @@ def test_where_the_deviation_or_the_norm_is_zero_the_gradients_of_both_orders_ar
         *(lambda a, p=p: ops.vector_norm(a - 2, ord=p, axis=1) for p in (0.5, 1, 2, 3, np.inf)),
     ):
         (first,) = grad(np.sum(call(x)), [x], create_graph=True)
-        assert first.data[0].tolist() == [0, 0, 0]
-        assert first.data[1].any()
+        assert first.array[0].tolist() == [0, 0, 0]
+        assert first.array[1].any()
         if first.requires_grad:
             (second,) = grad(np.sum(first * first), [x])
-            assert np.isfinite(second.data).all()
+            assert np.isfinite(second.array).all()
 
 
 def test_norms_of_large_vectors_do_not_overflow_on_the_way_back():
@@ -182,17 +182,17 @@ def test_counts_and_places_are_plain_arrays():
 
 def test_scans_of_all_elements_are_flat():
     x = leaf(TIES)
-    assert np.cumsum(x).data.tolist() == np.cumsum(TIES).tolist()
+    assert np.cumsum(x).array.tolist() == np.cumsum(TIES).tolist()
     assert slope(np.cumsum, x).tolist() == [[6, 5, 4], [3, 2, 1]]
 
 
 def test_a_long_running_product_is_exact_to_rounding():
     a = leaf(1 + np.linspace(-1, 1, 1001) / 100)
     g = slope(lambda x: np.cumprod(x, axis=0)[-1:], a)
-    np.testing.assert_allclose(g, np.prod(a.data) / a.data, rtol=1e-12)
+    np.testing.assert_allclose(g, np.prod(a.array) / a.array, rtol=1e-12)
 
 
 def test_no_differences_leave_the_edges_out():
     x = np.arange(3.0)
     expected = np.diff(x, 0, prepend=5.0, append=6.0)
-    np.testing.assert_array_equal(np.diff(Tensor(x), 0, prepend=5.0, append=6.0).data, expected)
+    np.testing.assert_array_equal(np.diff(Tensor(x), 0, prepend=5.0, append=6.0).array, expected)

@@ -43,7 +43,7 @@ def test_whole_numbers_are_computed_as_those_of_float64_or_refused(declared):
                 results.append(found if isinstance(found, tuple) else (found,))
             else:
                 for a, b in zip(*results, strict=True):
-                    np.testing.assert_allclose(a.data, b.data, rtol=1e-6)
+                    np.testing.assert_allclose(a.array, b.array, rtol=1e-6)
 
 
 @every_op
@@ -71,8 +71,8 @@ def _beside(declared, i, leaf, others, settings):
     found = declared(*[leaf if j == i else x for j, x in enumerate(others)], **settings)
     found = found if isinstance(found, tuple) else (found,)
     total = sum(np.sum(r) for r in found if r.requires_grad)
-    return [r.data for r in found] + [
-        g.data for g in grad(total, [leaf], allow_unused=True) if g is not None
+    return [r.array for r in found] + [
+        g.array for g in grad(total, [leaf], allow_unused=True) if g is not None
     ]
 
 
@@ -131,8 +131,8 @@ def test_of_several_results_only_real_ones_require_gradients():
     assert fraction.requires_grad
     assert not whole.requires_grad
     assert whole.is_leaf
-    np.sum(fraction * whole.data).backward()
-    assert x.grad.data.tolist() == [0, 2]
+    np.sum(fraction * whole.array).backward()
+    assert x.grad.array.tolist() == [0, 2]
 
 
 def test_ops_exports_are_sorted_and_complete():
@@ -165,4 +165,4 @@ def test_gradcheck_finds_a_wrong_gradient_and_names_the_input():
 
 def test_gradcheck_finds_a_gradient_that_was_not_recorded():
     with pytest.raises(dg.GradError, match="gradient to input 0"):
-        gradcheck(lambda a: dg.Tensor(a.data * a.data), [np.arange(1.0, 4.0)])
+        gradcheck(lambda a: dg.Tensor(a.array * a.array), [np.arange(1.0, 4.0)])

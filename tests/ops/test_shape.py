@@ -61,7 +61,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_tensor_gives_what_numpy_gives_of_an_array(name):
     found = CALLS[name](Tensor(X, requires_grad=True))
-    np.testing.assert_array_equal(found.data, CALLS[name](X))
+    np.testing.assert_array_equal(found.array, CALLS[name](X))
     gradcheck(lambda t: CALLS[name](t * t), [X], second=True)
 
 
@@ -73,16 +73,16 @@ def test_plain_functions_return_plain_arrays():
 
 def test_a_copy_has_memory_of_its_own():
     t = Tensor(np.ones(3), requires_grad=True)
-    assert not np.shares_memory(np.copy(t).data, t.data)
+    assert not np.shares_memory(np.copy(t).array, t.array)
 
 
 @pytest.mark.skipif(not hasattr(np, "unstack"), reason="NumPy before 2.1 has no unstack")
 def test_numpys_new_names_reach_the_ops():
     t = Tensor(X, requires_grad=True)
-    np.testing.assert_array_equal(np.unstack(t, axis=1)[2].data, X[:, 2])
-    np.testing.assert_array_equal(np.matrix_transpose(t).data, X.swapaxes(1, 2))
-    np.testing.assert_array_equal(np.permute_dims(t, (1, 2, 0)).data, X.transpose(1, 2, 0))
-    np.testing.assert_array_equal(np.concat([t, t]).data, np.concatenate([X, X]))
+    np.testing.assert_array_equal(np.unstack(t, axis=1)[2].array, X[:, 2])
+    np.testing.assert_array_equal(np.matrix_transpose(t).array, X.swapaxes(1, 2))
+    np.testing.assert_array_equal(np.permute_dims(t, (1, 2, 0)).array, X.transpose(1, 2, 0))
+    np.testing.assert_array_equal(np.concat([t, t]).array, np.concatenate([X, X]))
     assert np.astype(t, np.float32).dtype == np.float32
 
 
@@ -99,15 +99,15 @@ def test_parts_of_nothing():
 def test_an_unused_part_gets_zeros():
     x = Tensor(np.arange(6.0), requires_grad=True)
     np.split(x, 3)[1].sum().backward()
-    assert x.grad.data.tolist() == [0, 0, 1, 1, 0, 0]
+    assert x.grad.array.tolist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_reflection_may_go_round_more_than_once_in_numpys_pad():
     x = Tensor(np.arange(3.0), requires_grad=True)
     y = np.pad(x, (0, 7), mode="reflect")
-    np.testing.assert_array_equal(y.data, np.pad(x.data, (0, 7), mode="reflect"))
+    np.testing.assert_array_equal(y.array, np.pad(x.array, (0, 7), mode="reflect"))
     y.sum().backward()
-    assert x.grad.data.sum() == 10
+    assert x.grad.array.sum() == 10
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def parameter(value, gradient):
 
 def adapted(p, **settings):
     count = adaptive_clip_grad_([p], **settings)
-    return count, p.grad.data.tolist()
+    return count, p.grad.array.tolist()
 
 
 # -- adaptive gradient clipping -------------------------------------------------------------------
@@ -28,8 +28,8 @@ def adapted(p, **settings):
 def test_only_the_rows_over_their_limit_are_scaled_to_it():
     p = parameter([[3, 4], [3, 4], [30, 40]], [[0.6, 0.8], [0.003, 0.004], [0.3, 0.4]])
     assert adapted(p)[0] == 1
-    np.testing.assert_allclose(p.grad.data[0], [0.03, 0.04], rtol=1e-12)  # norm 0.01 · 5
-    np.testing.assert_array_equal(p.grad.data[1:], [[0.003, 0.004], [0.3, 0.4]])
+    np.testing.assert_allclose(p.grad.array[0], [0.03, 0.04], rtol=1e-12)  # norm 0.01 · 5
+    np.testing.assert_array_equal(p.grad.array[1:], [[0.003, 0.004], [0.3, 0.4]])
 
 
 def test_a_bias_is_one_unit():
@@ -46,7 +46,7 @@ def test_a_filter_of_a_convolution_is_one_unit():
     value = np.ones((3, 2, 2, 2))
     p = parameter(value, value * np.array([1.0, 2.0, 1e-4]).reshape(3, 1, 1, 1))
     assert adapted(p)[0] == 2
-    np.testing.assert_allclose(p.grad.data[:, 0, 0, 0], [0.01, 0.01, 1e-4], rtol=1e-12)
+    np.testing.assert_allclose(p.grad.array[:, 0, 0, 0], [0.01, 0.01, 1e-4], rtol=1e-12)
 
 
 def test_weights_of_zero_may_still_move():
@@ -60,8 +60,8 @@ def test_memory_order_does_not_count_and_float32_stays():
     plain, turned = nn.Parameter(w), nn.Parameter(w)
     plain.grad, turned.grad = Tensor(g.copy()), Tensor(np.asfortranarray(g))
     adaptive_clip_grad_([plain, turned])
-    assert plain.grad.data.dtype == np.float32
-    np.testing.assert_array_equal(plain.grad.data, turned.grad.data)
+    assert plain.grad.array.dtype == np.float32
+    np.testing.assert_array_equal(plain.grad.array, turned.grad.array)
 
 
 def test_no_gradient_and_no_elements_are_left_alone():
@@ -85,7 +85,7 @@ def run(clip, norms):
     for norm in norms:
         p = parameter([0, 0], [0.6 * norm, 0.8 * norm])
         assert clip([p]) == pytest.approx(norm, nan_ok=True)
-        after.append(float(np.linalg.norm(p.grad.data)))
+        after.append(float(np.linalg.norm(p.grad.array)))
     return after
 
 

@@ -15,18 +15,18 @@ def make_model():
     rng = np.random.default_rng(3)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 4))
     for p in model.parameters():
-        p.data[...] = rng.normal(size=p.shape)
+        p.array[...] = rng.normal(size=p.shape)
     return model
 
 
 def change(model, step):
     rng = np.random.default_rng(step)
     for p in model.parameters():
-        p.data += rng.normal(size=p.shape).astype(np.float32)
+        p.array += rng.normal(size=p.shape).astype(np.float32)
 
 
 def weights(model):
-    return [p.data.copy() for p in model.parameters()]
+    return [p.array.copy() for p in model.parameters()]
 
 
 def assert_close(found, expected, rtol=1e-5):
@@ -62,7 +62,7 @@ def test_the_models_own_weights_come_back_even_after_an_error():
     ema.update()
     change(model, 1)
     before = weights(model)
-    arrays = [p.data for p in model.parameters()]
+    arrays = [p.array for p in model.parameters()]
 
     def fail():
         with ema.average_parameters():
@@ -72,7 +72,7 @@ def test_the_models_own_weights_come_back_even_after_an_error():
     with pytest.raises(RuntimeError, match="inside"):
         fail()
     assert_close(weights(model), before, rtol=0)
-    assert all(p.data is a for p, a in zip(model.parameters(), arrays, strict=True))
+    assert all(p.array is a for p, a in zip(model.parameters(), arrays, strict=True))
 
 
 def test_before_the_first_update_the_weights_stay():
@@ -178,7 +178,7 @@ def test_an_averaged_model_continues_from_its_state():
 def make_lookahead(k=3, alpha=0.4):
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4))
     for i, p in enumerate(model.parameters()):
-        p.data[...] = np.random.default_rng(i).normal(size=p.shape)
+        p.array[...] = np.random.default_rng(i).normal(size=p.shape)
     groups = [{"params": model[0].parameters(), "lr": 0.5}, {"params": model[1].parameters()}]
     inner = optim.SGD(groups, lr=0.1, momentum=0.9)
     return model, optim.Lookahead(inner, k=k, alpha=alpha)
@@ -208,7 +208,7 @@ def test_every_kth_step_meets_the_slow_weights():
             now = weights(plain)
             slow = [s + 0.4 * (w - s) for s, w in zip(slow, now, strict=True)]
             for p, s in zip(plain.parameters(), slow, strict=True):
-                p.data[...] = s
+                p.array[...] = s
         assert_close(weights(model), weights(plain))
 
 
@@ -253,7 +253,7 @@ def test_parameters_are_added_between_rounds_only():
     lookahead.add_param_group({"params": p, "lr": 1.0})
     p.grad = Tensor(np.ones(2, np.float32))
     lookahead.step()
-    assert p.data.tolist() == [0.0, 0.0]
+    assert p.array.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("k", "alpha"), [(0, 0.5), (3, 1.5)])

@@ -27,7 +27,7 @@ def make(dtype=np.float32, scale=1.0):
 
 
 def flat(params):
-    return np.concatenate([p.grad.data.reshape(-1) for p in params]).astype(np.float64)
+    return np.concatenate([p.grad.array.reshape(-1) for p in params]).astype(np.float64)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-13), (np.float32, 1e-6)])
@@ -68,18 +68,18 @@ def layouts():
         shifted = make()
         for p in shifted:
             room = np.empty(p.size + offset, np.float32)[offset:].reshape(p.shape)
-            room[...] = p.grad.data
+            room[...] = p.grad.array
             p.grad = Tensor(room)
         yield f"shifted by {offset}", shifted
     strided = make()
     for p in strided:
         room = np.zeros((*p.shape, 2), np.float32)
-        room[..., 0] = p.grad.data
+        room[..., 0] = p.grad.array
         p.grad = Tensor(room[..., 0])
     yield "strided", strided
     fortran = make()
     for p in fortran:
-        p.grad = Tensor(np.array(p.grad.data, order="F"))
+        p.grad = Tensor(np.array(p.grad.array, order="F"))
     yield "transposed", fortran
 
 
@@ -96,9 +96,9 @@ def test_the_bits_do_not_depend_on_how_the_gradients_lie_in_memory(norm_type):
 def test_clipping_happens_in_place():
     p = nn.Parameter(np.zeros(3))
     p.grad = Tensor(np.array([3.0, 0.0, 4.0]))
-    array = p.grad.data
+    array = p.grad.array
     clip_grad_norm_(p, 1.0)
-    assert p.grad.data is array
+    assert p.grad.array is array
     np.testing.assert_allclose(array, [0.6, 0.0, 0.8], rtol=1e-6)
 
 
@@ -128,38 +128,38 @@ def with_values(*values):
 def test_a_nan_anywhere_makes_the_norm_a_nan(norm_type, values):
     params = with_values(*values)
     assert math.isnan(clip_grad_norm_(params, 1.0, norm_type))
-    assert all(np.isnan(p.grad.data).all() for p in params)
+    assert all(np.isnan(p.grad.array).all() for p in params)
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
 def test_an_infinity_makes_the_norm_infinite_and_itself_a_nan(norm_type):
     params = with_values(5.0, -math.inf)
     assert clip_grad_norm_(params, 1.0, norm_type) == math.inf
-    np.testing.assert_array_equal(params[0].grad.data, [0, 0])
-    np.testing.assert_array_equal(params[1].grad.data, [0, np.nan])
+    np.testing.assert_array_equal(params[0].grad.array, [0, 0])
+    np.testing.assert_array_equal(params[1].grad.array, [0, np.nan])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_norm_that_is_not_finite_raises_if_asked_and_changes_nothing(value):
     params = with_values(1.0, value)
-    before = [p.grad.data.copy() for p in params]
+    before = [p.grad.array.copy() for p in params]
     with pytest.raises(NonFiniteError, match=f"the gradient norm is {value}; lower the learning"):
         clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
     for p, g in zip(params, before, strict=True):
-        np.testing.assert_array_equal(p.grad.data, g)
+        np.testing.assert_array_equal(p.grad.array, g)
 
 
 def test_without_a_limit_nothing_is_scaled_whatever_the_norm():
     params = with_values(5.0, math.inf)
     assert clip_grad_norm_(params, math.inf) == math.inf
-    np.testing.assert_array_equal(params[1].grad.data, [1, np.inf])
+    np.testing.assert_array_equal(params[1].grad.array, [1, np.inf])
 
 
 def test_squares_that_overflow_float32_do_not_make_the_norm_infinite():
     p = nn.Parameter(np.zeros(4, np.float32))
     p.grad = Tensor(np.full(4, 1e30, np.float32))
     assert clip_grad_norm_(p, 1.0) == pytest.approx(2e30, rel=1e-6)
-    np.testing.assert_allclose(p.grad.data, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(p.grad.array, 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("norm_type", [0.5, 1.0, 1.5, 3.0, 10.0])
@@ -175,7 +175,7 @@ def test_any_p_norm_is_that_of_all_gradients_together(norm_type):
 def test_high_powers_neither_overflow_nor_vanish(scale):
     p = nn.Parameter(np.zeros(4, np.float32))
     p.grad = Tensor(np.full(4, scale, np.float32))
-    assert total_norm([p.grad.data], 20.0) == pytest.approx(scale * 4 ** (1 / 20), rel=1e-6)
+    assert total_norm([p.grad.array], 20.0) == pytest.approx(scale * 4 ** (1 / 20), rel=1e-6)
 
 
 @pytest.mark.parametrize("norm_type", [0.0, -1.0, -math.inf, math.nan])
@@ -211,16 +211,16 @@ def layers():
 
 def test_each_layer_is_clipped_by_the_norm_of_its_own_parameters():
     named = layers()
-    before = {n: p.grad.data.copy() for n, p in named.items()}
+    before = {n: p.grad.array.copy() for n, p in named.items()}
     norms = clip_layer_grad_norm_(named.items(), 0.04)
     first = math.hypot(5, 0.5)
     expected = {"first": first, "body.0": 0.05, "body.1": 0.005, "scale": 0.0005}
     assert norms == pytest.approx(expected, rel=1e-12)
     for name in ("first.weight", "first.bias"):  # by one factor: the layer keeps its direction
-        found = named[name].grad.data
+        found = named[name].grad.array
         np.testing.assert_allclose(found, before[name] * 0.04 / first, rtol=1e-4)
-    np.testing.assert_allclose(np.linalg.norm(named["body.0.weight"].grad.data), 0.04, rtol=1e-4)
-    np.testing.assert_array_equal(named["scale"].grad.data, before["scale"])
+    np.testing.assert_allclose(np.linalg.norm(named["body.0.weight"].grad.array), 0.04, rtol=1e-4)
+    np.testing.assert_array_equal(named["scale"].grad.array, before["scale"])
 
 
 def test_each_parameter_may_be_clipped_by_itself():
@@ -228,7 +228,7 @@ def test_each_parameter_may_be_clipped_by_itself():
     norms = clip_layer_grad_norm_(named.items(), 0.04, math.inf, by="parameter")
     expected = dict(zip(named, [4, 0.4, 0.04, 0.004, 0.0004], strict=True))
     assert norms == pytest.approx(expected)
-    assert np.max(named["first.bias"].grad.data) == pytest.approx(0.04, rel=1e-4)
+    assert np.max(named["first.bias"].grad.array) == pytest.approx(0.04, rel=1e-4)
 
 
 def test_layers_without_gradient_have_no_norm():
@@ -239,10 +239,10 @@ def test_layers_without_gradient_have_no_norm():
 
 def test_a_layer_that_is_not_finite_is_named_and_nothing_is_changed():
     named = layers()
-    named["body.1.weight"].grad.data[1] = np.nan
+    named["body.1.weight"].grad.array[1] = np.nan
     with pytest.raises(NonFiniteError, match=r"the gradient norm of 'body\.1' is nan"):
         clip_layer_grad_norm_(named.items(), 0.01, error_if_nonfinite=True)
-    np.testing.assert_array_equal(named["first.weight"].grad.data, [3, 4])
+    np.testing.assert_array_equal(named["first.weight"].grad.array, [3, 4])
 
 
 def test_an_unknown_way_to_group_is_refused():
@@ -253,7 +253,7 @@ def test_an_unknown_way_to_group_is_refused():
 def test_values_are_limited_in_place_on_both_sides():
     params = make()
     before = flat(params)
-    arrays = [p.grad.data for p in params]
+    arrays = [p.grad.array for p in params]
     clip_grad_value_(params, 0.5)
     np.testing.assert_array_equal(flat(params), np.clip(before, -0.5, 0.5))
-    assert all(p.grad.data is a for p, a in zip(params, arrays, strict=True))
+    assert all(p.grad.array is a for p, a in zip(params, arrays, strict=True))

@@ -15,7 +15,7 @@ def make_model():
     rng = np.random.default_rng(3)
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4))
     for p in model.parameters():
-        p.data[...] = rng.normal(size=p.shape)
+        p.array[...] = rng.normal(size=p.shape)
     return model
 
 
@@ -63,7 +63,7 @@ def test_a_learning_rate_changed_between_steps_counts():
         optimizer.param_groups[0]["lr"] = lr
         p.grad = Tensor(np.ones(2))
         optimizer.step()
-    assert p.data.tolist() == [-1.5, -1.5]
+    assert p.array.tolist() == [-1.5, -1.5]
 
 
 def test_momentum_turned_on_later_counts():
@@ -74,7 +74,7 @@ def test_momentum_turned_on_later_counts():
         optimizer.param_groups[0]["momentum"] = momentum
         p.grad = Tensor(np.ones(1))
         optimizer.step()
-        found.append(float(p.data[0]))
+        found.append(float(p.array[0]))
     assert found == [-1.0, -2.0, -3.5]
 
 
@@ -142,7 +142,7 @@ def test_loading_a_fresh_state_forgets_the_old_one():
     steps(model, optimizer, [9])
     entry = optimizer.state_dict()["state"][2]
     assert entry["step"] == 1
-    g = model[1].weight.grad.data
+    g = model[1].weight.grad.array
     np.testing.assert_allclose(entry["exp_avg"], 0.1 * g, rtol=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_a_lone_tensor_is_one_parameter():
         assert optimizer.param_groups[0]["params"] == [p]
         p.grad = Tensor(np.ones((2, 3)))
         optimizer.step()
-    assert (p.data == -2).all()
+    assert (p.array == -2).all()
 
 
 def test_zero_grad_forgets_the_gradients_of_every_group():
@@ -237,14 +237,14 @@ def test_a_copied_optimizer_goes_on_with_the_copied_model(kind, copied):
     step(model, optimizer)
     average.update()
     model2, optimizer2, average2 = copied((model, optimizer, average))
-    held = model.weight.data.copy()
+    held = model.weight.array.copy()
     step(model2, optimizer2)
     average2.update()
-    np.testing.assert_array_equal(model.weight.data, held)
+    np.testing.assert_array_equal(model.weight.array, held)
     step(model, optimizer)
     average.update()
-    np.testing.assert_array_equal(model2.weight.data, model.weight.data)
+    np.testing.assert_array_equal(model2.weight.array, model.weight.array)
     average.copy_to()
     average2.copy_to()
-    np.testing.assert_array_equal(model2.weight.data, model.weight.data)
-    assert not np.array_equal(model.weight.data, held)
+    np.testing.assert_array_equal(model2.weight.array, model.weight.array)
+    assert not np.array_equal(model.weight.array, held)

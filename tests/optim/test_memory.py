@@ -39,7 +39,7 @@ def run(make, steps=6, between=lambda params, step: None, skip=lambda step: ()):
 
 
 def data(params):
-    return [p.data.copy() for p in params]
+    return [p.array.copy() for p in params]
 
 
 def assert_equal(first, second):
@@ -54,7 +54,7 @@ def move_to_fresh_buffers(params, step):
         move_(params[:2])
         move_(params[2:])
     if step == 5:  # an array of its own, assigned by the user
-        params[1].data = params[1].data.copy()
+        params[1].array = params[1].array.copy()
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -76,13 +76,13 @@ def test_parameters_without_gradient_stay_and_count_no_step(name):
         other.zero_grad()
         give(alone, step)
         other.step()
-    np.testing.assert_array_equal(params[1].data, alone[1].data)
+    np.testing.assert_array_equal(params[1].array, alone[1].array)
 
 
 def test_a_parameter_that_never_had_a_gradient_has_no_state():
     params, optimizer = run(MAKERS["adamw"], skip=lambda step: (0, 2))
     assert list(optimizer.state_dict()["state"]) == [1]
-    assert_equal([params[0].data, params[2].data], [make_params()[i].data for i in (0, 2)])
+    assert_equal([params[0].array, params[2].array], [make_params()[i].array for i in (0, 2)])
 
 
 class Probe(optim.SGD):
@@ -129,9 +129,9 @@ def test_empty_parameters_do_not_part_their_neighbours():
 def test_a_parameter_with_an_array_of_its_own_parts_its_neighbours_and_only_these():
     params = [nn.Parameter(np.full(n, n, np.float32)) for n in (2, 3, 4, 5, 6)]
     optimizer = Probe(params)
-    params[2].data = params[2].data * 2
+    params[2].array = params[2].array * 2
     assert sorted(lengths(optimizer, params)) == [4, 5, 11]
-    assert (params[2].data != 8).all()
+    assert (params[2].array != 8).all()
 
 
 def test_parameters_without_a_place_are_moved_together_whoever_has_one_already():
@@ -151,24 +151,24 @@ def test_exchanged_gradients_move_the_parameter_they_were_given_to():
         p.accumulate_(Tensor(np.full(3, i + 1, np.float32)))
     params[0].grad, params[1].grad = params[1].grad, params[0].grad
     optimizer.step()
-    assert [p.data.tolist() for p in params] == [[-2.0] * 3, [-1.0] * 3]
+    assert [p.array.tolist() for p in params] == [[-2.0] * 3, [-1.0] * 3]
 
 
 def test_state_survives_an_array_that_cannot_be_laid_out():
     params, straight = make_params(), make_params()
     optimizer, other = MAKERS["sgd"](params), MAKERS["sgd"](straight)
     for step in range(4):
-        own = [p.data for p in params]
+        own = [p.array for p in params]
         if step == 2:
-            params[0].data = own[0].copy()
-            params[1].data = np.repeat(own[1], 2)[::2]
+            params[0].array = own[0].copy()
+            params[1].array = np.repeat(own[1], 2)[::2]
         for o, ps in ((optimizer, params), (other, straight)):
             o.zero_grad()
             give(ps, step)
         if step == 2:
             with pytest.raises(ShapeError, match=r"shape \(4,\) is not contiguous in memory"):
                 optimizer.step()
-            params[0].data, params[1].data = own[:2]
+            params[0].array, params[1].array = own[:2]
         optimizer.step()
         other.step()
     assert_equal(data(params), data(straight))
@@ -185,7 +185,7 @@ def test_gradients_that_lie_apart_give_the_same_bits():
         optimizer.zero_grad()
         give(apart, step)
         for p in apart:  # of the user's making: another buffer, transposed in memory
-            p.grad = Tensor(np.asfortranarray(p.grad.data))
+            p.grad = Tensor(np.asfortranarray(p.grad.array))
         optimizer.step()
     assert_equal(data(apart), data(together))
 
@@ -194,15 +194,15 @@ def test_frozen_parameters_stay_and_can_be_thawed_later():
     params = make_params()
     params[1].requires_grad_(False)
     optimizer = MAKERS["adamw"](params)
-    before = params[1].data.copy()
+    before = params[1].array.copy()
     for step in range(4):
         if step == 2:
-            np.testing.assert_array_equal(params[1].data, before)
+            np.testing.assert_array_equal(params[1].array, before)
             params[1].requires_grad_()
         optimizer.zero_grad()
         give(params, step)
         optimizer.step()
-    assert (params[1].data != before).any()
+    assert (params[1].array != before).any()
     assert [optimizer.state_dict()["state"][i]["step"] for i in range(3)] == [4, 2, 4]
 
 
@@ -212,7 +212,7 @@ def test_dtypes_may_differ_within_a_group():
     for i, p in enumerate(params):
         p.accumulate_(Tensor(np.full(3, i + 1, p.dtype)))
     optimizer.step()
-    assert [p.data.tolist() for p in params] == [[0.5] * 3, [0.0] * 3, [-0.5] * 3]
+    assert [p.array.tolist() for p in params] == [[0.5] * 3, [0.0] * 3, [-0.5] * 3]
     assert [p.dtype for p in params] == [np.float32, np.float64, np.float32]
 
 
@@ -222,7 +222,7 @@ def test_empty_parameters_are_harmless():
     for p in params:
         p.accumulate_(Tensor(np.ones(p.shape, np.float32)))
     optimizer.step()
-    assert [p.data.tolist() for p in params] == [[0.5, 0.5], [], [0.5, 0.5]]
+    assert [p.array.tolist() for p in params] == [[0.5, 0.5], [], [0.5, 0.5]]
 
 
 def test_making_an_optimizer_changes_no_value_and_keeps_the_model_whole():
@@ -240,4 +240,4 @@ def test_a_gradient_of_another_shape_or_dtype_is_refused(gradient):
     p.grad = Tensor(gradient)
     with pytest.raises(ShapeError, match=r"a gradient is float\d\d of .*, its parameter float32"):
         optimizer.step()
-    assert (p.data == 1).all()
+    assert (p.array == 1).all()

@@ -72,7 +72,7 @@ def steps(optimizer, params, numbers):
 
 def assert_equal(first, second):
     for p, q in zip(first, second, strict=True):
-        np.testing.assert_array_equal(p.data, q.data)
+        np.testing.assert_array_equal(p.array, q.array)
 
 
 # -- settings ---------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_a_group_added_later_is_trained_by_its_settings():
     optimizer.add_param_group({"params": q, "lr": 0.5})
     p.grad, q.grad = None, Tensor(np.ones(3))
     optimizer.step()
-    assert q.data.tolist() == [-0.5] * 3
+    assert q.array.tolist() == [-0.5] * 3
     assert [g["params"] for g in optimizer.state_dict()["param_groups"]] == [[0], [1]]
     with pytest.raises(ShapeError, match="a parameter is in two groups"):
         optimizer.add_param_group({"params": [p]})
@@ -178,16 +178,16 @@ def test_a_closure_is_run_with_gradients_and_its_loss_returned():
 
     with no_grad():
         assert float(optimizer.step(closure)) == 2.0
-    assert p.data.tolist() == [-1.0, -1.0]
+    assert p.array.tolist() == [-1.0, -1.0]
     assert optimizer.step() is None
 
 
 def test_gradients_can_be_zeroed_in_place():
     p, q = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2))
     p.grad = Tensor(np.ones(2))
-    array = p.grad.data
+    array = p.grad.array
     optim.SGD([p, q]).zero_grad(set_to_none=False)
-    assert p.grad.data is array
+    assert p.grad.array is array
     assert array.tolist() == [0.0, 0.0]
     assert q.grad is None
 
@@ -203,14 +203,14 @@ def test_the_flag_says_whether_elements_are_independent(name):
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_the_update_has_the_same_bits_however_long_the_arrays_are(name):
     apart, alone = make_params(), make_params()
-    whole = nn.Parameter(np.concatenate([p.data.reshape(-1) for p in alone]))
+    whole = nn.Parameter(np.concatenate([p.array.reshape(-1) for p in alone]))
     first, second = make(name, apart), make(name, [whole])
     for t in range(8):
         give(apart, t)
-        whole.grad = Tensor(np.concatenate([p.grad.data.reshape(-1) for p in apart]))
+        whole.grad = Tensor(np.concatenate([p.grad.array.reshape(-1) for p in apart]))
         first.step()
         second.step()
-    np.testing.assert_array_equal(whole.data, np.concatenate([p.data.reshape(-1) for p in apart]))
+    np.testing.assert_array_equal(whole.array, np.concatenate([p.array.reshape(-1) for p in apart]))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -223,7 +223,7 @@ def test_neither_moved_memory_nor_the_gradients_layout_changes_bits(name):
         give(still, t)
         give(moved, t)
         for p in moved:
-            p.grad = Tensor(np.array(p.grad.data, order="F"))
+            p.grad = Tensor(np.array(p.grad.array, order="F"))
         first.step()
         second.step()
     assert_equal(still, moved)
@@ -252,7 +252,7 @@ def test_parameters_without_gradient_stay_and_count_no_step(name):
             params[0].grad = None
         first.step()
     steps(second, alone, [0, 2, 4])
-    np.testing.assert_array_equal(params[0].data, alone[0].data)
+    np.testing.assert_array_equal(params[0].array, alone[0].array)
     assert first.state_dict()["state"][0]["step"] == 3
 
 
@@ -261,11 +261,11 @@ def test_parameters_without_gradient_stay_and_count_no_step(name):
 def test_dtypes_stay_and_empty_parameters_are_harmless(name, dtype):
     params = [*make_params(name, dtype), nn.Parameter(np.zeros((0, 3), dtype))]
     optimizer = make(name, params)
-    before = [p.data.copy() for p in params]
+    before = [p.array.copy() for p in params]
     steps(optimizer, params, range(3))
     for p, old in zip(params, before, strict=True):
         assert p.dtype == dtype
-        assert p.size == 0 or (p.data != old).any()
+        assert p.size == 0 or (p.array != old).any()
     for entry in optimizer.state_dict()["state"].values():
         arrays = [a for a in entry.values() if isinstance(a, np.ndarray)]
         assert all(a.dtype == dtype for a in arrays)
@@ -279,7 +279,7 @@ def test_maximize_follows_the_opposite_gradient(name):
         give(up, t)
         give(down, t)
         for p in down:
-            p.grad = Tensor(-p.grad.data)
+            p.grad = Tensor(-p.grad.array)
         first.step()
         second.step()
     assert_equal(up, down)
@@ -295,7 +295,7 @@ def test_a_quadratic_is_brought_down(name):
         loss = np.sum(p * p)
         loss.backward()
         optimizer.step()
-    assert float(np.sum(p.data**2)) < 0.6 * float(np.sum(np.linspace(1.0, 2.0, 6) ** 2))
+    assert float(np.sum(p.array**2)) < 0.6 * float(np.sum(np.linspace(1.0, 2.0, 6) ** 2))
 
 
 def test_a_state_of_another_shape_is_refused_where_states_have_their_own():
@@ -337,7 +337,7 @@ def test_nadams_momenta_are_each_parameters_own():
         else:
             second.step()
         first.step()
-    np.testing.assert_array_equal(params[1].data, alone[1].data)
+    np.testing.assert_array_equal(params[1].array, alone[1].array)
     products = [e["mu_product"] for e in first.state_dict()["state"].values()]
     assert products[0] == products[2] != products[1]
 
@@ -349,7 +349,7 @@ def test_centered_rmsprop_survives_gradients_that_do_not_change():
     for _ in range(80):
         p.grad = Tensor(gradient)
         optimizer.step()
-    assert np.isfinite(p.data).all()
+    assert np.isfinite(p.array).all()
 
 
 @pytest.mark.parametrize("name", ["LARS", "LAMB"])
@@ -359,7 +359,7 @@ def test_a_norm_of_zero_is_not_adapted_to(name, which):
     p.grad = Tensor(np.ones(3) if which == "weights" else np.zeros(3))
     getattr(optim, name)([p], lr=0.1, weight_decay=0.0).step()
     expected = -0.1 if which == "weights" else 1.0
-    np.testing.assert_allclose(p.data, expected, rtol=1e-5)
+    np.testing.assert_allclose(p.array, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -376,19 +376,19 @@ def test_without_adaption_the_layers_rates_are_one(name, plain, settings):
     steps(first, ours, range(6))
     steps(second, theirs, range(6))
     for p, q in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(p.data, q.data, rtol=1e-10)
+        np.testing.assert_allclose(p.array, q.array, rtol=1e-10)
 
 
 def test_larss_step_is_the_same_part_of_every_layer_whatever_the_gradient():
     params = make_params()
-    before = [p.data.copy() for p in params]
+    before = [p.array.copy() for p in params]
     optimizer = optim.LARS(params, lr=1.0, momentum=0.0, trust_coefficient=0.02)
     give(params, 0)
     for i, p in enumerate(params):
-        p.grad = Tensor(p.grad.data * np.float32(10.0**i))
+        p.grad = Tensor(p.grad.array * np.float32(10.0**i))
     optimizer.step()
     for p, old in zip(params, before, strict=True):
-        part = np.linalg.norm(p.data - old) / np.linalg.norm(old)
+        part = np.linalg.norm(p.array - old) / np.linalg.norm(old)
         assert part == pytest.approx(0.02, rel=1e-4)
 
 
@@ -396,5 +396,5 @@ def test_muons_step_has_singular_values_near_1():
     p = nn.Parameter(np.zeros((12, 5)))
     p.grad = Tensor(np.random.default_rng(1).normal(size=(12, 5)) * np.logspace(0, -1, 5))
     optim.Muon([p], lr=1.0, weight_decay=0.0).step()
-    found = np.linalg.svd(p.data / np.sqrt(12 / 5), compute_uv=False)
+    found = np.linalg.svd(p.array / np.sqrt(12 / 5), compute_uv=False)
     assert ((found > 0.6) & (found < 1.3)).all()

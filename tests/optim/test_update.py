@@ -96,7 +96,7 @@ def test_twenty_steps_follow_the_formula(name, dtype, rtol):
         grads = [gradients(t, dtype)[i] for t in range(STEPS)]
         for place in np.ndindex(a.shape):
             expected = follow(float(a[place]), [float(g[place]) for g in grads])
-            assert p.data[place] == pytest.approx(expected, rel=rtol, abs=rtol), (i, place)
+            assert p.array[place] == pytest.approx(expected, rel=rtol, abs=rtol), (i, place)
         assert p.dtype == dtype
 
 
@@ -137,5 +137,5 @@ def test_the_update_is_the_same_to_the_bit_however_long_the_arrays_are():
         whole.grad = Tensor(flat)
         optimizer.step()
     apart = train(lambda p: optim.AdamW(p, lr=0.01), np.float32)
-    together = np.concatenate([p.data.reshape(-1) for p in apart])
-    np.testing.assert_array_equal(whole.data, together)
+    together = np.concatenate([p.array.reshape(-1) for p in apart])
+    np.testing.assert_array_equal(whole.array, together)

@@ -63,7 +63,7 @@ def on_rank(rank: int, value: Any, otherwise: Any) -> Any:
 
 def nudge(step: int, model: Any) -> None:
     if dg.current_world().rank == 1 and step == 2:
-        model[2].weight.data[0, 0] += 1e-6
+        model[2].weight.array[0, 0] += 1e-6
 
 
 def forget_train(step: int, model: Any) -> None:
@@ -215,13 +215,13 @@ def test_the_gradient_of_a_sum_loss_is_that_of_the_sum_over_the_global_batch(siz
         for batch in dg.data.DataLoader(data, 18):
             for a, b in batch.shards:
                 ddp.backward(F.cross_entropy(model(a), b, reduction="sum"))
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     model = network()
     F.cross_entropy(model(x[:18]), y[:18], reduction="sum").backward()
     for found in simulated(size, body):
         for a, p in zip(found, model.parameters(), strict=True):
-            np.testing.assert_allclose(a, p.grad.data, rtol=1e-10)
+            np.testing.assert_allclose(a, p.grad.array, rtol=1e-10)
 
 
 def test_a_reduction_that_does_not_exist_is_refused() -> None:
@@ -233,9 +233,9 @@ def test_a_reduction_that_does_not_exist_is_refused() -> None:
 def test_outside_of_shards_ranks_draw_different_numbers_and_initialise_alike(size: int) -> None:
     def body() -> tuple[bytes, bytes, bytes]:
         dg.init(shards=4)
-        weight = nn.Linear(3, 3).weight.data.tobytes()
-        noise = dg.random.normal(4).data.tobytes()
-        mask = F.dropout(np.ones(64, np.float32)).data.tobytes()
+        weight = nn.Linear(3, 3).weight.array.tobytes()
+        noise = dg.random.normal(4).array.tobytes()
+        mask = F.dropout(np.ones(64, np.float32)).array.tobytes()
         return weight, noise, mask
 
     weights, noises, masks = zip(*simulated(size, body), strict=True)
@@ -265,7 +265,7 @@ def test_two_loaders_of_a_loop_draw_different_numbers_and_the_same_ones_again(si
             dg.data.DataLoader(first, 24, shuffle=True, seed=1, world=world),
         ]
         return [
-            (dg.parallel.current_shard().shard, dg.random.normal(4).data.tobytes())
+            (dg.parallel.current_shard().shard, dg.random.normal(4).array.tobytes())
             for batches in zip(*loaders, strict=True)
             for batch in batches
             for _ in batch.shards
@@ -286,7 +286,7 @@ def test_a_seed_that_is_set_in_a_shard_starts_its_numbers_again(size: int) -> No
             draws = []
             for seed in (5, 6, 5):
                 dg.manual_seed(seed)
-                draws.append(dg.random.normal(4).data.tobytes())
+                draws.append(dg.random.normal(4).array.tobytes())
             found.append(tuple(draws))
         return found
 
@@ -319,11 +319,11 @@ def test_a_batch_itself_cannot_be_unpacked_as_samples() -> None:
 
 
 def test_random_numbers_lie_where_they_should() -> None:
-    assert dg.random.uniform(1000, low=2, high=3).data.min() >= 2
-    assert dg.random.uniform(1000, low=2, high=3).data.max() < 3
-    assert sorted(dg.random.permutation(9).data) == list(range(9))
-    assert set(dg.random.integers(3, shape=100).data) == {0, 1, 2}
-    assert set(dg.random.bernoulli(0.5, 100).data) == {0.0, 1.0}
+    assert dg.random.uniform(1000, low=2, high=3).array.min() >= 2
+    assert dg.random.uniform(1000, low=2, high=3).array.max() < 3
+    assert sorted(dg.random.permutation(9).array) == list(range(9))
+    assert set(dg.random.integers(3, shape=100).array) == {0, 1, 2}
+    assert set(dg.random.bernoulli(0.5, 100).array) == {0.0, 1.0}
     assert dg.random.normal((2, 3)).shape == (2, 3)
     with pytest.raises(dg.ShapeError, match=r"no whole number in \[3, 3\)"):
         dg.random.integers(3, 3)
@@ -350,7 +350,7 @@ def test_threads_of_a_rank_draw_different_numbers_and_the_same_ones_again(size: 
         dg.manual_seed(6)
 
         def draw() -> bytes:
-            return bytes(dg.random.normal(4).data)
+            return bytes(dg.random.normal(4).array)
 
         found = [draw()]
         for _ in range(2):
@@ -367,6 +367,6 @@ def test_threads_of_a_rank_draw_different_numbers_and_the_same_ones_again(size: 
 def test_a_seed_may_be_any_whole_number(seed: Any) -> None:
     def drawn(seed: Any) -> Any:
         dg.manual_seed(seed)
-        return dg.random.normal(3).data
+        return dg.random.normal(3).array
 
     np.testing.assert_array_equal(alone(lambda: drawn(seed)), alone(lambda: drawn(7)))

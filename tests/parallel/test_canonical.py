@@ -105,9 +105,9 @@ def test_parameters_and_gradients_are_views_of_the_buckets() -> None:
         F.cross_entropy(model(np.ones((5, 3), np.float32)), np.zeros(5, np.int64)).backward()
         bucket = ddp.reducer.buckets[0]
         for p in model.parameters():
-            assert np.may_share_memory(p.data, bucket.values)
+            assert np.may_share_memory(p.array, bucket.values)
             assert p.grad is not None
-            assert np.may_share_memory(p.grad.data, bucket.gradients.local)
+            assert np.may_share_memory(p.grad.array, bucket.gradients.local)
 
     run_ranks(2, body)
 
@@ -150,9 +150,9 @@ def test_a_copy_of_a_distributed_model_is_a_model_of_its_own() -> None:
         best = copy.deepcopy(model)
         x = np.ones((4, 3), np.float32) * np.arange(4, dtype=np.float32)[:, None]
         best(x).sum().backward()  # talks to no other rank
-        model[0].weight.data[...] = 7
+        model[0].weight.array[...] = 7
         dg.DistributedDataParallel(best.double())
-        return bool((best[0].weight.data != 7).all()) and model[0].weight.grad is None
+        return bool((best[0].weight.array != 7).all()) and model[0].weight.grad is None
 
     assert simulated(3, body) == [True] * 3
 

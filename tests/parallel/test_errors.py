@@ -162,9 +162,9 @@ def test_ranks_start_from_rank_zeros_parameters_and_buffers() -> None:
         dg.manual_seed(world.rank)
         model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
         norm = model[1]
-        norm.running_mean.data[...] = world.rank + 1  # type: ignore[union-attr]
+        norm.running_mean.array[...] = world.rank + 1  # type: ignore[union-attr]
         dg.DistributedDataParallel(model)
-        return float(model[0].weight.data.sum()), float(norm.running_mean.data.sum())
+        return float(model[0].weight.array.sum()), float(norm.running_mean.array.sum())
 
     found = simulated(3, body)
     assert len(set(found)) == 1

@@ -31,7 +31,7 @@ def whole_batch() -> list[np.ndarray[Any, Any]]:
     model = network()
     x, y = samples()
     F.cross_entropy(model(x), y).backward()
-    return [p.grad.data for p in model.parameters()]
+    return [p.grad.array for p in model.parameters()]
 
 
 def reduced(shards: int | None, algorithm: str | None, bucket_mb: float = 4.0) -> list[Any]:
@@ -42,7 +42,7 @@ def reduced(shards: int | None, algorithm: str | None, bucket_mb: float = 4.0) -
     for batch in loader:
         for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
-    return [p.grad.data.copy() for p in model.parameters()]
+    return [p.grad.array.copy() for p in model.parameters()]
 
 
 def assert_equal_to_whole(found: list[Any]) -> None:
@@ -75,7 +75,7 @@ def test_a_plain_backward_is_weighted_like_ddp_backward() -> None:
         for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
             for x, y in batch.shards:
                 F.cross_entropy(model(x), y).backward()
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     for a, b in zip(simulated(3, plain)[0], simulated(3, lambda: reduced(4, None))[0], strict=True):
         assert np.array_equal(a, b)
@@ -89,14 +89,14 @@ def test_without_a_loader_the_ranks_are_averaged() -> None:
         x, y = samples()
         rows = slice(world.rank * 9, world.rank * 9 + 9)
         F.cross_entropy(model(x[rows]), y[rows]).backward()
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     model = network()
     x, y = samples()
     F.cross_entropy(model(x[:27]), y[:27]).backward()
     for found in simulated(3, body):
         for a, p in zip(found, model.parameters(), strict=True):
-            np.testing.assert_allclose(a, p.grad.data, rtol=1e-12, atol=1e-16)
+            np.testing.assert_allclose(a, p.grad.array, rtol=1e-12, atol=1e-16)
 
 
 def test_no_sync_accumulates_inside_a_shard() -> None:
@@ -110,7 +110,7 @@ def test_no_sync_accumulates_inside_a_shard() -> None:
                 with ddp.no_sync():
                     ddp.backward(F.cross_entropy(model(x[:cut]), y[:cut]) * (cut / len(x)))
                 ddp.backward(F.cross_entropy(model(x[cut:]), y[cut:]) * (1 - cut / len(x)))
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     for found in simulated(3, body):
         assert_equal_to_whole(found)
@@ -126,7 +126,7 @@ def test_gradients_that_were_not_zeroed_are_added_to() -> None:
             for batch in loader:
                 for x, y in batch.shards:
                     ddp.backward(F.cross_entropy(model(x), y))
-        return [p.grad.data / 2 for p in model.parameters()]
+        return [p.grad.array / 2 for p in model.parameters()]
 
     for found in simulated(3, body):
         assert_equal_to_whole(found)
@@ -164,7 +164,7 @@ def test_unused_and_shared_parameters_need_no_flag(size: int) -> None:
                 part = slice(rows.start, rows.stop)
                 loss = F.cross_entropy(model(x[part]), y[part])
                 loss.backward(None if distributed else np.float64(len(rows) / ROWS))
-        found = {n: p.grad.data.copy() for n, p in model.named_parameters() if p.grad is not None}
+        found = {n: p.grad.array.copy() for n, p in model.named_parameters() if p.grad is not None}
         return found, [n for n, p in model.named_parameters() if p.grad is None]
 
     oracle, unused = simulated(1, lambda: body(distributed=False))[0]
@@ -186,7 +186,7 @@ def test_batch_norm_follows_the_weighted_mean_over_the_shards() -> None:
             for x, y in batch.shards:
                 ddp.backward(F.cross_entropy(model(x), y))
         norm: Any = model[0]
-        return norm.running_mean.data, norm.running_var.data, int(norm.num_batches_tracked)
+        return norm.running_mean.array, norm.running_var.array, int(norm.num_batches_tracked)
 
     x = samples()[0]
     parts = [x[0:8], x[8:15], x[15:22], x[22:29]]

@@ -91,7 +91,7 @@ def test_gradients_kept_from_earlier_batches_survive_one_that_is_left_out() -> N
                 part = slice(rows.start, rows.stop)
                 loss = cross_entropy(model(x[part]), np.arange(8)[part] % 3, bad and rows.start)
                 ddp.backward(loss)
-            kept.append([p.grad.data.copy() for p in model.parameters()])
+            kept.append([p.grad.array.copy() for p in model.parameters()])
         return kept
 
     for first, second in simulated(3, body):

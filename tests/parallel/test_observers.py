@@ -58,7 +58,7 @@ def observed(early: bool) -> tuple[Notes, list[Any], bool]:
         watch(model, notes)
     for rows in dg.own_shards(world, 0, 10):
         ddp.backward(np.mean(np.square(model(inputs(rows)))))
-    grads = [None if p.grad is None else p.grad.data for p in model.parameters()]
+    grads = [None if p.grad is None else p.grad.array for p in model.parameters()]
     return notes, grads, notes.world is world
 
 
@@ -92,7 +92,7 @@ def test_looking_does_not_change_the_bits() -> None:
         ddp = dg.DistributedDataParallel(model)
         for rows in dg.own_shards(world, 0, 10):
             ddp.backward(np.mean(np.square(model(inputs(rows)))))
-        return model.used.weight.grad.data.tobytes()  # type: ignore[union-attr]
+        return model.used.weight.grad.array.tobytes()  # type: ignore[union-attr]
 
     expected = simulated(2, plain)
     assert [g[1][0].tobytes() for g in simulated(2, lambda: observed(True))] == expected

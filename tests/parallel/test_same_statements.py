@@ -149,7 +149,7 @@ def validated_without_no_grad(norm: Any = None) -> str:
         model.eval()
         for x, y in batch.shards:
             logits = model(x)
-            correct += float(np.sum(np.argmax(logits.data, axis=1) == y))
+            correct += float(np.sum(np.argmax(logits.array, axis=1) == y))
             samples += len(y)
         model.train()
     sums = np.array([correct, samples, total])
@@ -260,7 +260,7 @@ def test_accumulated_gradients_are_the_mean_of_the_batches() -> None:
                         ddp.backward(F.cross_entropy(model(x), y) / 4)
                 else:
                     ddp.backward(F.cross_entropy(model(x), y) / 4)
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     def by_hand() -> list[Any]:
         dg.init()
@@ -269,7 +269,7 @@ def test_accumulated_gradients_are_the_mean_of_the_batches() -> None:
         for batch in loader():
             for x, y in batch.shards:
                 (F.cross_entropy(model(x), y) / 4).backward()
-        return [p.grad.data for p in model.parameters()]
+        return [p.grad.array for p in model.parameters()]
 
     expected = simulated(1, by_hand)[0]
     for found in simulated(3, body):
@@ -292,7 +292,7 @@ def test_zero_grad_drops_what_was_accumulated() -> None:
             model.zero_grad()
         for x, y in batches[0].shards:
             ddp.backward(F.cross_entropy(model(x), y))
-        return [p.grad.data.copy() for p in model.parameters()]
+        return [p.grad.array.copy() for p in model.parameters()]
 
     for found, expected in zip(
         simulated(3, lambda: body(True)), simulated(3, lambda: body(False)), strict=True

@@ -39,7 +39,7 @@ def whole_batch() -> tuple[list[Any], dict[str, Any]]:
     model = network(BatchNorm)
     x, y = samples()
     F.cross_entropy(model(x), y).backward()
-    return [p.grad.data for p in model.parameters()], model.state_dict()
+    return [p.grad.array for p in model.parameters()], model.state_dict()
 
 
 def shared(algorithm: str | None, shards: int | None = None) -> tuple[list[Any], dict[str, Any]]:
@@ -49,7 +49,7 @@ def shared(algorithm: str | None, shards: int | None = None) -> tuple[list[Any],
     for batch in dg.data.DataLoader(dg.data.ArrayDataset(*samples()), ROWS):
         for x, y in batch.shards:
             ddp.backward(F.cross_entropy(model(x), y))
-    gradients = [p.grad.data.copy() for p in model.parameters()]
+    gradients = [p.grad.array.copy() for p in model.parameters()]
     return gradients, {n: a.copy() for n, a in model.state_dict().items()}
 
 
@@ -97,9 +97,9 @@ def test_more_shards_than_ranks_are_refused() -> None:
 def test_alone_it_is_batch_norm() -> None:
     x = samples()[0].astype(np.float32)
     ours, other = nn.SyncBatchNorm(3), nn.BatchNorm2d(3)
-    np.testing.assert_array_equal(ours(x).data, other(x).data)
+    np.testing.assert_array_equal(ours(x).array, other(x).array)
     assert list(ours.state_dict()) == list(other.state_dict())
-    np.testing.assert_array_equal(ours.eval()(x).data, other.eval()(x).data)
+    np.testing.assert_array_equal(ours.eval()(x).array, other.eval()(x).array)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -110,13 +110,13 @@ def test_sums_of_float16_are_taken_in_float32(affine: bool) -> None:
     ours._sum_over_ranks = lambda x: x
     y, expected = ours(rows), other(rows)
     assert y.dtype == expected.dtype
-    np.testing.assert_allclose(y.data, expected.data, atol=4e-3)
-    np.testing.assert_allclose(ours.running_var.data, other.running_var.data, rtol=1e-3)
+    np.testing.assert_allclose(y.array, expected.array, atol=4e-3)
+    np.testing.assert_allclose(ours.running_var.array, other.running_var.array, rtol=1e-3)
 
 
 def test_converting_keeps_parameters_state_and_mode() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.BatchNorm1d(3, momentum=None)))
-    model[1][0].running_mean.data[...] = 7
+    model[1][0].running_mean.array[...] = 7
     held = list(model.parameters())
     before = {n: a.copy() for n, a in model.state_dict().items()}
     model.eval()
@@ -143,7 +143,7 @@ def test_ranks_without_a_sample_take_part_in_the_norm(size: int) -> None:
             for a, b in batch.shards:
                 seen += len(a)
                 ddp.backward(F.cross_entropy(model(a), b))
-        assert all(np.isfinite(p.grad.data).all() for p in model.parameters())
+        assert all(np.isfinite(p.grad.array).all() for p in model.parameters())
         return nn.state_sha256(model.state_dict()), seen
 
     found = simulated(size, body)

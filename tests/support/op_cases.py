@@ -37,4 +37,4 @@ def values_and_gradients(op: Any, inputs: list[Any], settings: dict[str, Any]) -
     rng = np.random.default_rng(11)
     total = sum(np.sum(r * rng.normal(size=r.shape).astype(r.dtype)) for r in results)
     leaves = [t for t in tensors if isinstance(t, Tensor)]
-    return [r.data for r in results] + [g.data for g in grad(total, leaves)]
+    return [r.array for r in results] + [g.array for g in grad(total, leaves)]

@@ -14,7 +14,7 @@ def make_model(momentum=0.1):
     norm = nn.BatchNorm1d(2, momentum=momentum)
     model = nn.Sequential(nn.Linear(3, 2), norm, nn.Linear(2, 4))
     for p in model.parameters():
-        p.data[...] = rng.normal(size=p.shape)
+        p.array[...] = rng.normal(size=p.shape)
     return model
 
 
@@ -31,10 +31,10 @@ def test_statistics_become_the_mean_over_all_batches(attached, momentum):
         dg.DistributedDataParallel(model)
     observer = model[1]._observer
     model.eval()
-    model[1].running_var.data[...] = np.nan
+    model[1].running_var.array[...] = np.nan
     given = batches(4)
     dg.update_bn([(b, "label") for b in given], model)
-    inner = [b @ model[0].weight.data.T + model[0].bias.data for b in given]
+    inner = [b @ model[0].weight.array.T + model[0].bias.array for b in given]
     state = model.state_dict()
     mean = np.mean([h.mean(axis=0) for h in inner], axis=0)
     var = np.mean([h.var(axis=0, ddof=1) for h in inner], axis=0)
@@ -53,7 +53,7 @@ def test_a_layer_called_twice_a_batch_takes_the_mean_over_its_calls():
     x = batches(1)[0] + 5
     dg.update_bn([x], twice)
     first = x.mean(axis=0)  # the second call sees a mean of zero
-    np.testing.assert_allclose(norm.running_mean.data, first / 2, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_mean.array, first / 2, rtol=1e-5)
 
 
 def test_an_averages_statistics_are_renewed_and_the_models_stay():
@@ -70,15 +70,15 @@ def test_instance_norms_statistics_follow_as_in_training(attached):
     given = batches(2, (4, 3, 5))
     layer, alone = (nn.InstanceNorm1d(3, 1e-5, 0.3, track_running_stats=True) for _ in range(2))
     for norm in (layer, alone):
-        norm.running_mean.data[...] = 7
+        norm.running_mean.array[...] = 7
     model = nn.Sequential(layer, nn.BatchNorm1d(3, affine=True))
     if attached:
         dg.DistributedDataParallel(model)
     dg.update_bn(given, model)
     for x in given:
         alone(x)
-    assert model[1].num_batches_tracked.data == 2
-    assert layer.running_mean.data.tolist() == alone.running_mean.data.tolist()
+    assert model[1].num_batches_tracked.array == 2
+    assert layer.running_mean.array.tolist() == alone.running_mean.array.tolist()
 
 
 def sharded(count=11):
@@ -100,7 +100,7 @@ def test_a_loaders_batches_are_passed_by_all_ranks_together():
     (state,) = simulated(1, renewed)
     assert state["1.num_batches_tracked"] == 3  # the last has 3 samples: one shard gets none
     first = make_model()[0]
-    inner = sharded()[0] @ first.weight.data.T + first.bias.data
+    inner = sharded()[0] @ first.weight.array.T + first.bias.array
     means = [inner[i : i + 4].mean(axis=0) for i in (0, 4, 8)]
     np.testing.assert_allclose(state["1.running_mean"], np.mean(means, axis=0), rtol=1e-4)
 

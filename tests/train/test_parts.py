@@ -105,7 +105,7 @@ def other_model(model: nn.Module, _: Any) -> tuple[dict[str, Any], list[Any]]:
     twin = nn.Linear(6, 5)
 
     def follow(state: Any) -> None:
-        twin.weight.data[...] = 0.5 * twin.weight.data + model[0].weight.data  # type: ignore
+        twin.weight.array[...] = 0.5 * twin.weight.array + model[0].weight.array  # type: ignore
 
     return {"twin": twin}, [follow]
 

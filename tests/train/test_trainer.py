@@ -160,7 +160,7 @@ def test_evaluation_is_the_exact_mean_over_all_samples(size: int) -> None:
         t.model.eval()
         logits = t.model(x)
         loss = F.cross_entropy(logits, y)
-        return found, float(loss), float(np.mean(np.argmax(logits.data, -1) == y))
+        return found, float(loss), float(np.mean(np.argmax(logits.array, -1) == y))
 
     results = simulated(size, body)
     assert all(r[0] == run_ranks(1, body)[0][0] for r in results)

@@ -19,7 +19,7 @@ class Elementwise:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def abs(self: E) -> E:
         """``np.abs``."""
@@ -137,12 +137,12 @@ class Elementwise:
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
-        return self.data.tolist()
+        return self.array.tolist()
 
     def numel(self) -> int:
         """Return the number of elements."""
-        return self.data.size
+        return self.array.size
 
     def dim(self) -> int:
         """Return the number of axes."""
-        return self.data.ndim
+        return self.array.ndim

@@ -33,7 +33,7 @@ def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmax, x.data, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmax, x.array, dim, keepdim))
 
 
 def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -44,7 +44,7 @@ def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmin, x.data, dim, keepdim))
+    return ValuesAndIndices(values, _places(np.argmin, x.array, dim, keepdim))
 
 
 def _places(find: Any, data: Array, dim: int, keepdim: bool) -> Array:
@@ -131,7 +131,7 @@ class Reductions:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     max = TwoMeanings(_max, _max_dim, _extremum("max"))
     min = TwoMeanings(_min, _min_dim, _extremum("min"))
@@ -168,22 +168,22 @@ class Reductions:
     @same
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """``np.argmax``: a plain integer array."""
-        return np.asarray(np.argmax(self.data, axis=axis, keepdims=keepdims))
+        return np.asarray(np.argmax(self.array, axis=axis, keepdims=keepdims))
 
     @same
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
         """``np.argmin``: a plain integer array."""
-        return np.asarray(np.argmin(self.data, axis=axis, keepdims=keepdims))
+        return np.asarray(np.argmin(self.array, axis=axis, keepdims=keepdims))
 
     @same
     def all(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
         """``np.all``: a plain boolean array."""
-        return np.asarray(np.all(self.data, axis=_axes(axis), keepdims=keepdims))
+        return np.asarray(np.all(self.array, axis=_axes(axis), keepdims=keepdims))
 
     @same
     def any(self, axis: Ints | None = None, keepdims: bool = False) -> Array:
         """``np.any``: a plain boolean array."""
-        return np.asarray(np.any(self.data, axis=_axes(axis), keepdims=keepdims))
+        return np.asarray(np.any(self.array, axis=_axes(axis), keepdims=keepdims))
 
     @same
     def cumsum(self, axis: int | None = None) -> Tensor:

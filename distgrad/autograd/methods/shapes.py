@@ -20,7 +20,7 @@ class Shapes:
 
     __slots__ = ()
 
-    data: Array
+    array: Array
 
     def reshape(self: S, *shape: Ints) -> S:
         """``np.reshape``; the shape as a tuple or as arguments."""
@@ -85,7 +85,7 @@ class Shapes:
     def expand(self: S, *sizes: Ints) -> S:
         """``np.broadcast_to``, by PyTorch's name: -1 keeps the length of an axis."""
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
-        own = (1,) * (len(wanted) - self.data.ndim) + self.data.shape
+        own = (1,) * (len(wanted) - self.array.ndim) + self.array.shape
         return call(
             np.broadcast_to,
             self,
@@ -147,5 +147,5 @@ def _several(axes: Any) -> tuple[int, ...]:
 
 def _of_length_1(x: Shapes, axes: Ints) -> tuple[int, ...]:
     """Those of ``axes`` that have length 1, or that x has not: np.squeeze refuses them."""
-    shape = x.data.shape
+    shape = x.array.shape
     return tuple(a for a in _several(axes) if not -len(shape) <= a < len(shape) or shape[a] == 1)

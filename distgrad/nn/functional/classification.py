@@ -52,7 +52,7 @@ def cross_entropy(
         log_probs = ops.log_softmax(x, axis=1)
         loss = nll_loss(log_probs, labels, weight, ignore_index=ignore_index, reduction=reduction)
         if label_smoothing:
-            uniform = _uniform_loss(log_probs, labels.data, weight, reduction, ignore_index)
+            uniform = _uniform_loss(log_probs, labels.array, weight, reduction, ignore_index)
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform
     result: Tensor = loss[0] if single and reduction == "none" else loss
     return result
@@ -88,11 +88,11 @@ def binary_cross_entropy(
     Errors: ShapeError for two shapes, or a p outside 0 to 1, naming it.
     """
     x, t = compared("binary_cross_entropy", input, target)
-    outside = (x.data < 0) | (x.data > 1)
+    outside = (x.array < 0) | (x.array > 1)
     if outside.any():
         at = np.argwhere(outside)[0]
         raise ShapeError(
-            f"binary_cross_entropy: {x.data[tuple(at)]} at index {_words(at)} is no probability; "
+            f"binary_cross_entropy: {x.array[tuple(at)]} at index {_words(at)} is no probability; "
             f"use binary_cross_entropy_with_logits for logits"
         )
     loss = ops.binary_cross_entropy(x, t)

@@ -170,15 +170,15 @@ def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     if p == math.inf:
         return np.max(size, axis=axis, keepdims=keepdims)
     if p == 0:
-        return Tensor(np.sum((size.data != 0).astype(size.dtype), axis=axis, keepdims=keepdims))
+        return Tensor(np.sum((size.array != 0).astype(size.dtype), axis=axis, keepdims=keepdims))
     if p == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     # A power of 0 has no finite slope: 1 stands in, and is taken out again.
     if p == 2:
         powers = x * x if x.dtype.kind != "c" else size * size
     else:
-        powers = np.where(size.data == 0, 0, np.where(size.data == 0, 1, size) ** p)
+        powers = np.where(size.array == 0, 0, np.where(size.array == 0, 1, size) ** p)
     total: Any = np.sum(powers, axis=axis, keepdims=keepdims)
-    zero = total.data == 0
+    zero = total.array == 0
     safe = np.where(zero, 1, total)
     return np.where(zero, 0, np.sqrt(safe) if p == 2 else safe ** (1 / p))

@@ -97,9 +97,9 @@ def gumbel_softmax(
     noise = generator().gumbel(size=x.shape).astype(fractional(x.dtype))
     result: Tensor = ops.softmax((x + noise) / tau, axis=dim)
     if hard:
-        one = np.zeros_like(result.data)
-        np.put_along_axis(one, np.expand_dims(result.data.argmax(dim), dim), 1, dim)
-        result = result + (one - result.data)
+        one = np.zeros_like(result.array)
+        np.put_along_axis(one, np.expand_dims(result.array.argmax(dim), dim), 1, dim)
+        result = result + (one - result.array)
     return result
 
 

@@ -105,9 +105,9 @@ def gaussian_nll_loss(
             f"gaussian_nll_loss: var has the input's shape {x.shape}, or that with axes of 1 or "
             f"without its last axis; got {wrap(var).shape}"
         )
-    if (v.data < 0).any():
-        raise ShapeError(f"gaussian_nll_loss: var is not negative; got {v.data.min()}")
-    v = v + np.maximum(np.asarray(eps, fractional(v.dtype)) - v.data, 0)
+    if (v.array < 0).any():
+        raise ShapeError(f"gaussian_nll_loss: var is not negative; got {v.array.min()}")
+    v = v + np.maximum(np.asarray(eps, fractional(v.dtype)) - v.array, 0)
     d = x - y
     loss: Any = 0.5 * (np.log(v) + d * d / v)
     return reduce_loss(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)

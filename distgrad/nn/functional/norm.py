@@ -91,7 +91,7 @@ def batch_norm_training(
 ) -> tuple[Tensor, Array, Array]:
     """Normalise (n, c, …) with its own statistics; return also them: mean, variance (biased)."""
     y, mean, var = ops.batch_norm(wrap(x), optional(weight), optional(bias), eps=eps)
-    return y, mean.data, var.data
+    return y, mean.array, var.array
 
 
 def group_norm(
@@ -158,7 +158,7 @@ def instance_norm_training(
     n, c, *rest = x.shape
     # A sample's channel is a channel of its own.
     y, mean, var = ops.batch_norm(x.reshape(1, n * c, math.prod(rest)), None, None, eps=eps)
-    mean, var = (np.add.reduce(s.data.reshape(n, c), axis=0) / max(n, 1) for s in (mean, var))
+    mean, var = (np.add.reduce(s.array.reshape(n, c), axis=0) / max(n, 1) for s in (mean, var))
     return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
 
 
@@ -196,7 +196,7 @@ def unbiased(var: Array, n: int) -> Array:
 
 def _follow(running: TensorLike | None, value: Array, momentum: float) -> None:
     if running is not None:
-        data = wrap(running).data
+        data = wrap(running).array
         data += momentum * (value - data)
 
 

@@ -202,7 +202,7 @@ def _max_pool(
 
 
 def _with_indices(x: Tensor, elements: Sequence[Array]) -> tuple[Tensor, Tensor]:
-    _, place = find_largest(x.data, elements)
+    _, place = find_largest(x.array, elements)
     index = flat_index(place, math.prod(x.shape[2:]))
     return x.reshape((x.size,))[index], Tensor(place)
 

@@ -182,7 +182,7 @@ class GradientHealth:
         self._world = world
         if not self._due and finite is not False:
             return
-        weight = self._layers.norms({n: p.data for n, p in self._layers.params.items()})
+        weight = self._layers.norms({n: p.array for n, p in self._layers.params.items()})
         grads = self._layers.norms(gradients)
         shards, local_norms = self._gathered(local, world)
         self._pending = Measured(self._step, grads, weight, shards, local_norms, finite)

@@ -59,15 +59,15 @@ class Copies:
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._copies = {n: np.empty_like(p.data) for n, p in layers.params.items()}
+        self._copies = {n: np.empty_like(p.array) for n, p in layers.params.items()}
 
     def take(self) -> None:
         """Remember the weights as they are."""
         for n, p in self._layers.params.items():
-            np.copyto(self._copies[n], p.data)
+            np.copyto(self._copies[n], p.array)
 
     def moved(self) -> Array:
         """Return each layer's norm of what was added since; ends what was remembered."""
         for n, p in self._layers.params.items():
-            np.subtract(p.data, self._copies[n], out=self._copies[n])
+            np.subtract(p.array, self._copies[n], out=self._copies[n])
         return self._layers.norms(self._copies)
