@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.errors import CheckpointError
 
 
 def restore_into(
     arrays: Mapping[str, NDArray[Any]],
-    target: Mapping[str, NDArray[Any]],
+    target: Mapping[str, Any],
     *,
     origin: str = "the checkpoint",
 ) -> None:
@@ -20,6 +21,7 @@ def restore_into(
     Raises CheckpointError naming the first difference, with nothing copied; ``origin`` is how the
     message calls the source.
     """
+    target = {name: a.array if isinstance(a, Tensor) else a for name, a in target.items()}
     difference = _first_difference(arrays, target)
     if difference:
         raise CheckpointError(

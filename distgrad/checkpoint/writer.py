@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.checkpoint import folders, section
 from distgrad.checkpoint.manifest import (
     DTYPES,
@@ -59,15 +60,17 @@ def save(
 ) -> Path:
     """Write one checkpoint into ``folder/step-…`` and return its path.
 
-    ``arrays`` maps section names (file names: letters, digits, ``_``, ``-``) to named arrays of any
-    shape and layout; ``meta`` is JSON (None, bool, int, float, str, list, dict with string keys)
-    and comes back exactly, NaN and infinities included. The ``keep`` newest checkpoints stay, this
-    one always among them; while it is written, there must be room for one more.
+    ``arrays`` maps section names (file names: letters, digits, ``_``, ``-``) to named arrays (or
+    Tensors, as a ``state_dict`` has them) of any shape and layout; ``meta`` is JSON (None, bool,
+    int, float, str, list, dict with string keys) and comes back exactly, NaN and infinities
+    included. The ``keep`` newest checkpoints stay, this one always among them; while it is
+    written, there must be room for one more.
 
     Raises CheckpointError, with the older checkpoints untouched, for arguments that cannot be
     stored and for a folder that cannot be written (full disk, no permission, a file in the way).
     """
     _check_numbers(step, keep)
+    arrays = {title: _of_tensors(named) for title, named in arrays.items()}
     _check_arrays(arrays)
     final = folders.as_path(folder) / folders.name_of(step)
     # Built before anything is touched: meta that cannot be stored costs nothing.
@@ -168,6 +171,12 @@ def _check_numbers(step: int, keep: int) -> None:
         raise CheckpointError(f"step is {step!r}; it must be an int, 0 or more, of 63 bits")
     if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
         raise CheckpointError(f"keep is {keep!r}; it must be an int, 1 or more")
+
+
+def _of_tensors(named: Any) -> Any:
+    if not isinstance(named, Mapping):
+        return named  # refused below
+    return {name: a.array if isinstance(a, Tensor) else a for name, a in named.items()}
 
 
 def _check_arrays(arrays: Sections) -> None:

@@ -44,7 +44,7 @@ def log_softmax(a: Array, *, axis: int) -> OpResult:
     def vjp(g: Array) -> Array:
         return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
 
-    if not a.shape[axis]:
+    if a.ndim and not a.shape[axis]:
         total = total + 1  # an empty axis sums to 0; nothing is subtracted from
     return shifted - np.log(total), vjp
 
