@@ -41,9 +41,9 @@ def on_cpu(where: Any) -> None:
     if where is None or isinstance(where, device) or where in ("cpu", "cpu:0"):
         return
     raise DistgradError(
-        f"device={str(where)!r}: distgrad computes on CPUs, on as many ranks as there are; write "
-        f"device='cpu', or leave it out. dg.cuda.is_available() is False, so that "
-        f"`device = 'cuda' if torch.cuda.is_available() else 'cpu'` goes through"
+        f"device={str(where)!r}: distgrad computes on CPUs, on as many ranks as there are, and "
+        f"there are no GPUs here; leave it out, or write device='cpu'. dg.cuda.is_available() is "
+        f"False, so that `device = 'cuda' if torch.cuda.is_available() else 'cpu'` goes through"
     )
 
 

@@ -21,7 +21,7 @@ from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
-from distgrad.errors import GradError, ShapeError
+from distgrad.errors import GradError
 from distgrad.missing import missing
 
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
@@ -374,84 +374,6 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
         return result
-
-    # -- in place -----------------------------------------------------------------------------
-
-    def _become(
-        self, value: Tensor, what: str, *, views: bool = False, shape: bool = False
-    ) -> Tensor:
-        """Take over ``value``, as PyTorch's operations in place do, and return this tensor.
-
-        Off the tape the array is written. On it the tensor gets the node of ``value``: who read
-        the old value keeps it. ``what`` names the operation in errors. A view on the tape would
-        leave its base as it was, so it is refused unless ``views``. ``shape`` says that the same
-        elements get another shape: no memory is written.
-        Errors: GradError for leaves that require gradients and such views; ShapeError.
-        """
-        if shape:
-            self._refuse_leaf(what)
-            return self._stand_for(value)
-        if value.shape != self.shape:
-            raise ShapeError(
-                f"{what} in place cannot change the shape {self.shape} to {value.shape}; write "
-                f"x = … instead"
-            )
-        if not (grad_enabled.get() and (value.requires_grad or self.requires_grad)):
-            np.copyto(self.array, value.array, casting="same_kind")
-            return self
-        self._refuse_leaf(what)
-        if not views and self.array.base is not None and (self._node is None or self._node.op.view):
-            raise GradError(
-                f"{what} on a view (a slice, a reshaped or transposed tensor) would leave the "
-                f"tensor that it is a part of as it was; write into that one (y[0] = …), or take "
-                f".clone() of the view first"
-            )
-        if value.dtype != self.dtype:
-            value = METHODS["astype"](value, dtype=self.dtype)
-        return self._stand_for(value)
-
-    def _stand_for(self, value: Tensor) -> Tensor:
-        self.array, self._node, self._index = value.array, value._node, value._index
-        self.requires_grad = value.requires_grad
-        return self
-
-    def _refuse_leaf(self, what: str) -> None:
-        if self.requires_grad and self._node is None:
-            raise GradError(
-                f"{what} in place on a leaf that requires gradients would overwrite what backward "
-                f"needs; write x = x + y, or change it inside dg.no_grad()"
-            )
-
-    def _augmented(self, ufunc: np.ufunc, other: Any, sign: str) -> Tensor:
-        # `x += y`: on the tape a view stands for its new value too, its base is left as it was.
-        if grad_enabled.get() and (
-            self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)
-        ):
-            self._refuse_leaf(f"x {sign}= y")
-            return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
-        ufunc(self.array, other.array if isinstance(other, Tensor) else other, out=self.array)
-        return self
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._augmented(np.add, other, "+")
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._augmented(np.subtract, other, "-")
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._augmented(np.multiply, other, "*")
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._augmented(np.true_divide, other, "/")
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._augmented(np.floor_divide, other, "//")
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._augmented(np.remainder, other, "%")
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._augmented(np.power, other, "**")
 
     def __getattr__(self, name: str) -> Any:
         # Only what is nowhere else arrives here.

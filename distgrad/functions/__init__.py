@@ -16,6 +16,7 @@ from distgrad.functions import (
     creation,
     decompositions,
     elementwise,
+    fills,
     gamma,
     histograms,
     indexing,
@@ -38,6 +39,7 @@ from distgrad.functions.install import by_kind, install
 FAMILIES: list[ModuleType] = [
     creation,
     random,
+    fills,
     elementwise,
     gamma,
     arithmetic,

@@ -10,11 +10,10 @@ from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike, Shape
 from distgrad.errors import DistgradError
+from distgrad.ops.indexing import as_tensor
 
-
-def tensor_of(x: Any) -> Tensor:
-    """Return ``x`` if it is a Tensor, else one of its numbers."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+# By another name: PyTorch has a function as_tensor, which takes a dtype and a device.
+tensor_of = as_tensor
 
 
 def cast(x: Tensor, dtype: DTypeLike | None) -> Tensor:

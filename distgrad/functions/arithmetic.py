@@ -15,7 +15,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, pair, real, reals, whole
+from distgrad.functions.promotion import apply, check_a_tensor, pair, real, reals, whole
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -201,6 +201,7 @@ arctan2 = atan2
 @with_out
 def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
     """``input * log(other)``, and 0 where ``input`` is 0."""
+    check_a_tensor("xlogy", input, other)
     return apply(ops.xlogy, *reals(input, other))
 
 

@@ -182,7 +182,8 @@ def full(
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
     check_place(device, layout, pin_memory, out)
-    value = tensor_of(fill_value).array
+    given: Any = fill_value  # complex numbers too
+    value = tensor_of(given).array
     return made(np.full(shape_of((size,)), value, dtype or value.dtype), requires_grad)
 
 

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.factors import matrices, permutation
+from distgrad.functions.promotion import real
 from distgrad.ops.decompose import QRResult, numpys_qr
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
@@ -345,7 +345,7 @@ def cov(
     x = as_tensor(input)
     if x.ndim > 2:
         raise ShapeError(f"cov takes one variable or a matrix of them; got shape {x.shape}")
-    x = x.astype(get_default_dtype()) if x.dtype.kind in "biu" else x
+    x = real(x)
     c = covariance(np.atleast_2d(x), correction, fweights, aweights)
     return as_tensor(np.reshape(c, ()) if c.shape == (1, 1) else c).astype(x.dtype)
 

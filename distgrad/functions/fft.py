@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
-from distgrad.errors import DistgradError, ShapeError
+from distgrad.errors import ShapeError
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftshift as numpys_fftshift
 from distgrad.ops.fft import ifftshift as numpys_ifftshift
@@ -295,6 +296,5 @@ def rfftfreq(
 
 
 def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
-    if device is not None and str(device) != "cpu":
-        raise DistgradError(f"device={device!r}: there are no GPUs here; leave it out")
+    on_cpu(device)
     return Tensor(numpys(n, d).astype(get_default_dtype() if dtype is None else dtype))

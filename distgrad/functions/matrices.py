@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
@@ -389,6 +390,5 @@ def triu_indices(
 
 
 def _indices(numpys: Any, row: int, col: int, offset: int, dtype: DTypeLike, device: Any) -> Tensor:
-    if device is not None and str(device) != "cpu":
-        raise DistgradError(f"device={device!r}: there are no GPUs here; leave it out")
+    on_cpu(device)
     return Tensor(np.stack(numpys(row, offset, col)).astype(dtype))

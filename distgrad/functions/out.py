@@ -26,7 +26,9 @@ def with_out(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, out: Any = None, **settings: Any) -> Any:
-        if settings and names:
+        if out is None and not settings:
+            return function(*args)
+        if names:
             settings = {names.get(name, name): value for name, value in settings.items()}
         result = function(*args, **settings)
         if out is None:

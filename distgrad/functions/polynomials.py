@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.functions.promotion import real
 from distgrad.ops.indexing import as_tensor
 
 __all__ = [
@@ -41,7 +41,7 @@ def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Ste
     degrees = np.asarray(constant(n, name, "n"))
     if degrees.dtype == np.float64 and isinstance(n, Tensor):
         x = x.astype(np.float64)
-    x = x.astype(get_default_dtype()) if x.dtype.kind in "biu" else x
+    x = real(x)
     degrees = np.trunc(degrees).astype(np.int64)
     x = np.broadcast_to(x, np.broadcast_shapes(x.shape, degrees.shape))
     before, now = np.ones(x.shape, x.dtype), first(x)

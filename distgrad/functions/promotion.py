@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError
@@ -50,6 +51,8 @@ def can_cast(from_: DTypeLike, to: DTypeLike) -> bool:
 
 def real(x: TensorLike) -> Tensor:
     """Return ``x`` as a Tensor of real or complex numbers: whole ones in the default dtype."""
+    if type(x) is Tensor and x.array.dtype.kind in "fc":  # the short way
+        return x
     given = tensor_of(x)
     return given if given.dtype.kind in "fc" else given.astype(get_default_dtype())
 
@@ -74,6 +77,12 @@ def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
     return a, b
 
 
+def check_a_tensor(name: str, a: Any, b: Any) -> None:
+    """Raise TypeError for two of Python's numbers, as PyTorch's functions of two operands do."""
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        raise TypeError(f"{name}: one of the two is a Tensor; got the numbers {a} and {b}")
+
+
 def whole(x: Any, name: str) -> Any:
     """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
     kind = np.asarray(x.array if isinstance(x, Tensor) else x).dtype.kind
@@ -82,7 +91,5 @@ def whole(x: Any, name: str) -> Any:
     return x
 
 
-def apply(function: Callable[..., Any], *inputs: Any, **settings: Any) -> Tensor:
-    """Call an op, or what is composed of ops, whose stubs promise arrays."""
-    result: Tensor = function(*inputs, **settings)
-    return result
+# What is composed of ops, or an op itself, is called as methods call it: not by way of NumPy.
+apply: Callable[..., Tensor] = call

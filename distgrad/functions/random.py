@@ -60,7 +60,8 @@ class Generator:
         return self._numbers
 
 
-def _numbers(generator: Generator | None) -> np.random.Generator:
+def numbers_of(generator: Generator | None) -> np.random.Generator:
+    """Return NumPy's generator of a stream: the rank's or shard's own if None is given."""
     return stream.generator() if generator is None else generator.numbers()
 
 
@@ -91,7 +92,7 @@ def rand(
     """Return numbers spread evenly over [0, 1)."""
     check_place(device, layout, pin_memory, out)
     shape = shape_of(sizes if size is None else (size,))
-    drawn = _uniform(shape, 0.0, 1.0, dtype or get_default_dtype(), generator)
+    drawn = uniform_numbers(shape, 0.0, 1.0, dtype or get_default_dtype(), generator)
     return made(drawn, requires_grad)
 
 
@@ -108,7 +109,7 @@ def randn(
 ) -> Tensor:
     """Return numbers of the standard normal distribution."""
     check_place(device, layout, pin_memory, out)
-    drawn = _numbers(generator).standard_normal(shape_of(sizes if size is None else (size,)))
+    drawn = numbers_of(generator).standard_normal(shape_of(sizes if size is None else (size,)))
     return made(np.asarray(drawn).astype(dtype or get_default_dtype()), requires_grad)
 
 
@@ -133,7 +134,7 @@ def randint(
         raise TypeError("randint takes (high, size) or (low, high, size); size is a tuple")
     if int(high) <= int(low):
         raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
-    drawn = _numbers(generator).integers(int(low), int(high), shape_of((size,)))
+    drawn = numbers_of(generator).integers(int(low), int(high), shape_of((size,)))
     return made(np.asarray(drawn).astype(dtype or np.int64), requires_grad)
 
 
@@ -152,7 +153,7 @@ def randperm(
     check_place(device, layout, pin_memory, out)
     if n < 0:
         raise ShapeError(f"randperm: {n} numbers have no order")
-    return made(_numbers(generator).permutation(n).astype(dtype), requires_grad)
+    return made(numbers_of(generator).permutation(n).astype(dtype), requires_grad)
 
 
 def rand_like(
@@ -246,7 +247,7 @@ def normal(
     if np.any(spread < 0):
         raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
     shape = np.broadcast_shapes(middle.shape, spread.shape) if size is None else shape_of((size,))
-    drawn = middle + spread * _numbers(generator).standard_normal(shape)
+    drawn = middle + spread * numbers_of(generator).standard_normal(shape)
     return made(drawn.astype(dtype or _real_of(middle, spread)), requires_grad)
 
 
@@ -263,21 +264,21 @@ def bernoulli(
     chance = x.array if p is None else np.full(x.shape, p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("bernoulli: a probability must lie in [0, 1]")
-    return made((_numbers(generator).random(x.shape) < chance).astype(x.dtype), False)
+    return made((numbers_of(generator).random(x.shape) < chance).astype(x.dtype), False)
 
 
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
     return made(
-        np.asarray(_numbers(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
+        np.asarray(numbers_of(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
     )
 
 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
-    return made(np.asarray(_numbers(generator).poisson(rate)).astype(rate.dtype), False)
+    return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
 
 
 def multinomial(
@@ -299,7 +300,7 @@ def multinomial(
     rows = np.atleast_2d(weights)
     if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(1) > 0).all()):
         raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
-    numbers = _numbers(generator)
+    numbers = numbers_of(generator)
     if replacement:
         ends = np.cumsum(rows, 1)
         drawn = numbers.random((len(rows), num_samples)) * ends[:, -1:]
@@ -319,103 +320,15 @@ def multinomial(
     return made(found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64), False)
 
 
-def _uniform(
+def uniform_numbers(
     shape: Any, low: float, high: float, dtype: DTypeLike, generator: Generator | None
 ) -> Any:
+    """Return an array of numbers spread evenly over [low, high)."""
     if generator is None:
         return draw.uniform(shape, low=low, high=high, dtype=dtype).array
     drawn = generator.numbers().uniform(low, high, shape)
     return np.minimum(np.asarray(drawn).astype(dtype), np.nextafter(np.asarray(high, dtype), low))
 
 
-# -- methods that fill ----------------------------------------------------------------------------
-
-
-def _filled(x: Tensor, drawn: Any, name: str) -> Tensor:
-    return x._become(Tensor(np.asarray(drawn).astype(x.dtype)), f"x.{name}()")
-
-
-def uniform_(
-    input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with numbers spread evenly over [from, to)."""
-    dtype = input.dtype
-    return _filled(input, _uniform(input.shape, from_, to, dtype, generator), "uniform_")
-
-
-def normal_(
-    input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with numbers of a normal distribution."""
-    drawn = mean + std * _numbers(generator).standard_normal(input.shape)
-    return _filled(input, drawn, "normal_")
-
-
-def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Fill with 1 with probability ``p``, else 0."""
-    drawn = _numbers(generator).random(input.shape) < tensor_of(p).array
-    return _filled(input, drawn, "bernoulli_")
-
-
-def exponential_(
-    input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with waiting times of rate ``lambd``."""
-    drawn = _numbers(generator).standard_exponential(input.shape) / lambd
-    return _filled(input, drawn, "exponential_")
-
-
-def random_(
-    input: Tensor,
-    from_: int = 0,
-    to: int | None = None,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Fill with whole numbers from ``from`` to ``to`` - 1; of one number, from 0 below it."""
-    low, high = (from_, to) if to is not None or from_ == 0 else (0, from_)
-    if high is None:
-        kind = input.dtype
-        high = 2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else int(np.iinfo(kind).max)
-    return _filled(input, _numbers(generator).integers(low, high, input.shape), "random_")
-
-
-def cauchy_(
-    input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with numbers of a Cauchy distribution."""
-    drawn = median + sigma * _numbers(generator).standard_cauchy(input.shape)
-    return _filled(input, drawn, "cauchy_")
-
-
-def log_normal_(
-    input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with numbers whose logarithms are of a normal distribution."""
-    drawn = np.exp(mean + std * _numbers(generator).standard_normal(input.shape))
-    return _filled(input, drawn, "log_normal_")
-
-
-def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Fill with the numbers of trials, each of probability ``p``, up to the first success."""
-    return _filled(input, _numbers(generator).geometric(p, input.shape), "geometric_")
-
-
-METHODS = {
-    "bernoulli": bernoulli,
-    "multinomial": multinomial,
-    **{
-        f.__name__: f
-        for f in (
-            uniform_,
-            normal_,
-            bernoulli_,
-            exponential_,
-            random_,
-            cauchy_,
-            log_normal_,
-            geometric_,
-        )
-    },
-}
-"""The methods, which fill a tensor (and two that read one)."""
+METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}
+"""Those that read a tensor; the methods that fill one are in fills.py."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
@@ -46,8 +47,7 @@ def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any
     found = np.dtype(get_default_dtype() if dtype is None else dtype)
     if found.kind != "f":
         raise DistgradError(f"windows are of real numbers; got dtype {found}")
-    if device is not None and str(device) != "cpu":
-        raise DistgradError(f"device={device!r}: there are no GPUs here; leave it out")
+    on_cpu(device)
     return Tensor(np.asarray(weights, found), requires_grad)
 
 

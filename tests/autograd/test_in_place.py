@@ -242,12 +242,26 @@ def test_a_recorded_value_in_a_view_is_refused_and_an_augmented_view_leaves_its_
     np.testing.assert_array_equal(rows.array[1], 5)
 
 
+def test_a_tensor_that_took_anothers_value_has_memory_of_its_own():
+    x, constant = tensor(3), Tensor(np.arange(3.0))
+    h, g, recorded = x * 2, x * 3, x * 4
+    h.copy_(constant)
+    h += 1
+    g.copy_(recorded)
+    with dg.no_grad():
+        g.zero_()
+    np.testing.assert_array_equal(constant.array, [0, 1, 2])
+    np.testing.assert_array_equal(recorded.array, 4 * x.array)
+
+
 def test_in_place_keeps_shape_and_kind_of_number():
     x = Tensor(np.zeros(3, np.int64))
     with pytest.raises(TypeError, match="float"):
         x += 0.5
     with pytest.raises(dg.ShapeError, match=r"x\.add_\(\) in place cannot change the shape"):
         x.add_(np.zeros((2, 3)))
+    with pytest.raises(TypeError, match=r"x \+= y in place cannot put float64 into .* int64"):
+        x += tensor(3) * 1
     y = tensor(3).astype(np.float32) * 1
     y += np.ones(3)
     assert y.dtype == np.float32

@@ -49,8 +49,6 @@ METHODS = {
     "where": ((X > 1, -5.0), {}, lambda x, condition, other: np.where(condition, x, other)),
     "repeat": ((2,), {"axis": 1}, np.repeat),
     "take": (([0, 2, 2],), {"axis": 2}, np.take),
-    "gather": ((2, INDEX), {}, ops.gather),
-    "index_select": ((1, [2, 0]), {}, ops.index_select),
     "chunk": ((2, 2), {}, ops.chunk),
     "unbind": ((1,), {}, ops.unbind),
     "dot": ((X[0].T,), {}, np.dot),

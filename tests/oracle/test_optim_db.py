@@ -5,9 +5,6 @@ with. They are made for its parameters, so tensors among them are turned into ou
 """
 
 import inspect
-import sys
-import types
-import unittest
 import warnings
 
 import numpy as np
@@ -15,12 +12,6 @@ import pytest
 from oracle import torch
 
 from distgrad import GradError, Tensor, nn, optim
-
-if "expecttest" not in sys.modules:
-    # A package for PyTorch's developers; only the base class of their test cases is asked for.
-    stand_in = types.ModuleType("expecttest")
-    stand_in.TestCase = unittest.TestCase
-    sys.modules["expecttest"] = stand_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -52,8 +52,6 @@ SAME = {
     "squeeze": [(COLUMN, ()), (COLUMN, (1,)), (COLUMN, (-2,)), (COLUMN[:1], ((0, 1),))],
     "expand": [(COLUMN, (2, -1, 3, 4)), (COLUMN, ((3, 5, 4),))],
     "take": [(X, (np.array([0, 7, 7]),))],
-    "gather": [(X, (2, INDEX))],
-    "index_select": [(X, (1, np.array([2, 0])))],
     "chunk": [(X, (2,)), (X, (2, 2))],
     "unbind": [(X, ()), (X, (1,))],
     "diagonal": [(X, ()), (X, (1, 1, 2))],

@@ -9,27 +9,16 @@ import copy
 import dataclasses
 import sys
 import types
-import unittest
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from oracle import torch
+from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 
 from distgrad import Tensor, nn
 from distgrad.autograd import grad
 from distgrad.nn import functional as F
-
-if "expecttest" not in sys.modules:
-    try:
-        import expecttest  # noqa: F401
-    except ImportError:
-        # PyTorch's test utilities import it for a base class, which nothing here uses.
-        stand_in = types.ModuleType("expecttest")
-        stand_in.TestCase = unittest.TestCase
-        sys.modules["expecttest"] = stand_in
-
-from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 
 # Whose gradients PyTorch gives in another form, and what makes the two comparable.
 CONVENTIONS = {

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
-import types
-import unittest
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,14 +25,6 @@ torch = pytest.importorskip(
 
 
 def _load() -> list[Any]:
-    # PyTorch's test tools import a package for expected outputs that op_db has no use for.
-    if "expecttest" not in sys.modules:
-        try:
-            importlib.import_module("expecttest")
-        except ModuleNotFoundError:
-            stand_in: Any = types.ModuleType("expecttest")
-            stand_in.TestCase, stand_in.assert_expected_inline = unittest.TestCase, None
-            sys.modules["expecttest"] = stand_in
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = importlib.import_module("torch.testing._internal.common_methods_invocations")

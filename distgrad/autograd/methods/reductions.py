@@ -34,7 +34,7 @@ def _max(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _max_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.max(dim)``: the values and the (first) indices of the largest elements."""
     values = _call(np.max, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmax, x, dim, keepdim))
+    return ValuesAndIndices(values, _places("argmax", x, dim, keepdim))
 
 
 def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -45,14 +45,15 @@ def _min(x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     """``torch.min(dim)``: the values and the (first) indices of the smallest elements."""
     values = _call(np.min, x, axis=dim, keepdims=keepdim)
-    return ValuesAndIndices(values, _places(np.argmin, x, dim, keepdim))
+    return ValuesAndIndices(values, _places("argmin", x, dim, keepdim))
 
 
-def _places(find: Any, x: Tensor, dim: int, keepdim: bool) -> Tensor:
+def _places(find: str, x: Tensor, dim: int, keepdim: bool) -> Tensor:
     if not x.array.size and empty_shard.get():  # 0, as the values are
         found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
     else:
-        found = np.asarray(find(x.array, axis=dim, keepdims=keepdim))
+        # NumPy's function takes seven times as long as its array's method.
+        found = np.asarray(getattr(x.array, find)(axis=dim, keepdims=keepdim))
     return type(x)(found)
 
 

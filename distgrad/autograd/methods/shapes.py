@@ -159,14 +159,6 @@ class Shapes:
         """``np.take``."""
         return call(np.take, self, indices, axis=axis)
 
-    def gather(self: S, dim: int, index: Indices) -> S:
-        """``ops.gather``, torch.gather."""
-        return named("gather", self, dim, index)
-
-    def index_select(self: S, dim: int, index: Indices) -> S:
-        """``ops.index_select``, torch.index_select."""
-        return named("index_select", self, dim, index)
-
     def chunk(self: S, chunks: int, dim: int = 0) -> Sequence[S]:
         """``ops.chunk``, torch.chunk."""
         parts: Sequence[S] = METHODS["chunk"](self, chunks, dim)

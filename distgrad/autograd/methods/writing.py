@@ -1,4 +1,4 @@
-"""Methods that write in place what no function computes; and the way off the tape in place."""
+"""Writing in place: on the tape a tensor stands for its new value, off it memory is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.methods.calls import call, named
+from distgrad.autograd.methods.calls import UFUNCS, call, named
+from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 
@@ -14,7 +15,7 @@ W = TypeVar("W", bound="Writing")
 
 
 class Writing:
-    """zero_, fill_, fill_diagonal_, copy_, detach_."""
+    """``+=`` and its kin, what underscored functions go through, and what no function computes."""
 
     __slots__ = ()
 
@@ -50,9 +51,7 @@ class Writing:
 
     def _written(self: W, value: Any, what: str) -> W:
         own: Any = self
-        tensor = value if isinstance(value, Writing) else type(own)(value)
-        result: W = own._become(tensor, what)
-        return result
+        return self._become(value if isinstance(value, Writing) else type(own)(value), what)
 
     def detach_(self: W) -> W:
         """Take this tensor off the tape: it is a leaf without gradients from here on.
@@ -64,3 +63,92 @@ class Writing:
             raise GradError("x.detach_() of a view would leave its base on the tape; x.detach()")
         own._node, own._index, own.requires_grad = None, 0, False
         return self
+
+    # -- how ---------------------------------------------------------------------------------
+
+    def _become(self: W, value: Any, what: str, *, views: bool = False, shape: bool = False) -> W:
+        """Take over ``value``, as PyTorch's operations in place do, and return this tensor.
+
+        Off the tape the array is written. On it the tensor gets the node of ``value``: who read
+        the old value keeps it. ``what`` names the operation in errors. A view on the tape would
+        leave its base as it was, so it is refused unless ``views``. ``shape`` says that the same
+        elements get another shape: no memory is written.
+        Errors: GradError for leaves that require gradients and such views; ShapeError; TypeError
+        for a value of another kind of number (NumPy's, off the tape).
+        """
+        own: Any = self
+        if shape:
+            self._refuse_leaf(what)
+            return self._stand_for(value)
+        if value.shape != own.shape:
+            raise ShapeError(
+                f"{what} in place cannot change the shape {own.shape} to {value.shape}; write "
+                f"x = … instead"
+            )
+        if not (grad_enabled.get() and (value.requires_grad or own.requires_grad)):
+            np.copyto(self.array, value.array, casting="same_kind")
+            return self
+        self._refuse_leaf(what)
+        if not views and self.array.base is not None and (own._node is None or own._node.op.view):
+            raise GradError(
+                f"{what} on a view (a slice, a reshaped or transposed tensor) would leave the "
+                f"tensor that it is a part of as it was; write into that one (y[0] = …), or take "
+                f".clone() of the view first"
+            )
+        if value.dtype != own.dtype:
+            if not np.can_cast(value.dtype, own.dtype, "same_kind"):
+                raise TypeError(
+                    f"{what} in place cannot put {value.dtype} into a tensor of {own.dtype}; write "
+                    f"x = … instead"
+                )
+            value = named("astype", value, dtype=own.dtype)
+        self._stand_for(value)
+        if value._node is None or value.array.base is not None:
+            own.array = value.array.copy()  # another's memory, perhaps: x.copy_(y)
+        return self
+
+    def _stand_for(self: W, value: Any) -> W:
+        own: Any = self
+        own.array, own._node, own._index = value.array, value._node, value._index
+        own.requires_grad = value.requires_grad
+        return self
+
+    def _refuse_leaf(self, what: str) -> None:
+        own: Any = self
+        if own.requires_grad and own._node is None:
+            raise GradError(
+                f"{what} in place on a leaf that requires gradients would overwrite what backward "
+                f"needs; write x = x + y, or change it inside dg.no_grad()"
+            )
+
+    def _augmented(self: W, ufunc: np.ufunc, other: Any, sign: str) -> W:
+        # `x += y`: on the tape a view stands for its new value too, its base is left as it was.
+        own: Any = self
+        given: Any = other
+        recorded = own.requires_grad or (isinstance(other, Writing) and given.requires_grad)
+        if recorded and grad_enabled.get():
+            self._refuse_leaf(f"x {sign}= y")
+            return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
+        ufunc(self.array, other.array if isinstance(other, Writing) else other, out=self.array)
+        return self
+
+    def __iadd__(self: W, other: Any) -> W:
+        return self._augmented(np.add, other, "+")
+
+    def __isub__(self: W, other: Any) -> W:
+        return self._augmented(np.subtract, other, "-")
+
+    def __imul__(self: W, other: Any) -> W:
+        return self._augmented(np.multiply, other, "*")
+
+    def __itruediv__(self: W, other: Any) -> W:
+        return self._augmented(np.true_divide, other, "/")
+
+    def __ifloordiv__(self: W, other: Any) -> W:
+        return self._augmented(np.floor_divide, other, "//")
+
+    def __imod__(self: W, other: Any) -> W:
+        return self._augmented(np.remainder, other, "%")
+
+    def __ipow__(self: W, other: Any) -> W:
+        return self._augmented(np.power, other, "**")

@@ -81,9 +81,7 @@ def stand_for(name: str, input: TensorLike, result: Tensor) -> Tensor:
 
     What is no Tensor is left alone. Errors: GradError for a leaf that requires gradients.
     """
-    become = getattr(input, "_become", None)
-    if become is None:
+    if not isinstance(input, Tensor):
         return result
     # A slice or a reshaped tensor stands for its new value too; its base is left as it was.
-    changed: Tensor = become(result, name, views=True)
-    return changed
+    return input._become(result, name, views=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -86,24 +85,8 @@ def _of_skew(x: Any, orthogonal_map: str) -> Any:
         x = np.concatenate([x, np.zeros((*x.shape[:-1], n - k), x.dtype)], axis=-1)
     a = x - np.conj(np.swapaxes(x, -1, -2))
     eye = np.eye(n, dtype=a.dtype)
-    q = matrix_exp(a) if orthogonal_map == "matrix_exp" else ops.solve(eye - a / 2, eye + a / 2)
+    q = ops.matrix_exp(a) if orthogonal_map == "matrix_exp" else ops.solve(eye - a / 2, eye + a / 2)
     return q[..., :k]
-
-
-def matrix_exp(a: Any) -> Any:
-    """Return e^A of square matrices, by scaling, Taylor's series and squaring; on the tape."""
-    n = a.shape[-1]
-    data = a.array if isinstance(a, Tensor) else a
-    size = float(np.abs(data).sum(axis=-2).max(initial=0.0))
-    squarings = max(0, math.ceil(math.log2(size / 0.5))) if size > 0 else 0
-    x = a / 2**squarings
-    eye = np.eye(n, dtype=data.dtype)
-    total: Any = eye
-    for i in range(16, 0, -1):  # 0.5 ^ 17 / 17! is below double precision
-        total = eye + (x @ total) / i
-    for _ in range(squarings):
-        total = total @ total
-    return total
 
 
 def _reflections(x: Any) -> Any:
