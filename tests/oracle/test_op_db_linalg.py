@@ -58,7 +58,14 @@ ACCEPTED: dict[str, str] = {
 NESTED = types.SimpleNamespace(
     linalg=linalg, fft=fft, special=special, signal=types.SimpleNamespace(windows=windows)
 )
-PLACES = [NESTED, matrices, decompositions, signal, special]
+
+
+def public(module):
+    """What a module says is its own: not what it imports."""
+    return types.SimpleNamespace(**{name: getattr(module, name) for name in module.__all__})
+
+
+PLACES = [NESTED, *map(public, (matrices, decompositions, signal, special))]
 PREFIXES = ("linalg.", "fft.", "signal.", "special.")
 BESIDE_SPECIAL = {"exp2", "expm1", "i0", "log1p", "log_softmax", "logit", "logsumexp", "sinc"}
 BESIDE_SPECIAL |= {"erf", "erfc", "round", "softmax", "xlogy"}
