@@ -1,0 +1,73 @@
+"""The gallery's training programs in short form: one hash on any ranks and after a resume."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+
+import pytest
+from jobs import ROOT
+from training import alone, simulated
+
+import distgrad as dg
+
+GALLERY = ROOT / "examples/gallery"
+# Settings with which a step is a matter of milliseconds. Every program takes --steps, --every,
+# --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
+SHORT = {
+    "vae": "--batch-size 24 --accumulate 2",
+}
+# For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
+WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}
+
+
+def run(name: str, arguments: str) -> None:
+    """The program's main in the current world."""
+    before = sys.argv
+    sys.argv = [f"{name}.py", *SHORT[name].split(), *arguments.split()]
+    try:
+        runpy.run_path(str(GALLERY / f"{name}.py"), run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+def printed_hash(text: str) -> str:
+    (found,) = re.findall(r"^sha256 ([0-9a-f]{64})$", text, re.MULTILINE)
+    return found
+
+
+def test_every_program_of_the_gallery_is_run() -> None:
+    assert {path.stem for path in GALLERY.glob("*.py")} == set(SHORT) | WITHOUT_RANKS
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_two_ranks_and_a_resume_end_with_the_hash_of_one_rank(name, tmp_path, capsys) -> None:
+    file = tmp_path / "checkpoint"
+    alone(lambda: run(name, "--steps 4 --every 2"))
+    straight = printed_hash(capsys.readouterr().out)
+    simulated(2, lambda: run(name, f"--steps 2 --every 2 --checkpoint {file}"))
+    halfway = printed_hash(capsys.readouterr().out)
+    alone(lambda: run(name, f"--steps 4 --every 2 --checkpoint {file} --resume"))
+    assert printed_hash(capsys.readouterr().out) == straight != halfway
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_it_draws_what_it_learnt(name, tmp_path) -> None:
+    pytest.importorskip("matplotlib", reason="drawing needs distgrad[plot]")
+    picture = tmp_path / "picture.png"
+    alone(lambda: run(name, f"--steps 1 --every 1 --plot {picture}"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", SHORT)
+def test_ranks_of_mpi_print_the_hash_of_simulated_ones(name, capsys) -> None:
+    rank, size = alone(lambda: (dg.init().rank, dg.init().size))
+    if size != 2:
+        pytest.skip("programs of two shards; the algorithms are tested on 3 and 4 ranks elsewhere")
+    alone(lambda: run(name, "--steps 2 --every 2"))
+    printed = capsys.readouterr().out
+    simulated(2, lambda: run(name, "--steps 2 --every 2"))
+    expected = printed_hash(capsys.readouterr().out)
+    assert rank or printed_hash(printed) == expected  # rank 0 prints
