@@ -36,8 +36,10 @@ class Recordable(Protocol):
 Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
 
-# An array with what tells its content (saved_check.py).
-SavedArray: TypeAlias = "tuple[Array, bytes | str]"
+# An array with what tells its content (saved_check.py), and whose it is: that of input 0, 1, …,
+# OUTPUT, or None where a closure read something else.
+SavedArray: TypeAlias = "tuple[Array, bytes | str, int | None]"
+OUTPUT = -1
 
 _sequence = itertools.count()
 

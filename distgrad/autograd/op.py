@@ -129,7 +129,14 @@ class Op:
         if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
             count = len(value) if several else 1
             node = recorded(
-                self, inputs, vjps, attributes, count, real=self.real, entire=watch is not None
+                self,
+                inputs,
+                value,
+                vjps,
+                attributes,
+                count,
+                real=self.real,
+                entire=watch is not None,
             )
         if watch is not None:
             arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]

@@ -156,9 +156,8 @@ class Walk:
                 joint = node.joint
                 for saved in node.read:
                     a = saved[0]
-                    if (a.nbytes > WHOLE or a.tobytes() != saved[1]) and changed(
-                        [saved]
-                    ) is not None:
+                    same = a.nbytes <= WHOLE and a.tobytes() == saved[1]
+                    if not same and changed([saved]) is not None:
                         refuse_changed(node)
                 if rerun is not None:
                     edges, joint = rerun.edges_from(node)
