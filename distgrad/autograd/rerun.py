@@ -86,6 +86,7 @@ def _refilled(node: Node) -> list[Edge] | None:
         return None
     home = getattr(inspect.unwrap(node.op.function), "__globals__", None)
     roles = {id(a): role for a, _, role in node.read}
+    tensors: dict[int, Any] = {}
     edges: list[Edge] = []
     for edge in edges_of(node):
         vjp = edge[0]
@@ -96,7 +97,10 @@ def _refilled(node: Node) -> list[Edge] | None:
             for cell in vjp.__closure__ or ():
                 content = cell.cell_contents
                 if type(content) is _ndarray:
-                    content = _as_tensor(node, content, roles[id(content)])
+                    if id(content) not in tensors:
+                        role = roles[id(content)]
+                        tensors[id(content)] = _as_tensor(node, content, role)
+                    content = tensors[id(content)]
                     if content is None:
                         return None
                 elif type(content) not in _PLAIN and not _is_form(content):
@@ -114,13 +118,19 @@ def _as_tensor(node: Node, a: Any, role: int | None) -> Any:
     if role is None:
         return None
     if role == OUTPUT:
-        return output(a, node, 0)
+        return output(a, _again(node), 0)
     _, source, index, _, _ = edges_of(node)[role]
     if index == CONSTANT:
         return a
     if isinstance(source, Tensor):  # unless its data was replaced since
         return source if source.data is a else None
     return output(a, source, index)
+
+
+def _again(node: Node) -> Node:
+    # Not the node itself: where it was run again the value that its closures read had one of its
+    # own, and later sums keep their order, and so their bits.
+    return Node(node.op, edges_of(node), None, node.attributes, 1, node.read, node.given)
 
 
 def _is_form(content: Any) -> bool:
