@@ -26,6 +26,10 @@ class Recordable(Protocol):
         """Whether ``function`` may be run on Tensors."""
 
     @property
+    def home(self) -> object:
+        """The globals of the body, which its closures share and those of others do not."""
+
+    @property
     def function(self) -> Callable[..., tuple[Any, Any]]:
         """Compute the value and the gradient closures."""
 

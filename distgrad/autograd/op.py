@@ -66,6 +66,7 @@ class Op:
         self.name = function.__name__.rstrip("_")
         self.__doc__ = function.__doc__
         self.function = function
+        self.home: object = getattr(inspect.unwrap(function), "__globals__", None)
         self.fused: Callable[..., tuple[Any, Any] | None] | None = None
         self.signatures = signatures
         self.samples = samples

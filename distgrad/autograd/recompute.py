@@ -68,6 +68,7 @@ class _Stretch:
 
     name = "checkpoint"
     second_order = True
+    home = None
 
     def __init__(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from types import CellType, FunctionType
 from typing import Any
@@ -84,7 +83,7 @@ def _refilled(node: Node) -> list[Edge] | None:
     """
     if node.joint is not None or node.outputs != 1 or not node.op.second_order:
         return None
-    home = getattr(inspect.unwrap(node.op.function), "__globals__", None)
+    home = node.op.home
     roles = {id(a): role for a, _, role in node.read}
     tensors: dict[int, Any] = {}
     edges: list[Edge] = []
