@@ -124,6 +124,7 @@ class _Applied:
     def __init__(self, cls: type[Function], step: _Backward, count: int) -> None:
         self.name = cls.__name__
         self.view = False
+        self.home: object = None
         self.inputs = [f"input {i}" for i in range(count)]
         self.second_order = not getattr(cls.backward, "once_differentiable", False)
         self._step = weakref.ref(step)

@@ -30,6 +30,10 @@ class Recordable(Protocol):
         """Whether what comes out may share its memory with an input."""
 
     @property
+    def home(self) -> object:
+        """The globals of the body, which its closures share and those of others do not."""
+
+    @property
     def function(self) -> Callable[..., tuple[Any, Any]]:
         """Compute the value and the gradient closures."""
 
@@ -40,8 +44,10 @@ class Recordable(Protocol):
 Edge: TypeAlias = "tuple[Any, Any, int, Any, Any]"
 CONSTANT = -1
 
-# An array with what tells its content (saved_check.py).
-SavedArray: TypeAlias = "tuple[Array, bytes | str]"
+# An array with what tells its content (saved_check.py), and whose it is: that of input 0, 1, …,
+# OUTPUT, or None where a closure read something else.
+SavedArray: TypeAlias = "tuple[Array, bytes | str, int | None]"
+OUTPUT = -1
 
 _sequence = itertools.count()
 

@@ -67,6 +67,7 @@ class Op:
         self.name = function.__name__.rstrip("_")
         self.__doc__ = function.__doc__
         self.function = function
+        self.home: object = getattr(inspect.unwrap(function), "__globals__", None)
         self.fused: Callable[..., tuple[Any, Any] | None] | None = None
         self.signatures = signatures
         self.samples = samples
@@ -134,7 +135,14 @@ class Op:
         if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
             count = len(value) if several else 1
             node = recorded(
-                self, inputs, vjps, attributes, count, real=self.real, entire=watch is not None
+                self,
+                inputs,
+                value,
+                vjps,
+                attributes,
+                count,
+                real=self.real,
+                entire=watch is not None,
             )
         if watch is not None:
             arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]

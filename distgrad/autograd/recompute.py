@@ -69,6 +69,7 @@ class _Stretch:
     name = "checkpoint"
     second_order = True
     view = False
+    home = None
 
     def __init__(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.node import CONSTANT, Edge, Joint, Node, Recordable, SavedArray
+from distgrad.autograd.node import CONSTANT, OUTPUT, Edge, Joint, Node, Recordable, SavedArray
 from distgrad.autograd.saved_check import WHOLE, inside, large
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import GradError
 
 _ndarray = np.ndarray
@@ -26,6 +27,7 @@ LISTS = {list, tuple}
 def recorded(  # noqa: PLR0912 (calls cost)
     op: Recordable,
     inputs: Sequence[Any],
+    value: Any,
     vjps: Any,
     attributes: Mapping[str, Any],
     outputs: int,
@@ -33,7 +35,7 @@ def recorded(  # noqa: PLR0912 (calls cost)
     real: bool = False,
     entire: bool = False,
 ) -> Node:
-    """Return the node of a call of ``op`` whose body returned the closures ``vjps``.
+    """Return the node of a call of ``op`` whose body returned ``value`` and closures ``vjps``.
 
     ``real`` refuses complex inputs; ``entire`` looks at every element of large arrays that are
     read again.
@@ -64,9 +66,8 @@ def recorded(  # noqa: PLR0912 (calls cost)
                         for cell in cells:
                             c = cell.cell_contents
                             if type(c) is _ndarray:
-                                read.append(
-                                    (c, c.tobytes() if c.nbytes <= limit else large(c, entire))
-                                )
+                                old = c.tobytes() if c.nbytes <= limit else large(c, entire)
+                                read.append((c, old, _role(c, inputs, value)))
                             elif type(c) is list or type(c) is FunctionType:
                                 read += inside(c, entire)
                 if source is not None:
@@ -77,7 +78,7 @@ def recorded(  # noqa: PLR0912 (calls cost)
             edges.append((None, x, CONSTANT, None, None))
             if type(x) is not _ndarray:
                 continue
-        given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire)))
+        given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire), None))
     if joint is not None:
         read = inside(joint.func, entire)
     return Node(op, edges, joint, attributes, outputs, read or (), given or ())
@@ -101,6 +102,17 @@ def edges_from(inputs: Sequence[Any], vjps: Any) -> tuple[list[Edge], Callable[.
             data = x.array
             edges.append((vjp, x if node is None else node, x._index, data.shape, data.dtype))
     return edges, joint
+
+
+def _role(c: Array, inputs: Sequence[Any], value: Any) -> int | None:
+    """Return which input's array ``c`` is, OUTPUT for the value, None if it is neither's alone."""
+    found = None
+    for i, x in enumerate(inputs):
+        if (x.array if isinstance(x, Tensor) else x) is c:
+            if found is not None and inputs[found] is not x:
+                return None  # one array under two Tensors
+            found = i if found is None else found
+    return OUTPUT if found is None and c is value else found
 
 
 def _opened(vjps: Any, inputs: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:

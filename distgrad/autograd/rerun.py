@@ -1,22 +1,31 @@
-"""Runs recorded ops again on Tensors, for gradients of gradients."""
+"""Makes the closures of recorded ops record themselves, for gradients of gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import CellType, FunctionType
 from typing import Any
 
-from distgrad.autograd.node import CONSTANT, Edge, Node
+import numpy as np
+
+from distgrad.autograd.node import CONSTANT, OUTPUT, Edge, Node
 from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import changed, check_held, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
+_ndarray = np.ndarray
+_PLAIN = {int, float, complex, bool, str, type(None), slice, type(...)}
+"""What a closure may read besides the op's inputs and output: no gradient flows through it."""
+
 
 class Rerun:
-    """Runs ops again on Tensors, so that their closures record themselves.
+    """Gives closures that hold Tensors in place of arrays.
 
-    A value computed again takes the place of the recorded one in the graph, so that gradients of
-    gradients reach tensors which the user still holds.
+    Where all that a closure reads are the op's inputs and its output, these take the arrays'
+    places. An op whose closures read anything else is run again on Tensors: a value computed again
+    takes the place of the recorded one in the graph, so that gradients of gradients reach tensors
+    which the user still holds.
     """
 
     def __init__(self) -> None:
@@ -25,6 +34,9 @@ class Rerun:
 
     def edges_from(self, node: Node) -> tuple[Sequence[Edge], Any]:
         """Return the node's edges and joint closure, made of Tensors."""
+        edges = _refilled(node)
+        if edges is not None:
+            return edges, None
         stack = [node]
         while stack:
             top = stack[-1]
@@ -61,6 +73,68 @@ class Rerun:
             output(v.array if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
         ]
         self._closures[node] = edges_from(inputs, vjps)
+
+
+def _refilled(node: Node) -> list[Edge] | None:
+    """Return the edges with Tensors for the arrays that the closures read.
+
+    None where a closure reads what is no input and no output, or is not that of the op's body (its
+    fused twin knows no Tensors): the op has to be run again.
+    """
+    if node.joint is not None or node.outputs != 1 or not node.op.second_order:
+        return None
+    home = node.op.home
+    roles = {id(a): role for a, _, role in node.read}
+    tensors: dict[int, Any] = {}
+    edges: list[Edge] = []
+    for edge in edges_of(node):
+        vjp = edge[0]
+        if type(vjp) is FunctionType:
+            if vjp.__globals__ is not home or vjp.__defaults__ or vjp.__kwdefaults__:
+                return None
+            cells = []
+            for cell in vjp.__closure__ or ():
+                content = cell.cell_contents
+                if type(content) is _ndarray:
+                    if id(content) not in tensors:
+                        role = roles[id(content)]
+                        tensors[id(content)] = _as_tensor(node, content, role)
+                    content = tensors[id(content)]
+                    if content is None:
+                        return None
+                elif type(content) not in _PLAIN and not _is_form(content):
+                    return None
+                cells.append(CellType(content))
+            vjp = FunctionType(vjp.__code__, vjp.__globals__, vjp.__name__, None, tuple(cells))
+        edges.append((vjp, *edge[1:]))
+    return edges
+
+
+def _as_tensor(node: Node, a: Any, role: int | None) -> Any:
+    """Return the Tensor that has ``a`` and its place in the graph; None if nobody knows it."""
+    if role is None:
+        return None
+    if role == OUTPUT:
+        return output(a, _again(node), 0)
+    _, source, index, _, _ = edges_of(node)[role]
+    if index == CONSTANT:
+        return a
+    if isinstance(source, Tensor):  # unless its data was replaced since
+        return source if source.array is a else None
+    return output(a, source, index)
+
+
+def _again(node: Node) -> Node:
+    # Not the node itself: where it was run again the value that its closures read had one of its
+    # own, and later sums keep their order, and so their bits.
+    return Node(node.op, edges_of(node), None, node.attributes, 1, node.read, node.given)
+
+
+def _is_form(content: Any) -> bool:
+    """Whether it is a shape, an index of whole numbers and slices, or a dtype."""
+    if type(content) is tuple:
+        return all(type(n) in _PLAIN for n in content)
+    return isinstance(content, np.dtype)
 
 
 def edges_of(node: Node) -> Sequence[Edge]:

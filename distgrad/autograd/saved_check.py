@@ -34,7 +34,7 @@ def inside(holder: Any, entire: bool) -> list[SavedArray]:
         for value in top:
             for a in value if type(value) is tuple else (value,):
                 if type(a) is np.ndarray:
-                    found.append((a, fingerprint(a, entire)))
+                    found.append((a, fingerprint(a, entire), None))
                 elif type(a) in {list, FunctionType} and id(a) not in seen:
                     holders.append(a)
                     seen.add(id(a))
@@ -43,7 +43,7 @@ def inside(holder: Any, entire: bool) -> list[SavedArray]:
 
 def saved_tensors(tensors: Sequence[Tensor], *, entire: bool) -> list[SavedArray]:
     """Return (array, fingerprint) pairs of tensors that will all be read again."""
-    return [(x.array, fingerprint(x.array, entire)) for x in tensors]
+    return [(x.array, fingerprint(x.array, entire), None) for x in tensors]
 
 
 def refuse_changed(node: Node) -> NoReturn:
@@ -73,7 +73,7 @@ def check_held(node: Node) -> None:
                 and a.dtype == source.dtype
                 and fingerprint(source.array, type(old) is str) == old
             )
-            for a, old in held
+            for a, old, _ in held
         ):
             raise GradError(
                 f"the data of a tensor of shape {source.shape} that {node.op.name} read in the "
@@ -84,7 +84,7 @@ def check_held(node: Node) -> None:
 
 def changed(saved: Sequence[SavedArray]) -> Array | None:
     """Return the first array whose content is no longer what it was when it was saved."""
-    for a, old in saved:
+    for a, old, _ in saved:
         new = (
             a.tobytes()
             if type(old) is bytes and a.nbytes == len(old)

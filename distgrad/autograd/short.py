@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
-from distgrad.autograd.node import CONSTANT, Node, SavedArray, next_number
+from distgrad.autograd.node import CONSTANT, OUTPUT, Node, SavedArray, next_number
 from distgrad.autograd.record import LISTS, recorded, refused_complex
 from distgrad.autograd.saved_check import WHOLE, inside, large
 from distgrad.autograd.signature import explain
@@ -27,14 +27,15 @@ _watching, _fused, _recording = anomaly.get, fused_enabled.get, grad_enabled.get
 _NONE: Mapping[str, Any] = {}
 
 
-def _read_by(vjp: Any, read: list[SavedArray]) -> None:
+def _read_by(vjp: Any, read: list[SavedArray], value: Any, a: Any, b: Any = None) -> None:
     """Add what ``vjp`` reads to ``read``; what is no function of Python's own has no cells."""
     cells = vjp.__closure__ if type(vjp) is FunctionType else None
     if cells is not None:
         for cell in cells:
             c = cell.cell_contents
             if type(c) is _ndarray:
-                read.append((c, c.tobytes() if c.nbytes <= WHOLE else large(c, False)))
+                role = 0 if c is a else 1 if c is b else OUTPUT if c is value else None
+                read.append((c, c.tobytes() if c.nbytes <= WHOLE else large(c, False), role))
             elif type(c) is list or type(c) is FunctionType:
                 read += inside(c, False)
 
@@ -87,7 +88,7 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
             return tensor
         tensor.requires_grad = True
         if type(vjp) is not FunctionType:
-            tensor._node = recorded(op, (x,), vjp, attributes, 1, real=op.real)
+            tensor._node = recorded(op, (x,), value, vjp, attributes, 1, real=op.real)
             return tensor
         dtype = a.dtype
         if op.real and dtype.kind == "c":
@@ -101,11 +102,11 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
         node.outputs = 1
         read: list[SavedArray] = []
         if vjp.__closure__ is not None:
-            _read_by(vjp, read)
+            _read_by(vjp, read, value, a)
         node.read = read or ()
         node.given = ()
         if source is None:
-            node.given = ((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False)),)
+            node.given = ((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0),)
         node.hooks = None
         node.origin = None
         node.sequence = next_number()
@@ -167,8 +168,9 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
             tensor.requires_grad = False
             return tensor
         tensor.requires_grad = True
-        if op.real or type(vjps) is not tuple or len(vjps) != 2:
-            tensor._node = recorded(op, (x, y), vjps, attributes, 1, real=op.real)
+        # One array under two Tensors, of which one may stand outside the tape: the long way.
+        if op.real or type(vjps) is not tuple or len(vjps) != 2 or (a is b and x is not y):
+            tensor._node = recorded(op, (x, y), value, vjps, attributes, 1, real=op.real)
             return tensor
         vjp_x, vjp_y = vjps
         read: list[SavedArray] = []
@@ -177,24 +179,24 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
             source = x._node
             if source is None:
                 source = x
-                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False)))
+                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
             first = (vjp_x, source, x._index, a.shape, a.dtype)
-            _read_by(vjp_x, read)
+            _read_by(vjp_x, read, value, a, b)
         else:
             first = (None, a, CONSTANT, None, None)
             if type(a) is _ndarray:
-                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False)))
+                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
         if to_y:
             source = y._node
             if source is None:
                 source = y
-                given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False)))
+                given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False), 1))
             second = (vjp_y, source, y._index, b.shape, b.dtype)
-            _read_by(vjp_y, read)
+            _read_by(vjp_y, read, value, a, b)
         else:
             second = (None, b, CONSTANT, None, None)
             if type(b) is _ndarray:
-                given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False)))
+                given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False), 1))
         tensor._node = node = _new(Node)
         node.op = op
         node.edges = (first, second)

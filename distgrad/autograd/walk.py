@@ -12,7 +12,7 @@ from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.mode import anomaly, grad_enabled
 from distgrad.autograd.node import Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
-from distgrad.autograd.saved_check import WHOLE, changed, refuse_changed
+from distgrad.autograd.saved_check import WHOLE, changed, large, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import GradError
@@ -156,9 +156,8 @@ class Walk:
                 joint = node.joint
                 for saved in node.read:
                     a = saved[0]
-                    if (a.nbytes > WHOLE or a.tobytes() != saved[1]) and changed(
-                        [saved]
-                    ) is not None:
+                    now = a.tobytes() if a.nbytes <= WHOLE else large(a, False)
+                    if now != saved[1] and changed([saved]) is not None:
                         refuse_changed(node)
                 if rerun is not None:
                     edges, joint = rerun.edges_from(node)

@@ -157,7 +157,7 @@ def checked_index(
     """
     given = integers(index, f"{name}: the index").astype(np.intp, copy=False)
     low = -length if negative else 0
-    bad = first_outside(given - low, length - low)
+    bad = first_outside(given - low if low else given, length - low)
     if bad is not None:
         where_ = "" if axis is None else f" along axis {axis}"
         raise ShapeError(

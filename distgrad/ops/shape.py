@@ -121,6 +121,8 @@ def expand_dims(a: Array, *, axis: Ints) -> OpResult:
 
 def axis_numbers(axis: Ints, ndim: int, name: str) -> Shape:
     """Return axes (a number or several) counted from 0. Errors: ShapeError naming ``name``."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     numbers = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     for number in numbers:
         if not -ndim <= number < ndim:

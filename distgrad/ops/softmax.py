@@ -44,7 +44,7 @@ def log_softmax(a: Array, *, axis: int) -> OpResult:
     def vjp(g: Array) -> Array:
         return g - (e / total) * np.add.reduce(g, axis=axis, keepdims=True)
 
-    if a.ndim and not a.shape[axis]:
+    if 0 in a.shape:
         total = total + 1  # an empty axis sums to 0; nothing is subtracted from
     return shifted - np.log(total), vjp
 
@@ -52,6 +52,8 @@ def log_softmax(a: Array, *, axis: int) -> OpResult:
 def _shifted(a: Array, axis: int) -> Array:
     # The shift cancels in the gradient, so it may stand outside the tape.
     top = np.maximum.reduce(data_of(a), axis=axis, keepdims=True, initial=-np.inf)
+    if np.count_nonzero(np.isfinite(top)) == top.size:
+        return a - top
     with np.errstate(invalid="ignore"):  # ∞ - ∞ is NaN, as in PyTorch
         return a - top
 

@@ -286,3 +286,23 @@ def test_ops_of_real_numbers_refuse_complex_gradients():
     z = Tensor(np.array([0.3 + 0.7j]), requires_grad=True)
     with pytest.raises(dg.GradError, match=r"softplus has gradients for real numbers alone"):
         dg.ops.softplus(z)
+
+
+@pytest.mark.parametrize(
+    ("function", "second"),
+    [
+        (lambda x: x * x.detach(), lambda x: 0 * x),
+        (lambda x: x.detach() * x, lambda x: 0 * x),
+        (lambda x: x * x * x.detach(), lambda x: 2 * x),
+        (lambda x: x * x, lambda x: 2 + 0 * x),
+        (lambda x: np.where(x.array > 1, x * x, x.detach()), lambda x: 2.0 * (x > 1)),
+    ],
+)
+def test_second_gradients_tell_a_tensor_from_one_that_shares_its_memory(function, second):
+    x = leaf([1.0, 2.0, 3.0])
+    (first,) = grad(function(x).sum(), [x], create_graph=True)
+    found = [None]
+    if first.requires_grad:
+        found = grad(first.sum(), [x], allow_unused=True)
+    expected = second(x.array)
+    np.testing.assert_array_equal(0 if found[0] is None else found[0].array, expected)
