@@ -285,7 +285,7 @@ def _connect(
             setattr(Tensor, name, _by_index(declared))
         elif name.startswith("__"):
             assert isinstance(declared, _OfOne | _OfTwo)
-            setattr(Tensor, name, _operator(declared, reflected=name.startswith("__r")))
+            setattr(Tensor, name, _operator(declared, name))
 
 
 def public_name(numpy_function: Callable[..., Any]) -> str:
@@ -294,10 +294,12 @@ def public_name(numpy_function: Callable[..., Any]) -> str:
     return f"np{module.removeprefix('numpy')}.{numpy_function.__name__}"
 
 
-def _operator(declared: _OfOne | _OfTwo, reflected: bool) -> Callable[..., Any]:
+def _operator(declared: _OfOne | _OfTwo, name: str) -> Callable[..., Any]:
     # Installed over NumPy's mixin, which would take the long way round through the ufunc.
-    short: Callable[..., Any] = declared.short
-    return (lambda self, other: short(other, self)) if reflected else short
+    if isinstance(declared, _OfOne):
+        return declared.short
+    short = of_two(declared, tensors=True, real=name.endswith("truediv__"))
+    return (lambda self, other: short(other, self)) if name.startswith("__r") else short
 
 
 def _by_index(declared: Op) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
 from distgrad.autograd.node import CONSTANT, OUTPUT, Node, SavedArray, next_number
+from distgrad.autograd.promotion import of_whole_numbers, operands
 from distgrad.autograd.record import LISTS, recorded, refused_complex
 from distgrad.autograd.saved_check import WHOLE, inside, large
 from distgrad.autograd.signature import explain
@@ -25,6 +26,8 @@ _ndarray = np.ndarray
 _new = object.__new__
 _watching, _fused, _recording = anomaly.get, fused_enabled.get, grad_enabled.get
 _NONE: Mapping[str, Any] = {}
+_WIDE = (np.dtype(np.float64), np.dtype(np.complex128))
+"""What NumPy makes of whole numbers where real or complex ones come out."""
 
 
 def _read_by(vjp: Any, read: list[SavedArray], value: Any, a: Any, b: Any = None) -> None:
@@ -115,8 +118,17 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
     return call
 
 
-def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
-    """Return how ``op``, of two inputs, is called: with both and the attributes' mapping."""
+def of_two(  # noqa: PLR0915
+    op: Any, tensors: bool = False, real: bool = False
+) -> Callable[..., Any]:
+    """Return how ``op``, of two inputs, is called: with both and the attributes' mapping.
+
+    As ``tensors`` have it in their operators: Tensors of unequal dtypes, and whole numbers beside
+    Python's or divided (``real``), are promoted by PyTorch's rules (promotion.py).
+    """
+
+    def promoted(x: Any, y: Any, attributes: Mapping[str, Any]) -> Any:
+        return op.short(*operands(x, y, real), attributes)
 
     def call(  # noqa: PLR0911, PLR0912, PLR0915
         x: Any, y: Any, attributes: Mapping[str, Any] = _NONE
@@ -130,12 +142,14 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
                 return op.long(x, y, **attributes)
         if isinstance(y, Tensor):
             b, to_y = y.array, y.requires_grad
+            if tensors and type(a) is _ndarray and a.dtype is not b.dtype:
+                return promoted(x, y, attributes)
         else:
             b = y
             if type(y) in LISTS:
                 return op.long(x, y, **attributes)
         if _watching() is not None:
-            return op.long(x, y, **attributes)
+            return op.long(*(operands(x, y, real) if tensors else (x, y)), **attributes)
         if attributes:
             op.refuse_gradients_to(attributes)
         result = None
@@ -164,6 +178,8 @@ def of_two(op: Any) -> Callable[..., Any]:  # noqa: PLR0915
         tensor._listener = None
         tensor._hooks = None
         if not ((to_x or to_y) and _recording() and value.dtype.kind in "fc"):
+            if tensors and value.dtype in _WIDE and of_whole_numbers(x, y):
+                return promoted(x, y, attributes)
             tensor._node = None
             tensor.requires_grad = False
             return tensor

@@ -97,6 +97,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
         self.array = data if type(data) is np.ndarray else _as_array(data)
+        if self.array.dtype.kind not in "fibuc":
+            raise _no_numbers(data)
         self.grad = None
         self._node = None
         self._index = 0
@@ -388,6 +390,11 @@ def _as_array(data: TensorLike) -> Array:
     array = np.asarray(data)
     # Python floats carry no precision of their own: the default's, as in PyTorch.
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array
+
+
+def _no_numbers(data: Any) -> TypeError:
+    what = f"an array of {data.dtype}" if isinstance(data, np.ndarray) else repr(data)
+    return TypeError(f"a Tensor holds numbers or booleans; got {what}")
 
 
 def _missing(name: str) -> GradError:

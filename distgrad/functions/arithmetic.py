@@ -1,6 +1,6 @@
 """Arithmetic of two operands, broadcast: sums, quotients, remainders, powers, angles.
 
-A Python number beside a Tensor takes its dtype; two Tensors are promoted as by the operators.
+Dtypes are promoted as by the operators of Tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, check_a_tensor, pair, real, reals, whole
+from distgrad.functions.promotion import apply, check_a_tensor, pair, reals, whole
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -100,10 +100,9 @@ def mul(input: TensorLike, other: TensorLike) -> Tensor:
 def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = None) -> Tensor:
     """``input / other``, rounded towards 0 for ``"trunc"``, down for ``"floor"``.
 
-    Unrounded quotients of whole numbers are float64, as NumPy's. Errors: DistgradError for another
-    mode.
+    Errors: DistgradError for another mode.
     """
-    a, b = pair(input, other)
+    a, b = pair(input, other, real=rounding_mode is None)
     if rounding_mode is None:
         return apply(ops.divide, a, b)
     if rounding_mode == "floor":
@@ -124,7 +123,7 @@ subtract, multiply, divide = sub, mul, div
 @with_out
 def true_divide(input: TensorLike, other: TensorLike) -> Tensor:
     """``input / other``."""
-    return apply(ops.divide, *pair(input, other))
+    return apply(ops.divide, *reals(input, other))
 
 
 @with_out
@@ -227,11 +226,9 @@ def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def ldexp(input: TensorLike, other: TensorLike) -> Tensor:
     """``input * 2 ** other``."""
-    a, b = pair(real(input), other)
-    if not isinstance(b, Tensor):
-        return apply(ops.multiply, a, 2.0**b)
-    exponent = b.astype(a.dtype) if b.dtype.kind in "biu" else b
-    return apply(ops.multiply, a, apply(ops.power, 2.0, exponent))
+    a, b = pair(input, other, real=True)
+    power = apply(ops.power, 2.0, b) if isinstance(b, Tensor) else 2.0**b
+    return apply(ops.multiply, a, power)
 
 
 @with_out

@@ -8,6 +8,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.methods.calls import call
+from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import tensor_of
@@ -126,8 +127,10 @@ def where(
         if input is not None or other is not None:
             raise TypeError("where takes a condition alone, or with both input and other")
         return nonzero(condition, as_tuple=True)
-    found: Any = np.where(tensor_of(condition), input, other)
-    return found if isinstance(found, Tensor) else Tensor(found)
+    if not any(isinstance(x, Tensor) for x in (input, other)):
+        input, other = Tensor(input), Tensor(other)
+    found: Any = np.where(tensor_of(condition), *operands(input, other))
+    return found
 
 
 # -- written --------------------------------------------------------------------------------------
@@ -344,3 +347,11 @@ def _matrix(name: str, input: TensorLike) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(f"{name} takes 2 axes or more; got shape {x.shape}")
     return x
+
+
+def _where(input: Tensor, condition: Tensor, other: TensorLike) -> Any:
+    """This where ``condition`` holds, ``other`` elsewhere."""
+    return where(condition, input, other)
+
+
+METHODS = {name: globals()[name] for name in __all__} | {"where": _where}

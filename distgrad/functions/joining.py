@@ -15,6 +15,7 @@ from distgrad.autograd.types import Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
+from distgrad.functions.promotion import alike
 from distgrad.ops.shape import axis_numbers
 
 __all__ = [
@@ -51,7 +52,7 @@ Tensors = Sequence[TensorLike]
 @with_out
 def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     """Joined along ``dim``; empty tensors of one axis count for nothing, as in PyTorch."""
-    given = [tensor_of(x) for x in tensors]
+    given = alike(tensors)
     kept = [x for x in given if x.shape != (0,)] or given[:1]
     if not kept:
         raise ShapeError("cat needs at least one tensor; got none")
@@ -108,7 +109,7 @@ def column_stack(tensors: Tensors) -> Tensor:
 
 
 def _joined(function: Any, tensors: Tensors, *settings: int) -> Tensor:
-    given = [tensor_of(x) for x in tensors]
+    given = alike(tensors)
     if not given:
         raise ShapeError(f"{function.__name__} needs at least one tensor; got none")
     found: Tensor = function(given, *settings)

@@ -18,6 +18,7 @@ from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.out import with_out
+from distgrad.functions.promotion import alike, pair
 from distgrad.ops.diagonal import diag as numpys_diag
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import kron as numpys_kron
@@ -125,7 +126,7 @@ def inner(input: TensorLike, other: TensorLike) -> Tensor:
 def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
     """Every element of a vector times every element of another."""
     x, y = _of_axes("outer", (input, 1), (vec2, 1))
-    return as_tensor(np.multiply(np.expand_dims(x, 1), y))
+    return as_tensor(np.multiply(*pair(np.expand_dims(x, 1), y)))
 
 
 @with_out
@@ -137,7 +138,7 @@ def ger(input: TensorLike, vec2: TensorLike) -> Tensor:
 @with_out
 def kron(input: TensorLike, other: TensorLike) -> Tensor:
     """The Kronecker product."""
-    return as_tensor(numpys_kron(as_tensor(input), as_tensor(other)))
+    return as_tensor(numpys_kron(*alike((input, other))))
 
 
 @with_out
@@ -349,10 +350,10 @@ def trace(input: TensorLike) -> Tensor:
 @with_out
 def block_diag(*tensors: TensorLike) -> Tensor:
     """A matrix with the given ones (vectors are rows, numbers 1 x 1) along its diagonal."""
-    blocks = [as_tensor(np.atleast_2d(as_tensor(t))) for t in tensors]
+    blocks = [as_tensor(np.atleast_2d(t)) for t in alike(tensors)]
     if any(b.ndim > 2 for b in blocks):
         raise ShapeError(f"block_diag takes up to 2 axes; got {[b.shape for b in blocks]}")
-    dtype = np.result_type(*[b.dtype for b in blocks]) if blocks else get_default_dtype()
+    dtype = blocks[0].dtype if blocks else get_default_dtype()
     width, done, rows = sum(b.shape[1] for b in blocks), 0, []
     for block in blocks:
         m, n = block.shape

@@ -1,42 +1,34 @@
-"""Which dtype comes out. Arithmetic follows NumPy's promotion, as the operators do.
+"""Which dtype comes out: what the operators promote by (autograd/promotion.py), for functions.
 
 Functions of real numbers (``exp``, ``sin``, ``var``) take whole numbers and booleans for ones of
-the default dtype, as in PyTorch.
+the default dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import call
+from distgrad.autograd.promotion import meeting, operands, promote_types
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError
-from distgrad.functions.arguments import tensor_of
+from distgrad.functions.arguments import cast, tensor_of
 
 __all__ = ["can_cast", "promote_types", "result_type"]
 
 
 def result_type(tensor: TensorLike, other: TensorLike) -> np.dtype[Any]:
-    """Return the dtype of ``tensor + other``; Python's numbers take that of a Tensor beside them.
-
-    It is NumPy's, that of what is computed: int64 and float32 give float64.
-    """
-    kinds = [x.array if isinstance(x, Tensor) else x for x in (tensor, other)]
+    """Return the dtype of ``tensor + other``."""
     if not any(isinstance(x, Tensor) for x in (tensor, other)):
         return Tensor([tensor, other]).dtype
-    found: np.dtype[Any] = np.result_type(*kinds)
-    return found
-
-
-def promote_types(type1: DTypeLike, type2: DTypeLike) -> np.dtype[Any]:
-    """Return the smallest dtype that holds both (``np.promote_types``)."""
-    found: np.dtype[Any] = np.promote_types(type1, type2)
-    return found
+    kinds = [x.array if isinstance(x, Tensor) else x for x in (tensor, other)]
+    return meeting(tensor, other) or np.result_type(*kinds)
 
 
 def can_cast(from_: DTypeLike, to: DTypeLike) -> bool:
@@ -58,23 +50,29 @@ def real(x: TensorLike) -> Tensor:
 
 
 def reals(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
-    """Return both as ``pair`` does, Tensors of whole numbers in the dtype of the other's reals."""
-    a, b = pair(a, b)
-    kinds = [x.dtype for x in (a, b) if isinstance(x, Tensor) and x.dtype.kind in "fc"]
-    wanted = kinds[0] if kinds else get_default_dtype()
-    found = [
-        x.astype(wanted) if isinstance(x, Tensor) and x.dtype.kind in "biu" else x for x in (a, b)
-    ]
-    return found[0], found[1]
+    """Return both as ``pair`` does, whole numbers taken for real ones."""
+    return pair(a, b, real=True)
 
 
-def pair(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
-    """Return two operands, at least one a Tensor; a Python number beside it stays one."""
+def pair(a: TensorLike, b: TensorLike, real: bool = False) -> tuple[Any, Any]:
+    """Return two operands of one dtype, at least one a Tensor; a Python number stays one.
+
+    ``real`` takes whole numbers for real ones of the default dtype.
+    """
     if not isinstance(a, Tensor) and (np.ndim(a) or not isinstance(b, Tensor)):
         a = Tensor(a)
     if not isinstance(b, Tensor) and np.ndim(b):
         b = Tensor(b)
-    return a, b
+    return operands(a, b, real)
+
+
+def alike(tensors: Sequence[TensorLike]) -> list[Tensor]:
+    """Return all as Tensors of the dtype that they share."""
+    given = [tensor_of(x) for x in tensors]
+    if len({x.dtype for x in given}) < 2:
+        return given
+    dtype = functools.reduce(promote_types, [x.dtype for x in given])
+    return [cast(x, dtype) for x in given]
 
 
 def check_a_tensor(name: str, a: Any, b: Any) -> None:

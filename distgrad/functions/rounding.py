@@ -13,7 +13,6 @@ from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, pair
-from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
     *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
@@ -124,9 +123,11 @@ def clamp(
         raise DistgradError("clamp: give min, max, or both")
     x = tensor_of(input)
     _ordered(x, "clamp")
-    # A real bound of whole numbers makes real ones of them, as in PyTorch.
-    dtype = np.result_type(*[data_of(b) for b in (x, min, max) if b is not None])
-    return apply(ops.clip, x if x.dtype == dtype else x.astype(dtype), min, max)
+    for bound in (min, max):  # a real bound of whole numbers makes real ones of them
+        if bound is not None:
+            x, _ = pair(x, bound)
+    low, high = (None if b is None else pair(x, b)[1] for b in (min, max))
+    return apply(ops.clip, x, low, high)
 
 
 @with_out

@@ -169,3 +169,10 @@ def test_gradcheck_of_a_linear_function_has_a_second_gradient_of_zero():
 def test_gradcheck_without_anything_to_differentiate_says_so():
     with pytest.raises(dg.GradError, match="no input is a float64 array"):
         gradcheck(lambda a: a * 2, [np.ones(3, np.float32)])
+
+
+@pytest.mark.parametrize("data", [None, "a", ["a", "b"], {}, [None, 1.0], np.array([None])])
+def test_what_is_no_number_makes_no_tensor(data):
+    for function in (dg.Tensor, dg.tensor, dg.exp):
+        with pytest.raises(TypeError, match="a Tensor holds numbers or booleans; got"):
+            function(data)

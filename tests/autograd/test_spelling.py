@@ -61,8 +61,8 @@ def test_size_is_numpys_number_and_pytorchs_shape_when_called():
     assert x.size(-1) == x.size(dim=1) == 3
 
 
-# NumPy's sort and put in place; nonzero gives a tuple there, and a matrix here.
-PYTORCHS_MEANING = {"argsort", "nonzero", "put", "sort"}
+# NumPy's sort and put in place; nonzero gives a tuple there, and a matrix here; clip promotes.
+PYTORCHS_MEANING = {"argsort", "clip", "nonzero", "put", "sort"}
 
 
 def test_a_method_that_came_with_pytorchs_functions_is_none_of_numpys():

@@ -36,7 +36,7 @@ def test_whole_numbers_stay_what_they_are_where_they_can():
     ):
         assert function(x).dtype == np.int64
     assert rounding.clamp(x, 0, 1).array.tolist() == [0, 0, 1]
-    assert rounding.clamp(x, min=0.5).dtype == np.float64
+    assert rounding.clamp(x, min=0.5).dtype == np.float32
 
 
 def test_a_number_beside_a_tensor_takes_its_dtype():

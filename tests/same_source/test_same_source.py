@@ -80,8 +80,6 @@ FILES = sorted((HERE / "programs").glob("*.py")) + IDIOMS
 # Left out of single precision, where rounding grows: normalised batches of eight numbers, line
 # searches, and Adam on biases whose gradient is nothing but rounding.
 UNSTEADY = ("neural_style", "resnet", "speech_ctc", "time_sequence", "translation", "unet")
-# float32 beside whole numbers is float64 here, NumPy's promotion (docs/from-pytorch.md).
-PROMOTED = ("ddpm", "llama")
 
 
 @contextlib.contextmanager
@@ -214,7 +212,7 @@ def test_equal_losses_in_double_precision(path: Path, variant: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "variant"), [case for case in cases() if not case.id.startswith(UNSTEADY + PROMOTED)]
+    ("path", "variant"), [case for case in cases() if not case.id.startswith(UNSTEADY)]
 )
 def test_equal_losses_in_single_precision(path: Path, variant: Any) -> None:
     with default_dtype("float32"):
@@ -241,17 +239,7 @@ def check(
         assert ours["sample"].dtype == theirs["sample"].dtype
 
 
-def idioms() -> list[Any]:
-    promotion = pytest.mark.xfail(reason="promotion is NumPy's: docs/from-pytorch.md", strict=True)
-    return [
-        pytest.param(
-            path, id=path.stem, marks=[promotion] if path.stem in {"dtypes", "metrics"} else []
-        )
-        for path in IDIOMS
-    ]
-
-
-@pytest.mark.parametrize("path", idioms())
+@pytest.mark.parametrize("path", IDIOMS, ids=lambda path: path.stem)
 def test_idiom_gives_equal_results(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)  # for those that save a file
     results = {}

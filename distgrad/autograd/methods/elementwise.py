@@ -24,14 +24,6 @@ class Elementwise:
 
     array: Array
 
-    def clip(self: E, min: Other | None = None, max: Other | None = None) -> E:
-        """``np.clip``."""
-        return call(np.clip, self, min, max)
-
-    def clamp(self: E, min: Other | None = None, max: Other | None = None) -> E:
-        """``np.clip``, by PyTorch's name."""
-        return call(np.clip, self, min, max)
-
     def round(self: E, decimals: int = 0) -> E:
         """``np.round``: the gradient is 0."""
         return call(np.round, self, decimals)
@@ -39,11 +31,6 @@ class Elementwise:
     def masked_fill(self: E, mask: Other, value: Other) -> E:
         """``value`` where ``mask`` holds."""
         return named("masked_fill", self, mask, value)
-
-    def where(self: E, condition: Other, other: Other) -> E:
-        """This where ``condition`` holds, ``other`` elsewhere."""
-        result: E = np.where(condition, self, other)  # type: ignore[call-overload]  # Tensors
-        return result
 
     # -- matrices --------------------------------------------------------------------------------
 

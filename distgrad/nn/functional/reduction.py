@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -47,9 +48,9 @@ def beside(input: Tensor, other: TensorLike) -> Tensor:
 
 
 def compared(name: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tensor]:
-    """Return both as Tensors of one shape, of real numbers.
+    """Return both as Tensors of one shape and dtype, of real numbers.
 
     Errors: ShapeError, with the caller's ``name``.
     """
     x, y = same_shape(name, wrap_real(name, input), wrap_real(name, target))
-    return x, beside(x, y)
+    return operands(x, y)

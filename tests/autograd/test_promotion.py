@@ -1,0 +1,75 @@
+"""Tensors that meet are promoted by PyTorch's rules, beside NumPy's arrays by NumPy's."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import Tensor
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+F32, I64 = np.float32, np.int64
+
+
+def reals(*shape: int, requires_grad: bool = False, dtype: type = F32) -> Tensor:
+    return Tensor((np.arange(np.prod(shape)) + 1).reshape(shape).astype(dtype), requires_grad)
+
+
+@pytest.mark.parametrize("function", OPERATORS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_whole_numbers_beside_real_ones_take_their_dtype(function, requires_grad):
+    x, n = reals(3, requires_grad=requires_grad), Tensor(np.arange(1, 4))
+    for result in (function(x, n), function(n, x)):
+        assert result.dtype == F32
+        assert result.requires_grad == requires_grad
+    if requires_grad:
+        function(x, n).sum().backward()
+        assert x.grad.dtype == F32
+
+
+@pytest.mark.parametrize("function", OPERATORS, ids=lambda f: f.__name__)
+def test_a_tensor_of_no_axes_does_not_widen_one_that_has_some(function):
+    x = reals(3, requires_grad=True)
+    scale = Tensor(np.float64(2), requires_grad=True)
+    result = function(x, scale)
+    assert result.dtype == F32
+    result.sum().backward()
+    assert (x.grad.dtype, scale.grad.dtype) == (F32, np.float64)
+
+
+def test_whole_numbers_divided_or_beside_a_float_are_of_the_default_dtype():
+    n = Tensor(np.arange(1, 4))
+    assert (n / n).dtype == (n / 2).dtype == (2 / n).dtype == (n * 0.5).dtype == F32
+    assert (n / n == 1).all()
+    assert (n * n).dtype == (n + True).dtype == I64
+    assert (n * 1j).dtype == np.complex64
+    dg.set_default_dtype(np.float64)
+    try:
+        assert (n / n).dtype == (n * 0.5).dtype == np.float64
+    finally:
+        dg.set_default_dtype(F32)
+
+
+def test_numpys_arrays_scalars_and_functions_keep_numpys_rules():
+    x, n = reals(3), Tensor(np.arange(1, 4))
+    assert (x * np.arange(3)).dtype == (np.arange(3) * x).dtype == np.float64
+    assert (x * np.float64(2)).dtype == np.float64
+    assert np.multiply(x, n).dtype == np.true_divide(n, n).dtype == np.float64
+    assert np.concatenate([x, n]).dtype == np.where(x.array > 1, x, n).dtype == np.float64
+
+
+def test_promotion_is_the_same_where_anomalies_are_looked_for():
+    x, n = reals(3, requires_grad=True), Tensor(np.arange(1, 4))
+    with dg.detect_anomaly():
+        assert (x * n).dtype == (n / n).dtype == (n * 0.5).dtype == F32
+
+
+def test_second_gradients_keep_the_dtype():
+    x, n = reals(3, requires_grad=True), Tensor(np.arange(1, 4))
+    (first,) = dg.autograd.grad((x * x * x / n).sum(), [x], create_graph=True)
+    (second,) = dg.autograd.grad(first.sum(), [x])
+    assert first.dtype == second.dtype == F32
+    np.testing.assert_allclose(second.array, 6 * x.array / n.array, rtol=1e-6)
