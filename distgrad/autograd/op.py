@@ -311,10 +311,14 @@ def _by_index(declared: Op) -> Callable[..., Any]:
 def _as_numpy(declared: Op) -> Callable[..., Any]:
     """Accept NumPy's calling convention: settings may follow the inputs by position."""
     count, names = len(declared.inputs), dict.fromkeys(declared.attribute_names)
+    short = declared.short if isinstance(declared, _OfOne) else None
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if len(args) >= count and kwargs.keys() <= names.keys():  # nothing to sort out
-            kwargs.update(zip(names, args[count:], strict=False))
+            if len(args) > count:
+                kwargs.update(zip(names, args[count:], strict=False))
+            if short is not None:
+                return short(args[0], kwargs)
             return declared(*args[:count], **kwargs)
         attributes = {k: v for k, v in kwargs.items() if k not in declared.inputs}
         inputs = [*args[:count], *(kwargs[k] for k in declared.inputs[len(args) :] if k in kwargs)]

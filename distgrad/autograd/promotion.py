@@ -65,6 +65,10 @@ def operands(x: Any, y: Any, real: bool = False) -> tuple[Any, Any]:
 
     ``real`` says that whole numbers are taken for real ones, of the default dtype (x / y).
     """
+    if isinstance(x, Tensor) and x.array.dtype.kind in "fc":  # the short way
+        same = isinstance(y, Tensor) and y.array.dtype is x.array.dtype
+        if same or type(y) is float or type(y) is int:
+            return x, y
     dtype = meeting(x, y)
     if dtype is None:
         return x, y

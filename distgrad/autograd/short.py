@@ -185,9 +185,11 @@ def of_two(  # noqa: PLR0915
             return tensor
         tensor.requires_grad = True
         # One array under two Tensors, of which one may stand outside the tape: the long way.
-        if op.real or type(vjps) is not tuple or len(vjps) != 2 or (a is b and x is not y):
+        if type(vjps) is not tuple or len(vjps) != 2 or (a is b and x is not y):
             tensor._node = recorded(op, (x, y), value, vjps, attributes, 1, real=op.real)
             return tensor
+        if op.real and ((to_x and a.dtype.kind == "c") or (to_y and b.dtype.kind == "c")):
+            raise refused_complex(op)
         vjp_x, vjp_y = vjps
         read: list[SavedArray] = []
         given: list[SavedArray] = []

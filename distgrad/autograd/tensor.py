@@ -96,9 +96,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     _hooks: dict[int, Callable[[Tensor], Any]] | None
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
-        self.array = data if type(data) is np.ndarray else _as_array(data)
-        if self.array.dtype.kind not in "fibuc":
+        array = data if type(data) is np.ndarray else _as_array(data)
+        if array.dtype.kind not in "fibuc":
             raise _no_numbers(data)
+        self.array = array
         self.grad = None
         self._node = None
         self._index = 0

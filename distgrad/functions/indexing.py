@@ -13,6 +13,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
+from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import checked_index
 from distgrad.ops.shape import axis_numbers
 
@@ -64,12 +65,12 @@ __all__ = [
 @with_out
 def gather(input: TensorLike, dim: int, index: TensorLike, *, sparse_grad: bool = False) -> Tensor:
     """Elements at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0."""
-    if np.size(index) == 0:  # of whatever shape, as in PyTorch
-        x = tensor_of(input)
-        return x.reshape(-1)[np.zeros(np.shape(index), np.int64)]
-    if np.ndim(input) == 0 and np.ndim(index) == 1:
-        input = tensor_of(input).reshape(1)
-    return ops.gather(input, dim, index)
+    x, at = tensor_of(input), data_of(index)
+    if np.size(at) == 0:  # of whatever shape, as in PyTorch
+        return x.reshape(-1)[np.zeros(np.shape(at), np.int64)]
+    if x.array.ndim == 0 and np.ndim(at) == 1:
+        x = x.reshape(1)
+    return ops.gather(x, dim, at)
 
 
 @with_out

@@ -112,8 +112,7 @@ def _joined(function: Any, tensors: Tensors, *settings: int) -> Tensor:
     given = alike(tensors)
     if not given:
         raise ShapeError(f"{function.__name__} needs at least one tensor; got none")
-    found: Tensor = function(given, *settings)
-    return found
+    return call(function, given, *settings)  # type: ignore[return-value]
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:

@@ -123,11 +123,13 @@ def clamp(
         raise DistgradError("clamp: give min, max, or both")
     x = tensor_of(input)
     _ordered(x, "clamp")
-    for bound in (min, max):  # a real bound of whole numbers makes real ones of them
-        if bound is not None:
-            x, _ = pair(x, bound)
-    low, high = (None if b is None else pair(x, b)[1] for b in (min, max))
-    return apply(ops.clip, x, low, high)
+    bounds = [b for b in (min, max) if b is not None and type(b) not in (int, float)]
+    if bounds or x.array.dtype.kind != "f":
+        for bound in (min, max):  # a real bound of whole numbers makes real ones of them
+            if bound is not None:
+                x, _ = pair(x, bound)
+        min, max = (None if b is None else pair(x, b)[1] for b in (min, max))
+    return apply(ops.clamp, x, min, max)
 
 
 @with_out

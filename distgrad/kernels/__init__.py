@@ -27,6 +27,7 @@ TWINS: dict[Op, str] = {
     ops.gelu: "pointwise",
     ops.gelu_tanh: "pointwise",
     ops.layer_norm: "normalise",
+    ops.log_softmax: "rows",
     ops.max_pool: "pool",
     ops.relu: "pointwise",
     ops.scaled_dot_product_attention: "attend",

@@ -1,4 +1,4 @@
-"""Twins of softmax and cross-entropy, row by row."""
+"""Twins of softmax, its logarithm and cross-entropy, row by row."""
 
 from __future__ import annotations
 
@@ -54,6 +54,46 @@ def _softmax_back(g: Array, y: Array, d: Array) -> None:
             dot += g[i, j] * y[i, j]
         for j in range(y.shape[1]):
             d[i, j] = y[i, j] * (g[i, j] - dot)
+
+
+def log_softmax(a: Array, *, axis: int) -> OpResult | None:
+    """The twin of ``ops.log_softmax`` over the last axis."""
+    if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
+        return None
+    y = np.empty(a.shape, a.dtype)
+    rows = y.reshape(-1, a.shape[-1])
+    _log_softmax(dense(a).reshape(rows.shape), rows)
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(a.shape, a.dtype)
+        _log_softmax_back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _log_softmax(a: Array, y: Array) -> None:
+    for i in range(a.shape[0]):
+        top = a[i, 0]
+        for j in range(a.shape[1]):
+            top = max(top, a[i, j])
+        total = y.dtype.type(0)
+        for j in range(a.shape[1]):
+            total += exp(a[i, j] - top)
+        log_total = np.log(total)
+        for j in range(a.shape[1]):
+            y[i, j] = (a[i, j] - top) - log_total
+
+
+@kernel
+def _log_softmax_back(g: Array, y: Array, d: Array) -> None:
+    for i in range(y.shape[0]):
+        total = d.dtype.type(0)
+        for j in range(y.shape[1]):
+            total += g[i, j]
+        for j in range(y.shape[1]):
+            d[i, j] = g[i, j] - exp(y[i, j]) * total
 
 
 def cross_entropy(

@@ -28,10 +28,7 @@ def _with(*settings: dict[str, Any]) -> Samples:
 def relu(a: Array) -> OpResult:
     """max(a, 0); the gradient at 0 is 0."""
     y = np.maximum(a, ZERO.beside(a))
-    return (
-        y,
-        lambda g: g * ~(y <= ZERO.beside(y)),
-    )  # not y > 0, which NaN is not: it passes, as in PyTorch
+    return y, lambda g: g * (y != 0)  # not y > 0, which NaN is not: it passes, as in PyTorch
 
 
 @op("... -> ...", samples=_with({"negative_slope": 0.1}), real=True)

@@ -123,11 +123,18 @@ def clamp(a: Array, low: Array | float | None, high: Array | float | None) -> Op
         return np.positive(x), (lambda g: g, None, None)
     lower = -np.inf if low is None else data_of(low)
     upper = np.inf if high is None else data_of(high)
-    return np.clip(x, data_of(low), data_of(high)), (
+    return _clipped(x, data_of(low), data_of(high)), (
         lambda g: g * ((x >= lower) & (x <= upper)),
         lambda g: g * ((x < lower) & (lower < upper)),
         lambda g: g * ((x > upper) | (upper < lower)),
     )
+
+
+def _clipped(x: Array, low: Any, high: Any) -> Any:
+    if x.dtype.kind != "f":  # np.clip knows what to do with a bound that is none of the dtype
+        return np.clip(x, low, high)
+    y = x if low is None else np.maximum(x, low)  # np.clip in half its time
+    return y if high is None else np.minimum(y, high)
 
 
 @dispatch(np.clip)

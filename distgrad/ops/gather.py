@@ -7,14 +7,16 @@ one stays.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of, integers
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
@@ -179,12 +181,34 @@ def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) ->
         )
     if not shape:  # a number counts as an array of one element
         return checked_index(name, given, 1, 0, negative=False)
-    steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    places = checked_index(name, given, shape[axis], axis, negative=False) * steps[axis]
-    for i, n in enumerate(given.shape):
-        if i != axis:
-            places = places + (np.arange(n) * steps[i]).reshape(_with((1,) * len(shape), i, n))
+    step = math.prod(shape[axis + 1 :])
+    places = checked_index(name, given, shape[axis], axis, negative=False) * step
+    if given.size <= _SMALL:
+        return places + _first_places(shape, given.shape, axis)
+    for part in _parts(shape, given.shape, axis):
+        places = places + part
     return places
+
+
+_SMALL = 1024
+"""Elements of an index up to which its places are kept for the next of its shape."""
+
+
+@functools.lru_cache(maxsize=64)
+def _first_places(shape: Shape, of_index: Shape, axis: int) -> Array:
+    """The places of an index of zeros along ``axis``."""
+    first = np.zeros((1,) * len(shape), np.intp)
+    for part in _parts(shape, of_index, axis):
+        first = first + part
+    return first
+
+
+def _parts(shape: Shape, of_index: Shape, axis: int) -> Iterator[Array]:
+    """What the position along each other axis adds to a place."""
+    for i, n in enumerate(of_index):
+        if i != axis:
+            step = math.prod(shape[i + 1 :])
+            yield (np.arange(n) * step).reshape(_with((1,) * len(shape), i, n))
 
 
 def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:

@@ -34,6 +34,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [*(r.normal(size=(2, 3, 67, 16)) for _ in range(3)), None],
         {"is_causal": True},
     ),
+    "log_softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
     "softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
 }
 every_twin = pytest.mark.parametrize("op", kernels.TWINS, ids=lambda o: o.name)

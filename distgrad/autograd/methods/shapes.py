@@ -61,10 +61,13 @@ class Shapes:
 
         Two numbers, or ``dim0`` and ``dim1``, are PyTorch's; a tuple, or more, the order of all.
         """
-        pair: tuple[Ints, ...] = tuple(d for d in (dim0, dim1) if d is not None)
-        if pair and (axes or len(pair) < 2):
-            raise TypeError("x.transpose() exchanges dim0 and dim1: name both, and nothing else")
-        pair = pair or axes
+        pair = axes
+        if dim0 is not None or dim1 is not None:
+            if axes or dim0 is None or dim1 is None:
+                raise TypeError(
+                    "x.transpose() exchanges dim0 and dim1: name both, and nothing else"
+                )
+            pair = (dim0, dim1)
         if len(pair) == 2:
             number = self.array.ndim == 0 and set(pair) <= {0, -1}  # its axes, in PyTorch
             return self if number else call(np.swapaxes, self, *pair)

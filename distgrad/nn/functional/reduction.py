@@ -52,5 +52,9 @@ def compared(name: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, 
 
     Errors: ShapeError, with the caller's ``name``.
     """
+    if isinstance(input, Tensor) and isinstance(target, Tensor):  # the short way
+        a, b = input.array, target.array
+        if a.dtype is b.dtype and a.dtype.kind == "f" and a.shape == b.shape:
+            return input, target
     x, y = same_shape(name, wrap_real(name, input), wrap_real(name, target))
     return operands(x, y)

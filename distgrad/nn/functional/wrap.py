@@ -15,13 +15,8 @@ P = ParamSpec("P")
 
 
 def wrap(x: TensorLike) -> Tensor:
-    """Return ``x`` as a Tensor. Errors: ShapeError for what is no numbers."""
-    if isinstance(x, Tensor):
-        return x
-    tensor = Tensor(x)
-    if tensor.dtype.kind not in "fiubc":
-        raise ShapeError(f"a Tensor, an array or numbers are needed; got {type(x).__name__}")
-    return tensor
+    """Return ``x`` as a Tensor."""
+    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def optional(x: TensorLike | None) -> Tensor | None:
