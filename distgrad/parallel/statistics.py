@@ -12,13 +12,16 @@ from distgrad.autograd.types import Array
 from distgrad.nn import Module
 from distgrad.parallel.bucket import ShardedBuffer
 from distgrad.parallel.exchange import Exchange
+from distgrad.parallel.shards import current_shard
 
 
 class StatisticsBuffer:
     """Takes the statistics of modules that have some and gives them the mean over the global batch.
 
     A shard's statistics weigh as much as its samples. A module called several times in a shard, or
-    in several batches that are accumulated, counts with the sum of its calls by their weights.
+    in several batches that are accumulated, counts with the sum of its calls by their weights. A
+    forward pass counts if a backward pass follows it in its own walk of the shard; in any other it
+    would come with shards that depend on the number of ranks, or be lost between two runs.
     """
 
     def __init__(self, modules: Iterable[Module]) -> None:
@@ -30,6 +33,7 @@ class StatisticsBuffer:
         self.buffer = ShardedBuffer(layout.size, len(self.modules), "f4", "running statistics")
         self._calls = np.zeros(len(self.modules), np.int64)
         self._pass = np.zeros_like(self.buffer.local)  # what was seen since the last backward
+        self._seen_in = current_shard()  # and in which walk of a shard
         self.skip_nonfinite = False
         """Leave the running statistics as they are when a batch's are NaN or infinite."""
 
@@ -39,11 +43,18 @@ class StatisticsBuffer:
             m._observer = partial(self._observe, number)
 
     def _observe(self, number: int, module: Module, statistics: Mapping[str, Array]) -> None:
+        self._drop_others()
         for name, slot in self._slots[number].items():
             seen = slot.view(self._pass)
             value = np.asarray(statistics[name], np.float32).reshape(slot.shape)
             seen[...] = seen + value if self._calls[number] else value
         self._calls[number] += 1
+
+    def _drop_others(self) -> None:
+        """Forget what was seen in another walk than the current one."""
+        if self._seen_in is not current_shard():
+            self._calls[:] = 0
+            self._seen_in = current_shard()
 
     def open(self, shard: int, empty: bool) -> None:
         """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule."""
@@ -52,6 +63,7 @@ class StatisticsBuffer:
 
     def gather(self, weight: float) -> None:
         """Add what was seen since the last backward pass to the shard's, with its weight."""
+        self._drop_others()
         for number, slots in enumerate(self._slots):
             calls = int(self._calls[number])
             if not calls:

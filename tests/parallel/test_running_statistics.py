@@ -88,3 +88,24 @@ def test_layers_of_different_widths_and_numbers_of_calls_get_their_own() -> None
         np.testing.assert_allclose(state["twice.running_mean"], (mean[:3] + mean[4:]) / 2)
         np.testing.assert_allclose(state["once.running_mean"], mean)
         assert state["never.running_mean"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_pass_whose_walk_has_no_backward_does_not_count(size: int) -> None:
+    """A generator's, while its discriminator learns; samples that are made for show."""
+
+    def body(detached: bool) -> Any:
+        dg.init(shards=4)
+        layer = nn.BatchNorm1d(3, momentum=1.0)
+        ddp = dg.DistributedDataParallel(layer)
+        for batch in dg.data.DataLoader(dg.data.ArrayDataset(samples()), BATCH):
+            if detached:
+                for (x,) in batch.shards:
+                    layer(5 * x).detach()
+                layer(9 * samples()[:5])
+            for (x,) in batch.shards:
+                ddp.backward(layer(x).mean())
+        return layer.running_mean.array.copy()
+
+    for found in simulated(size, lambda: body(True)):
+        np.testing.assert_array_equal(found, simulated(1, lambda: body(False))[0])
