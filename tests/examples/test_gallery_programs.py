@@ -18,6 +18,7 @@ GALLERY = ROOT / "examples/gallery"
 SHORT = {
     "vae": "--batch-size 24 --accumulate 2",
     "dcgan": "--batch-size 16 --accumulate 2 --width 4 --judge-steps 3",
+    "siamese": "--batch-size 16 --accumulate 2",
 }
 # For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
 WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}
