@@ -19,6 +19,7 @@ SHORT = {
     "vae": "--batch-size 24 --accumulate 2",
     "dcgan": "--batch-size 16 --accumulate 2 --width 4 --judge-steps 3",
     "siamese": "--batch-size 16 --accumulate 2",
+    "super_resolution": "--batch-size 8 --accumulate 2 --images 20",
 }
 # For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
 WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}
