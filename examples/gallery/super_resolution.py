@@ -87,8 +87,8 @@ def scene(number: int, size: int = 48, finer: int = 3) -> np.ndarray:
 def images(name: str, count: int) -> list[dg.data.TensorDataset]:
     """(small, large) to train and to test with."""
     if name == "shapes":
-        halves = [np.stack([scene(i) for i in range(count)])]
-        halves += [np.stack([scene(i) for i in range(count, count + 100)])]
+        scenes = np.stack([scene(i) for i in range(count + count // 4)])
+        halves = [scenes[:count], scenes[count:]]
     else:
         halves = [half.arrays[0][:, :, :27, :27] for half in dg.data.fashion_mnist()]
     return [dg.data.TensorDataset(smaller(dg.tensor(large)).array, large) for large in halves]

@@ -8,7 +8,7 @@ import super_resolution
 import distgrad as dg
 
 
-def test_an_error_of_a_tenth_everywhere_is_20_dB_and_values_outside_the_range_are_cut() -> None:
+def test_an_error_of_a_tenth_everywhere_is_20_decibels_and_values_outside_are_cut() -> None:
     large = dg.full((3, 1, 6, 6), 0.9)
     drawn = dg.stack([large[0] - 0.1, large[1] - 0.01, large[2] + 7])
     np.testing.assert_allclose(
