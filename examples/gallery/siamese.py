@@ -24,7 +24,7 @@ from distgrad.nn import functional as F
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=["digits", "fashion-mnist"], default="digits")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch-size", type=int, default=128, help="of all ranks together")
     parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step")
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -95,7 +95,7 @@ def images(name: str, count: int) -> list[dg.data.TensorDataset]:
 
 
 def smaller(large: Tensor) -> Tensor:
-    return F.avg_pool2d(large, SCALE)
+    return F.interpolate(large, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
 
 
 def bicubic(small: Tensor) -> Tensor:
