@@ -176,10 +176,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(self.array.item())  # of one element, on whatever axes
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(self.array.item())
 
     def __index__(self) -> int:
         return self.array.__index__()

@@ -76,11 +76,33 @@ def cubic_taps(length: int, size: int, scale: float, align_corners: bool) -> Tap
     at = _points(size, scale, align_corners)
     low = np.floor(at)
     distance = np.abs((at - low)[:, None] - np.arange(-1, 3))
-    a = -0.75
+    index = low.astype(np.int64)[:, None] + np.arange(-1, 3)
+    return np.clip(index, 0, length - 1), _cubic(distance, -0.75)
+
+
+def wide_taps(length: int, size: int, scale: float, cubic: bool) -> Taps:
+    """All that lie under a kernel as wide as the result's elements: no frequency folds back.
+
+    The kernel is linear's or Keys' cubic one with a = -1/2, and what is left of it at the border is
+    scaled to a sum of 1. PyTorch's ``antialias=True``.
+    """
+    wide = max(scale, 1.0)
+    reach = wide * (2 if cubic else 1)
+    centre = (np.arange(size) + 0.5) * scale
+    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    count = np.minimum((centre + reach + 0.5).astype(np.int64), length) - first
+    tap = np.arange(max(int(count.max()), 1))
+    index = first[:, None] + tap
+    distance = np.abs(index - centre[:, None] + 0.5) / wide
+    weight = _cubic(distance, -0.5) if cubic else np.maximum(1 - distance, 0)
+    weight = np.where(tap < count[:, None], weight, 0)
+    return np.minimum(index, length - 1), weight / weight.sum(axis=1, keepdims=True)
+
+
+def _cubic(distance: Array, a: float) -> Array:
     near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    index = low.astype(np.int64)[:, None] + np.arange(-1, 3)
-    return np.clip(index, 0, length - 1), np.where(distance <= 1, near, far)
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
 
 def part_taps(length: int, size: int) -> Taps:

@@ -166,3 +166,16 @@ def test_pythons_own_functions():
     quotient, rest = divmod(Tensor(np.array([7, -7])), 2)
     assert (quotient.array.tolist(), rest.array.tolist()) == ([3, -4], [1, 1])
     assert f"{x:.1f}" == "2.6"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)])
+def test_a_tensor_of_one_element_is_a_number_on_whatever_axes(shape):
+    assert float(dg.full(shape, 2.5)) == 2.5
+    assert int(dg.full(shape, 2.5)) == 2
+
+
+@pytest.mark.parametrize("number", [float, int])
+@pytest.mark.parametrize("shape", [0, 3])
+def test_none_or_several_elements_are_no_number(number, shape):
+    with pytest.raises(ValueError, match="size 1"):
+        number(dg.ones(shape))

@@ -17,6 +17,9 @@ GALLERY = ROOT / "examples/gallery"
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
     "vae": "--batch-size 24 --accumulate 2",
+    "dcgan": "--batch-size 16 --accumulate 2 --width 4 --judge-steps 3",
+    "siamese": "--batch-size 16 --accumulate 2",
+    "super_resolution": "--batch-size 8 --accumulate 2 --images 20",
 }
 # For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
 WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}

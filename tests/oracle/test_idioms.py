@@ -29,6 +29,8 @@ x.norm()
 x.pow(2).sum(dim=1).sqrt()
 x.abs().max()
 x.abs().max().item()
+float(x.sum(dim=(0, 1), keepdim=True))
+int(x[:1, 0].abs() * 100)
 torch.max(x, 1)[0]
 torch.max(x, dim=1, keepdim=True).values
 torch.max(x, y)

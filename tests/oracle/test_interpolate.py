@@ -41,6 +41,8 @@ def resizing(draw, mode):
         settings["recompute_scale_factor"] = draw(st.sampled_from([None, False, True]))
     if mode in {"linear", "bilinear", "bicubic", "trilinear"}:
         settings["align_corners"] = draw(st.sampled_from([None, False, True]))
+    if mode in {"bilinear", "bicubic"}:
+        settings["antialias"] = draw(st.booleans())
     x = draw(array((draw(st.sampled_from([1, 2, 3])), 2, *lengths), dtypes))
     return x, settings
 

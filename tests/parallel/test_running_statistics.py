@@ -88,3 +88,54 @@ def test_layers_of_different_widths_and_numbers_of_calls_get_their_own() -> None
         np.testing.assert_allclose(state["twice.running_mean"], (mean[:3] + mean[4:]) / 2)
         np.testing.assert_allclose(state["once.running_mean"], mean)
         assert state["never.running_mean"].tolist() == [0, 0]
+
+
+def learnt(other: str) -> Any:
+    """The running mean after batches with forward passes besides those that are learnt from."""
+    dg.init(shards=4)
+    layer = nn.BatchNorm1d(3, momentum=1.0)
+    ddp = dg.DistributedDataParallel(layer)
+    for batch in dg.data.DataLoader(dg.data.ArrayDataset(samples()), BATCH):
+        kept: list[Any] = []
+        if other == "in another walk":
+            kept = [layer(x) for (x,) in batch.shards]
+        if other == "detached before":
+            for (x,) in batch.shards:
+                layer(3 * x).detach()
+        for i, (x,) in enumerate(batch.shards):
+            ddp.backward((kept[i] if kept else layer(x)).mean())
+        if other == "after the last":
+            for (x,) in batch.shards:
+                layer(9 * x)
+        if other == "for show":
+            layer(9 * samples()[:5])
+    return layer.running_mean.array.copy()
+
+
+@pytest.mark.parametrize("other", ["after the last", "for show", "in another walk"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_passes_count_that_a_backward_of_their_shard_and_batch_follows(
+    size: int, other: str
+) -> None:
+    (expected,) = simulated(1, lambda: learnt(""))
+    for found in simulated(size, lambda: learnt(other)):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_detached_pass_counts_with_that_of_its_own_shard(size: int) -> None:
+    (plain,) = simulated(1, lambda: learnt(""))  # layer(3 x) and layer(x): twice the mean of x
+    for found in simulated(size, lambda: learnt("detached before")):
+        np.testing.assert_allclose(found, 2 * plain, rtol=1e-5)
+
+
+def test_a_model_that_never_learns_gathers_no_more_than_so_many_passes() -> None:
+    def body() -> int:
+        world = dg.init(shards=2)
+        ddp = dg.DistributedDataParallel(nn.BatchNorm1d(3))
+        for step in range(600):
+            for _ in dg.own_shards(world, step, 4):
+                ddp(samples()[:2])
+        return len(ddp.reducer.statistics._seen)
+
+    assert simulated(1, body) == [1024]

@@ -214,11 +214,12 @@ def run(program: Callable[..., str], shards: int | None, norm: Any = None) -> st
     return program(norm)
 
 
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm1d])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_the_bits_are_those_of_one_rank(program: Callable[..., str]) -> None:
-    one = simulated(1, lambda: run(program, 4))
+def test_the_bits_are_those_of_one_rank(program: Callable[..., str], norm: Any) -> None:
+    one = simulated(1, lambda: run(program, 4, norm))
     for size in (2, 3, 4):
-        assert simulated(size, lambda: run(program, 4)) == one * size
+        assert simulated(size, lambda: run(program, 4, norm)) == one * size
 
 
 @pytest.mark.mpi

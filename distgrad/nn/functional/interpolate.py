@@ -10,7 +10,14 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
 from distgrad.ops.geometry import Numbers, numbers
-from distgrad.ops.interpolate import Taps, cubic_taps, linear_taps, nearest_taps, part_taps
+from distgrad.ops.interpolate import (
+    Taps,
+    cubic_taps,
+    linear_taps,
+    nearest_taps,
+    part_taps,
+    wide_taps,
+)
 
 LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 """The modes that know of corners, and how many axes each is for."""
@@ -29,8 +36,9 @@ def interpolate(
 
     Give ``size`` or ``scale_factor``, for all axes or one for each. Modes: "nearest",
     "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area". A scale factor is used
-    as it is, not as the sizes' quotient, unless ``recompute_scale_factor``.
-    Errors: ShapeError for settings that do not fit; antialias is not there.
+    as it is, not as the sizes' quotient, unless ``recompute_scale_factor``. ``antialias`` widens
+    the filter where images (modes "bilinear", "bicubic") shrink.
+    Errors: ShapeError for settings that do not fit.
     """
     result = wrap(input)
     lengths = result.shape[2:]
@@ -42,7 +50,7 @@ def interpolate(
         factors = None
     for axis, (length, count) in enumerate(zip(lengths, sizes, strict=True), start=2):
         factor = None if factors is None else factors[axis - 2]
-        index, weight = _taps(mode, length, count, factor, bool(align_corners))
+        index, weight = _taps(mode, length, count, factor, bool(align_corners), antialias)
         result = ops.resample(result, index=index, weight=weight, axis=axis)
     return result
 
@@ -76,13 +84,17 @@ def upsample_bilinear(
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
-def _taps(mode: str, length: int, size: int, factor: float | None, align: bool) -> Taps:
+def _taps(
+    mode: str, length: int, size: int, factor: float | None, align: bool, antialias: bool
+) -> Taps:
     if mode == "area":
         return part_taps(length, size)
     scale = length / size if factor is None else 1 / factor
     if mode in LINEAR:
         if align:
             scale = (length - 1) / (size - 1) if size > 1 else 0.0
+        if antialias:
+            return wide_taps(length, size, scale, mode == "bicubic")
         table: Callable[..., Taps] = cubic_taps if mode == "bicubic" else linear_taps
         return table(length, size, scale, align)
     return nearest_taps(length, size, scale, 0.5 if mode == "nearest-exact" else 0.0)
@@ -101,8 +113,10 @@ def _check_mode(axes: int, mode: str, align_corners: bool | None, antialias: boo
         raise ShapeError(
             f"interpolate: align_corners is for {', '.join(LINEAR)}; leave it out for {mode!r}"
         )
-    if antialias:
-        raise ShapeError("interpolate: antialias=True is not there; blur before you shrink")
+    if antialias and mode not in {"bilinear", "bicubic"}:
+        raise ShapeError(
+            f"interpolate: antialias=True is for images, mode 'bilinear' or 'bicubic'; got {mode!r}"
+        )
 
 
 def _sizes(
