@@ -16,6 +16,8 @@ GALLERY = ROOT / "examples/gallery"
 # Settings with which a step is a matter of milliseconds. Every program takes --steps, --every,
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
+    "policy": "--batch-size 6 --accumulate 2",
+    "unet": "--images 6 --size 32 --batch-size 3 --accumulate 2",
     "vae": "--batch-size 24 --accumulate 2",
 }
 # For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
