@@ -24,7 +24,7 @@ def test_cells_that_were_found_as_one_region_count_for_the_one_that_they_cover()
     joined[0, 1, 5:7] = 1
     assert unet.ious_per_cell(joined > 0, cells) == [16 / 34, 16 / 34]
     half = cells.copy()
-    half[0, 1:3, 1:5] = 0  # half a cell is not more than half
+    half[0, 1:5, 2] = 0  # what is right of it is half a cell, not more
     assert unet.ious_per_cell(half > 0, cells) == [0, 1]
 
 
