@@ -2,7 +2,8 @@
 
 u_t + u u_x = ν u_xx on 0 ≤ t ≤ 1, -1 ≤ x ≤ 1, with u(0, x) = -sin(πx) and u(t, ±1) = 0: a sine
 that steepens to a shock, thin because ν = 0.01 / π. The network sees no solution, only points
-(t, x) where its own first and second derivatives must fulfil the equation.
+(t, x) where its own first and second derivatives must fulfil the equation. The paper reports a
+relative L2 error of 6.7e-4, with 9 layers of 20 neurons and L-BFGS.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,14 @@ def arguments() -> argparse.Namespace:
     add("--width", type=int, default=32, metavar="N", help="neurons in each of them")
     add("--steps", type=int, default=4500, metavar="N", help="optimizer steps")
     add("--global-batch-size", type=int, default=1024, metavar="N", help="points in a step")
+    add("--accumulate", type=int, default=1, metavar="N", help="batches a step")
     add("--lr", type=float, default=2e-3, help="peak learning rate of Adam")
     add("--muon-lr", type=float, default=0.01, metavar="LR", help="peak learning rate of Muon")
     add("--seed", type=int, default=0, metavar="N")
     add("--shards", type=int, default=4, metavar="N", help="logical shards: a power of two")
     add("--every", type=int, default=500, metavar="N", help="steps between reports")
+    add("--checkpoint", metavar="FILE", help="file that training goes on from")
+    add("--resume", action="store_true", help="go on from --checkpoint, if it exists")
     add("--plot", metavar="FILE", help="draw the solution and its error (PNG, PDF)")
     add("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args()
@@ -46,6 +51,10 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--steps {args.steps}: train for at least one")
     if args.layers < 2:
         parser.error(f"--layers {args.layers}: Muon trains what is between two of them")
+    if args.accumulate < 1:
+        parser.error(f"--accumulate {args.accumulate}: a step takes at least one batch")
+    if args.resume and not args.checkpoint:
+        parser.error("--resume needs --checkpoint FILE")
     # Said now, not after minutes of training.
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install 'distgrad[plot]'")
@@ -141,14 +150,27 @@ def main() -> None:
     schedules = [optim.WarmupCosineLR(o, warmup, args.steps, 1e-3) for o in optimizers]
     ddp = dg.DistributedDataParallel(model)
 
-    for step, batch in zip(range(1, args.steps + 1), endless(loader), strict=False):
+    first, mean = 0, math.nan
+    if args.resume and Path(args.checkpoint).exists():
+        saved = dg.load(args.checkpoint)
+        model.load_state_dict(saved["model"])
+        for part, state in zip([*optimizers, *schedules], saved["training"], strict=True):
+            part.load_state_dict(state)
+        loader.load_state_dict(saved["loader"])
+        first, mean = saved["step"], saved["loss"]
+
+    batches = endless(loader)
+    for step in range(first + 1, args.steps + 1):
         model.zero_grad()
         sums = dg.ShardSum(world, "loss")
-        for t, x in batch.shards:
-            residual = model(t, x)
-            loss = (residual * residual).mean()
-            ddp.backward(loss)
-            sums.add(loss=float(loss) * len(t) / batch.total)
+        for i in range(1, args.accumulate + 1):
+            batch = next(batches)
+            with nullcontext() if i == args.accumulate else ddp.no_sync():
+                for t, x in batch.shards:
+                    residual = model(t, x)
+                    loss = (residual * residual).mean() / args.accumulate
+                    ddp.backward(loss)
+                    sums.add(loss=float(loss) * len(t) / batch.total)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
@@ -156,6 +178,15 @@ def main() -> None:
         if step % args.every == 0 or step in (1, args.steps):
             error = relative_error(model)
             world.print(f"step {step}: loss {mean:.3e}, error {error:.3e}")
+            if args.checkpoint:
+                saved = {
+                    "model": model.state_dict(),
+                    "training": [part.state_dict() for part in [*optimizers, *schedules]],
+                    "loader": loader.state_dict(),
+                    "step": step,
+                    "loss": mean,
+                }
+                dg.save(saved, args.checkpoint)
 
     sha256 = nn.state_sha256(model.state_dict())
     error = relative_error(model)

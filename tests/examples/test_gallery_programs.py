@@ -16,6 +16,9 @@ GALLERY = ROOT / "examples/gallery"
 # Settings with which a step is a matter of milliseconds. Every program takes --steps, --every,
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
+    "policy": "--batch-size 6 --accumulate 2",
+    "time_sequence": "--length 4 --future 3 --hidden 3 --batch-size 48 --accumulate 2",
+    "unet": "--images 6 --size 32 --batch-size 3 --accumulate 2",
     "vae": "--batch-size 24 --accumulate 2",
     "dcgan": "--batch-size 16 --accumulate 2 --width 4 --judge-steps 3",
     "siamese": "--batch-size 16 --accumulate 2",

@@ -113,6 +113,33 @@ def test_the_script_learns_and_has_the_same_bits_on_four_ranks() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_a_run_that_was_stopped_and_goes_on_with_two_ranks_ends_with_the_same_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["pinn.py", *SMALL, "--steps", "6", "--every", "2", "--accumulate", "2"]
+    monkeypatch.setattr(sys, "argv", short)
+    alone(pinn.main)
+    straight = capsys.readouterr().out.splitlines()[-1]
+    assert straight.startswith("sha256 ")
+
+    def save_and_stop(state: dict[str, object], path: str) -> None:
+        save(state, path)
+        if state["step"] == 2:
+            raise KeyboardInterrupt
+
+    save, file = dg.save, ["--checkpoint", str(tmp_path / "burgers.safetensors")]
+    monkeypatch.setattr(sys, "argv", [*short, *file])
+    monkeypatch.setattr(dg, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        alone(pinn.main)
+    monkeypatch.setattr(dg, "save", save)
+    monkeypatch.setattr(sys, "argv", [*short, *file, "--resume"])
+    capsys.readouterr()
+    for run in (lambda: simulated(2, pinn.main), lambda: alone(pinn.main)):  # then nothing is left
+        run()
+        assert capsys.readouterr().out.splitlines()[-1] == straight
+
+
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pinn.plot(model(), str(tmp_path / "burgers.png"))
@@ -124,6 +151,8 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     [
         (("--steps", "0"), "--steps 0: train for at least one"),
         (("--layers", "1"), "--layers 1: Muon trains what is between two of them"),
+        (("--accumulate", "0"), "--accumulate 0: a step takes at least one batch"),
+        (("--resume",), "--resume needs --checkpoint FILE"),
         (("--plot", "/nowhere/a.png"), "--plot /nowhere/a.png: there is no such folder"),
     ],
 )
