@@ -18,6 +18,8 @@ GALLERY = ROOT / "examples/gallery"
 SHORT = {
     "vae": "--batch-size 24 --accumulate 2",
 }
+# It counts batches per rank, as Horovod's users do: tests/parallel/test_horovod_style.py runs it.
+PER_RANK = {"horovod_style"}
 # For users of autograd: NumPy functions and no ranks. tests/examples/test_gallery.py runs them.
 WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}
 
@@ -38,7 +40,7 @@ def printed_hash(text: str) -> str:
 
 
 def test_every_program_of_the_gallery_is_run() -> None:
-    assert {path.stem for path in GALLERY.glob("*.py")} == set(SHORT) | WITHOUT_RANKS
+    assert {path.stem for path in GALLERY.glob("*.py")} == (set(SHORT) | PER_RANK | WITHOUT_RANKS)
 
 
 @pytest.mark.parametrize("name", SHORT)
