@@ -16,6 +16,7 @@ GALLERY = ROOT / "examples/gallery"
 # Settings with which a step is a matter of milliseconds. Every program takes --steps, --every,
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
+    "resnet": "--batch-size 12 --accumulate 2 --width 2 --schedule-steps 4",
     "vae": "--batch-size 24 --accumulate 2",
 }
 # It counts batches per rank, as Horovod's users do: tests/parallel/test_horovod_style.py runs it.
