@@ -17,6 +17,7 @@ GALLERY = ROOT / "examples/gallery"
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
     "resnet": "--batch-size 12 --accumulate 2 --width 2 --schedule-steps 4",
+    "vit": "--batch-size 12 --accumulate 2 --dim 8 --depth 2 --schedule-steps 4",
     "vae": "--batch-size 24 --accumulate 2",
 }
 # It counts batches per rank, as Horovod's users do: tests/parallel/test_horovod_style.py runs it.
