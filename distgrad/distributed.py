@@ -7,7 +7,7 @@ themselves. Tensors and arrays are changed in place; nothing is recorded for gra
 from __future__ import annotations
 
 import enum
-import json
+import io
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import CANONICAL, PLAIN, Work
-from distgrad.errors import CommError, LaunchError
+from distgrad.errors import CheckpointError, CommError, LaunchError
 from distgrad.missing import answers as _answers
 from distgrad.parallel.world import World, current_world, init, joined_world
+from distgrad.serialization import load, save
 
 __all__ = [
     "ReduceOp",
@@ -255,12 +256,12 @@ def reduce_scatter(
 def all_gather_object(object_list: list[Any], obj: Any, group: None = None) -> None:
     """Fill ``object_list`` with every rank's object, in rank order.
 
-    Objects are what JSON holds: numbers, strings, None, lists, dicts with string keys; never a
-    pickle. Errors: CommError for others.
+    Objects are what ``dg.save`` takes: Tensors, arrays, numbers, strings, None, and lists, tuples
+    and dicts of these, as a ``state_dict`` is; never a pickle. Errors: CommError for others.
     """
     world = _world(group)
     _check_length(world, "object_list", object_list)
-    object_list[:] = [json.loads(data) for data in world.comm.all_gather_bytes(_spelled(obj))]
+    object_list[:] = map(_object, world.comm.all_gather_bytes(_bytes(obj)))
 
 
 def gather_object(
@@ -271,17 +272,17 @@ def gather_object(
     _check_rank(world, "dst", dst)
     if world.rank == dst:
         _check_length(world, "object_gather_list", object_gather_list)
-    found = world.comm.all_gather_bytes(_spelled(obj))
+    found = world.comm.all_gather_bytes(_bytes(obj))
     if world.rank == dst and object_gather_list is not None:
-        object_gather_list[:] = [json.loads(data) for data in found]
+        object_gather_list[:] = map(_object, found)
 
 
 def broadcast_object_list(object_list: list[Any], src: int = 0, group: None = None) -> None:
     """Replace the objects in everyone's list by rank ``src``'s; see ``all_gather_object``."""
     world = _world(group)
     _check_rank(world, "src", src)
-    data = _spelled(object_list) if world.rank == src else b""
-    object_list[:] = json.loads(world.comm.broadcast_bytes(data, src))
+    data = _bytes(object_list) if world.rank == src else b""
+    object_list[:] = _object(world.comm.broadcast_bytes(data, src))
 
 
 # -- helpers --------------------------------------------------------------------------------------
@@ -333,26 +334,17 @@ def _gathered(world: World, array: Array) -> Array:
     return everyones
 
 
-def _spelled(obj: Any) -> bytes:
-    _check_json(obj)
-    return json.dumps(obj).encode()
+def _bytes(obj: Any) -> bytes:
+    file = io.BytesIO()
+    try:
+        save(obj, file)
+    except CheckpointError as error:
+        raise CommError(f"an object crosses the ranks as dg.save saves it: {error}") from None
+    return file.getvalue()
 
 
-def _check_json(obj: Any) -> None:
-    """Raise CommError for what would not be the same after JSON."""
-    if isinstance(obj, dict) and all(type(key) is str for key in obj):
-        for value in obj.values():
-            _check_json(value)
-    elif isinstance(obj, list):
-        for value in obj:
-            _check_json(value)
-    elif obj is not None and type(obj) not in (bool, int, float, str):
-        kind = "dict with keys that are no strings" if isinstance(obj, dict) else type(obj).__name__
-        raise CommError(
-            f"a {kind} cannot cross the ranks, which send JSON and never a pickle: send numbers, "
-            f"strings, None, lists (no tuples) and dicts with string keys, and arrays with "
-            f"all_gather or broadcast"
-        )
+def _object(data: bytes) -> Any:
+    return load(io.BytesIO(data))
 
 
 def _check_rank(world: World, name: str, rank: int) -> None:

@@ -94,20 +94,35 @@ _SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
+_BLOCK = 128
+
+
 @kernel
 def _gelu(a: Array, y: Array, series: Array) -> None:
+    # Term by term over a block, not element by element: a loop inside the loop over elements would
+    # keep LLVM from vectorising that (10 times the time in float32, 7 in float64).
     zero = y.dtype.type(0)
     half, one, two = y.dtype.type(0.5), y.dtype.type(1), y.dtype.type(2)
     root = y.dtype.type(_SQRT_HALF)
-    for i in range(y.size):
-        z = abs(a[i]) * root
-        t = two / (two + z)
-        w = two * (t + t - one)
-        c = cc = zero
+    w, c, cc = np.empty(_BLOCK, y.dtype), np.empty(_BLOCK, y.dtype), np.empty(_BLOCK, y.dtype)
+    for begin in range(0, y.size, _BLOCK):
+        n = min(_BLOCK, y.size - begin)
+        x, found = a[begin : begin + n], y[begin : begin + n]
+        for i in range(n):
+            t = two / (two + abs(x[i]) * root)
+            w[i] = two * (t + t - one)
+            c[i] = cc[i] = zero
         for j in range(series.size - 1, 0, -1):
-            c, cc = w * c - cc + series[j], c
-        tail = half * t * exp(half * (w * c + series[0]) - cc - z * z)
-        y[i] = a[i] * (tail if a[i] < zero else one - tail)
+            term = series[j]
+            for i in range(n):
+                before = c[i]
+                c[i] = w[i] * before - cc[i] + term
+                cc[i] = before
+        for i in range(n):
+            z = abs(x[i]) * root
+            t = two / (two + z)
+            tail = half * t * exp(half * (w[i] * c[i] + series[0]) - cc[i] - z * z)
+            found[i] = x[i] * (tail if x[i] < zero else one - tail)
 
 
 @kernel
