@@ -25,11 +25,23 @@ def recorded(result: Any) -> Tensor:
 
 
 def parameter(value: TensorLike) -> Tensor:
-    """``value`` as a Tensor of real numbers; whole ones are taken for real."""
+    """``value`` as a Tensor of real numbers; whole ones are taken for real.
+
+    Errors: ShapeError for anything else.
+    """
     tensor = value if isinstance(value, Tensor) else Tensor(value)
     if tensor.dtype.kind in "biu":
         return Tensor(tensor.array.astype(Tensor(0.0).dtype))
+    if tensor.dtype.kind != "f":
+        raise ShapeError(
+            f"a distribution's parameters are Tensors of real numbers, or numbers; got {value!r}"
+        )
     return tensor
+
+
+def given(value: TensorLike) -> Tensor:
+    """``value`` as a Tensor."""
+    return value if isinstance(value, Tensor) else Tensor(value)
 
 
 def broadcast_all(*values: TensorLike) -> list[Tensor]:

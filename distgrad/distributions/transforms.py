@@ -48,6 +48,8 @@ class ComposeTransform(Transform):
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0) -> None:
         super().__init__(cache_size)
         self.parts = list(parts)
+        if not all(isinstance(p, Transform) for p in self.parts):
+            raise TypeError(f"ComposeTransform takes a list of transforms; got {parts!r}")
         self.bijective = all(p.bijective for p in self.parts)
         if self.parts:
             self.domain, self.codomain = _chain(self.parts)
@@ -133,10 +135,27 @@ class IndependentTransform(Transform):
         return self.base_transform.sign
 
     def _call(self, x: Tensor) -> Tensor:
+        self._check(x, self.domain.event_dim)
         return self.base_transform(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
+        self._check(y, self.codomain.event_dim)
         return self.base_transform.inv(y)
+
+    def _check(self, value: Tensor, axes: int) -> None:
+        if value.ndim < axes:
+            raise ShapeError(
+                f"IndependentTransform: a value of shape {value.shape} has too few axes for events "
+                f"of {axes}"
+            )
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return that of the base."""
+        return self.base_transform.forward_shape(shape)
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        """Return that of the base."""
+        return self.base_transform.inverse_shape(shape)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return that of the base, summed."""
