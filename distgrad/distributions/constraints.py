@@ -7,6 +7,7 @@ together, whether it does. Nothing here is recorded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from distgrad.autograd.types import Array
 __all__ = [
     "Constraint",
     "boolean",
+    "cat",
     "corr_cholesky",
     "dependent",
     "dependent_property",
@@ -42,6 +44,7 @@ __all__ = [
     "real_vector",
     "simplex",
     "square",
+    "stack",
     "symmetric",
     "unit_interval",
 ]
@@ -134,6 +137,44 @@ class independent(Constraint):  # noqa: N801 (PyTorch's name)
 
     def __repr__(self) -> str:
         return f"Independent({self.base!r}, {self.count})"
+
+
+class cat(Constraint):  # noqa: N801 (PyTorch's name)
+    """Stretches of the axis ``dim``, as long as ``lengths`` (1 each) say, each with its own."""
+
+    def __init__(
+        self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None
+    ) -> None:
+        self.cseq, self.dim = list(cseq), dim
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        self.is_discrete = any(c.is_discrete for c in self.cseq)
+        self.event_dim = max(c.event_dim for c in self.cseq)
+
+    def _holds(self, x: Array) -> Any:
+        parts = np.split(x, np.cumsum(self.lengths)[:-1], axis=self.dim)
+        checks = [c.check(part).array for c, part in zip(self.cseq, parts, strict=True)]
+        return np.concatenate(checks, axis=self.dim)
+
+    def __repr__(self) -> str:
+        return f"cat({self.cseq!r}, dim={self.dim})"
+
+
+class stack(Constraint):  # noqa: N801 (PyTorch's name)
+    """The slices of the axis ``dim``, each with its own."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
+        self.cseq, self.dim = list(cseq), dim
+        self.is_discrete = any(c.is_discrete for c in self.cseq)
+        first = max(c.event_dim for c in self.cseq)
+        self.event_dim = first if self.dim + first >= 0 else first + 1
+
+    def _holds(self, x: Array) -> Any:
+        slices = np.moveaxis(x, self.dim, 0)
+        checks = [c.check(part).array for c, part in zip(self.cseq, slices, strict=True)]
+        return np.stack(checks, axis=self.dim)
+
+    def __repr__(self) -> str:
+        return f"stack({self.cseq!r}, dim={self.dim})"
 
 
 def _bound(x: Any) -> Any:

@@ -93,6 +93,11 @@ class Distribution:
                 new.__dict__.pop(name, None)
         return new
 
+    def _checked_like(self, made: D) -> D:
+        """``made``, which checks its values if this one does."""
+        made._validate_args = self._validate_args
+        return made
+
     # -- what distributions say -------------------------------------------------------------------
 
     @property

@@ -46,7 +46,7 @@ class Independent(Distribution):
         """Return the distribution with its batch broadcast to ``batch_shape``."""
         n = self.reinterpreted_batch_ndims
         inner = self.base_dist.expand((*batch_shape, *self._event_shape[:n]))
-        return Independent(inner, n, validate_args=False)
+        return self._checked_like(Independent(inner, n, validate_args=False))
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]

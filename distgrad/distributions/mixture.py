@@ -53,11 +53,9 @@ class MixtureSameFamily(Distribution):
         """Return the distribution with its batch broadcast to ``batch_shape``."""
         shape = tuple(batch_shape)
         k = self.mixture_distribution.param_shape[-1]
-        return MixtureSameFamily(
-            self.mixture_distribution.expand(shape),
-            self.component_distribution.expand((*shape, k)),
-            validate_args=False,
-        )
+        mixture = self.mixture_distribution.expand(shape)
+        parts = self.component_distribution.expand((*shape, k))
+        return self._checked_like(MixtureSameFamily(mixture, parts, validate_args=False))
 
     @property
     def support(self) -> constraints.Constraint:

@@ -117,6 +117,17 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return found
 
 
+def above(parameter: Tensor, bound: float) -> Tensor:
+    """The parameter where it is above ``bound``; elsewhere what no moment divides by 0 for."""
+    x = parameter
+    return recorded(np.where(x.array > bound, x, bound + 1.0).astype(x.dtype))
+
+
+def where_above(parameter: Tensor, bound: float, moment: Tensor, other: float) -> Tensor:
+    """The moment where the parameter is above ``bound``, else ``other``."""
+    return recorded(np.where(parameter.array > bound, moment, other).astype(moment.dtype))
+
+
 def one_of(name: str, **given: TensorLike | None) -> tuple[str, Any]:
     """The one setting that is given. Errors: ShapeError if there are none or several."""
     found = [(k, v) for k, v in given.items() if v is not None]

@@ -22,23 +22,42 @@ from distgrad.distributions.elementwise_transforms import (
     TanhTransform,
 )
 from distgrad.distributions.independent import sum_rightmost
+from distgrad.distributions.joined_transforms import (
+    CatTransform,
+    CumulativeDistributionTransform,
+    StackTransform,
+)
 from distgrad.distributions.shared import recorded
 from distgrad.distributions.transform import Transform
+from distgrad.distributions.vector_transforms import (
+    CorrCholeskyTransform,
+    LowerCholeskyTransform,
+    PositiveDefiniteTransform,
+    StickBreakingTransform,
+)
 from distgrad.errors import ShapeError
 
 __all__ = [
     "AbsTransform",
     "AffineTransform",
+    "CatTransform",
     "ComposeTransform",
+    "CorrCholeskyTransform",
+    "CumulativeDistributionTransform",
     "ExpTransform",
     "IndependentTransform",
+    "LowerCholeskyTransform",
+    "PositiveDefiniteTransform",
     "PowerTransform",
     "ReshapeTransform",
     "SigmoidTransform",
     "SoftmaxTransform",
     "SoftplusTransform",
+    "StackTransform",
+    "StickBreakingTransform",
     "TanhTransform",
     "Transform",
+    "identity_transform",
 ]
 
 
@@ -205,3 +224,6 @@ def _replaced(shape: Shape, old: Shape, new: Shape) -> Shape:
     if cut < 0 or shape[cut:] != old:
         raise ShapeError(f"ReshapeTransform: a value of shape {shape} has no events of {old}")
     return (*shape[:cut], *new)
+
+
+identity_transform = ComposeTransform([])
