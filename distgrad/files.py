@@ -1,11 +1,16 @@
 """Opening files that may be hostile: regular ones only, of a size known before a byte is read.
 
+And writing so that whoever reads a path finds the old file or the new one, whole.
+
 Errors are OSErrors with a sentence of their own; whoever asks turns them into its kind and cure.
 """
 
 import errno
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -66,6 +71,36 @@ def read_all(file: BinaryIO, most: int) -> bytes:
     if size > most:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes; at most {most:,} are read")
     return file.read(size)
+
+
+@contextmanager
+def replacing(
+    path: Path, part: str | None = None, *, durable: bool, mode: int | None = None
+) -> Iterator[BinaryIO]:
+    """Yield a new file beside ``path``, which takes its name where ``with`` ends well.
+
+    Otherwise it is deleted, and what stood at ``path`` stays. ``part`` is its name until then, by
+    default one that nobody else has. ``durable`` has the disk hold it before it gets its name.
+    Permissions are ``mode``, by default those of the file that it replaces. Raises OSError, of a
+    file named ``part`` as well.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp" if part is None else part)
+    granted = 0o666 if mode is None else mode  # less the umask
+    file = open(beside, "xb", opener=lambda name, flags: os.open(name, flags, granted))  # noqa: SIM115
+    try:
+        with file:
+            if mode is None:
+                with suppress(FileNotFoundError):
+                    os.fchmod(file.fileno(), stat.S_IMODE(os.stat(path).st_mode))
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):  # what went wrong first is told
+            beside.unlink()
+        raise
 
 
 def shown(path: str | os.PathLike[str]) -> str:

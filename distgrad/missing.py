@@ -113,8 +113,11 @@ INSTEAD: dict[str, dict[str, str]] = {
         "get_node_local_rank": "CPUs need no device number",
     },
     "distgrad.distributions": {
-        "transform_to": "the transform itself: ExpTransform(), SigmoidTransform()",
-        "biject_to": "the transform itself: ExpTransform(), SigmoidTransform()",
+        **_all(
+            "the transform itself: ExpTransform(), SigmoidTransform(), StickBreakingTransform()",
+            "transform_to biject_to ConstraintRegistry",
+        ),
+        "ExponentialFamily": "subclass Distribution, and register_kl the pairs that are needed",
     },
     "distgrad": {
         "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",

@@ -10,7 +10,6 @@ import errno
 import json
 import math
 import os
-import secrets
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,15 +22,17 @@ from distgrad.autograd.types import Array
 from distgrad.checkpoint import strict
 from distgrad.checkpoint.manifest import DTYPES, is_name
 from distgrad.errors import CheckpointError
-from distgrad.files import open_regular, shown, size_of
+from distgrad.files import open_regular, replacing, shown, size_of
 from distgrad.nn import Module
 
 Target: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 _KEY = "distgrad"
 _VERSION = 1
+_WITH_COMPLEX = 2  # the version that files have which hold complex128
 _CODES = {name: f"{np.dtype(name).kind.upper()}{np.dtype(name).itemsize * 8}" for name in DTYPES}
 _DTYPES = {code: name for name, code in _CODES.items()} | {"BOOL": "bool", "C64": "complex64"}
+_STRUCTURE = "the structure of what is to be saved"
 _HALF = "BF16"  # the upper half of a float32, which NumPy has not: read as that
 _CONVERT = (
     "from safetensors.torch import save_file; save_file({k: v.contiguous() for k, v in "
@@ -52,9 +53,13 @@ def save(obj: Any, f: Target) -> None:
     ``state_dict()``), or a path that cannot be written.
     """
     arrays: dict[str, Array] = {}
-    structure = {"version": _VERSION, "value": _Writer(arrays).spelled(obj)}
+    writer = _Writer(arrays)
+    structure = {"version": _VERSION, "value": writer.spelled(obj)}
+    if writer.complexes:
+        structure |= {"version": _WITH_COMPLEX, "complex128": writer.complexes}
+    strict.check_depth(structure, _STRUCTURE)
     text = json.dumps(structure, allow_nan=False)
-    strict.check_bounds(text.encode(), "the structure of what is to be saved")
+    strict.check_bounds(text.encode(), _STRUCTURE)
     # Imported here: `import distgrad` must stay light.
     from safetensors.numpy import save as to_bytes  # noqa: PLC0415
 
@@ -63,7 +68,9 @@ def save(obj: Any, f: Target) -> None:
         f.write(data)
         return
     try:
-        _replace(Path(f), data)
+        # Resolved: a link stays one.
+        with replacing(Path(f).resolve(), durable=True) as file:
+            file.write(data)
     except OSError as error:
         cure = "free some room" if error.errno == errno.ENOSPC else "choose another path"
         raise CheckpointError(
@@ -76,12 +83,14 @@ def load(f: Target, map_location: Any = None, *, weights_only: bool = True) -> A
     """Return what ``save`` has written; of any other safetensors file a dict of its Tensors.
 
     Tensors come as Tensors that require no gradients, arrays as arrays, tuples as tuples; bfloat16
-    as float32. ``map_location`` may be "cpu"; ``weights_only`` is always meant. Errors:
+    as float32. ``map_location`` may be "cpu", a dict that maps to it, or a function, which is not
+    called; ``weights_only`` is always meant. Errors:
     CheckpointError for a file that is missing, damaged, or of another kind (for a PyTorch pickle it
     says how to convert it).
     """
     del weights_only  # nothing else is ever loaded
-    if map_location is not None and str(map_location) not in ("cpu", "cpu:0"):
+    places = map_location.values() if isinstance(map_location, Mapping) else [map_location]
+    if not all(p is None or callable(p) or str(p) in ("cpu", "cpu:0") for p in places):
         raise CheckpointError(
             f"map_location={map_location!r}: there are no GPUs here; leave it out"
         )
@@ -93,9 +102,11 @@ def load(f: Target, map_location: Any = None, *, weights_only: bool = True) -> A
     if not isinstance(metadata, dict) or _KEY not in metadata:
         return {key: Tensor(array) for key, array in arrays.items()}
     found = strict.parse(str(metadata[_KEY]).encode(), f"{name}: its structure")
-    if not isinstance(found, dict) or found.get("version") != _VERSION:
+    if not isinstance(found, dict) or found.get("version") not in (_VERSION, _WITH_COMPLEX):
         raise CheckpointError(f"{name} was written by a newer distgrad: install that one")
     try:
+        for key in found.get("complex128", ()):
+            arrays[key] = arrays[key].view(np.complex128)[..., 0]
         return _built(found["value"], arrays, {})
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name} is damaged: its structure is not one: {error}") from error
@@ -104,31 +115,22 @@ def load(f: Target, map_location: Any = None, *, weights_only: bool = True) -> A
 # -- writing --------------------------------------------------------------------------------------
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Write beside the target and rename: whoever reads sees the old file or the new one."""
-    target = target.resolve()  # a link stays one
-    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 class _Writer:
     """Spells a value as JSON: plain ones as they are, all else as {kind: …}; collects arrays."""
 
     def __init__(self, arrays: dict[str, Array]) -> None:
         self.arrays = arrays
+        self.complexes: list[str] = []  # of complex128, which the format lacks: pairs of float64
         # By memory; the array is held, too, so that its memory is not used for another.
         self.known: dict[object, tuple[str, Array]] = {}
 
     def spelled(self, value: Any, *path: object) -> Any:
         """Return ``value`` as JSON. Errors: CheckpointError, naming the place."""
+        if len(path) > strict.MOST_LEVELS:
+            raise CheckpointError(
+                f"{_place(path[:3])}… nests lists and dicts more than {strict.MOST_LEVELS} deep: "
+                f"does one hold itself?"
+            )
         if isinstance(value, Tensor | np.ndarray | np.generic):
             return self._array(value, path)
         if isinstance(value, Mapping):
@@ -142,17 +144,28 @@ class _Writer:
         data = np.asarray(value.array if isinstance(value, Tensor) else value)
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         kind = "tensor" if isinstance(value, Tensor) else kind
-        if data.dtype.name not in _DTYPES.values() or not data.dtype.isnative:
+        if isinstance(value, np.ma.MaskedArray):
+            raise CheckpointError(
+                f"{_place(path)} is a masked array, whose mask would be lost: save its data and "
+                f"its mask, or x.filled(…)"
+            )
+        known = {*_DTYPES.values(), "complex128"}
+        if data.dtype.name not in known or not data.dtype.isnative:
             raise CheckpointError(
                 f"{_place(path)} is an array of {data.dtype!r}, which a file cannot hold: convert "
-                f"it to one of {', '.join(sorted(_DTYPES.values()))} in native byte order"
+                f"it to one of {', '.join(sorted(known))} in native byte order"
             )
         interface = data.__array_interface__
         where = interface["data"][0] if data.size else id(data)
         same = where, data.shape, data.strides, data.dtype.str
         if same not in self.known:
-            self.known[same] = self._name(path), data
-            self.arrays[self.known[same][0]] = data
+            name = self._name(path)
+            self.known[same] = name, data
+            if data.dtype == np.complex128:
+                self.complexes.append(name)
+                pairs = np.ascontiguousarray(data).reshape(-1).view(np.float64)
+                data = pairs.reshape(*data.shape, 2)
+            self.arrays[name] = data
         return {kind: self.known[same][0]}
 
     def _name(self, path: tuple[object, ...]) -> str:

@@ -71,7 +71,7 @@ def parse(raw: bytes, what: str, hook: Hook = lambda found: found) -> Any:
         raise CheckpointError(f"{what} is not JSON: {error}") from error
     except RecursionError:
         raise CheckpointError(_TOO_DEEP.format(what)) from None
-    _check_depth(value, what)
+    check_depth(value, what)
     return value
 
 
@@ -84,7 +84,8 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
-def _check_depth(value: object, what: str) -> None:
+def check_depth(value: object, what: str) -> None:
+    """Raise CheckpointError if lists and objects in ``value`` nest deeper than ``parse`` takes."""
     level = [value]
     for _ in range(MOST_LEVELS):
         level = [inner for outer in level for inner in _children(outer)]

@@ -81,11 +81,18 @@ def _leaves(first: Any, batch: Sequence[Any]) -> Tensor:
     if isinstance(first, np.ndarray | np.generic) and first.dtype.kind in "biufc":
         return Tensor(_stacked(batch))
     if isinstance(first, bool | int | float | complex):
-        return Tensor(np.array(batch))
+        numbers = np.array(batch)
+        if numbers.dtype.hasobject:
+            raise DataError(
+                f"samples hold numbers that no dtype can, as {max(batch, key=abs)}: an int64 ends "
+                f"at {2**63 - 1}"
+            )
+        return Tensor(numbers)
+    of = f" of {first.dtype}" if isinstance(first, np.ndarray) else ""
     raise DataError(
-        f"samples hold a {type(first).__name__}, which is not put into a batch by itself: return "
-        f"Tensors, arrays, numbers, strings, or tuples, lists and mappings of them from the data "
-        f"set, or pass collate_fn= to the DataLoader, which is given the list of samples"
+        f"samples hold a {type(first).__name__}{of}, which is not put into a batch by itself: "
+        f"return Tensors, arrays, numbers, strings, or tuples, lists and mappings of them from the "
+        f"data set, or pass collate_fn= to the DataLoader, which is given the list of samples"
     )
 
 

@@ -110,7 +110,7 @@ class Subset(Dataset[Any]):
         """Return the samples ``self.indices[indices]``, stacked."""
         return fetch(self.dataset, self.indices[indices])
 
-    def gather(self, indices: NDArray[np.integer[Any]]) -> Arrays | list[Any]:
+    def _gather(self, indices: NDArray[np.integer[Any]]) -> Arrays | list[Any]:
         """Return the samples ``self.indices[indices]``, stacked if the whole data set does that."""
         return gather(self.dataset, self.indices[indices])
 

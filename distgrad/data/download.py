@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distgrad.errors import DataError
-from distgrad.files import open_regular, read_all
+from distgrad.files import open_regular, read_all, replacing
 
 _SILENCE = 30.0  # seconds without a byte before a server is given up
 _PATIENCE = 3600.0  # seconds to wait for another process's download
@@ -117,29 +117,22 @@ def _lock(path: Path, what: str) -> Iterator[_Turn]:
 
 
 def _fetch(path: Path, url: str, checksum: str, most: int) -> None:
-    part = path.with_name(f".{path.name}.part")
     digest, size, began = hashlib.sha256(), 0, time.monotonic()
-    try:
-        with open(part, "wb") as file:
-            for block in _blocks(url, path.name):
-                size += len(block)
-                if size > most:
-                    raise DataError(f"{url} sends more than {most:,} bytes: that is another file")
-                if time.monotonic() - began > _PATIENCE:
-                    raise DataError(f"{url} sent {size:,} bytes in {_PATIENCE:.0f} s: too slow")
-                file.write(block)
-                digest.update(block)
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(path, f".{path.name}.part", durable=True) as file:
+        for block in _blocks(url, path.name):
+            size += len(block)
+            if size > most:
+                raise DataError(f"{url} sends more than {most:,} bytes: that is another file")
+            if time.monotonic() - began > _PATIENCE:
+                raise DataError(f"{url} sent {size:,} bytes in {_PATIENCE:.0f} s: too slow")
+            file.write(block)
+            digest.update(block)
         if digest.hexdigest() != checksum:
             raise DataError(
                 f"{url} has SHA-256 {digest.hexdigest()} instead of {checksum}: the download was "
                 "damaged, or the server answers with something else; try again, or over another "
                 "network"
             )
-        os.rename(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _blocks(url: str, name: str) -> Iterator[bytes]:

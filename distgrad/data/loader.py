@@ -97,6 +97,7 @@ class DataLoader:
         self.is_stream = isinstance(dataset, IterableDataset)
         if self.is_stream:
             settings.check_stream(sampler, batch_sampler, shuffle, num_workers)
+        settings.check_single(dataset, self.is_stream, batch_size is None, drop_last)
         self.dataset, self.collate_fn = dataset, collate_fn
         self.shuffle, self.drop_last = bool(shuffle), drop_last
         self.num_workers, self.pin_memory = num_workers, pin_memory
@@ -122,6 +123,13 @@ class DataLoader:
         self._workers: Workers | None = None
         self._check()
         self._order_of_batches = self._make_order(size)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in settings.FIXED and "_order_of_batches" in vars(self):
+            raise DataError(
+                f"{name}= of a DataLoader cannot be set any more: its order is made; make another"
+            )
+        super().__setattr__(name, value)
 
     @property
     def seed(self) -> int:
@@ -245,6 +253,9 @@ class DataLoader:
 
     def _ready_workers(self) -> Workers:
         """Return the workers, with the data set as it is now unless they keep theirs."""
+        if self._workers is not None and self._workers.has_ended:
+            self._workers.close()
+            self._workers = None
         begun = self._workers is not None
         if self._workers is None:
             back = self._background

@@ -32,7 +32,7 @@ def fetch(dataset: Samples, indices: ArrayLike) -> Arrays:
     Raises DataError if there are no indices or if samples differ in their fields' shapes.
     """
     numbers = as_indices(indices)
-    many = getattr(dataset, "__getitems__", None)
+    many = _batched(dataset, "__getitems__")
     if many is not None:
         return tuple(many(numbers))
     samples: list[Any] = [dataset[int(i)] for i in numbers]
@@ -56,15 +56,29 @@ def fetch(dataset: Samples, indices: ArrayLike) -> Arrays:
 def gather(dataset: Samples, indices: ArrayLike) -> Arrays | list[Any]:
     """Return the samples ``indices``: stacked if the data set does that, else a list of them."""
     numbers = as_indices(indices)
-    own = getattr(dataset, "gather", None)
+    own = _batched(dataset, "_gather")
     if own is not None:
         found: Arrays | list[Any] = own(numbers)
         return found
-    many = getattr(dataset, "__getitems__", None)
+    many = _batched(dataset, "__getitems__")
     if many is None:
         return [dataset[int(i)] for i in numbers]
     some = many(numbers)
     return tuple(some) if isinstance(some, tuple) else list(some)
+
+
+def _batched(dataset: Samples, name: str) -> Any:
+    """Return the method ``name``, which reads many samples; None if it knows not of all of them.
+
+    A subclass that has a ``__getitem__`` of its own (to augment what it inherits) and no ``name``
+    beside it reads one by one.
+    """
+    for kind in type(dataset).__mro__:
+        if name in vars(kind):
+            break
+        if "__getitem__" in vars(kind):
+            return None
+    return getattr(dataset, name, None)
 
 
 def fingerprint(dataset: Samples) -> str:
@@ -74,7 +88,7 @@ def fingerprint(dataset: Samples) -> str:
     and a sample of the values, so that ranks can compare without reading everything.
     """
     own = getattr(dataset, "fingerprint", None)
-    return "" if own is None else str(own())
+    return str(own()) if callable(own) else ""
 
 
 def as_indices(indices: ArrayLike) -> NDArray[np.integer[Any]]:

@@ -20,6 +20,11 @@ class NotGiven:
 NOT_GIVEN: Final = NotGiven()
 
 
+FIXED = {"dataset", "batch_size", "global_batch_size", "shuffle", "drop_last", "num_workers"}
+FIXED |= {"prefetch_factor", "persistent_workers", "timeout", "world"}
+"""What of a DataLoader cannot be set once its order is made."""
+
+
 @dataclass(frozen=True)
 class Background:
     """How samples are read ahead of the loop."""
@@ -83,24 +88,49 @@ def background(
     num_workers: int, prefetch_factor: int | None, persistent_workers: bool, timeout: float
 ) -> Background:
     """Return how to read ahead. Errors: DataError for settings that do not go together."""
-    if isinstance(num_workers, bool) or num_workers < 0:
-        raise DataError(f"num_workers={num_workers}: a number of processes, 0 or more")
-    if timeout < 0:
-        raise DataError(f"timeout={timeout}: seconds, 0 to wait for ever")
+    if isinstance(num_workers, bool) or not _is_whole(num_workers) or num_workers < 0:
+        raise DataError(f"num_workers={num_workers!r}: a number of processes, 0 or more")
+    if not isinstance(timeout, int | float) or timeout < 0:
+        raise DataError(f"timeout={timeout!r}: seconds, 0 to wait for ever")
     if not num_workers and (prefetch_factor is not None or persistent_workers or timeout):
         raise DataError(
             "prefetch_factor=, persistent_workers= and timeout= are about worker processes: ask "
             "for some with num_workers="
         )
-    if prefetch_factor is not None and prefetch_factor < 1:
-        raise DataError(f"prefetch_factor={prefetch_factor}: batches for each worker, 1 or more")
+    if prefetch_factor is not None and (not _is_whole(prefetch_factor) or prefetch_factor < 1):
+        raise DataError(f"prefetch_factor={prefetch_factor!r}: batches for each worker, 1 or more")
     return Background(num_workers, prefetch_factor or 2, persistent_workers, timeout)
+
+
+def check_single(dataset: Any, is_stream: bool, single: bool, drop_last: bool) -> None:
+    """Raise DataError for what is no data set, and for drop_last where there are no batches."""
+    if single and drop_last:
+        raise DataError(
+            "batch_size=None takes samples one by one: there is no last batch for drop_last=True"
+        )
+    if not is_stream and not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise DataError(
+            f"a data set has len() and samples by number, dataset[0]; a {type(dataset).__name__} "
+            f"has not: make a list of it, or subclass IterableDataset for a stream"
+        )
+
+
+def _is_whole(number: object) -> bool:
+    try:
+        operator.index(number)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False
+    return True
 
 
 def check_foreign(multiprocessing_context: Any, in_order: bool, pin_memory_device: str) -> None:
     """Take what changes nothing here, and refuse the rest."""
     context = multiprocessing_context
     method = context if isinstance(context, str | None) else context.get_start_method()
+    if method not in (None, "fork", "spawn", "forkserver"):
+        raise DataError(
+            f"multiprocessing_context={method!r} is no way to start a process; leave it out"
+        )
     if method == "fork":
         raise DataError(
             "multiprocessing_context='fork': workers are never forks of a rank, which may hang or "

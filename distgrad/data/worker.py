@@ -9,12 +9,14 @@ import json
 import os
 import pickle
 import queue
+import random
 import signal
 import threading
 import traceback
 from multiprocessing import spawn
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from distgrad.autograd import stream
@@ -95,7 +97,7 @@ def _made(parts: list[Any], settings: dict[str, Any]) -> Recipe | Exception:
             threadpool_limits(limits=settings["threads"], user_api="blas")
         stream.manual_seed(settings["seed"])
         number, of = settings["id"], settings["num_workers"]
-        recipe.own_worker = WorkerInfo(number, of, settings["seed"], made.dataset)
+        recipe.own_worker = WorkerInfo(number, of, settings["seed"] + number, made.dataset)
         if initialise is not None:
             initialise(number)
     except Exception as error:
@@ -107,6 +109,12 @@ def _made(parts: list[Any], settings: dict[str, Any]) -> Recipe | Exception:
 def _read(made: Recipe, job: Job) -> tuple[int, Any]:
     """Return how many random draws a shard's reading took, and what was read."""
     stream.seed.set(job.seed)
+    # Python's and NumPy's own generators know no shard. A worker begins each with them anew, or
+    # workers would draw alike, and otherwise in every run.
+    key = (job.seed, job.source, job.position.step, job.position.shard)
+    words = np.random.SeedSequence(key).generate_state(4)
+    random.seed(words.tobytes())
+    np.random.seed(words)  # noqa: NPY002 (what data sets of others draw from)
     calls: dict[int, int] = {}
     with inside(job.position, calls, job.source):
         value = made.read(job.indices, job.position.empty)

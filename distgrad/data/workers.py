@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +35,10 @@ from distgrad.parallel import world
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from distgrad.data.worker import main; main(*map(int, sys.argv[2:]))"
+)
+_KILLED = (
+    ": by somebody, or by the system because memory ran out; ask for fewer num_workers, a smaller "
+    "prefetch_factor or smaller samples"
 )
 _PATIENCE = 1.0  # seconds a worker gets to end by itself
 _CURE = (
@@ -108,6 +113,12 @@ class Workers:
         self._pipes.append(ours)
         reader = threading.Thread(target=_collect, args=(self._inbox, number, back), daemon=True)
         reader.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a worker is gone, so that these are of no use any more."""
+        with self._inbox.heard:
+            return bool(self._inbox.gone)
 
     def begin(self, recipe: Recipe, initialise: Callable[[int], object] | None) -> None:
         """Give each worker a copy of the data set as it is now. Errors: DataError."""
@@ -204,6 +215,11 @@ class Workers:
 
     def _ended(self, number: int) -> DataError:
         status = self._processes[number].wait()
+        if status < 0:
+            return DataError(
+                f"worker {number} of the DataLoader was ended by signal {-status} before it had "
+                f"read its samples{_KILLED if -status == signal.SIGKILL else ''}"
+            )
         return DataError(
             f"worker {number} of the DataLoader has ended with status {status} before it had read "
             f"its samples; what it said stands above. {_CURE[0].upper()}{_CURE[1:]}"

@@ -48,6 +48,8 @@ class Distribution:
     @staticmethod
     def set_default_validate_args(value: bool) -> None:
         """Say whether distributions check their parameters and values if not told otherwise."""
+        if value not in (True, False):
+            raise ValueError(f"set_default_validate_args takes True or False; got {value!r}")
         Distribution._validate = bool(value)
 
     def _check_parameters(self) -> None:
@@ -91,6 +93,11 @@ class Distribution:
                 new.__dict__.pop(name, None)
         return new
 
+    def _checked_like(self, made: D) -> D:
+        """``made``, which checks its values if this one does."""
+        made._validate_args = self._validate_args
+        return made
+
     # -- what distributions say -------------------------------------------------------------------
 
     @property
@@ -123,6 +130,10 @@ class Distribution:
         """Draw samples, of shape ``sample_shape + batch_shape + event_shape``; no gradient."""
         with no_grad():
             return self.rsample(sample_shape)
+
+    def sample_n(self, n: int) -> Tensor:
+        """Return ``sample((n,))``: PyTorch's older name."""
+        return self.sample((n,))
 
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw samples through which gradients flow to the parameters."""

@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
 from distgrad.distributions.independent import sum_rightmost
 from distgrad.distributions.shared import eps, recorded, tiny
 from distgrad.distributions.transform import Transform
+from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid, softplus
 from distgrad.ops.softmax import softmax
+
+
+def _sign(factor: Any) -> Any:
+    signs = np.sign(factor.array if isinstance(factor, Tensor) else np.asarray(factor))
+    return int(signs) if signs.ndim == 0 else signs
 
 
 class AffineTransform(Transform):
@@ -31,8 +38,13 @@ class AffineTransform(Transform):
     @property
     def sign(self) -> Any:  # type: ignore[override]
         """That of ``scale``."""
-        scale = self.scale.array if isinstance(self.scale, Tensor) else np.asarray(self.scale)
-        return int(np.sign(scale)) if scale.ndim == 0 else np.sign(scale)
+        return _sign(self.scale)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return ``shape`` broadcast with ``loc`` and ``scale``."""
+        return np.broadcast_shapes(shape, np.shape(self.loc), np.shape(self.scale))
+
+    inverse_shape = forward_shape
 
     def _call(self, x: Tensor) -> Tensor:
         found: Tensor = recorded(self.loc + self.scale * x)
@@ -89,8 +101,13 @@ class PowerTransform(Transform):
     @property
     def sign(self) -> Any:  # type: ignore[override]
         """That of ``exponent``."""
-        power = self.exponent.array if isinstance(self.exponent, Tensor) else self.exponent
-        return np.sign(power)
+        return _sign(self.exponent)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return ``shape`` broadcast with ``exponent``."""
+        return np.broadcast_shapes(shape, np.shape(self.exponent))
+
+    inverse_shape = forward_shape
 
     def _call(self, x: Tensor) -> Tensor:
         found: Tensor = recorded(np.power(x, self.exponent))
@@ -200,3 +217,11 @@ class SoftmaxTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Errors: NotImplementedError."""
         raise NotImplementedError("SoftmaxTransform is not one to one: no log_abs_det_jacobian")
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``. Errors: ShapeError for single numbers."""
+        if not shape:
+            raise ShapeError("SoftmaxTransform is of vectors; got a value of shape ()")
+        return shape
+
+    inverse_shape = forward_shape

@@ -1,4 +1,4 @@
-"""Exponential, Laplace, Gumbel, Weibull, Pareto, Uniform: quantiles of a uniform number."""
+"""Exponential, Laplace, Gumbel, Weibull, Uniform: quantiles of a uniform number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
-from distgrad.distributions.shared import EULER, broadcast_all, constant, eps, recorded, tiny
+from distgrad.distributions.shared import EULER, broadcast_all, constant, eps, given, recorded, tiny
 from distgrad.errors import ShapeError
 from distgrad.ops.gamma import lgamma
 
@@ -21,10 +21,6 @@ def uniform(shape: Shape, like: Tensor) -> Tensor:
     """Numbers inside (0, 1), of the dtype of ``like``."""
     drawn = random.uniform(shape, dtype=like.dtype)
     return Tensor(np.clip(drawn.array, tiny(like.dtype), 1 - eps(like.dtype) / 2))
-
-
-def _given(value: TensorLike) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(value)
 
 
 class Exponential(Distribution):
@@ -83,7 +79,7 @@ class Exponential(Distribution):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """-log(1 - value) / rate."""
-        found: Tensor = -np.log1p(-_given(value)) / self.rate
+        found: Tensor = -np.log1p(-given(value)) / self.rate
         return found
 
     def entropy(self) -> Tensor:
@@ -157,7 +153,7 @@ class Laplace(_LocationScale):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """loc - scale sign(p - ½) log(1 - 2 |p - ½|)."""
-        term = _given(value) - 0.5
+        term = given(value) - 0.5
         found: Tensor = self.loc - self.scale * np.sign(term) * np.log1p(-2 * np.absolute(term))
         return found
 
@@ -208,7 +204,7 @@ class Gumbel(_LocationScale):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """loc - scale log(-log value)."""
-        found: Tensor = self.loc - self.scale * np.log(-np.log(_given(value)))
+        found: Tensor = self.loc - self.scale * np.log(-np.log(given(value)))
         return found
 
     def entropy(self) -> Tensor:
@@ -277,7 +273,7 @@ class Weibull(Distribution):
     def icdf(self, value: TensorLike) -> Tensor:
         """scale (-log(1 - value)) ** (1 / k)."""
         power = np.reciprocal(self.concentration)
-        found: Tensor = self.scale * (-np.log1p(-_given(value))) ** power
+        found: Tensor = self.scale * (-np.log1p(-given(value))) ** power
         return found
 
     def entropy(self) -> Tensor:
@@ -352,7 +348,7 @@ class Uniform(Distribution):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """low + value (high - low)."""
-        found: Tensor = _given(value) * (self.high - self.low) + self.low
+        found: Tensor = given(value) * (self.high - self.low) + self.low
         return found
 
     def entropy(self) -> Tensor:

@@ -91,7 +91,8 @@ class Chi2(Gamma):
 
     def expand(self, batch_shape: Any) -> Chi2:
         """Return the distribution with ``df`` broadcast to ``batch_shape``."""
-        return Chi2(np.broadcast_to(self.df, tuple(batch_shape)), validate_args=False)
+        wide = np.broadcast_to(self.df, tuple(batch_shape))
+        return self._checked_like(Chi2(wide, validate_args=False))
 
 
 class Dirichlet(Distribution):

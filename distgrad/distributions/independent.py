@@ -33,10 +33,10 @@ class Independent(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         n, batch = reinterpreted_batch_ndims, base_distribution.batch_shape
-        if n > len(batch):
+        if not 0 <= n <= len(batch):
             raise ShapeError(
-                f"Expected reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
-                f"{n} vs {len(batch)}"
+                f"Expected 0 <= reinterpreted_batch_ndims <= len(base_distribution.batch_shape), "
+                f"actual {n} vs {len(batch)}"
             )
         cut = len(batch) - n
         self.base_dist, self.reinterpreted_batch_ndims = base_distribution, n
@@ -46,7 +46,7 @@ class Independent(Distribution):
         """Return the distribution with its batch broadcast to ``batch_shape``."""
         n = self.reinterpreted_batch_ndims
         inner = self.base_dist.expand((*batch_shape, *self._event_shape[:n]))
-        return Independent(inner, n, validate_args=False)
+        return self._checked_like(Independent(inner, n, validate_args=False))
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]

@@ -125,28 +125,30 @@ def _normal_laplace(p: Normal, q: Laplace) -> Any:
     return -t1 + (t2 + from_0) / q.scale - 0.5 * (1 + math.log(0.5 * math.pi))
 
 
-def _x_log_x(x: Any) -> Any:
+def x_log_x(x: Any) -> Any:
+    """X log x, 0 for what is not positive."""
     x = np.clip(x, 0, None)  # below, the divergence is infinite
     return xlogy(x, x)
 
 
-def _outside(kl: Any, outside: Any) -> Any:
-    return np.where(np.broadcast_to(outside, kl.shape), math.inf, kl)
+def outside(kl: Any, where: Any) -> Any:
+    """``kl``, infinite where p takes values at which q has no density."""
+    return np.where(np.broadcast_to(where, kl.shape), math.inf, kl)
 
 
 @register_kl(Uniform, Exponential)
 def _uniform_exponential(p: Uniform, q: Exponential) -> Any:
     kl = q.rate * (p.high + p.low) / 2 - np.log((p.high - p.low) * q.rate)
-    return _outside(kl, p.low.array < 0)
+    return outside(kl, p.low.array < 0)
 
 
 @register_kl(Uniform, Gamma)
 def _uniform_gamma(p: Uniform, q: Gamma) -> Any:
     width, a = p.high - p.low, q.concentration
     t1 = np.log(width)
-    t2 = (_x_log_x(p.high) - _x_log_x(p.low) - width) / width
+    t2 = (x_log_x(p.high) - x_log_x(p.low) - width) / width
     kl = -t1 + q.rate * (p.high + p.low) / 2 + lgamma(a) - a * np.log(q.rate) - (a - 1) * t2
-    return _outside(kl, p.low.array < 0)
+    return outside(kl, p.low.array < 0)
 
 
 @register_kl(Uniform, Gumbel)
@@ -177,7 +179,7 @@ _NOWHERE = [
 ]
 
 
-def _infinite(p: Any, q: Any) -> Any:
+def infinite(p: Any, q: Any) -> Any:
     """∞: p takes values at which q has no density."""
     first = next(v for v in vars(p).values() if isinstance(v, Tensor))
     shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
@@ -186,23 +188,23 @@ def _infinite(p: Any, q: Any) -> Any:
 
 for _p, _q in _NOWHERE:
     if (_p, _q) not in {(Beta, Uniform), (Uniform, Beta)}:
-        register_kl(_p, _q)(_infinite)
+        register_kl(_p, _q)(infinite)
 
 
 @register_kl(Beta, Uniform)
 def _beta_uniform(p: Beta, q: Uniform) -> Any:
     kl = -p.entropy() + np.log(q.high - q.low)
-    return _outside(kl, (q.low.array > 0) | (q.high.array < 1))
+    return outside(kl, (q.low.array > 0) | (q.high.array < 1))
 
 
 @register_kl(Uniform, Beta)
 def _uniform_beta(p: Uniform, q: Beta) -> Any:
     width = p.high - p.low
     t1 = np.log(width)
-    one = (_x_log_x(p.high) - _x_log_x(p.low) - width) / width
+    one = (x_log_x(p.high) - x_log_x(p.low) - width) / width
     high, low = 1 - p.high, 1 - p.low
-    two = (_x_log_x(high) - _x_log_x(low) + width) / -width
+    two = (x_log_x(high) - x_log_x(low) + width) / -width
     logs = (q.concentration1 - 1) * one + (q.concentration0 - 1) * two
     total = q.concentration1 + q.concentration0
     kl = -t1 - logs + lgamma(q.concentration1) + lgamma(q.concentration0) - lgamma(total)
-    return _outside(kl, (p.high.array > 1) | (p.low.array < 0))
+    return outside(kl, (p.high.array > 1) | (p.low.array < 0))

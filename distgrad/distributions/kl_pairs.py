@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Tensor
 from distgrad.distributions.categorical import Categorical, OneHotCategorical
 from distgrad.distributions.counts import Bernoulli, Binomial, Geometric, Poisson
 from distgrad.distributions.exponential import Exponential, Gumbel, Laplace, Uniform, Weibull
@@ -191,21 +190,9 @@ def _independent(p: Independent, q: Independent) -> Any:
 
 @register_kl(TransformedDistribution, TransformedDistribution)
 def _transformed(p: TransformedDistribution, q: TransformedDistribution) -> Any:
-    same = [(type(t), _settings(t)) for t in p.transforms] == [
-        (type(t), _settings(t)) for t in q.transforms
-    ]
+    same = p.transforms == q.transforms
     if not same or p.event_shape != q.event_shape:
         raise NotImplementedError(
             "KL between TransformedDistributions of different transforms is not implemented"
         )
     return kl_divergence(p.base_dist, q.base_dist)
-
-
-def _settings(transform: Any) -> list[tuple[str, Any]]:
-    def plain(x: Any) -> Any:
-        x = x.array if isinstance(x, Tensor) else x
-        return x.tolist() if isinstance(x, np.ndarray) else repr(x)
-
-    return sorted(
-        (k, plain(v)) for k, v in vars(transform).items() if k not in {"domain", "codomain"}
-    )

@@ -11,7 +11,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.categorical import Categorical
 from distgrad.distributions.distribution import Distribution, SampleShape
-from distgrad.distributions.shared import recorded
+from distgrad.distributions.shared import given, recorded
 from distgrad.errors import ShapeError
 from distgrad.ops.gather import take_along_axis
 from distgrad.ops.measure import logsumexp
@@ -53,11 +53,9 @@ class MixtureSameFamily(Distribution):
         """Return the distribution with its batch broadcast to ``batch_shape``."""
         shape = tuple(batch_shape)
         k = self.mixture_distribution.param_shape[-1]
-        return MixtureSameFamily(
-            self.mixture_distribution.expand(shape),
-            self.component_distribution.expand((*shape, k)),
-            validate_args=False,
-        )
+        mixture = self.mixture_distribution.expand(shape)
+        parts = self.component_distribution.expand((*shape, k))
+        return self._checked_like(MixtureSameFamily(mixture, parts, validate_args=False))
 
     @property
     def support(self) -> constraints.Constraint:
@@ -110,7 +108,7 @@ class MixtureSameFamily(Distribution):
         return found
 
     def _beside(self, value: TensorLike) -> Tensor:
-        x = value if isinstance(value, Tensor) else Tensor(value)
+        x = given(value)
         if self._validate_args:
             self._validate_sample(x)
         found: Tensor = recorded(np.expand_dims(x, -1 - self._event_axes))

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.gamma import Chi2
-from distgrad.distributions.shared import broadcast_all, constant, recorded
+from distgrad.distributions.shared import broadcast_all, constant, given, recorded
 from distgrad.distributions.transformed import TransformedDistribution
 from distgrad.distributions.transforms import ExpTransform
 from distgrad.ops.elementwise import rsqrt
@@ -84,7 +84,7 @@ class Normal(_LocationScale):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """loc + scale Φ⁻¹(value)."""
-        found: Tensor = self.loc + self.scale * ndtri(value)
+        found: Tensor = self.loc + self.scale * ndtri(given(value))
         return found
 
     def entropy(self) -> Tensor:
@@ -177,11 +177,8 @@ class Cauchy(_LocationScale):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """loc + scale tan(π (value - ½))."""
-        found: Tensor = self.loc + self.scale * np.tan(math.pi * (self._quantile(value) - 0.5))
+        found: Tensor = self.loc + self.scale * np.tan(math.pi * (given(value) - 0.5))
         return found
-
-    def _quantile(self, value: TensorLike) -> Tensor:
-        return value if isinstance(value, Tensor) else Tensor(value)
 
     def entropy(self) -> Tensor:
         """log 4π + log scale."""
@@ -234,8 +231,7 @@ class _Half(Distribution):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """F⁻¹((value + 1) / 2)."""
-        x = value if isinstance(value, Tensor) else Tensor(value)
-        return self.base_dist.icdf((x + 1) / 2)
+        return self.base_dist.icdf((given(value) + 1) / 2)
 
     def entropy(self) -> Tensor:
         """That of both signs, less log 2."""

@@ -25,11 +25,23 @@ def recorded(result: Any) -> Tensor:
 
 
 def parameter(value: TensorLike) -> Tensor:
-    """``value`` as a Tensor of real numbers; whole ones are taken for real."""
+    """``value`` as a Tensor of real numbers; whole ones are taken for real.
+
+    Errors: ShapeError for anything else.
+    """
     tensor = value if isinstance(value, Tensor) else Tensor(value)
     if tensor.dtype.kind in "biu":
         return Tensor(tensor.array.astype(Tensor(0.0).dtype))
+    if tensor.dtype.kind != "f":
+        raise ShapeError(
+            f"a distribution's parameters are Tensors of real numbers, or numbers; got {value!r}"
+        )
     return tensor
+
+
+def given(value: TensorLike) -> Tensor:
+    """``value`` as a Tensor."""
+    return value if isinstance(value, Tensor) else Tensor(value)
 
 
 def broadcast_all(*values: TensorLike) -> list[Tensor]:
@@ -103,6 +115,17 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """-log of the probability that sigmoid(logits) gives to ``target``."""
     found: Tensor = np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.absolute(logits)))
     return found
+
+
+def above(parameter: Tensor, bound: float) -> Tensor:
+    """The parameter where it is above ``bound``; elsewhere what no moment divides by 0 for."""
+    x = parameter
+    return recorded(np.where(x.array > bound, x, bound + 1.0).astype(x.dtype))
+
+
+def where_above(parameter: Tensor, bound: float, moment: Tensor, other: float) -> Tensor:
+    """The moment where the parameter is above ``bound``, else ``other``."""
+    return recorded(np.where(parameter.array > bound, moment, other).astype(moment.dtype))
 
 
 def one_of(name: str, **given: TensorLike | None) -> tuple[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
@@ -13,7 +17,8 @@ class Transform(ABC):
     """A map y = f(x) of the elements, or of events of ``domain.event_dim`` axes.
 
     ``t(x)`` is f, ``t.inv(y)`` its inverse, ``t.log_abs_det_jacobian(x, y)`` log |f'|. With
-    ``cache_size=1`` the inverse of the last y is the very x it was computed from.
+    ``cache_size=1`` the inverse of the last y is the very x it was computed from. Two transforms of
+    one kind with the same settings are equal.
     """
 
     bijective = True
@@ -34,6 +39,21 @@ class Transform(ABC):
         if self._cache_size:
             self._pair = (x, y)
         return y
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """Return the transform with a cache of ``cache_size``, 0 or 1."""
+        if self._cache_size == cache_size:
+            return self
+        new = copy.copy(self)
+        new._pair = None
+        Transform.__init__(new, cache_size)
+        return new
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and _settings(self) == _settings(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     @property
     def inv(self) -> Transform:
@@ -62,6 +82,16 @@ class Transform(ABC):
         return f"{type(self).__name__}()"
 
 
+def _settings(transform: Transform) -> dict[str, Any]:
+    def plain(x: Any) -> Any:
+        if isinstance(x, Tensor | np.ndarray | int | float):
+            return np.asarray(x.array if isinstance(x, Tensor) else x).tolist()
+        return x
+
+    left_out = {"domain", "codomain", "_pair", "_cache_size"}
+    return {k: plain(v) for k, v in vars(transform).items() if k not in left_out}
+
+
 class _Inverse(Transform):
     """A transform backwards."""
 
@@ -75,6 +105,10 @@ class _Inverse(Transform):
     def inv(self) -> Transform:
         """The transform itself."""
         return self._forward
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """Return the inverse of the transform with a cache."""
+        return _Inverse(self._forward.with_cache(cache_size))
 
     def _call(self, x: Tensor) -> Tensor:
         pair = self._forward._pair

@@ -12,6 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.independent import Independent, sum_rightmost
+from distgrad.distributions.shared import given
 from distgrad.distributions.transforms import ComposeTransform, Transform
 from distgrad.errors import ShapeError
 
@@ -39,9 +40,13 @@ class TransformedDistribution(Distribution):
                 f"base_distribution needs to have shape with size at least {needed}, but got "
                 f"{shape}."
             )
+        out = whole.forward_shape(shape)
+        wide = whole.inverse_shape(out)  # transforms may have parameters of more axes
+        if wide != shape:
+            batch = wide[: len(wide) - len(base_distribution.event_shape)]
+            base_distribution = base_distribution.expand(batch)
         more = max(needed - len(base_distribution.event_shape), 0)
         self.base_dist = Independent(base_distribution, more) if more else base_distribution
-        out = whole.forward_shape(shape)
         self._event_axes = whole.codomain.event_dim if self.transforms else 0
         self._event_axes += max(len(self.base_dist.event_shape) - needed, 0)
         cut = len(out) - self._event_axes
@@ -111,9 +116,7 @@ class TransformedDistribution(Distribution):
 
     def icdf(self, value: TensorLike) -> Tensor:
         """That of the base, mapped."""
-        x = self.base_dist.icdf(
-            self._upwards(value if isinstance(value, Tensor) else Tensor(value))
-        )
+        x = self.base_dist.icdf(self._upwards(given(value)))
         for transform in self.transforms:
             x = transform(x)
         return x
@@ -128,7 +131,7 @@ class TransformedDistribution(Distribution):
         return found
 
     def _real(self, value: TensorLike) -> Tensor:
-        y = value if isinstance(value, Tensor) else Tensor(value)
+        y = given(value)
         if y.dtype.kind in "biu":
             y = Tensor(y.array.astype(np.float32))
         if self._validate_args:

@@ -22,23 +22,42 @@ from distgrad.distributions.elementwise_transforms import (
     TanhTransform,
 )
 from distgrad.distributions.independent import sum_rightmost
+from distgrad.distributions.joined_transforms import (
+    CatTransform,
+    CumulativeDistributionTransform,
+    StackTransform,
+)
 from distgrad.distributions.shared import recorded
 from distgrad.distributions.transform import Transform
+from distgrad.distributions.vector_transforms import (
+    CorrCholeskyTransform,
+    LowerCholeskyTransform,
+    PositiveDefiniteTransform,
+    StickBreakingTransform,
+)
 from distgrad.errors import ShapeError
 
 __all__ = [
     "AbsTransform",
     "AffineTransform",
+    "CatTransform",
     "ComposeTransform",
+    "CorrCholeskyTransform",
+    "CumulativeDistributionTransform",
     "ExpTransform",
     "IndependentTransform",
+    "LowerCholeskyTransform",
+    "PositiveDefiniteTransform",
     "PowerTransform",
     "ReshapeTransform",
     "SigmoidTransform",
     "SoftmaxTransform",
     "SoftplusTransform",
+    "StackTransform",
+    "StickBreakingTransform",
     "TanhTransform",
     "Transform",
+    "identity_transform",
 ]
 
 
@@ -48,6 +67,8 @@ class ComposeTransform(Transform):
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0) -> None:
         super().__init__(cache_size)
         self.parts = list(parts)
+        if not all(isinstance(p, Transform) for p in self.parts):
+            raise TypeError(f"ComposeTransform takes a list of transforms; got {parts!r}")
         self.bijective = all(p.bijective for p in self.parts)
         if self.parts:
             self.domain, self.codomain = _chain(self.parts)
@@ -133,10 +154,27 @@ class IndependentTransform(Transform):
         return self.base_transform.sign
 
     def _call(self, x: Tensor) -> Tensor:
+        self._check(x, self.domain.event_dim)
         return self.base_transform(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
+        self._check(y, self.codomain.event_dim)
         return self.base_transform.inv(y)
+
+    def _check(self, value: Tensor, axes: int) -> None:
+        if value.ndim < axes:
+            raise ShapeError(
+                f"IndependentTransform: a value of shape {value.shape} has too few axes for events "
+                f"of {axes}"
+            )
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return that of the base."""
+        return self.base_transform.forward_shape(shape)
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        """Return that of the base."""
+        return self.base_transform.inverse_shape(shape)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return that of the base, summed."""
@@ -186,3 +224,6 @@ def _replaced(shape: Shape, old: Shape, new: Shape) -> Shape:
     if cut < 0 or shape[cut:] != old:
         raise ShapeError(f"ReshapeTransform: a value of shape {shape} has no events of {old}")
     return (*shape[:cut], *new)
+
+
+identity_transform = ComposeTransform([])

@@ -14,7 +14,7 @@ from distgrad.autograd import engine
 from distgrad.autograd.function import Function, once_differentiable
 from distgrad.autograd.mode import enable_grad
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.errors import GradError
+from distgrad.errors import GradError, ShapeError
 from distgrad.integrate.odeint import checked_times, flat_problem, odeint
 from distgrad.integrate.steps import Field
 
@@ -49,6 +49,11 @@ def odeint_adjoint(
                 "the tensors it depends on: adjoint_params=(…), () for none"
             )
         adjoint_params = parameters()
+    if adjoint_method not in (None, method) and options and adjoint_options is None:
+        raise ShapeError(
+            f"odeint_adjoint: options={options} are those of {method=}; say which adjoint_method="
+            f"{adjoint_method!r} has: adjoint_options={{…}}"
+        )
     wanted = tuple([p for p in adjoint_params if p.requires_grad])
     y, field, rebuilt = flat_problem(func, y0)
     times = checked_times(t, y)

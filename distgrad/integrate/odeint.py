@@ -26,11 +26,8 @@ METHODS: dict[str, Tableau] = {
 }
 """The methods by torchdiffeq's names; the first three choose their steps."""
 
-_OPTIONS = {
-    "step_size": "of a fixed method: no step is longer",
-    "first_step": "of an adaptive method",
-    "max_num_steps": "of an adaptive method",
-}
+_FIXED_OPTIONS = {"step_size": "no step is longer"}
+_ADAPTIVE_OPTIONS = {"first_step": "the length of it", "max_num_steps": "the most there may be"}
 
 
 def odeint(
@@ -63,6 +60,9 @@ def odeint(
     if tableau.error is None:
         solution = _fixed(tableau, field, times, y, settings)
     else:
+        rtol, atol = float(rtol), float(atol)
+        if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
+            raise ShapeError(f"odeint: {rtol=} and {atol=} must be 0 or more, one of them more")
         solution = _adaptive(tableau, field, times, y, rtol, atol, settings)
     return rebuilt([np.stack([s[i] for s in solution], axis=0) for i in range(len(y))])
 
@@ -111,11 +111,19 @@ def _method(name: str | None, options: dict[str, Any] | None) -> tuple[Tableau, 
     chosen = "dopri5" if name is None else name
     if chosen not in METHODS:
         raise ShapeError(f"odeint: method {name!r} is none of {', '.join(METHODS)}")
-    unknown = set(options or {}) - set(_OPTIONS)
+    taken = _FIXED_OPTIONS if METHODS[chosen].error is None else _ADAPTIVE_OPTIONS
+    unknown = set(options or {}) - set(taken)
     if unknown:
-        known = "; ".join(f"{k} ({v})" for k, v in _OPTIONS.items())
-        raise ShapeError(f"odeint: options {sorted(unknown)} are not supported; there are {known}")
-    return METHODS[chosen], dict(options or {})
+        known = "; ".join(f"{k} ({v})" for k, v in taken.items())
+        raise ShapeError(
+            f"odeint: options {sorted(unknown)} are not supported by method {chosen!r}; it takes "
+            f"{known}"
+        )
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    for option, value in given.items():
+        if not value > 0:
+            raise ShapeError(f"odeint: options {option}={value} must be above 0")
+    return METHODS[chosen], given
 
 
 def _fixed(

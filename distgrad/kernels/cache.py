@@ -28,7 +28,7 @@ import numpy as np
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from distgrad.files import open_regular, read_all, shown
+from distgrad.files import open_regular, read_all, replacing, shown
 
 _PATIENCE = 60.0  # seconds; a kernel compiles in 1 to 10 s
 _MOST = 1 << 26  # bytes of a file; a kernel has some 10,000
@@ -94,16 +94,14 @@ class Store:
         """Keep ``body``; where that fails, say so once and go on."""
         if not self._is_writable:
             return
-        path, part = self.folder / name, self.folder / f".{os.getpid()}.part"
+        path, part = self.folder / name, f".{os.getpid()}.part"
         try:
-            part.unlink(missing_ok=True)  # a killed process's; it may have another mode
-            with open(part, "xb", opener=_for_me_alone) as file:
+            (self.folder / part).unlink(missing_ok=True)  # a killed process's
+            # For me alone, not as the umask likes: whoever can write it runs code.
+            with replacing(path, part, durable=False, mode=0o600) as file:
                 file.write(_sources() + hashlib.sha256(body).digest() + body)
-            os.replace(part, path)
         except OSError as error:
             self._is_writable = False
-            with suppress(OSError):  # the folder's trouble is told below
-                part.unlink()
             _warn(
                 f"compiled kernels are not kept: {path}: {error}; free some room, or set "
                 f"DISTGRAD_CACHE to another folder of your own"
@@ -218,10 +216,6 @@ def _check_part(part: Path, found: os.stat_result, owners: set[int], pardon: int
         )
     if found.st_uid not in owners:
         raise PermissionError(f"{shown(part)} belongs to another user (number {found.st_uid})")
-
-
-def _for_me_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # not the umask's choice: whoever can write it runs code
 
 
 def _open_lock(folder: Path) -> BinaryIO:

@@ -51,7 +51,8 @@ def test_plain_values_come_back_as_they_were(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["bool", "int8", "uint16", "int64", "float16", "float32", "float64", "complex64"]
+    "dtype",
+    ["bool", "int8", "uint16", "int64", "float16", "float32", "float64", "complex64", "complex128"],
 )
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (3, 4)])
 def test_arrays_and_tensors_come_back_to_the_bit(dtype, shape, tmp_path):
@@ -234,7 +235,12 @@ def test_structures_that_no_save_wrote_are_errors(tmp_path):
         save_file({"a": np.ones(1)}, tmp_path / "f", {"distgrad": text})
         with pytest.raises(CheckpointError, match="its structure is not one"):
             load(tmp_path / "f")
-    save_file({}, tmp_path / "f", {"distgrad": json.dumps({"version": 2, "value": 1})})
+    for names in (["none"], [1], 3, [["a"]]):
+        text = json.dumps({"version": 2, "value": {"array": "a"}, "complex128": names})
+        save_file({"a": np.ones(3)}, tmp_path / "f", {"distgrad": text})
+        with pytest.raises(CheckpointError, match="its structure is not one"):
+            load(tmp_path / "f")
+    save_file({}, tmp_path / "f", {"distgrad": json.dumps({"version": 3, "value": 1})})
     with pytest.raises(CheckpointError, match="by a newer distgrad"):
         load(tmp_path / "f")
 
@@ -301,3 +307,40 @@ def test_under_mpi_ranks_may_save_to_one_path(tmp_path_factory):
     assert os.listdir(folder) == ["f"]
     with safe_open(folder / "f", "np") as file:
         assert file.keys() == ["w"]
+
+
+def test_complex128_is_pairs_of_float64_for_other_programs(tmp_path):
+    value = np.array([[1 + 2j, 3 - 4j]])
+    save({"a": dg.Tensor(value), "b": np.float64(1.5)}, tmp_path / "f")
+    np.testing.assert_array_equal(load_file(tmp_path / "f")["a"], [[[1, 2], [3, -4]]])
+    assert load(tmp_path / "f")["a"].numpy().flags.writeable
+
+
+def test_what_cannot_be_loaded_is_not_saved(tmp_path):
+    deep: Any = 1
+    for _ in range(60):
+        deep = [deep]
+    loop: list[Any] = []
+    loop.append(loop)
+    for value, said in ((deep, "more than 100 deep"), (loop, "does one hold itself")):
+        with pytest.raises(CheckpointError, match=said):
+            save(value, tmp_path / "f")
+    with pytest.raises(CheckpointError, match="whose mask would be lost"):
+        save(np.ma.array([1, 2], mask=[0, 1]), tmp_path / "f")
+    assert not os.listdir(tmp_path)
+
+
+def test_places_that_mean_the_cpu_are_taken(tmp_path):
+    save(1, tmp_path / "f")
+    for place in ({"cuda:0": "cpu"}, lambda storage, location: storage, dg.device("cpu")):
+        assert load(tmp_path / "f", map_location=place) == 1
+    with pytest.raises(CheckpointError, match="no GPUs here"):
+        load(tmp_path / "f", map_location={"cuda:0": "cuda:1"})
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    save(1, tmp_path / "f")
+    os.chmod(tmp_path / "f", 0o600)
+    save(2, tmp_path / "f")
+    assert os.stat(tmp_path / "f").st_mode & 0o777 == 0o600
+    assert load(tmp_path / "f") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -59,6 +60,18 @@ class Informed(Noisy):
     def __getitem__(self, i: int) -> Any:
         info = get_worker_info()
         return -1 if info is None else info.id * 100 + info.num_workers + 10 * STARTED
+
+
+class Dice(Noisy):
+    """Samples drawn from the generators of others, which know no shard."""
+
+    def __getitem__(self, i: int) -> Any:
+        return {"x": [random.random(), np.random.random()]}  # noqa: NPY002 (it is about these)
+
+
+class Deadly(Noisy):
+    def __getitem__(self, i: int) -> Any:
+        os.kill(os.getpid(), self.bad)
 
 
 STARTED = 0
@@ -363,3 +376,22 @@ def test_samples_that_cannot_be_sent_are_an_error_and_no_hang(index, error, mess
 
     with pytest.raises((error, AttributeError), match=message):
         alone(body)
+
+
+def test_draws_of_other_generators_are_those_of_the_shard_in_any_worker():
+    def drawn(workers: int) -> list[Any]:
+        return [[x.tolist() for x in b["x"]] for b in DataLoader(Dice(8), 2, num_workers=workers)]
+
+    one = alone(lambda: drawn(1))
+    assert one == alone(lambda: drawn(3))
+    assert len({x for batch in one for column in batch for x in column}) == 16
+
+
+def test_a_killed_worker_is_told_from_one_that_could_not_start_and_the_next_epoch_has_others():
+    loader = DataLoader(Deadly(4, bad=signal.SIGKILL), 2, num_workers=1)
+    numbers = set()
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"ended by signal 9 .* memory ran out"):
+            list(loader)
+        numbers.add(loader._workers._processes[0].pid)
+    assert len(numbers) == 2

@@ -130,6 +130,17 @@ REFUSED = {
     "order": ({"t": [0.0, 1.0, 0.5]}, "strictly increasing or decreasing"),
     "method": ({"method": "rk5"}, "'rk5' is none of dopri5"),
     "options": ({"options": {"perturb": True}}, r"\['perturb'\] are not supported"),
+    "an adaptive method's": (
+        {"options": {"first_step": 0.1}, "method": "rk4"},
+        r"\['first_step'\] are not supported by method 'rk4'; it takes step_size",
+    ),
+    "a fixed method's": (
+        {"options": {"step_size": 0.1}},
+        "by method 'dopri5'; it takes first_step",
+    ),
+    "no step": ({"options": {"step_size": 0}, "method": "rk4"}, "step_size=0 must be above 0"),
+    "tolerances": ({"rtol": 0, "atol": 0}, r"rtol=0\.0 and atol=0\.0 must be"),
+    "negative": ({"rtol": Tensor(-1e-3)}, r"rtol=-0\.00"),
     "event": ({"event_fn": lambda t, y: y}, "event_fn is not supported"),
     "whole": ({"y0": Tensor(np.arange(3))}, "real numbers; got int64"),
     "shape": ({"func": lambda t, y: y[:2]}, r"returned shapes \[\(2,\)\] for a state of"),
@@ -150,3 +161,21 @@ def test_what_cannot_be_solved_is_refused(name):
 def test_an_adjoint_without_parameters_has_to_be_told_which():
     with pytest.raises(dg.GradError, match="func must be an nn"):
         odeint_adjoint(lambda t, y: -y, Tensor(Y0), T)
+
+
+def test_options_of_one_method_are_not_handed_to_another_in_the_adjoint():
+    def solve(**more):
+        return odeint_adjoint(
+            lambda t, y: -y,
+            Tensor(Y0),
+            T,
+            adjoint_params=(),
+            options={"first_step": 0.01},
+            adjoint_method="rk4",
+            **more,
+        )
+
+    with pytest.raises(dg.ShapeError, match="say which adjoint_method='rk4' has"):
+        solve()
+    assert solve(adjoint_options={"step_size": 0.1}).shape == (len(T), *Y0.shape)
+    odeint(lambda t, y: -y, Tensor(Y0), T, options={"first_step": None})

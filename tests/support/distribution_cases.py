@@ -144,6 +144,73 @@ CASES: dict[str, tuple[Build, list[Any], Any]] = {
         [np.array(0.7), real(2, 3)],
         simplex(4, 2, 3),
     ),
+    "Pareto": (lambda D, a, b: D.Pareto(a, b), [positive(3), positive(3)], 3 + positive(2, 3)),
+    "Pareto with a variance": (
+        lambda D, a, b: D.Pareto(a, b),
+        [positive(3), 4.5 + positive(3)],
+        3 + positive(2, 3),
+    ),
+    "GeneralizedPareto": (
+        lambda D, a, b, c: D.GeneralizedPareto(a, b, c),
+        [-positive(3), 1 + positive(3), np.array([-0.2, 0.0, 0.2])],
+        chance(2, 3),
+    ),
+    "InverseGamma": (
+        lambda D, a, b: D.InverseGamma(a, b),
+        [np.array([0.7, 1.5, 5.0]), positive(3)],
+        positive(2, 3),
+    ),
+    "FisherSnedecor": (
+        lambda D, a, b: D.FisherSnedecor(a, b),
+        [np.array([1.5, 3.0, 5.0]), np.array([1.5, 3.0, 9.0])],
+        positive(2, 3),
+    ),
+    "Kumaraswamy": (
+        lambda D, a, b: D.Kumaraswamy(a, b),
+        [positive(3), positive(3)],
+        chance(2, 3),
+    ),
+    "VonMises": (lambda D, a, b: D.VonMises(a, b), [real(3), positive(3)], real(2, 3)),
+    "ContinuousBernoulli": (
+        lambda D, a: D.ContinuousBernoulli(a),
+        [np.array([0.1, 0.5, 0.8])],
+        chance(2, 3),
+    ),
+    "ContinuousBernoulli by logits": (
+        lambda D, a: D.ContinuousBernoulli(logits=a),
+        [np.array([-1.0, 0.0, 2.0])],
+        chance(2, 3),
+    ),
+    "LogisticNormal": (
+        lambda D, a, b: D.LogisticNormal(a, b),
+        [real(2, 3), positive(3)],
+        simplex(4, 2, 4),
+    ),
+    "LowRankMultivariateNormal": (
+        lambda D, a, b, c: D.LowRankMultivariateNormal(a, b, c),
+        [real(2, 3), real(3, 2), positive(3)],
+        real(5, 2, 3),
+    ),
+    "Wishart": (
+        lambda D, a, b: D.Wishart(a, scale_tril=b.tril()),
+        [np.array([3.5, 6.0]), L],
+        np.stack([COVARIANCE, np.eye(3)]),
+    ),
+    "Wishart by covariance": (
+        lambda D, a, b: D.Wishart(a, (b + b.swapaxes(-1, -2)) / 2),
+        [np.array([3.5, 6.0]), COVARIANCE],
+        np.stack([COVARIANCE, np.eye(3)]),
+    ),
+    "Wishart by precision": (
+        lambda D, a, b: D.Wishart(a, precision_matrix=(b + b.swapaxes(-1, -2)) / 2),
+        [np.array(4.5), COVARIANCE],
+        COVARIANCE,
+    ),
+    "LKJCholesky": (
+        lambda D, a: D.LKJCholesky(3, a),
+        [np.array([0.7, 2.0])],
+        L / np.sqrt(np.sum(L * L, -1, keepdims=True)),
+    ),
     "Independent": (
         lambda D, a, b: D.Independent(D.Normal(a, b), 1),
         [real(2, 3), positive(3)],
