@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike, Shape
-from distgrad.errors import DistgradError
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.out import fill
 from distgrad.ops.indexing import as_tensor
+from distgrad.ops.shape import axis_numbers
 
 # By another name: PyTorch has a function as_tensor, which takes a dtype and a device.
 tensor_of = as_tensor
@@ -30,17 +33,53 @@ def shape_of(sizes: tuple[Any, ...]) -> Shape:
     return tuple([int(n) for n in sizes])
 
 
-def made(array: Any, requires_grad: bool) -> Tensor:
-    """Return a new Tensor of ``array``."""
-    return Tensor(np.asarray(array), requires_grad)
+def lengths_of(sizes: tuple[Any, ...], name: str) -> Shape:
+    """Return the shape of a new tensor. Errors: TypeError or ShapeError for what is no shape."""
+    if len(sizes) == 1 and not isinstance(sizes[0], int | np.integer) and np.ndim(sizes[0]) == 1:
+        sizes = tuple(sizes[0])
+    for n in sizes:
+        if not hasattr(n, "__index__") or np.ndim(n):
+            raise TypeError(f"{name}: a shape is of whole numbers, or one sequence; got {sizes}")
+    found = tuple([operator.index(n) for n in sizes])
+    if any(n < 0 for n in found):
+        raise ShapeError(f"{name}: lengths are ≥ 0; got {found}")
+    return found
 
 
-def check_place(device: Any, layout: Any = None, pin_memory: bool = False, out: Any = None) -> None:
+def one_axis(dim: object, ndim: int, name: str) -> int:
+    """Return the axis ``dim`` counted from 0. Errors: TypeError for several or none, ShapeError."""
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"{name}: dim is one axis, a whole number; got {dim!r}")
+    return axis_numbers(int(dim), ndim, name)[0]
+
+
+def real_numbers(x: Tensor, name: str) -> Tensor:
+    """Return ``x``. Errors: DistgradError for complex numbers."""
+    if x.dtype.kind == "c":
+        raise DistgradError(f"{name} takes real numbers; got {x.dtype}")
+    return x
+
+
+def made(array: Any, requires_grad: bool, out: Tensor | None = None) -> Tensor:
+    """Return a new Tensor of ``array``, or ``out`` with its elements."""
+    if out is None:
+        return Tensor(np.asarray(array), requires_grad)
+    fill(out, Tensor(np.asarray(array)))
+    return out.requires_grad_() if requires_grad else out
+
+
+def dtype_or(dtype: DTypeLike | None, out: Tensor | None, otherwise: DTypeLike) -> np.dtype[Any]:
+    """Return the dtype asked for: ``dtype``, that of ``out``, or ``otherwise``."""
+    found: np.dtype[Any] = np.dtype(
+        dtype if dtype is not None else otherwise if out is None else out.dtype
+    )
+    return found
+
+
+def check_place(device: Any, layout: Any = None, pin_memory: bool = False) -> None:
     """Take what says "in this CPU's memory, dense". Errors: DistgradError for anything else."""
     on_cpu(device)
     if layout not in (None, "strided"):
         raise DistgradError(f"layout={layout}: tensors are dense and strided here; leave it out")
     if pin_memory:
         raise DistgradError("pin_memory=True: there is no GPU to copy to; leave it out")
-    if out is not None:
-        raise DistgradError("out= of a new tensor: write out.copy_(…)")

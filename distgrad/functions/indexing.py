@@ -9,11 +9,10 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.errors import ShapeError
-from distgrad.functions.arguments import tensor_of
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.ops.indexing import checked_index
-from distgrad.ops.shape import axis_numbers
 
 IN_PLACE = [
     "index_add",
@@ -118,6 +117,7 @@ def argwhere(input: TensorLike) -> Tensor:
     return Tensor(np.argwhere(tensor_of(input).array))
 
 
+@with_out
 def where(
     condition: Tensor, input: TensorLike | None = None, other: TensorLike | None = None
 ) -> Any:
@@ -126,6 +126,11 @@ def where(
         if input is not None or other is not None:
             raise TypeError("where takes a condition alone, or with both input and other")
         return nonzero(condition, as_tuple=True)
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        kind = (
+            tensor_of([input, other]).dtype if not np.ndim(input) and not np.ndim(other) else None
+        )
+        input, other = np.asarray(input, kind), np.asarray(other, kind)  # of the default dtype
     found: Any = np.where(tensor_of(condition), input, other)
     return found if isinstance(found, Tensor) else Tensor(found)
 
@@ -215,7 +220,26 @@ def index_fill(input: TensorLike, dim: int, index: TensorLike, value: TensorLike
     """``input`` with one ``value`` in the slices at the 1-d ``index`` along ``dim``."""
     if np.ndim(value):
         raise ShapeError(f"index_fill: value is a single number; got shape {np.shape(value)}")
-    return _at_slices("index_fill", input, dim, index, value)
+    x = tensor_of(input)
+    return _at_slices("index_fill", x, dim, index, _number_in(value, x))
+
+
+def _number_in(value: Any, x: Tensor) -> Any:
+    """Return a number in the dtype of ``x``, cut to a whole one for whole ones, as PyTorch does.
+
+    Errors: DistgradError for one that is not there in that dtype.
+    """
+    if np.ndim(value) or x.dtype.kind not in "biu" or isinstance(value, np.ndarray):
+        return value
+    number = value.item() if isinstance(value, Tensor | np.generic) else value
+    if isinstance(number, complex) or number != number or abs(number) == np.inf:
+        raise DistgradError(f"{number} does not go into {x.dtype}; use .float() first")
+    if x.dtype.kind == "b":
+        return bool(number)
+    limits = np.iinfo(x.dtype)
+    if not limits.min <= int(number) <= limits.max:
+        raise DistgradError(f"{number} does not go into {x.dtype}, {limits.min} to {limits.max}")
+    return np.asarray(int(number), x.dtype)
 
 
 def _at_slices(
@@ -224,7 +248,7 @@ def _at_slices(
     x = tensor_of(input)
     if x.ndim == 0:
         return _at_slices(name, x.reshape(1), dim, index, source).reshape(())
-    (axis,) = axis_numbers(dim, x.ndim, name)
+    axis = one_axis(dim, x.ndim, name)
     negative = name == "index_fill"
     rows = checked_index(name, index, x.shape[axis], axis, negative=negative).reshape(-1)
     wanted = (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])
@@ -254,7 +278,8 @@ def put(
 
 def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     """``value`` (a single number) where the boolean ``mask`` (broadcast) holds."""
-    return ops.masked_fill(input, mask, value)
+    x = tensor_of(input)
+    return ops.masked_fill(x, mask, _number_in(value, x))
 
 
 def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
@@ -276,10 +301,11 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
 def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> Tensor:
     """``input`` with ``src`` as the slice ``index`` along ``dim``."""
     x = tensor_of(input)
-    (axis,) = axis_numbers(dim, x.ndim, "select_scatter")
+    axis = one_axis(dim, x.ndim, "select_scatter")
     return _in_slice("select_scatter", x, (slice(None),) * axis + (int(index),), src)
 
 
+@with_out
 def slice_scatter(
     input: TensorLike,
     src: TensorLike,
@@ -290,7 +316,7 @@ def slice_scatter(
 ) -> Tensor:
     """``input`` with ``src`` as the slices ``start:end:step`` along ``dim``."""
     x = tensor_of(input)
-    (axis,) = axis_numbers(dim, x.ndim, "slice_scatter")
+    axis = one_axis(dim, x.ndim, "slice_scatter")
     place = (slice(None),) * axis + (slice(start, end, step),)
     return _in_slice("slice_scatter", x, place, src)
 
@@ -299,13 +325,14 @@ def diagonal_scatter(
     input: TensorLike, src: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
     """``input`` with ``src`` on the diagonal of two axes."""
-    x = tensor_of(input)
+    x = _matrix("diagonal_scatter", input)
     places = np.diagonal(np.arange(x.size).reshape(x.shape), offset, dim1, dim2)
     if np.shape(src) != places.shape:
         raise ShapeError(
             f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {places.shape}"
         )
-    row = ops.index_put(x.reshape(-1), places.reshape(-1), tensor_of(src).reshape(-1))
+    given = _converted("diagonal_scatter", src, x).reshape(-1)
+    row = ops.index_put(x.reshape(-1), places.reshape(-1), given)
     return row.reshape(x.shape)
 
 
@@ -316,7 +343,15 @@ def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> 
         raise ShapeError(f"{name}: {error}") from error
     if np.shape(src) != shape:
         raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {shape}")
-    return ops.index_put(x, place, src)
+    return ops.index_put(x, place, _converted(name, src, x))
+
+
+def _converted(name: str, src: TensorLike, x: Tensor) -> Tensor:
+    """Return ``src`` in the dtype of ``x``, as PyTorch's copies are."""
+    given = tensor_of(src)
+    if given.dtype.kind == "c" and x.dtype.kind != "c":
+        raise DistgradError(f"{name}: complex numbers do not go into {x.dtype}; take their .real")
+    return given if given.dtype == x.dtype else given.astype(x.dtype)
 
 
 # -- diagonals ------------------------------------------------------------------------------------

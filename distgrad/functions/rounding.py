@@ -104,12 +104,12 @@ def signbit(input: TensorLike) -> Tensor:
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
-    """0 for negative elements, 1 for positive ones, ``values`` at 0; without a gradient."""
+    """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
     a, b = (x.array if isinstance(x, Tensor) else x for x in pair(input, values))
     kinds = {np.asarray(x).dtype for x in (a, b)}
     if len(kinds) > 1 or next(iter(kinds)).kind == "c":
         raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
-    return Tensor(np.where(a == 0, b, np.where(a < 0, np.zeros_like(a), np.ones_like(a))))
+    return Tensor(np.where(a == 0, b, a > 0).astype(np.asarray(a).dtype))
 
 
 @with_out
