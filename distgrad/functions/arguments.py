@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.device import on_cpu
+from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import DTypeLike, Shape
+from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.out import fill
 from distgrad.ops.indexing import as_tensor
@@ -31,6 +32,35 @@ def shape_of(sizes: tuple[Any, ...]) -> Shape:
     if len(sizes) == 1 and not isinstance(sizes[0], int | np.integer) and np.ndim(sizes[0]) == 1:
         sizes = tuple(sizes[0])
     return tuple([int(n) for n in sizes])
+
+
+def array_of(data: Any, dtype: DTypeLike | None) -> Array:
+    """Return ``data`` as an array of ``dtype``; if None, Python's numbers are of the default one.
+
+    Arrays and NumPy's numbers keep theirs. Errors: TypeError for what holds no numbers.
+    """
+    if isinstance(data, Tensor):
+        found = data.array
+    elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
+        found = np.stack([array_of(x, None) for x in data])
+    else:
+        found = np.asarray(data)
+        if found.dtype.kind not in "biufc":
+            raise TypeError(f"a tensor is of numbers; got {type(data).__name__} ({found.dtype})")
+        if dtype is None and found.dtype in _PYTHONS and not _has_a_dtype(data):
+            wide = get_default_dtype()
+            dtype = wide if found.dtype.kind == "f" else np.result_type(wide, np.complex64)
+    return found if dtype is None else found.astype(dtype, copy=False)
+
+
+_PYTHONS = (np.dtype(np.float64), np.dtype(np.complex128))
+"""What NumPy makes of Python's numbers, which have no precision of their own."""
+
+
+def _has_a_dtype(data: Any) -> bool:
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return isinstance(data, np.ndarray | np.generic)
 
 
 def lengths_of(sizes: tuple[Any, ...], name: str) -> Shape:

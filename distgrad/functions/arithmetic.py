@@ -21,6 +21,7 @@ from distgrad.functions.promotion import (
     check_real,
     check_whole_divisor,
     pair,
+    plainly,
     real,
     reals,
     whole,
@@ -246,11 +247,12 @@ def copysign(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
     """The number next to ``input`` in the direction of ``other``; it has no gradient."""
+    check_real("nextafter", input, other)
     a, b = (
         constant(x, "nextafter", n)
         for x, n in zip(pair(input, other), ("input", "other"), strict=True)
     )
-    return Tensor(np.asarray(np.nextafter(a, b)))
+    return plainly("nextafter", np.nextafter, a, b)
 
 
 @with_out
@@ -279,13 +281,13 @@ def frexp(input: TensorLike) -> Frexp:
 @with_out
 def gcd(input: TensorLike, other: TensorLike) -> Tensor:
     """The greatest common divisor of whole numbers."""
-    return apply(np.gcd, *(whole(x, "gcd") for x in pair(input, other)))
+    return plainly("gcd", np.gcd, *(data_of(whole(x, "gcd")) for x in pair(input, other)))
 
 
 @with_out
 def lcm(input: TensorLike, other: TensorLike) -> Tensor:
     """The least common multiple of whole numbers."""
-    return apply(np.lcm, *(whole(x, "lcm") for x in pair(input, other)))
+    return plainly("lcm", np.lcm, *(data_of(whole(x, "lcm")) for x in pair(input, other)))
 
 
 def _kinds(a: Any, b: Any) -> tuple[Any, Any]:

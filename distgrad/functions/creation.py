@@ -12,7 +12,14 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
+from distgrad.functions.arguments import (
+    array_of,
+    check_place,
+    dtype_or,
+    lengths_of,
+    made,
+    tensor_of,
+)
 from distgrad.functions.out import with_out
 
 __all__ = [
@@ -54,7 +61,7 @@ def tensor(
     Python's floats become the default dtype, whole numbers int64; arrays keep theirs.
     """
     check_place(device, pin_memory=pin_memory)
-    return made(np.array(_array(data, dtype)), requires_grad)
+    return made(np.array(array_of(data, dtype)), requires_grad)
 
 
 def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device = None) -> Tensor:
@@ -62,7 +69,7 @@ def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device =
     check_place(device)
     if isinstance(data, Tensor):
         return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
-    return Tensor(_array(data, dtype))
+    return Tensor(array_of(data, dtype))
 
 
 def asarray(
@@ -99,31 +106,6 @@ def scalar_tensor(
     """Return a Tensor of one number, of the default dtype unless another is given."""
     check_place(device)
     return made(np.asarray(s, _real(dtype, None)), requires_grad)
-
-
-def _array(data: Any, dtype: DTypeLike | None) -> Array:
-    if isinstance(data, Tensor):
-        found = data.array
-    elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
-        found = np.stack([_array(x, None) for x in data])
-    else:
-        found = np.asarray(data)
-        if found.dtype.kind not in "biufc":
-            raise TypeError(f"a tensor is of numbers; got {type(data).__name__} ({found.dtype})")
-        if dtype is None and found.dtype in _PYTHONS and not _has_a_dtype(data):
-            wide = get_default_dtype()
-            dtype = wide if found.dtype.kind == "f" else np.result_type(wide, np.complex64)
-    return found if dtype is None else found.astype(dtype, copy=False)
-
-
-_PYTHONS = (np.dtype(np.float64), np.dtype(np.complex128))
-"""What NumPy makes of Python's numbers, which have no precision of their own."""
-
-
-def _has_a_dtype(data: Any) -> bool:
-    while isinstance(data, list | tuple) and data:
-        data = data[0]
-    return isinstance(data, np.ndarray | np.generic)
 
 
 # -- filled ---------------------------------------------------------------------------------------
@@ -196,7 +178,7 @@ def full(
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
     check_place(device, layout, pin_memory)
-    value = _array(fill_value, None)
+    value = array_of(fill_value, None)
     filled = np.full(lengths_of((size,), "full"), value, dtype_or(dtype, out, value.dtype))
     return made(filled, requires_grad, out)
 
@@ -370,7 +352,7 @@ def _ends(
     count = int(_number(name, steps))
     if count < 0:
         raise ShapeError(f"{name}: there are 0 steps or more; got {count}")
-    kind = _array((first + last) * 1.0, None).dtype  # of real or of complex numbers
+    kind = array_of((first + last) * 1.0, None).dtype  # of real or of complex numbers
     return first, last, count, dtype_or(dtype, out, kind)
 
 

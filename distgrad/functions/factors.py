@@ -29,9 +29,6 @@ __all__ = [
     "eigvals",
     "eigvalsh",
     "householder_product",
-    "ldl_factor",
-    "ldl_factor_ex",
-    "ldl_solve",
     "lu",
     "lu_factor",
     "lu_factor_ex",
@@ -107,6 +104,8 @@ def cholesky_ex(
     positive definite, 0 if all are; L is NaN there.
     """
     A = matrices(A, "cholesky_ex", square=True)
+    if A.dtype.kind not in "fc" or A.dtype == np.float16:
+        raise DistgradError(f"cholesky_ex of {A.dtype}; use A.float() or A.double()")
     if check_errors:
         return CholeskyExResult(cholesky(A, upper=upper), _zeros(A.shape[:-2]))
     info = _failing_minors(np.swapaxes(A.array, -1, -2).conj() if upper else A.array)
@@ -304,27 +303,3 @@ def _swaps(name: str, pivots: TensorLike, LU: Tensor) -> Array:
 def _rows(x: Tensor, order: Array) -> Tensor:
     order = np.broadcast_to(order, (*x.shape[:-2], order.shape[-1]))
     return as_tensor(np.take_along_axis(x, order[..., None], -2))
-
-
-_NO_LDL = (
-    "NumPy has no LDLᴴ of indefinite matrices: use linalg.cholesky for positive definite ones, "
-    "linalg.eigh or linalg.lu_factor for others"
-)
-
-
-@with_out
-def ldl_factor(A: TensorLike, *, hermitian: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_factor: {_NO_LDL}")
-
-
-@with_out
-def ldl_factor_ex(A: TensorLike, *, hermitian: bool = False, check_errors: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_factor_ex: {_NO_LDL}")
-
-
-@with_out
-def ldl_solve(LD: TensorLike, pivots: TensorLike, B: TensorLike, *, hermitian: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_solve: {_NO_LDL}")

@@ -16,6 +16,7 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import ShapeError
+from distgrad.functions.arguments import one_axis
 from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftshift as numpys_fftshift
@@ -61,8 +62,7 @@ def _signal(x: TensorLike, name: str, real: bool = False) -> Tensor:
 
 
 def _numbers(a: Any, name: str, n: int | None, dim: int, norm: Norm) -> None:
-    if a.ndim == 0 or not -a.ndim <= dim < a.ndim:
-        raise ShapeError(f"{name}: dim {dim} is out of range for shape {a.shape}")
+    one_axis(dim, a.ndim, name)
     if (n is not None and n < 1) or (n is None and a.shape[dim] < 1):
         raise ShapeError(f"{name} takes 1 point or more; got n={n}, shape {a.shape}")
     if norm not in ADJOINT:
@@ -75,8 +75,8 @@ def _one(
     name = getattr(op, "name", "fft")
     a = _signal(x, name, real)
     points = n
-    if name == "irfft" and n is None and a.ndim and -a.ndim <= dim < a.ndim:
-        points = 2 * (a.shape[dim] - 1)
+    if name == "irfft" and n is None:
+        points = 2 * (a.shape[one_axis(dim, a.ndim, name)] - 1)
     _numbers(a, name, points, dim, norm)
     if a.shape[dim] == 0 and n is not None:  # no point, and zeros appended: NumPy's irfft reads on
         shape = list(a.shape)

@@ -12,7 +12,10 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
+from distgrad.functions.promotion import check_real
+from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.indexing import checked_index
+from distgrad.ops.shape import axis_numbers
 
 IN_PLACE = [
     "index_add",
@@ -94,7 +97,11 @@ def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = Non
     x = tensor_of(input)
     if dim is None:
         return call(np.take, x, tensor_of(indices).reshape(-1))
-    return call(ops.take_along_axis, x, indices, dim)
+    index = tensor_of(indices)
+    axis = one_axis(dim, x.ndim, "take_along_dim")
+    if index.ndim == x.ndim:
+        broadcast_shapes(*(t.shape[:axis] + t.shape[axis + 1 :] for t in (x, index)))
+    return call(ops.take_along_axis, x, index, axis)
 
 
 @with_out
@@ -192,6 +199,7 @@ def scatter_reduce(
     include_self: bool = True,
 ) -> Tensor:
     """``input`` with what ``src`` brings to ``index`` reduced into it (see ``ops``)."""
+    _check_ordered(reduce, input, src)
     return ops.scatter_reduce(input, dim, index, src, reduce, include_self=include_self)
 
 
@@ -206,7 +214,14 @@ def index_reduce(
     include_self: bool = True,
 ) -> Tensor:
     """``scatter_reduce`` of whole slices of ``source`` at the 1-d ``index`` along ``dim``."""
+    _check_ordered(reduce, input, source)
     return ops.index_reduce(input, dim, index, source, reduce, include_self=include_self)
+
+
+def _check_ordered(reduce: str, *given: TensorLike) -> None:
+    """Raise DistgradError for the largest or smallest of complex numbers."""
+    if reduce in ("amax", "amin"):
+        check_real(f"reduce={reduce!r}", *given)
 
 
 @with_out
@@ -288,7 +303,7 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
     chosen = np.asarray(tensor_of(mask).array)
     if chosen.dtype != np.bool_:
         raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
-    shape = np.broadcast_shapes(x.shape, chosen.shape)
+    shape = broadcast_shapes(x.shape, chosen.shape)
     places = np.flatnonzero(np.broadcast_to(chosen, shape))
     if places.size > given.size:
         raise ShapeError(
@@ -326,6 +341,7 @@ def diagonal_scatter(
 ) -> Tensor:
     """``input`` with ``src`` on the diagonal of two axes."""
     x = _matrix("diagonal_scatter", input)
+    axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
     places = np.diagonal(np.arange(x.size).reshape(x.shape), offset, dim1, dim2)
     if np.shape(src) != places.shape:
         raise ShapeError(

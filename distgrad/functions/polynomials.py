@@ -14,6 +14,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import check_real, real
+from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.indexing import as_tensor
 
 __all__ = [
@@ -45,7 +46,7 @@ def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Ste
         x = x.astype(np.float64)
     x = real(x)
     degrees = np.trunc(degrees).astype(np.int64)
-    x = np.broadcast_to(x, np.broadcast_shapes(x.shape, degrees.shape))
+    x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))
     before, now = np.ones(x.shape, x.dtype), first(x)
     found: Any = np.where(degrees < 0, np.zeros((), x.dtype), before)
     for k in range(1, int(degrees.max(initial=0)) + 1):

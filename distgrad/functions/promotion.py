@@ -111,10 +111,10 @@ def whole(x: Any, name: str) -> Any:
     return x
 
 
-def plainly(name: str, ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
+def plainly(name: str, function: Callable[[Any, Any], Any], a: Any, b: Any) -> Tensor:
     """Return a function of two arrays that has no gradient. Errors: ShapeError."""
     try:
-        return Tensor(np.asarray(ufunc(a, b)))
+        return Tensor(np.asarray(function(a, b)))
     except ValueError as error:
         raise ShapeError(
             f"{name}: the shapes {np.shape(a)} and {np.shape(b)} do not broadcast"

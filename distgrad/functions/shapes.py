@@ -219,13 +219,13 @@ def repeat_interleave(
     With one argument, whole numbers n₀, n₁, …: 0 n₀ times, 1 n₁ times, …. Errors: ShapeError for
     an ``output_size`` that is not the length.
     """
-    x = tensor_of(input)
+    x, name = tensor_of(input), "repeat_interleave"
     if repeats is None:
         x, repeats, dim = tensor_of(np.arange(len(x))), x, 0
     times = repeats.array if isinstance(repeats, Tensor) else np.asarray(repeats)
     if times.dtype.kind not in "iu":
         raise ShapeError(f"repeat_interleave: repeats are whole numbers; got {times.dtype}")
-    found = call(np.repeat, x, times, dim)
+    found = call(np.repeat, x, times, None if dim is None else one_axis(dim, x.ndim or 1, name))
     length = found.shape[dim or 0]
     if output_size not in (None, length):
         raise ShapeError(f"repeat_interleave: output_size={output_size}, repeats give {length}")

@@ -186,6 +186,16 @@ fft.fftshift(x, 3): axis 3
 linalg.matrix_rank(torch.ones(2, 3), hermitian=True): square
 linalg.lu_solve(m, torch.tensor([0, 1, 2]), m): from 1 to 3
 linalg.lu_solve(m, torch.tensor([1]), m): do not fit
+fft.fft(x, dim=(0,)): one axis
+heaviside(x, torch.ones(2)): do not broadcast
+gcd(i, torch.tensor([1, 2])): do not broadcast
+nextafter(c, x): real
+masked_scatter(x, torch.tensor([True, False]), x): do not broadcast
+special.hermite_polynomial_h(x, torch.ones(2)): do not broadcast
+take_along_dim(m, torch.zeros(2, 2, dtype=torch.int64), 0): do not broadcast
+scatter_reduce(c, 0, i - 1, c, "amax"): real
+repeat_interleave(x, 2, dim=(0, 1)): one axis
+diagonal_scatter(m, x, dim2=5): axis 5
 tensor_split(x, 2.0): whole numbers
 max(torch.ones(0)): no element
 sin(x, out=torch.zeros(3, dtype=torch.int64)): int64
@@ -227,3 +237,14 @@ def test_complex_normal_numbers_have_both_parts_and_variance_1():
     assert drawn.dtype == np.complex64
     parts = np.array([drawn.array.real.var(), drawn.array.imag.var()])
     np.testing.assert_allclose(parts, 0.5, atol=0.05)
+
+
+def test_memory_goes_to_pytorch_and_comes_back_without_a_copy():
+    ours = dg.tensor([1.0, 2, 3])
+    theirs = torch.from_dlpack(ours)
+    theirs[0] = 9
+    assert ours[0].item() == 9
+    assert dg.from_dlpack(theirs).array.ctypes.data == ours.array.ctypes.data
+    assert torch.tensor(ours).tolist() == torch.as_tensor(ours).tolist() == [9, 2, 3]
+    with pytest.raises(BufferError, match="gradient"):
+        dg.from_dlpack(torch.ones(3, requires_grad=True))
