@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Mapping
+from opcode import opmap
 from typing import Any
 
 _CPU = "distgrad computes on CPUs, on as many MPI ranks as there are: leave it out"
@@ -26,13 +28,11 @@ _COPY = "a view's copy: call the function without _copy, then .clone()"
 
 _KEYED = "random numbers are keyed by seed, step and shard: dg.manual_seed is all there is to save"
 _FUNCTIONAL = """
-adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d batch_norm bilinear kl_div
-binary_cross_entropy_with_logits channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d
-conv_transpose2d conv_transpose3d cosine_embedding_loss cosine_similarity ctc_loss dropout
-embedding embedding_bag feature_alpha_dropout feature_dropout group_norm hinge_embedding_loss
-instance_norm layer_norm margin_ranking_loss max_pool1d max_pool2d max_pool3d pairwise_distance
-pixel_shuffle pixel_unshuffle poisson_nll_loss rms_norm rrelu selu celu threshold
-triplet_margin_loss max_pool1d_with_indices grid_sampler affine_grid_generator
+adaptive_max_pool1d alpha_dropout batch_norm kl_div binary_cross_entropy_with_logits conv_tbc
+cosine_embedding_loss ctc_loss dropout embedding embedding_bag feature_alpha_dropout
+feature_dropout group_norm hinge_embedding_loss instance_norm layer_norm margin_ranking_loss
+poisson_nll_loss rms_norm triplet_margin_loss max_pool1d_with_indices grid_sampler
+affine_grid_generator
 """
 
 _REMOVED = "PyTorch itself has removed it; np.linalg and dg.linalg have what is meant"
@@ -79,7 +79,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         "resize_": "a tensor keeps its size: make a new one, x = x.reshape(…)",
         "resize_as_": "a tensor keeps its size: make a new one",
         "share_memory_": "ranks do not share tensors; dg.distributed sends them",
-        "ormqr": "np.matmul(np.linalg.qr(a)[0], x)",
     },
     "distgrad.optim": {
         "swap_in_optimizer_params_and_state": _COMPILED,
@@ -102,7 +101,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         ),
     },
     "distgrad.nn": {
-        "DataParallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
         "parallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
     },
     "distgrad.distributed": {
@@ -118,6 +116,51 @@ INSTEAD: dict[str, dict[str, str]] = {
             "transform_to biject_to ConstraintRegistry",
         ),
         "ExponentialFamily": "subclass Distribution, and register_kl the pairs that are needed",
+        "identity_transform": "ComposeTransform([])",
+    },
+    "distgrad.linalg": _all(
+        "linalg.cholesky for positive definite matrices, linalg.lu_factor or eigh for others",
+        "ldl_factor ldl_factor_ex ldl_solve",
+    ),
+    "distgrad.special": {
+        here: f"scipy.special.{scipys} of x.detach().numpy(); with a gradient, as an op of your "
+        f"own (docs/adding-an-op.md)"
+        for here, scipys in {
+            "airy_ai": "airy",
+            "bessel_y0": "y0",
+            "bessel_y1": "y1",
+            "modified_bessel_k0": "k0",
+            "modified_bessel_k1": "k1",
+            "scaled_modified_bessel_k0": "k0e",
+            "scaled_modified_bessel_k1": "k1e",
+        }.items()
+    },
+    "distgrad.utils.data": _all(
+        "an IterableDataset whose __iter__ does the steps, or a Dataset",
+        "DFIterDataPipe DataChunk IterDataPipe MapDataPipe argument_validation "
+        "functional_datapipe guaranteed_datapipes_determinism non_deterministic "
+        "runtime_validation runtime_validation_disabled",
+    ),
+    "distgrad.utils.checkpoint": _all(
+        "checkpoint(function, *args), which computes all of it again",
+        "CheckpointError CheckpointFunction CheckpointPolicy GraphExecGroup SAC_IGNORED_OPS "
+        "SelectiveCheckpointContext check_backward_validity create_selective_checkpoint_contexts "
+        "detach_variable get_device_states noop_context_fn set_checkpoint_debug_enabled "
+        "set_checkpoint_early_stop set_device_states",
+    ),
+    "distgrad.func": {
+        **_all(_COMPILED, "functionalize debug_unwrap"),
+        "rearrange": "x.reshape(…).permute(…)",
+        "replace_all_batch_norm_modules_": "BatchNorm2d(…, track_running_stats=False)",
+        "stack_module_state": "functional_call(model, …) for each: vmap is a loop here",
+    },
+    "distgrad.autograd": {
+        **_all("the Tensor itself: x.requires_grad_()", "Variable variable"),
+        **_all(_INTERNAL, "NestedIOFunction enforce_grad_layout_policy"),
+        "gradgradcheck": "gradcheck of a function that returns dg.autograd.grad(…, "
+        "create_graph=True)",
+        "set_detect_anomaly": "dg.detect_anomaly()",
+        "set_multithreading_enabled": _GLOBAL,
     },
     "distgrad": {
         "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",
@@ -142,7 +185,22 @@ INSTEAD: dict[str, dict[str, str]] = {
             "is_warn_always_enabled set_anomaly_enabled set_warn_always layout "
             "memory_format thread_safe_generator",
         ),
-        "frombuffer": "dg.from_numpy(np.frombuffer(…))",
+        **_all(_QUANTIZED, "ao"),
+        **_all(_GLOBAL, "backends cpu"),
+        **_all(_COMPILED, "classes library overrides"),
+        "functional": "its functions are dg's own: dg.einsum",
+        "futures": "dg.distributed's async_op=True returns a work with wait()",
+        "masked": "dg.where, masked_fill and the nan… functions",
+        "monitor": "dg.observe",
+        "nested": "nn.utils.rnn.pad_sequence, or a list of tensors",
+        **_all("dg.save and dg.load: weights travel as safetensors", "package onnx"),
+        "profiler": "python -m cProfile, or distgrad bench for the communication",
+        "quasirandom": "scipy.stats.qmc, and dg.from_numpy",
+        "return_types": "the results are named tuples: x.max(dim=1).values",
+        "signal": "dg.hann_window and its like",
+        "testing": "np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy())",
+        "types": "dg.Tensor, dg.dtype, dg.device",
+        **_all("dg.__version__", "torch_version version"),
         "from_file": "dg.from_numpy(np.memmap(…))",
         "as_strided": "index it, or use unfold; views by strides have no gradient here",
         "lobpcg": "dg.linalg.eigh",
@@ -150,7 +208,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         "empty_permuted": "dg.empty",
         "multiprocessing": "start ranks with `distgrad run -n N` or mpirun; they call main()",
         "hub": "dg.load reads what dg.save or safetensors wrote",
-        "seed": "dg.manual_seed(number): another seed on every rank would be another training",
         "get_num_threads": "dg.init(threads=…) sets them; `distgrad run` tells them",
         **_all("nn.functional has it, with its arguments", _FUNCTIONAL),
     },
@@ -213,11 +270,20 @@ def missing(owner: str, name: str, holder: Any) -> AttributeError:
     return error
 
 
+_IMPORT_FROM = opmap["IMPORT_FROM"]
+
+
 def answers(owner: str, module: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a module (its ``globals()``) that answers missing names."""
 
     def module_getattr(name: str) -> Any:
-        raise missing(owner, name, _Names(module))
+        error = missing(owner, name, _Names(module))
+        asking = sys._getframe(1)
+        importing = asking.f_code.co_code[asking.f_lasti] == _IMPORT_FROM
+        if importing and f"{module['__name__']}.{name}" not in sys.modules:
+            # `from … import name` would say of an AttributeError no more than the name.
+            raise ImportError(f"cannot import {name!r}: {error}", name=owner)
+        raise error
 
     return module_getattr
 

@@ -106,9 +106,18 @@ def test_a_name_of_pytorch_that_is_not_here_says_what_to_write():
         holder, (_, absent, meaningless) = made.holder_of(module), made.sorted_out(module)
         for name in (*absent, *meaningless):
             said = made.instead(made.owner_of(module), name)
+            assert said, f"{module}.{name}: distgrad/missing.py has no answer"
             with pytest.raises(AttributeError) as caught:
                 getattr(dg.Tensor(1.0) if module == "Tensor" else holder, name)
-            assert said is None or said in str(caught.value)
+            assert said in str(caught.value)
+
+
+def test_an_import_of_a_missing_name_says_what_to_write_too():
+    with pytest.raises(ImportError, match=r"cannot import 'Variable'.*x\.requires_grad_\(\)"):
+        exec("from distgrad.autograd import Variable")
+    with pytest.raises(ImportError, match=r"cannot import 'relux'.*did you mean relu"):
+        exec("from distgrad import relux")
+    assert not hasattr(dg, "relux")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, check_a_tensor, pair, reals, whole
+from distgrad.functions.promotion import (
+    apply,
+    check_a_tensor,
+    check_real,
+    check_whole_divisor,
+    pair,
+    plainly,
+    reals,
+    whole,
+)
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -65,7 +74,7 @@ class Frexp(NamedTuple):
 def add(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
     """``input + alpha * other``."""
     a, b = pair(input, other)
-    return apply(ops.add, a, _scaled(b, alpha))
+    return apply(ops.add, a, _scaled("add", a, b, alpha))
 
 
 @with_out
@@ -75,7 +84,7 @@ def sub(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
     for x in (a, b):
         if isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype.kind == "b"):
             raise DistgradError("subtraction of booleans; write x ^ y, or x & ~y")
-    return apply(ops.subtract, a, _scaled(b, alpha))
+    return apply(ops.subtract, a, _scaled("sub", a, b, alpha))
 
 
 def rsub(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
@@ -84,10 +93,16 @@ def rsub(input: TensorLike, other: TensorLike, *, alpha: float = 1) -> Tensor:
     return sub(b, a, alpha=alpha)
 
 
-def _scaled(x: Any, alpha: float) -> Any:
-    if isinstance(x, Tensor) and x.dtype.kind in "biu" and np.asarray(alpha).dtype.kind in "fc":
-        raise DistgradError(f"alpha={alpha} for whole numbers; give a whole one")
-    return x if alpha == 1 else x * alpha
+def _scaled(name: str, a: Any, b: Any, alpha: float) -> Any:
+    """``alpha * b``, in the dtype of the result: 200 times 2 is no uint8."""
+    if alpha == 1:
+        return b
+    dtype = np.result_type(*_kinds(a, b))
+    if dtype.kind in "biu" and np.asarray(alpha).dtype.kind in "fc":
+        raise DistgradError(f"{name}: alpha={alpha} for whole numbers; give a whole one")
+    if dtype.kind == "b":
+        return b if alpha else b ^ b  # as PyTorch: of booleans alpha is one
+    return (b if not isinstance(b, Tensor) or b.dtype == dtype else b.astype(dtype)) * alpha
 
 
 @with_out
@@ -105,6 +120,8 @@ def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = Non
     a, b = pair(input, other, real=rounding_mode is None)
     if rounding_mode is None:
         return apply(ops.divide, a, b)
+    if rounding_mode in ("floor", "trunc"):
+        check_whole_divisor("div", a, b)
     if rounding_mode == "floor":
         return apply(ops.floor_divide, a, b)
     if rounding_mode == "trunc":
@@ -128,20 +145,26 @@ def true_divide(input: TensorLike, other: TensorLike) -> Tensor:
 
 @with_out
 def floor_divide(input: TensorLike, other: TensorLike) -> Tensor:
-    """``input / other``, rounded down."""
-    return apply(ops.floor_divide, *pair(input, other))
+    """``input / other``, rounded down. Errors: DistgradError for whole numbers divided by 0."""
+    return _divided("floor_divide", ops.floor_divide, input, other)
 
 
 @with_out
 def remainder(input: TensorLike, other: TensorLike) -> Tensor:
     """What is left of ``input / other`` rounded down: it has the sign of ``other``."""
-    return apply(ops.remainder, *pair(input, other))
+    return _divided("remainder", ops.remainder, input, other)
 
 
 @with_out
 def fmod(input: TensorLike, other: TensorLike) -> Tensor:
     """What is left of ``input / other`` rounded towards 0: it has the sign of ``input``."""
-    return apply(ops.fmod, *pair(input, other))
+    return _divided("fmod", ops.fmod, input, other)
+
+
+def _divided(name: str, op: Any, input: TensorLike, other: TensorLike) -> Tensor:
+    a, b = pair(input, other)
+    check_whole_divisor(name, a, b)
+    return apply(op, a, b)
 
 
 @with_out
@@ -173,24 +196,28 @@ def _double(x: Any) -> Tensor:
 @with_out
 def logaddexp(input: TensorLike, other: TensorLike) -> Tensor:
     """``log(exp(input) + exp(other))``, without overflow."""
+    check_real("logaddexp", input, other)
     return apply(ops.logaddexp, *reals(input, other))
 
 
 @with_out
 def logaddexp2(input: TensorLike, other: TensorLike) -> Tensor:
     """``log2(2 ** input + 2 ** other)``, without overflow."""
+    check_real("logaddexp2", input, other)
     return apply(ops.logaddexp2, *reals(input, other))
 
 
 @with_out
 def hypot(input: TensorLike, other: TensorLike) -> Tensor:
     """``sqrt(input² + other²)``, without overflow."""
+    check_real("hypot", input, other)
     return apply(ops.hypot, *reals(input, other))
 
 
 @with_out
 def atan2(input: TensorLike, other: TensorLike) -> Tensor:
     """The angle in (-π, π] of the point (other, input)."""
+    check_real("atan2", input, other)
     return apply(ops.arctan2, *reals(input, other))
 
 
@@ -201,6 +228,7 @@ arctan2 = atan2
 def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
     """``input * log(other)``, and 0 where ``input`` is 0."""
     check_a_tensor("xlogy", input, other)
+    check_real("xlogy", input, other)
     return apply(ops.xlogy, *reals(input, other))
 
 
@@ -210,17 +238,19 @@ def xlogy(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def copysign(input: TensorLike, other: TensorLike) -> Tensor:
     """The distance of ``input`` from 0, with the sign of ``other``."""
+    check_real("copysign", input, other)
     return apply(ops.copysign, *reals(input, other))
 
 
 @with_out
 def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
     """The number next to ``input`` in the direction of ``other``; it has no gradient."""
+    check_real("nextafter", input, other)
     a, b = (
         constant(x, "nextafter", n)
         for x, n in zip(pair(input, other), ("input", "other"), strict=True)
     )
-    return Tensor(np.asarray(np.nextafter(a, b)))
+    return plainly("nextafter", np.nextafter, a, b)
 
 
 @with_out
@@ -247,13 +277,13 @@ def frexp(input: TensorLike) -> Frexp:
 @with_out
 def gcd(input: TensorLike, other: TensorLike) -> Tensor:
     """The greatest common divisor of whole numbers."""
-    return apply(np.gcd, *(whole(x, "gcd") for x in pair(input, other)))
+    return plainly("gcd", np.gcd, *(data_of(whole(x, "gcd")) for x in pair(input, other)))
 
 
 @with_out
 def lcm(input: TensorLike, other: TensorLike) -> Tensor:
     """The least common multiple of whole numbers."""
-    return apply(np.lcm, *(whole(x, "lcm") for x in pair(input, other)))
+    return plainly("lcm", np.lcm, *(data_of(whole(x, "lcm")) for x in pair(input, other)))
 
 
 def _kinds(a: Any, b: Any) -> tuple[Any, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.errors import DistgradError
+from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, pair
+from distgrad.functions.promotion import apply, pair, plainly
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -55,7 +55,7 @@ def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
         a, b = (data_of(x) for x in pair(input, other))
         if sign not in ("==", "!="):
             _ordered(name, a, b)
-        return Tensor(np.asarray(ufunc(a, b)))
+        return plainly(name, ufunc, a, b)
 
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__module__ = __name__
@@ -90,7 +90,10 @@ def isclose(
     a, b = (tensor_of(x).array for x in (input, other))
     if a.dtype != b.dtype:
         raise DistgradError(f"isclose takes Tensors of one dtype; got {a.dtype}, {b.dtype}")
-    return Tensor(np.asarray(np.isclose(a, b, rtol, atol, equal_nan)))
+    try:
+        return Tensor(np.asarray(np.isclose(a, b, rtol, atol, equal_nan)))
+    except ValueError as error:
+        raise ShapeError(f"isclose: the shapes {a.shape} and {b.shape} do not broadcast") from error
 
 
 def allclose(

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.device import Device, on_cpu
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.promotion import apply
@@ -20,6 +22,8 @@ __all__ = [
     "detach_copy",
     "fill",
     "fill_",
+    "from_dlpack",
+    "frombuffer",
     "get_device",
     "is_inference",
     "is_signed",
@@ -40,6 +44,29 @@ def detach(input: TensorLike) -> Tensor:
 def detach_copy(input: TensorLike) -> Tensor:
     """A copy that stands outside the tape."""
     return Tensor(np.array(tensor_of(input).array))
+
+
+def from_dlpack(ext_tensor: Any, *, device: Device = None, copy: bool | None = None) -> Tensor:
+    """A Tensor that shares the memory of another library's: PyTorch's, JAX's."""
+    on_cpu(device)
+    array = np.from_dlpack(ext_tensor)
+    if copy is False or (copy is None and array.flags.writeable):
+        return Tensor(array)
+    return Tensor(np.array(array))  # NumPy before 2.2 makes it read-only
+
+
+def frombuffer(
+    buffer: Any, *, dtype: DTypeLike, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """A row of the numbers in a buffer (bytes, an array.array, a mapped file), whose memory it is.
+
+    ``offset`` is in bytes. Errors: ShapeError for a buffer that does not hold them.
+    """
+    try:
+        found = np.frombuffer(buffer, dtype, count, offset)
+    except ValueError as error:
+        raise ShapeError(f"frombuffer: {error}") from error
+    return Tensor(found, requires_grad)
 
 
 def fill(input: TensorLike, value: TensorLike) -> Tensor:

@@ -11,8 +11,16 @@ from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
-from distgrad.errors import DistgradError
-from distgrad.functions.arguments import check_place, made, shape_of, tensor_of
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import (
+    array_of,
+    check_place,
+    dtype_or,
+    lengths_of,
+    made,
+    tensor_of,
+)
+from distgrad.functions.out import with_out
 
 __all__ = [
     "arange",
@@ -53,7 +61,7 @@ def tensor(
     Python's floats become the default dtype, whole numbers int64; arrays keep theirs.
     """
     check_place(device, pin_memory=pin_memory)
-    return made(np.array(_array(data, dtype)), requires_grad)
+    return made(np.array(array_of(data, dtype)), requires_grad)
 
 
 def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device = None) -> Tensor:
@@ -61,7 +69,7 @@ def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device =
     check_place(device)
     if isinstance(data, Tensor):
         return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
-    return Tensor(_array(data, dtype))
+    return Tensor(array_of(data, dtype))
 
 
 def asarray(
@@ -97,19 +105,7 @@ def scalar_tensor(
 ) -> Tensor:
     """Return a Tensor of one number, of the default dtype unless another is given."""
     check_place(device)
-    return made(np.asarray(s, _real(dtype)), requires_grad)
-
-
-def _array(data: Any, dtype: DTypeLike | None) -> Array:
-    if isinstance(data, Tensor):
-        found = data.array
-    elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
-        found = np.stack([_array(x, None) for x in data])
-    elif dtype is not None:
-        found = np.asarray(data)
-    else:
-        found = Tensor(data).array
-    return found if dtype is None else found.astype(dtype, copy=False)
+    return made(np.asarray(s, _real(dtype, None)), requires_grad)
 
 
 # -- filled ---------------------------------------------------------------------------------------
@@ -119,42 +115,42 @@ def zeros(
     *sizes: Any,
     size: Any = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return zeros of shape ``size`` (numbers, or one sequence)."""
-    check_place(device, layout, pin_memory, out)
-    return made(np.zeros(_lengths(sizes, size), _real(dtype)), requires_grad)
+    check_place(device, layout, pin_memory)
+    return made(np.zeros(_lengths("zeros", sizes, size), _real(dtype, out)), requires_grad, out)
 
 
 def ones(
     *sizes: Any,
     size: Any = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ones of shape ``size`` (numbers, or one sequence)."""
-    check_place(device, layout, pin_memory, out)
-    return made(np.ones(_lengths(sizes, size), _real(dtype)), requires_grad)
+    check_place(device, layout, pin_memory)
+    return made(np.ones(_lengths("ones", sizes, size), _real(dtype, out)), requires_grad, out)
 
 
 def empty(
     *sizes: Any,
     size: Any = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
     memory_format: None = None,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return zeros of shape ``size``: memory that nobody has written would differ between ranks."""
     return zeros(
@@ -174,24 +170,24 @@ def full(
     fill_value: float | complex,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
-    check_place(device, layout, pin_memory, out)
-    given: Any = fill_value  # complex numbers too
-    value = tensor_of(given).array
-    return made(np.full(shape_of((size,)), value, dtype or value.dtype), requires_grad)
+    check_place(device, layout, pin_memory)
+    value = array_of(fill_value, None)
+    filled = np.full(lengths_of((size,), "full"), value, dtype_or(dtype, out, value.dtype))
+    return made(filled, requires_grad, out)
 
 
 def zeros_like(
     input: TensorLike,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -205,7 +201,7 @@ def ones_like(
     input: TensorLike,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -219,7 +215,7 @@ def empty_like(
     input: TensorLike,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -233,7 +229,7 @@ def full_like(
     fill_value: float | complex,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -248,48 +244,53 @@ def eye(
     m: int | None = None,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return the unit matrix of ``n`` rows (and ``m`` columns)."""
-    check_place(device, layout, out=out)
-    return made(np.eye(n, m, dtype=_real(dtype)), requires_grad)
+    check_place(device, layout)
+    rows, columns = lengths_of((n, n if m is None else m), "eye")
+    return made(np.eye(rows, columns, dtype=_real(dtype, out)), requires_grad, out)
 
 
-def _lengths(sizes: tuple[Any, ...], size: Any) -> Any:
-    return shape_of(sizes if size is None else (size,))
+def _lengths(name: str, sizes: tuple[Any, ...], size: Any) -> Any:
+    return lengths_of(sizes if size is None else (size,), name)
 
 
 # -- counted up -----------------------------------------------------------------------------------
 
 
 def arange(
-    start: float,
+    start: float | None = None,
     end: float | None = None,
     step: float = 1,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``start``, ``start + step``, … below ``end`` (from 0 if one number is given).
 
     int64 if all are whole numbers, the default dtype otherwise.
     """
-    check_place(device, layout, pin_memory, out)
-    first, last = (0, start) if end is None else (start, end)
-    first, last, step = (_number(x) for x in (first, last, step))
-    if dtype is None:
-        whole = all(isinstance(x, SupportsIndex) for x in (first, last, step))
-        dtype = np.int64 if whole else get_default_dtype()
-    return made(np.arange(first, last, step).astype(dtype), requires_grad)
+    check_place(device, layout, pin_memory)
+    if start is None and end is None:
+        raise TypeError("arange takes an end, or a start and an end")
+    given = (0, start) if end is None else (0 if start is None else start, end)
+    first, last, step = (_number("arange", x) for x in (*given, step))
+    if step == 0:
+        raise ShapeError("arange: the step is not 0")
+    whole = all(isinstance(x, SupportsIndex) for x in (first, last, step))
+    kind = dtype_or(dtype, out, np.int64 if whole else get_default_dtype())
+    return made(np.arange(first, last, step).astype(kind), requires_grad, out)
 
 
+@with_out
 def range(  # deprecated in PyTorch, and still typed
     start: float,
     end: float | None = None,
@@ -302,8 +303,10 @@ def range(  # deprecated in PyTorch, and still typed
     """Return ``start``, ``start + step``, … up to and with ``end``, of the default dtype."""
     check_place(device)
     first, last = (0, start) if end is None else (start, end)
-    count = math.floor((last - first) / step) + 1
-    return made((first + step * np.arange(count)).astype(_real(dtype)), requires_grad)
+    if step == 0:
+        raise ShapeError("range: the step is not 0")
+    count = max(math.floor((last - first) / step) + 1, 0)
+    return made((first + step * np.arange(count)).astype(_real(dtype, None)), requires_grad)
 
 
 def linspace(
@@ -312,15 +315,15 @@ def linspace(
     steps: int,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``steps`` numbers evenly from ``start`` to ``end``, both included."""
-    check_place(device, layout, out=out)
-    ends = _number(start), _number(end)
-    return made(np.linspace(*ends, int(_number(steps)), dtype=_real(dtype)), requires_grad)
+    check_place(device, layout)
+    first, last, count, kind = _ends("linspace", start, end, steps, dtype, out)
+    return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
 
 
 def logspace(
@@ -330,24 +333,39 @@ def logspace(
     base: float = 10.0,
     *,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``base`` to the powers of ``linspace(start, end, steps)``."""
-    check_place(device, layout, out=out)
-    ends = _number(start), _number(end)
-    powers = np.logspace(*ends, int(_number(steps)), base=base)
-    return made(powers.astype(_real(dtype)), requires_grad)
+    check_place(device, layout)
+    first, last, count, kind = _ends("logspace", start, end, steps, dtype, out)
+    powers = np.logspace(first, last, count, base=base)
+    return made(powers.astype(kind), requires_grad, out)
 
 
-def _number(x: Any) -> Any:
-    return x.item() if isinstance(x, Tensor | np.ndarray | np.generic) else x
+def _ends(
+    name: str, start: Any, end: Any, steps: Any, dtype: DTypeLike | None, out: Tensor | None
+) -> tuple[Any, Any, int, np.dtype[Any]]:
+    first, last = _number(name, start), _number(name, end)
+    count = int(_number(name, steps))
+    if count < 0:
+        raise ShapeError(f"{name}: there are 0 steps or more; got {count}")
+    kind = array_of((first + last) * 1.0, None).dtype  # of real or of complex numbers
+    return first, last, count, dtype_or(dtype, out, kind)
 
 
-def _real(dtype: DTypeLike | None) -> Any:
-    return get_default_dtype() if dtype is None else dtype
+def _number(name: str, x: Any) -> Any:
+    if not isinstance(x, Tensor | np.ndarray | np.generic):
+        return x
+    if np.ndim(x):
+        raise ShapeError(f"{name} takes numbers and tensors of no axis; got shape {x.shape}")
+    return x.item()
+
+
+def _real(dtype: DTypeLike | None, out: Tensor | None) -> Any:
+    return dtype_or(dtype, out, get_default_dtype())
 
 
 # -- what they are --------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.functions import linalg
-from distgrad.functions.factors import matrices, permutation
+from distgrad.functions.factors import matrices, permutation, plain
+from distgrad.functions.out import with_out
 from distgrad.functions.promotion import real
 from distgrad.ops.decompose import QRResult, numpys_qr
 from distgrad.ops.indexing import as_tensor
@@ -106,6 +107,7 @@ def logdet(input: TensorLike) -> Tensor:
     return as_tensor(np.where(sign.array < 0, np.asarray(np.nan, sign.dtype), logabsdet))
 
 
+@with_out
 def inverse(input: TensorLike) -> Tensor:
     """The inverse. Errors: ShapeError naming the first singular matrix."""
     return linalg.inv(input)
@@ -124,11 +126,13 @@ def matrix_exp(input: TensorLike) -> Tensor:
 # -- Cholesky, triangles --------------------------------------------------------------------------
 
 
+@with_out
 def cholesky(input: TensorLike, upper: bool = False) -> Tensor:
     """``linalg.cholesky`` by its older name."""
     return linalg.cholesky(input, upper=upper)
 
 
+@with_out
 def cholesky_solve(input: TensorLike, input2: TensorLike, upper: bool = False) -> Tensor:
     """The X with L Lᴴ X = B (Lᴴ L X = B if ``upper``); ``input`` is B, ``input2`` is L."""
     B, L = matrices(input, "cholesky_solve"), matrices(input2, "cholesky_solve", square=True)
@@ -137,12 +141,14 @@ def cholesky_solve(input: TensorLike, input2: TensorLike, upper: bool = False) -
     return linalg.solve_triangular(second, y, upper=True)
 
 
+@with_out
 def cholesky_inverse(input: TensorLike, upper: bool = False) -> Tensor:
     """The inverse of L Lᴴ (of Lᴴ L if ``upper``); ``input`` is L."""
     L = matrices(input, "cholesky_inverse", square=True)
     return cholesky_solve(np.eye(L.shape[-1], dtype=L.dtype), L, upper)
 
 
+@with_out
 def triangular_solve(
     input: TensorLike,
     A: TensorLike,
@@ -161,23 +167,27 @@ def triangular_solve(
 # -- QR, LU, singular values ----------------------------------------------------------------------
 
 
+@with_out
 def qr(input: TensorLike, some: bool = True) -> QRResult:
     """``linalg.qr``, reduced if ``some``, else complete."""
     return linalg.qr(input, "reduced" if some else "complete")
 
 
+@with_out
 def geqrf(input: TensorLike) -> GeqrfResult:
     """LAPACK's QR: R and Householder's reflections in one matrix; no gradient, as in PyTorch."""
     a = constant(matrices(input, "geqrf"), "geqrf", "input")
-    h, tau = numpys_qr(a, "raw")
+    h, tau = plain("geqrf", lambda x: numpys_qr(x, "raw"), a)
     return GeqrfResult(as_tensor(np.swapaxes(h.array, -1, -2)), tau)
 
 
+@with_out
 def orgqr(input: TensorLike, tau: TensorLike) -> Tensor:
     """``linalg.householder_product`` by LAPACK's name."""
     return linalg.householder_product(input, tau)
 
 
+@with_out
 def ormqr(
     input: TensorLike,
     tau: TensorLike,
@@ -189,22 +199,27 @@ def ormqr(
     h, factors, x = matrices(input, "ormqr"), as_tensor(tau), matrices(other, "ormqr")
     if x.shape[-2 if left else -1] != h.shape[-2]:
         raise ShapeError(f"ormqr: other of shape {x.shape} does not fit input of {h.shape}")
+    if factors.shape != (*h.shape[:-2], min(h.shape[-2:])):
+        raise ShapeError(f"ormqr: tau of shape {factors.shape} does not fit input of {h.shape}")
     if left:
         return as_tensor(reflected(h, factors, x, adjoint=transpose))
     return as_tensor(H(reflected(h, factors, H(x), adjoint=not transpose)))
 
 
+@with_out
 def lu(A: TensorLike, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
     """``linalg.lu_factor_ex``: (LU, pivots), and infos if asked for."""
     found = linalg.lu_factor_ex(A, pivot=pivot)
     return tuple(found) if get_infos else tuple(found[:2])
 
 
+@with_out
 def lu_solve(input: TensorLike, LU_data: TensorLike, LU_pivots: TensorLike) -> Tensor:
     """The x with A x = input, of lu's A."""
     return linalg.lu_solve(LU_data, LU_pivots, input)
 
 
+@with_out
 def lu_unpack(
     LU_data: TensorLike,
     LU_pivots: TensorLike,
@@ -224,6 +239,7 @@ def lu_unpack(
     return LUUnpackResult(P, L, U)
 
 
+@with_out
 def svd(input: TensorLike, some: bool = True, compute_uv: bool = True) -> SVDResult:
     """U, S, V with input = U diag(S) Vᴴ; ``some``: reduced. Without vectors these are zeros."""
     A = matrices(input, "svd")
@@ -262,11 +278,13 @@ def pca_lowrank(
 # -- norms, distances, statistics -----------------------------------------------------------------
 
 
+@with_out
 def frobenius_norm(input: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
     """√Σ |x|² over two axes, or all."""
     return linalg.vector_norm(input, 2, dim, keepdim)
 
 
+@with_out
 def nuclear_norm(input: TensorLike, dim: Any = (-2, -1), keepdim: bool = False) -> Tensor:
     """The sum of the singular values of the matrices in two axes."""
     return linalg.matrix_norm(input, "nuc", dim, keepdim)
@@ -319,6 +337,7 @@ def _norms(differences: Any, p: float) -> Tensor:
     return as_tensor(vector_norm(differences, axis=-1, ord=p))
 
 
+@with_out
 def renorm(input: TensorLike, p: float, dim: int, maxnorm: float) -> Tensor:
     """Each slice along ``dim``, scaled down to the p-norm ``maxnorm`` where that is exceeded."""
     x = as_tensor(input)

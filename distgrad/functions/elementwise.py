@@ -16,9 +16,9 @@ from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import cast, tensor_of
+from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, real
+from distgrad.functions.promotion import apply, real, real_alone
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -81,11 +81,14 @@ __all__ = [
 Curve = Callable[..., Tensor]
 
 
-def curve(name: str, function: Callable[[Any], Any], what: str) -> Curve:
+def curve(
+    name: str, function: Callable[[Any], Any], what: str, *, real_only: bool = False
+) -> Curve:
     """Return PyTorch's function ``name`` of real or complex numbers, computed by an op."""
 
     def of_each(input: TensorLike) -> Tensor:
-        result: Tensor = function(real(input))
+        x = real(input)
+        result: Tensor = function(real_numbers(x, name) if real_only else x)
         return result
 
     of_each.__name__ = of_each.__qualname__ = name
@@ -126,10 +129,10 @@ acosh = curve("acosh", ops.arccosh, "The inverse of the hyperbolic cosine, for e
 atanh = curve("atanh", ops.arctanh, "The inverse of the hyperbolic tangent, in (-1, 1).")
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 sinc = curve("sinc", _sinc, "``sin(π x) / (π x)``, and 1 at 0.")
-deg2rad = curve("deg2rad", ops.deg2rad, "Degrees in radians.")
-rad2deg = curve("rad2deg", ops.rad2deg, "Radians in degrees.")
-erf = curve("erf", ops.erf, "The error function.")
-erfc = curve("erfc", ops.erfc, "``1 - erf(input)``, exact in the tail.")
+deg2rad = curve("deg2rad", ops.deg2rad, "Degrees in radians.", real_only=True)
+rad2deg = curve("rad2deg", ops.rad2deg, "Radians in degrees.", real_only=True)
+erf = curve("erf", ops.erf, "The error function.", real_only=True)
+erfc = curve("erfc", ops.erfc, "``1 - erf(input)``, exact in the tail.", real_only=True)
 sigmoid = curve("sigmoid", ops.sigmoid, "``1 / (1 + exp(-input))``, without overflow.")
 
 
@@ -170,10 +173,10 @@ def positive(input: TensorLike) -> Tensor:
 @with_out
 def logit(input: TensorLike, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``, of x limited to [eps, 1 - eps] first if ``eps`` is given."""
-    x = real(input)
+    x = real_alone(input, "logit")
     if eps is not None:
         x = apply(ops.clip, x, eps, 1 - eps)
-    elif x.dtype.kind == "f":
+    else:
         x = x.masked_fill((x.array < 0) | (x.array > 1), np.nan)
     return apply(ops.log, x / (1 - x))
 
@@ -186,7 +189,9 @@ def relu(input: TensorLike) -> Tensor:
     given = tensor_of(input)
     if given.dtype.kind == "b":
         raise DistgradError("relu of booleans has no meaning; leave it out")
-    return apply(ops.relu, given)
+    if given.dtype.kind in "iu":  # whole numbers stay whole
+        return Tensor(np.maximum(given.array, np.zeros((), given.dtype)))
+    return apply(ops.relu, real_numbers(given, "relu"))
 
 
 def prelu(input: TensorLike, weight: TensorLike) -> Tensor:
@@ -224,7 +229,7 @@ def log_softmax(input: TensorLike, dim: int, dtype: DTypeLike | None = None) -> 
 
 
 def _along(declared: Any, input: TensorLike, dim: int, dtype: DTypeLike | None) -> Tensor:
-    x = cast(tensor_of(input), dtype)
+    x = real_numbers(cast(tensor_of(input), dtype), declared.name)
     if x.ndim == 0:
         return _along(declared, x.reshape(1), dim, None).reshape(())
-    return apply(declared, x, axis=dim)
+    return apply(declared, x, axis=one_axis(dim, x.ndim, declared.name))

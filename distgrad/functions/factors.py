@@ -11,6 +11,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.out import with_out
 from distgrad.ops.decompose import EighResult, QRResult, SVDResult, numpys_qr
 from distgrad.ops.eig import EigResult
 from distgrad.ops.helpers import data_of
@@ -28,9 +29,6 @@ __all__ = [
     "eigvals",
     "eigvalsh",
     "householder_product",
-    "ldl_factor",
-    "ldl_factor_ex",
-    "ldl_solve",
     "lu",
     "lu_factor",
     "lu_factor_ex",
@@ -71,6 +69,14 @@ class LUFactorExResult(NamedTuple):
     info: Tensor
 
 
+def plain(name: str, function: Any, a: Array, **settings: Any) -> Any:
+    """Return a function of NumPy's of an array, outside the tape. Errors: ShapeError."""
+    try:
+        return function(a, **settings)
+    except (np.linalg.LinAlgError, TypeError) as error:
+        raise ShapeError(f"{name} of {a.dtype} {a.shape}: {error}") from error
+
+
 def matrices(A: TensorLike, name: str, square: bool = False) -> Tensor:
     """Return ``A`` as a Tensor of matrices (square ones, if asked). Errors: ShapeError."""
     A = as_tensor(A)
@@ -84,11 +90,13 @@ def matrices(A: TensorLike, name: str, square: bool = False) -> Tensor:
 # -- Cholesky -------------------------------------------------------------------------------------
 
 
+@with_out
 def cholesky(A: TensorLike, *, upper: bool = False) -> Tensor:
     """The lower L with A = L Lᴴ (or the upper Lᴴ). Errors: ShapeError for an A that has none."""
     return as_tensor(ops.cholesky(matrices(A, "cholesky", square=True), upper=upper))
 
 
+@with_out
 def cholesky_ex(
     A: TensorLike, *, upper: bool = False, check_errors: bool = False
 ) -> CholeskyExResult:
@@ -96,6 +104,8 @@ def cholesky_ex(
     positive definite, 0 if all are; L is NaN there.
     """
     A = matrices(A, "cholesky_ex", square=True)
+    if A.dtype.kind not in "fc" or A.dtype == np.float16:
+        raise DistgradError(f"cholesky_ex of {A.dtype}; use A.float() or A.double()")
     if check_errors:
         return CholeskyExResult(cholesky(A, upper=upper), _zeros(A.shape[:-2]))
     info = _failing_minors(np.swapaxes(A.array, -1, -2).conj() if upper else A.array)
@@ -107,8 +117,10 @@ def _failing_minors(a: Array) -> Array:
     for index in np.ndindex(info.shape):
         for k in range(1, a.shape[-1] + 1):
             try:
-                np.linalg.cholesky(a[index][:k, :k])
+                last = np.linalg.cholesky(a[index][:k, :k])[-1, -1]
             except np.linalg.LinAlgError:
+                last = np.nan
+            if last != last:  # NaN in, NaN out: NumPy does not say so
                 info[index] = k
                 break
     return info
@@ -131,26 +143,31 @@ def _zeros(shape: tuple[int, ...]) -> Tensor:
 # -- eigenvalues and singular values --------------------------------------------------------------
 
 
+@with_out
 def eig(A: TensorLike) -> EigResult:
     """Eigenvalues and eigenvectors (columns), complex; gradients need distinct eigenvalues."""
     return EigResult(*ops.eig(matrices(A, "eig", square=True)))
 
 
+@with_out
 def eigvals(A: TensorLike) -> Tensor:
     """The eigenvalues of ``eig``, complex."""
     return eig(A).eigenvalues
 
 
+@with_out
 def eigh(A: TensorLike, UPLO: Literal["L", "U"] = "L") -> EighResult:
     """Eigenvalues, ascending, and eigenvectors of a Hermitian A, whose triangle UPLO is read."""
     return EighResult(*ops.eigh(matrices(A, "eigh", square=True), UPLO=UPLO))
 
 
+@with_out
 def eigvalsh(A: TensorLike, UPLO: Literal["L", "U"] = "L") -> Tensor:
     """The eigenvalues of ``eigh``."""
     return eigh(A, UPLO).eigenvalues
 
 
+@with_out
 def svd(A: TensorLike, full_matrices: bool = True, *, driver: str | None = None) -> SVDResult:
     """U, S, Vh with A = U diag(S) Vh; the vectors that ``full_matrices`` adds have no gradient."""
     no_driver("svd", driver)
@@ -159,6 +176,7 @@ def svd(A: TensorLike, full_matrices: bool = True, *, driver: str | None = None)
     return SVDResult(*ops.svd(A, full_matrices=full))
 
 
+@with_out
 def svdvals(A: TensorLike, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
     no_driver("svdvals", driver)
@@ -174,6 +192,7 @@ def no_driver(name: str, driver: str | None) -> None:
 # -- QR -------------------------------------------------------------------------------------------
 
 
+@with_out
 def qr(A: TensorLike, mode: str = "reduced") -> QRResult:
     """Q, R with A = Q R; "reduced", "complete" (no gradient if m > n) or "r" (Q is empty)."""
     A = matrices(A, "qr")
@@ -184,6 +203,7 @@ def qr(A: TensorLike, mode: str = "reduced") -> QRResult:
     return QRResult(*numpys_qr(A, mode))
 
 
+@with_out
 def householder_product(A: TensorLike, tau: TensorLike) -> Tensor:
     """The first n columns of H₀ H₁ … of the reflections in A (m, n) and tau (k), as geqrf's."""
     A, tau = matrices(A, "householder_product"), as_tensor(tau)
@@ -194,19 +214,20 @@ def householder_product(A: TensorLike, tau: TensorLike) -> Tensor:
             f"householder_product takes A (…, m, n), m ≥ n, and tau (…, k), k ≤ n; got {A.shape} "
             f"and {tau.shape}"
         )
-    product: Tensor = reflected(A, tau, np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape))
-    return product
+    return as_tensor(reflected(A, tau, np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape)))
 
 
 # -- LU -------------------------------------------------------------------------------------------
 
 
+@with_out
 def lu_factor(A: TensorLike, *, pivot: bool = True) -> LUFactorResult:
     """L and U of P A = L U in one matrix, and the pivots. Errors: ShapeError for a singular A."""
     factors = lu_factor_ex(A, pivot=pivot, check_errors=True)
     return LUFactorResult(factors.LU, factors.pivots)
 
 
+@with_out
 def lu_factor_ex(
     A: TensorLike, *, pivot: bool = True, check_errors: bool = False
 ) -> LUFactorExResult:
@@ -226,6 +247,7 @@ def _only_pivoted(pivot: bool) -> None:
         raise ShapeError("lu: pivot=False is not stable, and on CPUs neither here nor in PyTorch")
 
 
+@with_out
 def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
     """P, L, U with A = P L U."""
     _only_pivoted(pivot)
@@ -239,6 +261,7 @@ def permutation(pivots: Array, rows: int, dtype: Any) -> Tensor:
     return Tensor((np.arange(rows)[:, None] == order[..., None, :]).astype(dtype))
 
 
+@with_out
 def lu_solve(
     LU: TensorLike,
     pivots: TensorLike,
@@ -253,7 +276,7 @@ def lu_solve(
         raise ShapeError(f"lu_solve: B of shape {B.shape} does not fit LU of shape {LU.shape}")
     if not left:  # X A = B is Aᴴ Xᴴ = Bᴴ
         return as_tensor(H(lu_solve(LU, pivots, H(B), adjoint=not adjoint)))
-    swaps = np.asarray(constant(pivots, "lu_solve", "pivots"), np.int64) - 1
+    swaps = _swaps("lu_solve", pivots, LU)
     order = permutation_of(swaps, LU.shape[-1])
     front = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
     B = as_tensor(np.broadcast_to(B, (*front, *B.shape[-2:])))
@@ -266,27 +289,17 @@ def lu_solve(
     return as_tensor(triangle(LU, y, lower=False))
 
 
+def _swaps(name: str, pivots: TensorLike, LU: Tensor) -> Array:
+    """Return ``pivots`` counted from 0. Errors: ShapeError for what lu_factor cannot have given."""
+    given = np.asarray(constant(pivots, name, "pivots"))
+    n = LU.shape[-1]
+    if given.dtype.kind not in "iu" or given.shape != LU.shape[:-1]:
+        raise ShapeError(f"{name}: pivots {given.dtype} {given.shape} do not fit LU {LU.shape}")
+    if given.size and not (given.min() >= 1 and given.max() <= n):
+        raise ShapeError(f"{name}: pivots are rows from 1 to {n}, as lu_factor gives them")
+    return given.astype(np.int64) - 1
+
+
 def _rows(x: Tensor, order: Array) -> Tensor:
     order = np.broadcast_to(order, (*x.shape[:-2], order.shape[-1]))
     return as_tensor(np.take_along_axis(x, order[..., None], -2))
-
-
-_NO_LDL = (
-    "NumPy has no LDLᴴ of indefinite matrices: use linalg.cholesky for positive definite ones, "
-    "linalg.eigh or linalg.lu_factor for others"
-)
-
-
-def ldl_factor(A: TensorLike, *, hermitian: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_factor: {_NO_LDL}")
-
-
-def ldl_factor_ex(A: TensorLike, *, hermitian: bool = False, check_errors: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_factor_ex: {_NO_LDL}")
-
-
-def ldl_solve(LD: TensorLike, pivots: TensorLike, B: TensorLike, *, hermitian: bool = False) -> Any:
-    """Refused. Errors: DistgradError that says what to use."""
-    raise DistgradError(f"ldl_solve: {_NO_LDL}")

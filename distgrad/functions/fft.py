@@ -16,10 +16,13 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import ShapeError
+from distgrad.functions.arguments import one_axis
+from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftshift as numpys_fftshift
 from distgrad.ops.fft import ifftshift as numpys_ifftshift
 from distgrad.ops.indexing import as_tensor
+from distgrad.ops.shape import axis_numbers
 
 __all__ = [
     "fft",
@@ -59,8 +62,7 @@ def _signal(x: TensorLike, name: str, real: bool = False) -> Tensor:
 
 
 def _numbers(a: Any, name: str, n: int | None, dim: int, norm: Norm) -> None:
-    if a.ndim == 0 or not -a.ndim <= dim < a.ndim:
-        raise ShapeError(f"{name}: dim {dim} is out of range for shape {a.shape}")
+    one_axis(dim, a.ndim, name)
     if (n is not None and n < 1) or (n is None and a.shape[dim] < 1):
         raise ShapeError(f"{name} takes 1 point or more; got n={n}, shape {a.shape}")
     if norm not in ADJOINT:
@@ -73,41 +75,51 @@ def _one(
     name = getattr(op, "name", "fft")
     a = _signal(x, name, real)
     points = n
-    if name == "irfft" and n is None and a.ndim and -a.ndim <= dim < a.ndim:
-        points = 2 * (a.shape[dim] - 1)
+    if name == "irfft" and n is None:
+        points = 2 * (a.shape[one_axis(dim, a.ndim, name)] - 1)
     _numbers(a, name, points, dim, norm)
+    if a.shape[dim] == 0 and n is not None:  # no point, and zeros appended: NumPy's irfft reads on
+        shape = list(a.shape)
+        shape[dim] = 1
+        a = Tensor(np.zeros(shape, a.dtype))
     return as_tensor(op(a, n=n, axis=dim, norm=norm))
 
 
 # -- along one axis -------------------------------------------------------------------------------
 
 
+@with_out
 def fft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The discrete Fourier transform along ``dim``, of n points (cut or zeros appended)."""
     return _one(ops.fft, input, n, dim, norm)
 
 
+@with_out
 def ifft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The inverse of ``fft``."""
     return _one(ops.ifft, input, n, dim, norm)
 
 
+@with_out
 def rfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The first n // 2 + 1 points of the transform of a real signal; the others mirror them."""
     return _one(ops.rfft, input, n, dim, norm, real=True)
 
 
+@with_out
 def irfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The inverse of ``rfft``: n real points (2 (m - 1) of m if None)."""
     return _one(ops.irfft, input, n, dim, norm)
 
 
+@with_out
 def hfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The transform of a Hermitian signal, given by its first half: n real points."""
     _known(norm, "hfft")
     return irfft(_conjugate(input), n, dim, ADJOINT[norm])
 
 
+@with_out
 def ihfft(input: TensorLike, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The inverse of ``hfft``: the first half of a Hermitian signal."""
     _known(norm, "ihfft")
@@ -153,6 +165,7 @@ def _complex(x: Tensor) -> Tensor:
     return x if x.dtype.kind == "c" else x.astype(np.result_type(x.dtype, np.complex64))
 
 
+@with_out
 def fftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -161,6 +174,7 @@ def fftn(
     return _each(fft, _complex(x), points, axes, norm)
 
 
+@with_out
 def ifftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -181,6 +195,7 @@ def _each(
     return x
 
 
+@with_out
 def rfftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -191,6 +206,7 @@ def rfftn(
     return _each(fft, x, points[:-1], axes[:-1], norm)
 
 
+@with_out
 def irfftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -201,6 +217,7 @@ def irfftn(
     return irfft(x, points[-1], axes[-1], norm)
 
 
+@with_out
 def hfftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -211,6 +228,7 @@ def hfftn(
     return hfft(x, points[-1], axes[-1], norm)
 
 
+@with_out
 def ihfftn(
     input: TensorLike, s: Ints | None = None, dim: Ints | None = None, norm: Norm = None
 ) -> Tensor:
@@ -226,6 +244,7 @@ def _some(axes: Sequence[int], name: str) -> None:
         raise ShapeError(f"{name} transforms one axis or more")
 
 
+@with_out
 def fft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -233,6 +252,7 @@ def fft2(
     return fftn(input, s, dim, norm)
 
 
+@with_out
 def ifft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -240,6 +260,7 @@ def ifft2(
     return ifftn(input, s, dim, norm)
 
 
+@with_out
 def rfft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -247,6 +268,7 @@ def rfft2(
     return rfftn(input, s, dim, norm)
 
 
+@with_out
 def irfft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -254,6 +276,7 @@ def irfft2(
     return irfftn(input, s, dim, norm)
 
 
+@with_out
 def hfft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -261,6 +284,7 @@ def hfft2(
     return hfftn(input, s, dim, norm)
 
 
+@with_out
 def ihfft2(
     input: TensorLike, s: Ints | None = None, dim: Ints = _LAST_TWO, norm: Norm = None
 ) -> Tensor:
@@ -273,14 +297,20 @@ def ihfft2(
 
 def fftshift(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """The point of frequency 0 in the middle of ``dim`` (of all axes)."""
-    return as_tensor(numpys_fftshift(as_tensor(input), dim))
+    return as_tensor(numpys_fftshift(*_shifted(input, dim, "fftshift")))
 
 
 def ifftshift(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """What undoes ``fftshift``."""
-    return as_tensor(numpys_ifftshift(as_tensor(input), dim))
+    return as_tensor(numpys_ifftshift(*_shifted(input, dim, "ifftshift")))
 
 
+def _shifted(input: TensorLike, dim: Ints | None, name: str) -> tuple[Tensor, Ints | None]:
+    x = as_tensor(input)
+    return x, None if dim is None else axis_numbers(dim, x.ndim, name)
+
+
+@with_out
 def fftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
@@ -288,6 +318,7 @@ def fftfreq(
     return _frequencies(np.fft.fftfreq, n, d, dtype, device)
 
 
+@with_out
 def rfftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
@@ -297,4 +328,6 @@ def rfftfreq(
 
 def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
     on_cpu(device)
+    if n < 1 or d == 0:
+        raise ShapeError(f"fftfreq: 1 point or more, not 0 apart; got n={n}, d={d}")
     return Tensor(numpys(n, d).astype(get_default_dtype() if dtype is None else dtype))

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.random import Generator, numbers_of, uniform_numbers
 
 __all__: list[str] = []  # torch has them as methods alone
 
 
-def _filled(x: Tensor, drawn: Any, name: str) -> Tensor:
+def _filled(x: Tensor, drawn: Any, name: str, kinds: str = "f") -> Tensor:
+    if x.dtype.kind not in kinds:
+        raise DistgradError(f"x.{name}() draws real numbers; x is {x.dtype}")
     return x._become(Tensor(np.asarray(drawn).astype(x.dtype)), f"x.{name}()")
 
 
@@ -36,7 +39,7 @@ def normal_(
 def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 1 with probability ``p``, else 0."""
     drawn = numbers_of(generator).random(input.shape) < tensor_of(p).array
-    return _filled(input, drawn, "bernoulli_")
+    return _filled(input, drawn, "bernoulli_", "biufc")
 
 
 def exponential_(
@@ -59,7 +62,7 @@ def random_(
     if high is None:
         kind = input.dtype
         high = 2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else int(np.iinfo(kind).max)
-    return _filled(input, numbers_of(generator).integers(low, high, input.shape), "random_")
+    return _filled(input, numbers_of(generator).integers(low, high, input.shape), "random_", "biuf")
 
 
 def cauchy_(
@@ -80,7 +83,7 @@ def log_normal_(
 
 def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the numbers of trials, each of probability ``p``, up to the first success."""
-    return _filled(input, numbers_of(generator).geometric(p, input.shape), "geometric_")
+    return _filled(input, numbers_of(generator).geometric(p, input.shape), "geometric_", "iuf")
 
 
 _FILLS = [uniform_, normal_, bernoulli_, exponential_, random_, cauchy_, log_normal_, geometric_]

@@ -128,7 +128,7 @@ def _histogramdd(
 
 def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
     if ends is None:
-        ends = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+        ends = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     first, last = ends
     if not (np.isfinite(first) and np.isfinite(last) and first <= last):
         raise ShapeError(

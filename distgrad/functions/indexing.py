@@ -10,9 +10,11 @@ from distgrad import ops
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.errors import ShapeError
-from distgrad.functions.arguments import tensor_of
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
+from distgrad.functions.promotion import check_real
+from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import checked_index
 from distgrad.ops.shape import axis_numbers
@@ -97,7 +99,11 @@ def take_along_dim(input: TensorLike, indices: TensorLike, dim: int | None = Non
     x = tensor_of(input)
     if dim is None:
         return call(np.take, x, tensor_of(indices).reshape(-1))
-    return call(ops.take_along_axis, x, indices, dim)
+    index = tensor_of(indices)
+    axis = one_axis(dim, x.ndim, "take_along_dim")
+    if index.ndim == x.ndim:
+        broadcast_shapes(*(t.shape[:axis] + t.shape[axis + 1 :] for t in (x, index)))
+    return call(ops.take_along_axis, x, index, axis)
 
 
 @with_out
@@ -120,6 +126,7 @@ def argwhere(input: TensorLike) -> Tensor:
     return Tensor(np.argwhere(tensor_of(input).array))
 
 
+@with_out
 def where(
     condition: Tensor, input: TensorLike | None = None, other: TensorLike | None = None
 ) -> Any:
@@ -191,6 +198,7 @@ def scatter_reduce(
     include_self: bool = True,
 ) -> Tensor:
     """``input`` with what ``src`` brings to ``index`` reduced into it (see ``ops``)."""
+    _check_ordered(reduce, input, src)
     return ops.scatter_reduce(input, dim, index, src, reduce, include_self=include_self)
 
 
@@ -205,7 +213,14 @@ def index_reduce(
     include_self: bool = True,
 ) -> Tensor:
     """``scatter_reduce`` of whole slices of ``source`` at the 1-d ``index`` along ``dim``."""
+    _check_ordered(reduce, input, source)
     return ops.index_reduce(input, dim, index, source, reduce, include_self=include_self)
+
+
+def _check_ordered(reduce: str, *given: TensorLike) -> None:
+    """Raise DistgradError for the largest or smallest of complex numbers."""
+    if reduce in ("amax", "amin"):
+        check_real(f"reduce={reduce!r}", *given)
 
 
 @with_out
@@ -219,7 +234,26 @@ def index_fill(input: TensorLike, dim: int, index: TensorLike, value: TensorLike
     """``input`` with one ``value`` in the slices at the 1-d ``index`` along ``dim``."""
     if np.ndim(value):
         raise ShapeError(f"index_fill: value is a single number; got shape {np.shape(value)}")
-    return _at_slices("index_fill", input, dim, index, value)
+    x = tensor_of(input)
+    return _at_slices("index_fill", x, dim, index, _number_in(value, x))
+
+
+def _number_in(value: Any, x: Tensor) -> Any:
+    """Return a number in the dtype of ``x``, cut to a whole one for whole ones, as PyTorch does.
+
+    Errors: DistgradError for one that is not there in that dtype.
+    """
+    if np.ndim(value) or x.dtype.kind not in "biu" or isinstance(value, np.ndarray):
+        return value
+    number = value.item() if isinstance(value, Tensor | np.generic) else value
+    if isinstance(number, complex) or number != number or abs(number) == np.inf:
+        raise DistgradError(f"{number} does not go into {x.dtype}; use .float() first")
+    if x.dtype.kind == "b":
+        return bool(number)
+    limits = np.iinfo(x.dtype)
+    if not limits.min <= int(number) <= limits.max:
+        raise DistgradError(f"{number} does not go into {x.dtype}, {limits.min} to {limits.max}")
+    return np.asarray(int(number), x.dtype)
 
 
 def _at_slices(
@@ -228,7 +262,7 @@ def _at_slices(
     x = tensor_of(input)
     if x.ndim == 0:
         return _at_slices(name, x.reshape(1), dim, index, source).reshape(())
-    (axis,) = axis_numbers(dim, x.ndim, name)
+    axis = one_axis(dim, x.ndim, name)
     negative = name == "index_fill"
     rows = checked_index(name, index, x.shape[axis], axis, negative=negative).reshape(-1)
     wanted = (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])
@@ -258,7 +292,8 @@ def put(
 
 def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     """``value`` (a single number) where the boolean ``mask`` (broadcast) holds."""
-    return ops.masked_fill(input, mask, value)
+    x = tensor_of(input)
+    return ops.masked_fill(x, mask, _number_in(value, x))
 
 
 def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
@@ -267,7 +302,7 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
     chosen = np.asarray(tensor_of(mask).array)
     if chosen.dtype != np.bool_:
         raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
-    shape = np.broadcast_shapes(x.shape, chosen.shape)
+    shape = broadcast_shapes(x.shape, chosen.shape)
     places = np.flatnonzero(np.broadcast_to(chosen, shape))
     if places.size > given.size:
         raise ShapeError(
@@ -280,10 +315,11 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
 def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> Tensor:
     """``input`` with ``src`` as the slice ``index`` along ``dim``."""
     x = tensor_of(input)
-    (axis,) = axis_numbers(dim, x.ndim, "select_scatter")
+    axis = one_axis(dim, x.ndim, "select_scatter")
     return _in_slice("select_scatter", x, (slice(None),) * axis + (int(index),), src)
 
 
+@with_out
 def slice_scatter(
     input: TensorLike,
     src: TensorLike,
@@ -294,7 +330,7 @@ def slice_scatter(
 ) -> Tensor:
     """``input`` with ``src`` as the slices ``start:end:step`` along ``dim``."""
     x = tensor_of(input)
-    (axis,) = axis_numbers(dim, x.ndim, "slice_scatter")
+    axis = one_axis(dim, x.ndim, "slice_scatter")
     place = (slice(None),) * axis + (slice(start, end, step),)
     return _in_slice("slice_scatter", x, place, src)
 
@@ -303,13 +339,15 @@ def diagonal_scatter(
     input: TensorLike, src: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
     """``input`` with ``src`` on the diagonal of two axes."""
-    x = tensor_of(input)
+    x = _matrix("diagonal_scatter", input)
+    axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
     places = np.diagonal(np.arange(x.size).reshape(x.shape), offset, dim1, dim2)
     if np.shape(src) != places.shape:
         raise ShapeError(
             f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {places.shape}"
         )
-    row = ops.index_put(x.reshape(-1), places.reshape(-1), tensor_of(src).reshape(-1))
+    given = _converted("diagonal_scatter", src, x).reshape(-1)
+    row = ops.index_put(x.reshape(-1), places.reshape(-1), given)
     return row.reshape(x.shape)
 
 
@@ -320,7 +358,15 @@ def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> 
         raise ShapeError(f"{name}: {error}") from error
     if np.shape(src) != shape:
         raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {shape}")
-    return ops.index_put(x, place, src)
+    return ops.index_put(x, place, _converted(name, src, x))
+
+
+def _converted(name: str, src: TensorLike, x: Tensor) -> Tensor:
+    """Return ``src`` in the dtype of ``x``, as PyTorch's copies are."""
+    given = tensor_of(src)
+    if given.dtype.kind == "c" and x.dtype.kind != "c":
+        raise DistgradError(f"{name}: complex numbers do not go into {x.dtype}; take their .real")
+    return given if given.dtype == x.dtype else given.astype(x.dtype)
 
 
 # -- diagonals ------------------------------------------------------------------------------------

@@ -13,10 +13,9 @@ from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Ints
 from distgrad.errors import ShapeError
-from distgrad.functions.arguments import tensor_of
+from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import alike
-from distgrad.ops.shape import axis_numbers
 
 __all__ = [
     "cartesian_prod",
@@ -117,6 +116,9 @@ def _joined(function: Any, tensors: Tensors, *settings: int) -> Tensor:
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of an element of each vector, as rows."""
+    for x in tensors:
+        if np.ndim(x) != 1:
+            raise ShapeError(f"cartesian_prod takes vectors; got shape {np.shape(x)}")
     if len(tensors) == 1:
         return tensors[0]
     grid: Any = np.meshgrid(*map(tensor_of, tensors), indexing="ij")
@@ -141,6 +143,7 @@ def combinations(input: TensorLike, r: int = 2, with_replacement: bool = False) 
 def split(tensor: TensorLike, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of one length along ``dim`` (the last may be shorter), or of the lengths given."""
     x = tensor_of(tensor)
+    dim = one_axis(dim, x.ndim, "split")
     return tuple(ops.split(x, split_size_or_sections=split_size_or_sections, dim=dim))
 
 
@@ -163,7 +166,9 @@ def tensor_split(
     where: Any = indices_or_sections
     if isinstance(where, Tensor):
         where = where.tolist()
-    (axis,) = axis_numbers(dim, x.ndim, "tensor_split")
+    if np.ndim(where) > 1 or np.asarray(where if np.size(where) else 0).dtype.kind not in "iu":
+        raise TypeError(f"tensor_split: indices_or_sections are whole numbers; got {where!r}")
+    axis = one_axis(dim, x.ndim, "tensor_split")
     if not isinstance(where, int):
         n = x.shape[axis]
         ends = [slice(int(i), None).indices(n)[0] for i in where]
@@ -175,7 +180,8 @@ def tensor_split(
 
 def chunk(input: TensorLike, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` parts along ``dim``, all of one length but the last."""
-    return ops.chunk(tensor_of(input), chunks, dim)
+    x = tensor_of(input)
+    return ops.chunk(x, chunks, one_axis(dim, x.ndim, "chunk"))
 
 
 def unbind(input: TensorLike, dim: int = 0) -> tuple[Tensor, ...]:
@@ -231,6 +237,7 @@ def narrow(input: TensorLike, dim: int, start: int | Tensor, length: int) -> Ten
     return call(ops.narrow, tensor_of(input), dim, int(start), length)
 
 
+@with_out
 def narrow_copy(input: TensorLike, dim: int, start: int, length: int) -> Tensor:
     """``narrow`` in memory of its own."""
     return narrow(input, dim, start, length).clone()
@@ -239,7 +246,7 @@ def narrow_copy(input: TensorLike, dim: int, start: int, length: int) -> Tensor:
 def select(input: TensorLike, dim: int, index: int) -> Tensor:
     """The slice ``index`` along ``dim``, without that axis."""
     x = tensor_of(input)
-    (axis,) = axis_numbers(dim, x.ndim, "select")
+    axis = one_axis(dim, x.ndim, "select")
     if not -x.shape[axis] <= index < x.shape[axis]:
         raise ShapeError(f"select: index {index} is out of range for axis {dim} of {x.shape}")
     return x[(slice(None),) * axis + (int(index),)]

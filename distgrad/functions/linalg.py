@@ -17,6 +17,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.functions.arguments import one_axis
 from distgrad.functions.factors import (
     cholesky,
     cholesky_ex,
@@ -25,18 +26,18 @@ from distgrad.functions.factors import (
     eigvals,
     eigvalsh,
     householder_product,
-    ldl_factor,
-    ldl_factor_ex,
-    ldl_solve,
     lu,
     lu_factor,
     lu_factor_ex,
     lu_solve,
     matrices,
+    plain,
     qr,
     svd,
     svdvals,
 )
+from distgrad.functions.out import with_out
+from distgrad.functions.shapes import broadcast_tensors
 from distgrad.functions.systems import (
     inv,
     inv_ex,
@@ -70,9 +71,6 @@ __all__ = [
     "householder_product",
     "inv",
     "inv_ex",
-    "ldl_factor",
-    "ldl_factor_ex",
-    "ldl_solve",
     "lstsq",
     "lu",
     "lu_factor",
@@ -106,23 +104,27 @@ LinAlgError = ShapeError
 # -- numbers of a matrix --------------------------------------------------------------------------
 
 
+@with_out
 def det(A: TensorLike) -> Tensor:
     """The determinant."""
     return as_tensor(np.linalg.det(matrices(A, "det", square=True)))
 
 
+@with_out
 def slogdet(A: TensorLike) -> SlogdetResult:
     """The sign (of complex matrices the phase) and the logarithm of |det A|."""
     found: Any = np.linalg.slogdet(matrices(A, "slogdet", square=True))
     return SlogdetResult(*found)
 
 
+@with_out
 def cond(A: TensorLike, p: Order | None = None) -> Tensor:
     """‖A‖ ‖A⁻¹‖ in the matrix norm ``p``; None and ±2: the ratio of singular values."""
     A = matrices(A, "cond", square=p not in (None, 2, -2))
     return as_tensor(np.linalg.cond(A, p))  # type: ignore[arg-type]
 
 
+@with_out
 def matrix_rank(
     A: TensorLike,
     tol: TensorLike | None = None,
@@ -132,8 +134,11 @@ def matrix_rank(
     hermitian: bool = False,
 ) -> Tensor:
     """How many singular values exceed max(atol, rtol σ₁); no gradient."""
-    a = matrices(A, "matrix_rank").array
-    s = np.abs(np.linalg.eigvalsh(a)) if hermitian else np.linalg.svd(a, compute_uv=False)
+    a = matrices(A, "matrix_rank", square=hermitian).array
+    if hermitian:
+        s = np.abs(plain("matrix_rank", np.linalg.eigvalsh, a))
+    else:
+        s = plain("matrix_rank", np.linalg.svd, a, compute_uv=False)
     largest = s.max(axis=-1, initial=0.0)
     cut = tolerance(largest, a.shape[-2:], atol if tol is None else tol, rtol)
     return Tensor(np.asarray(np.sum(s > cut[..., None], axis=-1), np.int64))
@@ -146,9 +151,16 @@ def tolerance(largest: Array, shape: tuple[int, ...], atol: Any, rtol: Any) -> A
         relative = np.where(absolute > 0, 0.0, np.finfo(largest.dtype).eps * max(shape))
     else:
         relative = np.asarray(constant(rtol, "matrix_rank", "rtol"))
-    return np.asarray(np.maximum(absolute, relative * largest))
+    try:
+        return np.asarray(np.maximum(absolute, relative * largest))
+    except ValueError as error:
+        raise ShapeError(
+            f"tolerances of shape {absolute.shape} and {relative.shape} for {largest.shape} "
+            f"matrices do not broadcast"
+        ) from error
 
 
+@with_out
 def pinv(
     A: TensorLike,
     rcond: TensorLike | None = None,
@@ -159,8 +171,14 @@ def pinv(
 ) -> Tensor:
     """The Moore–Penrose inverse; singular values up to max(atol, rtol σ₁) count as zero."""
     A = matrices(A, "pinv", square=hermitian)
-    largest = np.linalg.svd(A.array, compute_uv=False).max(axis=-1, initial=0.0)
+    s = plain("pinv", np.linalg.svd, A.array, compute_uv=False)
+    largest = s.max(axis=-1, initial=0.0)
     cut = tolerance(largest, A.shape[-2:], atol, rtol if rcond is None else rcond)
+    if cut.shape != largest.shape:
+        raise ShapeError(
+            f"pinv: the tolerances broadcast to {largest.shape}, one for each matrix; got "
+            f"{cut.shape} for A of shape {A.shape}"
+        )
     relative = cut / np.where(largest == 0, 1, largest)
     return as_tensor(np.linalg.pinv(A, relative, hermitian))
 
@@ -168,6 +186,7 @@ def pinv(
 # -- norms ----------------------------------------------------------------------------------------
 
 
+@with_out
 def norm(
     A: TensorLike,
     ord: Order | None = None,
@@ -184,6 +203,7 @@ def norm(
     return as_tensor(numpys_norm(x, ord, axis, keepdim))
 
 
+@with_out
 def vector_norm(
     x: TensorLike,
     ord: float = 2,
@@ -199,6 +219,7 @@ def vector_norm(
     return as_tensor(numpys_vector_norm(x, axis=axis, keepdims=keepdim, ord=ord))
 
 
+@with_out
 def matrix_norm(
     A: TensorLike,
     ord: Order = "fro",
@@ -220,16 +241,19 @@ def _as(x: TensorLike, dtype: DTypeLike | None) -> Tensor:
 # -- products and shapes --------------------------------------------------------------------------
 
 
+@with_out
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:
     """The matrix product over the last two axes."""
     return as_tensor(np.matmul(as_tensor(input), as_tensor(other)))
 
 
+@with_out
 def multi_dot(tensors: Sequence[TensorLike]) -> Tensor:
     """A chain of matrices (vectors at its ends), multiplied in the cheapest order."""
     return as_tensor(ops.multi_dot([as_tensor(x) for x in tensors]))
 
 
+@with_out
 def matrix_power(A: TensorLike, n: int) -> Tensor:
     """A multiplied n times; the inverse's if n < 0."""
     return as_tensor(np.linalg.matrix_power(as_tensor(A), n))
@@ -240,21 +264,24 @@ def matrix_exp(A: TensorLike) -> Tensor:
     return as_tensor(ops.matrix_exp(matrices(A, "matrix_exp", square=True)))
 
 
+@with_out
 def vecdot(x: TensorLike, y: TensorLike, *, dim: int = -1) -> Tensor:
     """Σ conj(x) y along ``dim``; x and y broadcast."""
-    both: Any = np.broadcast_arrays(as_tensor(x), as_tensor(y))
-    return as_tensor(ops.vecdot(*both, axis=dim))
+    both: Any = broadcast_tensors(x, y)
+    return as_tensor(ops.vecdot(*both, axis=one_axis(dim, both[0].ndim, "vecdot")))
 
 
+@with_out
 def cross(input: TensorLike, other: TensorLike, *, dim: int = -1) -> Tensor:
     """The vector product of vectors of length 3 along ``dim``; the other axes broadcast."""
     x, y = as_tensor(input), as_tensor(other)
     if x.ndim != y.ndim:
         raise ShapeError(f"cross takes as many axes on both sides; got {x.shape} and {y.shape}")
-    if x.shape[dim] != 3 or y.shape[dim] != 3:
+    axis = one_axis(dim, x.ndim, "cross")
+    if x.shape[axis] != 3 or y.shape[axis] != 3:
         raise ShapeError(f"cross takes vectors of length 3; got {x.shape} and {y.shape}")
-    both: Any = np.broadcast_arrays(x, y)
-    return as_tensor(numpys_cross(*both, axis=dim))
+    both: Any = broadcast_tensors(x, y)
+    return as_tensor(numpys_cross(*both, axis=axis))
 
 
 def diagonal(A: TensorLike, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -267,6 +294,7 @@ def vander(x: TensorLike, *, N: int | None = None) -> Tensor:
     x = as_tensor(x)
     if x.ndim == 0 and N is None:
         raise ShapeError("vander takes one axis or more; got a single number without N")
+    x = x.astype(np.int64) if x.dtype.kind in "iu" and x.dtype != np.int64 else x
     row = as_tensor(np.atleast_1d(x))
     return as_tensor(powers(row, row.shape[-1] if N is None else N))
 

@@ -10,7 +10,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import pair, whole
+from distgrad.functions.promotion import pair, plainly, whole
 from distgrad.ops.helpers import data_of
 
 _BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
@@ -37,7 +37,7 @@ __all__ = [
 
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
-        return Tensor(np.asarray(ufunc(tensor_of(input).array, tensor_of(other).array)))
+        return plainly(name, ufunc, tensor_of(input).array, tensor_of(other).array)
 
     truth.__name__ = truth.__qualname__ = name
     truth.__module__ = __name__
@@ -59,7 +59,7 @@ def logical_not(input: TensorLike) -> Tensor:
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
     def bits(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(whole(x, name)) for x in pair(input, other))
-        return Tensor(np.asarray(ufunc(a, b)))
+        return plainly(name, ufunc, a, b)
 
     bits.__name__ = bits.__qualname__ = name
     bits.__module__ = __name__

@@ -19,6 +19,7 @@ from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import alike, pair
+from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.diagonal import diag as numpys_diag
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import kron as numpys_kron
@@ -205,7 +206,7 @@ def cross(input: TensorLike, other: TensorLike, dim: int | None = None) -> Tenso
     """The vector product along ``dim``; without it along the first axis of length 3."""
     x, y = as_tensor(input), as_tensor(other)
     if dim is None:
-        lengths = np.broadcast_shapes(x.shape, y.shape)
+        lengths = broadcast_shapes(x.shape, y.shape)
         if 3 not in lengths:
             raise ShapeError(f"cross takes vectors of length 3; got {x.shape} and {y.shape}")
         dim = lengths.index(3)
@@ -344,7 +345,8 @@ def diag_embed(input: TensorLike, offset: int = 0, dim1: int = -2, dim2: int = -
 def trace(input: TensorLike) -> Tensor:
     """The sum of a matrix's diagonal."""
     (x,) = _of_axes("trace", (input, 2))
-    return as_tensor(np.trace(x))
+    found = as_tensor(np.trace(x))
+    return found.astype(np.int64) if found.dtype.kind in "biu" else found
 
 
 @with_out

@@ -13,10 +13,9 @@ from distgrad import ops
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import tensor_of
+from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
-from distgrad.ops.shape import axis_numbers
 
 __all__ = [
     "argsort",
@@ -42,7 +41,9 @@ def sort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> ValuesAndIndices:
     """The elements in order along ``dim``, always stable: (values, indices)."""
-    found: Any = ops.sort(_ordered(input, "sort"), dim=dim, descending=descending)
+    x = _ordered(input, "sort")
+    one_axis(dim, x.ndim or 1, "sort")
+    found: Any = ops.sort(x, dim=dim, descending=descending)
     return ValuesAndIndices(*found)
 
 
@@ -71,7 +72,8 @@ def topk(
     x = _ordered(input, "topk")
     if x.ndim == 0:
         return _as_numbers(topk(x.reshape(1), k, dim, largest)) if k == 1 else topk(x[None], k)
-    return ops.topk(x, k, -1 if dim is None else dim, largest, sorted)
+    axis = -1 if dim is None else one_axis(dim, x.ndim, "topk")
+    return ops.topk(x, k, axis, largest, sorted)
 
 
 @with_out
@@ -85,7 +87,8 @@ def kthvalue(
     x = _ordered(input, "kthvalue")
     if x.ndim == 0:
         return _as_numbers(kthvalue(x.reshape(1), k, dim))
-    return ops.kthvalue(x, k, -1 if dim is None else dim, keepdim)
+    axis = -1 if dim is None else one_axis(dim, x.ndim, "kthvalue")
+    return ops.kthvalue(x, k, axis, keepdim)
 
 
 # -- medians, modes, quantiles --------------------------------------------------------------------
@@ -111,7 +114,7 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
         return _median(name, x.reshape(-1), 0, False)[0]
     if x.ndim == 0:
         return _as_numbers(_median(name, x.reshape(1), dim, False))
-    (axis,) = axis_numbers(dim, x.ndim, name)
+    axis = one_axis(dim, x.ndim, name)
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} over axis {axis} of shape {x.shape}: there is no element")
@@ -134,7 +137,7 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     x = _ordered(input, "mode")
     if x.ndim == 0:
         return _as_numbers(mode(x.reshape(1), dim))
-    (axis,) = axis_numbers(dim, x.ndim, "mode")
+    axis = one_axis(dim, x.ndim, "mode")
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
@@ -195,7 +198,7 @@ def _quantile(
     if levels.ndim > 1 or not ((levels.array >= 0) & (levels.array <= 1)).all():
         raise ShapeError(f"{name}: q is a number or a row of numbers in [0, 1]; got {q}")
     row = x.reshape(-1) if dim is None else x.reshape(1) if x.ndim == 0 else x
-    axis = 0 if dim is None else axis_numbers(dim, row.ndim, name)[0]
+    axis = 0 if dim is None else one_axis(dim, row.ndim, name)
     if row.shape[axis] == 0:
         raise ShapeError(f"{name} of no elements: the shape is {x.shape}")
     row = apply(ops.moveaxis, row, axis, -1)
@@ -284,6 +287,7 @@ def bucketize(
     return searchsorted(edges, input, out_int32=out_int32, right=right)
 
 
+@with_out
 def isin(
     elements: TensorLike,
     test_elements: TensorLike,
@@ -309,8 +313,10 @@ def unique(
     occurs: a tuple then.
     """
     x = tensor_of(input)
-    axis = None if dim is None else axis_numbers(dim, x.ndim, "unique")[0]
-    values, inverse, counts = np.unique(x.array, return_inverse=True, return_counts=True, axis=axis)
+    axis = None if dim is None else one_axis(dim, x.ndim, "unique")
+    values, inverse, counts = np.unique(
+        x.array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
+    )
     shape = x.shape if axis is None else (x.shape[axis],)
     return _occurring(values, inverse.reshape(shape), counts, return_inverse, return_counts)
 
@@ -324,8 +330,9 @@ def unique_consecutive(
     """The first of each run of equal elements (or slices along ``dim``); results as unique's."""
     x = tensor_of(input)
     row = x.array.reshape(-1) if dim is None else x.array
-    axis = 0 if dim is None else axis_numbers(dim, x.ndim, "unique_consecutive")[0]
-    lines = np.moveaxis(row, axis, 0).reshape(row.shape[axis], -1)
+    axis = 0 if dim is None else one_axis(dim, x.ndim, "unique_consecutive")
+    n = row.shape[axis]
+    lines = np.moveaxis(row, axis, 0).reshape(n, row.size // max(n, 1))
     new = np.ones(len(lines), bool)
     new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
     inverse = np.cumsum(new) - 1

@@ -34,17 +34,24 @@ def with_out(function: F) -> F:
         if out is None:
             return result
         if isinstance(result, tuple):
+            if not isinstance(out, tuple | list) or len(out) != len(result):
+                raise TypeError(f"out= is a tuple of {len(result)} Tensors; got {out!r}")
             for place, value in zip(out, result, strict=True):
-                _fill(place, value)
-        else:
-            _fill(out, result)
+                fill(place, value)
+            return type(result)(*out) if hasattr(result, "_fields") else tuple(out)
+        fill(out, result)
         return out
 
     return call  # type: ignore[return-value]
 
 
-def _fill(out: Tensor, result: Tensor) -> None:
-    if out.array.size == 0 and result.array.size:  # torch.empty(0) takes any shape
+def fill(out: Tensor, result: Tensor) -> None:
+    """Write ``result`` to ``out``. Errors: TypeError, ShapeError for one that it does not fit."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"out= is a Tensor, a tuple of them for several results; got {out!r}")
+    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
+        raise TypeError(f"out= holds {out.dtype}, the result is {result.dtype}; make it equal")
+    if out.array.size == 0 and out.shape != result.shape:  # torch.empty(0) takes any shape
         out.array = np.empty(result.shape, out.dtype)
     if out.shape != result.shape:
         raise ShapeError(f"out= has shape {out.shape}, the result {result.shape}; make it equal")

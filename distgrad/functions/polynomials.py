@@ -12,7 +12,9 @@ import numpy as np
 
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.functions.promotion import real
+from distgrad.functions.out import with_out
+from distgrad.functions.promotion import check_real, real
+from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.indexing import as_tensor
 
 __all__ = [
@@ -37,13 +39,14 @@ Step = Callable[[int, Any, Any, Any], Any]
 def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Step) -> Tensor:
     if not any(isinstance(v, Tensor | np.ndarray) for v in (input, n)):
         raise TypeError(f"{name} takes a Tensor x or n; got two numbers")
+    check_real(name, input, n)
     x: Any = as_tensor(input)
     degrees = np.asarray(constant(n, name, "n"))
     if degrees.dtype == np.float64 and isinstance(n, Tensor):
         x = x.astype(np.float64)
     x = real(x)
     degrees = np.trunc(degrees).astype(np.int64)
-    x = np.broadcast_to(x, np.broadcast_shapes(x.shape, degrees.shape))
+    x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))
     before, now = np.ones(x.shape, x.dtype), first(x)
     found: Any = np.where(degrees < 0, np.zeros((), x.dtype), before)
     for k in range(1, int(degrees.max(initial=0)) + 1):
@@ -56,21 +59,25 @@ def _chebyshev(k: int, x: Any, now: Any, before: Any) -> Any:
     return 2 * x * now - before
 
 
+@with_out
 def chebyshev_polynomial_t(input: TensorLike, n: TensorLike) -> Tensor:
     """Tₙ(x): cos(n arccos x)."""
     return _recurred("chebyshev_polynomial_t", input, n, lambda x: x, _chebyshev)
 
 
+@with_out
 def chebyshev_polynomial_u(input: TensorLike, n: TensorLike) -> Tensor:
     """Uₙ(x), of the second kind."""
     return _recurred("chebyshev_polynomial_u", input, n, lambda x: 2 * x, _chebyshev)
 
 
+@with_out
 def chebyshev_polynomial_v(input: TensorLike, n: TensorLike) -> Tensor:
     """Vₙ(x), of the third kind."""
     return _recurred("chebyshev_polynomial_v", input, n, lambda x: 2 * x - 1, _chebyshev)
 
 
+@with_out
 def chebyshev_polynomial_w(input: TensorLike, n: TensorLike) -> Tensor:
     """Wₙ(x), of the fourth kind."""
     return _recurred("chebyshev_polynomial_w", input, n, lambda x: 2 * x + 1, _chebyshev)
@@ -80,26 +87,31 @@ def _shifted(input: Any) -> Any:
     return 2 * input - 1 if isinstance(input, int | float | Tensor) else 2 * np.asarray(input) - 1
 
 
+@with_out
 def shifted_chebyshev_polynomial_t(input: TensorLike, n: TensorLike) -> Tensor:
     """Tₙ(2 x - 1)."""
     return chebyshev_polynomial_t(_shifted(input), n)
 
 
+@with_out
 def shifted_chebyshev_polynomial_u(input: TensorLike, n: TensorLike) -> Tensor:
     """Uₙ(2 x - 1)."""
     return chebyshev_polynomial_u(_shifted(input), n)
 
 
+@with_out
 def shifted_chebyshev_polynomial_v(input: TensorLike, n: TensorLike) -> Tensor:
     """Vₙ(2 x - 1)."""
     return chebyshev_polynomial_v(_shifted(input), n)
 
 
+@with_out
 def shifted_chebyshev_polynomial_w(input: TensorLike, n: TensorLike) -> Tensor:
     """Wₙ(2 x - 1)."""
     return chebyshev_polynomial_w(_shifted(input), n)
 
 
+@with_out
 def hermite_polynomial_h(input: TensorLike, n: TensorLike) -> Tensor:
     """Hₙ(x), of the weight exp(-x²)."""
 
@@ -109,6 +121,7 @@ def hermite_polynomial_h(input: TensorLike, n: TensorLike) -> Tensor:
     return _recurred("hermite_polynomial_h", input, n, lambda x: 2 * x, step)
 
 
+@with_out
 def hermite_polynomial_he(input: TensorLike, n: TensorLike) -> Tensor:
     """Heₙ(x), of the weight exp(-x² / 2)."""
 
@@ -118,6 +131,7 @@ def hermite_polynomial_he(input: TensorLike, n: TensorLike) -> Tensor:
     return _recurred("hermite_polynomial_he", input, n, lambda x: x, step)
 
 
+@with_out
 def laguerre_polynomial_l(input: TensorLike, n: TensorLike) -> Tensor:
     """Lₙ(x), of the weight exp(-x) on x ≥ 0."""
 
@@ -127,6 +141,7 @@ def laguerre_polynomial_l(input: TensorLike, n: TensorLike) -> Tensor:
     return _recurred("laguerre_polynomial_l", input, n, lambda x: 1 - x, step)
 
 
+@with_out
 def legendre_polynomial_p(input: TensorLike, n: TensorLike) -> Tensor:
     """Pₙ(x), of a constant weight on [-1, 1]."""
 

@@ -17,8 +17,9 @@ from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import meeting, operands, promote_types
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
-from distgrad.errors import DistgradError
-from distgrad.functions.arguments import cast, tensor_of
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import cast, real_numbers, tensor_of
+from distgrad.ops.helpers import data_of
 
 __all__ = ["can_cast", "promote_types", "result_type"]
 
@@ -49,6 +50,11 @@ def real(x: TensorLike) -> Tensor:
     return given if given.dtype.kind in "fc" else given.astype(get_default_dtype())
 
 
+def real_alone(x: TensorLike, name: str) -> Tensor:
+    """``real``. Errors: DistgradError for complex numbers, which ``name`` has no value for."""
+    return real_numbers(real(x), name)
+
+
 def reals(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
     """Return both as ``pair`` does, whole numbers taken for real ones."""
     return pair(a, b, real=True)
@@ -75,6 +81,20 @@ def alike(tensors: Sequence[TensorLike]) -> list[Tensor]:
     return [cast(x, dtype) for x in given]
 
 
+def check_real(name: str, *given: Any) -> None:
+    """Raise DistgradError for complex numbers, which ``name`` has no value for."""
+    for x in given:
+        if data_of(x).dtype.kind == "c" if hasattr(x, "dtype") else isinstance(x, complex):
+            raise DistgradError(f"{name} takes real numbers; got complex ones")
+
+
+def check_whole_divisor(name: str, a: Any, b: Any) -> None:
+    """Raise DistgradError for whole numbers divided by 0, as PyTorch does."""
+    a, b = data_of(a), data_of(b)
+    if np.result_type(a, b).kind in "biu" and not np.all(b):
+        raise DistgradError(f"{name}: whole numbers divided by 0; use x.double() for infinities")
+
+
 def check_a_tensor(name: str, a: Any, b: Any) -> None:
     """Raise TypeError for two of Python's numbers, as PyTorch's functions of two operands do."""
     if isinstance(a, int | float) and isinstance(b, int | float):
@@ -87,6 +107,16 @@ def whole(x: Any, name: str) -> Any:
     if kind not in "biu":
         raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
     return x
+
+
+def plainly(name: str, function: Callable[[Any, Any], Any], a: Any, b: Any) -> Tensor:
+    """Return a function of two arrays that has no gradient. Errors: ShapeError."""
+    try:
+        return Tensor(np.asarray(function(a, b)))
+    except ValueError as error:
+        raise ShapeError(
+            f"{name}: the shapes {np.shape(a)} and {np.shape(b)} do not broadcast"
+        ) from error
 
 
 # What is composed of ops, or an op itself, is called as methods call it: not by way of NumPy.

@@ -6,6 +6,7 @@ The numbers are distgrad's, not PyTorch's: keyed by (seed, step, shard, call), s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
-from distgrad.errors import ShapeError
-from distgrad.functions.arguments import check_place, made, shape_of, tensor_of
+from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
+from distgrad.functions.out import with_out
+from distgrad.functions.shapes import broadcast_shapes
 
 __all__ = [
     "Generator",
@@ -83,17 +86,20 @@ def rand(
     size: Any = None,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return numbers spread evenly over [0, 1)."""
-    check_place(device, layout, pin_memory, out)
-    shape = shape_of(sizes if size is None else (size,))
-    drawn = uniform_numbers(shape, 0.0, 1.0, dtype or get_default_dtype(), generator)
-    return made(drawn, requires_grad)
+    check_place(device, layout, pin_memory)
+    shape = lengths_of(sizes if size is None else (size,), "rand")
+
+    def uniform(kind: np.dtype[Any]) -> Any:
+        return uniform_numbers(shape, 0.0, 1.0, kind, generator)
+
+    return made(_drawn("rand", uniform, dtype, out), requires_grad, out)
 
 
 def randn(
@@ -101,16 +107,36 @@ def randn(
     size: Any = None,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return numbers of the standard normal distribution."""
-    check_place(device, layout, pin_memory, out)
-    drawn = numbers_of(generator).standard_normal(shape_of(sizes if size is None else (size,)))
-    return made(np.asarray(drawn).astype(dtype or get_default_dtype()), requires_grad)
+    check_place(device, layout, pin_memory)
+    shape = lengths_of(sizes if size is None else (size,), "randn")
+
+    def normal(kind: np.dtype[Any]) -> Any:
+        return np.asarray(numbers_of(generator).standard_normal(shape)).astype(kind)
+
+    drawn = _drawn("randn", normal, dtype, out)
+    if drawn.dtype.kind == "c":  # of variance 1 in all
+        drawn *= 0.5**0.5
+    return made(drawn, requires_grad, out)
+
+
+def _drawn(
+    name: str, draw: Callable[[Any], Any], dtype: DTypeLike | None, out: Tensor | None
+) -> Any:
+    """``draw`` of a real dtype, both parts of a complex one. Errors: DistgradError for others."""
+    kind = dtype_or(dtype, out, get_default_dtype())
+    if kind.kind == "c":
+        part = np.zeros(0, kind).real.dtype
+        return draw(part) + 1j * draw(part)
+    if kind.kind != "f":
+        raise DistgradError(f"{name} draws real numbers; got dtype {kind}: use randint")
+    return draw(kind)
 
 
 def randint(
@@ -120,40 +146,42 @@ def randint(
     *,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return whole numbers from ``low`` (or 0) to ``high`` - 1: ``randint(10, (3,))`` works too."""
-    check_place(device, layout, pin_memory, out)
+    check_place(device, layout, pin_memory)
     if size is None:
         low, high, size = 0, low, high
     if high is None or size is None:
         raise TypeError("randint takes (high, size) or (low, high, size); size is a tuple")
     if int(high) <= int(low):
         raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
-    drawn = numbers_of(generator).integers(int(low), int(high), shape_of((size,)))
-    return made(np.asarray(drawn).astype(dtype or np.int64), requires_grad)
+    shape = lengths_of((size,), "randint")
+    drawn = numbers_of(generator).integers(int(low), int(high), shape)
+    return made(np.asarray(drawn).astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
 
 
 def randperm(
     n: int,
     *,
     generator: Generator | None = None,
-    dtype: DTypeLike = np.int64,
-    layout: None = None,
+    dtype: DTypeLike | None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return 0 to ``n`` - 1 in random order."""
-    check_place(device, layout, pin_memory, out)
+    check_place(device, layout, pin_memory)
     if n < 0:
         raise ShapeError(f"randperm: {n} numbers have no order")
-    return made(numbers_of(generator).permutation(n).astype(dtype), requires_grad)
+    order = numbers_of(generator).permutation(n)
+    return made(order.astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
 
 
 def rand_like(
@@ -161,7 +189,7 @@ def rand_like(
     *,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -183,7 +211,7 @@ def randn_like(
     *,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -207,7 +235,7 @@ def randint_like(
     *,
     generator: Generator | None = None,
     dtype: DTypeLike | None = None,
-    layout: None = None,
+    layout: Tensor | None = None,
     device: Device = None,
     requires_grad: bool = False,
     memory_format: None = None,
@@ -239,16 +267,22 @@ def normal(
     dtype: DTypeLike | None = None,
     device: Device = None,
     requires_grad: bool = False,
-    out: None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return numbers of normal distributions with ``mean`` and ``std`` (both broadcast)."""
-    check_place(device, out=out)
+    check_place(device)
     middle, spread = tensor_of(mean).array, tensor_of(std).array
     if np.any(spread < 0):
         raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
-    shape = np.broadcast_shapes(middle.shape, spread.shape) if size is None else shape_of((size,))
+    if size is None:
+        shape = broadcast_shapes(middle.shape, spread.shape)
+    else:
+        shape = lengths_of((size,), "normal")
+    kind = dtype_or(dtype, out, _real_of(middle, spread))
+    if kind.kind != "f":
+        raise DistgradError(f"normal draws real numbers; got dtype {kind}")
     drawn = middle + spread * numbers_of(generator).standard_normal(shape)
-    return made(drawn.astype(dtype or _real_of(middle, spread)), requires_grad)
+    return made(drawn.astype(kind), requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
@@ -256,6 +290,7 @@ def _real_of(*arrays: Any) -> Any:
     return np.result_type(*real) if real else get_default_dtype()
 
 
+@with_out
 def bernoulli(
     input: TensorLike, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -270,6 +305,8 @@ def bernoulli(
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
+    if not (np.all(n >= 0) and np.all((p >= 0) & (p <= 1))):
+        raise ShapeError("binomial: counts are ≥ 0, and a probability must lie in [0, 1]")
     return made(
         np.asarray(numbers_of(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
     )
@@ -278,9 +315,12 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
+    if not np.all(rate >= 0):
+        raise ShapeError("poisson: a rate must not be negative, nor NaN")
     return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
 
 
+@with_out
 def multinomial(
     input: TensorLike,
     num_samples: int,

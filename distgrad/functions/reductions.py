@@ -15,7 +15,7 @@ from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import cast, tensor_of
+from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
 from distgrad.functions.comparison import maximum, minimum
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
@@ -63,7 +63,7 @@ def sum(
 ) -> Tensor:
     """The sum over ``dim``; whole numbers and booleans add up as int64."""
     x = _counting(input, dtype)
-    return apply(ops.sum, x, axis=axes(x, dim, "sum"), keepdims=keepdim)
+    return cast(apply(ops.sum, x, axis=axes(x, dim, "sum"), keepdims=keepdim), dtype)
 
 
 @with_out
@@ -78,7 +78,7 @@ def nansum(
     x = _counting(input, dtype)
     if x.dtype.kind == "c":
         raise DistgradError("nansum takes real numbers; take that of the parts")
-    return apply(ops.nansum, x, axis=axes(x, dim, "nansum"), keepdims=keepdim)
+    return cast(apply(ops.nansum, x, axis=axes(x, dim, "nansum"), keepdims=keepdim), dtype)
 
 
 @with_out
@@ -117,7 +117,7 @@ def prod(
 ) -> Tensor:
     """The product over one axis, or over all."""
     x = _counting(input, dtype)
-    return apply(ops.prod, x, axis=axes(x, dim, "prod"), keepdims=keepdim)
+    return cast(apply(ops.prod, x, axis=axes(x, dim, "prod"), keepdims=keepdim), dtype)
 
 
 def _counting(input: TensorLike, dtype: DTypeLike | None) -> Tensor:
@@ -256,14 +256,14 @@ def _spread(
 @with_out
 def amax(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim``; equal ones share the gradient."""
-    x = tensor_of(input)
+    x = real_numbers(tensor_of(input), "amax")
     return apply(ops.amax, x, axis=_filled(x, dim, "amax"), keepdims=keepdim)
 
 
 @with_out
 def amin(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim``; equal ones share the gradient."""
-    x = tensor_of(input)
+    x = real_numbers(tensor_of(input), "amin")
     return apply(ops.amin, x, axis=_filled(x, dim, "amin"), keepdims=keepdim)
 
 
@@ -308,10 +308,12 @@ def min(
 
 
 def _extreme(name: str, input: TensorLike, dim: Any, keepdim: bool) -> Any:
-    x = tensor_of(input)
+    x = real_numbers(tensor_of(input), name)
     if dim is None:
+        if x.size == 0:
+            raise ShapeError(f"{name} of no element: the shape is {x.shape}; name a dim")
         return (amax if name == "max" else amin)(x)
-    (axis,) = _filled(x, _one(name, dim), name) or (0,)
+    (axis,) = _filled(x, one_axis(dim, x.ndim or 1, name), name) or (0,)
     declared = ops.max if name == "max" else ops.min
     values = apply(declared, x, axis=axis if x.ndim else None, keepdims=keepdim)
     return ValuesAndIndices(values, _place(name, x, axis, keepdim))
@@ -330,14 +332,13 @@ def argmin(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> 
 
 
 def _arg(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Tensor:
-    x = tensor_of(input)
-    (axis,) = _filled(x, None if dim is None else _one(name, dim), name, 1) or (None,)
+    x = real_numbers(tensor_of(input), name)
+    given = None if dim is None else one_axis(dim, x.ndim or 1, name)
+    (axis,) = _filled(x, given, name) or (None,)
     return _place(name.removeprefix("arg"), x, axis, keepdim)
 
 
 def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
-    if x.dtype.kind == "c":
-        raise DistgradError(f"{name} takes real numbers: complex ones have no order")
     find = np.argmax if name == "max" else np.argmin
     return Tensor(np.asarray(find(x.array, axis=axis if x.ndim else None, keepdims=keepdim)))
 
@@ -349,7 +350,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
-    found = np.all(x.array, axis=axes(x, dim, "all"), keepdims=keepdim)
+    found = np.all(x.array, axis=_of_truth(x, dim, "all"), keepdims=keepdim)
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
 
 
@@ -357,8 +358,13 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
-    found = np.any(x.array, axis=axes(x, dim, "any"), keepdims=keepdim)
+    found = np.any(x.array, axis=_of_truth(x, dim, "any"), keepdims=keepdim)
     return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
+
+
+def _of_truth(x: Tensor, dim: Ints | None, name: str) -> Shape | None:
+    # As in PyTorch, whose all() and any() alone read dim=() as over no axis.
+    return () if dim is not None and np.size(dim) == 0 else axes(x, dim, name)
 
 
 @with_out
@@ -382,13 +388,7 @@ def axes(x: Tensor, dim: Ints | None, name: str) -> Shape | None:
     return found if x.ndim else None
 
 
-def _one(name: str, dim: object) -> int:
-    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
-        raise TypeError(f"{name}: dim is one axis, a whole number; got {dim!r}")
-    return int(dim)
-
-
-def _filled(x: Tensor, dim: Ints | None, name: str, least: int = 0) -> Any:
+def _filled(x: Tensor, dim: Ints | None, name: str) -> Any:
     """``axes``, of which none that is reduced may be empty."""
     found = axes(x, dim, name)
     for axis in range(x.ndim) if found is None else found:

@@ -12,7 +12,8 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, pair
+from distgrad.functions.promotion import apply, pair, plainly
+from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
     *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
@@ -103,12 +104,12 @@ def signbit(input: TensorLike) -> Tensor:
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
-    """0 for negative elements, 1 for positive ones, ``values`` at 0; without a gradient."""
-    a, b = (x.array if isinstance(x, Tensor) else x for x in pair(input, values))
-    kinds = {np.asarray(x).dtype for x in (a, b)}
+    """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
+    a, b = (np.asarray(data_of(x)) for x in pair(input, values))
+    kinds = {a.dtype, b.dtype}
     if len(kinds) > 1 or next(iter(kinds)).kind == "c":
         raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
-    return Tensor(np.where(a == 0, b, np.where(a < 0, np.zeros_like(a), np.ones_like(a))))
+    return plainly("heaviside", lambda a, b: np.where(a == 0, b, a > 0).astype(b.dtype), a, b)
 
 
 @with_out

@@ -12,7 +12,7 @@ from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import ShapeError
-from distgrad.functions.arguments import cast, tensor_of
+from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
 from distgrad.ops.shape import axis_numbers
@@ -36,13 +36,13 @@ __all__ = [
 @with_out
 def cumsum(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """The running sum along ``dim``; whole numbers and booleans add up as int64."""
-    return _scan(ops.cumsum, _counting(input, dtype), dim)
+    return cast(_scan(ops.cumsum, _counting(input, dtype), dim), dtype)
 
 
 @with_out
 def cumprod(input: TensorLike, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """The running product along ``dim``."""
-    return _scan(ops.cumprod, _counting(input, dtype), dim)
+    return cast(_scan(ops.cumprod, _counting(input, dtype), dim), dtype)
 
 
 @with_out
@@ -54,23 +54,26 @@ def logcumsumexp(input: TensorLike, dim: int) -> Tensor:
 @with_out
 def cummax(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The largest element so far along ``dim``: (values, indices); of equal ones the latest."""
-    return _running(ops.cummax, tensor_of(input), dim)
+    return _running("cummax", ops.cummax, tensor_of(input), dim)
 
 
 @with_out
 def cummin(input: TensorLike, dim: int) -> ValuesAndIndices:
     """The smallest element so far along ``dim``: (values, indices); of equal ones the latest."""
-    return _running(ops.cummin, tensor_of(input), dim)
+    return _running("cummin", ops.cummin, tensor_of(input), dim)
 
 
 def _scan(declared: Any, x: Tensor, dim: int) -> Tensor:
-    (axis,) = axis_numbers(dim, x.ndim or 1, declared.name)
+    axis = one_axis(dim, x.ndim or 1, declared.name)
     if x.ndim == 0:
         return apply(ops.positive, x)
     return apply(declared, x, axis=axis)
 
 
-def _running(function: Callable[..., ValuesAndIndices], x: Tensor, dim: int) -> ValuesAndIndices:
+def _running(
+    name: str, function: Callable[..., ValuesAndIndices], x: Tensor, dim: int
+) -> ValuesAndIndices:
+    one_axis(dim, real_numbers(x, name).ndim or 1, name)
     if x.ndim == 0:
         return ValuesAndIndices(*[r.reshape(()) for r in function(x.reshape(1), dim)])
     return function(x, dim)
@@ -101,7 +104,7 @@ def diff(
     x = tensor_of(input)
     if x.ndim == 0:
         raise ShapeError("diff takes at least one axis; got a number")
-    (axis,) = axis_numbers(dim, x.ndim, "diff")
+    axis = one_axis(dim, x.ndim, "diff")
     parts = [tensor_of(p) for p in (prepend, x, append) if p is not None]
     if len(parts) > 1 and n > 0:
         x = apply(ops.concatenate, parts, axis)
@@ -197,7 +200,7 @@ def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name
     values = real(y)
     if x is not None and dx is not None:
         raise TypeError(f"{name} takes x or dx, not both")
-    (axis,) = axis_numbers(dim, values.ndim, name)
+    axis = one_axis(dim, values.ndim, name)
     row = values.swapaxes(axis, -1)
     width: Any = 1 if dx is None else dx
     if x is not None:

@@ -12,7 +12,7 @@ from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Ints, Shape
 from distgrad.errors import ShapeError
-from distgrad.functions.arguments import shape_of, tensor_of
+from distgrad.functions.arguments import one_axis, shape_of, tensor_of
 from distgrad.ops.shape import axis_numbers
 
 SHAPE_IN_PLACE = ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"]
@@ -132,7 +132,11 @@ def permute(input: TensorLike, dims: Sequence[int]) -> Tensor:
 def movedim(input: TensorLike, source: Ints, destination: Ints) -> Tensor:
     """Axes ``source`` at ``destination``, the others in order."""
     x = tensor_of(input)
-    return call(ops.moveaxis, x, source, destination) if x.ndim else x
+    if x.ndim == 0:  # as PyTorch: a number has axis 0 and -1
+        axis_numbers(source, 1, "movedim")
+        axis_numbers(destination, 1, "movedim")
+        return x
+    return call(ops.moveaxis, x, source, destination)
 
 
 def moveaxis(input: TensorLike, source: Ints, destination: Ints) -> Tensor:
@@ -160,7 +164,10 @@ def adjoint(input: TensorLike) -> Tensor:
 
 def broadcast_to(input: TensorLike, size: Ints) -> Tensor:
     """Repeated along new axes and axes of length 1, to shape ``size`` (-1 keeps a length)."""
-    return tensor_of(input).expand(*shape_of((size,)))
+    x, shape = tensor_of(input), shape_of((size,))
+    if len(shape) < x.ndim:
+        raise ShapeError(f"broadcast_to: {shape} has fewer axes than the shape {x.shape}")
+    return x.expand(*shape)
 
 
 def expand_as(input: TensorLike, other: Tensor) -> Tensor:
@@ -170,7 +177,9 @@ def expand_as(input: TensorLike, other: Tensor) -> Tensor:
 
 def broadcast_tensors(*tensors: TensorLike) -> tuple[Tensor, ...]:
     """All tensors in the shape they broadcast to."""
-    found: Any = ops.broadcast_arrays(*[tensor_of(x) for x in tensors])
+    given = [tensor_of(x) for x in tensors]
+    broadcast_shapes(*[x.shape for x in given])
+    found: Any = ops.broadcast_arrays(*given)
     return tuple(found)
 
 
@@ -210,13 +219,13 @@ def repeat_interleave(
     With one argument, whole numbers n₀, n₁, …: 0 n₀ times, 1 n₁ times, …. Errors: ShapeError for
     an ``output_size`` that is not the length.
     """
-    x = tensor_of(input)
+    x, name = tensor_of(input), "repeat_interleave"
     if repeats is None:
         x, repeats, dim = tensor_of(np.arange(len(x))), x, 0
     times = repeats.array if isinstance(repeats, Tensor) else np.asarray(repeats)
     if times.dtype.kind not in "iu":
         raise ShapeError(f"repeat_interleave: repeats are whole numbers; got {times.dtype}")
-    found = call(np.repeat, x, times, dim)
+    found = call(np.repeat, x, times, None if dim is None else one_axis(dim, x.ndim or 1, name))
     length = found.shape[dim or 0]
     if output_size not in (None, length):
         raise ShapeError(f"repeat_interleave: output_size={output_size}, repeats give {length}")
@@ -238,7 +247,8 @@ def flip(input: TensorLike, *positions: Any, dims: Ints | None = None) -> Tensor
     """The order along ``dims`` (numbers, or one sequence) reversed."""
     x = tensor_of(input)
     axes = shape_of(positions if dims is None else (dims,))
-    return call(np.flip, x, axis_numbers(axes, max(x.ndim, 1), "flip") if x.ndim else None)
+    found = axis_numbers(axes, x.ndim or 1, "flip")  # a number has axis 0 and -1
+    return call(np.flip, x, found) if x.ndim else x.clone()
 
 
 def fliplr(input: TensorLike) -> Tensor:
@@ -281,6 +291,9 @@ def _each(function: Any, tensors: tuple[Any, ...]) -> Any:
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinates of a grid: a tensor for each axis, PyTorch's order ("ij") unless "xy"."""
     given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    for x in given:
+        if np.ndim(x) > 1:
+            raise ShapeError(f"meshgrid takes vectors and numbers; got shape {np.shape(x)}")
     return ops.meshgrid(*[tensor_of(x).reshape(-1) for x in given], indexing=indexing)
 
 
@@ -293,7 +306,7 @@ def unfold(input: TensorLike, dimension: int, size: int, step: int) -> Tensor:
     x = tensor_of(input)
     if x.ndim == 0:  # it counts as an axis of one element
         return x.reshape(1)[:size]
-    (axis,) = axis_numbers(dimension, x.ndim, "unfold")
+    axis = one_axis(dimension, x.ndim, "unfold")
     n = x.shape[axis]
     if not 0 <= size <= n or step < 1:
         raise ShapeError(

@@ -45,7 +45,7 @@ from distgrad.functions.polynomials import (
     shifted_chebyshev_polynomial_v,
     shifted_chebyshev_polynomial_w,
 )
-from distgrad.functions.promotion import check_a_tensor, real, reals
+from distgrad.functions.promotion import check_a_tensor, check_real, real, real_alone, reals
 from distgrad.functions.reductions import logsumexp
 from distgrad.functions.rounding import round
 from distgrad.ops.indexing import as_tensor
@@ -106,31 +106,32 @@ __all__ = [
 @with_out
 def entr(input: TensorLike) -> Tensor:
     """-x log x; 0 at 0, -inf below."""
-    return as_tensor(ops.entr(real(input)))
+    return as_tensor(ops.entr(real_alone(input, "entr")))
 
 
 @with_out
 def erfcx(input: TensorLike) -> Tensor:
     """exp(x²) erfc(x)."""
-    return as_tensor(ops.erfcx(real(input)))
+    return as_tensor(ops.erfcx(real_alone(input, "erfcx")))
 
 
 @with_out
 def ndtr(input: TensorLike) -> Tensor:
     """The standard normal distribution function Φ."""
-    return as_tensor(ops.normal_cdf(real(input)))
+    return as_tensor(ops.normal_cdf(real_alone(input, "ndtr")))
 
 
 @with_out
 def log_ndtr(input: TensorLike) -> Tensor:
     """log Φ(x), exact in both tails."""
-    return as_tensor(ops.log_ndtr(real(input)))
+    return as_tensor(ops.log_ndtr(real_alone(input, "log_ndtr")))
 
 
 @with_out
 def xlog1py(input: TensorLike, other: TensorLike) -> Tensor:
     """x log(1 + y); 0 where x is 0, unless y is NaN."""
     check_a_tensor("xlog1py", input, other)
+    check_real("xlog1py", input, other)
     return as_tensor(ops.xlog1py(*reals(input, other)))
 
 
@@ -140,19 +141,19 @@ def xlog1py(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def i0e(input: TensorLike) -> Tensor:
     """exp(-|x|) I₀(x)."""
-    return as_tensor(ops.i0e(real(input)))
+    return as_tensor(ops.i0e(real_alone(input, "i0e")))
 
 
 @with_out
 def i1(input: TensorLike) -> Tensor:
     """The modified Bessel function I₁."""
-    return as_tensor(ops.i1(real(input)))
+    return as_tensor(ops.i1(real_alone(input, "i1")))
 
 
 @with_out
 def i1e(input: TensorLike) -> Tensor:
     """exp(-|x|) I₁(x)."""
-    return as_tensor(ops.i1e(real(input)))
+    return as_tensor(ops.i1e(real_alone(input, "i1e")))
 
 
 @with_out
@@ -170,25 +171,26 @@ def modified_bessel_i1(input: TensorLike) -> Tensor:
 @with_out
 def bessel_j0(input: TensorLike) -> Tensor:
     """The Bessel function J₀; it has a gradient, which PyTorch's has not."""
-    return as_tensor(ops.bessel_j0(real(input)))
+    return as_tensor(ops.bessel_j0(real_alone(input, "bessel_j0")))
 
 
 @with_out
 def bessel_j1(input: TensorLike) -> Tensor:
     """The Bessel function J₁; it has a gradient, which PyTorch's has not."""
-    return as_tensor(ops.bessel_j1(real(input)))
+    return as_tensor(ops.bessel_j1(real_alone(input, "bessel_j1")))
 
 
 @with_out
 def spherical_bessel_j0(input: TensorLike) -> Tensor:
     """sin(x) / x; 1 at 0."""
-    return as_tensor(ops.sinc(real(input) / np.pi))
+    return as_tensor(ops.sinc(real_alone(input, "spherical_bessel_j0") / np.pi))
 
 
 @with_out
 def zeta(input: TensorLike, other: TensorLike) -> Tensor:
     """Hurwitz's Σ (k + other)⁻ˣ; the exponent x has no gradient, as in PyTorch."""
     check_a_tensor("zeta", input, other)
+    check_real("zeta", input, other)
     x = np.asarray(constant(input, "zeta", "input"))
     q = real(other)
     if x.dtype == np.float64 and not isinstance(input, int | float):
@@ -199,7 +201,7 @@ def zeta(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def ndtri(input: TensorLike) -> Tensor:
     """The number below which a standard normal variable lies with probability ``input``."""
-    found: Tensor = ops.ndtri(real(input))
+    found: Tensor = ops.ndtri(real_alone(input, "ndtri"))
     return found
 
 

@@ -10,7 +10,8 @@ from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
-from distgrad.functions.factors import lu_factor_ex, matrices, where_good
+from distgrad.functions.factors import lu_factor_ex, matrices, plain, where_good
+from distgrad.functions.out import with_out
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
 
@@ -49,6 +50,7 @@ class LstsqResult(NamedTuple):
     singular_values: Tensor
 
 
+@with_out
 def solve(A: TensorLike, B: TensorLike, *, left: bool = True) -> Tensor:
     """The X with A X = B (X A = B if not ``left``); B is vectors where it has A's shape less one
     axis. Errors: ShapeError for a singular A.
@@ -69,6 +71,7 @@ def vectors(A: Tensor, B: Tensor) -> bool:
     return B.ndim == 1 or (A.ndim - 1 == B.ndim and B.shape == A.shape[:-1])
 
 
+@with_out
 def solve_ex(
     A: TensorLike, B: TensorLike, *, left: bool = True, check_errors: bool = False
 ) -> SolveExResult:
@@ -78,11 +81,13 @@ def solve_ex(
     return SolveExResult(where_good(info, A, lambda a: solve(a, B, left=left)), Tensor(info))
 
 
+@with_out
 def inv(A: TensorLike) -> Tensor:
     """The inverse. Errors: ShapeError naming the first singular matrix."""
     return as_tensor(np.linalg.inv(matrices(A, "inv", square=True)))
 
 
+@with_out
 def inv_ex(A: TensorLike, *, check_errors: bool = False) -> InvExResult:
     """``inv`` that does not raise: NaN where ``info`` is not 0 (the first zero pivot)."""
     A = matrices(A, "inv_ex", square=True)
@@ -95,6 +100,7 @@ def _info(A: Tensor, check_errors: bool) -> Array:
     return info
 
 
+@with_out
 def solve_triangular(
     A: TensorLike,
     B: TensorLike,
@@ -114,6 +120,7 @@ def solve_triangular(
     return as_tensor(ops.solve_triangular(A, B, lower=not upper, unit_diagonal=unitriangular))
 
 
+@with_out
 def lstsq(
     A: TensorLike, B: TensorLike, rcond: float | None = None, *, driver: str | None = None
 ) -> LstsqResult:
@@ -130,7 +137,7 @@ def lstsq(
     m, n = A.shape[-2:]
     if rows != m:
         raise ShapeError(f"lstsq expects '… m n, … m k'; got {A.shape} and {B.shape}")
-    s = np.linalg.svd(A.array, compute_uv=False)
+    s = plain("lstsq", np.linalg.svd, A.array, compute_uv=False)
     cut = float(np.finfo(s.dtype).eps) * max(m, n) if rcond is None else rcond
     rank = np.sum(s > cut * s.max(axis=-1, keepdims=True, initial=0.0), axis=-1)
     p = ops.pinv(A, rcond=0.0 if driver == "gels" else cut)
@@ -148,11 +155,13 @@ def lstsq(
     )
 
 
+@with_out
 def tensorinv(A: TensorLike, ind: int = 2) -> Tensor:
     """The inverse of A for tensordot over ``ind`` axes."""
     return as_tensor(np.linalg.tensorinv(as_tensor(A), ind))
 
 
+@with_out
 def tensorsolve(A: TensorLike, B: TensorLike, dims: Ints | None = None) -> Tensor:
     """The X with tensordot(A, X, X.ndim) = B; ``dims`` of A are moved to its end first."""
     A, B = as_tensor(A), as_tensor(B)

@@ -179,3 +179,25 @@ def test_a_tensor_of_one_element_is_a_number_on_whatever_axes(shape):
 def test_none_or_several_elements_are_no_number(number, shape):
     with pytest.raises(ValueError, match="size 1"):
         number(dg.ones(shape))
+
+
+def test_dlpack_shares_the_memory_and_refuses_what_it_would_hide():
+    t = dg.tensor([[1.0, 2.0, 3.0]])
+    np.from_dlpack(t)[0, 1] = 7
+    assert t.tolist() == [[1, 7, 3]]
+    assert t.__dlpack_device__() == (1, 0)
+    with pytest.raises(BufferError, match=r"requires gradients .* pass \.detach\(\)"):
+        np.from_dlpack(dg.ones(3, requires_grad=True))
+    with pytest.raises(BufferError, match=r"read-only .* pass \.clone\(\)"):
+        np.from_dlpack(dg.ones(1).expand(3))
+
+
+def test_memory_of_others_becomes_a_tensor():
+    array = np.arange(3.0)
+    shared = dg.from_dlpack(array)
+    shared[0] = 5
+    assert array[0] == 5
+    assert dg.from_dlpack(array, copy=True).array is not array
+    assert dg.frombuffer(b"\1\0\2\0", dtype=dg.int16).tolist() == [1, 2]
+    with pytest.raises(dg.ShapeError, match="frombuffer: buffer size"):
+        dg.frombuffer(b"\1\0\2", dtype=dg.int16)

@@ -39,7 +39,7 @@ SPECTRUM = Tensor(np.ones((3, 4), complex))
         (lambda: windows.exponential(3, center=1.0), r"center for sym=False"),
         (lambda: windows.hann(-1), r"M ≥ 0 weights; got M=-1"),
         (lambda: fft.rfft(SPECTRUM), r"rfft takes a real signal; got complex128: use fft"),
-        (lambda: fft.fft(X, dim=1), r"fft: dim 1 is out of range for shape \(12,\)"),
+        (lambda: fft.fft(X, dim=1), r"fft: axis 1 is out of range for 1 axes"),
         (lambda: fft.fft(X, 0), r"fft takes 1 point or more; got n=0"),
         (lambda: fft.hfft(X, norm="half"), r"norm is 'backward', 'forward' or 'ortho'; got 'half'"),
         (lambda: fft.fftn(SPECTRUM, dim=(0, 0)), r"an axis stands twice in \(0, 0\)"),

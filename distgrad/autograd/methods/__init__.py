@@ -6,6 +6,7 @@ Where the two disagree ``spelling`` says which is meant; ``size`` and ``T`` are 
 from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.methods.conversion import Conversion
 from distgrad.autograd.methods.elementwise import Elementwise
+from distgrad.autograd.methods.exchange import Exchange
 from distgrad.autograd.methods.facts import Facts
 from distgrad.autograd.methods.leaves import Leaves
 from distgrad.autograd.methods.reductions import Reductions, ValuesAndIndices
@@ -18,6 +19,7 @@ __all__ = [
     "UFUNCS",
     "Conversion",
     "Elementwise",
+    "Exchange",
     "Facts",
     "Leaves",
     "Methods",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-class Methods(Reductions, Elementwise, Shapes, Conversion, Facts, Leaves, Writing):
+class Methods(Reductions, Elementwise, Shapes, Conversion, Facts, Exchange, Leaves, Writing):
     """What a Tensor has besides its own; every method is recorded unless it says otherwise."""
 
     __slots__ = ()
