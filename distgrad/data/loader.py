@@ -253,17 +253,16 @@ class DataLoader:
 
     def _ready_workers(self) -> Workers:
         """Return the workers, with the data set as it is now unless they keep theirs."""
-        if self._workers is not None and self._workers.has_ended:
-            self._workers = None  # which closes them
-        begun = self._workers is not None
-        if self._workers is None:
-            back = self._background
+        workers, back = self._workers, self._background
+        kept = workers is not None and not workers.has_ended
+        if workers is None or not kept:
             count = 1 if self.is_stream else back.workers
-            self._workers = Workers(count, prefetch=back.prefetch, timeout=back.timeout)
-        if not (begun and self._background.persistent):
+            workers = Workers(count, prefetch=back.prefetch, timeout=back.timeout)
+            self._workers = workers  # those before are closed with this
+        if not (kept and back.persistent):
             reader = StreamReader if self.is_stream else self._recipe
-            self._workers.begin(reader(self.dataset), self.worker_init_fn)
-        return self._workers
+            workers.begin(reader(self.dataset), self.worker_init_fn)
+        return workers
 
     def _steps(self) -> int:
         """Return how many numbers an epoch takes for its steps."""
