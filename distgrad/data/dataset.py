@@ -43,7 +43,8 @@ class IterableDataset(Dataset[T_co]):
     """A stream of samples; subclass it and define ``__iter__``.
 
     On several ranks every rank reads the whole stream and takes its part of each batch: do not cut
-    it by rank.
+    it by rank. With ``num_workers`` one process of each rank reads it ahead, however many are asked
+    for; one that cuts itself by ``get_worker_info()`` is whole.
     """
 
     def __iter__(self) -> Iterator[T_co]:

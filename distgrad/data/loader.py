@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -29,13 +28,12 @@ from distgrad.data.reading import fingerprint
 from distgrad.data.recipe import Recipe
 from distgrad.data.sampler import BatchSampler, RandomSampler, SequentialSampler, seed_of
 from distgrad.data.settings import NOT_GIVEN, NotGiven
+from distgrad.data.streaming import StreamReader, read_ahead, stretches
 from distgrad.data.workers import Workers
 from distgrad.errors import DataError
 from distgrad.parallel.shards import Origin, ShardPosition
 from distgrad.parallel.walk import positions
 from distgrad.parallel.world import World, current_world
-
-_STREAM = 1 << 32  # no shard has this number: a stream draws alike on all ranks
 
 
 class DataLoader:
@@ -53,9 +51,9 @@ class DataLoader:
 
     Either way the order of an epoch is a permutation keyed by (seed, epoch), the same on any number
     of ranks; ``generator`` is another way to give the seed. The last batch may be smaller, and is
-    weighted accordingly, unless ``drop_last``. ``num_workers`` processes read ahead; order and bits
-    stay. Errors: DataError for settings that do not go together, an empty data set, or a
-    ``global_batch_size`` with fewer samples than logical shards.
+    weighted accordingly, unless ``drop_last``. ``num_workers`` processes read ahead (of a
+    stream one); order and bits stay. Errors: DataError for settings that do not go together, an
+    empty data set, or a ``global_batch_size`` with fewer samples than logical shards.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class DataLoader:
         )
         self.is_stream = isinstance(dataset, IterableDataset)
         if self.is_stream:
-            settings.check_stream(sampler, batch_sampler, shuffle, num_workers)
+            settings.check_stream(sampler, batch_sampler, shuffle)
         settings.check_single(dataset, self.is_stream, batch_size is None, drop_last)
         self.dataset, self.collate_fn = dataset, collate_fn
         self.shuffle, self.drop_last = bool(shuffle), drop_last
@@ -234,16 +232,18 @@ class DataLoader:
         return [(indices[r.start : r.stop] if r else indices[:1], p) for r, p in found]
 
     def _streamed(self, epoch: int, start: int, source: int) -> Iterator[Batch]:
-        samples = iter(self.dataset)
-        for number in itertools.count():
-            step = (epoch << 32) + number
-            with stream.in_shard(step, _STREAM, {}, source):
-                chunk = list(itertools.islice(samples, self.global_batch_size))
+        wanted = stretches(epoch, self.global_batch_size, source)
+        if self.num_workers:
+            chunks = read_ahead(self._ready_workers(), wanted, self.num_workers)
+        else:
+            chunks = StreamReader(self.dataset).read_all(wanted)
+        for number, chunk in enumerate(chunks):
             n = len(chunk)
             if not n or (n < self.global_batch_size and self.drop_last):
                 return
             if number < start:
                 continue
+            step = (epoch << 32) + number
             facts = self._facts(epoch, number, partial(digest_of_sample, chunk[0]))
             parts = self._parts(np.arange(n), step, n, facts)
             yield Batch(self._recipe(chunk), parts, step, n, self.world, source)
@@ -253,16 +253,16 @@ class DataLoader:
 
     def _ready_workers(self) -> Workers:
         """Return the workers, with the data set as it is now unless they keep theirs."""
-        if self._workers is not None and self._workers.has_ended:
-            self._workers.close()
-            self._workers = None
-        begun = self._workers is not None
-        if self._workers is None:
-            back = self._background
-            self._workers = Workers(back.workers, prefetch=back.prefetch, timeout=back.timeout)
-        if not (begun and self._background.persistent):
-            self._workers.begin(self._recipe(self.dataset), self.worker_init_fn)
-        return self._workers
+        workers, back = self._workers, self._background
+        kept = workers is not None and not workers.has_ended
+        if workers is None or not kept:
+            count = 1 if self.is_stream else back.workers
+            workers = Workers(count, prefetch=back.prefetch, timeout=back.timeout)
+            self._workers = workers  # those before are closed with this
+        if not (kept and back.persistent):
+            reader = StreamReader if self.is_stream else self._recipe
+            workers.begin(reader(self.dataset), self.worker_init_fn)
+        return workers
 
     def _steps(self) -> int:
         """Return how many numbers an epoch takes for its steps."""
@@ -337,15 +337,13 @@ class DataLoader:
     # -- checks -------------------------------------------------------------------------------
 
     def _check(self) -> None:
+        if self._single and self.world.size > 1:
+            raise DataError(_NO_PARTS)
         if self.is_stream:
-            if self._single and self.world.size > 1:
-                raise DataError(_NO_PARTS)
             return
         n, size, shards = len(self.dataset), self.global_batch_size, self.world.shards
         if n == 0:
             raise DataError("the data set is empty; check the path or the filter that made it")
-        if self._single and self.world.size > 1:
-            raise DataError(_NO_PARTS)
         if size < shards and not self._tensors:
             raise DataError(
                 f"global_batch_size={size} is smaller than the number of logical shards, {shards}: "

@@ -11,6 +11,7 @@ from distgrad.autograd.types import Array
 from distgrad.data.collate import default_collate, default_convert, emptied
 from distgrad.data.reading import fetch, gather
 from distgrad.parallel.shards import ShardPosition
+from distgrad.parallel.walk import inside
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class Recipe:
         found = gather(self.dataset, indices)
         return [Tensor(a) for a in found] if isinstance(found, tuple) else collate(found)
 
+    def work(self, job: Job) -> tuple[int, Any]:
+        """Return how many random draws a shard's reading took, and what was read."""
+        calls: dict[int, int] = {}
+        with inside(job.position, calls, job.source):
+            value = self.read(job.indices, job.position.empty)
+        return calls[job.position.shard], value
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,6 +61,11 @@ class Job:
     position: ShardPosition
     source: int
     seed: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What keys random draws beside seed and source."""
+        return self.position.step, self.position.shard
 
 
 @dataclass(frozen=True)

@@ -70,17 +70,12 @@ def check_samplers(sampler: Any, batch_sampler: Any, others: Mapping[str, object
             )
 
 
-def check_stream(sampler: Any, batch_sampler: Any, shuffle: object, workers: int) -> None:
+def check_stream(sampler: Any, batch_sampler: Any, shuffle: object) -> None:
     """Raise DataError for what cannot be asked of a stream (an IterableDataset)."""
     if sampler is not None or batch_sampler is not None or shuffle:
         raise DataError(
             "an IterableDataset has an order of its own: leave out shuffle=, sampler= and "
             "batch_sampler=, or shuffle in its __iter__"
-        )
-    if workers:
-        raise DataError(
-            f"num_workers={workers} with an IterableDataset: every worker would read the whole "
-            f"stream; leave num_workers=0, or give the samples numbers (a Dataset)"
         )
 
 

@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from distgrad.autograd import stream
 from distgrad.data import pipes, recipe
-from distgrad.data.recipe import Job, Recipe, WorkerInfo
+from distgrad.data.recipe import WorkerInfo
+from distgrad.data.workers import Reader
 from distgrad.parallel import world
-from distgrad.parallel.walk import inside
 
 
 def main(reads: int, writes: int) -> None:
@@ -34,7 +34,7 @@ def main(reads: int, writes: int) -> None:
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(reads, messages), daemon=True)
     listener.start()
-    made: Recipe | Exception = RuntimeError("no data set was sent")
+    made: Reader | Exception = RuntimeError("no data set was sent")
     while True:
         kind, ticket, content = messages.get()
         if kind == "recipe":
@@ -84,7 +84,7 @@ def _opened(settings: dict[str, Any]) -> list[Any] | Exception:
         return error
 
 
-def _made(parts: list[Any], settings: dict[str, Any]) -> Recipe | Exception:
+def _made(parts: list[Any], settings: dict[str, Any]) -> Reader | Exception:
     """Make this worker's own copy of the data set; an error is told for each job."""
     try:
         preparation = settings["preparation"]
@@ -102,23 +102,19 @@ def _made(parts: list[Any], settings: dict[str, Any]) -> Recipe | Exception:
             initialise(number)
     except Exception as error:
         return error
-    assert isinstance(made, Recipe)
-    return made
+    reader: Reader = made
+    return reader
 
 
-def _read(made: Recipe, job: Job) -> tuple[int, Any]:
-    """Return how many random draws a shard's reading took, and what was read."""
+def _read(made: Reader, job: Any) -> tuple[int, Any]:
+    """Do the job, with the random numbers of its place."""
     stream.seed.set(job.seed)
     # Python's and NumPy's own generators know no shard. A worker begins each with them anew, or
     # workers would draw alike, and otherwise in every run.
-    key = (job.seed, job.source, job.position.step, job.position.shard)
-    words = np.random.SeedSequence(key).generate_state(4)
+    words = np.random.SeedSequence((job.seed, job.source, *job.place)).generate_state(4)
     random.seed(words.tobytes())
     np.random.seed(words)  # noqa: NPY002 (what data sets of others draw from)
-    calls: dict[int, int] = {}
-    with inside(job.position, calls, job.source):
-        value = made.read(job.indices, job.position.empty)
-    return calls[job.position.shard], value
+    return made.work(job)
 
 
 def _spelled(error: Exception) -> tuple[bytes, str]:

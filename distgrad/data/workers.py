@@ -28,7 +28,6 @@ from threadpoolctl import threadpool_info
 
 from distgrad.autograd import stream
 from distgrad.data import pipes
-from distgrad.data.recipe import Job, Recipe
 from distgrad.errors import DataError
 from distgrad.parallel import world
 
@@ -56,6 +55,17 @@ class Prefetched(Protocol):
 
     def forget(self) -> None:
         """Drop what was read and will not be asked for any more."""
+
+
+class Reader(Protocol):
+    """What reads samples in a worker; a job knows its ``seed``, ``source`` and ``place``."""
+
+    @property
+    def dataset(self) -> Any:
+        """What it reads."""
+
+    def work(self, job: Any) -> tuple[int, Any]:
+        """Return the random draws it took, and what was read."""
 
 
 B = TypeVar("B", bound=Prefetched)
@@ -120,10 +130,10 @@ class Workers:
         with self._inbox.heard:
             return bool(self._inbox.gone)
 
-    def begin(self, recipe: Recipe, initialise: Callable[[int], object] | None) -> None:
+    def begin(self, reader: Reader, initialise: Callable[[int], object] | None) -> None:
         """Give each worker a copy of the data set as it is now. Errors: DataError."""
         try:
-            parts = pipes.pickled((recipe, initialise))
+            parts = pipes.pickled((reader, initialise))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise DataError(
                 f"the data set cannot be sent to worker processes: {error}; {_CURE}"
@@ -149,8 +159,8 @@ class Workers:
         with contextlib.suppress(pipes.Closed):  # it has ended: who waits for its answer is told
             pipes.send(self._pipes[number], pipes.pickled(message))
 
-    def order(self, job: Job) -> int:
-        """Let a worker read a shard; return the ticket for it."""
+    def order(self, job: Any) -> int:
+        """Let a worker do a job; return the ticket for it."""
         ticket = self._tickets
         self._tickets += 1
         with self._inbox.heard:

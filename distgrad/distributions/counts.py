@@ -306,10 +306,8 @@ class NegativeBinomial(_Chance):
         """Draw Poisson numbers of gamma distributed rates."""
         random, shape = generator(), self._extended_shape(sample_shape)
         odds = np.exp(self.logits.array.astype(np.float64))
-        return self._draw(
-            random.poisson(random.standard_gamma(self.total_count.array, shape) * odds),
-            sample_shape,
-        )
+        rate = random.standard_gamma(self.total_count.array, shape) * odds
+        return self._draw(random.poisson(_drawable(rate)), sample_shape)
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """N log(1 - p) + k log p + log (n + k - 1 over k)."""
@@ -353,7 +351,7 @@ class Poisson(Distribution):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
         rate: Array = self.rate.array.astype(np.float64)
-        drawn = generator().poisson(rate, self._extended_shape(sample_shape))
+        drawn = generator().poisson(_drawable(rate), self._extended_shape(sample_shape))
         return Tensor(np.asarray(drawn).astype(self.rate.dtype))
 
     def log_prob(self, value: TensorLike) -> Tensor:
@@ -361,3 +359,11 @@ class Poisson(Distribution):
         k = self._value(value, self.rate)
         found: Tensor = xlogy(k, self.rate) - self.rate - lgamma(k + 1)
         return found
+
+
+def _drawable(rate: Array) -> Array:
+    """``rate``. Errors: ShapeError where the numbers drawn would not be those of an int64."""
+    most = 9.2e18
+    if not np.all(rate < most):
+        raise ShapeError(f"Poisson numbers are drawn for rates below {most:g}; got {rate.max():g}")
+    return rate

@@ -223,7 +223,6 @@ def test_a_streams_loader_has_the_length_that_the_stream_tells():
     [
         ({"shuffle": True}, "an IterableDataset has an order of its own"),
         ({"sampler": SequentialSampler(range(3))}, "an IterableDataset has an order of its own"),
-        ({"num_workers": 2}, "every worker would read the whole stream; leave num_workers=0"),
     ],
 )
 def test_what_a_stream_cannot_have_is_refused(settings, message):

@@ -21,7 +21,7 @@ import distgrad as dg
 from distgrad import nn, optim
 from distgrad.errors import DataError
 from distgrad.nn import functional as F
-from distgrad.utils.data import DataLoader, Dataset, get_worker_info
+from distgrad.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 JOB = Path(__file__).with_name("jobs") / "loading.py"
 
@@ -67,6 +67,21 @@ class Dice(Noisy):
 
     def __getitem__(self, i: int) -> Any:
         return {"x": [random.random(), np.random.random()]}  # noqa: NPY002 (it is about these)
+
+
+class Stream(IterableDataset):
+    """A stream that cuts itself among the workers, as PyTorch's have to."""
+
+    def __init__(self, n: int = 29, bad: int = -1) -> None:
+        self.n, self.bad = n, bad
+
+    def __iter__(self) -> Any:
+        info = get_worker_info()
+        first, step = (0, 1) if info is None else (info.id, info.num_workers)
+        for i in range(first, self.n, step):
+            if i == self.bad:
+                raise KeyError(f"sample {i} is no good")
+            yield {"x": dg.random.normal((3,)).array, "y": i, "pid": os.getpid()}
 
 
 class Deadly(Noisy):
@@ -395,3 +410,35 @@ def test_a_killed_worker_is_told_from_one_that_could_not_start_and_the_next_epoc
             list(loader)
         numbers.add(loader._workers._processes[0].pid)
     assert len(numbers) == 2
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_stream_is_read_ahead_in_its_order_with_the_numbers_of_no_workers(size):
+    def body(workers: int) -> Any:
+        dg.init()
+        dg.manual_seed(4)
+        loader = DataLoader(Stream(), 6, num_workers=workers, drop_last=True)
+        epochs = [values(loader, "x", "y") for _ in range(2)]
+        return epochs, {pid for batch in loader for pid in batch["pid"].array.tolist()}
+
+    plain = simulated(size, lambda: body(0))
+    ahead = simulated(size, lambda: body(3))
+    assert [epochs for epochs, _ in ahead] == [epochs for epochs, _ in plain]
+    for _, pids in ahead:
+        assert len(pids) == 1
+        assert os.getpid() not in pids
+    if size == 1:
+        assert [y for _, ys in plain[0][0][0] for y in ys] == list(range(24))
+
+
+def test_a_stream_may_be_left_fail_and_be_continued():
+    loader = DataLoader(Stream(), 4, num_workers=2, persistent_workers=True)
+    next(iter(loader))
+    assert [b["y"].tolist()[0] for b in loader] == list(range(0, 29, 4))
+    state = loader.state_dict() | {"batch": 5}
+    loader.load_state_dict(state)
+    assert [b["y"].tolist()[0] for b in loader] == [20, 24, 28]
+    failing = iter(DataLoader(Stream(bad=9), 4, num_workers=2))
+    assert [next(failing)["y"].tolist()[0] for _ in range(2)] == [0, 4]
+    with pytest.raises(KeyError, match="sample 9 is no good"):
+        next(failing)

@@ -164,3 +164,9 @@ def test_the_kl_of_wishart_distributions_is_the_mean_of_their_difference():
     difference = (p.log_prob(x) - q.log_prob(x)).array
     found = distributions.kl_divergence(p, q).array
     assert np.all(np.abs(difference.mean(0) - found) < 6 * difference.std(0) / np.sqrt(N))
+
+
+def test_rates_whose_numbers_no_int64_holds_are_named():
+    for p in (distributions.Poisson(1e20), distributions.NegativeBinomial(1e10, logits=30.0)):
+        with pytest.raises(dg.ShapeError, match=r"rates below 9\.2e\+18; got"):
+            p.sample()
