@@ -5,6 +5,7 @@
 """
 
 import math as _math
+import warnings as _warnings
 
 import numpy as _np
 
@@ -180,6 +181,9 @@ strided, contiguous_format, preserve_format = "strided", "contiguous", "preserve
 newaxis = None
 
 globals().update(_functions.IN_PLACE)
+
+# log(0) is -inf in silence, as in PyTorch; NumPy still warns where the user's own code computes.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"distgrad\.")
 
 __all__ = [
     "CheckpointError",

@@ -34,6 +34,18 @@ def test_importing_distgrad_imports_nothing_heavy():
     assert not loaded & heavy
 
 
+def test_tensors_take_the_logarithm_of_0_in_silence_and_numpy_warns_as_ever():
+    code = (
+        "import warnings, numpy as np, distgrad as dg; dg.log(dg.zeros(3)); np.log(dg.zeros(3)); "
+        "x = dg.zeros(3, requires_grad=True); (1 / x).sum().backward(); "
+        "warnings.simplefilter('always', append=True); np.log(np.zeros(3))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=60
+    )
+    assert done.stderr.decode().count("RuntimeWarning") == 1
+
+
 def isort_style(name):
     """CONSTANTS, then Classes, then functions: the order ruff keeps (RUF022)."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)

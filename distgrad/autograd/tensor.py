@@ -98,7 +98,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
         array = data if type(data) is np.ndarray else _as_array(data)
         if array.dtype.kind not in "fibuc":
-            raise _no_numbers(data)
+            raise no_numbers(data)
         self.array = array
         self.grad = None
         self._node = None
@@ -393,7 +393,8 @@ def _as_array(data: TensorLike) -> Array:
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array
 
 
-def _no_numbers(data: Any) -> TypeError:
+def no_numbers(data: Any) -> TypeError:
+    """Return the error of data that are no numbers."""
     what = f"an array of {data.dtype}" if isinstance(data, np.ndarray) else repr(data)
     return TypeError(f"a Tensor holds numbers or booleans; got {what}")
 

@@ -27,7 +27,7 @@ def recorded(result: Any) -> Tensor:
 def parameter(value: TensorLike) -> Tensor:
     """``value`` as a Tensor of real numbers; whole ones are taken for real.
 
-    Errors: ShapeError for anything else.
+    Errors: ShapeError for complex ones, TypeError for what is no number.
     """
     tensor = value if isinstance(value, Tensor) else Tensor(value)
     if tensor.dtype.kind in "biu":

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, no_numbers
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.out import fill
@@ -46,8 +46,8 @@ def array_of(data: Any, dtype: DTypeLike | None) -> Array:
     else:
         found = np.asarray(data)
         if found.dtype.kind not in "biufc":
-            raise TypeError(f"a tensor is of numbers; got {type(data).__name__} ({found.dtype})")
-        if dtype is None and found.dtype in _PYTHONS and not _has_a_dtype(data):
+            raise no_numbers(data)
+        if dtype is None and found.dtype in _PYTHONS and not _double_precision(data):
             wide = get_default_dtype()
             dtype = wide if found.dtype.kind == "f" else np.result_type(wide, np.complex64)
     return found if dtype is None else found.astype(dtype, copy=False)
@@ -57,10 +57,13 @@ _PYTHONS = (np.dtype(np.float64), np.dtype(np.complex128))
 """What NumPy makes of Python's numbers, which have no precision of their own."""
 
 
-def _has_a_dtype(data: Any) -> bool:
-    while isinstance(data, list | tuple) and data:
-        data = data[0]
-    return isinstance(data, np.ndarray | np.generic)
+def _double_precision(data: Any) -> bool:
+    """Whether there is a number of double precision of NumPy's in it: Python's have none."""
+    if isinstance(data, np.ndarray | np.generic):
+        return data.dtype in _PYTHONS
+    if not isinstance(data, list | tuple) or set(map(type, data)) <= {bool, int, float, complex}:
+        return False
+    return any(map(_double_precision, data))
 
 
 def lengths_of(sizes: tuple[Any, ...], name: str) -> Shape:

@@ -86,8 +86,8 @@ def _difference(a: Array | float, b: Array | float) -> Array | float:
 
 @op("..., ... -> ...", domain=(0.5, 2.0), real=True)
 def xlogy(a: Array | float, b: Array | float) -> OpResult:
-    """a log b, and 0 where a is 0, whatever b is."""
-    nothing = data_of(a) == 0
+    """a log b, and 0 where a is 0, unless b is NaN."""
+    nothing = (data_of(a) == 0) & ~np.isnan(data_of(b))
     log_b = np.log(np.where(nothing & (data_of(b) <= 0), 1, b))
     return np.where(nothing, 0, a * log_b), (
         lambda g: g * log_b,

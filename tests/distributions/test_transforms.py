@@ -50,8 +50,10 @@ def test_events_of_too_few_axes_are_refused():
 
 
 def test_parameters_that_are_no_real_numbers_are_refused():
-    for bad in (None, "a", dg.tensor([1j])):
-        with pytest.raises(ValueError, match="Tensors of real numbers"):
+    with pytest.raises(ValueError, match="Tensors of real numbers"):
+        D.Normal(dg.tensor([1j]), 1.0)
+    for bad in (None, "a"):
+        with pytest.raises(TypeError, match="a Tensor holds numbers or booleans; got"):
             D.Normal(bad, 1.0)
     with pytest.raises(ValueError, match="0 <= reinterpreted_batch_ndims"):
         D.Independent(D.Normal(dg.zeros(3), 1.0), -1)

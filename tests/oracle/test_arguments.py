@@ -175,10 +175,10 @@ eye(-1): ≥ 0
 linspace(0, 1, -1): steps
 linspace(x, 1, 3): no axis
 arange(0, 3, 0): step
-tensor("a"): of numbers
-tensor(None): of numbers
-tensor({1: 2}): of numbers
-tensor([2**70]): of numbers
+tensor("a"): holds numbers
+tensor(None): holds numbers
+tensor({1: 2}): holds numbers
+tensor([2**70]): holds numbers
 masked_fill(i.byte(), i > 0, 300): 0 to 255
 masked_fill(i, i > 0, float("nan")): does not go
 poisson(-x): negative
