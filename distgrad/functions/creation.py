@@ -50,7 +50,8 @@ def tensor(
 ) -> Tensor:
     """Return a new Tensor of ``data``, a copy: numbers, nested lists, arrays, Tensors.
 
-    Python's floats become the default dtype, whole numbers int64; arrays keep theirs.
+    Python's floats and complex numbers become the default dtype, whole numbers int64; NumPy's
+    numbers and arrays keep theirs, in lists too.
     """
     check_place(device, pin_memory=pin_memory)
     return made(np.array(_array(data, dtype)), requires_grad)
@@ -105,11 +106,24 @@ def _array(data: Any, dtype: DTypeLike | None) -> Array:
         found = data.array
     elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
         found = np.stack([_array(x, None) for x in data])
-    elif dtype is not None:
-        found = np.asarray(data)
     else:
-        found = Tensor(data).array
+        found = np.asarray(data)
+        if dtype is None and found.dtype in _DOUBLE and not _double_precision(data):
+            dtype = get_default_dtype()
+            dtype = np.result_type(dtype, np.complex64) if found.dtype.kind == "c" else dtype
     return found if dtype is None else found.astype(dtype, copy=False)
+
+
+_DOUBLE = (np.dtype(np.float64), np.dtype(np.complex128))
+
+
+def _double_precision(data: Any) -> bool:
+    """Whether data has a number of double precision of NumPy's: Python's have none of their own."""
+    if isinstance(data, np.ndarray | np.generic):
+        return data.dtype in _DOUBLE
+    if not isinstance(data, list | tuple) or set(map(type, data)) <= {bool, int, float, complex}:
+        return False
+    return any(map(_double_precision, data))
 
 
 # -- filled ---------------------------------------------------------------------------------------
