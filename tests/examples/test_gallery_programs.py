@@ -17,7 +17,7 @@ GALLERY = ROOT / "examples/gallery"
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
     "policy": "--batch-size 6 --accumulate 2",
-    "time_sequence": "--length 4 --future 3 --hidden 3 --batch-size 48 --accumulate 2",
+    "time_sequence": "--length 8 --future 3 --hidden 3 --batch-size 48 --accumulate 2",
     "unet": "--images 6 --size 32 --batch-size 3 --accumulate 2",
     "vae": "--batch-size 24 --accumulate 2",
 }
