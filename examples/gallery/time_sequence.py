@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=100, help="steps of a wave to learn from")
     parser.add_argument("--future", type=int, default=1000, help="steps to continue it")
     parser.add_argument("--hidden", type=int, default=51, help="size of the cells")
-    parser.add_argument("--steps", type=int, default=20, help="of LBFGS, 20 iterations each")
+    parser.add_argument("--steps", type=int, default=16, help="of LBFGS, 20 iterations each")
     parser.add_argument("--batch-size", type=int, default=96, help="of all ranks together")
     parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step")
     parser.add_argument("--lr", type=float, default=1.0)
