@@ -58,7 +58,8 @@ def tensor(
 ) -> Tensor:
     """Return a new Tensor of ``data``, a copy: numbers, nested lists, arrays, Tensors.
 
-    Python's floats become the default dtype, whole numbers int64; arrays keep theirs.
+    Python's floats and complex numbers become the default dtype, whole numbers int64; NumPy's
+    numbers and arrays keep theirs, in lists too.
     """
     check_place(device, pin_memory=pin_memory)
     return made(np.array(array_of(data, dtype)), requires_grad)

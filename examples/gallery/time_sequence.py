@@ -2,7 +2,8 @@
 
 PyTorch's example "time_sequence_prediction" sets this task: double precision, LBFGS on all waves
 at once, 1000 steps into the future. It shows a picture and states no figure; here the error of
-the future is reported as well, against the sine that goes on.
+the future is reported as well, against the sine that goes on. Waves are shorter than there (10π
+steps, not 40π), so that 100 steps show three of them.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ import distgrad as dg
 from distgrad import Tensor, nn, optim
 from distgrad.nn import functional as F
 
+BLIND = 5  # predictions that do not count: a wave's first values hardly tell where it goes
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--length", type=int, default=300, help="steps of a wave to learn from")
+    parser.add_argument("--length", type=int, default=100, help="steps of a wave to learn from")
     parser.add_argument("--future", type=int, default=1000, help="steps to continue it")
     parser.add_argument("--hidden", type=int, default=51, help="size of the cells")
-    parser.add_argument("--steps", type=int, default=10, help="of LBFGS, 20 iterations each")
+    parser.add_argument("--steps", type=int, default=16, help="of LBFGS, 20 iterations each")
     parser.add_argument("--batch-size", type=int, default=96, help="of all ranks together")
     parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step")
-    parser.add_argument("--lr", type=float, default=0.8)
+    parser.add_argument("--lr", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
-    parser.add_argument("--every", type=int, default=1, help="steps between reports")
+    parser.add_argument("--every", type=int, default=2, help="steps between reports")
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
@@ -64,9 +67,9 @@ class Sequence(nn.Module):
 
 
 def sines(n: int, length: int, seed: int) -> dg.data.TensorDataset:
-    """n waves with a period of 40π steps that start anywhere: float64 (n, length)."""
-    start = np.random.default_rng(seed).integers(-80, 80, (n, 1))
-    return dg.data.TensorDataset(np.sin((start + np.arange(length)) / 20))
+    """n waves with a period of 10π steps that start anywhere: float64 (n, length)."""
+    start = np.random.default_rng(seed).integers(-20, 20, (n, 1))
+    return dg.data.TensorDataset(np.sin((start + np.arange(length)) / 5))
 
 
 def forever(loader: dg.data.DataLoader) -> Iterator[dg.data.Batch]:
@@ -84,7 +87,7 @@ def test(
             for (waves,) in batch.shards:
                 x, target = dg.tensor(waves[:, : -future - 1]), dg.tensor(waves[:, 1:])
                 squares = (model(x, future) - target).square() / len(test_waves)
-                known, ahead = squares[:, :-future], squares[:, -future:]
+                known, ahead = squares[:, BLIND:-future], squares[:, -future:]
                 errors.add(known=known.mean(dim=1).sum(), future=ahead.mean(dim=1).sum())
     sums = errors.result()
     return sums["known"], sums["future"]
@@ -99,7 +102,14 @@ def main() -> None:
     test_waves = sines(4, args.length + args.future, args.seed + 1)
     loader = dg.data.DataLoader(train_waves, args.batch_size, shuffle=True, seed=args.seed)
     model = Sequence(args.hidden).double()
-    optimizer = optim.LBFGS(model.parameters(), lr=args.lr)
+    # The usual tolerances would stop it where the loss changes by 1e-9: here it gets that small.
+    optimizer = optim.LBFGS(
+        model.parameters(),
+        lr=args.lr,
+        tolerance_grad=1e-10,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )
     ddp = dg.DistributedDataParallel(model)
     first = 0
     if args.resume and Path(args.checkpoint).exists():
@@ -121,7 +131,8 @@ def main() -> None:
                 with nullcontext() if i == args.accumulate else ddp.no_sync():
                     for (waves,) in batch.shards:
                         x, target = dg.tensor(waves[:, :-1]), dg.tensor(waves[:, 1:])
-                        loss = F.mse_loss(model(x), target) / args.accumulate
+                        predicted = model(x)[:, BLIND:]
+                        loss = F.mse_loss(predicted, target[:, BLIND:]) / args.accumulate
                         ddp.backward(loss)
                         total.add(loss=loss.item() * len(waves) / batch.total)
             return total.result()["loss"]

@@ -21,7 +21,7 @@ SHORT = {
     "resnet": "--batch-size 12 --accumulate 2 --width 2 --schedule-steps 4",
     "siamese": "--batch-size 16 --accumulate 2",
     "super_resolution": "--batch-size 8 --accumulate 2 --images 20",
-    "time_sequence": "--length 4 --future 3 --hidden 3 --batch-size 48 --accumulate 2",
+    "time_sequence": "--length 8 --future 3 --hidden 3 --batch-size 48 --accumulate 2",
     "unet": "--images 6 --size 32 --batch-size 3 --accumulate 2",
     "vae": "--batch-size 24 --accumulate 2",
     "vit": "--batch-size 12 --accumulate 2 --dim 8 --depth 2 --schedule-steps 4",
