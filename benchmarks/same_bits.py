@@ -49,12 +49,12 @@ def train(world: str, ranks: int, script: list[str]) -> str:
 
 def killed_and_resumed(script: list[str], first: int, second: int) -> str:
     """Kill mpirun and all ranks as soon as a checkpoint is there; finish on ``second`` ranks."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
         options = ["--checkpoint", folder, "--every", "5"]
         job = subprocess.Popen(
             command("run", first, script + options),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=said,
         )
         while not list(Path(folder).glob("step-*")) and job.poll() is None:
             time.sleep(0.002)
@@ -63,7 +63,11 @@ def killed_and_resumed(script: list[str], first: int, second: int) -> str:
         job.wait()
         newest = max((path.name for path in Path(folder).glob("step-*")), default="none")
         if newest in ("none", "step-000050"):
-            sys.exit(f"{script[0]} could not be killed in the middle: newest checkpoint {newest}")
+            said.seek(0)
+            sys.exit(
+                f"{' '.join(script)} was not killed in the middle: newest checkpoint {newest}; "
+                f"it ended with {job.returncode} and said:\n{said.read().decode()}"
+            )
         return train("run", second, [*script, *options, "--resume"])
 
 

@@ -42,6 +42,8 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error('--plot needs matplotlib: pip install -e ".[plot]"')
+    if args.resume and not args.checkpoint:
+        parser.error("--resume needs --checkpoint FILE")
     return args
 
 

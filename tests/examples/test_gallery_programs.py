@@ -70,6 +70,13 @@ def test_it_draws_what_it_learnt(name, tmp_path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", SHORT)
+def test_a_resume_without_a_checkpoint_says_what_to_write(name, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run(name, "--resume")
+    assert "--resume needs --checkpoint FILE" in capsys.readouterr().err
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("name", SHORT)
 def test_ranks_of_mpi_print_the_hash_of_simulated_ones(name, capsys) -> None:
