@@ -3,7 +3,7 @@
 u_t + u u_x = ν u_xx on 0 ≤ t ≤ 1, -1 ≤ x ≤ 1, with u(0, x) = -sin(πx) and u(t, ±1) = 0: a sine
 that steepens to a shock, thin because ν = 0.01 / π. The network sees no solution, only points
 (t, x) where its own first and second derivatives must fulfil the equation. The paper reports a
-relative L2 error of 6.7e-4, with 9 layers of 20 neurons and L-BFGS.
+relative L2 error of 6.7e-4.
 """
 
 from __future__ import annotations

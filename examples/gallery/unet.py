@@ -90,7 +90,7 @@ def microscope(number: int, size: int) -> Any:
     depth = np.minimum(-d1, (d2 - d1) / 2 - 1)  # inside a cell; a gap of 2 pixels parts two
     owner = outside.argmin(0)
     cells = np.where(depth > 0, owner + 1, 0)
-    # w0 = 10 as in the paper; σ = 2 for cells that are a third as large as theirs.
+    # The paper's w0 = 10; σ = 2, not 5 as there: cells are small here.
     near = 10 * np.exp(-((d1.clip(0) + d2.clip(0)) ** 2) / (2 * 2**2))
     weight = np.where(cells, 1, 1 + near)
 
