@@ -17,7 +17,7 @@ REFERENCE = 4.0
 
 
 def milliseconds(workload: str, ranks: int, bucket_mb: float, steps: int) -> float:
-    launch = [sys.executable, "-m", "distgrad.cli", "run", "--threads", "1", "-n", str(ranks)]
+    launch = [sys.executable, "-m", "distgrad", "run", "--threads", "1", "-n", str(ranks)]
     options = [workload, "--steps", str(steps), "--bucket-mb", str(bucket_mb)]
     done = subprocess.run(
         [*launch, str(WORKER), *options], capture_output=True, text=True, check=False

@@ -30,7 +30,7 @@ def command(world: str, ranks: int, script: list[str]) -> list[str]:
     path = [str(EXAMPLES / script[0]), *script[1:], *COMMON]
     if world == "process":
         return [sys.executable, *path]
-    return [sys.executable, "-m", "distgrad.cli", world, "-n", str(ranks), *path]
+    return [sys.executable, "-m", "distgrad", world, "-n", str(ranks), *path]
 
 
 def sha256(output: str) -> str:

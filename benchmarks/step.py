@@ -29,7 +29,7 @@ def time_distgrad(workload: str, ranks: int, steps: int) -> float:
     script = [str(WORKERS / "distgrad_step.py"), workload, "--steps", str(steps)]
     start = [sys.executable]
     if ranks > 1:
-        start += ["-m", "distgrad.cli", "run", "--threads", "1", "-n", str(ranks)]
+        start += ["-m", "distgrad", "run", "--threads", "1", "-n", str(ranks)]
     done = subprocess.run(
         [*start, *script],
         env={**os.environ, **ONE_THREAD},

@@ -86,22 +86,18 @@ def test_what_the_user_chose_for_the_stream_stays(tmp_path):
 
 def test_the_command_line_names_a_script_that_the_terminal_cannot_show(tmp_path):
     missing = tmp_path / "größe→.py"
-    done = run(
-        tmp_path, "", NARROW["ascii"], "-m", "distgrad.cli", "debug", "-n", "2", str(missing)
-    )
+    done = run(tmp_path, "", NARROW["ascii"], "-m", "distgrad", "debug", "-n", "2", str(missing))
     assert done.returncode == 2
     assert "there is no script" in done.stderr
     missing.write_text("import distgrad as dg; dg.init().print('→ ran')", "utf-8")
-    done = run(
-        tmp_path, "", NARROW["ascii"], "-m", "distgrad.cli", "debug", "-n", "2", str(missing)
-    )
+    done = run(tmp_path, "", NARROW["ascii"], "-m", "distgrad", "debug", "-n", "2", str(missing))
     assert done.stdout == "? ran\n", done.stderr
     done = run(
         tmp_path,
         "",
         NARROW["ascii"],
         "-m",
-        "distgrad.cli",
+        "distgrad",
         "run",
         "-n",
         "2",
@@ -112,5 +108,5 @@ def test_the_command_line_names_a_script_that_the_terminal_cannot_show(tmp_path)
 
 
 def test_the_version_is_told(tmp_path):
-    done = run(tmp_path, "", {}, "-m", "distgrad.cli", "--version")
+    done = run(tmp_path, "", {}, "-m", "distgrad", "--version")
     assert (done.returncode, done.stdout) == (0, f"distgrad {distgrad.__version__}\n")

@@ -31,7 +31,7 @@ def debug(tmp_path):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         environment.pop("OPENBLAS_CORETYPE", None)  # a slow one is told about on stderr
         return subprocess.run(
-            [sys.executable, "-m", "distgrad.cli", "debug", *options, str(script), *arguments],
+            [sys.executable, "-m", "distgrad", "debug", *options, str(script), *arguments],
             env=environment,
             cwd=cwd or tmp_path,
             capture_output=True,
@@ -124,7 +124,7 @@ def test_no_ranks_and_no_script_are_refused(debug):
 @pytest.mark.parametrize("arguments", [[], ["debug"], ["fly", "-n", "2", "x.py"]])
 def test_an_incomplete_command_shows_its_usage(arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "distgrad.cli", *arguments],
+        [sys.executable, "-m", "distgrad", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -235,7 +235,7 @@ def test_cores_are_counted_once_however_many_threads_they_have(monkeypatch, tmp_
 
 @pytest.fixture
 def run(tmp_path):
-    """Start ``python -m distgrad.cli run -n 2`` on a script of the given text."""
+    """Start ``python -m distgrad run -n 2`` on a script of the given text."""
     beside = Path(sys.executable).parent / "mpirun"
     if not beside.exists() and not any(
         (Path(p) / "mpirun").exists() for p in os.environ["PATH"].split(":")
@@ -245,7 +245,7 @@ def run(tmp_path):
     def start(text, *arguments):
         script = tmp_path / "job.py"
         script.write_text(text)
-        command = [sys.executable, "-m", "distgrad.cli", "run", "-n", "2", str(script), *arguments]
+        command = [sys.executable, "-m", "distgrad", "run", "-n", "2", str(script), *arguments]
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(
             command, env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -323,8 +323,15 @@ def test_two_jobs_at_once_are_not_pinned_to_the_same_core(tmp_path):
     names = [str(tmp_path / "first"), str(tmp_path / "second")]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
     environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "distgrad.cli", "run", "-n", "1", str(script)]
+    start = [sys.executable, "-m", "distgrad", "run", "-n", "1", str(script)]
     jobs = [subprocess.Popen([*start, *pair], env=environ) for pair in (names, names[::-1])]
     assert [job.wait(60) for job in jobs] == [0, 0]
     everything = str(sorted(os.sched_getaffinity(0)))
     assert [Path(name).read_text() for name in names] == [everything, everything]
+
+
+def test_python_m_distgrad_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "distgrad", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"distgrad {distgrad.__version__}"

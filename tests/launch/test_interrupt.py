@@ -102,7 +102,7 @@ def test_other_signals_are_mpiruns(tmp_path, number):
 PLAIN = """
 import os, sys
 os.setsid()
-os.execv(sys.executable, [sys.executable, "-m", "distgrad.cli", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-m", "distgrad", *sys.argv[1:]])
 """
 NOHUP = PLAIN.replace("os.setsid()", "import signal; signal.signal(1, signal.SIG_IGN); os.setsid()")
 

@@ -80,4 +80,4 @@ class Terminal:
 def distgrad_run(ranks: int) -> list[str]:
     """Return the command up to the script; skips the test where there is no mpirun."""
     mpirun(ranks)
-    return [sys.executable, "-m", "distgrad.cli", "run", "-n", str(ranks)]
+    return [sys.executable, "-m", "distgrad", "run", "-n", str(ranks)]

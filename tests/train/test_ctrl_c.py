@@ -26,7 +26,7 @@ def start(world: str, folder: Path, *arguments: str) -> Terminal:
     command = [sys.executable]
     ready = ["ready-*"]  # of simulated ranks the first that waits lets no other run
     if verb == "debug":
-        command += ["-m", "distgrad.cli", "debug", "-n", ranks]
+        command += ["-m", "distgrad", "debug", "-n", ranks]
     if verb == "run":
         command = distgrad_run(int(ranks))
         ready = [f"ready-{rank}" for rank in range(int(ranks))]

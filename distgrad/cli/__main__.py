@@ -1,7 +1,0 @@
-"""``python -m distgrad.cli``: the command ``distgrad``."""
-
-import sys
-
-from distgrad.cli import main
-
-sys.exit(main())
