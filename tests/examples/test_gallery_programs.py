@@ -17,6 +17,8 @@ GALLERY = ROOT / "examples/gallery"
 # --seed, --shards, --checkpoint FILE, --resume and --plot FILE, and ends by printing its sha256.
 SHORT = {
     "dcgan": "--batch-size 16 --accumulate 2 --width 4 --judge-steps 3",
+    "gpt": "--n-layer 2 --n-head 2 --n-embd 8 --block-size 16 --batch-size 6 --accumulate 2 "
+    "--sample 8 --schedule-steps 4",
     "policy": "--batch-size 6 --accumulate 2",
     "resnet": "--batch-size 12 --accumulate 2 --width 2 --schedule-steps 4",
     "siamese": "--batch-size 16 --accumulate 2",
@@ -25,6 +27,11 @@ SHORT = {
     "unet": "--images 6 --size 32 --batch-size 3 --accumulate 2",
     "vae": "--batch-size 24 --accumulate 2",
     "vit": "--batch-size 12 --accumulate 2 --dim 8 --depth 2 --schedule-steps 4",
+    **{
+        f"word_lm {model}": f"--model {model} --batch-size 4 --accumulate 2 --width 8 "
+        "--context 300 --sample 5"
+        for model in ("lstm", "gru", "transformer")
+    },
 }
 # It counts batches per rank, as Horovod's users do: tests/parallel/test_horovod_style.py runs it.
 PER_RANK = {"horovod_style"}
@@ -33,11 +40,12 @@ WITHOUT_RANKS = {"bayesian_network", "fluid", "gaussian_process"}
 
 
 def run(name: str, arguments: str) -> None:
-    """The program's main in the current world."""
+    """The program's main in the current world; the first word of ``name`` is the file's."""
     before = sys.argv
-    sys.argv = [f"{name}.py", *SHORT[name].split(), *arguments.split()]
+    script = f"{name.split()[0]}.py"
+    sys.argv = [script, *SHORT[name].split(), *arguments.split()]
     try:
-        runpy.run_path(str(GALLERY / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(GALLERY / script), run_name="__main__")
     finally:
         sys.argv = before
 
