@@ -116,7 +116,6 @@ INSTEAD: dict[str, dict[str, str]] = {
             "transform_to biject_to ConstraintRegistry",
         ),
         "ExponentialFamily": "subclass Distribution, and register_kl the pairs that are needed",
-        "identity_transform": "ComposeTransform([])",
     },
     "distgrad.linalg": _all(
         "linalg.cholesky for positive definite matrices, linalg.lu_factor or eigh for others",
