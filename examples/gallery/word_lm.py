@@ -213,8 +213,7 @@ def main() -> None:
             if args.checkpoint:
                 everyones = dg.zeros_like(hidden)
                 everyones[:, :, own] = hidden[:, :, own]
-                if everyones.numel():
-                    dist.all_reduce(everyones)
+                dist.all_reduce(everyones)
                 saved = {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
