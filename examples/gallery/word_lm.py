@@ -131,13 +131,15 @@ class Columns(dg.data.Dataset):
 
 
 def read_words(args: argparse.Namespace) -> tuple[list[str], list[np.ndarray]]:
-    """The vocabulary, and the text's first eight tenths, the ninth and the last."""
+    """The vocabulary; eight tenths of the text, a tenth and another, from all over it."""
     text = dg.data.text_file(args.text) if args.text else dg.data.python_docs()
     found = re.findall(r"\w+|[^\w\s]|\n", text)
     known = [word for word, count in Counter(found).most_common() if count >= 3]
     number = {word: i for i, word in enumerate(["<unk>", *known])}
     tokens = np.array([number.get(word, 0) for word in found])
-    return list(number), np.split(tokens, [len(tokens) * 8 // 10, len(tokens) * 9 // 10])
+    pieces = np.array_split(tokens, 50)
+    tenths = [np.concatenate(pieces[i::10]) for i in range(10)]
+    return list(number), [np.concatenate(tenths[:8]), tenths[8], tenths[9]]
 
 
 def forever(loader: dg.data.DataLoader) -> Iterator[dg.data.Batch]:
@@ -236,7 +238,7 @@ def write(model: nn.Module, vocabulary: list[str], args: argparse.Namespace) -> 
     """Words drawn one after the other, none of them <unk>."""
     window = 1 if STATES[args.model] else args.context  # the rest is in the hidden state
     hidden = dg.zeros(STATES[args.model], 2, 1, args.width)
-    tokens = [vocabulary.index("\n")]
+    tokens = [next((i for i, word in enumerate(vocabulary) if word.isalpha()), 0)]
     dg.manual_seed(args.seed)
     model.eval()
     with dg.no_grad():
@@ -244,7 +246,7 @@ def write(model: nn.Module, vocabulary: list[str], args: argparse.Namespace) -> 
             logits, hidden = model(dg.tensor([tokens[-window:]]), hidden)
             p = F.softmax(logits[0, -1, 1:] / 0.9, dim=0)
             tokens.append(1 + dg.multinomial(p, 1).item())
-    return " ".join(vocabulary[token] for token in tokens[1:])
+    return " ".join(vocabulary[token] for token in tokens)
 
 
 def draw(model: nn.Module, vocabulary: list[str], curve: list[list[float]], file: str) -> None:
