@@ -183,7 +183,12 @@ newaxis = None
 globals().update(_functions.IN_PLACE)
 
 # log(0) is -inf in silence, as in PyTorch; NumPy still warns where the user's own code computes.
-_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"distgrad\.")
+_warnings.filterwarnings(
+    "ignore",
+    message="(divide by zero|invalid value|overflow|underflow) encountered",
+    category=RuntimeWarning,
+    module=r"distgrad\.",
+)
 
 __all__ = [
     "CheckpointError",
