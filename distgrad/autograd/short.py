@@ -30,17 +30,17 @@ _WIDE = (np.dtype(np.float64), np.dtype(np.complex128))
 """What NumPy makes of whole numbers where real or complex ones come out."""
 
 
-def _read_by(vjp: Any, read: list[SavedArray], value: Any, a: Any, b: Any = None) -> None:
-    """Add what ``vjp`` reads to ``read``; what is no function of Python's own has no cells."""
-    cells = vjp.__closure__ if type(vjp) is FunctionType else None
-    if cells is not None:
-        for cell in cells:
-            c = cell.cell_contents
-            if type(c) is _ndarray:
-                role = 0 if c is a else 1 if c is b else OUTPUT if c is value else None
-                read.append((c, c.tobytes() if c.nbytes <= WHOLE else large(c, False), role))
-            elif type(c) is list or type(c) is FunctionType:
-                read += inside(c, False)
+def _add_read(
+    cells: tuple[Any, ...], read: list[SavedArray], value: Any, a: Any, b: Any = None
+) -> None:
+    """Add what a closure with these ``cells`` reads to ``read``."""
+    for cell in cells:
+        c = cell.cell_contents
+        if type(c) is _ndarray:
+            role = 0 if c is a else 1 if c is b else OUTPUT if c is value else None
+            read.append((c, c.tobytes() if c.nbytes <= WHOLE else large(c, False), role))
+        elif type(c) is list or type(c) is FunctionType:
+            read += inside(c, False)
 
 
 def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here and below)
@@ -105,7 +105,7 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
         node.outputs = 1
         read: list[SavedArray] = []
         if vjp.__closure__ is not None:
-            _read_by(vjp, read, value, a)
+            _add_read(vjp.__closure__, read, value, a)
         node.read = read or ()
         node.given = ()
         if source is None:
@@ -195,25 +195,28 @@ def of_two(  # noqa: PLR0915
         given: list[SavedArray] = []
         if to_x:
             source = x._node
-            if source is None:
-                source = x
-                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
-            first = (vjp_x, source, x._index, a.shape, a.dtype)
-            _read_by(vjp_x, read, value, a, b)
+            first = (vjp_x, x if source is None else source, x._index, a.shape, a.dtype)
+            # What is no function of Python's own has no cells.
+            cells = vjp_x.__closure__ if type(vjp_x) is FunctionType else None
+            if cells is not None:
+                _add_read(cells, read, value, a, b)
         else:
             first = (None, a, CONSTANT, None, None)
-            if type(a) is _ndarray:
-                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
         if to_y:
             source = y._node
-            if source is None:
-                source = y
-                given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False), 1))
-            second = (vjp_y, source, y._index, b.shape, b.dtype)
-            _read_by(vjp_y, read, value, a, b)
+            second = (vjp_y, y if source is None else source, y._index, b.shape, b.dtype)
+            cells = vjp_y.__closure__ if type(vjp_y) is FunctionType else None
+            if cells is not None:
+                _add_read(cells, read, value, a, b)
         else:
             second = (None, b, CONSTANT, None, None)
-            if type(b) is _ndarray:
+        # What a second run would read besides results of other nodes.
+        if type(a) is _ndarray and not (to_x and x._node is not None):
+            given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
+        if type(b) is _ndarray and not (to_y and y._node is not None):
+            if read and read[0][0] is b:
+                given.append(read[0])
+            else:
                 given.append((b, b.tobytes() if b.nbytes <= WHOLE else large(b, False), 1))
         tensor._node = node = _new(Node)
         node.op = op

@@ -86,15 +86,26 @@ def curve(
 ) -> Curve:
     """Return PyTorch's function ``name`` of real or complex numbers, computed by an op."""
 
-    def of_each(input: TensorLike) -> Tensor:
+    def converted(input: TensorLike) -> Tensor:
         x = real(input)
         result: Tensor = function(real_numbers(x, name) if real_only else x)
+        return result
+
+    with_settings: Curve = with_out(converted)
+    # An op is called the short way where there is nothing to convert: on small arrays it counts.
+    call = getattr(function, "short", function)
+    kinds = "f" if real_only else "fc"
+
+    def of_each(input: TensorLike, *, out: Tensor | None = None) -> Tensor:
+        if out is not None or type(input) is not Tensor or input.array.dtype.kind not in kinds:
+            return with_settings(input, out=out)
+        result: Tensor = call(input)
         return result
 
     of_each.__name__ = of_each.__qualname__ = name
     of_each.__module__ = __name__
     of_each.__doc__ = what
-    return with_out(of_each)
+    return of_each
 
 
 def _sinc(x: Tensor) -> Any:

@@ -67,10 +67,10 @@ def _products(rng: np.random.Generator) -> list[Sample]:
 )
 def matmul(a: Operand, b: Operand) -> OpResult:
     """Matrix product over the last two axes; others broadcast; vectors as in NumPy."""
+    if getattr(a, "ndim", 0) > 1 and getattr(b, "ndim", 0) > 1:
+        return np.matmul(a, b), _gradients(a, b)  # type: ignore[arg-type]  # numbers have no axes
     if isinstance(a, _NUMBERS) or isinstance(b, _NUMBERS):
         raise ValueError("a number is no matrix: write * for its product")
-    if a.ndim > 1 and b.ndim > 1:
-        return np.matmul(a, b), _gradients(a, b)
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
     b2 = np.expand_dims(b, 1) if b.ndim == 1 else b
     vectors = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())
