@@ -17,6 +17,8 @@ from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
 
+_ndarray, _add = np.ndarray, np.add
+
 
 def backward(
     root: Tensor,
@@ -64,8 +66,8 @@ class _Leaves:
         total = leaf.grad
         if leaf._hooks:
             self._waiting.add(leaf, g)
-        elif total is not None and total._node is None and type(g) is np.ndarray:
-            np.add(total.array, g, total.array)  # the short way of ``accumulate_``
+        elif total is not None and total._node is None and type(g) is _ndarray:
+            _add(total.array, g, total.array)  # the short way of ``accumulate_``
         else:
             leaf.accumulate_(as_tensor(g))
 

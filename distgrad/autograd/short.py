@@ -59,7 +59,9 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
         if _watching() is not None:
             return op.long(x, **attributes)
         if attributes:
-            op.refuse_gradients_to(attributes)
+            for setting in attributes.values():
+                if isinstance(setting, Tensor):
+                    op.refuse_gradients_to(attributes)
         result = None
         try:
             if op.fused is not None and _fused():
@@ -151,7 +153,9 @@ def of_two(  # noqa: PLR0915
         if _watching() is not None:
             return op.long(*(operands(x, y, real) if tensors else (x, y)), **attributes)
         if attributes:
-            op.refuse_gradients_to(attributes)
+            for setting in attributes.values():
+                if isinstance(setting, Tensor):
+                    op.refuse_gradients_to(attributes)
         result = None
         try:
             if op.fused is not None and _fused():

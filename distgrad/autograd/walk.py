@@ -143,11 +143,13 @@ class Walk:
                 if arrived is None:
                     continue
                 single = node.outputs == 1
-                incoming = (arrived,) if single else arrived
-                if node.hooks:
-                    incoming = [_hooked(node, i, g) for i, g in enumerate(incoming)]
-                if watch:
-                    self._look(node, incoming)
+                incoming: Any = None  # a tuple, where more than the one gradient is asked for
+                if node.hooks or watch or watcher is not None or not single:
+                    incoming = (arrived,) if single else arrived
+                    if node.hooks:
+                        incoming = [_hooked(node, i, g) for i, g in enumerate(incoming)]
+                    if watch:
+                        self._look(node, incoming)
                 if only is not None and node not in only:
                     continue
                 edges = node.edges
@@ -163,6 +165,8 @@ class Walk:
                     edges, joint = rerun.edges_from(node)
                 given = incoming
                 if joint is not None:
+                    if incoming is None:
+                        incoming = (arrived,)
                     if isinstance(joint, Unfold):
                         joint.run(incoming, edges, self)
                         if not keep:
@@ -170,7 +174,7 @@ class Walk:
                         continue
                     incoming = (joint(*incoming),)
                     single = True
-                if single:
+                if single and incoming is not None:
                     (arrived,) = incoming
                 for number, (vjp, source, index, shape, dtype) in enumerate(edges):
                     if vjp is None or (only is not None and source not in only):

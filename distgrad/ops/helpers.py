@@ -68,9 +68,14 @@ def mean_count(n: int | np.intp | Array | Tensor) -> float | Array:
 def spread(g: Array | Tensor, shape: Shape) -> Array:
     """``np.broadcast_to`` at a fifth of its price: a view that cannot be written to."""
     own = g.shape
-    if type(g) is not np.ndarray or len(own) != len(shape) or not g.flags.c_contiguous:
+    if type(g) is not np.ndarray or len(own) > len(shape):
         return np.broadcast_to(g, shape)
-    strides = tuple([s if n == m else 0 for s, n, m in zip(g.strides, own, shape, strict=True)])
+    if g.size == 1:
+        strides = (0,) * len(shape)
+    elif len(own) == len(shape) and g.flags.c_contiguous:
+        strides = tuple([s if n == m else 0 for s, n, m in zip(g.strides, own, shape, strict=True)])
+    else:
+        return np.broadcast_to(g, shape)
     view: Array = np.ndarray(shape, g.dtype, g, 0, strides)
     view.setflags(write=False)
     return view
