@@ -35,12 +35,15 @@ under_mpi() {
         OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 logs=$logs marks=$ranked \
         timeout --foreground --kill-after=10 1200 mpirun -n "$1" sh -c '
             rank=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:?this mpirun tells its ranks no rank}}
+            # A folder a rank: each removes what earlier runs of pytest left in its own.
+            export PYTEST_DEBUG_TEMPROOT="$logs/files-$rank"
+            mkdir "$PYTEST_DEBUG_TEMPROOT"
             [ "$rank" = 0 ] || exec >"$logs/rank-$rank" 2>&1
             exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider tests'; then
         rm -r "$logs"
     else
         status=$?
-        for log in "$logs"/*; do
+        for log in "$logs"/rank-*; do
             printf '\n-- %s of 0..%s\n' "${log##*/}" "$(($1 - 1))"
             tail -n 100 "$log"
         done
