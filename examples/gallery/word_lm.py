@@ -56,8 +56,6 @@ def arguments() -> argparse.Namespace:
         parser.error('--plot needs matplotlib: pip install -e ".[plot]"')
     if args.resume and not args.checkpoint:
         parser.error("--resume needs --checkpoint FILE")
-    if args.batch_size % args.shards:
-        parser.error("--batch-size: every shard has as many columns; give a multiple of --shards")
     return args
 
 

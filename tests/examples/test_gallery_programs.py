@@ -74,6 +74,20 @@ def test_two_ranks_and_a_resume_end_with_the_hash_of_one_rank(name, tmp_path, ca
     assert printed_hash(capsys.readouterr().out) == straight != halfway
 
 
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+def test_hidden_states_stay_with_their_columns_from_ranks_to_ranks(model, tmp_path, capsys) -> None:
+    name, shared = f"word_lm {model}", "--shards 4 --batch-size 6 --every 2"
+    resumed = f"{shared} --checkpoint {tmp_path / 'checkpoint'} --resume"
+    alone(lambda: run(name, f"{shared} --steps 6"))
+    straight = printed_hash(capsys.readouterr().out)
+    simulated(3, lambda: run(name, f"{resumed} --steps 2"))
+    # These begin with everyone's hidden states, of which they save those that are their own.
+    simulated(2, lambda: run(name, f"{resumed} --steps 4"))
+    capsys.readouterr()
+    simulated(3, lambda: run(name, f"{resumed} --steps 6"))
+    assert printed_hash(capsys.readouterr().out) == straight
+
+
 @pytest.mark.parametrize("name", SHORT)
 def test_it_draws_what_it_learnt(name, tmp_path) -> None:
     pytest.importorskip("matplotlib", reason="drawing needs distgrad[plot]")
