@@ -193,7 +193,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "monitor": "dg.observe",
         "nested": "nn.utils.rnn.pad_sequence, or a list of tensors",
         **_all("dg.save and dg.load: weights travel as safetensors", "package onnx"),
-        "profiler": "python -m cProfile, or distgrad bench for the communication",
+        "profiler": "python -m cProfile; what a rank waits for is told after 30 s",
         "quasirandom": "scipy.stats.qmc, and dg.from_numpy",
         "return_types": "the results are named tuples: x.max(dim=1).values",
         "signal": "dg.hann_window and its like",

@@ -38,10 +38,10 @@ def meeting(x: Any, y: Any) -> DType | None:
 
     None beside NumPy's arrays and scalars, where NumPy's hold.
     """
-    kinds = [_kind(x), _kind(y)]
-    if None in kinds:
+    one, two = _kind(x), _kind(y)
+    if one is None or two is None:
         return None
-    (weak, level), (strong, higher) = sorted(kinds, key=lambda kind: kind[1])  # type: ignore
+    (weak, level), (strong, higher) = sorted((one, two), key=lambda kind: kind[1])
     if level == higher:
         return promote_types(weak, strong)
     if _CATEGORY[weak.kind] <= _CATEGORY[strong.kind]:

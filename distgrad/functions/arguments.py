@@ -89,7 +89,7 @@ def one_axis(dim: object, ndim: int, name: str) -> int:
 def real_numbers(x: Tensor, name: str) -> Tensor:
     """Return ``x``. Errors: DistgradError for complex numbers."""
     if x.dtype.kind == "c":
-        raise DistgradError(f"{name} takes real numbers; got {x.dtype}")
+        raise DistgradError(f"{name} takes real numbers; got {x.dtype}: take its .real or .abs()")
     return x
 
 

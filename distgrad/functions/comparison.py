@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, pair, plainly
+from distgrad.functions.promotion import apply, check_real, pair, plainly
 from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
@@ -54,7 +54,7 @@ def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(x) for x in pair(input, other))
         if sign not in ("==", "!="):
-            _ordered(name, a, b)
+            check_real(name, a, b)
         return plainly(name, ufunc, a, b)
 
     comparison.__name__ = comparison.__qualname__ = name
@@ -142,7 +142,7 @@ def isfinite(input: TensorLike) -> Tensor:
 def isposinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞."""
     x = tensor_of(input).array
-    _ordered("isposinf", x)
+    check_real("isposinf", x)
     return Tensor(np.asarray(x == np.inf))
 
 
@@ -150,7 +150,7 @@ def isposinf(input: TensorLike) -> Tensor:
 def isneginf(input: TensorLike) -> Tensor:
     """Whether each element is -∞."""
     x = tensor_of(input).array
-    _ordered("isneginf", x)
+    check_real("isneginf", x)
     return Tensor(np.asarray(x == -np.inf))
 
 
@@ -165,7 +165,7 @@ def isreal(input: TensorLike) -> Tensor:
 def _choice(name: str, op: Any, what: str) -> Callable[..., Tensor]:
     def choice(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = pair(input, other)
-        _ordered(name, data_of(a), data_of(b))
+        check_real(name, data_of(a), data_of(b))
         return apply(op, a, b)
 
     choice.__name__ = choice.__qualname__ = name
@@ -178,9 +178,3 @@ maximum = _choice("maximum", ops.maximum, "The larger of two; NaN where one is N
 minimum = _choice("minimum", ops.minimum, "The smaller of two; NaN where one is NaN.")
 fmax = _choice("fmax", ops.fmax, "The larger of two; the other one where one is NaN.")
 fmin = _choice("fmin", ops.fmin, "The smaller of two; the other one where one is NaN.")
-
-
-def _ordered(name: str, *arrays: Any) -> None:
-    for x in arrays:
-        if np.asarray(x).dtype.kind == "c":
-            raise DistgradError(f"{name} takes real numbers: complex ones have no order")

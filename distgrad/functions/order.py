@@ -13,7 +13,7 @@ from distgrad import ops
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import one_axis, tensor_of
+from distgrad.functions.arguments import one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 
@@ -357,10 +357,7 @@ def _occurring(
 
 
 def _ordered(input: TensorLike, name: str) -> Tensor:
-    x = tensor_of(input)
-    if x.dtype.kind == "c":
-        raise DistgradError(f"{name} takes real numbers: complex ones have no order")
-    return x
+    return real_numbers(tensor_of(input), name)
 
 
 def _pairs(x: Tensor, index: Any, axis: int, keepdim: bool) -> ValuesAndIndices:

@@ -85,7 +85,7 @@ def check_real(name: str, *given: Any) -> None:
     """Raise DistgradError for complex numbers, which ``name`` has no value for."""
     for x in given:
         if data_of(x).dtype.kind == "c" if hasattr(x, "dtype") else isinstance(x, complex):
-            raise DistgradError(f"{name} takes real numbers; got complex ones")
+            raise DistgradError(f"{name} takes real numbers: complex ones have no order or value")
 
 
 def check_whole_divisor(name: str, a: Any, b: Any) -> None:

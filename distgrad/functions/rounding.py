@@ -10,7 +10,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
-from distgrad.functions.arguments import tensor_of
+from distgrad.functions.arguments import real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, pair, plainly
 from distgrad.ops.helpers import data_of
@@ -42,7 +42,7 @@ __all__ = [
 def _rounding(name: str, function: Callable[[Any], Any], what: str) -> Callable[..., Tensor]:
     def rounding(input: TensorLike) -> Tensor:
         x = tensor_of(input)
-        _ordered(x, name)
+        real_numbers(x, name)
         return apply(function, x) if x.dtype.kind == "f" else x.clone()
 
     rounding.__name__ = rounding.__qualname__ = name
@@ -61,7 +61,7 @@ fix = trunc
 def round(input: TensorLike, *, decimals: int = 0) -> Tensor:
     """Rounded to ``decimals`` decimals, halves to the even one; the gradient is 0."""
     x = tensor_of(input)
-    _ordered(x, "round")
+    real_numbers(x, "round")
     if x.dtype.kind != "f" and decimals:
         raise DistgradError("round: whole numbers have no decimals; leave decimals out")
     return apply(ops.round, x, decimals=decimals) if x.dtype.kind == "f" else x.clone()
@@ -80,7 +80,7 @@ def frac(input: TensorLike) -> Tensor:
 def sign(input: TensorLike) -> Tensor:
     """-1, 0 or 1; the gradient is 0."""
     x = tensor_of(input)
-    _ordered(x, "sign")
+    real_numbers(x, "sign")
     return x.clone() if x.dtype.kind == "b" else apply(ops.sign, x)
 
 
@@ -98,7 +98,7 @@ def sgn(input: TensorLike) -> Tensor:
 def signbit(input: TensorLike) -> Tensor:
     """Whether the sign is negative; -0.0's is."""
     x = tensor_of(input)
-    _ordered(x, "signbit")
+    real_numbers(x, "signbit")
     return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
 
 
@@ -123,7 +123,7 @@ def clamp(
     if min is None and max is None:
         raise DistgradError("clamp: give min, max, or both")
     x = tensor_of(input)
-    _ordered(x, "clamp")
+    real_numbers(x, "clamp")
     bounds = [b for b in (min, max) if b is not None and type(b) not in (int, float)]
     if bounds or x.array.dtype.kind != "f":
         for bound in (min, max):  # a real bound of whole numbers makes real ones of them
@@ -160,8 +160,3 @@ def nan_to_num(
     if x.dtype.kind in "biu":
         return x.clone()
     return apply(ops.nan_to_num, x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
-
-
-def _ordered(x: Tensor, name: str) -> None:
-    if x.dtype.kind == "c":
-        raise DistgradError(f"{name} takes real numbers; got {x.dtype}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from distgrad.autograd.op import OpResult
@@ -16,15 +18,22 @@ from distgrad.ops.softmax import check_labels
 
 def softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.softmax`` over the last axis."""
+    return _over_rows(a, axis, _softmax, _softmax_back)
+
+
+def _over_rows(
+    a: Array, axis: int, forward: Callable[..., None], back: Callable[..., None]
+) -> OpResult | None:
+    """Run ``forward(a, y)`` and ``back(g, y, d)`` on the rows along the last axis."""
     if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
         return None
     y = np.empty(a.shape, a.dtype)
     rows = y.reshape(-1, a.shape[-1])
-    _softmax(dense(a).reshape(rows.shape), rows)
+    forward(dense(a).reshape(rows.shape), rows)
 
     def vjp(g: Array) -> Array:
         d = np.empty(a.shape, a.dtype)
-        _softmax_back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
+        back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
         return d
 
     return y, vjp
@@ -58,18 +67,7 @@ def _softmax_back(g: Array, y: Array, d: Array) -> None:
 
 def log_softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.log_softmax`` over the last axis."""
-    if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
-        return None
-    y = np.empty(a.shape, a.dtype)
-    rows = y.reshape(-1, a.shape[-1])
-    _log_softmax(dense(a).reshape(rows.shape), rows)
-
-    def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
-        _log_softmax_back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
-        return d
-
-    return y, vjp
+    return _over_rows(a, axis, _log_softmax, _log_softmax_back)
 
 
 @kernel

@@ -68,8 +68,11 @@ class StatisticsBuffer:
 
     def gather(self, weight: float) -> None:
         """Add what was seen since the shard's last backward pass to its own, with its weight."""
-        sums, seen = self._seen.pop(current_shard(), (self.buffer.local, ()))
-        for number, calls in enumerate(map(int, seen)):
+        seen = self._seen.pop(current_shard(), None)
+        if seen is None:
+            return
+        sums, counts = seen
+        for number, calls in enumerate(counts.tolist()):
             if not calls:
                 continue
             for slot in self._slots[number].values():

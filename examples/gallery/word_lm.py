@@ -116,6 +116,11 @@ class Columns(dg.data.Dataset):
     def __init__(self, tokens: np.ndarray, n: int, context: int) -> None:
         self.n, self.context = n, context
         self.chunks = (len(tokens) - 1) // (n * context)
+        if not self.chunks:
+            raise ValueError(
+                f"{len(tokens)} words are too few for {n} columns of {context}: give a longer "
+                f"--text, or a smaller --batch-size or --context"
+            )
         length = self.chunks * context
         self.columns = [tokens[c * length : (c + 1) * length + 1] for c in range(n)]
 
