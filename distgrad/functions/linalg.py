@@ -14,6 +14,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import constant
+from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
@@ -244,7 +245,7 @@ def _as(x: TensorLike, dtype: DTypeLike | None) -> Tensor:
 @with_out
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:
     """The matrix product over the last two axes."""
-    return as_tensor(np.matmul(as_tensor(input), as_tensor(other)))
+    return as_tensor(np.matmul(*operands(as_tensor(input), as_tensor(other))))
 
 
 @with_out

@@ -120,7 +120,7 @@ def vdot(input: TensorLike, other: TensorLike) -> Tensor:
 @with_out
 def inner(input: TensorLike, other: TensorLike) -> Tensor:
     """The sums of products over the last axes of both; a product where one is a number."""
-    return as_tensor(np.inner(as_tensor(input), as_tensor(other)))
+    return as_tensor(np.inner(*pair(as_tensor(input), as_tensor(other))))
 
 
 @with_out

@@ -73,3 +73,20 @@ def test_second_gradients_keep_the_dtype():
     (second,) = dg.autograd.grad(first.sum(), [x])
     assert first.dtype == second.dtype == F32
     np.testing.assert_allclose(second.array, 6 * x.array / n.array, rtol=1e-6)
+
+
+PRODUCTS = {
+    "x @ y": operator.matmul,
+    "x.matmul(y)": lambda x, y: x.matmul(y),
+    "divmod": lambda x, y: divmod(x, y)[1],
+    "divmod, quotient": lambda x, y: divmod(x, y)[0],
+    **{name: getattr(dg, name) for name in ("matmul", "dot", "inner", "vdot")},
+    "linalg.matmul": dg.linalg.matmul,
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_are_promoted_as_their_operator_is(name):
+    x, n = reals(3), Tensor(np.arange(1, 4))
+    assert PRODUCTS[name](x, n).dtype == PRODUCTS[name](n, x).dtype == F32
+    assert np.asarray(PRODUCTS[name](x, n)).tolist() == np.asarray(PRODUCTS[name](x, x)).tolist()

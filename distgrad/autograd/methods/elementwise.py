@@ -39,8 +39,8 @@ class Elementwise:
         return call(np.dot, self, other)
 
     def matmul(self: E, other: Other) -> E:
-        """``np.matmul``."""
-        return call(np.matmul, self, other)
+        """``self @ other``."""
+        return self @ other  # type: ignore[operator,no-any-return]  # the operator is @op's
 
     def trace(self: E) -> E:
         """``np.trace``."""
@@ -74,9 +74,7 @@ class Elementwise:
         return complex(self.array.item())
 
     def __divmod__(self: E, other: Other) -> tuple[E, E]:
-        return call(np.floor_divide, self, other), call(np.remainder, self, other)
+        return self // other, self % other  # type: ignore[operator]  # the operators are @op's
 
     def __rdivmod__(self: E, other: Other) -> tuple[E, E]:
-        quotient: Any = np.floor_divide(other, self)  # type: ignore[call-overload]  # a Tensor
-        rest: Any = np.remainder(other, self)  # type: ignore[call-overload]  # the same
-        return quotient, rest
+        return other // self, other % self  # type: ignore[operator]  # the same
