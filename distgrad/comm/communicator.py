@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.comm import sharing
 from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm, basic, ring
 from distgrad.comm.canonical import Part, Plan, plan
 from distgrad.comm.group import Group, even_slices
 from distgrad.comm.message import Array, Steps
+from distgrad.comm.node import Node, SharedArray, Spec
 from distgrad.comm.patience import check_timeout
+from distgrad.comm.topology import Topology
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.errors import CommError
@@ -33,8 +36,10 @@ class Communicator:
         check_timeout(timeout)
         self.transport, self.timeout = transport, timeout
         # Splitting blocks inside MPI, where no watchdog reaches: go there when all are here.
-        self._start(Group(transport), "Communicator()", _nothing()).wait()
+        group, node = Group(transport), Node(transport.size)
+        self._start(group, "Communicator()", sharing.meet(group, node)).wait()
         self.transport = transport.split(0, transport.rank)
+        self.transport.node = node
         self.rank = self.transport.rank
         self.size = self.transport.size
         self._label = self.transport.state.label
@@ -44,6 +49,27 @@ class Communicator:
     def bytes_sent(self) -> int:
         """Payload this rank has sent in completed collectives, in bytes."""
         return self._progress.bytes_sent
+
+    @property
+    def topology(self) -> Topology:
+        """Which ranks share a node's memory."""
+        return self.transport.node.topology
+
+    def share(self, specs: Sequence[Spec]) -> list[SharedArray] | None:
+        """Return arrays that all ranks of the node can read, each (elements, dtype, how many).
+
+        Sums over them, as long as they are held, need no copies: each is this rank's ``own``, and
+        ``of[rank]`` that of a neighbour. None where no two ranks share memory, or there is not as
+        much of it: then on every rank. Collective.
+        """
+        if not self.topology.shares:
+            return None
+        found: list[SharedArray] = []
+        group = Group(self.transport)
+        steps = sharing.make_arrays(group, specs, found)
+        sizes = " ".join(f"{dtype} x {count} x {arrays}" for count, dtype, arrays in specs)
+        self._start(group, f"share {sizes}", steps).wait()
+        return found or None
 
     def all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> None:
         """Replace the array, on every rank, by its sum over all ranks."""

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
+from distgrad.comm.board import Board
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
 from distgrad.errors import MismatchError
@@ -46,6 +47,9 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
     rank, size = group.rank, group.size
     if size == 1:
         return
+    if group.board is not None and group.topology.one_node:
+        yield from _agree_on_board(group, group.board, what)
+        return
     transport, lane = group.transport, group.lane
     mine = group.number.to_bytes(8, "little") + _encode(what)
     message = np.frombuffer(mine, np.uint8)
@@ -65,6 +69,24 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
             break
         distance *= 2
     yield sends
+
+
+def _agree_on_board(group: Group, board: Board, what: str) -> Steps:
+    """Check that everyone is in the same collective, in the memory of the node they share."""
+    number, encoded = group.number, _encode(what)
+    digest = int.from_bytes(encoded[:8], "little", signed=True)
+    yield board.free(number)
+    if group.before_arrival is not None:
+        group.before_arrival()
+    board.post(number, digest, encoded[8:])
+    yield board.arrivals(number)
+    state = group.transport.state
+    now = perf_counter()
+    for r in board.others:
+        if board.digest(r, number) != digest:
+            text = board.text(r, number).rstrip(b"\0").decode(errors="replace")
+            raise _mismatch(group, r, what, number, text)
+        state.last_seen[group.transport.members[r]] = (now, number, what)
 
 
 def _mismatch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from distgrad.comm.algorithms import native, ring, tree
+from distgrad.comm.algorithms import hierarchical, native, ring, shared, tree
 from distgrad.comm.canonical import Part, Plan
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
@@ -20,6 +20,10 @@ class Algorithm:
     """Sums a flat array of every rank."""
     sum_parts: Callable[[Group, Sequence[Part], Array, Plan], Steps] | None = None
     """Sums all ranks' parts in the canonical order; None where the order is another one."""
+    reduce_parts: Callable[[Group, Sequence[Part], Array, Plan, Sequence[slice]], Steps] | None = (
+        None
+    )
+    """The same for one slice a rank, the rest of the array being overwritten."""
     left_only: bool = False
     """Whether a rank receives from its left neighbour alone, whose fingerprint is then enough."""
     missing: Callable[[Transport], str] | None = None
@@ -34,6 +38,15 @@ class Algorithm:
 ALL_REDUCE = {
     "ring": Algorithm(ring.all_reduce, left_only=True),
     "tree": Algorithm(tree.all_reduce, tree.sum_parts),
+    "shared": Algorithm(
+        hierarchical.all_reduce,
+        hierarchical.sum_parts,
+        hierarchical.reduce_parts,
+        missing=shared.missing,
+    ),
+    "hierarchical": Algorithm(
+        hierarchical.all_reduce, hierarchical.sum_parts, hierarchical.reduce_parts
+    ),
     "native": Algorithm(native.all_reduce, missing=native.missing),
 }
 

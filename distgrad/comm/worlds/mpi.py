@@ -18,8 +18,9 @@ from typing import NoReturn
 
 import mpi4py
 
-from distgrad.comm import guard
+from distgrad.comm import guard, shared_memory
 from distgrad.comm.message import Array
+from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
 from distgrad.comm.transport import NOTICE_TAG
 
@@ -86,6 +87,8 @@ class MpiTransport:
         self.rank: int = comm.rank
         self.size: int = comm.size
         self.host = MPI.Get_processor_name()
+        self.place = shared_memory.place()
+        self.node = Node(self.size)
         world, group = notices.comm.Get_group(), comm.Get_group()
         self.members = tuple(group.Translate_ranks(list(range(self.size)), world))
         self.native_queue: deque[object] = deque()
@@ -103,6 +106,21 @@ class MpiTransport:
     def native_all_reduce(self, buffer: Array) -> MpiRequest:
         """Start MPI_Iallreduce, a sum in place."""
         return MpiRequest(self._comm.Iallreduce(MPI.IN_PLACE, buffer), self.rank, True)
+
+    def create_memory(self, name: str, nbytes: int) -> memoryview:
+        """Make a file in /dev/shm of zeros. Raises OSError."""
+        return memoryview(shared_memory.create(name, nbytes))
+
+    def attach_memory(self, name: str, nbytes: int) -> memoryview:
+        """Map the file another rank has made. Raises OSError."""
+        return memoryview(shared_memory.attach(name, nbytes))
+
+    def unlink_memory(self, name: str) -> None:
+        """Take the file's name away."""
+        shared_memory.unlink(name)
+
+    def signal(self) -> None:
+        """Do nothing: who waits looks again by itself."""
 
     def split(self, color: int, key: int) -> MpiTransport:
         """Return the group of the ranks with the same color, ordered by key (MPI_Comm_split)."""
