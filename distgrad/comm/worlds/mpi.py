@@ -64,6 +64,9 @@ class _Notices:
             return
         self._listened = now
         status = MPI.Status()
+        # A rank that waits for shared memory calls MPI nowhere else, and one call takes a message
+        # in, the next one finds it.
+        self.comm.Iprobe(MPI.ANY_SOURCE, NOTICE_TAG)
         while message := self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status):
             data = bytearray(status.Get_count(MPI.BYTE))
             message.Recv((data, len(data), MPI.BYTE))
