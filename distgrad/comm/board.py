@@ -18,6 +18,7 @@ SMALL = 4096
 PIECE = 1 << 20
 """Bytes per rank of the staging room of one collective: what ordinary arrays pass through."""
 LANES = 2
+_SPIN = 500  # looks, of about 0.05 µs each: for a rank that is about to come
 _LINE = 64  # bytes; what another rank writes lies in a line of its own
 _TEXT = 2 * _LINE  # where a slot's description is
 _DATA = 6 * _LINE
@@ -53,7 +54,13 @@ class Board:
     """
 
     def __init__(
-        self, memory: memoryview, ranks: Sequence[int], rank: int, signal: Callable[[], None]
+        self,
+        memory: memoryview,
+        ranks: Sequence[int],
+        rank: int,
+        signal: Callable[[], None],
+        *,
+        spins: bool,
     ) -> None:
         self.ranks = tuple(ranks)
         self.others = tuple(r for r in ranks if r != rank)
@@ -68,9 +75,12 @@ class Board:
             for i, r in enumerate(self.ranks)
         }
         self._mine = self._slots[rank]
+        self._lows = [self._low[r] for r in self.others]
+        self._others_slots = [[at >> 3 for at in self._slots[r]] for r in self.others]
         self.place = self.ranks.index(rank)
         """Which of them this one is."""
-        self._rank = rank
+        self.rank = rank
+        self._spin = _SPIN if spins else 0
         flat = np.frombuffer(memory, np.uint8)
         self._flat: Array = flat
         rooms = start + count * SLOTS * _SLOT
@@ -120,8 +130,36 @@ class Board:
         while self._done in self._early:
             self._early.remove(self._done)
             self._done += 1
-        self._words[self._low[self._rank]] = self._done
+        self._words[self._low[self.rank]] = self._done
         self._signal()
+
+    def is_free(self, number: int) -> bool:
+        """Whether there is nothing to wait for in ``free``."""
+        words, needed = self._words, number - SLOTS + 1
+        return all(words[index] >= needed for index in self._lows)
+
+    def spin_for_arrivals(self, number: int, digest: int) -> bool:
+        """Whether all others have come to the same collective within a bounded spin."""
+        words, slot = self._words, number % SLOTS
+        for slots in self._others_slots:
+            index = slots[slot]
+            if not self._spin_for(index, number + 1) or words[index + 1] != digest:
+                return False
+        return True
+
+    def spin_for_stage(self, number: int, stage: int) -> bool:
+        """Whether all others have come to ``stage`` within a bounded spin."""
+        slot, value = number % SLOTS, (number << 24) + stage
+        return all(self._spin_for(slots[slot] + _LINE // 8, value) for slots in self._others_slots)
+
+    def _spin_for(self, index: int, value: int) -> bool:
+        words = self._words
+        if words[index] >= value:
+            return True
+        for _ in range(self._spin):  # noqa: SIM110 - a generator's frame would cost more
+            if words[index] >= value:
+                return True
+        return False
 
     # -- inside a collective ----------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class TreeSum:
             self._stack[-1] = (level + 1, parent, array)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: ``plan`` makes each one once
 class Plan:
     """How the ranks' parts become one sum: who holds which nodes, and what is added to what."""
 

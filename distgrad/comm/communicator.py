@@ -18,6 +18,7 @@ from distgrad.comm.group import Group, even_slices
 from distgrad.comm.message import Array, Steps
 from distgrad.comm.node import Node, SharedArray, Spec
 from distgrad.comm.patience import check_timeout
+from distgrad.comm.quick import Quick
 from distgrad.comm.topology import Topology
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
@@ -44,6 +45,8 @@ class Communicator:
         self.size = self.transport.size
         self._label = self.transport.state.label
         self._progress = self.transport.state.progress(self.transport.context)
+        board = node.board if node.topology.one_node else None
+        self._quick = Quick(self.transport, board) if board is not None else None
 
     @property
     def bytes_sent(self) -> int:
@@ -73,7 +76,12 @@ class Communicator:
 
     def all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> None:
         """Replace the array, on every rank, by its sum over all ranks."""
-        self.start_all_reduce(array, algorithm=algorithm, name=name).wait()
+        quick = self._quick
+        call = None if quick is None else quick.find(array, algorithm, name)
+        if quick is None or call is None:
+            self.start_all_reduce(array, algorithm=algorithm, name=name).wait()
+        elif rest := quick.all_reduce(call, array):
+            self._start(rest[0], call.what, rest[1]).wait()
 
     def start_all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> Work:
         """Start an all_reduce; the array must not be touched until the work is done.
@@ -83,7 +91,9 @@ class Communicator:
         """
         chosen, kind = self._chosen(algorithm)
         flat = self._flat(kind, array, name, summed=True)
-        what = _describe(kind, name, flat.dtype, flat.size)
+        what = _describe(kind, name, flat.dtype, flat.size, self._where(flat))
+        if self._quick is not None and chosen.quick:
+            self._quick.learn(array, algorithm, name, what)
         group = Group(self.transport)
         return self._start(group, what, chosen.steps(group, flat), everyone=not chosen.left_only)
 
@@ -111,7 +121,7 @@ class Communicator:
         if chosen.sum_parts is None:
             _add_up([array for _, _, array in flats], flat)  # it knows ranks, not summands
             return self.start_all_reduce(flat, algorithm=algorithm, name=name)
-        what = _describe(kind, name, flat.dtype, flat.size, whole.text)
+        what = _describe(kind, name, flat.dtype, flat.size, whole.text + self._where(flat))
         group = Group(self.transport)
         steps = chosen.sum_parts(group, flats, flat, whole)
         return self._start(group, what, steps, everyone=not chosen.left_only)
@@ -188,6 +198,10 @@ class Communicator:
         steps = basic.broadcast_bytes(group, data, root, result)
         self._start(group, f"broadcast_bytes from rank {root}", steps).wait()
         return result[0]
+
+    def _where(self, flat: Array) -> str:
+        # Ranks whose arrays do not lie alike would wait for each other.
+        return "" if self.transport.node.find(flat) is None else " in shared memory"
 
     def _start(self, group: Group, what: str, steps: Steps, *, everyone: bool = True) -> Work:
         return Work(group, what, steps, everyone=everyone, timeout=self.timeout)

@@ -21,7 +21,8 @@ _HEAD = 16  # sequence number, then a digest of the whole description
 
 
 @lru_cache(maxsize=4096)
-def _encode(what: str) -> bytes:
+def encode(what: str) -> bytes:
+    """Return the digest (8 bytes) and the text of a collective's description."""
     text = what.encode()
     digest = blake2b(text, digest_size=8).digest()
     # The text is there to be read by a person; only the digest covers all of a long one.
@@ -51,7 +52,7 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
         yield from _agree_on_board(group, group.board, what)
         return
     transport, lane = group.transport, group.lane
-    mine = group.number.to_bytes(8, "little") + _encode(what)
+    mine = group.number.to_bytes(8, "little") + encode(what)
     message = np.frombuffer(mine, np.uint8)
     sends = []
     distance = 1
@@ -73,12 +74,13 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
 
 def _agree_on_board(group: Group, board: Board, what: str) -> Steps:
     """Check that everyone is in the same collective, in the memory of the node they share."""
-    number, encoded = group.number, _encode(what)
+    number, encoded = group.number, encode(what)
     digest = int.from_bytes(encoded[:8], "little", signed=True)
-    yield board.free(number)
-    if group.before_arrival is not None:
-        group.before_arrival()
-    board.post(number, digest, encoded[8:])
+    if not group.begun:
+        yield board.free(number)
+        if group.before_arrival is not None:
+            group.before_arrival()
+        board.post(number, digest, encoded[8:])
     yield board.arrivals(number)
     state = group.transport.state
     now = perf_counter()

@@ -28,6 +28,7 @@ class Group:
     __slots__ = (
         "_scratch",
         "before_arrival",
+        "begun",
         "board",
         "bytes_sent",
         "lane",
@@ -40,15 +41,17 @@ class Group:
         "transport",
     )
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, begun: int | None = None) -> None:
+        """``begun`` is the number of a collective in which this rank has said that it is."""
         self.transport = transport
         self.rank = transport.rank
         self.size = transport.size
         self.node = transport.node
         self.topology, self.board = self.node.topology, self.node.board
         self.progress = progress = transport.state.progress(transport.context)
-        self.number = number = progress.started
-        progress.started += 1
+        self.begun = begun is not None
+        self.number = number = progress.started if begun is None else begun
+        progress.started = max(progress.started, number + 1)
         progress.unfinished.add(number)
         self.lane = number % LANES
         self.bytes_sent = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -13,8 +14,10 @@ from distgrad.comm.message import Array
 from distgrad.comm.topology import Topology
 
 _PAGE = 4096  # bytes
-Spec = tuple[int, np.dtype[np.generic], int]
+Spec: TypeAlias = tuple[int, np.dtype[np.generic], int]
 """What is shared: elements, their dtype, the arrays each rank has of it."""
+Call: TypeAlias = tuple[Any, ...]
+"""A function of arrays and its arguments."""
 
 
 class Node:
@@ -46,6 +49,8 @@ class SharedArray:
     own: Array
     companions: Sequence[SharedArray] = ()
     """Further ones, for ranks whose run of summands makes several parts."""
+    calls: dict[object, list[Call]] = field(default_factory=dict)
+    """What an algorithm has worked out for it, to be called again with the next sum."""
 
 
 def cut_arrays(

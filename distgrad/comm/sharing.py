@@ -31,7 +31,7 @@ def meet(group: Group, node: Node) -> Steps:
         node.topology = topology
         ranks = _own(topology, group.rank)
         if len(ranks) > 1:
-            node.board = Board(memory, ranks, group.rank, transport.signal)
+            node.board = Board(memory, ranks, group.rank, transport.signal, spins=transport.spins)
 
     yield from _share(group, topology, size_of, use)
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from distgrad.comm.canonical import Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key by identity: it may have thousands of ranks
 class Topology:
     """The nodes of a group of ranks: ``nodes[i]`` are the ranks of node i, ascending."""
 

@@ -30,6 +30,8 @@ class Transport(Protocol):
     members: tuple[int, ...]
     state: RankState
     timed: bool
+    spins: bool
+    """Whether a rank that waits may keep its core for microseconds: the others have their own."""
     node: Node
 
     def isend(self, buffer: Array, dest: int, tag: int) -> Request:

@@ -26,6 +26,8 @@ class Algorithm:
     """The same for one slice a rank, the rest of the array being overwritten."""
     left_only: bool = False
     """Whether a rank receives from its left neighbour alone, whose fingerprint is then enough."""
+    quick: bool = False
+    """Whether ``comm.quick`` is its short way inside a node."""
     missing: Callable[[Transport], str] | None = None
     """Says what it needs that a world lacks ("" if nothing); None: it runs in every world."""
 
@@ -42,10 +44,11 @@ ALL_REDUCE = {
         hierarchical.all_reduce,
         hierarchical.sum_parts,
         hierarchical.reduce_parts,
+        quick=True,
         missing=shared.missing,
     ),
     "hierarchical": Algorithm(
-        hierarchical.all_reduce, hierarchical.sum_parts, hierarchical.reduce_parts
+        hierarchical.all_reduce, hierarchical.sum_parts, hierarchical.reduce_parts, quick=True
     ),
     "native": Algorithm(native.all_reduce, missing=native.missing),
 }

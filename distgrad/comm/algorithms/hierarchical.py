@@ -17,7 +17,7 @@ from distgrad.comm.board import LANES, PIECE
 from distgrad.comm.canonical import Part, Plan, one_each
 from distgrad.comm.group import CHUNK, Group, even_slices
 from distgrad.comm.message import Array, Request, Steps
-from distgrad.comm.node import address
+from distgrad.comm.node import Call, SharedArray, address
 from distgrad.comm.topology import Additions, cut_at_nodes
 
 _BLOCK = 1 << 16  # bytes that are added up and handed out before the next: they stay in cache
@@ -48,10 +48,12 @@ def _sum(
 ) -> Steps:
     held = {(level, index): array for level, index, array in parts}
     own = [held[node] for node in plan.nodes[group.rank]]
-    in_place = _in_place(group, own, out, plan)  # now: before this rank says that it has arrived
-    if in_place is not None:
-        cut = even_slices(out.size, group.size) if slices is None else slices
-        return _whole(group, in_place, plan, cut, gather=slices is None)
+    shared = group.node.find(out)
+    if shared is not None and max(map(len, plan.nodes)) <= 1 + len(shared.companions):
+        _put_in_place(own, shared)  # now: before this rank says that it has arrived
+        if group.topology.one_node:
+            return _in_one_node(group, calls_in_one_node(shared, group.rank, plan, slices))
+        return _in_place(group, shared, plan, slices)
     if slices is None and board_sum.fits(group, out, plan):
         return board_sum.sum_parts(group, own, out, plan)
     return _piecewise(group, own, out, plan, slices)
@@ -67,46 +69,83 @@ class _Window:
     """Where this node's ranks find the total; the first is this rank's, or theirs together."""
 
 
-# -- arrays that all ranks of the node can read ------------------------------------------------
+# -- arrays that all ranks of the node can read -----------------------------------------------
 
 
-def _in_place(group: Group, own: Sequence[Array], out: Array, plan: Plan) -> _Window | None:
-    """Return the window on the whole of arrays the node shares; None if ``out`` is none of them.
+def _put_in_place(own: Sequence[Array], shared: SharedArray) -> None:
+    """Copy this rank's parts to where the others look for them, unless they are there already.
 
-    The last part of a rank lies in ``out``, others in its companions; they are copied there if not.
+    The last part of a rank lies in the array itself, earlier ones in its companions.
     """
-    shared = group.node.find(out)
-    if shared is None or max(map(len, plan.nodes)) > 1 + len(shared.companions):
-        return None
-    mine = [*shared.companions[: len(own) - 1], shared][-len(own) :] if own else []
-    for part, place in zip(own, mine, strict=True):
+    for k, part in enumerate(own, 1):
+        place = shared if k == len(own) else shared.companions[k - 1]
         if address(part) != address(place.own):
-            place.own[: out.size] = part
+            np.copyto(place.own, part)
+
+
+def _window_on(shared: SharedArray, rank: int, plan: Plan) -> _Window:
     slots, number = {}, 0
-    for rank, nodes in enumerate(plan.nodes):
-        if rank in shared.of:
-            for k in range(len(nodes)):
-                place = shared if k == len(nodes) - 1 else shared.companions[k]
-                # The very ``out``, so that a total that is there already is known to be.
-                slots[number + k] = out if place.of[rank] is shared.own else place.of[rank]
+    for other, nodes in enumerate(plan.nodes):
+        for k in range(1, len(nodes) + 1 if other in shared.of else 0):
+            place = shared if k == len(nodes) else shared.companions[k - 1]
+            slots[number + k - 1] = place.of[other]
         number += len(nodes)
-    others = [array for rank, array in shared.of.items() if rank != group.rank]
-    return _Window(slots, [out, *others])
+    others = [array for other, array in shared.of.items() if other != rank]
+    return _Window(slots, [shared.own, *others])
 
 
-def _whole(
-    group: Group, window: _Window, plan: Plan, cut: Sequence[slice], *, gather: bool
-) -> Steps:
+def calls_in_one_node(
+    shared: SharedArray, rank: int, plan: Plan, slices: Sequence[slice] | None = None
+) -> Sequence[Call]:
+    """Return the calls that sum this rank's slice, once all have arrived; made once, kept there.
+
+    Without ``slices`` they write the total to everyone's array.
+    """
+    key = (plan, None if slices is None else tuple((s.start, s.stop) for s in slices))
+    found = shared.calls.get(key)
+    if found is None:
+        window = _window_on(shared, rank, plan)
+        size = len(plan.nodes)
+        cut = (even_slices(shared.own.size, size) if slices is None else slices)[rank]
+        out, *others = [array[cut] for array in window.outs]
+        parts = {slot: array[cut] for slot, array in window.slots.items()}
+        targets = others if slices is None else []
+        whole = slice(0, out.size)
+        found = shared.calls[key] = [
+            *_total(plan.additions, parts, plan.total, whole, out, targets)
+        ]
+    return found
+
+
+def _in_one_node(group: Group, calls: Sequence[Call]) -> Steps:
+    if group.board is None:  # alone
+        return
+    yield ()  # all have arrived
+    for function, *arguments in calls:
+        function(*arguments)
+    yield from finish_in_place(group)
+
+
+def finish_in_place(group: Group) -> Steps:
+    """Wait until no other rank reads from this one's array, or writes to it, any more."""
     board = group.board
     if board is not None:
-        yield board.free(group.number)
-    yield from _steps(group, window, plan, cut, gather=gather)
-    if board is not None:  # until then the others read from, and write to, this rank's arrays
         board.reach(group.number, 1)
         yield board.reached(group.number, 1)
 
 
-# -- ordinary arrays, through the staging room -------------------------------------------------
+def _in_place(
+    group: Group, shared: SharedArray, plan: Plan, slices: Sequence[slice] | None
+) -> Steps:
+    if group.board is not None:
+        yield group.board.free(group.number)
+    window = _window_on(shared, group.rank, plan)
+    cut = even_slices(shared.own.size, group.size) if slices is None else slices
+    yield from _steps(group, window, plan, cut, gather=slices is None)
+    yield from finish_in_place(group)
+
+
+# -- ordinary arrays, through the staging room --------------------------------------------------
 
 
 def _piecewise(
@@ -118,8 +157,7 @@ def _piecewise(
         yield board.free(number, LANES)
     stage = 0
     for start, stop in _stretches(group, out, plan):
-        stretch = [part[start:stop] for part in own]
-        window = _staged(group, stretch, out[start:stop], plan)
+        window = _staged(group, [part[start:stop] for part in own], out[start:stop], plan)
         if slices is None:
             cut: Sequence[slice] = even_slices(stop - start, group.size)
         else:
@@ -175,7 +213,7 @@ def _inside(part: slice, start: int, stop: int) -> slice:
     return slice(low - start, max(min(part.stop, stop), low) - start)
 
 
-# -- the sum of a window -----------------------------------------------------------------------
+# -- the sum of a window ------------------------------------------------------------------------
 
 
 def _steps(
@@ -189,7 +227,7 @@ def _steps(
 
     out, *others = [array[cut[me]] for array in window.outs]
     parts = {slot: array[cut[me]] for slot, array in window.slots.items()}
-    own = [*_pieces(out)]
+    own = [*_pieces(slice(0, out.size), out.itemsize, CHUNK)]
     arrivals: list[list[Request]] = [[] for _ in own]
     for i in elsewhere:
         landings = {slot: group.scratch(out.size, out.dtype) for slot in nodes.roots[i]}
@@ -201,18 +239,18 @@ def _steps(
     sends: list[Request] = []
     for q in topology.charges[me]:
         theirs = {slot: array[cut[q]] for slot, array in window.slots.items()}
-        for piece in _pieces(window.outs[0][cut[q]]):
-            _add_up(nodes.inside[here], theirs, piece)
+        for piece in _pieces(slice(0, cut[q].stop - cut[q].start), out.itemsize, CHUNK):
+            _make(_add_up(nodes.inside[here], theirs, piece, out.itemsize))
             for slot in nodes.roots[here]:
                 sends += group.send(theirs[slot][piece], q)
 
     for expected, piece in zip(arrivals, own, strict=True):
         additions = nodes.inside[here]
         if elsewhere:
-            _add_up(additions, parts, piece)
+            _make(_add_up(additions, parts, piece, out.itemsize))
             yield expected
             additions = nodes.across
-        _total(additions, parts, plan.total, piece, out, others if gather else [])
+        _make(_total(additions, parts, plan.total, piece, out, others if gather else []))
         if gather:
             for i in elsewhere:
                 sends += group.send(out[piece], topology.deputy(i, me))
@@ -225,39 +263,31 @@ def _steps(
 def _hand_out(group: Group, window: _Window, cut: Sequence[slice]) -> Steps:
     """Receive the totals of the ranks in this one's charge, for all ranks of the node."""
     out, *others = window.outs
-    charges = group.topology.charges[group.rank]
     arrivals = [
-        (cut[q].start, piece, group.recv(out[cut[q]][piece], q))
-        for q in charges
-        for piece in _pieces(out[cut[q]])
+        (piece, group.recv(out[piece], q))
+        for q in group.topology.charges[group.rank]
+        for piece in _pieces(cut[q], out.itemsize, CHUNK)
     ]
-    for start, piece, requests in arrivals:
+    for piece, requests in arrivals:
         yield requests
-        here = slice(start + piece.start, start + piece.stop)
         for other in others:
-            other[here] = out[here]
+            other[piece] = out[piece]
 
 
-def _pieces(array: Array, nbytes: int = CHUNK) -> Iterator[slice]:
-    """Cut a flat array into slices of at most ``nbytes`` bytes."""
-    step = nbytes // array.itemsize
-    for start in range(0, array.size, step):
-        yield slice(start, min(start + step, array.size))
+def _pieces(stretch: slice, itemsize: int, nbytes: int) -> Iterator[slice]:
+    """Cut a slice into slices of at most ``nbytes`` bytes."""
+    step = nbytes // itemsize
+    for start in range(stretch.start, stretch.stop, step):
+        yield slice(start, min(start + step, stretch.stop))
 
 
-def _blocks(piece: slice, itemsize: int) -> Iterator[slice]:
-    step = _BLOCK // itemsize
-    for start in range(piece.start, piece.stop, step):
-        yield slice(start, min(start + step, piece.stop))
-
-
-def _add_up(additions: Additions, parts: dict[int, Array], piece: slice) -> None:
-    """Do the additions in place, in one piece of the slice."""
-    if not additions:
-        return
-    for block in _blocks(piece, next(iter(parts.values())).itemsize):
+def _add_up(
+    additions: Additions, parts: dict[int, Array], piece: slice, itemsize: int
+) -> Iterator[Call]:
+    """Yield the calls that do the additions in place, in one piece of the slice."""
+    for block in _pieces(piece, itemsize, _BLOCK):
         for a, b in additions:
-            np.add(parts[a][block], parts[b][block], out=parts[a][block])
+            yield np.add, parts[a][block], parts[b][block], parts[a][block]
 
 
 def _total(
@@ -267,16 +297,19 @@ def _total(
     piece: slice,
     out: Array,
     others: Sequence[Array],
-) -> None:
-    """Do the additions in one piece of the slice, the last into ``out``; copy it to the others."""
-    for block in _blocks(piece, out.itemsize):
-        target = out[block]
-        for a, b in additions[:-1]:
-            np.add(parts[a][block], parts[b][block], out=parts[a][block])
+) -> Iterator[Call]:
+    """Yield the calls that do them, the last one into ``out``, and copy it to the others."""
+    for block in _pieces(piece, out.itemsize, _BLOCK):
+        yield from _add_up(additions[:-1], parts, block, out.itemsize)
         if additions:
             a, b = additions[-1]
-            np.add(parts[a][block], parts[b][block], out=target)
-        elif parts[total] is not out:
-            target[...] = parts[total][block]
+            yield np.add, parts[a][block], parts[b][block], out[block]
+        elif address(parts[total]) != address(out):
+            yield np.copyto, out[block], parts[total][block]
         for other in others:
-            other[block] = target
+            yield np.copyto, other[block], out[block]
+
+
+def _make(calls: Iterator[Call]) -> None:
+    for function, *arguments in calls:
+        function(*arguments)

@@ -76,6 +76,7 @@ class LocalTransport:
 
     name = "local"
     timed = False
+    spins = False
     rank = 0
     size = 1
     members: tuple[int, ...] = (0,)

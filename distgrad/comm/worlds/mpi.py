@@ -83,7 +83,7 @@ class MpiTransport:
     def __init__(self, comm: MPI.Comm, context: str, notices: _Notices, crowded: bool) -> None:
         self._comm = comm
         self._notices = notices
-        self._crowded = crowded
+        self.spins = not crowded
         self._splits = 0
         self.context = context
         self.state = notices.state
@@ -130,15 +130,15 @@ class MpiTransport:
         self._splits += 1
         comm = self._comm.Split(color, key)
         context = f"{self.context}.{self._splits}:{color}"
-        return MpiTransport(comm, context, self._notices, self._crowded)
+        return MpiTransport(comm, context, self._notices, not self.spins)
 
     def back_off(self, idle: float) -> None:
         """Give way: spin for microseconds, then yield the core, then sleep in short naps."""
-        if idle < _SPIN and not self._crowded:
+        if idle < _SPIN and self.spins:
             return
         # With more ranks than cores a peer can only answer once it gets this core, so it goes at
         # once. With a core each, a nap would only delay the answer.
-        if idle < (1e-3 if self._crowded else 2e-2):
+        if idle < (2e-2 if self.spins else 1e-3):
             os.sched_yield()
             return
         time.sleep(min(max(idle / 20, 2e-5), 1e-3))

@@ -271,6 +271,7 @@ class SimulatedTransport:
 
     name = "simulated"
     timed = False  # a deadlock is known, not guessed; and a debugger may take all the time it wants
+    spins = False
 
     def __init__(self, world: _World, context: str, members: tuple[int, ...], rank: int) -> None:
         self._world = world
