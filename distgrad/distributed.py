@@ -16,7 +16,7 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import CANONICAL, PLAIN, Work
+from distgrad.comm import Work
 from distgrad.errors import CheckpointError, CommError, LaunchError
 from distgrad.missing import answers as _answers
 from distgrad.parallel.world import World, current_world, init, joined_world
@@ -162,8 +162,7 @@ def all_reduce(
     if op is not ReduceOp.SUM or not async_op or not array.flags.c_contiguous:
         _reduce(world, array, op)
         return _Done() if async_op else None
-    algorithm = CANONICAL if world.canonical else PLAIN
-    return world.comm.start_all_reduce(array, algorithm=algorithm, name="dg.distributed")
+    return world.comm.start_all_reduce(array, canonical=world.canonical, name="dg.distributed")
 
 
 def reduce(
@@ -312,8 +311,7 @@ def _reduce(world: World, array: Array, op: ReduceOp) -> None:
         if op is ReduceOp.AVG and array.dtype.kind not in "fc":
             raise CommError(f"the average of {array.dtype} would be cut: convert with .float()")
         summed = np.array(array, order="C")
-        algorithm = CANONICAL if world.canonical else PLAIN
-        world.comm.all_reduce(summed, algorithm=algorithm, name="dg.distributed")
+        world.comm.all_reduce(summed, canonical=world.canonical, name="dg.distributed")
         array[...] = summed / world.size if op is ReduceOp.AVG else summed
         return
     if op not in _IN_RANK_ORDER:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.comm import sharing
-from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm, basic, ring
+from distgrad.comm.algorithms import ALL_REDUCE, AUTO, Algorithm, basic, choose, ring
 from distgrad.comm.canonical import Part, Plan, plan
 from distgrad.comm.group import Group, even_slices
 from distgrad.comm.message import Array, Steps
@@ -74,22 +74,26 @@ class Communicator:
         self._start(group, f"share {sizes}", steps).wait()
         return found or None
 
-    def all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> None:
-        """Replace the array, on every rank, by its sum over all ranks."""
+    def all_reduce(
+        self, array: Array, *, algorithm: str = AUTO, canonical: bool = False, name: str = ""
+    ) -> None:
+        """Replace the array, on every rank, by its sum over all ranks; as ``start_all_reduce``."""
         quick = self._quick
         call = None if quick is None else quick.find(array, algorithm, name)
         if quick is None or call is None:
-            self.start_all_reduce(array, algorithm=algorithm, name=name).wait()
+            self.start_all_reduce(array, algorithm=algorithm, canonical=canonical, name=name).wait()
         elif rest := quick.all_reduce(call, array):
             self._start(rest[0], call.what, rest[1]).wait()
 
-    def start_all_reduce(self, array: Array, *, algorithm: str = PLAIN, name: str = "") -> Work:
+    def start_all_reduce(
+        self, array: Array, *, algorithm: str = AUTO, canonical: bool = False, name: str = ""
+    ) -> Work:
         """Start an all_reduce; the array must not be touched until the work is done.
 
-        ``algorithm`` is one of the table ``ALL_REDUCE``, by default the one that needs the least
-        bandwidth; each rank is one summand of a canonical one.
+        ``algorithm`` is one of the table ``ALL_REDUCE``, or "auto": the one for these nodes, of
+        those that keep the canonical order if ``canonical``. Each rank is one summand then.
         """
-        chosen, kind = self._chosen(algorithm)
+        chosen, kind = self._chosen(algorithm, canonical)
         flat = self._flat(kind, array, name, summed=True)
         what = _describe(kind, name, flat.dtype, flat.size, self._where(flat))
         if self._quick is not None and chosen.quick:
@@ -104,7 +108,8 @@ class Communicator:
         runs: Sequence[range],
         *,
         absent: Collection[int] = (),
-        algorithm: str = CANONICAL,
+        algorithm: str = AUTO,
+        canonical: bool = True,
         name: str = "",
     ) -> Work:
         """Start the sum of summands of which rank r holds the run ``runs[r]``.
@@ -114,13 +119,13 @@ class Communicator:
         may be one of the parts. With a canonical algorithm its bits depend on the summands alone.
         Raises CommError if parts do not fit runs and absent.
         """
-        chosen, kind = self._chosen(algorithm)
+        chosen, kind = self._chosen(algorithm, canonical)
         flat = self._flat(kind, out, name, summed=True)
         whole = self._plan(kind, runs, absent, name)
         flats = self._fitting(kind, parts, flat, whole, name)
         if chosen.sum_parts is None:
             _add_up([array for _, _, array in flats], flat)  # it knows ranks, not summands
-            return self.start_all_reduce(flat, algorithm=algorithm, name=name)
+            return self.start_all_reduce(flat, algorithm=algorithm, canonical=canonical, name=name)
         what = _describe(kind, name, flat.dtype, flat.size, whole.text + self._where(flat))
         group = Group(self.transport)
         steps = chosen.sum_parts(group, flats, flat, whole)
@@ -175,7 +180,7 @@ class Communicator:
 
     def check_algorithm(self, algorithm: str) -> None:
         """Raise CommError if there is no all_reduce of this name, or it cannot run here."""
-        self._chosen(algorithm)
+        self._chosen(algorithm, False)
 
     def barrier(self) -> None:
         """Return when every rank has called it."""
@@ -206,11 +211,13 @@ class Communicator:
     def _start(self, group: Group, what: str, steps: Steps, *, everyone: bool = True) -> Work:
         return Work(group, what, steps, everyone=everyone, timeout=self.timeout)
 
-    def _chosen(self, algorithm: str) -> tuple[Algorithm, str]:
+    def _chosen(self, algorithm: str, canonical: bool) -> tuple[Algorithm, str]:
         """Return the algorithm and what its collectives are called."""
+        if algorithm == AUTO:
+            return ALL_REDUCE[choose(self.topology, canonical)], "all_reduce"
         chosen = ALL_REDUCE.get(algorithm)
         if chosen is None:
-            known = ", ".join(map(repr, ALL_REDUCE))
+            known = ", ".join(map(repr, (AUTO, *ALL_REDUCE)))
             raise CommError(f"{self._label} no all_reduce algorithm {algorithm!r}; use {known}")
         if chosen.missing is not None and (needed := chosen.missing(self.transport)):
             anywhere = ", ".join(repr(n) for n, a in ALL_REDUCE.items() if a.missing is None)
@@ -218,7 +225,7 @@ class Communicator:
                 f"{self._label} the all_reduce algorithm {algorithm!r} needs {needed}; these run "
                 f"everywhere: {anywhere}"
             )
-        return chosen, "all_reduce" if algorithm == PLAIN else f"{algorithm} all_reduce"
+        return chosen, f"{algorithm} all_reduce"
 
     def _plan(self, kind: str, runs: Sequence[range], absent: Collection[int], name: str) -> Plan:
         if len(runs) != self.size:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
+from distgrad.comm import AUTO
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import EVERY, Agreement, compare
@@ -29,9 +30,11 @@ class DistributedDataParallel:
     """Makes every rank's backward pass leave the same gradients: those of the global batch's mean.
 
     Rank 0's parameters and buffers are copied to all ranks; parameters and gradients become views
-    of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` ("ring", "tree", "native")
-    while backward runs. Default: the canonical tree if ``dg.init(shards=…)`` was given, the ring
-    otherwise. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
+    of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` while backward runs: "ring",
+    "tree", "shared", "hierarchical", "native" (MPI's own), or "auto" (the default), which goes by
+    who shares a node: "shared" on one, "hierarchical" on several; where no two ranks share one,
+    "tree" if ``dg.init(shards=…)`` was given, else "ring", whose bits depend on the number of
+    ranks. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
     with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
     ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.
     ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
@@ -76,7 +79,7 @@ class DistributedDataParallel:
         _check_reduction(reduction)
         self.module = module
         self.world = world or current_world()
-        self.algorithm = algorithm or self.world.algorithm
+        self.algorithm = algorithm or AUTO
         self.world.comm.check_algorithm(self.algorithm)
         named = list(module.named_parameters())
         free = (type(None), LocalGradients)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator, Part, Work
+from distgrad.comm import AUTO, Communicator, Part, Work
 from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World
 
@@ -20,6 +20,7 @@ class Exchange:
     algorithm: str
     runs: tuple[range, ...]  # the summands of each rank
     absent: range  # summands nobody has
+    canonical: bool = True  # whether "auto" keeps to the same bits on any number of ranks
 
     @property
     def run(self) -> range:
@@ -34,10 +35,17 @@ class Exchange:
     def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
         return self.comm.start_sum(
-            parts, out, self.runs, absent=self.absent, algorithm=self.algorithm, name=name
+            parts,
+            out,
+            self.runs,
+            absent=self.absent,
+            algorithm=self.algorithm,
+            canonical=self.canonical,
+            name=name,
         )
 
 
-def exchange_of(world: World, algorithm: str, total: int) -> Exchange:
+def exchange_of(world: World, total: int, algorithm: str = AUTO) -> Exchange:
     """Return the exchange of a batch of ``total`` samples: of several, the largest."""
-    return Exchange(world.comm, algorithm, tuple(world.runs), absent(total, world.shards))
+    gone = absent(total, world.shards)
+    return Exchange(world.comm, algorithm, tuple(world.runs), gone, world.canonical)

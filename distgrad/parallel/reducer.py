@@ -13,7 +13,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
-from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut
+from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
@@ -45,7 +45,7 @@ class Reducer(Observable):
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
-        self.buckets = [Bucket(i, part) for i, part in enumerate(cut(trained, bucket_bytes))]
+        self.buckets = make_buckets(world, cut(trained, bucket_bytes))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
@@ -139,7 +139,7 @@ class Reducer(Observable):
 
     def _prepare(self, position: ShardPosition) -> None:
         """Get ready to hand in the open shard."""
-        self._exchange = exchange_of(self.world, self.algorithm, self._samples)
+        self._exchange = exchange_of(self.world, self._samples, self.algorithm)
         self._next = 0
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)

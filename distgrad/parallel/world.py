@@ -8,7 +8,7 @@ from typing import Any
 
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
+from distgrad.comm import Communicator, connect
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
@@ -35,11 +35,6 @@ class World:
     def position(self) -> ShardPosition:
         """Which part of a batch this thread computes; outside a shard each rank is an equal one."""
         return current_shard() or self._outside
-
-    @property
-    def algorithm(self) -> str:
-        """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
-        return CANONICAL if self.canonical else PLAIN
 
     def print(self, *values: object) -> None:
         """Print once for the whole job, at once: on rank 0. Every rank may call it."""

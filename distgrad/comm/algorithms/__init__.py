@@ -9,6 +9,7 @@ from distgrad.comm.algorithms import hierarchical, native, ring, shared, tree
 from distgrad.comm.canonical import Part, Plan
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
+from distgrad.comm.topology import Topology
 from distgrad.comm.transport import Transport
 
 
@@ -53,9 +54,19 @@ ALL_REDUCE = {
     "native": Algorithm(native.all_reduce, missing=native.missing),
 }
 
-PLAIN = "ring"
-"""The all-reduce taken where none is named."""
-CANONICAL = "tree"
-"""The one taken where the same bits on any number of ranks are asked for."""
+AUTO = "auto"
+"""Not one of them, but the choice among them: see ``choose``."""
 
-__all__ = ["ALL_REDUCE", "CANONICAL", "PLAIN", "Algorithm"]
+
+def choose(topology: Topology, canonical: bool) -> str:
+    """Return the all-reduce for ranks that share memory so, the same on every rank.
+
+    ``canonical`` asks for the same bits on any number of ranks. Where it is not, ranks on nodes of
+    their own take the ring, whose order of sums depends on their number.
+    """
+    if topology.shares:
+        return "shared" if topology.one_node else "hierarchical"
+    return "tree" if canonical else "ring"
+
+
+__all__ = ["ALL_REDUCE", "AUTO", "Algorithm", "choose"]
