@@ -16,7 +16,7 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Work
+from distgrad.comm import Started
 from distgrad.errors import CheckpointError, CommError, LaunchError
 from distgrad.missing import answers as _answers
 from distgrad.parallel.world import World, current_world, init, joined_world
@@ -151,7 +151,7 @@ def all_reduce(
     op: ReduceOp = ReduceOp.SUM,
     group: None = None,
     async_op: bool = False,
-) -> Work | _Done | None:
+) -> Started | _Done | None:
     """Replace ``tensor``, on every rank, by what ``op`` makes of all ranks'.
 
     A sum's order is that of the world's algorithm: the same bits on all ranks. With ``async_op`` it

@@ -6,6 +6,7 @@ from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
 from distgrad.comm.message import Request
 from distgrad.comm.node import SharedArray
+from distgrad.comm.quick import KnownSum, Started
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.comm.worlds.simulate import hears_interrupts, run_ranks
@@ -15,9 +16,11 @@ __all__ = [
     "AUTO",
     "Algorithm",
     "Communicator",
+    "KnownSum",
     "Part",
     "Request",
     "SharedArray",
+    "Started",
     "Transport",
     "TreeSum",
     "Work",

@@ -18,7 +18,7 @@ SMALL = 4096
 PIECE = 1 << 20
 """Bytes per rank of the staging room of one collective: what ordinary arrays pass through."""
 LANES = 2
-_SPIN = 500  # looks, of about 0.05 µs each: for a rank that is about to come
+_SPIN = 100  # looks, of about 0.3 µs each: for a rank that is about to come
 _LINE = 64  # bytes; what another rank writes lies in a line of its own
 _TEXT = 2 * _LINE  # where a slot's description is
 _DATA = 6 * _LINE
@@ -80,7 +80,8 @@ class Board:
         self.place = self.ranks.index(rank)
         """Which of them this one is."""
         self.rank = rank
-        self._spin = _SPIN if spins else 0
+        self.spins = _SPIN if spins else 1
+        """How often a wait looks before it lets others have the core."""
         flat = np.frombuffer(memory, np.uint8)
         self._flat: Array = flat
         rooms = start + count * SLOTS * _SLOT
@@ -138,28 +139,26 @@ class Board:
         words, needed = self._words, number - SLOTS + 1
         return all(words[index] >= needed for index in self._lows)
 
-    def spin_for_arrivals(self, number: int, digest: int) -> bool:
-        """Whether all others have come to the same collective within a bounded spin."""
+    def have_arrived(self, number: int) -> bool:
+        """Whether there is nothing to wait for in ``arrivals``."""
         words, slot = self._words, number % SLOTS
-        for slots in self._others_slots:
-            index = slots[slot]
-            if not self._spin_for(index, number + 1) or words[index + 1] != digest:
+        for slots in self._others_slots:  # noqa: SIM110 - a generator's frame would cost more
+            if words[slots[slot]] <= number:
                 return False
         return True
 
-    def spin_for_stage(self, number: int, stage: int) -> bool:
-        """Whether all others have come to ``stage`` within a bounded spin."""
-        slot, value = number % SLOTS, (number << 24) + stage
-        return all(self._spin_for(slots[slot] + _LINE // 8, value) for slots in self._others_slots)
+    def agree(self, number: int, digest: int) -> bool:
+        """Whether all others, who have arrived, posted this digest."""
+        words, slot = self._words, number % SLOTS
+        return all(words[slots[slot] + 1] == digest for slots in self._others_slots)
 
-    def _spin_for(self, index: int, value: int) -> bool:
-        words = self._words
-        if words[index] >= value:
-            return True
-        for _ in range(self._spin):  # noqa: SIM110 - a generator's frame would cost more
-            if words[index] >= value:
-                return True
-        return False
+    def have_reached(self, number: int, stage: int) -> bool:
+        """Whether there is nothing to wait for in ``reached``."""
+        words, slot, value = self._words, number % SLOTS, (number << 24) + stage
+        for slots in self._others_slots:  # noqa: SIM110 - the same
+            if words[slots[slot] + _LINE // 8] < value:
+                return False
+        return True
 
     # -- inside a collective ----------------------------------------------------------------------
 

@@ -13,16 +13,18 @@ import numpy as np
 
 from distgrad.comm import sharing
 from distgrad.comm.algorithms import ALL_REDUCE, AUTO, Algorithm, basic, choose, ring
-from distgrad.comm.canonical import Part, Plan, plan
+from distgrad.comm.canonical import Part, Plan, one_each, plan
 from distgrad.comm.group import Group, even_slices
 from distgrad.comm.message import Array, Steps
 from distgrad.comm.node import Node, SharedArray, Spec
 from distgrad.comm.patience import check_timeout
-from distgrad.comm.quick import Quick
+from distgrad.comm.quick import KnownSum, Started
 from distgrad.comm.topology import Topology
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.errors import CommError
+
+_MOST_KNOWN = 4096  # all_reduces of which it is remembered what they are
 
 
 class Communicator:
@@ -45,8 +47,7 @@ class Communicator:
         self.size = self.transport.size
         self._label = self.transport.state.label
         self._progress = self.transport.state.progress(self.transport.context)
-        board = node.board if node.topology.one_node else None
-        self._quick = Quick(self.transport, board) if board is not None else None
+        self._known: dict[object, KnownSum] = {}
 
     @property
     def bytes_sent(self) -> int:
@@ -78,28 +79,31 @@ class Communicator:
         self, array: Array, *, algorithm: str = AUTO, canonical: bool = False, name: str = ""
     ) -> None:
         """Replace the array, on every rank, by its sum over all ranks; as ``start_all_reduce``."""
-        quick = self._quick
-        call = None if quick is None else quick.find(array, algorithm, name)
-        if quick is None or call is None:
-            self.start_all_reduce(array, algorithm=algorithm, canonical=canonical, name=name).wait()
-        elif rest := quick.all_reduce(call, array):
-            self._start(rest[0], call.what, rest[1]).wait()
+        self.start_all_reduce(array, algorithm=algorithm, canonical=canonical, name=name).wait()
 
     def start_all_reduce(
         self, array: Array, *, algorithm: str = AUTO, canonical: bool = False, name: str = ""
-    ) -> Work:
+    ) -> Started:
         """Start an all_reduce; the array must not be touched until the work is done.
 
         ``algorithm`` is one of the table ``ALL_REDUCE``, or "auto": the one for these nodes, of
         those that keep the canonical order if ``canonical``. Each rank is one summand then.
         """
+        if type(array) is np.ndarray and array.flags.carray:
+            shared = self.transport.node.find(array)
+            key = (shared, array.dtype, array.size, algorithm, canonical, name)
+            known = self._known.get(key)
+            if known is not None:
+                flat = array if array.ndim == 1 else array.reshape(-1)
+                return known.start([flat], flat)
         chosen, kind = self._chosen(algorithm, canonical)
         flat = self._flat(kind, array, name, summed=True)
-        what = _describe(kind, name, flat.dtype, flat.size, self._where(flat))
-        if self._quick is not None and chosen.quick:
-            self._quick.learn(array, algorithm, name, what)
-        group = Group(self.transport)
-        return self._start(group, what, chosen.steps(group, flat), everyone=not chosen.left_only)
+        known = self._know(chosen, kind, one_each(self.size), flat, name, "")
+        if len(self._known) == _MOST_KNOWN:
+            self._known.clear()
+        shared = self.transport.node.find(array)
+        self._known[shared, array.dtype, array.size, algorithm, canonical, name] = known
+        return known.start([flat], flat)
 
     def start_sum(
         self,
@@ -111,7 +115,7 @@ class Communicator:
         algorithm: str = AUTO,
         canonical: bool = True,
         name: str = "",
-    ) -> Work:
+    ) -> Started:
         """Start the sum of summands of which rank r holds the run ``runs[r]``.
 
         ``parts`` are this rank's partial sums (``TreeSum(run).parts``; they are overwritten),
@@ -119,17 +123,26 @@ class Communicator:
         may be one of the parts. With a canonical algorithm its bits depend on the summands alone.
         Raises CommError if parts do not fit runs and absent.
         """
+        known = self.know_sum(
+            out, runs, absent=absent, algorithm=algorithm, canonical=canonical, name=name
+        )
+        return known.start(self._fitting(known, parts, out, name), out.reshape(-1))
+
+    def know_sum(
+        self,
+        out: Array,
+        runs: Sequence[range],
+        *,
+        absent: Collection[int] = (),
+        algorithm: str = AUTO,
+        canonical: bool = True,
+        name: str = "",
+    ) -> KnownSum:
+        """Return what ``start_sum`` finds out first, for a sum into ``out`` that is made often."""
         chosen, kind = self._chosen(algorithm, canonical)
         flat = self._flat(kind, out, name, summed=True)
         whole = self._plan(kind, runs, absent, name)
-        flats = self._fitting(kind, parts, flat, whole, name)
-        if chosen.sum_parts is None:
-            _add_up([array for _, _, array in flats], flat)  # it knows ranks, not summands
-            return self.start_all_reduce(flat, algorithm=algorithm, canonical=canonical, name=name)
-        what = _describe(kind, name, flat.dtype, flat.size, whole.text + self._where(flat))
-        group = Group(self.transport)
-        steps = chosen.sum_parts(group, flats, flat, whole)
-        return self._start(group, what, steps, everyone=not chosen.left_only)
+        return self._know(chosen, kind, whole, flat, name, whole.text)
 
     def reduce_scatter(
         self, array: Array, *, slices: Sequence[slice] | None = None, name: str = ""
@@ -204,9 +217,13 @@ class Communicator:
         self._start(group, f"broadcast_bytes from rank {root}", steps).wait()
         return result[0]
 
-    def _where(self, flat: Array) -> str:
+    def _know(
+        self, chosen: Algorithm, kind: str, whole: Plan, flat: Array, name: str, text: str
+    ) -> KnownSum:
         # Ranks whose arrays do not lie alike would wait for each other.
-        return "" if self.transport.node.find(flat) is None else " in shared memory"
+        where = "" if self.transport.node.find(flat) is None else " in shared memory"
+        what = _describe(kind, name, flat.dtype, flat.size, text + where)
+        return KnownSum(self.transport, chosen, whole, what, self.timeout, out=flat)
 
     def _start(self, group: Group, what: str, steps: Steps, *, everyone: bool = True) -> Work:
         return Work(group, what, steps, everyone=everyone, timeout=self.timeout)
@@ -239,21 +256,22 @@ class Communicator:
             raise CommError(f"{self._label} {kind} {name!r} {error}") from None
 
     def _fitting(
-        self, kind: str, parts: Sequence[Part], out: Array, whole: Plan, name: str
-    ) -> list[Part]:
-        """Return the parts with flat arrays, checked against the plan and ``out``."""
+        self, known: KnownSum, parts: Sequence[Part], out: Array, name: str
+    ) -> list[Array]:
+        """Return the parts as flat arrays, checked against the sum and ``out``."""
+        held = {(level, index): array for level, index, array in parts}
         mine = [(level, index) for level, index, _ in parts]
-        if sorted(mine) != sorted(whole.nodes[self.rank]):
+        if sorted(mine) != sorted(known.nodes):
             raise CommError(
-                f"{self._label} {kind} {name!r}: the parts are for the nodes {mine}, but the sum"
-                f"{whole.text} expects {list(whole.nodes[self.rank])} of this rank; make them "
-                "with TreeSum(run) and name the same absent summands on all ranks"
+                f"{self._label} {known.what}: the parts are for the nodes {mine}, but this rank "
+                f"is expected to bring {known.nodes}; make them with TreeSum(run) and name the "
+                "same absent summands on all ranks"
             )
-        flats = [(lv, i, self._flat(kind, a, name, summed=True)) for lv, i, a in parts]
-        for _, _, part in flats:
+        flats = [self._flat(known.what, held[node], name, summed=True) for node in known.nodes]
+        for part in flats:
             if part.dtype != out.dtype or part.size != out.size:
                 raise CommError(
-                    f"{self._label} {kind} {name!r}: a part is {part.dtype} x {part.size}, out is "
+                    f"{self._label} {known.what}: a part is {part.dtype} x {part.size}, out is "
                     f"{out.dtype} x {out.size}; they must be alike"
                 )
         return flats
@@ -296,18 +314,6 @@ class Communicator:
 
 def _nothing() -> Steps:
     yield ()
-
-
-def _add_up(arrays: Sequence[Array], out: Array) -> None:
-    """Sum a rank's arrays, which are overwritten, into ``out``, which may be one of them."""
-    if not arrays:
-        out[:] = 0
-        return
-    total = arrays[0]
-    for array in arrays[1:]:
-        np.add(total, array, out=total)
-    if not np.may_share_memory(total, out):
-        out[:] = total
 
 
 @lru_cache(maxsize=4096)

@@ -1,100 +1,211 @@
-"""A blocking all-reduce inside a node without the machinery of a wait, as long as none is needed.
+"""Sums that are made again and again: what can be known of one before is looked up once.
 
-Same notices, same order of sums, same bits as ``hierarchical``, of which it is the shortest way:
-the others are waited for in a spin of bounded length. When that is over, a Work goes on from here.
+Inside a node such a sum goes on by itself as long as nobody is late; then a Work, with its watch
+over the wait, takes over where it stands. The order of the sums, and so the bits, are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from distgrad.comm import fork
-from distgrad.comm.algorithms import board_sum, hierarchical
-from distgrad.comm.board import SMALL, Board
-from distgrad.comm.canonical import one_each
+from distgrad.comm.algorithms import Algorithm, board_sum, hierarchical
+from distgrad.comm.board import Board
+from distgrad.comm.canonical import Node, Part, Plan
 from distgrad.comm.fingerprint import encode
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
+from distgrad.comm.node import Call
 from distgrad.comm.transport import Transport
-
-_KNOWN = 4096  # calls
-
-
-@dataclass(frozen=True)
-class Call:
-    """What is known of a call before it is made again."""
-
-    what: str
-    digest: int
-    text: bytes
-    additions: Sequence[tuple[Any, ...]] | None
-    """What sums this rank's slice of an array in shared memory; None for a small one."""
+from distgrad.comm.work import Work
 
 
-class Quick:
-    """The short way of one communicator whose ranks share the board."""
+class KnownSum:
+    """One sum over all ranks, checked and described: of which parts, in which order, called what.
 
-    def __init__(self, transport: Transport, board: Board) -> None:
-        self._transport, self._board = transport, board
-        self._state = transport.state
-        self._progress = transport.state.progress(transport.context)
-        self._plan = one_each(transport.size)
-        self._calls: dict[object, Call] = {}
+    ``slices`` as in ``Communicator.start_sum``.
+    """
 
-    def find(self, array: Array, algorithm: str, name: str) -> Call | None:
-        """Return what is known of this call; None the first time, or if it has no short way."""
-        if type(array) is not np.ndarray or not array.flags.carray:
-            return None
-        shared = self._transport.node.find(array)
-        if shared is None and array.nbytes > SMALL:
-            return None
-        return self._calls.get((shared, array.dtype, array.size, algorithm, name))
-
-    def learn(self, array: Array, algorithm: str, name: str, what: str) -> None:
-        """Know a call, checked by now, the next time it is made."""
-        shared = self._transport.node.find(array)
-        if shared is None and array.nbytes > SMALL:
-            return
-        additions = None
-        if shared is not None:
-            additions = hierarchical.calls_in_one_node(shared, self._board.rank, self._plan)
+    def __init__(
+        self,
+        transport: Transport,
+        algorithm: Algorithm,
+        plan: Plan,
+        what: str,
+        timeout: float,
+        *,
+        out: Array,
+        slices: Sequence[slice] | None = None,
+    ) -> None:
+        self.transport, self.what, self.timeout = transport, what, timeout
+        self.nodes: list[Node] = [*plan.nodes[transport.rank]]
+        """What this rank has to bring."""
+        self._algorithm, self._plan, self._slices = algorithm, plan, slices
+        self._alone = transport.size == 1 and len(self.nodes) == 1
+        node = transport.node
+        self._board = node.board if node.topology.one_node and algorithm.quick else None
+        self._shared = node.find(out)
+        self._calls: Sequence[Call] | None = None
+        self._small = False
         encoded = encode(what)
-        digest = int.from_bytes(encoded[:8], "little", signed=True)
-        if len(self._calls) == _KNOWN:
-            self._calls.clear()
-        key = (shared, array.dtype, array.size, algorithm, name)
-        self._calls[key] = Call(what, digest, encoded[8:], additions)
+        self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
+        if self._board is None:
+            return
+        if self._shared is not None and hierarchical.fits(self._shared, plan):
+            rank = transport.rank
+            self._calls = hierarchical.calls_in_one_node(self._shared, rank, plan, slices)
+        elif self._shared is None and slices is None:
+            self._small = board_sum.fits(out.nbytes, plan)
 
-    def all_reduce(self, call: Call, array: Array) -> tuple[Group, Steps] | None:
-        """Sum the array over all ranks; if others keep this one waiting, return what is left."""
-        board, progress = self._board, self._progress
-        number = progress.started
-        if fork.generation != self._state.generation or not board.is_free(number):
-            return self._all(array, Group(self._transport))
-        progress.started = number + 1
-        flat = array.reshape(-1)
-        if call.additions is None:
-            rows = board.small(number, array.dtype, array.size)
-            rows[board.place][...] = flat
-        board.post(number, call.digest, call.text)
-        if not board.spin_for_arrivals(number, call.digest):
-            group = Group(self._transport, number)
-            return self._all(flat, group)
-        if call.additions is None:
-            board_sum.add_rows(rows, flat, self._plan)
-        else:
-            for function, *arguments in call.additions:
+    def start(self, own: Sequence[Array], out: Array) -> Started:
+        """Sum this rank's parts ``own``, flat and in the order of ``nodes``, into ``out``."""
+        transport, board = self.transport, self._board
+        if self._alone:
+            if own[0] is not out:
+                out[...] = own[0]
+            return NOTHING
+        if board is not None and fork.generation == transport.state.generation:
+            number = transport.state.progress(transport.context).started
+            if board.is_free(number):
+                if self._calls is not None and self._shared is not None:
+                    hierarchical.put_in_place(own, self._shared)
+                    return QuickSum(self, board, self._calls)
+                if self._small:
+                    rows = board_sum.write(board, number, own, out, self._plan)
+                    return QuickSum(self, board, [(board_sum.add_rows, rows, out, self._plan)], out)
+        group = Group(transport)
+        return self._work(group, self._steps(group, own, out))
+
+    def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
+        """Return a Work for what is left of a sum in which this rank has said that it is."""
+        group = Group(self.transport, number)
+        if summed:
+            return self._work(group, hierarchical.finish_in_place(group))
+        return self._work(group, hierarchical.in_one_node(group, calls, last=small))
+
+    def _steps(self, group: Group, own: Sequence[Array], out: Array) -> Steps:
+        parts: list[Part] = [(*node, part) for node, part in zip(self.nodes, own, strict=True)]
+        if self._slices is not None:
+            assert self._algorithm.reduce_parts is not None
+            return self._algorithm.reduce_parts(group, parts, out, self._plan, self._slices)
+        if self._algorithm.sum_parts is None:
+            _add_up(own, out)  # it knows ranks, not summands
+            return self._algorithm.steps(group, out)
+        return self._algorithm.sum_parts(group, parts, out, self._plan)
+
+    def _work(self, group: Group, steps: Steps) -> Work:
+        everyone = not self._algorithm.left_only
+        return Work(group, self.what, steps, everyone=everyone, timeout=self.timeout)
+
+
+class QuickSum:
+    """A known sum under way on the board of a node; what holds it takes it for a Work."""
+
+    __slots__ = (
+        "_board",
+        "_calls",
+        "_known",
+        "_out",
+        "_progress",
+        "_rest",
+        "_state",
+        "_summed",
+        "done",
+        "number",
+        "what",
+    )
+
+    def __init__(
+        self, known: KnownSum, board: Board, calls: Sequence[Call], small: Array | None = None
+    ) -> None:
+        """``small`` is the total of parts that were written beside the notices."""
+        transport = known.transport
+        self._known, self._board, self._calls, self._out = known, board, calls, small
+        self._state = transport.state
+        self._progress = progress = self._state.progress(transport.context)
+        self.number, self.what = progress.started, known.what
+        self._rest: Work | None = None
+        self._summed = self.done = False
+        progress.started += 1
+        progress.unfinished.add(self.number)
+        board.post(self.number, known.digest, known.text)
+        self._state.works.append(self)
+        self.poll()
+
+    def poll(self) -> bool:
+        """Advance as far as possible without waiting; True once the collective is complete.
+
+        Raises CommError (or a subclass) if the collective failed.
+        """
+        if self.done:
+            return True
+        if self._rest is not None:
+            self.done = self._rest.poll()
+            return self.done
+        board, number = self._board, self.number
+        if not self._summed:
+            if not board.have_arrived(number):
+                return False
+            if not board.agree(number, self._known.digest):
+                return self._go_on().poll()
+            for function, *arguments in self._calls:
                 function(*arguments)
-            board.reach(number, 1)
-            if not board.spin_for_stage(number, 1):
-                group = Group(self._transport, number)
-                return group, hierarchical.finish_in_place(group)
+            self._summed = True
+            if self._out is None:
+                board.reach(number, 1)
+        if self._out is None and not board.have_reached(number, 1):
+            return False
         board.finish(number)
-        return None
+        self._progress.unfinished.discard(number)
+        self._state.works.remove(self)
+        self.done = True
+        return True
 
-    def _all(self, array: Array, group: Group) -> tuple[Group, Steps]:
-        return group, hierarchical.all_reduce(group, array.reshape(-1))
+    def wait(self) -> None:
+        """Return when the collective is complete; raises as ``Work.wait``."""
+        for _ in range(self._board.spins):
+            if self.poll():
+                return
+        if not self.done:
+            self._go_on().wait()
+            self.done = True
+
+    def _go_on(self) -> Work:
+        if self._rest is None:
+            self._state.works.remove(self)
+            small = self._out is not None
+            self._rest = self._known.go_on(self.number, self._calls, small, self._summed)
+        return self._rest
+
+
+def _add_up(arrays: Sequence[Array], out: Array) -> None:
+    """Sum a rank's arrays, which are overwritten, into ``out``, which may be one of them."""
+    if not arrays:
+        out[:] = 0
+        return
+    total = arrays[0]
+    for array in arrays[1:]:
+        np.add(total, array, out=total)
+    if not np.may_share_memory(total, out):
+        out[:] = total
+
+
+class Nothing:
+    """The sum of a world of one rank: complete when it begins."""
+
+    done = True
+
+    def poll(self) -> bool:
+        """Say that it is complete."""
+        return True
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+NOTHING = Nothing()
+Started: TypeAlias = Work | QuickSum | Nothing
+"""A collective that has been started: ``poll()`` and ``wait()``."""

@@ -10,7 +10,7 @@ from distgrad.autograd.flat import bind_
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import SharedArray, TreeSum, Work, nodes_of
+from distgrad.comm import KnownSum, SharedArray, Started, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.world import World
 
@@ -32,8 +32,9 @@ class ShardedBuffer:
         self.shared = shared  # held: as long as it is, sums over ``local`` need no copies
         self.local: Array = np.zeros(size + flags, dtype) if shared is None else shared.own
         self.kept: dict[int, Array] = {}
-        self.work: Work | None = None
+        self.work: Started | None = None
         self._sum: TreeSum | None = None
+        self._known: dict[object, KnownSum] = {}  # by algorithm and absent shards
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
 
@@ -85,7 +86,11 @@ class ShardedBuffer:
         for shard in sorted(self.kept):  # of batches that had more shards: behind all others
             summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        self.work = exchange.start(summed.parts, self.local, self.name)
+        key = (exchange.algorithm, exchange.absent)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = exchange.know(self.local, self.name)
+        self.work = known.start([array for _, _, array in summed.parts], self.local)
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from distgrad.autograd.types import Array
-from distgrad.comm import AUTO, Communicator, Part, Work
+from distgrad.comm import AUTO, Communicator, KnownSum, Part, Started
 from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World
 
@@ -32,10 +32,14 @@ class Exchange:
         """The last summand this rank brings; -1 if it brings none."""
         return max((s for s in self.run if s not in self.absent), default=-1)
 
-    def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
+    def start(self, parts: Sequence[Part], out: Array, name: str) -> Started:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
-        return self.comm.start_sum(
-            parts,
+        known = self.know(out, name)
+        return known.start([array for _, _, array in parts], out)
+
+    def know(self, out: Array, name: str) -> KnownSum:
+        """Return the sum into ``out`` as it is made in every batch of as many shards."""
+        return self.comm.know_sum(
             out,
             self.runs,
             absent=self.absent,

@@ -9,36 +9,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.comm.board import SMALL
+from distgrad.comm.board import SMALL, Board
 from distgrad.comm.canonical import Plan
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
 
 
-def fits(group: Group, out: Array, plan: Plan) -> bool:
-    """Whether every rank's parts lie beside its notice; on all ranks the same answer."""
-    most = max(map(len, plan.nodes))
-    return group.board is not None and group.topology.one_node and most * out.nbytes <= SMALL
+def fits(nbytes: int, plan: Plan) -> bool:
+    """Whether every rank's parts of so many bytes lie beside its notice."""
+    return max(map(len, plan.nodes)) * nbytes <= SMALL
 
 
 def sum_parts(group: Group, own: Sequence[Array], out: Array, plan: Plan) -> Steps:
     """Sum all ranks' parts into ``out``, of which this rank's are ``own``."""
-    board, number, most = group.board, group.number, max(map(len, plan.nodes))
+    board = group.board
     assert board is not None
-
-    def write() -> None:
-        rows = board.small(number, out.dtype, most * out.size)
-        for k, part in enumerate(own):
-            rows[board.place][k * out.size : (k + 1) * out.size] = part
-
-    group.before_arrival = write
-    return _steps(group, out, plan, most)
+    rows: list[Array] = []
+    group.before_arrival = lambda: rows.extend(write(board, group.number, own, out, plan))
+    return _steps(rows, out, plan)
 
 
-def _steps(group: Group, out: Array, plan: Plan, most: int) -> Steps:
-    assert group.board is not None
+def _steps(rows: Sequence[Array], out: Array, plan: Plan) -> Steps:
     yield ()  # all have arrived already
-    add_rows(group.board.small(group.number, out.dtype, most * out.size), out, plan)
+    add_rows(rows, out, plan)
+
+
+def write(
+    board: Board, number: int, own: Sequence[Array], out: Array, plan: Plan
+) -> Sequence[Array]:
+    """Write this rank's parts beside its notice, before it is posted; return everyone's rows."""
+    count = out.size
+    rows = board.small(number, out.dtype, max(map(len, plan.nodes)) * count)
+    mine = rows[board.place]
+    for k, part in enumerate(own):
+        mine[k * count : (k + 1) * count] = part
+    return rows
 
 
 def add_rows(rows: Sequence[Array], out: Array, plan: Plan) -> None:

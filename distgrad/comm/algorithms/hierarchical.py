@@ -49,12 +49,13 @@ def _sum(
     held = {(level, index): array for level, index, array in parts}
     own = [held[node] for node in plan.nodes[group.rank]]
     shared = group.node.find(out)
-    if shared is not None and max(map(len, plan.nodes)) <= 1 + len(shared.companions):
-        _put_in_place(own, shared)  # now: before this rank says that it has arrived
+    if shared is not None and fits(shared, plan):
+        put_in_place(own, shared)  # now: before this rank says that it has arrived
         if group.topology.one_node:
-            return _in_one_node(group, calls_in_one_node(shared, group.rank, plan, slices))
+            return in_one_node(group, calls_in_one_node(shared, group.rank, plan, slices))
         return _in_place(group, shared, plan, slices)
-    if slices is None and board_sum.fits(group, out, plan):
+    on_board = group.board is not None and group.topology.one_node and slices is None
+    if on_board and board_sum.fits(out.nbytes, plan):
         return board_sum.sum_parts(group, own, out, plan)
     return _piecewise(group, own, out, plan, slices)
 
@@ -72,7 +73,12 @@ class _Window:
 # -- arrays that all ranks of the node can read -----------------------------------------------
 
 
-def _put_in_place(own: Sequence[Array], shared: SharedArray) -> None:
+def fits(shared: SharedArray, plan: Plan) -> bool:
+    """Whether the array has as many companions as any rank has parts."""
+    return max(map(len, plan.nodes)) <= 1 + len(shared.companions)
+
+
+def put_in_place(own: Sequence[Array], shared: SharedArray) -> None:
     """Copy this rank's parts to where the others look for them, unless they are there already.
 
     The last part of a rank lies in the array itself, earlier ones in its companions.
@@ -117,13 +123,15 @@ def calls_in_one_node(
     return found
 
 
-def _in_one_node(group: Group, calls: Sequence[Call]) -> Steps:
+def in_one_node(group: Group, calls: Sequence[Call], *, last: bool = False) -> Steps:
+    """Make the calls once all have arrived; unless they are the ``last`` step, wait for all."""
     if group.board is None:  # alone
         return
     yield ()  # all have arrived
     for function, *arguments in calls:
         function(*arguments)
-    yield from finish_in_place(group)
+    if not last:
+        yield from finish_in_place(group)
 
 
 def finish_in_place(group: Group) -> Steps:
