@@ -75,7 +75,7 @@ class Board:
             for i, r in enumerate(self.ranks)
         }
         self._mine = self._slots[rank]
-        self._lows = [self._low[r] for r in self.others]
+        self._lows = [*self._low.values()]
         self._others_slots = [[at >> 3 for at in self._slots[r]] for r in self.others]
         self.place = self.ranks.index(rank)
         """Which of them this one is."""
@@ -96,7 +96,8 @@ class Board:
     def free(self, number: int, ahead: int = SLOTS) -> list[Flag]:
         """Return what must be complete before collective ``number`` may use its slot (or lane)."""
         needed = number - ahead + 1
-        return self._not_yet([(r, self._low[r], needed) for r in self.others])
+        # This rank's own count too: what it has written it reads itself.
+        return self._not_yet([(r, self._low[r], needed) for r in self.ranks])
 
     def post(self, number: int, digest: int, text: bytes) -> None:
         """Say that this rank is in collective ``number``; all it wrote before can be read."""

@@ -114,6 +114,7 @@ class Communicator:
         absent: Collection[int] = (),
         algorithm: str = AUTO,
         canonical: bool = True,
+        slices: Sequence[slice] | None = None,
         name: str = "",
     ) -> Started:
         """Start the sum of summands of which rank r holds the run ``runs[r]``.
@@ -121,10 +122,18 @@ class Communicator:
         ``parts`` are this rank's partial sums (``TreeSum(run).parts``; they are overwritten),
         ``absent`` the summands nobody has, the same on all ranks; the total goes to ``out``, which
         may be one of the parts. With a canonical algorithm its bits depend on the summands alone.
+        With ``slices``, one for each rank, only ``out[slices[rank]]`` holds its total; the rest is
+        overwritten.
         Raises CommError if parts do not fit runs and absent.
         """
         known = self.know_sum(
-            out, runs, absent=absent, algorithm=algorithm, canonical=canonical, name=name
+            out,
+            runs,
+            absent=absent,
+            algorithm=algorithm,
+            canonical=canonical,
+            slices=slices,
+            name=name,
         )
         return known.start(self._fitting(known, parts, out, name), out.reshape(-1))
 
@@ -136,13 +145,17 @@ class Communicator:
         absent: Collection[int] = (),
         algorithm: str = AUTO,
         canonical: bool = True,
+        slices: Sequence[slice] | None = None,
         name: str = "",
     ) -> KnownSum:
         """Return what ``start_sum`` finds out first, for a sum into ``out`` that is made often."""
         chosen, kind = self._chosen(algorithm, canonical)
         flat = self._flat(kind, out, name, summed=True)
         whole = self._plan(kind, runs, absent, name)
-        return self._know(chosen, kind, whole, flat, name, whole.text)
+        if slices is None:
+            return self._know(chosen, kind, whole, flat, name, whole.text)
+        cut, extra = self._cut(kind, flat, slices, name)
+        return self._know(chosen, kind, whole, flat, name, whole.text + extra, cut)
 
     def reduce_scatter(
         self, array: Array, *, slices: Sequence[slice] | None = None, name: str = ""
@@ -218,12 +231,19 @@ class Communicator:
         return result[0]
 
     def _know(
-        self, chosen: Algorithm, kind: str, whole: Plan, flat: Array, name: str, text: str
+        self,
+        chosen: Algorithm,
+        kind: str,
+        whole: Plan,
+        flat: Array,
+        name: str,
+        text: str,
+        slices: Sequence[slice] | None = None,
     ) -> KnownSum:
         # Ranks whose arrays do not lie alike would wait for each other.
         where = "" if self.transport.node.find(flat) is None else " in shared memory"
         what = _describe(kind, name, flat.dtype, flat.size, text + where)
-        return KnownSum(self.transport, chosen, whole, what, self.timeout, out=flat)
+        return KnownSum(self.transport, chosen, whole, what, self.timeout, out=flat, slices=slices)
 
     def _start(self, group: Group, what: str, steps: Steps, *, everyone: bool = True) -> Work:
         return Work(group, what, steps, everyone=everyone, timeout=self.timeout)

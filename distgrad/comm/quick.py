@@ -88,13 +88,15 @@ class KnownSum:
 
     def _steps(self, group: Group, own: Sequence[Array], out: Array) -> Steps:
         parts: list[Part] = [(*node, part) for node, part in zip(self.nodes, own, strict=True)]
-        if self._slices is not None:
-            assert self._algorithm.reduce_parts is not None
-            return self._algorithm.reduce_parts(group, parts, out, self._plan, self._slices)
-        if self._algorithm.sum_parts is None:
+        chosen, slices = self._algorithm, self._slices
+        if chosen.sum_parts is None:
             _add_up(own, out)  # it knows ranks, not summands
-            return self._algorithm.steps(group, out)
-        return self._algorithm.sum_parts(group, parts, out, self._plan)
+            if slices is None or chosen.reduce_scatter is None:
+                return chosen.steps(group, out)  # of one that sums all, all
+            return chosen.reduce_scatter(group, out, slices)
+        if slices is None or chosen.reduce_parts is None:
+            return chosen.sum_parts(group, parts, out, self._plan)
+        return chosen.reduce_parts(group, parts, out, self._plan, slices)
 
     def _work(self, group: Group, steps: Steps) -> Work:
         everyone = not self._algorithm.left_only

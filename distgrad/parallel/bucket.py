@@ -176,10 +176,13 @@ class Bucket:
         Returns whether one of its losses was not finite.
         """
         # An empty shard's gradients count for nothing, so what was gathered stays aside.
-        gathered = not empty and self.gradients.take_up(shard)
+        if empty or not self.gradients.take_up(shard):
+            for p in self.params:
+                p.grad = None
+            return False
         for p, view, used in zip(self.params, self.views, self.used, strict=True):
-            p.grad = Tensor(view) if gathered and used else None
-        return gathered and bool(np.isnan(self.gradients.flags).any())
+            p.grad = Tensor(view) if used else None
+        return bool(np.isnan(self.gradients.flags).any())
 
     def fill(self, loss_nonfinite: bool) -> None:
         """Complete this shard's gradients: zeros, flagged, for parameters it did not use.

@@ -64,6 +64,7 @@ class Reducer(Observable):
         self._first = True  # the next shard is the first since gradients were summed
         self._samples = 0  # of the largest batch since then
         self._exchange: Exchange | None = None
+        self._exchanges: dict[int, Exchange] = {}  # by the number of shards with samples
         self._next = 0  # the bucket whose turn it is
         self._done: ShardPosition | None = None  # the shard whose gradients were handed in
         self._flying: list[ShardedBuffer] = []
@@ -139,7 +140,12 @@ class Reducer(Observable):
 
     def _prepare(self, position: ShardPosition) -> None:
         """Get ready to hand in the open shard."""
-        self._exchange = exchange_of(self.world, self._samples, self.algorithm)
+        kind = min(self._samples, self.world.shards)  # shards beyond the samples are absent
+        exchange = self._exchanges.get(kind)
+        if exchange is None:
+            exchange = exchange_of(self.world, self._samples, self.algorithm)
+            self._exchanges[kind] = exchange
+        self._exchange = exchange
         self._next = 0
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)

@@ -25,6 +25,8 @@ class Algorithm:
         None
     )
     """The same for one slice a rank, the rest of the array being overwritten."""
+    reduce_scatter: Callable[[Group, Array, Sequence[slice]], Steps] | None = None
+    """Sums one slice a rank of a flat array of every rank, where the order is another one."""
     left_only: bool = False
     """Whether a rank receives from its left neighbour alone, whose fingerprint is then enough."""
     quick: bool = False
@@ -39,8 +41,8 @@ class Algorithm:
 
 
 ALL_REDUCE = {
-    "ring": Algorithm(ring.all_reduce, left_only=True),
-    "tree": Algorithm(tree.all_reduce, tree.sum_parts),
+    "ring": Algorithm(ring.all_reduce, reduce_scatter=ring.reduce_scatter, left_only=True),
+    "tree": Algorithm(tree.all_reduce, tree.sum_parts, tree.reduce_parts),
     "shared": Algorithm(
         hierarchical.all_reduce,
         hierarchical.sum_parts,

@@ -245,6 +245,7 @@ def _steps(
                 expected.extend(group.recv(landing[piece], topology.deputy(i, me)))
 
     sends: list[Request] = []
+    totals: list[Request] = []
     for q in topology.charges[me]:
         theirs = {slot: array[cut[q]] for slot, array in window.slots.items()}
         for piece in _pieces(slice(0, cut[q].stop - cut[q].start), out.itemsize, CHUNK):
@@ -261,11 +262,12 @@ def _steps(
         _make(_total(additions, parts, plan.total, piece, out, others if gather else []))
         if gather:
             for i in elsewhere:
-                sends += group.send(out[piece], topology.deputy(i, me))
+                totals += group.send(out[piece], topology.deputy(i, me))
     # The totals of others come to where MPI may still be reading.
     yield sends
     if gather:
         yield from _hand_out(group, window, cut)
+    yield totals
 
 
 def _hand_out(group: Group, window: _Window, cut: Sequence[slice]) -> Steps:

@@ -25,8 +25,16 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
 
     The parts are overwritten; ``out`` may be one of them.
     """
+    slices = even_slices(out.size, group.size)
+    yield from reduce_parts(group, parts, out, plan, slices)
+    yield from ring.all_gather(group, out, slices)
+
+
+def reduce_parts(
+    group: Group, parts: Sequence[Part], out: Array, plan: Plan, slices: Sequence[slice]
+) -> Steps:
+    """Leave in ``out[slices[rank]]`` its sum over all ranks' parts; the rest is overwritten."""
     rank, size = group.rank, group.size
-    slices = even_slices(out.size, size)
     own = slices[rank]
     # Each rank starts with another destination, so that no rank is sent to by all at once.
     others = [(rank + shift) % size for shift in range(1, size)]
@@ -57,4 +65,3 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
             target[:] = total[number]
     # A slice comes back only after its owner has read it, but MPI wants the request complete.
     yield sends
-    yield from ring.all_gather(group, out, slices)
