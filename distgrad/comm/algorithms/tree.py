@@ -1,6 +1,7 @@
-"""The canonical sum by a direct exchange, with the bytes of a ring.
+"""The canonical sum by a direct exchange, with the bytes of a ring; by halving for many ranks.
 
 Each rank sums its slice of everyone's parts in the order of the plan; then the slices go around.
+Where the slices are short and there are many, ``halving`` does the same in log2(N) rounds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.comm.algorithms import ring
+from distgrad.comm.algorithms import halving, ring
 from distgrad.comm.canonical import Part, Plan, one_each
 from distgrad.comm.group import Group, even_slices, pieces
 from distgrad.comm.message import Array, Request, Steps
+
+HALVING_RANKS = 8
+"""From so many ranks on, slices below HALVING_BYTES are halved instead of sent to each rank."""
+HALVING_BYTES = 1 << 15
 
 
 def all_reduce(group: Group, array: Array) -> Steps:
@@ -25,6 +30,9 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
 
     The parts are overwritten; ``out`` may be one of them.
     """
+    if group.size >= HALVING_RANKS and out.nbytes < HALVING_BYTES * group.size:
+        yield from halving.sum_parts(group, parts, out, plan)
+        return
     slices = even_slices(out.size, group.size)
     yield from reduce_parts(group, parts, out, plan, slices)
     yield from ring.all_gather(group, out, slices)
