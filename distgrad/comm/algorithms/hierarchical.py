@@ -67,7 +67,7 @@ class _Window:
     slots: dict[int, Array]
     """The parts of this node's ranks, by their number in the plan."""
     outs: list[Array]
-    """Where this node's ranks find the total; the first is this rank's, or theirs together."""
+    """Where this node's ranks find the total: this rank's own comes first."""
 
 
 # -- arrays that all ranks of the node can read -----------------------------------------------
@@ -159,17 +159,21 @@ def _in_place(
 def _piecewise(
     group: Group, own: Sequence[Array], out: Array, plan: Plan, slices: Sequence[slice] | None
 ) -> Steps:
-    board, number = group.board, group.number
+    board, number, topology = group.board, group.number, group.topology
     if board is not None:
         yield board.free(number)
         yield board.free(number, LANES)
+    # What this rank adds up itself it reads where it is; the rest others read in the room.
+    mine = {group.rank, *topology.charges[group.rank]}
+    theirs = [] if board is None else [r for r in range(group.size) if r not in mine]
     stage = 0
     for start, stop in _stretches(group, out, plan):
-        window = _staged(group, [part[start:stop] for part in own], out[start:stop], plan)
+        stretch, parts = out[start:stop], [part[start:stop] for part in own]
         if slices is None:
             cut: Sequence[slice] = even_slices(stop - start, group.size)
         else:
             cut = [_inside(s, start, stop) for s in slices]
+        window = _staged(group, parts, stretch, plan, [cut[r] for r in theirs])
         if board is not None:
             stage += 1
             board.reach(number, stage)
@@ -179,8 +183,8 @@ def _piecewise(
             stage += 1
             board.reach(number, stage)
             yield board.reached(number, stage)
-            wanted = slice(None) if slices is None else cut[group.rank]
-            out[start:stop][wanted] = window.outs[0][wanted]
+            for r in theirs if slices is None else ():
+                np.copyto(stretch[cut[r]], window.outs[1][cut[r]])
 
 
 def _stretches(group: Group, out: Array, plan: Plan) -> Iterator[tuple[int, int]]:
@@ -195,24 +199,26 @@ def _stretches(group: Group, out: Array, plan: Plan) -> Iterator[tuple[int, int]
         yield start, min(start + step, out.size)
 
 
-def _staged(group: Group, own: Sequence[Array], out: Array, plan: Plan) -> _Window:
-    """Copy this rank's parts to the room, and return the window on it."""
-    ranks = group.topology.nodes[group.topology.node_of[group.rank]]
+def _staged(
+    group: Group, own: Sequence[Array], out: Array, plan: Plan, theirs: Sequence[slice]
+) -> _Window:
+    """Copy to the room what others add up of this rank's parts, and return the window."""
+    if group.board is None:
+        first = sum(map(len, plan.nodes[: group.rank]))
+        return _Window({first + k: part for k, part in enumerate(own)}, [out])
     slots: dict[int, Array] = {}
-    room = None if group.board is None else group.board.room(group.number).view(out.dtype)
+    room = group.board.room(group.number).view(out.dtype)
     count, number, at = out.size, 0, 0
     for rank, nodes in enumerate(plan.nodes):
-        for k in range(len(nodes) if rank in ranks else 0):
-            if room is None:
-                slots[number + k] = own[k]
-            else:
-                slots[number + k] = room[at : at + count]
-                if rank == group.rank:
-                    slots[number + k][...] = own[k]
+        for k in range(len(nodes) if rank in group.board.ranks else 0):
+            place = room[at : at + count]
+            if rank == group.rank:
+                for cut in theirs:
+                    np.copyto(place[cut], own[k][cut])
+            slots[number + k] = own[k] if rank == group.rank else place
             at += count
         number += len(nodes)
-    total = out if room is None else room[room.size - PIECE // out.itemsize :][:count]
-    return _Window(slots, [total])
+    return _Window(slots, [out, room[room.size - PIECE // out.itemsize :][:count]])
 
 
 def _inside(part: slice, start: int, stop: int) -> slice:
