@@ -24,17 +24,17 @@ from distgrad.errors import LaunchError
 
 _TAKEN = "DISTGRAD_RANK_TAKEN"  # in the environment: which process is this rank
 _LOOK = 0.25  # seconds between two looks at the other processes
-_PATIENCE = 30.0  # seconds after which it is said for whom this rank waits
 _GONE = 2.0  # seconds that mpirun has to end the job of a rank that is gone: it knows why
 
 
 @contextmanager
-def watch(size: int | None, timeout: float) -> Iterator[None]:
+def watch(size: int | None, timeout: float, warn_after: float = 30.0) -> Iterator[None]:
     """Bound the block, in which this rank waits inside MPI for all others.
 
-    After ``timeout`` seconds, and as soon as a rank is known to have ended, the process says which
-    rank is missing and ends with status 1, which ends the job. Ctrl-C ends it at once. Raises
-    LaunchError in a program that a rank has started.
+    After ``warn_after`` seconds the process says for whom it waits. After ``timeout`` seconds, and
+    as soon as a rank is known to have ended, it says which one is missing and ends with status 1,
+    which ends the job. Ctrl-C ends it at once. Raises LaunchError in a program that a rank has
+    started.
     """
     me = identity()
     if me is None:  # a launcher that tells no rank: nobody to look for
@@ -46,7 +46,7 @@ def watch(size: int | None, timeout: float) -> Iterator[None]:
         stack.enter_context(_mark(me))
         stack.enter_context(_interruptible())
         stack.callback(through.set)
-        watcher = _Watcher(me, size, timeout, through)
+        watcher = _Watcher(me, size, timeout, warn_after, through)
         threading.Thread(target=watcher.run, name="arrival", daemon=True).start()
         yield
     os.environ[_TAKEN] = f"{os.getpid()} {me.key()}"
@@ -113,9 +113,15 @@ class _Watcher:
     """Looks at the other ranks of this host until all are through or the time is up."""
 
     def __init__(
-        self, me: Identity, size: int | None, timeout: float, through: threading.Event
+        self,
+        me: Identity,
+        size: int | None,
+        timeout: float,
+        warn_after: float,
+        through: threading.Event,
     ) -> None:
         self._me, self._timeout, self._through = me, timeout, through
+        self._warn_after = warn_after
         self._label = f"[rank {me.rank}/{'?' if size is None else size}]"
         self._missing = set(range(size or 0)) - {me.rank}  # not seen on this host so far
         self._seen: dict[int, set[int]] = {}  # rank: its processes
@@ -137,7 +143,7 @@ class _Watcher:
                     f"MPI has not come up within {self._timeout:g} s: {self._who()}. If ranks may "
                     "come that late, allow it with dg.init(timeout=...)"
                 )
-            if waited > _PATIENCE and not told:
+            if waited > self._warn_after and not told:
                 told = True
                 guard.say(
                     f"has waited {waited:.0f} s for MPI to come up: {self._who()}", self._label

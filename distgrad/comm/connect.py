@@ -14,7 +14,7 @@ from types import ModuleType
 
 from distgrad.comm import arrival, launchers, tcp
 from distgrad.comm.launchers import Started
-from distgrad.comm.patience import check_timeout
+from distgrad.comm.patience import check_timeout, check_warning
 from distgrad.comm.transport import Transport
 from distgrad.comm.worlds import simulate
 from distgrad.comm.worlds.local import LocalTransport
@@ -39,16 +39,18 @@ _SHARED = "/dev/shm"
 _SEGMENT = 1 << 24  # bytes that a rank of Open MPI 5 wants there, or it takes TCP, or ends the job
 
 
-def connect(*, timeout: float = 300.0) -> Transport:
+def connect(*, timeout: float = 300.0, warn_after: float = 30.0) -> Transport:
     """Return the world this thread or process was started in.
 
     A simulated rank gets its simulated world, a process started by mpirun, mpiexec, srun or
     another launcher that MPI knows the MPI world, any other a world of one. Raises LaunchError if
     the launcher and mpi4py do not belong together, if mpi4py cannot be loaded, or if the launcher
     started several processes that do not know of each other. A rank that has not come after
-    ``timeout`` seconds (more than 0) is named, and the job ended.
+    ``timeout`` seconds (more than 0) is named, and the job ended; after ``warn_after`` seconds
+    it is said for whom this one waits.
     """
     check_timeout(timeout)
+    check_warning(warn_after)
     simulated = simulate.current()
     if simulated is not None:
         return simulated
@@ -66,7 +68,7 @@ def connect(*, timeout: float = 300.0) -> Transport:
         raise _other_mpi(started, mpi.library(), "cannot be started by it")
     if mpi.is_up():
         return mpi.world()  # type: ignore[no-any-return]
-    with arrival.watch(started.size, timeout):
+    with arrival.watch(started.size, timeout, warn_after):
         found = mpi.world_size()
         if found <= started.rank or found != (started.size or found):
             raise _other_mpi(started, mpi.library(), f"sees a world of {found}")

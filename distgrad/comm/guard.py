@@ -17,9 +17,10 @@ from types import TracebackType
 
 from distgrad.comm import neighbours
 from distgrad.comm.launchers import INTERRUPT
+from distgrad.comm.stacks import SECONDS, RollCall
 from distgrad.comm.transport import Transport
 
-_PATIENCE = 30.0  # seconds a rank waits at its end before it says for whom
+_TOLD = 4  # ranks that are listed
 
 
 def say(text: str, label: str) -> None:
@@ -98,13 +99,22 @@ def _wait_for_all(transport: Transport) -> None:
     A rank that left earlier would sit in MPI_Finalize, deaf to a job that ends badly.
     """
     state = transport.state
-    since, told = time.monotonic(), False
+    since, roll_call, told = time.monotonic(), None, False
+    lead = min(SECONDS, state.warn_after / 2)
     while len(state.departed) < state.size - 1:
         idle = time.monotonic() - since
         transport.back_off(idle)
-        if idle > _PATIENCE and not told:
+        # Of the ranks that are through the first one tells it.
+        first = state.rank == min([state.rank, *state.departed])
+        if told or not first or idle < state.warn_after - lead:
+            continue
+        missing = sorted(set(range(state.size)) - {state.rank, *state.departed})
+        if roll_call is None:
+            roll_call = RollCall(transport, missing)
+        elif idle > state.warn_after:
             told = True
-            missing = sorted(set(range(state.size)) - {state.rank, *state.departed})
-            states = ((rank, neighbours.stopped(rank)) for rank in missing)
+            states = ((rank, neighbours.stopped(rank)) for rank in missing[:_TOLD])
             ranks = ", ".join(f"{rank} ({state})" if state else str(rank) for rank, state in states)
-            say(f"has finished and waits for rank {ranks} to finish as well", state.label)
+            more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+            text = f"has finished and waits for rank {ranks}{more} to finish as well"
+            say(f"{text}\n{roll_call.report({})}", state.label)

@@ -6,7 +6,7 @@ It reads /proc and what launchers put in a rank's environment. It needs no MPI a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,39 @@ def stopped(rank: int) -> str:
     here = neighbours(me) if me is not None else []
     pids = [str(n.pid) for n in here if n.rank == rank and is_stopped(n.pid)]
     return f"stopped: `kill -CONT {' '.join(pids)}` lets it go on" if pids else ""
+
+
+def describe(ranks: Sequence[int]) -> dict[int, str]:
+    """Say of each rank whose process is on this host what its process does, as the kernel knows."""
+    me = identity()
+    here = neighbours(me) if me is not None else []
+    pids = {rank: sorted(n.pid for n in here if n.rank == rank) for rank in ranks}
+    return {rank: _description(found[0]) for rank, found in pids.items() if found}
+
+
+def _description(pid: int) -> str:
+    try:
+        state, _ = _status(_TABLE / str(pid))
+    except OSError:
+        return f"process {pid} has ended"
+    if state in "Tt":
+        return f"process {pid} is stopped: `kill -CONT {pid}` lets it go on"
+    if state in "ZX":
+        return f"process {pid} has ended"
+    if state == "R":
+        return (
+            f"process {pid} is running (state R), in a function that keeps Python's lock, the GIL"
+        )
+    words = "waits for the disk or a file system" if state == "D" else "sleeps"
+    return f"process {pid} {words} (state {state}){_kernel_function(pid)}"
+
+
+def _kernel_function(pid: int) -> str:
+    try:
+        name = (_TABLE / str(pid) / "wchan").read_text().strip()
+    except OSError:
+        return ""
+    return "" if name in ("", "0") else f", in the kernel's {name}"
 
 
 def _processes() -> list[Path]:

@@ -1,7 +1,8 @@
 """What a rank does while nothing comes: it asks who else waits, warns once, and names the culprit.
 
 The left neighbour in a ring may itself wait for another. Ranks that wait listen to each other, so
-whoever does not answer is the one all wait for. It knows nothing of what is waited for.
+whoever does not answer is the one all wait for. One rank speaks for all, and shows where in their
+code the others are. It knows nothing of what is waited for.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-from distgrad.comm import guard
+from distgrad.comm import guard, stacks
 from distgrad.comm.neighbours import stopped
 from distgrad.comm.rank_state import Notice
+from distgrad.comm.stacks import RollCall
 from distgrad.comm.transport import Transport
 from distgrad.errors import CommError, CommTimeoutError
 
-_WARN = 30.0  # seconds of waiting after which it is said for whom
 _ANSWER = 1.0  # seconds the others have to answer; they listen every 50 ms while they wait
 _TOLD = 4  # silent ranks of which it is said what is known
 
@@ -29,18 +30,41 @@ def check_timeout(timeout: float) -> None:
         )
 
 
+def check_warning(warn_after: float) -> None:
+    """Raise CommError for a time that no wait can reach: 0 or less, or NaN."""
+    if not warn_after > 0:
+        raise CommError(
+            f"warn_after={warn_after}: seconds of waiting, more than 0, after which it is said for "
+            "whom; math.inf says nothing"
+        )
+
+
 class Patience:
-    """One wait of one rank for the collective that ``where`` describes."""
+    """One wait of one rank for the collective that ``where`` describes.
+
+    Towards the time at which something is to be said (the warning, then the end) the ranks that
+    wait say so; then one of them, which speaks for all, asks everyone for the stack.
+    """
 
     def __init__(self, transport: Transport, where: str, timeout: float) -> None:
         self._transport, self._state = transport, transport.state
         self._where, self._timeout = where, timeout
-        self._due = [_WARN, timeout] if timeout > _WARN else [timeout]
-        self._margin = min(_ANSWER, timeout / 3)
+        self._begun = perf_counter()
+        warn = self._state.warn_after
+        self._due = [warn, timeout] if timeout > warn else [timeout]
+        self._answers: dict[int, Notice] = {}
+        self._announced = 0.0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Get ready for what is due next."""
+        due = self._due[0]
+        self._margin = min(_ANSWER, due / 4)
+        self._lead = self._margin + min(stacks.SECONDS, due / 2)
         self._again = self._margin / 2  # seconds between two announcements, however many ask
         self._asked: float | None = None
-        self._announced = 0.0
-        self._answers: dict[int, Notice] = {}
+        self._speaks: bool | None = None
+        self._roll_call: RollCall | None = None
 
     def idle(self, seconds: float, peers: Callable[[], set[int]]) -> None:
         """Go on waiting: nothing has come for so many seconds.
@@ -48,25 +72,39 @@ class Patience:
         ``peers`` tells the ranks of the world from which, or to which, something should. Raises
         CommTimeoutError, which names who is missing, when the time is up.
         """
-        now, soon = perf_counter(), seconds > self._due[0] - self._margin
+        now, soon = perf_counter(), seconds > self._due[0] - self._lead
         if not soon:
-            self._asked = None
+            if self._asked is not None:
+                self._prepare()
         elif self._asked is None:
             self._asked = now
             self._announce(now, peers(), asks=True)
         if self._state.asked and now - self._announced > self._again:
             self._announce(now, peers())
-        if self._asked is None or seconds <= self._due[0] or now - self._asked < self._margin:
+        if self._asked is None or now - self._asked < self._margin:
             return
-        since, self._asked = self._asked - self._again, None
-        silent = self._silent(peers(), since)
-        speaks = self._speaks(silent, peers(), since)
-        if len(self._due) > 1:
-            self._due.pop(0)
-            if speaks:
-                guard.say(self._waited(seconds, silent), self._state.label)
-        else:
-            self._give_up(silent, speaks)
+        since = self._asked - self._again
+        if self._speaks is None:
+            silent = self._silent(peers(), since)
+            self._speaks = self._is_to_speak(silent, peers(), since)
+            if self._speaks:
+                self._roll_call = RollCall(self._transport, silent)
+        if seconds > self._due[0] and now - self._asked >= self._lead:
+            self._speak(seconds, self._silent(peers(), since))
+
+    def _speak(self, seconds: float, silent: list[int]) -> None:
+        """Warn or give up, if it is this rank's turn to say it."""
+        last, speaks, why = len(self._due) == 1, self._speaks, self._why(silent)
+        if self._roll_call is not None:
+            waiting = {r: notice.text for r, notice in self._answers.items()}
+            waiting[self._state.rank] = self._where
+            told = [] if last else [f"{self._where} has waited {seconds:.0f} s: {why}"]
+            told.append(self._roll_call.report(waiting))
+            guard.say("\n".join(told), self._state.label)
+        if last:
+            self._give_up(why, speaks=bool(speaks))
+        self._due.pop(0)
+        self._prepare()
 
     def _announce(self, now: float, peers: set[int], *, asks: bool = False) -> None:
         """Say that this rank waits; ``asks`` the others to say whether they do."""
@@ -76,7 +114,8 @@ class Patience:
 
     def _silent(self, peers: set[int], since: float) -> list[int]:
         """Follow who waits for whom to those that have not said since then that they wait."""
-        self._answers = {r: notice for r, (at, notice) in self._state.waiting.items() if at > since}
+        heard = [*self._state.waiting.items()]  # the listener may add one meanwhile
+        self._answers = {r: notice for r, (at, notice) in heard if at > since}
         silent, seen, ahead = set(), {self._state.rank}, list(peers)
         while ahead:
             rank = ahead.pop()
@@ -88,11 +127,13 @@ class Patience:
                     silent.add(rank)
         return sorted(silent)
 
-    def _speaks(self, silent: list[int], peers: set[int], since: float) -> bool:
+    def _is_to_speak(self, silent: list[int], peers: set[int], since: float) -> bool:
         """Whether this rank tells it: of a thousand whose time is up, one is enough.
 
         Those that wait for the culprit itself know most; of them, the first one speaks.
         """
+        if len(self._due) > 1 and self._state.wanted_at > self._begun:
+            return False  # one that came earlier has warned, and shown this rank's stack
         culprits = set(silent)
         known = {r: n.waits_for for r, n in self._answers.items()}
         due = [r for r in known if self._state.asked_at.get(r, 0.0) > since]
@@ -101,14 +142,10 @@ class Patience:
         # Who knows most may have come later, and its time is not up yet.
         return self._state.rank == min(know or waits_for)
 
-    def _waited(self, seconds: float, silent: list[int]) -> str:
-        return f"{self._where} has waited {seconds:.0f} s: {self._why(silent)}"
-
-    def _give_up(self, silent: list[int], speaks: bool) -> None:
+    def _give_up(self, why: str, *, speaks: bool) -> None:
         error = CommTimeoutError(
-            f"{self._state.label} {self._where} made no progress for {self._timeout:g} s: "
-            f"{self._why(silent)}. If ranks may be apart that long, allow it with "
-            "dg.init(timeout=...)"
+            f"{self._state.label} {self._where} made no progress for {self._timeout:g} s: {why}. "
+            "If ranks may be apart that long, allow it with dg.init(timeout=...)"
         )
         if not speaks:
             self._state.peer_error = error  # it is another rank's turn to tell it
@@ -119,7 +156,7 @@ class Patience:
             others = sorted(self._answers.items())
             listed = ", ".join(f"rank {r} in {notice.text}" for r, notice in others)
             return f"the ranks wait for each other ({listed}); make them call in the same order"
-        told = "; ".join(f"rank {r} does not answer ({self._known_of(r)})" for r in silent[:_TOLD])
+        told = "; ".join(f"rank {r} {self._known_of(r)}" for r in silent[:_TOLD])
         return told + (f"; nor do {len(silent) - _TOLD} more" if len(silent) > _TOLD else "")
 
     def _known_of(self, rank: int) -> str:
@@ -128,5 +165,8 @@ class Patience:
         if rank in self._state.last_seen:
             at, number, what = self._state.last_seen[rank]
             facts.append(f"seen {perf_counter() - at:.0f} s ago in collective {number} ({what})")
+        if self._roll_call is not None and self._roll_call.answered(rank):
+            return f"is busy elsewhere ({', '.join([*facts, 'its stack is printed'])})"
         facts += filter(None, [stopped(rank)])
-        return ", ".join(facts) or "busy, stopped, or not in any collective"
+        known = ", ".join(facts) or "busy, stopped, or not in any collective"
+        return f"does not answer ({known})"

@@ -5,6 +5,7 @@ It sends nothing; transports carry its notices, and works read what came.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -27,17 +28,20 @@ class InFlight(Protocol):
 
 @dataclass
 class Notice:
-    """What a rank tells all others: that it leaves, waits, or that one of its collectives failed.
+    """What a rank tells others: that it leaves, waits, or that one of its collectives failed.
 
     ``progress`` maps a context to (collectives started, those of them that are unfinished).
     """
 
     rank: int
-    kind: str  # "goodbye", "waiting", or the name of the exception that ended a collective
+    # "goodbye", "waiting", "where" (tell me your stack), "here" (this is it), or the name of the
+    # exception that ended a collective.
+    kind: str
     progress: dict[str, tuple[int, list[int]]]
     text: str = ""
     waits_for: list[int] = field(default_factory=list)
     asks: bool = False  # who waits as well is to say so; an answer asks nothing, or it never ends
+    seen: dict[str, str] = field(default_factory=dict)  # rank: what its host says of its process
 
     def missing(self, context: str, number: int) -> bool:
         """Whether collective ``number`` of ``context`` can no longer count on this rank."""
@@ -69,6 +73,11 @@ class RankState:
     waiting: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when heard, and what
     asked: bool = False  # another rank waits and wants to know who else does
     asked_at: dict[int, float] = field(default_factory=dict)  # when a rank last wanted that
+    warn_after: float = 30.0  # seconds of waiting after which it is said for whom
+    # Who wants to know where this rank is in its code, with the ranks that all wait for.
+    wanted_by: dict[int, list[int]] = field(default_factory=dict)
+    wanted_at: float = -math.inf  # when somebody last did: who asks, tells what all have answered
+    stacks: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when told, and what
     # The collective in which another rank was last met: when, its number, what it is.
     last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
     peer_error: Exception | None = None  # raised here because of what another rank did
@@ -100,6 +109,10 @@ class RankState:
             self.waiting[notice.rank] = (now := perf_counter(), notice)
             if notice.asks:
                 self.asked, self.asked_at[notice.rank] = True, now
+        elif notice.kind == "where":
+            self.wanted_by[notice.rank], self.wanted_at = notice.waits_for, perf_counter()
+        elif notice.kind == "here":
+            self.stacks[notice.rank] = (perf_counter(), notice)
         else:
             self.failures.append(notice)
 

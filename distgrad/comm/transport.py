@@ -61,8 +61,8 @@ class Transport(Protocol):
         Raises DeadlockError or PeerFailedError where the world knows that nothing ever will.
         """
 
-    def announce(self, notice: Notice) -> None:
-        """Tell every other rank of the world that this rank leaves or has failed."""
+    def announce(self, notice: Notice, to: int | None = None) -> None:
+        """Tell every other rank of the world, or rank ``to`` of it alone."""
 
     def abort(self, code: int) -> NoReturn:
         """End all ranks of the world at once with this status."""

@@ -133,10 +133,12 @@ class Work:
     def _check_peers(self) -> None:
         """Raise if a rank has failed or left that this collective needs; first what began it."""
         transport, state = self.group.transport, self._state
-        reports = [n for n in state.failures if transport.context in n.progress and self._needs(n)]
+        reports = [
+            n for n in [*state.failures] if transport.context in n.progress and self._needs(n)
+        ]
         relayed = [n for n in reports if n.kind == PeerFailedError.__name__]
         if len(relayed) == len(reports):
-            for rank, notice in state.departed.items():
+            for rank, notice in [*state.departed.items()]:
                 if self._needs(notice):
                     state.peer_error = PeerFailedError(
                         f"{self._where()} cannot complete: rank {rank} has left the job without "

@@ -49,6 +49,7 @@ class World:
 
 _current: PerRank[World | None] = PerRank(None)
 _PATIENCE = 300.0  # seconds
+_WARNING = 30.0  # seconds
 in_worker = False
 """Whether this process is a worker of a DataLoader, which is no rank; it sets this itself."""
 
@@ -58,19 +59,24 @@ def init(
     *,
     threads: int | None = None,
     timeout: float | None = None,
+    warn_after: float | None = None,
 ) -> World:
     """Join the job's ranks: MPI under mpirun or srun, simulated under ``distgrad debug``, else one.
 
     ``shards`` (a power of two, at least the number of ranks) asks for the same bits on any number
     of ranks; without it there is one shard per rank. ``threads`` are BLAS threads per rank.
     ``timeout`` (seconds, 300 if it is left out) is how long a rank waits for one that does not
-    come, here and in a collective. A second call returns the world that exists.
+    come, here and in a collective; after ``warn_after`` seconds (30; ``math.inf``: never) it is
+    printed who is missing, in which collective, and where all ranks are in their code. A second
+    call returns the world that exists.
     Errors: LaunchError (also for a second call with other settings), MismatchError if ranks ask for
     different shards.
     """
     existing = _current.get()
     if existing is not None:
-        _check_again(existing, shards=shards, threads=threads, timeout=timeout)
+        _check_again(
+            existing, shards=shards, threads=threads, timeout=timeout, warn_after=warn_after
+        )
         return existing
     if in_worker:
         raise LaunchError(
@@ -79,7 +85,10 @@ def init(
         )
     replace_what_cannot_be_encoded()
     patience = _PATIENCE if timeout is None else timeout
-    comm = Communicator(connect(timeout=patience), timeout=patience)
+    warning = _WARNING if warn_after is None else warn_after
+    transport = connect(timeout=patience, warn_after=warning)
+    transport.state.warn_after = warning
+    comm = Communicator(transport, timeout=patience)
     world = World(comm, shards, threads=threads)
     _agree(world, shards, threads)
     _current.set(world)
@@ -106,7 +115,9 @@ def gather_json(comm: Communicator, value: object) -> list[Any]:
 def _check_again(world: World, **asked: float | None) -> None:
     """Raise LaunchError if a second ``init`` asks for another world than there is."""
     shards = world.shards if world.canonical else None
+    warn_after = world.comm.transport.state.warn_after
     made = {"shards": shards, "threads": world.threads, "timeout": world.comm.timeout}
+    made["warn_after"] = warn_after
     for name, value in asked.items():
         if value is not None and value != made[name]:
             has = f"without {name}" if made[name] is None else f"with {name}={made[name]}"

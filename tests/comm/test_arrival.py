@@ -107,7 +107,7 @@ def test_the_message_shows_where_the_rank_waits(job):
 
 
 def test_a_long_wait_is_told_before_it_is_over(job):
-    code = WAITS.replace("\nwith", "\narrival._PATIENCE = 0.4\nwith")
+    code = WAITS.replace("{timeout})", "{timeout}, 0.4)")
     with process(code.format(timeout=2), job(1)) as waiter:
         said = ending_of(waiter, 30)
     told = r"\[rank 1/3\] has waited \d+ s for MPI to come up: rank 0, 2 is not among"

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from distgrad.comm import Communicator, connect, guard, patience, rank_state
+from distgrad.comm import Communicator, connect, guard, patience, rank_state, stacks
 from distgrad.comm.patience import Patience
 from distgrad.comm.rank_state import RankState
 from distgrad.comm.worlds.local import LocalTransport
@@ -16,12 +16,14 @@ class Wire:
     """The transport of one of several ranks; what it announces reaches the others at once."""
 
     def __init__(self, rank, wires):
-        self.state, self.wires, self.announced = RankState(rank, len(wires)), wires, 0
+        self.state, self.wires = RankState(rank, len(wires)), wires
+        self.announced, self.roll_calls = 0, 0
 
-    def announce(self, notice):
-        self.announced += 1
+    def announce(self, notice, to=None):
+        self.announced += notice.kind == "waiting"
+        self.roll_calls += notice.kind == "where"
         for wire in self.wires:
-            if wire is not self:
+            if wire is not self and to in (None, wire.state.rank):
                 wire.state.hear(notice)
 
 
@@ -30,7 +32,7 @@ class Job:
 
     def __init__(self, monkeypatch, size, waits_for, begun=None):
         self.now, self.told, self.errors = 1000.0, [], {}
-        for module in (patience, rank_state):
+        for module in (patience, rank_state, stacks):
             monkeypatch.setattr(module, "perf_counter", lambda: self.now)
         monkeypatch.setattr(guard, "say", lambda text, label: self.told.append((label, text)))
         self.wires = [None] * size
@@ -61,6 +63,7 @@ def test_ranks_that_wait_ask_once_and_answer_without_asking_back(monkeypatch, si
     job = Job(monkeypatch, size, around(size))
     job.go_on(290)
     assert {wire.announced for wire in job.wires[1:]} <= {1, 2}
+    assert sum(wire.roll_calls for wire in job.wires) == 1
 
 
 def test_ranks_that_come_one_by_one_answer_together_all_who_ask_at_a_time(monkeypatch):
@@ -77,7 +80,8 @@ def test_one_rank_that_waits_for_the_culprit_itself_warns_and_speaks_first(monke
     assert [label for label, _ in job.told] == ["[rank 1/5]"]
     assert "has waited 30 s: rank 0 does not answer" in job.told[0][1]
     job.go_on(300)
-    assert len(job.told) == 1
+    assert len(job.told) == 2  # before it gives up it shows once more where all are
+    assert job.told[1][1].startswith("rank 0 did not answer\n")
     assert list(job.errors) == [1, 2, 3, 4]
     at_once = [r for r, e in job.errors.items() if e is not job.wires[r].state.peer_error]
     assert at_once == [1]

@@ -130,7 +130,7 @@ class LocalTransport:
             "it. Start more ranks with mpirun -n, or post the matching send first"
         )
 
-    def announce(self, notice: Notice) -> None:
+    def announce(self, notice: Notice, to: int | None = None) -> None:
         """Tell nobody: there is no other rank."""
 
     def abort(self, code: int) -> NoReturn:

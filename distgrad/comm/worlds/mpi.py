@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import asdict
@@ -18,7 +19,8 @@ from typing import NoReturn
 
 import mpi4py
 
-from distgrad.comm import guard, shared_memory
+from distgrad.comm import guard, shared_memory, stacks
+from distgrad.comm.listener import Listener
 from distgrad.comm.message import Array
 from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
@@ -51,18 +53,27 @@ class _Notices:
         self.state = state
         self._outgoing: list[tuple[MPI.Request, bytes]] = []
         self._listened = 0.0
+        self._lock = threading.RLock()  # the rank and its listener take turns
 
-    def announce(self, notice: Notice) -> None:
+    def announce(self, notice: Notice, to: int | None = None) -> None:
         data = json.dumps(asdict(notice)).encode()
-        for rank in range(self.comm.size):
-            if rank != self.comm.rank:
-                request = self.comm.Isend((data, len(data), MPI.BYTE), rank, NOTICE_TAG)
-                self._outgoing.append((request, data))
+        ranks = range(self.comm.size) if to is None else (to,)
+        with self._lock:
+            for rank in ranks:
+                if rank != self.comm.rank:
+                    request = self.comm.Isend((data, len(data), MPI.BYTE), rank, NOTICE_TAG)
+                    self._outgoing.append((request, data))
 
-    def listen(self, now: float) -> None:
-        if now - self._listened < _LISTEN:
+    def listen(self, now: float, pause: float = _LISTEN) -> None:
+        if now - self._listened < pause or not self._lock.acquire(blocking=False):
             return
-        self._listened = now
+        try:
+            self._listened = now
+            self._take_in()
+        finally:
+            self._lock.release()
+
+    def _take_in(self) -> None:
         status = MPI.Status()
         # A rank that waits for shared memory calls MPI nowhere else, and one call takes a message
         # in, the next one finds it.
@@ -71,6 +82,8 @@ class _Notices:
             data = bytearray(status.Get_count(MPI.BYTE))
             message.Recv((data, len(data), MPI.BYTE))
             self.state.hear(Notice(**json.loads(data)))
+        for asker, answer in stacks.answers(self.state):
+            self.announce(answer, to=asker)
         self._outgoing = [(r, data) for r, data in self._outgoing if not r.Test()]
 
 
@@ -144,9 +157,9 @@ class MpiTransport:
         time.sleep(min(max(idle / 20, 2e-5), 1e-3))
         self._notices.listen(time.monotonic())
 
-    def announce(self, notice: Notice) -> None:
-        """Tell every other process of the world."""
-        self._notices.announce(notice)
+    def announce(self, notice: Notice, to: int | None = None) -> None:
+        """Tell every other process of the world, or one."""
+        self._notices.announce(notice, to)
 
     def abort(self, code: int) -> NoReturn:
         """End the job with MPI_Abort, whatever the other threads and ranks do."""
@@ -165,6 +178,10 @@ def world() -> MpiTransport:
     node.Free()
     notices = _Notices(comm, RankState(comm.rank, comm.size))
     transport = MpiTransport(comm, "world", notices, crowded)
+    if comm.size > 1 and MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+        listener = Listener(notices.listen)
+        listener.start()
+        atexit.register(listener.stop)  # before the guard's, which thus comes first
     guard.install(transport)
     return transport
 

@@ -161,11 +161,11 @@ class _World:
         self.announce(self.states[rank].goodbye())
         self.pass_baton(self._choose(rank))
 
-    def announce(self, notice: Notice) -> None:
-        """Tell all other ranks."""
+    def announce(self, notice: Notice, to: int | None = None) -> None:
+        """Tell all other ranks, or one."""
         self._events += 1
         for rank, state in enumerate(self.states):
-            if rank != notice.rank:
+            if rank != notice.rank and to in (None, rank):
                 state.hear(notice)
 
     def fail(self, rank: int | None, error: BaseException) -> None:
@@ -330,9 +330,9 @@ class SimulatedTransport:
         """Let other ranks run; DeadlockError or PeerFailedError if no rank can go on."""
         self._world.back_off(self.members[self.rank])
 
-    def announce(self, notice: Notice) -> None:
-        """Tell every other rank of the world."""
-        self._world.announce(notice)
+    def announce(self, notice: Notice, to: int | None = None) -> None:
+        """Tell every other rank of the world, or one."""
+        self._world.announce(notice, to)
 
     def abort(self, code: int) -> NoReturn:
         """End all ranks; run_ranks raises SystemExit with this status."""
