@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from distgrad.autograd.flat import bind_
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import TreeSum, Work
+from distgrad.comm import Part, TreeSum
 from distgrad.parallel.exchange import Exchange
+from distgrad.parallel.future import Pending
 
 
 class ShardedBuffer:
@@ -27,7 +28,9 @@ class ShardedBuffer:
         self.size = size
         self.local: Array = np.zeros(size + flags, dtype)
         self.kept: dict[int, Array] = {}
-        self.work: Work | None = None
+        self.work: Pending | None = None
+        self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
+        """What starts the sum of a rank's parts into ``local`` in the exchange's place: a hook."""
         self._sum: TreeSum | None = None
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
@@ -79,7 +82,10 @@ class ShardedBuffer:
         for shard in sorted(self.kept):  # of batches that had more shards: behind all others
             summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        self.work = exchange.start(summed.parts, self.local, self.name)
+        if self.transfer is None:
+            self.work = exchange.start(summed.parts, self.local, self.name)
+        else:
+            self.work = self.transfer(exchange, summed.parts)
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator, Part, Work
+from distgrad.comm import Communicator, Part
+from distgrad.parallel.future import Pending
 from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World
 
@@ -20,6 +22,8 @@ class Exchange:
     algorithm: str
     runs: tuple[range, ...]  # the summands of each rank
     absent: range  # summands nobody has
+    alone: ClassVar[bool] = False
+    """Whether each rank keeps its own summands (``alone.Alone``)."""
 
     @property
     def run(self) -> range:
@@ -31,7 +35,7 @@ class Exchange:
         """The last summand this rank brings; -1 if it brings none."""
         return max((s for s in self.run if s not in self.absent), default=-1)
 
-    def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
+    def start(self, parts: Sequence[Part], out: Array, name: str) -> Pending:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
         return self.comm.start_sum(
             parts, out, self.runs, absent=self.absent, algorithm=self.algorithm, name=name
