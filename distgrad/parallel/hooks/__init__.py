@@ -13,7 +13,12 @@ from distgrad.parallel.hooks.half import (
     fp16_compress_wrapper,
 )
 from distgrad.parallel.hooks.int8 import Int8State, int8_compress_hook
-from distgrad.parallel.hooks.plain import allreduce_hook, noop_hook
+from distgrad.parallel.hooks.plain import (
+    PostLocalSGDState,
+    allreduce_hook,
+    noop_hook,
+    post_localSGD_hook,
+)
 from distgrad.parallel.hooks.powersgd import PowerSGDState, batched_powerSGD_hook, powerSGD_hook
 from distgrad.parallel.hooks.register import Hook
 from distgrad.parallel.hooks.state import HookState
@@ -25,6 +30,7 @@ __all__ = [
     "Hook",
     "HookState",
     "Int8State",
+    "PostLocalSGDState",
     "PowerSGDState",
     "TopKState",
     "allreduce_hook",
@@ -35,6 +41,7 @@ __all__ = [
     "fp16_compress_wrapper",
     "int8_compress_hook",
     "noop_hook",
+    "post_localSGD_hook",
     "powerSGD_hook",
     "topk_hook",
 ]

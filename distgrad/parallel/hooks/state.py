@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.errors import CheckpointError, CommError
+from distgrad.errors import CommError
 from distgrad.parallel.hooks.bucket import GradBucket
+from distgrad.parallel.per_rank import check_ranks, gather, own
 from distgrad.parallel.world import World, current_world
 
 
@@ -87,34 +88,17 @@ class HookState:
     def gather(self, world: World) -> dict[str, Any]:
         """Return the state of all ranks, on every rank; collective."""
         state = self.state_dict()
-        for number, error in state["errors"].items():
-            rows = np.empty((world.size, error.size), error.dtype)
-            rows[world.rank] = error
-            cut = [slice(r * error.size, (r + 1) * error.size) for r in range(world.size)]
-            world.comm.all_gather(rows, slices=cut, name=f"error memory of bucket {number}")
-            state["errors"][number] = rows
-        return state | {"rank": None}
+        errors = gather(world, state["errors"], "error memory of bucket")
+        return state | {"rank": None, "errors": errors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of this rank, or of all. Errors: CheckpointError if it is none."""
         world = current_world()
-        if state["size"] != world.size:
-            raise CheckpointError(
-                f"the {type(self).__name__} was saved by {state['size']} ranks and this run has "
-                f"{world.size}: what compression has lost belongs to its rank. Resume on "
-                f"{state['size']} ranks, or begin with a new state: that is another run"
-            )
-        if state["rank"] not in (None, world.rank):
-            raise CheckpointError(
-                f"the {type(self).__name__} is that of rank {state['rank']} and this is rank "
-                f"{world.rank}; save gather(world), which holds all, or each rank's own"
-            )
+        errors = state["errors"]
+        if check_ranks(state, world, type(self).__name__):
+            errors = own(errors, world.rank)
         self.iter = int(state["iter"])
-        every = state["rank"] is None
-        self.errors = {
-            int(number): np.array(error[world.rank] if every else error)
-            for number, error in state["errors"].items()
-        }
+        self.errors = {int(number): np.array(error) for number, error in errors.items()}
         self.common = {name: np.array(array) for name, array in state["common"].items()}
         self._spare.clear()
 
