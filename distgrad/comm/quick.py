@@ -90,7 +90,7 @@ class KnownSum:
         parts: list[Part] = [(*node, part) for node, part in zip(self.nodes, own, strict=True)]
         chosen, slices = self._algorithm, self._slices
         if chosen.sum_parts is None:
-            _add_up(own, out)  # it knows ranks, not summands
+            add_up(own, out)  # it knows ranks, not summands
             if slices is None or chosen.reduce_scatter is None:
                 return chosen.steps(group, out)  # of one that sums all, all
             return chosen.reduce_scatter(group, out, slices)
@@ -183,7 +183,7 @@ class QuickSum:
         return self._rest
 
 
-def _add_up(arrays: Sequence[Array], out: Array) -> None:
+def add_up(arrays: Sequence[Array], out: Array) -> None:
     """Sum a rank's arrays, which are overwritten, into ``out``, which may be one of them."""
     if not arrays:
         out[:] = 0

@@ -53,6 +53,8 @@ class Agreement:
         self.world, self.module, self.every = world, module, every
         self.sources: list[Callable[[], Mapping[str, Any]]] = []
         """What else is compared: functions that return facts by name."""
+        self.same_weights = True
+        """Off while each rank trains weights of its own (local SGD)."""
         self._stepped: dict[int, dict[str, Any]] = {}
         self._batches = 0
 
@@ -93,6 +95,10 @@ class Agreement:
         self._stepped.clear()
         for source in self.sources:
             facts |= source()
+        return facts | self._weights() if self.same_weights else facts
+
+    def _weights(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
         for name, p in self.module.named_parameters():
             facts[f"parameter '{name}'"] = _digest(p.array)
         for name, module in self.module.named_modules():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from distgrad.autograd.flat import bind_
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import KnownSum, SharedArray, Started, TreeSum, nodes_of
+from distgrad.comm import Part, SharedArray, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
+from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
 
 
@@ -32,9 +33,10 @@ class ShardedBuffer:
         self.shared = shared  # held: as long as it is, sums over ``local`` need no copies
         self.local: Array = np.zeros(size + flags, dtype) if shared is None else shared.own
         self.kept: dict[int, Array] = {}
-        self.work: Started | None = None
+        self.work: Pending | None = None
+        self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
+        """What starts the sum of a rank's parts into ``local`` in the exchange's place: a hook."""
         self._sum: TreeSum | None = None
-        self._known: dict[object, KnownSum] = {}  # by algorithm and absent shards
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
 
@@ -86,11 +88,10 @@ class ShardedBuffer:
         for shard in sorted(self.kept):  # of batches that had more shards: behind all others
             summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        key = (exchange.algorithm, exchange.absent)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = exchange.know(self.local, self.name)
-        self.work = known.start([array for _, _, array in summed.parts], self.local)
+        if self.transfer is None:
+            self.work = exchange.start(summed.parts, self.local, self.name)
+        else:
+            self.work = self.transfer(exchange, summed.parts)
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""

@@ -13,8 +13,10 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
+from distgrad.parallel.alone import alone
 from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
+from distgrad.parallel.hooks.register import CommHook
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
@@ -52,6 +54,8 @@ class Reducer(Observable):
         self.statistics = StatisticsBuffer(module.modules())
         self.statistics.watch()
         self.statistics.skip_nonfinite = nonfinite == "skip"
+        self.hook: CommHook | None = None
+        """What sums the buckets in the algorithm's place."""
         self.left_out = False
         """Whether the last batch was not finite and was left out; the same on all ranks."""
         self.pass_nonfinite = False
@@ -145,6 +149,9 @@ class Reducer(Observable):
         if exchange is None:
             exchange = exchange_of(self.world, self._samples, self.algorithm)
             self._exchanges[kind] = exchange
+        if self.hook is not None and self.hook.alone():
+            exchange = alone(exchange, self._samples, self.world.shards)
+            self.agreement.same_weights = False
         self._exchange = exchange
         self._next = 0
         for bucket in self.buckets:
@@ -202,6 +209,8 @@ class Reducer(Observable):
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:
             bucket.finish(self.left_out)
+        if self.hook is not None:
+            self.hook.batch_over(self.left_out)
         if finite is False and self.nonfinite == "raise":
             raise_nonfinite(self.buckets, self.world)
 
