@@ -71,7 +71,7 @@ def test_the_code_of_adding_an_algorithm_runs():
             del ALL_REDUCE[added]
 
 
-CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "from-autograd.md"]
+CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "compression.md", "from-autograd.md"]
 CODE += ["from-horovod.md", "from-pytorch.md"]
 
 
