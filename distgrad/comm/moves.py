@@ -8,6 +8,7 @@ from distgrad.comm.algorithms import basic, exchange, ring
 from distgrad.comm.checks import describe, row_of
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
+from distgrad.comm.patience import check_timeout
 from distgrad.comm.verbs import ResultWork, Verbs
 from distgrad.comm.work import Work
 
@@ -19,10 +20,16 @@ class Moves(Verbs):
         """Return when every rank has called it."""
         self.start_barrier().wait()
 
-    def start_barrier(self) -> Work:
-        """Start a barrier: complete when every rank has started it."""
+    def start_barrier(self, *, timeout: float | None = None) -> Work:
+        """Start a barrier: complete when every rank has started it.
+
+        ``timeout`` in seconds, that of the communicator if it is left out.
+        """
+        if timeout is None:
+            timeout = self.timeout
+        check_timeout(timeout)
         # The check of the fingerprints with everyone is a barrier; there is nothing to add.
-        return self._start(Group(self.transport), "barrier", _nothing())
+        return Work(Group(self.transport), "barrier", _nothing(), everyone=True, timeout=timeout)
 
     def broadcast(self, array: Array, root: int = 0, *, name: str = "") -> None:
         """Copy rank ``root``'s array into everyone's."""
