@@ -91,6 +91,8 @@ def test_no_public_name_is_a_module_by_accident():
         },
         "distgrad.autograd": {"functional", "random"},
         "distgrad.data": {"transforms"},
+        "distgrad.distributed": {"nn"},
+        "distgrad.distributed.nn": {"functional"},
         "distgrad.distributions": {"constraints", "transforms"},
         "distgrad.nn": {"functional", "init", "utils"},
         "distgrad.nn.utils": {"parametrizations", "parametrize", "prune", "rnn", "stateless"},

@@ -12,8 +12,10 @@ from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
 
 # Lane tags stay below the smallest MPI_TAG_UB the standard allows (32767), which is kept for
-# the notices by which ranks tell each other that they leave or have failed.
-LANES = 32767
+# the notices by which ranks tell each other that they leave or have failed. Collectives take the
+# lower half, messages between two ranks the upper one.
+LANES = 16384
+TAGS = 32767 - LANES
 NOTICE_TAG = 32767
 
 

@@ -39,15 +39,19 @@ class Work:
     )
 
     def __init__(
-        self, group: Group, what: str, steps: Steps, *, everyone: bool, timeout: float
+        self, group: Group, what: str, steps: Steps, *, everyone: bool | None, timeout: float
     ) -> None:
-        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``."""
+        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``.
+
+        With None for everyone the steps themselves check who is in it.
+        """
         self.group = group
         self.what = what
         self.number = group.number
         self.done = False
         self._timeout = timeout
-        self._steps = chain(agree(group, what, everyone=everyone), steps)
+        check = () if everyone is None else agree(group, what, everyone=everyone)
+        self._steps = chain(check, steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
         self._state = group.transport.state

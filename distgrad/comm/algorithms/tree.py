@@ -39,9 +39,17 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
 
 
 def reduce_parts(
-    group: Group, parts: Sequence[Part], out: Array, plan: Plan, slices: Sequence[slice]
+    group: Group,
+    parts: Sequence[Part],
+    out: Array,
+    plan: Plan,
+    slices: Sequence[slice],
+    add: np.ufunc = np.add,
 ) -> Steps:
-    """Leave in ``out[slices[rank]]`` its sum over all ranks' parts; the rest is overwritten."""
+    """Leave in ``out[slices[rank]]`` its sum over all ranks' parts; the rest is overwritten.
+
+    ``add`` is what makes one array of two, if it is not a sum.
+    """
     rank, size = group.rank, group.size
     own = slices[rank]
     # Each rank starts with another destination, so that no rank is sent to by all at once.
@@ -68,7 +76,7 @@ def reduce_parts(
     for number, target in enumerate(pieces(out[own])):
         yield [requests[number] for requests in arrivals if requests]
         for a, b in plan.additions:
-            np.add(slots[a][number], slots[b][number], out=slots[a][number])
+            add(slots[a][number], slots[b][number], out=slots[a][number])
         if not np.may_share_memory(total[number], target):
             target[:] = total[number]
     # A slice comes back only after its owner has read it, but MPI wants the request complete.
