@@ -35,6 +35,7 @@ class GradBucket:
         count: int,
         names: Sequence[str],
         params: Sequence[Tensor],
+        layout: FlatLayout,
         exchange: Exchange,
         parts: Sequence[Part],
         out: Array,
@@ -53,7 +54,7 @@ class GradBucket:
         self.undo: list[Callable[[], None]] = []
         self._number, self._count, self._params = number, count, list(params)
         self._exchange, self._parts, self._out = exchange, parts, out
-        self._layout = FlatLayout.of(p.shape for p in params)
+        self._layout = layout
         self._buffer: Array | None = None
         self._replaced = False
 

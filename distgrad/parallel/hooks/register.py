@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.layout import FlatLayout
 from distgrad.autograd.types import Array
 from distgrad.comm import Part, Work
 from distgrad.comm.group import Group
@@ -43,7 +44,14 @@ class CommHook:
         ask: Callable[[], dict[str, Any]] = getattr(state, "settings", dict)
         compare(world, {"register_comm_hook": [self.name, ask()]})
         for number, bucket in enumerate(buckets):
-            bucket.gradients.transfer = partial(self._start, number, len(buckets), bucket, left_out)
+            bucket.gradients.transfer = partial(
+                self._start,
+                number,
+                len(buckets),
+                bucket,
+                FlatLayout.of(p.shape for p in bucket.params),
+                left_out,
+            )
 
     def alone(self) -> bool:
         """Whether the gradients of the next batch stay with their rank; the same on all ranks."""
@@ -64,6 +72,7 @@ class CommHook:
         number: int,
         count: int,
         bucket: Bucket,
+        layout: FlatLayout,
         left_out: bool,
         exchange: Exchange,
         parts: Sequence[Part],
@@ -77,6 +86,7 @@ class CommHook:
             count,
             bucket.names,
             bucket.params,
+            layout,
             exchange,
             parts,
             bucket.gradients.local,
@@ -143,6 +153,8 @@ class HookedSum:
 
     def __init__(self, hook: str, bucket: GradBucket, found: Any, flags: Pending | None) -> None:
         self._hook, self._bucket, self._found, self._flags = hook, bucket, found, flags
+        # Futures of other libraries can only be waited for.
+        self._polled = isinstance(found, Pending)
         self._over = False
 
     def poll(self) -> bool:
@@ -150,8 +162,7 @@ class HookedSum:
         if self._over:
             return True
         flagged = self._flags is None or self._flags.poll()
-        # Futures of other libraries can only be waited for.
-        if not flagged or not isinstance(self._found, Pending) or not self._found.poll():
+        if not flagged or not self._polled or not self._found.poll():
             return False
         self._finish()
         return True
