@@ -254,10 +254,11 @@ def _reduce_scatter(
     comm = group.comm
     flat = np.concatenate([array.reshape(-1) for array in arrays])
     bounds = pairwise(accumulate((array.size for array in arrays), initial=0))
+    alike = all(array.size == arrays[0].size for array in arrays)
     started, own = comm.start_reduce_scatter(
         flat,
         op=op_name(op),
-        slices=[slice(a, b) for a, b in bounds],
+        slices=None if alike else [slice(a, b) for a, b in bounds],
         canonical=group.canonical,
         name=_NAME,
     )

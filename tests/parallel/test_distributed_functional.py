@@ -223,8 +223,9 @@ def test_a_rank_that_goes_on_without_backward_is_named():
             y.backward()
         dist.barrier()
 
-    with pytest.raises(MismatchError, match=r"(?s)gradient of dist.nn all_gather.*barrier|barrier"):
+    with pytest.raises(MismatchError, match="gradient of dist.nn all_gather") as caught:
         simulated(3, body)
+    assert "barrier" in str(caught.value)
 
 
 def test_gradients_of_gradients_are_refused():

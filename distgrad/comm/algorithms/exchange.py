@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -27,16 +28,13 @@ def all_gather(group: Group, array: Array, result: list[Array]) -> Steps:
     before = group.bytes_sent
     yield from ring.all_gather(group, lengths, [slice(r, r + 1) for r in range(size)])
     group.bytes_sent = before
-    ends = np.cumsum(lengths)
-    everyones = np.empty((int(ends[-1]), *array.shape[1:]), array.dtype)
-    slices = [
-        slice((end - n) * row, end * row)
-        for n, end in zip(lengths.tolist(), ends.tolist(), strict=True)
-    ]
+    bounds = [*pairwise(accumulate(lengths.tolist(), initial=0))]
+    everyones = np.empty((bounds[-1][1], *array.shape[1:]), array.dtype)
+    slices = [slice(start * row, end * row) for start, end in bounds]
     flat = everyones.reshape(-1)
     flat[slices[group.rank]] = array.reshape(-1)
     yield from ring.all_gather(group, flat, slices)
-    result.extend(np.split(everyones, ends[:-1]))
+    result.extend(everyones[start:end] for start, end in bounds)
 
 
 def gather(group: Group, array: Array, root: int, result: list[Array]) -> Steps:
