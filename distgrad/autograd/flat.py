@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.layout import FlatBuffer, Place
+from distgrad.autograd.layout import FlatBuffer, Place, Sharding, Slot
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
+
+# The slot behind ``array``, before which a subclass may put a property.
+_array: Any = Tensor.__dict__["array"]
+
+
+def held(tensor: Tensor) -> Array:
+    """Return the memory of ``tensor`` as it is, also while its values are on their way."""
+    array: Array = _array.__get__(tensor)
+    return array
+
+
+def hold_(tensor: Tensor, array: Array) -> None:
+    """Let ``array`` be the memory of ``tensor``."""
+    _array.__set__(tensor, array)
 
 
 def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
@@ -27,4 +43,26 @@ def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
 def place_of(tensor: Tensor) -> Place | None:
     """Return where ``tensor`` lies; None if its data is an array of its own."""
     place = tensor._place
-    return place if place is not None and tensor.array is place.value else None
+    return place if place is not None and held(tensor) is place.value else None
+
+
+def sharding_of(tensor: Tensor) -> Sharding | None:
+    """Return how the buffer is shared out in which ``tensor`` lies; None if it is not."""
+    return None if tensor._place is None else tensor._place.buffer.sharding
+
+
+def own_window(sharding: Sharding | None, slot: Slot) -> slice:
+    """Return which of the elements of ``slot``, counted from its first, are this rank's."""
+    if sharding is None:
+        return slice(0, slot.stop - slot.start)
+    start = min(max(sharding.own.start, slot.start), slot.stop)
+    stop = max(min(sharding.own.stop, slot.stop), start)
+    return slice(start - slot.start, stop - slot.start)
+
+
+def own_values(tensor: Tensor) -> Array:
+    """Return this rank's part of the values, flat, to be written: after ``settle``, if shared."""
+    place = place_of(tensor)
+    if place is None or place.buffer.sharding is None:
+        return tensor.array.reshape(-1)
+    return place.value.reshape(-1)[own_window(place.buffer.sharding, place.slot)]

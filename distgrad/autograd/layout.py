@@ -7,8 +7,11 @@ an optimizer moves at once and keeps.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from distgrad.autograd.types import Array
 
@@ -55,13 +58,77 @@ def span(slots: Sequence[Slot]) -> slice:
     return slice(slots[0].start, slots[-1].stop)
 
 
+class Ranks(Protocol):
+    """Those who share out a model's buffers. Every method is collective."""
+
+    def add_up_(self, numbers: Array) -> None:
+        """Replace ``numbers`` by their sum over the ranks, in place."""
+
+    def send_values(self) -> None:
+        """Begin to send everyone the values that were changed (``Sharding.changed``)."""
+
+    def values_here(self) -> AbstractContextManager[None]:
+        """Have all values on all ranks, inside ``with``."""
+
+
+class Sharding(Protocol):
+    """Who keeps which part of a buffer that ranks share out: the bridge implements it.
+
+    All ranks have all values, or wait for them; each moves its own part of them, and has the
+    gradients (summed) and the optimizer's state of that part alone.
+    """
+
+    @property
+    def ranks(self) -> Ranks:
+        """With whom it is shared; the same object for all buffers of a model."""
+
+    @property
+    def own(self) -> slice:
+        """This rank's part of the buffer."""
+
+    def is_cut(self, slot: Slot) -> bool:
+        """Whether several ranks have a part of the array in ``slot``."""
+
+    def admit(self, slot: Slot, mover: Mover) -> None:
+        """Refuse an optimizer that cannot move the parts the array in ``slot`` was cut into."""
+
+    def settle(self) -> None:
+        """Return when the own values may be written."""
+
+    def changed(self) -> None:
+        """Note that the own values were written, and the other ranks have old ones."""
+
+    def gather_(self, array: Array, start: int) -> None:
+        """Fill ``array``, elements ``start`` … of such a buffer, with each rank's part of it.
+
+        Collective.
+        """
+
+    def send_(self, array: Array, slot: Slot) -> None:
+        """Copy the array of the rank that keeps ``slot``, which is not cut, to all; collective."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mover:
+    """An optimizer, as far as it matters to how its parameters may be cut."""
+
+    optimizer: weakref.ref[object]
+    name: str
+    needs: Literal["elements", "parameters", "everything"]
+    """Whether its update looks at single elements, at whole parameters, or at all at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class FlatBuffer:
-    """Memory laid out by ``layout``: values and their gradients (1-D; behind them may be more)."""
+    """Memory laid out by ``layout``: values and their gradients (1-D; behind them may be more).
+
+    Ranks may share it out (``sharding``).
+    """
 
     layout: FlatLayout
     values: Array
     gradients: Array
+    sharding: Sharding | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -16,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from distgrad.autograd.device import CPU, device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.layout import Place
+from distgrad.autograd.layout import Mover, Place
 from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
@@ -78,6 +78,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         "_hooks",
         "_index",
         "_listener",
+        "_movers",
         "_node",
         "_place",
         "array",
@@ -94,6 +95,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     _place: Place | None
     _listener: GradListener | None
     _hooks: dict[int, Callable[[Tensor], Any]] | None
+    _movers: list[Mover]  # the optimizers that hold it; unset if there is none
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
         array = data if type(data) is np.ndarray else _as_array(data)

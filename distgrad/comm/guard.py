@@ -74,6 +74,10 @@ def install(transport: Transport) -> None:
 
     def leave() -> None:
         if os.getpid() == owner:
+            try:
+                transport.state.finish()
+            except BaseException as error:
+                end(error)
             transport.announce(transport.state.goodbye())
             try:
                 _wait_for_all(transport)

@@ -6,6 +6,7 @@ It sends nothing; transports carry its notices, and works read what came.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -84,6 +85,8 @@ class RankState:
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
     generation: int = field(default_factory=lambda: fork.generation)
+    # What is done before this rank says goodbye: collectives that others count on are completed.
+    before_leaving: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -93,6 +96,11 @@ class RankState:
     def progress(self, context: str) -> Progress:
         """Return this rank's position in ``context``."""
         return self.contexts.setdefault(context, Progress())
+
+    def finish(self) -> None:
+        """Do what is to be done before this rank leaves."""
+        while self.before_leaving:
+            self.before_leaving.pop()()
 
     def goodbye(self) -> Notice:
         """Return the notice that says how far this rank came before it left."""

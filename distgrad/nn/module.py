@@ -12,6 +12,7 @@ import numpy as np
 
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
+from distgrad.autograd.parts import PartialGradient, clear_
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, GradError
@@ -138,8 +139,8 @@ class Module(Tree["Module"]):
             if set_to_none or p.grad is None:
                 p.grad = None
             else:
-                p.grad = Tensor(p.grad.array)
-                p.grad.array[...] = 0
+                p.grad = p.grad if isinstance(p.grad, PartialGradient) else Tensor(p.grad.array)
+                clear_(p.grad)
 
     # -- running statistics -------------------------------------------------------------------
 

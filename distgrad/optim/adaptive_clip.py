@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.layout import Ranks
+from distgrad.autograd.parts import Part, part_of, values_here
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -26,20 +28,50 @@ def adaptive_clip_grad_(
     one unit. Weight norms count as ``eps`` at least. Returns how many units were clipped. The
     paper leaves the classifier's last layer out. Brock et al. 2021, arXiv 2102.06171, eq. 3.
     """
+    listed = [params] if isinstance(params, Tensor) else list(params)
     clipped = 0
-    for p in [params] if isinstance(params, Tensor) else params:
-        if p.grad is None or not p.size:
-            continue
-        g = p.grad.array
-        limit = clip_factor * np.maximum(_unit_norms(p.array), eps)
-        norm = _unit_norms(g)
-        over = ~(norm <= limit)  # a NaN is over every limit, and stays one
-        if over.any():
-            clipped += int(over.sum())
-            scale = np.divide(limit, norm, out=np.ones_like(norm), where=over).astype(g.dtype)
-            with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is a NaN
-                np.multiply(g, scale.reshape(-1, *[1] * (g.ndim - 1)) if g.ndim else scale[0], g)
+    with values_here(listed):
+        mine: dict[int, tuple[Ranks, int]] = {}  # clipped in gradients that one rank alone has
+        for p in listed:
+            if p.grad is None or not p.size:
+                continue
+            g = part_of(p.grad)
+            if not isinstance(g, Part):
+                clipped += _limit_(g, p.array, clip_factor, eps)
+            elif g.sharding.is_cut(g.slot):
+                clipped += _limit_part_(g, p.array, clip_factor, eps)
+            else:
+                ranks, count = mine.get(id(g.sharding.ranks), (g.sharding.ranks, 0))
+                if g.array.size:
+                    count += _limit_(g.array.reshape(p.shape), p.array, clip_factor, eps)
+                mine[id(ranks)] = (ranks, count)
+        for ranks, count in mine.values():
+            total = np.array([float(count)])
+            ranks.add_up_(total)
+            clipped += int(total[0])
     return clipped
+
+
+def _limit_part_(g: Part, weights: Array, clip_factor: float, eps: float) -> int:
+    """Limit the units of a gradient that is cut anywhere: all ranks see it whole for a moment."""
+    window = slice(g.first, g.first + g.array.size)
+    whole = np.empty(g.size, g.array.dtype)
+    whole[window] = g.array
+    g.sharding.gather_(whole, g.slot.start)
+    clipped = _limit_(whole.reshape(weights.shape), weights, clip_factor, eps)
+    g.array[...] = whole[window]
+    return clipped
+
+
+def _limit_(g: Array, weights: Array, clip_factor: float, eps: float) -> int:
+    limit = clip_factor * np.maximum(_unit_norms(weights), eps)
+    norm = _unit_norms(g)
+    over = ~(norm <= limit)  # a NaN is over every limit, and stays one
+    if over.any():
+        scale = np.divide(limit, norm, out=np.ones_like(norm), where=over).astype(g.dtype)
+        with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is a NaN
+            np.multiply(g, scale.reshape(-1, *[1] * (g.ndim - 1)) if g.ndim else scale[0], g)
+    return int(over.sum())
 
 
 def _unit_norms(a: Array) -> Array:

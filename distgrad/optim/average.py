@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.flat import own_values
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -28,7 +29,8 @@ class ExponentialMovingAverage:
     Call ``update()`` after each step; the first one takes the weights as they are. ``decay`` 0.999
     remembers about 1,000 steps; with ``warmup`` it is at most (1 + n) / (10 + n) after n updates,
     so that the first steps are forgotten soon. Equal weights on all ranks make equal averages.
-    Buffers (BatchNorm's statistics) are not averaged.
+    Buffers (BatchNorm's statistics) are not averaged. Where ranks share the weights out (zero=1 and
+    more) each averages its part, and all other methods are to be called on every rank.
     """
 
     def __init__(
@@ -62,22 +64,27 @@ class ExponentialMovingAverage:
 
         Before the first update there is no average: the weights stay.
         """
-        own = [p.array.copy() for p in self._flat.params]
+        self._flat.settle()
+        own = [own_values(p).copy() for p in self._flat.params]
         self.copy_to()
         try:
             yield
         finally:
+            self._flat.settle()
             for p, weights in zip(self._flat.params, own, strict=True):
-                p.array[...] = weights
+                own_values(p)[...] = weights
+            self._flat.send_values()
 
     def copy_to(self) -> None:
         """Let the model have the averages for good."""
         for run in self._flat.runs() if self.num_updates else ():
+            run.settle()
             run.value[...] = run.state["average"]
+        self._flat.send_values()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of updates and the averages, in the order of the parameters."""
-        averages = [self._flat.state_of(i)["average"] for i in range(len(self._flat.params))]
+        averages = [state["average"] for state in self._flat.whole_state()]
         return {"num_updates": self.num_updates, "averages": averages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -87,7 +94,7 @@ class ExponentialMovingAverage:
         if shapes != given:
             raise ShapeError(f"the averages have the shapes {given}, the parameters {shapes}")
         for i, average in enumerate(state["averages"]):
-            self._flat.state_of(i)["average"][...] = average
+            self._flat.fill_state(i, {"average": average})
         self.num_updates = int(state["num_updates"])
 
 
@@ -138,21 +145,27 @@ class Lookahead(Optimizer):
         if self.count % self.k == 0:
             for run in self._slow.runs():
                 run.state["slow"][...] = run.value
-        loss = self.optimizer.step(closure)
+        self.optimizer._inside = True
+        try:
+            loss = self.optimizer.step(closure)
+        finally:
+            self.optimizer._inside = False
         self.count += 1
         if self.count % self.k == 0:
             for run in self._slow.runs():
+                run.settle()
                 slow = run.state["slow"]
                 slow += self.alpha * (run.value - slow)
                 run.value[...] = slow
+        self.optimizer._tell_listeners()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer inside, with the slow weights and the step's number."""
         found = self.optimizer.state_dict()
         state = {
-            n: {**found["state"].get(n, {}), **self._slow.state_of(n)}
-            for n in range(len(self._slow.params))
+            n: {**found["state"].get(n, {}), **slow}
+            for n, slow in enumerate(self._slow.whole_state())
         }
         groups = [{**g, "lookahead_count": self.count} for g in found["param_groups"]]
         return {"state": state, "param_groups": groups}
@@ -177,7 +190,7 @@ class Lookahead(Optimizer):
         inside = {n: entry for n, entry in state.items() if entry}
         self.optimizer.load_state_dict({"state": inside, "param_groups": groups})
         for n, weights in enumerate(slow):
-            self._slow.state_of(n)["slow"][...] = weights
+            self._slow.fill_state(n, {"slow": weights})
         self.count = int(counts[0])
 
     def _params(self) -> Sequence[Tensor]:

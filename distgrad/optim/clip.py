@@ -1,6 +1,7 @@
 """Gradient clipping by norm, by value and per layer, against explosion (Pascanu et al. 2013).
 
-All functions work in place and give the same bits on every rank, and on any number of ranks.
+All functions work in place and give the same bits on every rank, and on any number of ranks; where
+ranks share gradients out (zero=1 and more) they are collective.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from distgrad.autograd.parts import Part, part_of
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError, ShapeError
+from distgrad.optim.norms import Given, joint_norms
 from distgrad.optim.norms import total_norm as joint_norm
 
 
@@ -48,7 +51,7 @@ def get_total_norm(
     Errors: NonFiniteError for a norm that is not finite, if asked to.
     """
     listed = [tensors] if isinstance(tensors, Tensor) else tensors
-    norm = joint_norm([t.array for t in listed], norm_type)
+    norm = joint_norm(map(part_of, listed), norm_type)
     if error_if_nonfinite:
         _refuse_nonfinite(norm, "the norm")
     return norm
@@ -65,7 +68,7 @@ def clip_grad_value_(
     params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
     """Limit every gradient element to [-clip_value, clip_value], in place."""
-    for g in gradients(params):
+    for g in map(_array, gradients(params)):
         np.clip(g, -clip_value, clip_value, out=g)
 
 
@@ -87,11 +90,12 @@ def clip_layer_grad_norm_(
     """
     if by not in ("layer", "parameter"):
         raise ShapeError(f"by={by!r}: choose 'layer' or 'parameter'")
-    layers: dict[str, list[Array]] = {}
+    layers: dict[str, list[Given]] = {}
     for name, p in named_params:
         layer = layer_of(name) if by == "layer" else name
         layers.setdefault(layer, []).extend(gradients([p]))
-    norms = {layer: joint_norm(grads, norm_type) for layer, grads in layers.items() if grads}
+    layers = {layer: grads for layer, grads in layers.items() if grads}
+    norms = dict(zip(layers, joint_norms([*layers.values()], norm_type), strict=True))
     if error_if_nonfinite:
         for layer, norm in norms.items():
             _refuse_nonfinite(norm, f"the gradient norm of '{layer}'")
@@ -108,18 +112,22 @@ def layer_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def gradients(params: Iterable[Tensor]) -> list[Array]:
-    """Return the gradients of the parameters that have one."""
+def gradients(params: Iterable[Tensor]) -> list[Given]:
+    """Return the gradients of the parameters that have one, or this rank's part of them."""
     params = [params] if isinstance(params, Tensor) else params
-    return [p.grad.array for p in params if p.grad is not None]
+    return [part_of(p.grad) for p in params if p.grad is not None]
 
 
-def _scale_(grads: list[Array], max_norm: float, norm: float) -> None:
+def _array(grad: Given) -> Array:
+    return grad.array if isinstance(grad, Part) else grad
+
+
+def _scale_(grads: list[Given], max_norm: float, norm: float) -> None:
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is the promised NaN
-            for g in grads:
+            for g in map(_array, grads):
                 np.multiply(g, scale, out=g)
 
 

@@ -2,7 +2,8 @@
 
 Parameters know their places: those side by side in a buffer (a bucket of the bridge, or the buffer
 the optimizer makes itself) are updated as one array; where an update looks at a whole parameter,
-one at a time. Knows no formula and no rank.
+one at a time. Of a buffer that ranks share out only the own part is moved, and its state alone is
+kept. Knows no formula and no rank.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.flat import bind_, place_of
-from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Slot, span
+from distgrad.autograd.flat import bind_, held, own_window, place_of, sharding_of
+from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Sharding, Slot
+from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import ShapeError
+from distgrad.errors import GradError, ShapeError
 
 State = dict[str, Any]
 """The arrays of a run or a parameter and its numbers, by PyTorch's names."""
@@ -37,24 +39,47 @@ def flatten_(params: Sequence[Tensor]) -> None:
 
 @dataclass
 class Run:
-    """Parameters side by side in memory, and the optimizer's state for them in the same order."""
+    """Parameters side by side in memory, and the optimizer's state for them in the same order.
+
+    Where ranks share their buffer out, ``value`` and ``state`` are the own part of it.
+    """
 
     numbers: list[int]  # of the parameters
     params: list[Tensor]
-    arrays: list[Array]  # what p.array was when the run was made: another array means a new layout
+    arrays: list[Array]  # their memory when the run was made: another array means a new layout
     places: list[Place]  # none if it is one parameter that lies outside all buffers
-    slots: Sequence[Slot]  # in ``value`` and the arrays of ``state``
+    slots: Sequence[Slot]  # in the whole of the run
+    window: slice  # which of the elements of the whole are in ``value`` and the arrays of ``state``
     value: Array
     state: State
 
-    def gradient(self, first: int, last: int) -> Array:
-        """Return the gradients of params[first:last] as one flat array."""
+    @property
+    def sharding(self) -> Sharding | None:
+        """How it is shared out."""
+        return self.places[0].buffer.sharding if self.places else None
+
+    def settle(self) -> None:
+        """Return when ``value`` may be written."""
+        if self.sharding is not None:
+            self.sharding.settle()
+
+    def inside(self, first: int, last: int) -> slice:
+        """Return the own elements of params[first:last], counted from the whole's first."""
+        start = min(max(self.slots[first].start, self.window.start), self.window.stop)
+        stop = max(min(self.slots[last - 1].stop, self.window.stop), start)
+        return slice(start, stop)
+
+    def gradient(self, first: int, last: int, window: slice) -> Array:
+        """Return the elements ``window`` of the gradients of params[first:last] as one array."""
         grads = [_gradient(p) for p in self.params[first:last]]
         places = self.places[first:last]
         if places and all(g is place.gradient for g, place in zip(grads, places, strict=True)):
-            return places[0].buffer.gradients[span([place.slot for place in places])]
+            start = self.places[0].slot.start
+            return places[0].buffer.gradients[start + window.start : start + window.stop]
         flat = [g.reshape(-1) for g in grads]
-        return flat[0] if len(flat) == 1 else np.concatenate(flat)
+        start = self.slots[first].start
+        whole = flat[0] if len(flat) == 1 else np.concatenate(flat)
+        return whole[window.start - start : window.stop - start]
 
 
 class FlatParameters:
@@ -70,7 +95,8 @@ class FlatParameters:
         self.names = list(state_names)
         self.steps = [0] * len(self.params)
         self.scalars = [dict(scalars or {}) for _ in self.params]
-        self._state: list[State] = [{} for _ in self.params]  # views of the runs'
+        # Views of the runs', flat, and which of a parameter's elements they hold.
+        self._state: list[tuple[slice, State]] = [(slice(0, 0), {}) for _ in self.params]
         self._runs: list[Run] = []
         flatten_(self.params)
 
@@ -85,17 +111,33 @@ class FlatParameters:
         of the state are changed in place, its numbers by assignment to ``state[name]``.
         """
         for run in self.runs():
+            run.settle()
             for first, last in self._alike(run):
                 numbers = run.numbers[first:last]
                 for i in numbers:
                     self.steps[i] += 1
-                window = span(run.slots[first:last])
-                state = {k: v[window] for k, v in run.state.items()}
+                window = run.inside(first, last)
+                own = slice(window.start - run.window.start, window.stop - run.window.start)
+                state = {k: v[own] for k, v in run.state.items()}
                 state |= self.scalars[numbers[0]]
-                grad = run.gradient(first, last)
-                function(run.value[window], grad, state, self.steps[numbers[0]])
+                grad = run.gradient(first, last, window)
+                # Also for no elements: the numbers of the state move on every rank.
+                function(run.value[own], grad, state, self.steps[numbers[0]])
                 for i in numbers:
                     self.scalars[i] = {k: state[k] for k in self.scalars[i]}
+
+    def settle(self) -> None:
+        """Return when the values may be written."""
+        for run in self.runs():
+            run.settle()
+
+    def send_values(self) -> None:
+        """Let the other ranks have the values that were written to ``Run.value``."""
+        shared = [s for p in self.params if (s := sharding_of(p)) is not None]
+        for sharding in shared:
+            sharding.changed()
+        for ranks in {id(s.ranks): s.ranks for s in shared}.values():
+            ranks.send_values()
 
     def runs(self) -> list[Run]:
         """Return the runs, made anew if a parameter's array is no longer the one they were made of.
@@ -104,17 +146,43 @@ class FlatParameters:
         """
         if not self._runs or any(
             list(r.state) != self.names
-            or any(p.array is not a for p, a in zip(r.params, r.arrays, strict=True))
+            or any(held(p) is not a for p, a in zip(r.params, r.arrays, strict=True))
             for r in self._runs
         ):
             self._runs = []  # after an error all are made anew
+            for p in self.params:
+                _bring_back(p)
             self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
         return self._runs
 
     def state_of(self, i: int) -> State:
-        """Return views of parameter ``i``'s state, in its shape."""
+        """Return views of parameter ``i``'s state, in its shape. Errors: GradError if in parts."""
         self.runs()
-        return self._state[i]
+        if sharding_of(self.params[i]) is not None:
+            refuse_parts()
+        shape = self.params[i].shape
+        return {k: v.reshape(shape) for k, v in self._state[i][1].items()}
+
+    def whole_state(self) -> list[State]:
+        """Return every parameter's state, in its shape; collective where ranks share it out."""
+        found: list[State] = [{} for _ in self.params]
+        for run in self.runs():
+            for name, own in run.state.items():
+                whole = own
+                if run.sharding is not None:
+                    whole = np.empty(run.slots[-1].stop, own.dtype)
+                    whole[run.window] = own
+                    run.sharding.gather_(whole, run.places[0].slot.start)
+                for i, slot in zip(run.numbers, run.slots, strict=True):
+                    found[i][name] = slot.view(whole)
+        return found
+
+    def fill_state(self, i: int, entry: Mapping[str, Any] | None) -> None:
+        """Let ``entry``, of whole arrays, be parameter ``i``'s state; zeros if there is none."""
+        self.runs()
+        window, state = self._state[i]
+        for name, view in state.items():
+            view[...] = np.asarray(entry[name]).reshape(-1)[window] if entry else 0
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of stretches that have gradients and the same step and numbers."""
@@ -133,8 +201,13 @@ class FlatParameters:
     def _make(self, numbers: list[int]) -> Run:
         params = [self.params[i] for i in numbers]
         places = [place for p in params if (place := place_of(p)) is not None]
+        slots = FlatLayout.of(p.shape for p in params).slots
+        window = slice(0, slots[-1].stop)
         if places:
-            value = places[0].buffer.values[span([place.slot for place in places])]
+            buffer = places[0].buffer
+            whole = Slot((window.stop,), places[0].slot.start)
+            window = own_window(buffer.sharding, whole)
+            value = whole.view(buffer.values)[window]
         elif params[0].array.flags.c_contiguous:
             value = params[0].array.reshape(-1)
         else:
@@ -142,14 +215,30 @@ class FlatParameters:
                 f"the data of a parameter of shape {params[0].shape} is not contiguous in memory; "
                 f"assign a contiguous array"
             )
-        slots = FlatLayout.of(p.shape for p in params).slots
         state = {k: np.zeros_like(value) for k in self.names}
-        for i, slot in zip(numbers, slots, strict=True):
-            views = {k: slot.view(v) for k, v in state.items()}
-            for k in views.keys() & self._state[i].keys():
-                views[k][...] = self._state[i][k]
-            self._state[i] = views
-        return Run(numbers, params, [p.array for p in params], places, slots, value, state)
+        run = Run(numbers, params, list(map(held, params)), places, slots, window, value, state)
+        for k, (i, slot) in enumerate(zip(numbers, slots, strict=True)):
+            own = run.inside(k, k + 1)
+            views = {
+                n: v[own.start - window.start : own.stop - window.start] for n, v in state.items()
+            }
+            self._state[i] = _taken_over(
+                self._state[i], slice(own.start - slot.start, own.stop - slot.start), views
+            )
+        return run
+
+
+def _taken_over(old: tuple[slice, State], window: slice, views: State) -> tuple[slice, State]:
+    """Fill ``views``, of a parameter's elements ``window``, with the state that there was."""
+    before, state = old
+    for name in views.keys() & state.keys():
+        if not before.start <= window.start <= window.stop <= before.stop:
+            raise GradError(
+                "an optimizer's state is shared out over the ranks, and now its parameters are "
+                "not, or otherwise: load a state_dict() made before into a new optimizer"
+            )
+        views[name][...] = state[name][window.start - before.start : window.stop - before.start]
+    return window, views
 
 
 class SeparateParameters:
@@ -182,13 +271,53 @@ class SeparateParameters:
             if p.grad is None:
                 continue
             self.steps[i] += 1
-            state = {**self.state_of(i), **self.scalars[i]}
+            _bring_back(p)
+            sharding = sharding_of(p)
+            if sharding is not None:
+                sharding.settle()
+                if not _is_own(p):
+                    continue
+            state = {**self._own_state(i), **self.scalars[i]}
             grad = np.asarray(_gradient(p), order="C")
             if p.size:
-                function(p.array, grad, state, self.steps[i])
+                function(held(p), grad, state, self.steps[i])
             self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def state_of(self, i: int) -> State:
+        """Return parameter ``i``'s state arrays. Errors: GradError if they are on other ranks."""
+        if sharding_of(self.params[i]) is not None:
+            refuse_parts()
+        return self._own_state(i)
+
+    def whole_state(self) -> list[State]:
+        """Return every parameter's state; collective where ranks share parameters out."""
+        found: list[State] = []
+        for i, p in enumerate(self.params):
+            place = place_of(p)
+            if place is None or place.buffer.sharding is None:
+                found.append(self._own_state(i))
+                continue
+            own = self._own_state(i) if _is_own(p) else {}
+            shapes = {name: self._shape_of(name, p.shape) for name in self.names}
+            whole = {
+                name: np.array(own.get(name, np.empty(shape, p.dtype)))
+                for name, shape in shapes.items()
+                if shape is not None
+            }
+            numbers = np.array([*self.scalars[i].values()])
+            for array in (*whole.values(), numbers):
+                place.buffer.sharding.send_(array, place.slot)
+            self.scalars[i] = dict(zip(self.scalars[i], numbers.tolist(), strict=True))
+            found.append(whole)
+        return found
+
+    def fill_state(self, i: int, entry: Mapping[str, Any] | None) -> None:
+        """Let ``entry``, of whole arrays, be parameter ``i``'s state; zeros if there is none."""
+        if _is_own(self.params[i]):
+            for name, view in self._own_state(i).items():
+                view[...] = np.asarray(entry[name]) if entry else 0
+
+    def _own_state(self, i: int) -> State:
         """Return parameter ``i``'s state arrays, made on first use."""
         p, state = self.params[i], self._state[i]
         shapes = {name: self._shape_of(name, p.shape) for name in self.names}
@@ -198,9 +327,44 @@ class SeparateParameters:
         return {name: state[name] for name, shape in shapes.items() if shape is not None}
 
 
+def refuse_parts() -> NoReturn:
+    """Refuse to show a state of which this rank has a part."""
+    raise GradError(
+        "the optimizer's state is shared out over the ranks (zero=1 or more): state_dict(), called "
+        "on every rank, returns all of it"
+    )
+
+
+def _is_own(p: Tensor) -> bool:
+    """Whether this rank moves all of ``p``."""
+    place = place_of(p)
+    if place is None or place.buffer.sharding is None:
+        return True
+    window = own_window(place.buffer.sharding, place.slot)
+    return bool(window.stop - window.start == place.value.size)
+
+
+def _bring_back(p: Tensor) -> None:
+    """Put data that were assigned to a parameter into the buffer that ranks share out.
+
+    Errors: ShapeError for data of another shape or dtype.
+    """
+    place, array = p._place, held(p)
+    if place is None or place.buffer.sharding is None or array is place.value:
+        return
+    if array.shape != place.value.shape or array.dtype != place.value.dtype:
+        raise ShapeError(
+            f"a parameter of shape {place.value.shape} and {place.value.dtype} was given data of "
+            f"{array.shape} and {array.dtype}, while ranks share it out; write p.array[...] = …"
+        )
+    place.buffer.sharding.settle()
+    np.copyto(place.value, array)
+    p.array = place.value
+
+
 def _gradient(p: Tensor) -> Array:
     assert p.grad is not None
-    g = p.grad.array
+    g = held(p.grad) if isinstance(p.grad, PartialGradient) else p.grad.array
     if g.shape != p.shape or g.dtype != p.dtype:
         raise ShapeError(
             f"a gradient is {g.dtype} of {g.shape}, its parameter {p.dtype} of {p.shape}; "

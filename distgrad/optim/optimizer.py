@@ -6,6 +6,7 @@ A subclass says how one array moves (``update``), or writes its own ``step``, as
 from __future__ import annotations
 
 import math
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,7 +15,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.layout import Mover
 from distgrad.autograd.mode import enable_grad
+from distgrad.autograd.parts import clear_
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
@@ -61,6 +64,9 @@ class Optimizer(Hooked):
 
     trains_complex: bool = True
     """Whether it trains complex parameters, as twice as many real numbers."""
+
+    _inside = False
+    """Whether its step is a part of another's, which tells when the parameters are moved."""
 
     scalars: Mapping[str, float] = {}
     """Numbers that are a parameter's state besides its arrays, and what they start from."""
@@ -158,6 +164,19 @@ class Optimizer(Hooked):
         self.param_groups.append(group)
         if not self._steps_itself:
             self._stores.append(self._store(params, self.state_names(group)))
+        self._say_what_it_needs(params)
+
+    def _say_what_it_needs(self, params: list[Tensor]) -> None:
+        """Leave word with the parameters: ranks that share them out ask how they may be cut."""
+        needs: Any = "elements" if self.elementwise else "parameters"
+        mover = Mover(
+            weakref.ref(self), type(self).__name__, "everything" if self._steps_itself else needs
+        )
+        for p in params:
+            place = p._place
+            if place is not None and place.buffer.sharding is not None:
+                place.buffer.sharding.admit(place.slot, mover)
+            p._movers = [*getattr(p, "_movers", ()), mover]
 
     def _store(
         self, params: list[Tensor], state_names: list[str]
@@ -191,9 +210,10 @@ class Optimizer(Hooked):
         return loss
 
     def _tell_listeners(self) -> None:
-        for listener in {p._listener for g in self.param_groups for p in g["params"][:1]}:
-            if listener is not None:
-                listener.optimizer_stepped(self)
+        if not self._inside:
+            for listener in {p._listener for g in self.param_groups for p in g["params"]}:
+                if listener is not None:
+                    listener.optimizer_stepped(self)
 
     def _step_is_over(self) -> None:
         if self._steps_itself:
@@ -229,7 +249,7 @@ class Optimizer(Hooked):
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad.array[...] = 0
+                    clear_(p.grad)
 
     # -- state --------------------------------------------------------------------------------
 
@@ -250,12 +270,25 @@ class Optimizer(Hooked):
             if store.steps[i]
         }
 
+    def _whole_entries(self) -> dict[Tensor, dict[str, Any]]:
+        """Return the same as one dictionary each, gathered from the ranks that share it out."""
+        return {
+            p: {"step": store.steps[i], **store.scalars[i], **arrays}
+            for store in self._stores
+            for i, (p, arrays) in enumerate(zip(store.params, store.whole_state(), strict=True))
+            if store.steps[i]
+        }
+
     def state_dict(self) -> dict[str, Any]:
-        """Return PyTorch's layout: ``state`` by parameter number, ``param_groups`` with numbers."""
+        """Return PyTorch's layout: ``state`` by parameter number, ``param_groups`` with numbers.
+
+        It is whole on every rank; where ranks share parameters out (zero=1 and more) it is
+        gathered, so call it on every rank.
+        """
         entries: dict[Tensor, dict[str, Any]] = (
             {p: saved(entry) for p, entry in self._own.items()}
             if self._steps_itself
-            else {p: numbers | arrays for p, (numbers, arrays) in self._entries().items()}
+            else self._whole_entries()
         )
         state: dict[int, dict[str, Any]] = {}
         groups = []
@@ -312,8 +345,7 @@ class Optimizer(Hooked):
                 store.steps[i] = int(entry.get("step", 1)) if entry else 0
                 for name, first in self.scalars.items():
                     store.scalars[i][name] = float(entry[name]) if entry else first
-                for name, view in store.state_of(i).items():
-                    view[...] = np.asarray(entry[name]) if entry else 0
+                store.fill_state(i, entry)
 
     def _known(self, saved: Mapping[str, Any], group: Group) -> dict[str, Any]:
         """Return the settings that exist here; the others must be off or say how, not what."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from distgrad.autograd.flat import bind_
+from distgrad.autograd.flat import bind_, held
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
+from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Part, SharedArray, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
+from distgrad.parallel.zero import Share, Shares
+from distgrad.parallel.zero_memory import Pages
 
 
 class ShardedBuffer:
@@ -22,16 +26,30 @@ class ShardedBuffer:
     ``local`` is the current shard's; behind its ``size`` values lie ``flags`` more, which are
     summed with them (who used which parameter). ``kept`` are arrays of shards that were filled in
     earlier batches and not handed in yet (``no_sync``). ``shared`` is memory for ``local`` that the
-    ranks of the node share.
+    ranks of the node share. With a ``share`` each rank gets the sum of its slice alone.
     """
 
     def __init__(
-        self, size: int, flags: int, dtype: str, name: str, shared: SharedArray | None = None
+        self,
+        size: int,
+        flags: int,
+        dtype: str,
+        name: str,
+        shared: SharedArray | None = None,
+        share: Share | None = None,
     ) -> None:
         self.name = name
         self.size = size
         self.shared = shared  # held: as long as it is, sums over ``local`` need no copies
-        self.local: Array = np.zeros(size + flags, dtype) if shared is None else shared.own
+        self.share = share
+        self._pages: Pages | None = None
+        if shared is not None:
+            self.local: Array = shared.own
+        elif share is not None and share.ranks.stage >= 2:
+            self._pages = Pages(size + flags, dtype)
+            self.local = self._pages.array
+        else:
+            self.local = np.zeros(size + flags, dtype)
         self.kept: dict[int, Array] = {}
         self.work: Pending | None = None
         self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
@@ -88,7 +106,9 @@ class ShardedBuffer:
         for shard in sorted(self.kept):  # of batches that had more shards: behind all others
             summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        if self.transfer is None:
+        if self.share is not None:
+            self.work = exchange.scatter(summed.parts, self.local, self.share.summed, self.name)
+        elif self.transfer is None:
             self.work = exchange.start(summed.parts, self.local, self.name)
         else:
             self.work = self.transfer(exchange, summed.parts)
@@ -100,6 +120,13 @@ class ShardedBuffer:
             self.work = None
             self._pool += self._lent
             self._lent = []
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Give back the memory of sums that other ranks have, if asked to (zero=2 and more)."""
+        if self._pages is not None and self.share is not None:
+            self._pool.clear()
+            self._pages.keep(self.share.own, slice(self.size, self.local.size))
 
     def _summed(self, exchange: Exchange) -> TreeSum:
         if self._sum is None:
@@ -133,31 +160,69 @@ def cut(named: Sequence[tuple[str, Tensor]], bucket_bytes: int) -> list[list[tup
     return parts
 
 
-def make_buckets(world: World, parts: Sequence[Sequence[tuple[str, Tensor]]]) -> list[Bucket]:
-    """Return the buckets of ``parts``, their gradients in memory that a node's ranks share."""
+def make_buckets(
+    world: World, parts: Sequence[Sequence[tuple[str, Tensor]]], shares: Shares | None = None
+) -> list[Bucket]:
+    """Return the buckets of ``parts``, their gradients in memory that a node's ranks share.
+
+    Gradients that are not kept whole (zero=2 and more) have memory of their own: a part of it can
+    be given back.
+    """
     most = max(len(nodes_of(run)) for run in world.runs)
     sizes = [sum(p.size for _, p in part) + len(part) for part in parts]
     specs = [(n, part[0][1].dtype, most) for n, part in zip(sizes, parts, strict=True)]
-    shared = world.comm.share(specs)
+    whole = shares is None or shares.stage < 2
+    shared = world.comm.share(specs) if whole else None
     memory = [None] * len(parts) if shared is None else shared
-    return [Bucket(i, part, one) for i, (part, one) in enumerate(zip(parts, memory, strict=True))]
+    return [
+        Bucket(i, part, one, shares)
+        for i, (part, one) in enumerate(zip(parts, memory, strict=True))
+    ]
+
+
+@contextmanager
+def whole_gradients(buckets: Sequence[Bucket]) -> Iterator[None]:
+    """Have the sums of gradients that were shared out on all ranks, inside ``with``; collective.
+
+    What is changed inside stays changed where the rank moves it.
+    """
+    parts = [(b, p.grad) for b in buckets for p in b.params if isinstance(p.grad, PartialGradient)]
+    shared = dict.fromkeys(bucket for bucket, _ in parts)
+    for bucket in shared:
+        bucket.gather_sums()
+    for _, gradient in parts:
+        gradient.__class__ = Tensor  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for _, gradient in parts:
+            gradient.__class__ = PartialGradient
+        for bucket in shared:
+            bucket.gradients.give_back()
 
 
 class Bucket:
     """Neighbouring parameters, reduced as one array."""
 
     def __init__(
-        self, index: int, named: Sequence[tuple[str, Tensor]], shared: SharedArray | None = None
+        self,
+        index: int,
+        named: Sequence[tuple[str, Tensor]],
+        shared: SharedArray | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self.names, self.params = [n for n, _ in named], [p for _, p in named]
         layout = FlatLayout.of(p.shape for p in self.params)
         dtype = self.params[0].dtype
         ends = " … ".join(dict.fromkeys((self.names[0], self.names[-1])))
         name = f"bucket {index} ({ends})"
-        self.gradients = ShardedBuffer(layout.size, len(named), dtype.str, name, shared)
-        self.values = np.empty(layout.size, dtype)
-        places = bind_(self.params, FlatBuffer(layout, self.values, self.gradients.local))
-        self.views = [place.gradient for place in places]
+        self.share = None if shares is None else shares.add(name, self.params, layout, dtype)
+        count = len(named)
+        self.gradients = ShardedBuffer(layout.size, count, dtype.str, name, shared, self.share)
+        self.values = np.empty(layout.size, dtype) if self.share is None else self.share.values
+        buffer = FlatBuffer(layout, self.values, self.gradients.local, self.share)
+        self.places = bind_(self.params, buffer)
+        self.views = [place.gradient for place in self.places]
         self.previous: Array | None = None
         self.had = [False] * len(self.params)  # which parameters had gradients before the batch
         self.unfinished = len(self.params)
@@ -167,9 +232,9 @@ class Bucket:
         self.had = [p.grad is not None for p in self.params]
         if any(self.had):
             kept = [
-                np.zeros(p.shape, p.dtype) if p.grad is None else p.grad.array for p in self.params
+                np.zeros(p.shape, p.dtype) if p.grad is None else held(p.grad) for p in self.params
             ]
-            self.previous = np.concatenate([k.reshape(-1) for k in kept])
+            self.previous = np.concatenate([k.reshape(-1) for k in kept])[self.own]
 
     def open(self, shard: int, empty: bool) -> bool:
         """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule.
@@ -199,10 +264,20 @@ class Bucket:
             flags[...] = np.nan
 
     @property
+    def own(self) -> slice:
+        """The values whose sums this rank has."""
+        return slice(0, self.gradients.size) if self.share is None else self.share.own
+
+    @property
     def used(self) -> list[bool]:
         """Which parameters some shard used; known once the sum is there."""
         found: list[bool] = (self.gradients.flags != 0).tolist()
         return found
+
+    def gather_sums(self) -> None:
+        """Have all sums on all ranks, until the memory is given back; collective."""
+        if self.share is not None:
+            self.share.gather_(self.gradients.local[: self.gradients.size], 0)
 
     def finish(self, left_out: bool) -> None:
         """Set the gradients; parameters used by no shard have none, as after no backward.
@@ -210,10 +285,15 @@ class Bucket:
         If the batch is ``left_out`` they are what the user had left before it.
         """
         if self.previous is not None:
-            sums = self.gradients.local[: self.previous.size]
+            sums = self.gradients.local[self.own]
             np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
-        for p, view, was_used, had in zip(
-            self.params, self.views, self.used, self.had, strict=True
+        for p, place, was_used, had in zip(
+            self.params, self.places, self.used, self.had, strict=True
         ):
-            p.grad = Tensor(view) if had or (was_used and not left_out) else None
+            if not (had or (was_used and not left_out)):
+                p.grad = None
+            elif self.share is None:
+                p.grad = Tensor(place.gradient)
+            else:
+                p.grad = PartialGradient.at(place)

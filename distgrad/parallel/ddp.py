@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from distgrad.comm import AUTO
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import EVERY, Agreement, compare
+from distgrad.parallel.bucket import whole_gradients
 from distgrad.parallel.hooks.register import CommHook, Hook
 from distgrad.parallel.lent_sums import lend_sums
 from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
@@ -21,6 +23,7 @@ from distgrad.parallel.observers import LocalGradients
 from distgrad.parallel.reducer import Reducer, Reduction
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World, current_world, gather_json
+from distgrad.parallel.zero import Shares, check_stage
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
 # an 11 MiB MLP 5 to 8 % (fewer messages); 1 MiB changes nothing.
@@ -42,6 +45,10 @@ class DistributedDataParallel:
     the same over the global batch: their "mean" (the default of the losses) or their "sum". Seeds,
     data, optimizer settings and weights of the ranks are compared at the beginning and every
     ``check_every`` batches (0: never).
+
+    ``zero`` shares out what moves the parameters (docs/sharded-training.md), with the same bits:
+    with 1 each rank has the optimizer's state of its slice of every bucket alone, with 2 also the
+    gradients, with 3 also the parameters, outside their use.
 
     The model is trained in place; ``ddp(x)``, ``ddp.state_dict()`` and every other name are the
     model's own, without a prefix. PyTorch's settings are taken where they change nothing here:
@@ -71,13 +78,16 @@ class DistributedDataParallel:
         nonfinite: Nonfinite = "raise",
         reduction: Reduction = "mean",
         check_every: int = EVERY,
+        zero: int = 0,
     ) -> None:
         del device_ids, output_device, broadcast_buffers, find_unused_parameters
         del gradient_as_bucket_view, static_graph  # none of them changes a result
         _check_foreign(module, init_sync, process_group)
         bucket_mb = bucket_mb if bucket_cap_mb is None else bucket_cap_mb
         check_policy(nonfinite)
+        check_stage(zero)
         _check_reduction(reduction)
+        self.zero = zero
         self.module = module
         self.world = world or current_world()
         self.algorithm = algorithm or AUTO
@@ -91,7 +101,7 @@ class DistributedDataParallel:
             )
         lend_sums(module, self.world, self.algorithm)
         self.agreement = Agreement(self.world, module, check_every)
-        self._verify(bucket_mb, nonfinite, reduction, check_every)
+        self._verify(bucket_mb, nonfinite, reduction, check_every, zero)
         self.reducer = Reducer(
             self.world,
             module,
@@ -101,6 +111,7 @@ class DistributedDataParallel:
             nonfinite=nonfinite,
             reduction=reduction,
             agreement=self.agreement,
+            zero=zero,
         )
         self._broadcast()
 
@@ -203,14 +214,38 @@ class DistributedDataParallel:
             raise CommError(
                 f"the hook {self.reducer.hook.name} is registered already; a model has one"
             )
-        if stage := vars(self).get("zero"):
+        if self.zero:
             raise CommError(
-                f"register_comm_hook with zero={stage}: hooks sum whole buckets, and are supported "
-                f"with zero=0 alone"
+                f"register_comm_hook with zero={self.zero}: hooks sum whole buckets, and are "
+                f"supported with zero=0 alone"
             )
         self.reducer.hook = CommHook(
             self.world, state, hook, self.reducer.buckets, self.nonfinite == "skip"
         )
+
+    @contextmanager
+    def summon_full_gradients(self) -> Iterator[None]:
+        """Have whole gradients on all ranks inside ``with``, where zero=1 or more has parts.
+
+        What is changed inside, alike on every rank, stays changed. Collective. With zero=0, and
+        inside no_sync, gradients are whole anyway.
+        """
+        with whole_gradients(self.reducer.buckets):
+            yield
+
+    @contextmanager
+    def summon_full_parameters(self) -> Iterator[None]:
+        """Have all parameters on all ranks inside ``with``; collective with zero=3.
+
+        With zero=1 and 2 it waits for what is on its way, as every reader of a parameter does.
+        """
+        with contextlib.nullcontext() if self.shares is None else self.shares.values_here():
+            yield
+
+    @property
+    def shares(self) -> Shares | None:
+        """How the parameters are shared out over the ranks (zero=1 and more)."""
+        return self.reducer.shares
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -248,7 +283,7 @@ class DistributedDataParallel:
             self.world.comm.all_reduce(np.zeros(1), name=name)
 
     def _verify(self, *settings: object) -> None:
-        names = ("bucket_mb", "nonfinite", "reduction", "check_every")
+        names = ("bucket_mb", "nonfinite", "reduction", "check_every", "zero")
         found = {f"DistributedDataParallel({n}=)": v for n, v in zip(names, settings, strict=True)}
         compare(self.world, {"DistributedDataParallel(algorithm=)": self.algorithm, **found})
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]

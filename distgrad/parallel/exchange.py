@@ -39,6 +39,17 @@ class Exchange:
 
     def start(self, parts: Sequence[Part], out: Array, name: str) -> Pending:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
+        return self._start(parts, out, name, None)
+
+    def scatter(
+        self, parts: Sequence[Part], out: Array, slices: Sequence[slice], name: str
+    ) -> Pending:
+        """Start the same sum, of which each rank gets its own of the ``slices`` alone."""
+        return self._start(parts, out, name, slices)
+
+    def _start(
+        self, parts: Sequence[Part], out: Array, name: str, slices: Sequence[slice] | None
+    ) -> Pending:
         known, target = self._known.get(name, (None, None))
         if known is None or target is not out:
             known = self.comm.know_sum(
@@ -47,6 +58,7 @@ class Exchange:
                 absent=self.absent,
                 algorithm=self.algorithm,
                 canonical=self.canonical,
+                slices=slices,
                 name=name,
             )
             self._known[name] = known, out

@@ -8,7 +8,8 @@
 "continue"  Nothing is looked at.
 
 Ranks agree without a message of their own: the reduced gradients are the same everywhere, and a
-shard whose loss is not finite hands in NaNs where its flags would be.
+shard whose loss is not finite hands in NaNs where its flags would be. (Where gradients are shared
+out, zero=1 and more, they tell each other with the flags.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.flat import own_window
 from distgrad.errors import DistgradError, NonFiniteError
 from distgrad.optim.norms import rough_squares
 from distgrad.parallel.bucket import Bucket
@@ -41,8 +43,7 @@ def all_finite(buckets: Sequence[Bucket]) -> bool:
 
 def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:
     """Raise the NonFiniteError of reduced gradients that are not finite."""
-    named = [pair for b in buckets for pair in zip(b.names, b.views, strict=True)]
-    bad = [n for n, g in named if not np.isfinite(g).all()]
+    bad = _nonfinite(buckets)
     shown = ", ".join(f"'{n}'" for n in bad[-3:][::-1])  # buckets run from the last layer back
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     what = f"of {shown}{more} are NaN or infinite" if bad else "have a norm that overflows"
@@ -51,6 +52,18 @@ def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:
         f"finite; `with dg.detect_anomaly():` names the operation, nonfinite='skip' leaves such "
         f"batches out"
     )
+
+
+def _nonfinite(buckets: Sequence[Bucket]) -> list[str]:
+    """Return the names of the parameters whose gradients are not finite, the same on all ranks."""
+    bad = []
+    for b in buckets:
+        own = [p.gradient.reshape(-1)[own_window(b.share, p.slot)] for p in b.places]
+        found = np.array([float(not np.isfinite(g).all()) for g in own])
+        if b.share is not None:
+            b.share.ranks.add_up_(found)
+        bad += [name for name, count in zip(b.names, found, strict=True) if count]
+    return bad
 
 
 def where() -> str:

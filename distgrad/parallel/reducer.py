@@ -22,6 +22,7 @@ from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
+from distgrad.parallel.zero import Shares
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -40,6 +41,7 @@ class Reducer(Observable):
         nonfinite: Nonfinite,
         reduction: Reduction,
         agreement: Agreement,
+        zero: int = 0,
     ) -> None:
         super().__init__()
         self.observers = take_over(named)
@@ -47,7 +49,8 @@ class Reducer(Observable):
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
-        self.buckets = make_buckets(world, cut(trained, bucket_bytes))
+        self.shares = Shares(world, algorithm, zero) if zero else None
+        self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
@@ -100,8 +103,10 @@ class Reducer(Observable):
         while self._next < len(self.buckets) and not self.buckets[self._next].unfinished:
             self._hand_in(self.buckets[self._next])
         for buffer in self._flying:
-            if buffer.work is not None:
-                buffer.work.poll()
+            if buffer.work is not None and buffer.work.poll():
+                buffer.wait()
+        if self.shares is not None:
+            self.shares.poll()
 
     def backward_finished(self) -> None:
         """Hand in the rest; after the last shard, wait for the sums."""
@@ -115,8 +120,10 @@ class Reducer(Observable):
             self._finish()
 
     def optimizer_stepped(self, optimizer: object) -> None:
-        """Let the ranks agree on its settings."""
+        """Let the ranks agree on its settings, and have what each has moved."""
         self.agreement.optimizer_stepped(optimizer)
+        if self.shares is not None:
+            self.shares.optimizer_stepped(optimizer)
 
     def compare(self, name: str, value: float) -> None:
         """Raise MismatchError unless all ranks have the same ``value``; collective."""
@@ -204,7 +211,11 @@ class Reducer(Observable):
             bucket.gradients.wait()
         self._flying.clear()
         self._first, self._samples = True, 0
-        finite = None if self.nonfinite == "continue" else all_finite(self.buckets)
+        look = self.nonfinite != "continue"
+        if self.shares is not None:
+            finite = self.shares.agree([b.gradients.local for b in self.buckets], look)
+        else:
+            finite = all_finite(self.buckets) if look else None
         self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:
@@ -220,14 +231,19 @@ class Reducer(Observable):
             observer.shard_ready(bucket.names, bucket.views, shard, weight, self._loss_nonfinite)
 
     def _show_batch(self, finite: bool | None) -> None:
-        if self.observers:
-            grads = {
-                name: view if used else None
-                for b in self.buckets
-                for name, view, used in zip(b.names, b.views, b.used, strict=True)
-            }
-            for observer in self.observers:
-                observer.batch_ready(grads, finite, self.world)
+        if not self.observers:
+            return
+        grads = {
+            name: view if used else None
+            for b in self.buckets
+            for name, view, used in zip(b.names, b.views, b.used, strict=True)
+        }
+        for b in self.buckets:
+            b.gather_sums()
+        for observer in self.observers:
+            observer.batch_ready(grads, finite, self.world)
+        for b in self.buckets:
+            b.gradients.give_back()
 
     def _check(self, position: ShardPosition) -> None:
         thawed = next((n for n, p in self.frozen if p.requires_grad), None)

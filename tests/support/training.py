@@ -56,6 +56,7 @@ def trained_sha256(
     bucket_mb: float = 4.0,
     algorithm: str | None = None,
     batch: int = 30,
+    zero: int = 0,
 ) -> str:
     """Train in the bare loop for ``steps`` steps and return the SHA-256 of the state_dict.
 
@@ -66,7 +67,7 @@ def trained_sha256(
     model, data, loss_fn = build(name)
     optimizer = optim.AdamW(model.parameters(), lr=3e-3)
     schedule = optim.WarmupCosineLR(optimizer, 5, steps)
-    ddp = dg.DistributedDataParallel(model, bucket_mb=bucket_mb, algorithm=algorithm)
+    ddp = dg.DistributedDataParallel(model, bucket_mb=bucket_mb, algorithm=algorithm, zero=zero)
     loader = dg.data.DataLoader(data, batch, shuffle=True, seed=11)
     done = 0
     while done < steps:

@@ -143,6 +143,7 @@ class _World:
             self._gates[rank].acquire()
             self.check()
             body(rank)
+            self.states[rank].finish()
         except _Stopped:
             pass
         except SystemExit as error:

@@ -1,0 +1,127 @@
+"""Gradients of which each rank has a part: summed there, and moved there.
+
+Who clips, measures or zeroes gradients takes them as ``part_of`` gives them; reading one whole is
+an error that says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from distgrad.autograd.flat import held, hold_, own_window, sharding_of
+from distgrad.autograd.layout import Place, Sharding, Slot
+from distgrad.autograd.tensor import Size, Tensor
+from distgrad.autograd.types import Array
+from distgrad.errors import GradError
+
+
+class Remote(Tensor):
+    """A tensor whose form is known here, and whose values may be elsewhere."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        shape: tuple[int, ...] = held(self).shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype."""
+        dtype: np.dtype[Any] = held(self).dtype
+        return dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return held(self).ndim
+
+    @property
+    def size(self) -> Size:
+        """The number of elements; called, the lengths of the axes."""
+        return Size(held(self))
+
+    def __len__(self) -> int:
+        return len(held(self))
+
+
+class PartialGradient(Remote):
+    """A gradient that is summed on this rank for the elements that it moves. Read, a GradError."""
+
+    __slots__ = ()
+
+    @classmethod
+    def at(cls, place: Place) -> PartialGradient:
+        """Return the gradient of the parameter that lies at ``place``."""
+        gradient = cls(place.gradient)
+        gradient._place = place
+        return gradient
+
+    @property
+    def array(self) -> Array:
+        """Errors: GradError, always."""
+        _refuse()
+
+    @array.setter
+    def array(self, array: Array) -> None:
+        hold_(self, array)
+
+    def __repr__(self) -> str:
+        return f"PartialGradient(shape={self.shape}, dtype={self.dtype})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        _refuse()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """This rank's elements of a gradient (flat, live memory), from number ``first`` on."""
+
+    array: Array
+    first: int
+    size: int  # of the whole
+    slot: Slot
+    sharding: Sharding
+
+
+def part_of(gradient: Tensor) -> Array | Part:
+    """Return what may be read and changed of a gradient: its array, or this rank's part of it."""
+    if not isinstance(gradient, PartialGradient):
+        return gradient.array
+    place = gradient._place
+    sharding = sharding_of(gradient)
+    assert place is not None
+    assert sharding is not None
+    window = own_window(sharding, place.slot)
+    array = held(gradient).reshape(-1)[window]
+    return Part(array, window.start, place.value.size, place.slot, sharding)
+
+
+def clear_(gradient: Tensor) -> None:
+    """Fill a gradient with zeros."""
+    part = part_of(gradient)
+    (part.array if isinstance(part, Part) else part)[...] = 0
+
+
+@contextmanager
+def values_here(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Have all values of ``tensors`` on all ranks that share them, inside ``with``; collective."""
+    shardings = [s for t in tensors if (s := sharding_of(t)) is not None]
+    with ExitStack() as stack:
+        for ranks in {id(s.ranks): s.ranks for s in shardings}.values():
+            stack.enter_context(ranks.values_here())
+        yield
+
+
+def _refuse() -> NoReturn:
+    raise GradError(
+        "this gradient is summed in parts, each on the rank that moves it (zero=1 or more): read "
+        "or change it inside `with ddp.summon_full_gradients():`, or train with zero=0; clipping "
+        "and norms by dg.clip_grad_norm_ and its like need neither"
+    )
