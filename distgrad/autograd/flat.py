@@ -34,7 +34,10 @@ def bind_(tensors: Sequence[Tensor], buffer: FlatBuffer) -> list[Place]:
     places = []
     for t, slot in zip(tensors, buffer.layout.slots, strict=True):
         place = Place(buffer, slot, slot.view(buffer.values), slot.view(buffer.gradients))
-        np.copyto(place.value, t.array)
+        if buffer.sharding is None or buffer.sharding.leads:
+            np.copyto(place.value, t.array)
+        # What one rank writes the others would not see, or all would write the same memory.
+        place.value.flags.writeable = buffer.sharding is None
         t.array, t._place = place.value, place
         places.append(place)
     return places
@@ -65,4 +68,5 @@ def own_values(tensor: Tensor) -> Array:
     place = place_of(tensor)
     if place is None or place.buffer.sharding is None:
         return tensor.array.reshape(-1)
-    return place.value.reshape(-1)[own_window(place.buffer.sharding, place.slot)]
+    values = place.slot.view(place.buffer.values).reshape(-1)
+    return values[own_window(place.buffer.sharding, place.slot)]

@@ -70,6 +70,9 @@ class Ranks(Protocol):
     def values_here(self) -> AbstractContextManager[None]:
         """Have all values on all ranks, inside ``with``."""
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Let parameters be written to inside ``with``, on all ranks alike."""
+
 
 class Sharding(Protocol):
     """Who keeps which part of a buffer that ranks share out: the bridge implements it.
@@ -86,6 +89,10 @@ class Sharding(Protocol):
     def own(self) -> slice:
         """This rank's part of the buffer."""
 
+    @property
+    def leads(self) -> bool:
+        """Whether this rank writes values that are the same on all ranks."""
+
     def is_cut(self, slot: Slot) -> bool:
         """Whether several ranks have a part of the array in ``slot``."""
 
@@ -97,6 +104,9 @@ class Sharding(Protocol):
 
     def changed(self) -> None:
         """Note that the own values were written, and the other ranks have old ones."""
+
+    def assign(self, place: Place, array: Array) -> None:
+        """Let one parameter have values that are the same on all ranks; collective."""
 
     def gather_(self, array: Array, start: int) -> None:
         """Fill ``array``, elements ``start`` … of such a buffer, with each rank's part of it.

@@ -119,6 +119,16 @@ def values_here(tensors: Iterable[Tensor]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Let ``tensors`` be written to, inside ``with``; collective where ranks share them out."""
+    shardings = [s for t in tensors if (s := sharding_of(t)) is not None]
+    with ExitStack() as stack:
+        for ranks in {id(s.ranks): s.ranks for s in shardings}.values():
+            stack.enter_context(ranks.writing())
+        yield
+
+
 def _refuse() -> NoReturn:
     raise GradError(
         "this gradient is summed in parts, each on the rank that moves it (zero=1 or more): read "

@@ -374,7 +374,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             self._refuse_leaf("x[index] = value")
             self._become(METHODS["index_put"](self, index, value), "x[index] = value")
         else:
-            self.array[_plain_index(index)] = value.array if isinstance(value, Tensor) else value
+            plain = value.array if isinstance(value, Tensor) else value
+            self._to_write()[_plain_index(index)] = plain
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
@@ -417,7 +418,7 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
     ):
         raise _no_out(f"np.{ufunc.__name__}")
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-    kwargs["out"] = tuple([x.array if isinstance(x, Tensor) else x for x in outs])
+    kwargs["out"] = tuple([x._to_write() if isinstance(x, Tensor) else x for x in outs])
     results = getattr(ufunc, method)(*arrays, **kwargs)
     if len(outs) == 1:
         return outs[0]

@@ -69,13 +69,24 @@ class Communicator(Moves, Pairs):
         ``of[rank]`` that of a neighbour. None where no two ranks share memory, or there is not as
         much of it: then on every rank. Collective.
         """
+        return self._share(specs, once=False)
+
+    def share_once(self, specs: Sequence[tuple[int, np.dtype[np.generic]]]) -> list[Array] | None:
+        """Return arrays, each (elements, dtype), that the ranks of a node have in common.
+
+        None as in ``share``. Collective.
+        """
+        found = self._share([(*spec, 1) for spec in specs], once=True)
+        return None if found is None else [shared.own for shared in found]
+
+    def _share(self, specs: Sequence[Spec], *, once: bool) -> list[SharedArray] | None:
         if not self.topology.shares:
             return None
         found: list[SharedArray] = []
         group = Group(self.transport)
-        steps = sharing.make_arrays(group, specs, found)
+        steps = sharing.make_arrays(group, specs, found, once=once)
         sizes = " ".join(f"{dtype} x {count} x {arrays}" for count, dtype, arrays in specs)
-        self._start(group, f"share {sizes}", steps).wait()
+        self._start(group, f"share{' once' * once} {sizes}", steps).wait()
         return found or None
 
     def split(self, color: int | str | None, key: int | None = None) -> Communicator | None:

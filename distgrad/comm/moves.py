@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distgrad.comm.algorithms import basic, exchange, ring
+from distgrad.comm.algorithms import basic, exchange, ring, spread
 from distgrad.comm.checks import describe, row_of
 from distgrad.comm.group import Group
-from distgrad.comm.message import Array, Steps
+from distgrad.comm.message import Array
 from distgrad.comm.patience import check_timeout
+from distgrad.comm.quick import KnownBarrier, Started
 from distgrad.comm.verbs import ResultWork, Verbs
 from distgrad.comm.work import Work
 
@@ -20,7 +21,7 @@ class Moves(Verbs):
         """Return when every rank has called it."""
         self.start_barrier().wait()
 
-    def start_barrier(self, *, timeout: float | None = None) -> Work:
+    def start_barrier(self, *, timeout: float | None = None, name: str = "") -> Started:
         """Start a barrier: complete when every rank has started it.
 
         ``timeout`` in seconds, that of the communicator if it is left out.
@@ -28,8 +29,7 @@ class Moves(Verbs):
         if timeout is None:
             timeout = self.timeout
         check_timeout(timeout)
-        # The check of the fingerprints with everyone is a barrier; there is nothing to add.
-        return Work(Group(self.transport), "barrier", _nothing(), everyone=True, timeout=timeout)
+        return KnownBarrier(self.transport, timeout, name).start()
 
     def broadcast(self, array: Array, root: int = 0, *, name: str = "") -> None:
         """Copy rank ``root``'s array into everyone's."""
@@ -58,6 +58,21 @@ class Moves(Verbs):
         what = describe("all_gather", name, flat.dtype, flat.size, extra)
         group = Group(self.transport)
         return self._start(group, what, ring.all_gather(group, flat, cut), everyone=False)
+
+    def start_exchange(
+        self, array: Array, slices: Sequence[slice], *, once: bool = False, name: str = ""
+    ) -> Work:
+        """Start an all_gather in which each rank sends its slice to all others at once.
+
+        It needs one look at what has come where a ring needs a look every round. With ``once`` the
+        array is one that the ranks of a node have in common (``share_once``): each slice comes to
+        a node once, and all of it may be read by all when the work is done.
+        """
+        flat = self._check.flat("exchange", array, name)
+        cut, extra = self._check.cut("exchange", flat, slices, name)
+        what = describe("exchange", name, flat.dtype, flat.size, extra)
+        group = Group(self.transport)
+        return self._start(group, what, spread.all_gather(group, flat, cut, once=once))
 
     def all_gather_arrays(self, array: Array, *, name: str = "") -> list[Array]:
         """Return every rank's array, in rank order; they may differ in length along axis 0."""
@@ -154,7 +169,3 @@ class Moves(Verbs):
         steps = basic.broadcast_bytes(group, data, root, result)
         self._start(group, f"broadcast_bytes from rank {root}", steps).wait()
         return result[0]
-
-
-def _nothing() -> Steps:
-    yield ()

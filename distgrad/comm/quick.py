@@ -103,8 +103,43 @@ class KnownSum:
         return Work(group, self.what, steps, everyone=everyone, timeout=self.timeout)
 
 
+class KnownBarrier:
+    """A barrier over all ranks: what each wrote before it, those of its node may read after it."""
+
+    def __init__(self, transport: Transport, timeout: float, name: str = "") -> None:
+        self.transport, self.timeout = transport, timeout
+        self.what = f"barrier {name!r}" if name else "barrier"
+        encoded = encode(self.what)
+        self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
+        node = transport.node
+        self._board = node.board if node.topology.one_node else None
+
+    def start(self) -> Started:
+        """Say that this rank is there; complete once all are."""
+        transport, board = self.transport, self._board
+        if transport.size == 1:
+            return NOTHING
+        if board is not None and fork.generation == transport.state.generation:
+            number = transport.state.progress(transport.context).started
+            if board.is_free(number):
+                return QuickSum(self, board, (), _NO_ARRAY)
+        return self._work(Group(transport))
+
+    def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
+        """Return a Work for what is left of a barrier in which this rank has said that it is."""
+        del calls, small, summed
+        return self._work(Group(self.transport, number))
+
+    def _work(self, group: Group) -> Work:
+        # The check of the fingerprints with everyone is a barrier; there is nothing to add.
+        return Work(group, self.what, _nothing(), everyone=True, timeout=self.timeout)
+
+
 class QuickSum:
-    """A known sum under way on the board of a node; what holds it takes it for a Work."""
+    """A known sum under way on the board of a node; what holds it takes it for a Work.
+
+    Of nothing, it is a barrier.
+    """
 
     __slots__ = (
         "_board",
@@ -121,7 +156,11 @@ class QuickSum:
     )
 
     def __init__(
-        self, known: KnownSum, board: Board, calls: Sequence[Call], small: Array | None = None
+        self,
+        known: KnownSum | KnownBarrier,
+        board: Board,
+        calls: Sequence[Call],
+        small: Array | None = None,
     ) -> None:
         """``small`` is the total of parts that were written beside the notices."""
         transport = known.transport
@@ -208,6 +247,11 @@ class Nothing:
         """Return at once."""
 
 
+def _nothing() -> Steps:
+    yield from ()
+
+
 NOTHING = Nothing()
+_NO_ARRAY: Array = np.zeros(0)
 Started: TypeAlias = Work | QuickSum | Nothing
 """A collective that has been started: ``poll()`` and ``wait()``."""

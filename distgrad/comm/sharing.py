@@ -36,16 +36,27 @@ def meet(group: Group, node: Node) -> Steps:
     yield from _share(group, topology, size_of, use)
 
 
-def make_arrays(group: Group, specs: Sequence[Spec], found: list[SharedArray]) -> Steps:
-    """Append the arrays of ``specs`` to ``found``; nothing where there is no memory for them."""
+def make_arrays(
+    group: Group, specs: Sequence[Spec], found: list[SharedArray], *, once: bool = False
+) -> Steps:
+    """Append the arrays of ``specs`` to ``found``; nothing where there is no memory for them.
+
+    Every rank has arrays of its own, or (``once``) all of a node the same.
+    """
     node = group.node
+    ranks = _own(node.topology, group.rank)
+    one = ranks[:1]
 
     def use(memory: memoryview) -> None:
-        found.extend(cut_arrays(memory, _own(node.topology, group.rank), group.rank, specs))
+        if once:
+            found.extend(cut_arrays(memory, one, one[0], specs))
+            return
+        found.extend(cut_arrays(memory, ranks, group.rank, specs))
         for shared in found:
             node.keep(shared)
 
-    yield from _share(group, node.topology, lambda n: bytes_for(n, specs), use)
+    nbytes: Callable[[int], int] = lambda n: bytes_for(1 if once else n, specs)  # noqa: E731
+    yield from _share(group, node.topology, nbytes, use)
 
 
 def _share(

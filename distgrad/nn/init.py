@@ -25,13 +25,13 @@ _SQUARED_GAINS: dict[str, tuple[float, float]] = {
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with U(a, b)."""
-    tensor.array[...] = common_generator().uniform(a, b, tensor.shape)
+    tensor._to_write()[...] = common_generator().uniform(a, b, tensor.shape)
     return tensor
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with N(mean, std²)."""
-    tensor.array[...] = common_generator().normal(mean, std, tensor.shape)
+    tensor._to_write()[...] = common_generator().normal(mean, std, tensor.shape)
     return tensor
 
 
@@ -52,13 +52,13 @@ def trunc_normal_(
         values[missing[kept]] = found[kept]
         missing = missing[~kept]
     # The product may be rounded past a bound.
-    tensor.array[...] = np.clip(mean + std * values, a, b).reshape(tensor.shape)
+    tensor._to_write()[...] = np.clip(mean + std * values, a, b).reshape(tensor.shape)
     return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
-    tensor.array[...] = val
+    tensor._to_write()[...] = val
     return tensor
 
 
@@ -75,7 +75,7 @@ def ones_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with the identity (ones on its diagonal). Errors: ShapeError if not 2-D."""
     _expect(tensor, "eye_", 2)
-    tensor.array[...] = np.eye(tensor.shape[0], tensor.shape[1])
+    tensor._to_write()[...] = np.eye(tensor.shape[0], tensor.shape[1])
     return tensor
 
 
@@ -88,11 +88,11 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     out, inner, *kernel = tensor.shape
     if groups < 1 or out % groups:
         raise ShapeError(f"dirac_: groups={groups} must divide the {out} output channels")
-    tensor.array[...] = 0
+    tensor._to_write()[...] = 0
     middle = tuple(k // 2 for k in kernel)
     for g in range(groups):
         for c in range(min(out // groups, inner)):
-            tensor.array[(g * (out // groups) + c, c, *middle)] = 1
+            tensor._to_write()[(g * (out // groups) + c, c, *middle)] = 1
     return tensor
 
 
@@ -164,7 +164,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     q, r = np.linalg.qr(tall)
     # Signs of R's diagonal make Q uniform over the orthogonal matrices (Mezzadri 2007).
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    tensor.array[...] = gain * (q.T if rows < columns else q).reshape(tensor.shape)
+    tensor._to_write()[...] = gain * (q.T if rows < columns else q).reshape(tensor.shape)
     return tensor
 
 
@@ -181,7 +181,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     values = rng.normal(0.0, std, tensor.shape)
     order = rng.permuted(np.broadcast_to(np.arange(rows)[:, None], tensor.shape), axis=0)
     values[order < math.ceil(sparsity * rows)] = 0
-    tensor.array[...] = values
+    tensor._to_write()[...] = values
     return tensor
 
 

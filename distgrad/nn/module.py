@@ -12,7 +12,7 @@ import numpy as np
 
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.mode import recomputing
-from distgrad.autograd.parts import PartialGradient, clear_
+from distgrad.autograd.parts import PartialGradient, clear_, writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, GradError
@@ -204,7 +204,8 @@ class Module(Tree["Module"]):
             module._before_load(given, prefix)
         if assign:
             state.retype(self.state_dict(keep_vars=True), given)
-        found = state.load(self.state_arrays(), given, strict)
+        with writing(self.parameters()):
+            found = state.load(self.state_arrays(), given, strict)
         for _, module in modules:
             module._run_state_hooks(hooks.LOAD_POST, found)
         return found

@@ -280,7 +280,7 @@ class SeparateParameters:
             state = {**self._own_state(i), **self.scalars[i]}
             grad = np.asarray(_gradient(p), order="C")
             if p.size:
-                function(held(p), grad, state, self.steps[i])
+                function(_own_array(p), grad, state, self.steps[i])
             self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def state_of(self, i: int) -> State:
@@ -344,6 +344,12 @@ def _is_own(p: Tensor) -> bool:
     return bool(window.stop - window.start == place.value.size)
 
 
+def _own_array(p: Tensor) -> Array:
+    """Return the memory of a parameter, to be written to."""
+    place = place_of(p)
+    return held(p) if place is None else place.slot.view(place.buffer.values)
+
+
 def _bring_back(p: Tensor) -> None:
     """Put data that were assigned to a parameter into the buffer that ranks share out.
 
@@ -355,11 +361,9 @@ def _bring_back(p: Tensor) -> None:
     if array.shape != place.value.shape or array.dtype != place.value.dtype:
         raise ShapeError(
             f"a parameter of shape {place.value.shape} and {place.value.dtype} was given data of "
-            f"{array.shape} and {array.dtype}, while ranks share it out; write p.array[...] = …"
+            f"{array.shape} and {array.dtype}, while ranks share it out; keep them"
         )
-    place.buffer.sharding.settle()
-    np.copyto(place.value, array)
-    p.array = place.value
+    place.buffer.sharding.assign(place, array)
 
 
 def _gradient(p: Tensor) -> Array:

@@ -171,6 +171,8 @@ def make_buckets(
     most = max(len(nodes_of(run)) for run in world.runs)
     sizes = [sum(p.size for _, p in part) + len(part) for part in parts]
     specs = [(n, part[0][1].dtype, most) for n, part in zip(sizes, parts, strict=True)]
+    if shares is not None:
+        shares.allocate(parts)
     whole = shares is None or shares.stage < 2
     shared = world.comm.share(specs) if whole else None
     memory = [None] * len(parts) if shared is None else shared

@@ -242,6 +242,16 @@ class DistributedDataParallel:
         with contextlib.nullcontext() if self.shares is None else self.shares.values_here():
             yield
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let parameters be written to inside ``with``, by the same statements on every rank.
+
+        Where they are shared out (zero=1 or more) they are read-only outside: the ranks of a node
+        have them once, and of what a rank writes the others would not know. Collective then.
+        """
+        with contextlib.nullcontext() if self.shares is None else self.shares.writing():
+            yield
+
     @property
     def shares(self) -> Shares | None:
         """How the parameters are shared out over the ranks (zero=1 and more)."""
@@ -300,7 +310,12 @@ class DistributedDataParallel:
     def _broadcast(self) -> None:
         comm = self.world.comm
         for bucket in self.reducer.buckets:
-            comm.broadcast(bucket.values, name=bucket.gradients.name)
+            values = bucket.values if self.shares is None else bucket.values.copy()
+            comm.broadcast(values, name=bucket.gradients.name)
+            if bucket.share is not None:
+                bucket.share.begin_with(values)
+        if self.shares is not None:
+            comm.barrier()
         frozen = [(n, p) for n, p in self.module.named_parameters() if not p.requires_grad]
         for name, tensor in [*frozen, *self.module.named_buffers()]:
             comm.broadcast(tensor.array, name=name)

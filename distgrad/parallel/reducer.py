@@ -23,6 +23,7 @@ from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
 from distgrad.parallel.zero import Shares
+from distgrad.parallel.zero_fetch import fetch_for
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -51,6 +52,10 @@ class Reducer(Observable):
         trained = [(n, p) for n, p in named if p.requires_grad]
         self.shares = Shares(world, algorithm, zero) if zero else None
         self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
+        if self.shares is not None:
+            fetch_for(self.shares, module)
+            # Of parameters that are here while they are used there is nothing to compare.
+            agreement.same_weights &= not self.shares.fetches
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
@@ -82,6 +87,8 @@ class Reducer(Observable):
         """Open the shard, if it is not yet, and return the weight of its loss."""
         position = self.world.position
         self._check(position)
+        if self.shares is not None:
+            self.shares.backward_runs = True
         if self._open and self._zeroed():
             self._forget()
         if not (self._open and position is self._position):
@@ -110,6 +117,8 @@ class Reducer(Observable):
 
     def backward_finished(self) -> None:
         """Hand in the rest; after the last shard, wait for the sums."""
+        if self.shares is not None:
+            self.shares.backward_finished()
         if not self.synchronize:
             return
         while self._next < len(self.buckets):
@@ -195,6 +204,8 @@ class Reducer(Observable):
             bucket.fill(self._loss_nonfinite)
             self._show_shard(bucket)
             bucket.gradients.add(self._exchange, self._position.shard)
+        if bucket.share is not None:
+            bucket.share.release()
         self._next += 1
         if self._position.last:
             self._launch(bucket.gradients)

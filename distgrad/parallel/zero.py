@@ -6,24 +6,26 @@ the next forward pass, and waited for where they are read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.layout import FlatLayout, Mover, Slot
+from distgrad.autograd.flat import hold_
+from distgrad.autograd.layout import FlatLayout, Mover, Place, Slot
+from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Work
+from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
 from distgrad.optim.norms import rough_squares
+from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
-from distgrad.parallel.zero_memory import OverMessages
+from distgrad.parallel.zero_memory import Memory, OwnCopy, Pages, allocate
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
 
@@ -42,17 +44,39 @@ class Shares:
 
     def __init__(self, world: World, algorithm: str, stage: int) -> None:
         self.world, self.comm, self.algorithm, self.stage = world, world.comm, algorithm, stage
-        self.memory = OverMessages(world.comm)
+        self.memory: Memory
         self.buckets: list[Share] = []
         self.decided = False
         """Whether it is known who owns what; then the cut stays."""
-        self._flying: list[Work] = []
+        self.backward_runs = False
+        self._flying: list[Started] = []
+        self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         # Others wait for the slice of a rank that has nothing more to do.
         world.comm.transport.state.before_leaving.append(partial(_complete, self._flying))
 
+    def allocate(self, parts: Sequence[Sequence[tuple[str, Tensor]]]) -> None:
+        """Make the memory of the buckets that will be added; collective."""
+        specs = [(sum(p.size for _, p in part), part[0][1].dtype) for part in parts]
+        comm = self.comm
+        # In one node that has the values once, there is nothing to be gained by having fewer.
+        if self.stage == 3 and not comm.topology.one_node:
+            self.memory = OwnCopy(comm, [])
+        else:
+            self.memory = allocate(comm, specs)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether values are fetched when they are used (zero=3, unless one node has them once)."""
+        return self.stage == 3 and isinstance(self.memory, OwnCopy)
+
     def add(self, name: str, params: Sequence[Tensor], layout: FlatLayout, dtype: Any) -> Share:
         """Share out one more bucket."""
-        share = Share(self, name, params, layout, np.dtype(dtype))
+        number = len(self.buckets)
+        share: Share
+        if self.fetches:
+            share = Fleeting(self, name, params, layout, np.dtype(dtype))
+        else:
+            share = Share(self, name, params, layout, self.memory.arrays[number])
         self.buckets.append(share)
         return share
 
@@ -70,7 +94,7 @@ class Shares:
                 for mover in _movers(p):
                     _check_alone(mover)
             whole = ["parameters" in found for found in needs]
-            wanted.append(Wanted(share.layout.slots, whole, share.dtype.itemsize))
+            wanted.append(Wanted(share.layout.slots, whole, share.values.itemsize))
         for share, slices in zip(self.buckets, cut(wanted, self.world.size), strict=True):
             share.slices = slices
         self.decided = True
@@ -83,34 +107,64 @@ class Shares:
 
     def send_values(self) -> None:
         """Start to bring what was moved to all ranks: in forward order, as it will be read."""
-        for share in reversed(self.buckets):
-            share.start()
+        moved = [share for share in reversed(self.buckets) if share.stale]
+        for share in moved:
+            share.stale = False
+        fetched = [share for share in moved if not share.fetched_when_read]
+        works = self.memory.start([(s.values, s.slices, s.name) for s in fetched])
+        for share, work in zip(fetched, works, strict=True):
+            share.work = work
+        self._flying.extend(work for work in dict.fromkeys(works) if not work.done)
 
     @contextmanager
     def values_here(self) -> Iterator[None]:
         """Have all values on all ranks."""
-        self.send_values()
-        for share in self.buckets:
+        with ExitStack() as stack:
+            for share in reversed(self.buckets):
+                stack.enter_context(share.here())
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let all parameters be written to, on all ranks alike; after an exception they are not."""
+        with self.values_here():
+            private = [share.values.copy() for share in self.buckets]
+        for share, array in zip(self.buckets, private, strict=True):
+            share.point_to(array)
+        try:
+            yield
+        except BaseException:
+            for share in self.buckets:
+                share.point_to(share.values)
+            raise
+        self.assign([*zip(self.buckets, private, strict=True)])
+
+    def assign(self, values: Sequence[tuple[Share, Array]]) -> None:
+        """Let buckets have values that are the same on all ranks; collective."""
+        self.memory.before_writing()
+        for share, array in values:
             share.settle()
-        yield
+            if self.memory.leads:
+                np.copyto(share.values, array)
+            share.point_to(share.values)
+        self.send_values()  # nothing: but whoever reads is told apart from whoever writes
+        self.comm.start_barrier(name="parameters were given values").wait()
+        for share, _ in values:
+            share.release()
 
     def optimizer_stepped(self, optimizer: Any) -> None:
-        """Bring the values of a bucket to all ranks once everyone who holds it has moved it."""
+        """Bring what an optimizer has moved to all ranks."""
         moved = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         members = set(map(id, moved))
-        for share in reversed(self.buckets):
+        for share in self.buckets:
             if any(id(p) in members for p in share.params):
-                share.moved_by(optimizer)
+                share.changed()
+        self.send_values()
 
     def poll(self) -> None:
         """Let what is on its way come nearer."""
         if self._flying:
             self._flying[:] = [work for work in self._flying if not work.poll()]
-
-    def launched(self, work: Work) -> None:
-        """Keep an eye on a gather."""
-        if not work.done:
-            self._flying.append(work)
 
     # -- to the reducer ---------------------------------------------------------------------------
 
@@ -132,11 +186,36 @@ class Shares:
             stop = start + local.size - share.layout.size
             local[share.layout.size :] = told[start:stop]
             start = stop
-        return bool(np.isfinite(told).all()) and math.isfinite(float(told[0])) if look else None
+        return bool(np.isfinite(told).all()) if look else None
+
+    def backward_finished(self) -> None:
+        """Note that no backward pass needs the values any more."""
+        self.backward_runs = False
+        for share in self.buckets:
+            share.release(unpin=True)
+
+    @property
+    def another_pass(self) -> bool:
+        """Whether fetched values stay for this rank's next shard.
+
+        Ranks may have different numbers of shards of a batch, and fetching is collective: then all
+        fetch for the forward pass of their first and the backward pass of their last shard.
+        """
+        position = current_shard()
+        if position is None or position.last:
+            return False
+        present = min(position.total, self.world.shards)
+        if present not in self._uneven:
+            counts = [max(1, min(run.stop, present) - run.start) for run in self.world.runs]
+            self._uneven[present] = len(set(counts)) > 1
+        return self._uneven[present]
 
 
 class Share:
     """One bucket as it is shared out: who owns which slice, and how the values come back."""
+
+    fetched_when_read = False
+    """Whether values come when they are needed, not when they were moved."""
 
     def __init__(
         self,
@@ -144,15 +223,14 @@ class Share:
         name: str,
         params: Sequence[Tensor],
         layout: FlatLayout,
-        dtype: np.dtype[Any],
+        values: Array,
     ) -> None:
         self.ranks, self.name, self.params = shares, name, params
-        self.layout, self.dtype = layout, dtype
-        self.values: Array = np.empty(layout.size, dtype)
+        self.layout, self.values = layout, values
         self.slices: Slices = ()
-        self.work: Work | None = None
-        self._pending = False  # own values were written that the others have not
-        self._movers: set[int] = set()  # who has written them
+        self.work: Started | None = None
+        self.stale = False
+        """Whether own values were written that the others have not."""
 
     # -- who owns which slice ---------------------------------------------------------------------
 
@@ -161,6 +239,11 @@ class Share:
         """This rank's slice."""
         self.ranks.decide()
         return self.slices[self.ranks.world.rank]
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank writes values that are the same on all ranks."""
+        return self.ranks.memory.leads
 
     @property
     def summed(self) -> Slices:
@@ -201,48 +284,63 @@ class Share:
         if self.ranks.decided and mover.needs == "parameters" and self.is_cut(slot):
             raise GradError(
                 f"{mover.name} looks at whole parameters, and one of shape {slot.shape} is shared "
-                f"out in parts already: make it before the first backward pass"
+                f"out in parts already: make it before the first training pass"
             )
 
     # -- how the values come back -----------------------------------------------------------------
 
     def settle(self) -> None:
-        """Return when nothing is on its way into the values."""
-        if self.work is not None:
-            self.work.wait()
-            self.work = None
+        """Return when the own values may be written."""
+        self._complete()
+        self.ranks.memory.before_writing()
 
     def changed(self) -> None:
         """Note that the own values were written."""
-        self._pending = True
+        self.stale = True
         for p in self.params:
             await_(p)
 
-    def moved_by(self, optimizer: Any) -> None:
-        """Note that ``optimizer`` has moved the own values; the last of its like sends them."""
-        self.changed()
-        self._movers.add(id(optimizer))
-        holders = {id(m.optimizer()) for p in self.params for m in _movers(p)}
-        if holders <= self._movers:
-            self.start()
-
-    def start(self) -> None:
-        """Start to bring the values to all ranks, if they were written."""
-        if not self._pending:
-            return
-        self.settle()
-        self._pending = False
-        self._movers.clear()
-        self.work = self.ranks.memory.start(self.values, self.slices, self.name)
-        self.ranks.launched(self.work)
-
     def arrive(self, tensor: Tensor) -> None:
         """Return when the values of ``tensor`` may be read."""
-        if self._pending:
-            self.ranks.send_values()  # all, in an order that does not depend on who reads what
-        self.settle()
-        stop_waiting(tensor)
+        del tensor  # they come together
+        self._complete()
+        for p in self.params:
+            stop_waiting(p)
         self.ranks.poll()
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have all values on this rank."""
+        self._complete()
+        yield
+
+    def release(self, *, unpin: bool = False) -> None:
+        """Give back the memory of values that other ranks keep, if that is wanted."""
+
+    def assign(self, place: Place, array: Array) -> None:
+        """Let one parameter have values that are the same on all ranks; collective."""
+        with self.here():
+            values = self.values.copy()
+        place.slot.view(values)[...] = array
+        self.ranks.assign([(self, values)])
+
+    def begin_with(self, values: Array) -> None:
+        """Have the values of rank 0, before anybody reads them."""
+        if self.leads:
+            np.copyto(self.values, values)
+
+    def point_to(self, values: Array) -> None:
+        """Let the parameters be views of ``values``, which may be written to unless their own."""
+        for p in self.params:
+            place = p._place
+            assert place is not None
+            stop_waiting(p)
+            hold_(p, place.value if values is self.values else place.slot.view(values))
+
+    def _complete(self) -> None:
+        if self.work is not None:
+            self.work.wait()
+            self.work = None
 
     # -- in parts and in one piece ----------------------------------------------------------------
 
@@ -263,7 +361,101 @@ class Share:
         self.ranks.comm.broadcast(array, owner, name=f"a state of {self.name}")
 
 
-def _complete(works: list[Work]) -> None:
+class Fleeting(Share):
+    """A bucket whose values are here while a module uses them; of the rest of the time, a part.
+
+    A module gathers the buckets of its own parameters before its forward pass, and again when the
+    gradient of its output arrives. What is read elsewhere stays until backward is over: no hook
+    would bring it back for backward.
+    """
+
+    fetched_when_read = True
+
+    def __init__(
+        self,
+        shares: Shares,
+        name: str,
+        params: Sequence[Tensor],
+        layout: FlatLayout,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._pages = Pages(layout.size, dtype)
+        super().__init__(shares, name, params, layout, self._pages.array)
+        self.users: set[int] = set()
+        """The modules that own its parameters."""
+        self._present, self._pinned = True, False
+        self._inside = 0  # forward passes of users under way
+        self._finished: set[int] = set()  # users whose forward pass is over
+
+    def entered(self) -> None:
+        """Have the values for the forward pass of a user."""
+        if grad_enabled.get():
+            self.ranks.decide()  # on all ranks in the same pass, whatever their number of passes
+        self._fetch()
+        self._inside += 1
+
+    def left(self, user: int) -> None:
+        """Note that the forward pass of a user is over, and give the values back after the last."""
+        self._inside -= 1
+        if self.ranks.backward_runs:  # a forward pass that is made again for backward
+            return
+        self._finished.add(user)
+        if self._finished >= self.users:
+            self._finished.clear()
+            self.release()
+
+    def needed(self) -> None:
+        """Have the values for a backward pass."""
+        self._fetch()
+
+    def arrive(self, tensor: Tensor) -> None:
+        """Return when the values may be read; outside of its module they stay then."""
+        self._fetch()
+        if not self._inside and grad_enabled.get():
+            self._pinned = True
+
+    def changed(self) -> None:
+        """Note that the own values were written, and those of the others are old."""
+        self.stale = True
+        self._pinned = False
+        self.release()
+
+    def release(self, *, unpin: bool = False) -> None:
+        """Keep the own values alone, unless code outside of its modules has them."""
+        if unpin:
+            self._pinned, self._inside = False, 0
+        ranks = self.ranks
+        if ranks.another_pass or not ranks.decided or ranks.world.size == 1:
+            return
+        if self._present and not self._pinned:
+            self._present = False
+            self._pages.keep(self.own)
+            for p in self.params:
+                await_(p)
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have all values on this rank, and as few as before when they are no longer needed."""
+        present = self._present
+        self._fetch()
+        try:
+            yield
+        finally:
+            if not present:
+                self.release()
+
+    def _fetch(self) -> None:
+        if self._present:
+            return
+        work = self.ranks.comm.start_exchange(
+            self.values, self.slices, name=f"values of {self.name}"
+        )
+        work.wait()
+        self._present = True
+        self._finished.clear()
+
+
+def _complete(works: list[Started]) -> None:
     for work in works:
         work.wait()
 

@@ -1,20 +1,26 @@
 """Where the values of shared buckets live, and how they come back to a rank that did not move them.
 
-Here each rank has memory of its own, and what the others moved comes in messages.
+Ranks of a node have them once, in memory that all of them can read. Where there is none, each rank
+has a copy of its own, and what the others moved comes in messages.
 """
 
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator, Work
+from distgrad.comm import Communicator, Started
 from distgrad.parallel.zero_cut import Slices
 
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # of a shared mapping pages do not go back
+Moved: TypeAlias = "tuple[Array, Slices, str]"
+"""Values of which each rank has moved its slice, and the name of the bucket."""
+Spec: TypeAlias = "tuple[int, np.dtype[Any]]"
+"""Elements and their dtype."""
 
 
 class Pages:
@@ -39,12 +45,70 @@ class Pages:
             free = stop
 
 
-class OverMessages:
-    """Each rank has its own copy of a bucket's values, of which it moves its slice."""
+class Memory(Protocol):
+    """The values of all buckets. All methods are collective."""
 
-    def __init__(self, comm: Communicator) -> None:
-        self.comm = comm
+    arrays: list[Array]
+    leads: bool
+    """Whether this rank writes what is the same on all ranks."""
 
-    def start(self, values: Array, slices: Slices, name: str) -> Work:
-        """Start to bring each rank's slice of ``values`` to all ranks."""
-        return self.comm.start_all_gather(values, slices=slices, name=f"values of {name}")
+    def before_writing(self) -> None:
+        """Return when no other rank reads what this one may write."""
+
+    def start(self, moved: Sequence[Moved]) -> list[Started]:
+        """Start to bring what each rank has moved to all ranks."""
+
+
+class OwnCopy:
+    """Each rank has its own copy of the values."""
+
+    leads = True
+
+    def __init__(self, comm: Communicator, arrays: list[Array]) -> None:
+        self._comm, self.arrays = comm, arrays
+
+    def before_writing(self) -> None:
+        """There is nothing to wait for: nobody else reads them."""
+
+    def start(self, moved: Sequence[Moved]) -> list[Started]:
+        """Start an exchange for each bucket, in the order given."""
+        return [
+            self._comm.start_exchange(values, slices, name=f"values of {name}")
+            for values, slices, name in moved
+        ]
+
+
+class OncePerNode:
+    """The ranks of a node have the values in common."""
+
+    def __init__(self, comm: Communicator, arrays: list[Array]) -> None:
+        self._comm, self.arrays = comm, arrays
+        topology = comm.topology
+        self.leads = topology.nodes[topology.node_of[comm.rank]][0] == comm.rank
+        self._one_node = topology.one_node
+        self._quiet = False  # nobody reads: since the last barrier nothing was sent
+
+    def before_writing(self) -> None:
+        """Meet the others, once for all buckets: each comes when it has read the values."""
+        if not self._quiet:
+            self._comm.start_barrier(name="before parameters are written").wait()
+            self._quiet = True
+
+    def start(self, moved: Sequence[Moved]) -> list[Started]:
+        """Start an exchange between nodes; in one node all meet when each has written."""
+        self._quiet = False
+        if self._one_node and moved:
+            one = self._comm.start_barrier(name="parameters are written")
+            return [one] * len(moved)
+        return [
+            self._comm.start_exchange(values, slices, once=True, name=f"values of {name}")
+            for values, slices, name in moved
+        ]
+
+
+def allocate(comm: Communicator, specs: Sequence[Spec]) -> Memory:
+    """Return memory for the values of buckets, once per node if that can be; collective."""
+    arrays = comm.share_once(specs)
+    if arrays is not None:
+        return OncePerNode(comm, arrays)
+    return OwnCopy(comm, [np.empty(count, dtype) for count, dtype in specs])

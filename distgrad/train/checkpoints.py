@@ -28,13 +28,15 @@ _FOREIGN = "another program wrote it: name another folder"
 def save(world: World, folder: str, step: int, parts: Parts, keep: int) -> None:
     """Write one checkpoint of ``parts``; call it on every rank.
 
-    The parts' ``state_dict`` is called on rank 0 alone; where a part's state differs between ranks,
-    its ``gather(world)`` on all of them. Errors: CheckpointError, on every rank.
+    The parts' ``state_dict`` is called on every rank (ranks that share parameters out gather them);
+    where a part's state differs between ranks, its ``gather(world)``. Errors: CheckpointError, on
+    every rank.
     """
     error = ""
     gathered = {n: part.gather(world) for n, part in parts.items() if isinstance(part, PerRank)}
+    states = {n: part.state_dict() for n, part in parts.items() if not gathered.get(n)}
     if world.rank == 0:
-        packed = {n: pack(gathered.get(n) or part.state_dict()) for n, part in parts.items()}
+        packed = {n: pack(gathered.get(n) or states[n]) for n in parts}
         meta = {"shards": world.shards, "parts": {name: rest for name, (_, rest) in packed.items()}}
         arrays = {name: arrays for name, (arrays, _) in packed.items() if arrays}
         try:

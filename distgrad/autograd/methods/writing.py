@@ -86,7 +86,7 @@ class Writing:
                 f"x = … instead"
             )
         if not (grad_enabled.get() and (value.requires_grad or own.requires_grad)):
-            np.copyto(self.array, value.array, casting="same_kind")
+            np.copyto(self._to_write(), value.array, casting="same_kind")
             return self
         self._refuse_leaf(what)
         if not views and self.array.base is not None and (own._node is None or own._node.op.view):
@@ -113,6 +113,17 @@ class Writing:
         own.requires_grad = value.requires_grad
         return self
 
+    def _to_write(self) -> Array:
+        """Return the array, to be written to. Errors: GradError if that is not allowed."""
+        array: Array = self.array
+        if not array.flags.writeable:
+            raise GradError(
+                "this tensor is read-only. If it is a parameter that ranks share out (zero=1 or "
+                "more), write to it inside `with ddp.writing():`, on every rank alike; of an "
+                "array of your own that is read-only take a .clone()"
+            )
+        return array
+
     def _refuse_leaf(self, what: str) -> None:
         own: Any = self
         if own.requires_grad and own._node is None:
@@ -129,7 +140,9 @@ class Writing:
         if recorded and grad_enabled.get():
             self._refuse_leaf(f"x {sign}= y")
             return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
-        ufunc(self.array, other.array if isinstance(other, Writing) else other, out=self.array)
+        ufunc(
+            self.array, other.array if isinstance(other, Writing) else other, out=self._to_write()
+        )
         return self
 
     def __iadd__(self: W, other: Any) -> W:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.parts import writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -36,7 +37,8 @@ def vector_to_parameters(vec: Tensor | Array, parameters: Iterable[Tensor]) -> N
             f"{wanted} elements"
         )
     start = 0
-    for p in listed:
-        stop = start + p.array.size
-        p.array[...] = flat[start:stop].reshape(p.shape)
-        start = stop
+    with writing(listed):
+        for p in listed:
+            stop = start + p.array.size
+            p.array[...] = flat[start:stop].reshape(p.shape)
+            start = stop
