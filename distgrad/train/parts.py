@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from distgrad.autograd.parts import writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.checkpoint import restore_into
@@ -60,7 +61,8 @@ class Weights:
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy them in place. Errors: CheckpointError naming the first that does not fit."""
-        restore_into(state, self.model.state_arrays())
+        with writing(self.model.parameters()):
+            restore_into(state, self.model.state_arrays())
 
 
 OWN = ("model", "optimizer", "state", "loader", "criteria", "schedule", "clip")

@@ -39,9 +39,11 @@ class Trainer:
     ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
     newest ``keep`` stay; ``also_saved`` are objects of yours that belong into it, by name: an
     average of the weights, a second optimizer, a communication hook's state, whatever has
-    ``state_dict`` (called on rank 0; ``gather`` of what differs between ranks) and
+    ``state_dict`` (called on every rank; ``gather`` of what differs between ranks) and
     ``load_state_dict``. ``callbacks`` are called with the TrainState after each step, on every
     rank. Ctrl-C, SIGTERM and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
+    ``zero`` shares out what moves the parameters, with the same bits (as in
+    DistributedDataParallel): a checkpoint resumes under any other stage and number of ranks.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Trainer:
         algorithm: str | None = None,
         reduction: Reduction = "mean",
         check_every: int = EVERY,
+        zero: int = 0,
     ) -> None:
         if clip_norm is not None and not callable(clip_norm) and not clip_norm > 0:
             raise DistgradError(
@@ -89,6 +92,7 @@ class Trainer:
             nonfinite=nonfinite,
             reduction=reduction,
             check_every=check_every,
+            zero=zero,
         )
         self.ddp.agreement.sources.append(self._settings)
         self.world = self.ddp.world
@@ -175,7 +179,8 @@ class Trainer:
         modes = [(m, m.training) for m in self.model.modules()]
         self.model.eval()
         sums = ShardSum(self.world, "loss", "samples", *map(_metric, self.metrics))
-        with no_grad():
+        # Summoned once: what zero=3 has on other ranks would be fetched for every batch.
+        with no_grad(), self.ddp.summon_full_parameters():
             for batch in loader.whole():
                 for *inputs, target in batch.shards:
                     output = self.model(*inputs)
