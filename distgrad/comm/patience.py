@@ -60,7 +60,7 @@ class Patience:
         """Get ready for what is due next."""
         due = self._due[0]
         self._margin = min(_ANSWER, due / 4)
-        self._lead = self._margin + min(stacks.SECONDS, due / 2)
+        self._lead = min(self._margin + stacks.SECONDS, 0.9 * due)
         self._again = self._margin / 2  # seconds between two announcements, however many ask
         self._asked: float | None = None
         self._speaks: bool | None = None
