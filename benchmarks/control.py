@@ -24,10 +24,10 @@ def milliseconds(output: str) -> list[float]:
     return [json.loads(line)["ms"] for line in lines]
 
 
-def talking(workload: str, ranks: int, steps: int) -> float:
+def talking(workload: str, ranks: int, steps: int, zero: int) -> float:
     launch = [sys.executable, "-m", "distgrad", "run", "--threads", "1", "-n", str(ranks)]
     done = subprocess.run(
-        [*launch, WORKER, workload, "--steps", str(steps), "--free"],
+        [*launch, WORKER, workload, "--steps", str(steps), "--free", "--zero", str(zero)],
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
@@ -64,19 +64,19 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--zero", type=int, default=0)
     args = parser.parse_args()
     for workload in args.workloads:
         pairs = []
         for _ in range(args.rounds):
             steps = STEPS[workload]
-            pairs.append(
-                (talking(workload, args.ranks, steps), silent(workload, args.ranks, steps))
-            )
+            ours = talking(workload, args.ranks, steps, args.zero)
+            pairs.append((ours, silent(workload, args.ranks, steps)))
         ratios = sorted(a / b for a, b in pairs)
-        ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
+        ms, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
         print(
-            f"{workload} on {args.ranks}: {ours:.3f} ms, control {theirs:.3f} ms, ratio "
-            f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
+            f"{workload} on {args.ranks}, zero={args.zero}: {ms:.3f} ms, control {theirs:.3f} ms, "
+            f"ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
             flush=True,
         )
 

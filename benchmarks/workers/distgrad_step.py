@@ -63,6 +63,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("workload", choices=list(WORKLOADS))
 parser.add_argument("--steps", type=int, default=10)
 parser.add_argument("--bucket-mb", type=float)
+parser.add_argument("--zero", type=int, default=0, help="share parameters out over the ranks")
 parser.add_argument("--free", action="store_true", help="no barrier before a step: waits count")
 parser.add_argument("--alone", type=int, metavar="R", help="be rank R's control: talk to nobody")
 args = parser.parse_args()
@@ -73,7 +74,7 @@ build, batch = WORKLOADS[args.workload]
 model, x, y = build(np.random.default_rng(rank), batch)
 optimizer = optim.AdamW(model.parameters(), lr=1e-4)
 settings = {"bucket_mb": args.bucket_mb} if args.bucket_mb else {}
-ddp = dg.DistributedDataParallel(model, **settings) if world else None
+ddp = dg.DistributedDataParallel(model, zero=args.zero, **settings) if world else None
 times = []
 for i in range(args.steps + 3):
     if world and not args.free:

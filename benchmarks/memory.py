@@ -1,0 +1,76 @@
+"""What a rank keeps in memory to train the 10.8 M GPT: parameters, gradients, AdamW's state.
+
+In bytes per parameter, beside the formulas of Rajbhandari et al. 2020 (float32: 4 + 4 + 8). The
+peak of a few steps, above what the process had before the model was made; memory that ranks share
+counts once, divided among them (PSS). The batch is one short sequence, so that activations are few.
+With ``--apart`` every rank has a host name of its own and shares nothing, as on separate nodes
+(needs root: it makes UTS namespaces).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = str(Path(__file__).resolve().parent / "workers" / "memory_of_rank.py")
+APART = 'hostname "rank$OMPI_COMM_WORLD_RANK" && exec "$@"'
+
+
+def formula(zero: int, ranks: int, *, apart: bool) -> float:
+    """Return bytes per parameter of the published formulas; values once per node in a node."""
+    values, gradients, state = 4.0, 4.0, 8.0
+    if zero >= 1:
+        state /= ranks
+        values /= 1 if apart else ranks
+    if zero >= 2:
+        gradients /= ranks
+    if zero == 3 and apart:
+        values /= ranks
+    return values + gradients + state
+
+
+def measure(zero: int, ranks: int, *, apart: bool) -> float:
+    command = [sys.executable, WORKER, "--zero", str(zero)]
+    if apart:
+        command = ["unshare", "--uts", "sh", "-c", APART, "sh", *command]
+    done = subprocess.run(
+        ["mpirun", "--oversubscribe", "-n", str(ranks), *command],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"zero={zero} on {ranks} ranks failed:\n{done.stderr}")
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return max(statistics.mean(f["bytes"][i] for f in found) for i in range(len(found[0]["bytes"])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--zero", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--apart", action="store_true")
+    args = parser.parse_args()
+    print("bytes per parameter, measured / formula" + ", ranks apart" * args.apart)
+    print("zero  " + "".join(f"{n:>4} ranks        " for n in args.ranks))
+    for zero in args.zero:
+        cells = []
+        for ranks in args.ranks:
+            found, wanted = (
+                measure(zero, ranks, apart=args.apart),
+                formula(zero, ranks, apart=args.apart),
+            )
+            cells.append(f"{found:6.2f} / {wanted:5.2f} {found / wanted - 1:+4.0%}")
+        print(f"{zero:4}  " + "  ".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
