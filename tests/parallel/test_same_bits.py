@@ -8,6 +8,7 @@ import pytest
 from training import alone, simulated, trained_sha256
 
 from distgrad.comm import run_ranks
+from distgrad.comm.algorithms import tree
 
 MODELS = ["mlp", "cnn", "gpt"]
 
@@ -40,6 +41,45 @@ def test_any_bucket_size_gives_the_value(name: str, bucket_mb: float) -> None:
 def test_any_interleaving_of_the_ranks_gives_the_value(schedule: int) -> None:
     found = simulated(4, lambda: trained_sha256("cnn", bucket_mb=0.05), schedule=schedule)
     assert set(found) == {reference("cnn")}
+
+
+WORLDS: list[tuple[str, int, list[int] | None]] = [
+    *(("mlp", size, None) for size in (1, 2, 3, 4, 5, 8)),
+    *(("mlp", sum(nodes), nodes) for nodes in ([1, 1], [2, 1], [3, 1], [1] * 5, [1] * 8)),
+    *((name, 3, [2, 1]) for name in ("cnn", "gpt")),
+    *((name, 8, [3, 1, 4]) for name in MODELS),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "nodes"), WORLDS)
+@pytest.mark.parametrize("how", ["tree", "halving", "hierarchical", "shared", "auto"])
+def test_every_canonical_algorithm_gives_the_value_of_one(
+    name: str, how: str, size: int, nodes: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "shared" and (nodes is not None or size == 1):
+        return  # it is for ranks of one node
+    if how == "halving":
+        monkeypatch.setattr(tree, "HALVING_RANKS", 2)
+        monkeypatch.setattr(tree, "HALVING_BYTES", 1 << 40)
+    algorithm = "tree" if how == "halving" else how
+
+    def body() -> str:
+        return trained_sha256(name, steps=6, shards=8, bucket_mb=0.02, algorithm=algorithm)
+
+    assert set(simulated(size, body, nodes=nodes)) == {_short_reference(name)}
+
+
+@cache
+def _short_reference(name: str) -> str:
+    return run_ranks(1, lambda: trained_sha256(name, steps=6, shards=8, algorithm="tree"))[0]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("how", ["tree", "hierarchical", "auto"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_canonical_algorithm_gives_it_under_mpi(name: str, how: str) -> None:
+    found = alone(lambda: trained_sha256(name, steps=6, shards=8, bucket_mb=0.02, algorithm=how))
+    assert found == _short_reference(name)
 
 
 @pytest.mark.mpi

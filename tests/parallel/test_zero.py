@@ -26,7 +26,9 @@ NODES = {
     5: [None, [2, 3]],
     8: [None, [3, 1, 4], [1] * 8],
 }
-WORLDS = [(size, nodes) for size, found in NODES.items() for nodes in found]
+WORLDS = [("mlp", size, nodes) for size, found in NODES.items() for nodes in found]
+WORLDS += [(name, 3, nodes) for name in ("cnn", "gpt") for nodes in NODES[3]]
+WORLDS += [(name, 8, [3, 1, 4]) for name in ("cnn", "gpt")]
 
 
 @cache
@@ -38,9 +40,8 @@ def reference(name: str, steps: int, shards: int) -> str:
 # -- the same bits ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "nodes"), WORLDS)
+@pytest.mark.parametrize(("name", "size", "nodes"), WORLDS)
 @pytest.mark.parametrize("zero", STAGES)
-@pytest.mark.parametrize("name", ["mlp", "cnn", "gpt"])
 def test_the_bits_are_those_of_one_rank(
     name: str, zero: int, size: int, nodes: Sequence[int] | None
 ) -> None:
