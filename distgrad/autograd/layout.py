@@ -105,8 +105,8 @@ class Sharding(Protocol):
     def changed(self) -> None:
         """Note that the own values were written, and the other ranks have old ones."""
 
-    def assign(self, place: Place, array: Array) -> None:
-        """Let one parameter have values that are the same on all ranks; collective."""
+    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
+        """Let some parameters have values that are the same on all ranks; collective."""
 
     def gather_(self, array: Array, start: int) -> None:
         """Fill ``array``, elements ``start`` … of such a buffer, with each rank's part of it.

@@ -162,8 +162,8 @@ class Patience:
     def _known_of(self, rank: int) -> str:
         """Say what is known of a silent rank: its last collective, whether it was stopped."""
         facts = []
-        if rank in self._state.last_seen:
-            at, number, what = self._state.last_seen[rank]
+        if (met := self._state.seen(rank)) is not None:
+            at, number, what = met
             facts.append(f"seen {perf_counter() - at:.0f} s ago in collective {number} ({what})")
         if self._roll_call is not None and self._roll_call.answered(rank):
             return f"is busy elsewhere ({', '.join([*facts, 'its stack is printed'])})"

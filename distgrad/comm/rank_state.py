@@ -81,6 +81,8 @@ class RankState:
     stacks: dict[int, tuple[float, Notice]] = field(default_factory=dict)  # when told, and what
     # The collective in which another rank was last met: when, its number, what it is.
     last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
+    # The last one that went the quick way, where all of its ranks were met: who, and the same.
+    last_quick: tuple[tuple[int, ...], tuple[float, int, str]] = ((), (0.0, 0, ""))
     peer_error: Exception | None = None  # raised here because of what another rank did
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
@@ -96,6 +98,14 @@ class RankState:
     def progress(self, context: str) -> Progress:
         """Return this rank's position in ``context``."""
         return self.contexts.setdefault(context, Progress())
+
+    def seen(self, rank: int) -> tuple[float, int, str] | None:
+        """Return when, and in which collective, another rank was last met; None if never."""
+        members, quick = self.last_quick
+        met = self.last_seen.get(rank)
+        if rank in members and (met is None or met < quick):
+            return quick
+        return met
 
     def finish(self) -> None:
         """Do what is to be done before this rank leaves."""

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.flat import bind_, held, own_window, place_of, sharding_of
+from distgrad.autograd.flat import bind_, held, hold_, own_window, place_of, sharding_of
 from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Sharding, Slot
 from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
@@ -150,8 +150,7 @@ class FlatParameters:
             for r in self._runs
         ):
             self._runs = []  # after an error all are made anew
-            for p in self.params:
-                _bring_back(p)
+            _bring_back(self.params)
             self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
         return self._runs
 
@@ -267,11 +266,11 @@ class SeparateParameters:
 
         The gradient is contiguous, so that sums over it do not depend on where it came from.
         """
+        _bring_back(self.params)
         for i, p in enumerate(self.params):
             if p.grad is None:
                 continue
             self.steps[i] += 1
-            _bring_back(p)
             sharding = sharding_of(p)
             if sharding is not None:
                 sharding.settle()
@@ -350,20 +349,27 @@ def _own_array(p: Tensor) -> Array:
     return held(p) if place is None else place.slot.view(place.buffer.values)
 
 
-def _bring_back(p: Tensor) -> None:
-    """Put data that were assigned to a parameter into the buffer that ranks share out.
+def _bring_back(params: Sequence[Tensor]) -> None:
+    """Put data that were assigned to parameters into the buffers that ranks share out.
 
     Errors: ShapeError for data of another shape or dtype.
     """
-    place, array = p._place, held(p)
-    if place is None or place.buffer.sharding is None or array is place.value:
-        return
-    if array.shape != place.value.shape or array.dtype != place.value.dtype:
-        raise ShapeError(
-            f"a parameter of shape {place.value.shape} and {place.value.dtype} was given data of "
-            f"{array.shape} and {array.dtype}, while ranks share it out; keep them"
-        )
-    place.buffer.sharding.assign(place, array)
+    given: dict[Sharding, list[tuple[Tensor, Place]]] = {}
+    for p in params:
+        place, array = p._place, held(p)
+        if place is None or place.buffer.sharding is None or array is place.value:
+            continue
+        if array.shape != place.value.shape or array.dtype != place.value.dtype:
+            raise ShapeError(
+                f"a parameter of {place.value.dtype} {place.value.shape} was given data of "
+                f"{array.dtype} {array.shape}, while ranks share it out (zero=1 or more): give "
+                f"it data of the same shape and dtype"
+            )
+        given.setdefault(place.buffer.sharding, []).append((p, place))
+    for sharding, pairs in given.items():
+        sharding.assign([place for _, place in pairs], [held(p) for p, _ in pairs])
+        for p, place in pairs:
+            hold_(p, place.value)
 
 
 def _gradient(p: Tensor) -> Array:

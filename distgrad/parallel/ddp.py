@@ -313,7 +313,7 @@ class DistributedDataParallel:
             values = bucket.values if self.shares is None else bucket.values.copy()
             comm.broadcast(values, name=bucket.gradients.name)
             if bucket.share is not None:
-                bucket.share.begin_with(values)
+                bucket.share.fill(values)
         if self.shares is not None:
             comm.barrier()
         frozen = [(n, p) for n, p in self.module.named_parameters() if not p.requires_grad]

@@ -138,19 +138,22 @@ class Shares:
                 share.point_to(share.values)
             raise
         self.assign([*zip(self.buckets, private, strict=True)])
+        for share in self.buckets:
+            share.point_to(share.values)
 
     def assign(self, values: Sequence[tuple[Share, Array]]) -> None:
         """Let buckets have values that are the same on all ranks; collective."""
-        self.memory.before_writing()
         for share, array in values:
             share.settle()
-            if self.memory.leads:
-                np.copyto(share.values, array)
-            share.point_to(share.values)
-        self.send_values()  # nothing: but whoever reads is told apart from whoever writes
-        self.comm.start_barrier(name="parameters were given values").wait()
+            share.fill(array)
+        self.written()
         for share, _ in values:
             share.release()
+
+    def written(self) -> None:
+        """Return when all have written what is the same on all ranks; they may read it then."""
+        self.memory.start([])
+        self.comm.start_barrier(name="parameters were given values").wait()
 
     def optimizer_stepped(self, optimizer: Any) -> None:
         """Bring what an optimizer has moved to all ranks."""
@@ -317,15 +320,16 @@ class Share:
     def release(self, *, unpin: bool = False) -> None:
         """Give back the memory of values that other ranks keep, if that is wanted."""
 
-    def assign(self, place: Place, array: Array) -> None:
-        """Let one parameter have values that are the same on all ranks; collective."""
-        with self.here():
-            values = self.values.copy()
-        place.slot.view(values)[...] = array
-        self.ranks.assign([(self, values)])
+    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
+        """Let some parameters have values that are the same on all ranks; collective."""
+        self.settle()
+        for place, array in zip(places, arrays, strict=True):
+            if self.leads:
+                place.slot.view(self.values)[...] = array
+        self.ranks.written()
 
-    def begin_with(self, values: Array) -> None:
-        """Have the values of rank 0, before anybody reads them."""
+    def fill(self, values: Array) -> None:
+        """Have values that are the same on all ranks, while nobody reads them."""
         if self.leads:
             np.copyto(self.values, values)
 
@@ -419,6 +423,24 @@ class Fleeting(Share):
         self.stale = True
         self._pinned = False
         self.release()
+
+    def fill(self, values: Array) -> None:
+        """Have values that are the same on all ranks, while nobody reads them."""
+        super().fill(values)
+        self._present = True
+
+    def point_to(self, values: Array) -> None:
+        """Let the parameters be views of ``values``."""
+        super().point_to(values)
+        if values is self.values and not self._present:
+            for p in self.params:
+                await_(p)
+
+    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
+        """Let some parameters have values that are the same on all ranks; collective."""
+        super().assign(places, arrays)
+        if not self._present:
+            self._pages.keep(self.own)
 
     def release(self, *, unpin: bool = False) -> None:
         """Keep the own values alone, unless code outside of its modules has them."""

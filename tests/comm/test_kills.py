@@ -32,6 +32,8 @@ def test_a_job_of_which_a_rank_falls_ends_soon_and_names_it(cell):
     if cell.is_silent:
         needs_open_mpi()
     outcome = matrix.run(cell)
+    if cell.moment == "MPI_Init" and "PMIX ERROR" in outcome.stderr:
+        outcome = matrix.run(cell)  # it met the launcher's half of MPI_Init: there is no rank yet
     assert outcome.verdict == "ok", outcome.stderr
 
 
