@@ -118,7 +118,8 @@ class Fleeting(Share):
     def release(self, *, unpin: bool = False) -> None:
         """Keep the own values alone, unless somebody uses the others or may do so soon."""
         if unpin:
-            self._pinned, self._inside = False, 0
+            self._inside = 0
+            self._pinned &= self.ranks.keeps  # ranks with one shard more have not come so far
         if not (self._pinned or self._inside or self._summoned or self.ranks.keeps):
             self._give_back()
 
