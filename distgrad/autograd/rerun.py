@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.absent import ABSENT, bring
 from distgrad.autograd.node import CONSTANT, OUTPUT, Edge, Node
 from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import changed, check_held, refuse_changed
@@ -60,6 +61,8 @@ class Rerun:
                 f"{node.op.name} has gradients of first order only; compute it without "
                 f"create_graph, or from ops that docs/ops.md lists with second order"
             )
+        for a, _, _ in (*node.read, *node.given) if ABSENT else ():
+            bring(a)
         if changed([*node.read, *node.given]) is not None:
             refuse_changed(node)
         check_held(node)

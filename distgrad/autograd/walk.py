@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.absent import ABSENT, bring
 from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.mode import anomaly, grad_enabled
 from distgrad.autograd.node import Node, Unfold
@@ -133,7 +134,7 @@ class Walk:
         """
         # This runs for every node and edge: what reads clumsily here was measured.
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
-        take, keep, watch = received.pop, self.keep, self.watch
+        take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
         rerun = Rerun() if self.create_graph else None
         watcher = anomaly.get()
         token = grad_enabled.set(self.create_graph)
@@ -158,6 +159,8 @@ class Walk:
                 joint = node.joint
                 for saved in node.read:
                     a = saved[0]
+                    if absent:
+                        bring(a)
                     now = a.tobytes() if a.nbytes <= WHOLE else large(a, False)
                     if now != saved[1] and changed([saved]) is not None:
                         refuse_changed(node)

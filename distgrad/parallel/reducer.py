@@ -23,7 +23,7 @@ from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
 from distgrad.parallel.zero import Shares
-from distgrad.parallel.zero_fetch import fetch_for
+from distgrad.parallel.zero_fetch import Fleeting, fetch_for
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -50,7 +50,7 @@ class Reducer(Observable):
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
-        self.shares = Shares(world, algorithm, zero) if zero else None
+        self.shares = Shares(world, algorithm, zero, Fleeting) if zero else None
         self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
         if self.shares is not None:
             fetch_for(self.shares, module)
@@ -88,7 +88,7 @@ class Reducer(Observable):
         position = self.world.position
         self._check(position)
         if self.shares is not None:
-            self.shares.backward_runs = True
+            self.shares.backward_started()
         if self._open and self._zeroed():
             self._forget()
         if not (self._open and position is self._position):

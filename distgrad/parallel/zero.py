@@ -6,7 +6,7 @@ the next forward pass, and waited for where they are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -15,7 +15,6 @@ import numpy as np
 
 from distgrad.autograd.flat import hold_
 from distgrad.autograd.layout import FlatLayout, Mover, Place, Slot
-from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
@@ -25,7 +24,7 @@ from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
-from distgrad.parallel.zero_memory import Memory, OwnCopy, Pages, allocate
+from distgrad.parallel.zero_memory import Memory, OwnCopy, allocate
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
 
@@ -42,7 +41,10 @@ def check_stage(zero: int) -> None:
 class Shares:
     """The buckets of one model, shared out; ``Ranks`` to those who clip and move."""
 
-    def __init__(self, world: World, algorithm: str, stage: int) -> None:
+    def __init__(
+        self, world: World, algorithm: str, stage: int, fleeting: Callable[..., Share]
+    ) -> None:
+        self._fleeting = fleeting  # makes a Share of what is fetched when it is used
         self.world, self.comm, self.algorithm, self.stage = world, world.comm, algorithm, stage
         self.memory: Memory
         self.buckets: list[Share] = []
@@ -71,12 +73,11 @@ class Shares:
 
     def add(self, name: str, params: Sequence[Tensor], layout: FlatLayout, dtype: Any) -> Share:
         """Share out one more bucket."""
-        number = len(self.buckets)
-        share: Share
         if self.fetches:
-            share = Fleeting(self, name, params, layout, np.dtype(dtype))
+            share = self._fleeting(self, name, params, layout, np.dtype(dtype))
         else:
-            share = Share(self, name, params, layout, self.memory.arrays[number])
+            values = self.memory.arrays[len(self.buckets)]
+            share = Share(self, name, params, layout, values)
         self.buckets.append(share)
         return share
 
@@ -191,21 +192,28 @@ class Shares:
             start = stop
         return bool(np.isfinite(told).all()) if look else None
 
+    def backward_started(self) -> None:
+        """Note that values are needed by a backward pass from here on, each where it says so."""
+        self.backward_runs = True
+        for share in self.buckets:
+            share.release()
+
     def backward_finished(self) -> None:
         """Note that no backward pass needs the values any more."""
-        self.backward_runs = False
         for share in self.buckets:
             share.release(unpin=True)
+        self.backward_runs = False
 
     @property
-    def another_pass(self) -> bool:
-        """Whether fetched values stay for this rank's next shard.
+    def keeps(self) -> bool:
+        """Whether fetched values stay for what this rank does next in its batch.
 
-        Ranks may have different numbers of shards of a batch, and fetching is collective: then all
-        fetch for the forward pass of their first and the backward pass of their last shard.
+        Fetching is collective, and ranks may have different numbers of shards of a batch: then all
+        fetch each bucket once, in the order of its first use, until the backward pass of their last
+        shard, which is the same on all of them.
         """
         position = current_shard()
-        if position is None or position.last:
+        if position is None or (position.last and self.backward_runs):
             return False
         present = min(position.total, self.world.shards)
         if present not in self._uneven:
@@ -311,6 +319,10 @@ class Share:
             stop_waiting(p)
         self.ranks.poll()
 
+    def lasting(self, array: Array) -> Array:
+        """Return values that were read as an array that may be kept: where they are they stay."""
+        return array
+
     @contextmanager
     def here(self) -> Iterator[None]:
         """Have all values on this rank."""
@@ -363,118 +375,6 @@ class Share:
         """Copy the array of the rank that keeps ``slot`` to all."""
         owner = (self._owners(slot) or [0])[0]
         self.ranks.comm.broadcast(array, owner, name=f"a state of {self.name}")
-
-
-class Fleeting(Share):
-    """A bucket whose values are here while a module uses them; of the rest of the time, a part.
-
-    A module gathers the buckets of its own parameters before its forward pass, and again when the
-    gradient of its output arrives. What is read elsewhere stays until backward is over: no hook
-    would bring it back for backward.
-    """
-
-    fetched_when_read = True
-
-    def __init__(
-        self,
-        shares: Shares,
-        name: str,
-        params: Sequence[Tensor],
-        layout: FlatLayout,
-        dtype: np.dtype[Any],
-    ) -> None:
-        self._pages = Pages(layout.size, dtype)
-        super().__init__(shares, name, params, layout, self._pages.array)
-        self.users: set[int] = set()
-        """The modules that own its parameters."""
-        self._present, self._pinned = True, False
-        self._inside = 0  # forward passes of users under way
-        self._finished: set[int] = set()  # users whose forward pass is over
-
-    def entered(self) -> None:
-        """Have the values for the forward pass of a user."""
-        if grad_enabled.get():
-            self.ranks.decide()  # on all ranks in the same pass, whatever their number of passes
-        self._fetch()
-        self._inside += 1
-
-    def left(self, user: int) -> None:
-        """Note that the forward pass of a user is over, and give the values back after the last."""
-        self._inside -= 1
-        if self.ranks.backward_runs:  # a forward pass that is made again for backward
-            return
-        self._finished.add(user)
-        if self._finished >= self.users:
-            self._finished.clear()
-            self.release()
-
-    def needed(self) -> None:
-        """Have the values for a backward pass."""
-        self._fetch()
-
-    def arrive(self, tensor: Tensor) -> None:
-        """Return when the values may be read; outside of its module they stay then."""
-        self._fetch()
-        if not self._inside and grad_enabled.get():
-            self._pinned = True
-
-    def changed(self) -> None:
-        """Note that the own values were written, and those of the others are old."""
-        self.stale = True
-        self._pinned = False
-        self.release()
-
-    def fill(self, values: Array) -> None:
-        """Have values that are the same on all ranks, while nobody reads them."""
-        super().fill(values)
-        self._present = True
-
-    def point_to(self, values: Array) -> None:
-        """Let the parameters be views of ``values``."""
-        super().point_to(values)
-        if values is self.values and not self._present:
-            for p in self.params:
-                await_(p)
-
-    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
-        """Let some parameters have values that are the same on all ranks; collective."""
-        super().assign(places, arrays)
-        if not self._present:
-            self._pages.keep(self.own)
-
-    def release(self, *, unpin: bool = False) -> None:
-        """Keep the own values alone, unless code outside of its modules has them."""
-        if unpin:
-            self._pinned, self._inside = False, 0
-        ranks = self.ranks
-        if ranks.another_pass or not ranks.decided or ranks.world.size == 1:
-            return
-        if self._present and not self._pinned:
-            self._present = False
-            self._pages.keep(self.own)
-            for p in self.params:
-                await_(p)
-
-    @contextmanager
-    def here(self) -> Iterator[None]:
-        """Have all values on this rank, and as few as before when they are no longer needed."""
-        present = self._present
-        self._fetch()
-        try:
-            yield
-        finally:
-            if not present:
-                self.release()
-
-    def _fetch(self) -> None:
-        if self._present:
-            return
-        work = self.ranks.comm.start_exchange(
-            self.values, self.slices, name=f"values of {self.name}"
-        )
-        work.wait()
-        self._present = True
-        self._finished.clear()
 
 
 def _complete(works: list[Started]) -> None:

@@ -21,6 +21,9 @@ class Holder(Protocol):
     def arrive(self, tensor: Tensor) -> None:
         """Return when the values of ``tensor`` may be read."""
 
+    def lasting(self, array: Array) -> Array:
+        """Return values that were read as an array that may be kept."""
+
 
 class Awaited(Remote):
     """A tensor whose values are on their way, or on other ranks."""
@@ -38,6 +41,19 @@ class Awaited(Remote):
         # What is on its way would be written over what is assigned.
         _holder(self).arrive(self)
         hold_(self, array)
+
+    @property
+    def data(self) -> Tensor:
+        """The values outside the tape."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+
+    def detach(self) -> Tensor:
+        """Return the values outside the tape; a copy if the memory will be given back."""
+        return Tensor(_holder(self).lasting(self.array))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A copy is of the class that this one has when nothing is awaited."""

@@ -1,14 +1,158 @@
-"""Brings parameters that are elsewhere to the modules that own them, before each pass."""
+"""Parameters that are here while they are used (zero=3 between nodes): fetched, and given back.
+
+Modules fetch their own before their forward pass; the backward pass does again where a closure is
+about to read them (autograd/absent.py), and whoever reads one elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+from distgrad.autograd.absent import come, leave
+from distgrad.autograd.layout import FlatLayout, Place
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.nn import Module
-from distgrad.parallel.zero import Fleeting, Shares
+from distgrad.parallel.zero import Share, Shares
+from distgrad.parallel.zero_arrival import await_
+from distgrad.parallel.zero_memory import Pages
+from distgrad.parallel.zero_views import has_view
+
+_TOGETHER = (
+    ", which zero=3 fetches on all ranks or on none: to read weights on one rank alone, or use "
+    "them by the rank's data, do it inside `with ddp.summon_full_parameters():` on every rank"
+)
+
+
+class Fleeting(Share):
+    """A bucket whose values are here while a module uses them; of the rest of the time, a part.
+
+    A module gathers the buckets of its own parameters before its forward pass; the backward pass
+    does again, where a closure is about to read them. What is read elsewhere stays until backward
+    is over: code that holds it finds it as it was.
+    """
+
+    fetched_when_read = True
+
+    def __init__(
+        self,
+        shares: Shares,
+        name: str,
+        params: Sequence[Tensor],
+        layout: FlatLayout,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._pages = Pages(layout.size, dtype)
+        super().__init__(shares, name, params, layout, self._pages.array)
+        self.users: set[int] = set()
+        """The modules that own its parameters."""
+        self._present, self._pinned = True, False
+        self._inside = self._summoned = 0  # forward passes of users, and ``here``, under way
+        self._finished: set[int] = set()  # users whose forward pass is over
+
+    def entered(self) -> None:
+        """Have the values for the forward pass of a user."""
+        if grad_enabled.get():
+            self.ranks.decide()  # on all ranks in the same pass, whatever their number of passes
+        self.bring()
+        self._inside += 1
+
+    def left(self, user: int, kept: Any) -> None:
+        """Note that the forward pass of a user is over, and give the values back after the last.
+
+        They stay if there are views of them in ``kept``, which others may read.
+        """
+        self._inside -= 1
+        if self.ranks.backward_runs:  # a forward pass that is made again for backward
+            return
+        self._pinned |= has_view(kept, self.values, self.params)
+        self._finished.add(user)
+        if self._finished >= self.users:
+            self._finished.clear()
+            self.release()
+
+    def arrive(self, tensor: Tensor) -> None:
+        """Return when the values may be read; outside of its module they stay then."""
+        del tensor  # they come together
+        self.bring()
+        if not self._inside and not self.ranks.backward_runs:
+            self._pinned = True
+
+    def lasting(self, array: Array) -> Array:
+        """Return values that were read as an array that may be kept."""
+        copy = array.copy()
+        copy.flags.writeable = False  # what is written to it no parameter would have
+        return copy
+
+    def changed(self) -> None:
+        """Note that the own values were written, and those of the others are old."""
+        self.stale = True
+        self._pinned = False
+        self._give_back()
+
+    def fill(self, values: Array) -> None:
+        """Have values that are the same on all ranks, while nobody reads them."""
+        super().fill(values)
+        self._come()
+        for p in self.params:
+            await_(p)
+
+    def point_to(self, values: Array) -> None:
+        """Let the parameters be views of ``values``."""
+        super().point_to(values)
+        if values is self.values:
+            for p in self.params:
+                await_(p)
+
+    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
+        """Let some parameters have values that are the same on all ranks; collective."""
+        super().assign(places, arrays)
+        if not self._present:
+            self._pages.keep(self.own)
+
+    def release(self, *, unpin: bool = False) -> None:
+        """Keep the own values alone, unless somebody uses the others or may do so soon."""
+        if unpin:
+            self._inside = 0
+            self._pinned &= self.ranks.keeps  # ranks with one shard more have not come so far
+        if not (self._pinned or self._inside or self._summoned or self.ranks.keeps):
+            self._give_back()
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have all values on this rank, and give them back when they are no longer needed."""
+        self.bring()
+        self._summoned += 1
+        try:
+            yield
+        finally:
+            self._summoned -= 1
+            self.release()
+
+    def bring(self) -> None:
+        """Have the values that other ranks keep; collective."""
+        if self._present:
+            return
+        self.ranks.comm.start_exchange(
+            self.values, self.slices, name=f"values of {self.name}{_TOGETHER}"
+        ).wait()
+        self._come()
+        self._finished.clear()
+
+    def _come(self) -> None:
+        self._present = True
+        come(self.values)
+
+    def _give_back(self) -> None:
+        if self._present and self.ranks.decided and self.ranks.world.size > 1:
+            self._present = False
+            leave(self.values, self)
+            self._pages.keep(self.own)
 
 
 def fetch_for(shares: Shares, module: Module) -> None:
@@ -30,28 +174,8 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
             bucket.entered()
 
     def after(_: Module, inputs: Any, output: Any) -> None:
-        if grad_enabled.get():
-            for tensor in _tensors(output):
-                if tensor.requires_grad:
-                    tensor.register_hook(needed)
         for bucket in buckets:
-            bucket.left(id(user))
-
-    def needed(_: Tensor) -> None:
-        for bucket in buckets:
-            bucket.needed()
+            bucket.left(id(user), [output, vars(user)])
 
     user.register_forward_pre_hook(before)
     user.register_forward_hook(after)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the Tensors in what a module returned."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
