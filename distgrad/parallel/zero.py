@@ -411,7 +411,8 @@ class Fleeting(Share):
     def arrive(self, tensor: Tensor) -> None:
         """Return when the values may be read; outside of its module they stay then."""
         self._fetch()
-        if not self._inside and grad_enabled.get():
+        # Before another pass they stay anyway, and in the last one all ranks do the same.
+        if not self._inside and grad_enabled.get() and not self.ranks.another_pass:
             self._pinned = True
 
     def changed(self) -> None:
@@ -422,9 +423,10 @@ class Fleeting(Share):
 
     def release(self, *, unpin: bool = False) -> None:
         """Keep the own values alone, unless code outside of its modules has them."""
-        if unpin:
-            self._pinned, self._inside = False, 0
         ranks = self.ranks
+        if unpin:
+            self._inside = 0
+            self._pinned &= ranks.another_pass
         if ranks.another_pass or not ranks.decided or ranks.world.size == 1:
             return
         if self._present and not self._pinned:
