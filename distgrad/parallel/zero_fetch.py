@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from distgrad.autograd.mode import grad_enabled
@@ -41,8 +41,29 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
         for bucket in buckets:
             bucket.needed()
 
-    user.register_forward_pre_hook(before)
-    user.register_forward_hook(after)
+    user.register_forward_pre_hook(_Lent(before))
+    user.register_forward_hook(_Lent(after))
+
+
+class _Lent:
+    """A hook that a copy of its module is without: the copy has parameters of its own."""
+
+    def __init__(self, hook: Callable[..., None]) -> None:
+        self._hook = hook
+
+    def __call__(self, *args: Any) -> None:
+        self._hook(*args)
+
+    def __reduce__(self) -> Any:
+        return _no_hook, ()
+
+
+def _no_hook() -> Callable[..., None]:
+    return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    pass
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
