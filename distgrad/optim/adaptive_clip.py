@@ -16,7 +16,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.clip import clip_grads_with_norm_, gradients
-from distgrad.optim.norms import total_norm
+from distgrad.optim.norms import real_view, total_norm
 
 
 def adaptive_clip_grad_(
@@ -68,14 +68,14 @@ def _limit_(g: Array, weights: Array, clip_factor: float, eps: float) -> int:
     norm = _unit_norms(g)
     over = ~(norm <= limit)  # a NaN is over every limit, and stays one
     if over.any():
-        scale = np.divide(limit, norm, out=np.ones_like(norm), where=over).astype(g.dtype)
+        scale = np.divide(limit, norm, out=np.ones_like(norm), where=over).astype(g.real.dtype)
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is a NaN
             np.multiply(g, scale.reshape(-1, *[1] * (g.ndim - 1)) if g.ndim else scale[0], g)
     return int(over.sum())
 
 
 def _unit_norms(a: Array) -> Array:
-    rows = np.ascontiguousarray(a).reshape(a.shape[0] if a.ndim > 1 else 1, -1)
+    rows = real_view(np.ascontiguousarray(a).reshape(a.shape[0] if a.ndim > 1 else 1, -1))
     with np.errstate(over="ignore"):  # an infinite norm tells
         norms: Array = np.sqrt(np.add.reduce(np.square(rows, dtype=np.float64), axis=1))
     return norms

@@ -67,8 +67,18 @@ def clip_grads_with_norm_(
 def clip_grad_value_(
     params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
-    """Limit every gradient element to [-clip_value, clip_value], in place."""
-    for g in map(_array, gradients(params)):
+    """Limit every gradient element to [-clip_value, clip_value], in place.
+
+    Errors: ShapeError, with nothing changed, for complex gradients, which have no order.
+    """
+    grads = [_array(g) for g in gradients(params)]
+    for g in grads:
+        if g.dtype.kind == "c":
+            raise ShapeError(
+                f"clip_grad_value_: a gradient is {g.dtype}, and complex numbers have no order; "
+                f"use clip_grad_norm_, or pass real parameters alone"
+            )
+    for g in grads:
         np.clip(g, -clip_value, clip_value, out=g)
 
 

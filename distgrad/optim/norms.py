@@ -66,7 +66,7 @@ def rough_squares(g: Array) -> float:
 
     Its last digits depend on the BLAS and its threads: good for a verdict, not for a norm.
     """
-    flat = np.ascontiguousarray(g).reshape(-1)
+    flat = real_view(np.ascontiguousarray(g).reshape(-1))
     total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
         for start in range(0, flat.size, _GLANCE):
@@ -128,7 +128,16 @@ def _add(numbers: Iterable[float]) -> float:
     return total
 
 
+def real_view(contiguous: Array) -> Array:
+    """Return complex numbers as twice as many real ones along the last axis, others as they are."""
+    kind = contiguous.dtype
+    return contiguous.view(contiguous.real.dtype) if kind.kind == "c" else contiguous
+
+
 def _square(block: Array) -> float:
+    if block.dtype.kind == "c":  # in two halves, neither of which BLAS would thread
+        real = real_view(block)
+        return _square(real[: block.size]) + _square(real[block.size :])
     part = float(np.dot(block, block))
     if not math.isfinite(part):  # the squares may overflow float32 where the norm does not
         wide = block.astype(np.float64)
@@ -147,5 +156,6 @@ def _largest(block: Array) -> float:
 
 def _power(block: Array, largest: float, p: float) -> float:
     """Return the sum of (|g| / largest)^p, which neither overflows nor vanishes."""
-    scaled = np.abs(block.astype(np.float64)) / largest
+    wide = np.complex128 if block.dtype.kind == "c" else np.float64
+    scaled = np.abs(block.astype(wide)) / largest
     return float(np.add.reduce(scaled if p == 1 else np.power(scaled, p)))

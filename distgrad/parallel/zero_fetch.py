@@ -6,7 +6,7 @@ about to read them (autograd/absent.py), and whoever reads one elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -177,5 +177,26 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
         for bucket in buckets:
             bucket.left(id(user), [output, vars(user)])
 
-    user.register_forward_pre_hook(before)
-    user.register_forward_hook(after)
+    user.register_forward_pre_hook(_Lent(before))
+    user.register_forward_hook(_Lent(after))
+
+
+class _Lent:
+    """A hook that a copy of its module is without: the copy has parameters of its own."""
+
+    def __init__(self, hook: Callable[..., None]) -> None:
+        self._hook = hook
+
+    def __call__(self, *args: Any) -> None:
+        self._hook(*args)
+
+    def __reduce__(self) -> Any:
+        return _no_hook, ()
+
+
+def _no_hook() -> Callable[..., None]:
+    return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    pass

@@ -54,6 +54,16 @@ def test_weights_of_zero_may_still_move():
     assert found == [pytest.approx([0.6e-5, 0.8e-5])]
 
 
+def test_complex_units_are_measured_by_their_absolute_values():
+    p = nn.Parameter(np.array([[3, 4j], [3, 4j]], np.complex64))
+    p.grad = Tensor(np.array([[0.6j, 0.8], [0.003, 0.004]], np.complex64))
+    before = p.grad.array.copy()
+    assert adaptive_clip_grad_([p]) == 1
+    np.testing.assert_allclose(p.grad.array[0], before[0] * 0.05, rtol=1e-6)  # norm 0.01 · 5
+    np.testing.assert_array_equal(p.grad.array[1], before[1])
+    assert p.grad.dtype == np.complex64
+
+
 def test_memory_order_does_not_count_and_float32_stays():
     rng = np.random.default_rng(0)
     w, g = rng.normal(size=(2, 5, 7)).astype(np.float32)

@@ -257,3 +257,39 @@ def test_values_are_limited_in_place_on_both_sides():
     clip_grad_value_(params, 0.5)
     np.testing.assert_array_equal(flat(params), np.clip(before, -0.5, 0.5))
     assert all(p.grad.array is a for p, a in zip(params, arrays, strict=True))
+
+
+# -- complex gradients ----------------------------------------------------------------------------
+
+
+def complex_parameter(n=8200, dtype=np.complex64):
+    rng = np.random.default_rng(6)
+    p = nn.Parameter(np.zeros(n, dtype))
+    p.grad = Tensor((rng.normal(size=n) + 1j * rng.normal(size=n)).astype(dtype))
+    return p
+
+
+@pytest.mark.parametrize("norm_type", [0.5, 1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.complex128, 1e-13), (np.complex64, 1e-6)])
+def test_the_norm_of_complex_gradients_is_that_of_their_absolute_values(norm_type, dtype, rtol):
+    p = complex_parameter(dtype=dtype)
+    sizes = np.abs(p.grad.array.astype(np.complex128))
+    expected = np.sum(sizes**norm_type) ** (1 / norm_type) if norm_type < math.inf else sizes.max()
+    before = p.grad.array.copy()
+    norm = clip_grad_norm_([p], 1.0, norm_type)
+    assert norm == pytest.approx(expected, rel=rtol)
+    np.testing.assert_allclose(p.grad.array, before / norm, rtol=1e-5)
+
+
+def test_a_complex_norm_is_finite_where_its_squares_overflow():
+    p = nn.Parameter(np.zeros(2, np.complex64))
+    p.grad = Tensor(np.array([3e30, 4e30j], np.complex64))
+    assert get_total_norm([p.grad]) == pytest.approx(5e30)
+
+
+def test_complex_gradients_have_no_order_to_clip_by_value():
+    real, p = make()[0], complex_parameter(4)
+    before = real.grad.array.copy()
+    with pytest.raises(ShapeError, match="complex64, and complex numbers have no order; use clip"):
+        clip_grad_value_([real, p], 0.1)
+    np.testing.assert_array_equal(real.grad.array, before)

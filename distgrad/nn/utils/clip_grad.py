@@ -69,5 +69,7 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 
 def _tensor(norm: float, of: list[Tensor]) -> Tensor:
-    dtype = np.result_type(*(t.array.real.dtype for t in of)) if of else np.dtype(np.float32)
+    # Of a gradient in parts (zero=1 and more) the form can be read, and not the values.
+    dtypes = [np.empty(0, t.dtype).real.dtype for t in of] or [np.dtype(np.float32)]
+    dtype = np.result_type(*dtypes)
     return Tensor(np.array(norm, dtype))
