@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from distgrad import __version__
-from distgrad.cli import run
+from distgrad.cli import bench_tune, run
 from distgrad.cli.bench_measure import Row, measure
 from distgrad.cli.bench_report import check_plot, draw, tables
 from distgrad.cli.bench_sums import candidates, leave_gloo
 from distgrad.comm import AUTO, launchers
 from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster, look
+from distgrad.comm.tuning import Tuning
 from distgrad.errors import DistgradError, LaunchError
 from distgrad.parallel.world import World, gather_json, init
 
@@ -47,6 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--algorithms", nargs="+", metavar="NAME", help="distgrad's algorithms (default: all)"
     )
     parser.add_argument("--no-peers", action="store_true", help="without mpi4py's and gloo's")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure the thresholds by which distgrad chooses, and keep them for dg.init",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     parser.add_argument("--plot", metavar="FILE", help="draw them (needs matplotlib)")
@@ -86,10 +92,15 @@ def _bench(options: argparse.Namespace, world: World) -> None:
             "`mpirun -n 2 distgrad bench`"
         )
     cluster = look(comm)
+    if options.tune:
+        world.print(header(cluster, comm.transport.host))
+        tuning = bench_tune.tune(world, options.sizes, options.rounds)
+        world.print(bench_tune.keep(world, tuning))
+        return
     found, left_out = candidates(comm, options.algorithms, not options.no_peers)
     text = header(cluster, comm.transport.host)
     text += f"\n{options.dtype}, {AUTO!r} is {choose(comm.topology, False)!r} here"
-    text += f", {choose(comm.topology, True)!r} with shards"
+    text += f", {choose(comm.topology, True)!r} with shards{_tuned(comm.transport.state.tuning)}"
     world.print(text)
     for name, reason in left_out.items():
         world.print(f"{name} is left out: {reason}")
@@ -115,13 +126,18 @@ def header(cluster: Cluster, host: str) -> str:
     )
 
 
+def _tuned(tuning: Tuning) -> str:
+    known = {name: value for name, value in asdict(tuning).items() if value is not None}
+    return "".join(f"; tuned: {name} {value}" for name, value in known.items())
+
+
 def as_json(
     rows: list[Row], cluster: Cluster, dtype: str, left_out: dict[str, str]
 ) -> dict[str, object]:
     """Return everything as JSON carries it; seconds, bytes per second."""
     return {
         "distgrad": __version__,
-        **asdict(cluster),
+        **cluster.as_json(),
         "ranks": sum(cluster.ranks_per_node),
         "dtype": dtype,
         "left_out": left_out,
@@ -145,6 +161,12 @@ def _check_files(options: argparse.Namespace) -> None:
     """Refuse before anything is measured what could not be kept. Errors: DistgradError."""
     if options.rounds < 1:
         raise LaunchError(f"--rounds {options.rounds}: a median needs at least one round")
+    if options.tune:
+        bench_tune.path()
+        if options.json or options.plot:
+            raise DistgradError(
+                "--tune writes one file, of thresholds: leave --json and --plot out"
+            )
     for path in filter(None, (options.json, options.plot)):
         folder = Path(path).resolve().parent
         if not os.access(folder, os.W_OK) or Path(path).is_dir():

@@ -45,6 +45,8 @@ def measure(
     sizes: Sequence[int],
     dtype: np.dtype[Any],
     rounds: int,
+    *,
+    overlap: bool = True,
 ) -> list[Row]:
     """Measure every candidate at every size in bytes; collective, the same result on all ranks."""
     work = Work()
@@ -55,7 +57,7 @@ def measure(
         for candidate, b in bound.items():
             check_sum(comm, candidate.name, b)
         times = _times(comm, bound, rounds)
-        overlaps = _overlaps(comm, bound, times, work, rounds)
+        overlaps = _overlaps(comm, bound, times, work, rounds) if overlap else {}
         for candidate, seconds in times.items():
             size = count * dtype.itemsize
             rows.append(Row(candidate.name, size, seconds, overlaps.get(candidate)))

@@ -55,7 +55,7 @@ def _table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
 
 
 def _width(name: str) -> int:
-    return max(len(name), 6) + 2
+    return max(len(name), 8) + 2
 
 
 def check_plot(path: str) -> None:

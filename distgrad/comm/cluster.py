@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from distgrad.comm.communicator import Communicator
 
@@ -34,9 +35,10 @@ class Cluster:
     transport: str
     """What carries the messages, as far as it is known."""
 
-    def fingerprint(self) -> str:
-        """Return all of it as a line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON carries it: what tunings are kept by."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
 
 
 def look(comm: Communicator) -> Cluster:
