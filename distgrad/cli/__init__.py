@@ -7,19 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import debug, run
+from distgrad.cli import bench, debug, run
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
 __all__ = ["main"]
 
-VERBS = {"run": run, "debug": debug}
+VERBS = {"run": run, "debug": debug, "bench": bench}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     replace_what_cannot_be_encoded()
     options = _parser().parse_args(arguments)
+    options.words = sys.argv[1:] if arguments is None else [*arguments]
     try:
         status: int = options.work(options)
         return status
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="distgrad", description="Start training scripts on one or many ranks."
+        prog="distgrad",
+        description="Start training scripts on one or many ranks, and measure what joins them.",
     )
     parser.add_argument("--version", action="version", version=f"distgrad {__version__}")
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))

@@ -17,9 +17,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what cannot be started. Errors: LaunchError."""
-    if options.n < 1:
-        raise LaunchError(f"-n {options.n}: a job needs at least one rank")
+    check_ranks(options)
     if Path(options.script).is_dir():
         raise LaunchError(f"'{options.script}' is a folder; name the script in it")
     if not Path(options.script).is_file():
         raise LaunchError(f"there is no script '{options.script}'; check the path")
+
+
+def check_ranks(options: argparse.Namespace) -> None:
+    """Refuse a job without ranks. Errors: LaunchError."""
+    if options.n < 1:
+        raise LaunchError(f"-n {options.n}: a job needs at least one rank")

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from distgrad.cli import job
@@ -20,6 +21,12 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
+    add_launch_options(parser)
+    job.add_options(parser)
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how mpirun is called."""
     parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
     parser.add_argument("--hostfile", metavar="FILE", help="hosts to start on (default: this one)")
     parser.add_argument("--threads", type=int, metavar="T", help="BLAS threads per rank")
@@ -29,11 +36,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="further arguments for mpirun, as in --mpirun='--tag-output --report-bindings'",
     )
-    job.add_options(parser)
 
 
 def work(options: argparse.Namespace) -> int:
     """Start the job, or print its command; return the exit status."""
+    job.check(options)
+    return start(options, [sys.executable, options.script, *options.args])
+
+
+def start(options: argparse.Namespace, program: Sequence[str]) -> int:
+    """Start ``program`` on ``options.n`` ranks, or print the command; return the exit status."""
     _check(options)
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
@@ -47,7 +59,7 @@ def work(options: argparse.Namespace) -> int:
         hostfile=options.hostfile,
         extra=shlex.split(options.mpirun),
     )
-    command += [sys.executable, options.script, *options.args]
+    command += program
     if options.dry_run:
         prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
         print(" ".join([*prefix, shlex.join(command)]))
@@ -75,7 +87,7 @@ def launch_environment(ranks: int, threads: int | None) -> dict[str, str]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    job.check(options)
+    job.check_ranks(options)
     if options.threads is not None and options.threads < 1:
         raise LaunchError(f"--threads {options.threads}: a rank needs at least one thread")
     if options.hostfile is not None and not Path(options.hostfile).is_file():

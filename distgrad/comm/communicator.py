@@ -137,7 +137,7 @@ class Communicator(Moves, Pairs):
             if known is not None:
                 flat = array if array.ndim == 1 else array.reshape(-1)
                 return known.start([flat], flat)
-        chosen, kind = self._chosen(algorithm, canonical)
+        chosen, kind = self._chosen(algorithm, canonical, array)
         flat = self._check.flat(kind, array, name, summed=True)
         known = self._know(chosen, kind, one_each(self.size), flat, name, "")
         if len(self._known) == _MOST_KNOWN:
@@ -149,7 +149,7 @@ class Communicator(Moves, Pairs):
     def _start_combined(
         self, array: Array, op: str, algorithm: str, canonical: bool, name: str
     ) -> Work:
-        chosen, kind = self._chosen(algorithm, canonical)
+        chosen, kind = self._chosen(algorithm, canonical, array)
         flat = self._check.flat(kind, array, name)
         add = self._check.op(kind, op, flat, name)
         if op != "mean" and algorithm != AUTO:
@@ -231,7 +231,7 @@ class Communicator(Moves, Pairs):
         name: str = "",
     ) -> KnownSum:
         """Return what ``start_sum`` finds out first, for a sum into ``out`` that is made often."""
-        chosen, kind = self._chosen(algorithm, canonical)
+        chosen, kind = self._chosen(algorithm, canonical, out)
         flat = self._check.flat(kind, out, name, summed=True)
         whole = self._plan(kind, runs, absent, name)
         if slices is None:
@@ -290,7 +290,7 @@ class Communicator(Moves, Pairs):
 
     def check_algorithm(self, algorithm: str) -> None:
         """Raise CommError if there is no all_reduce of this name, or it cannot run here."""
-        self._chosen(algorithm, False)
+        self._chosen(algorithm, False, None)
 
     def _know(
         self,
@@ -307,10 +307,14 @@ class Communicator(Moves, Pairs):
         what = describe(kind, name, flat.dtype, flat.size, text + where)
         return KnownSum(self.transport, chosen, whole, what, self.timeout, out=flat, slices=slices)
 
-    def _chosen(self, algorithm: str, canonical: bool) -> tuple[Algorithm, str]:
+    def _chosen(
+        self, algorithm: str, canonical: bool, array: Array | None
+    ) -> tuple[Algorithm, str]:
         """Return the algorithm and what its collectives are called."""
         if algorithm == AUTO:
-            return ALL_REDUCE[choose(self.topology, canonical)], "all_reduce"
+            least = self.transport.state.tuning.ring_bytes
+            nbytes = getattr(array, "nbytes", 0)
+            return ALL_REDUCE[choose(self.topology, canonical, nbytes, least)], "all_reduce"
         chosen = ALL_REDUCE.get(algorithm)
         if chosen is None:
             known = ", ".join(map(repr, (AUTO, *ALL_REDUCE)))

@@ -15,6 +15,7 @@ import numpy as np
 
 from distgrad.comm import fork
 from distgrad.comm.message import Array
+from distgrad.comm.tuning import DEFAULTS, Tuning
 
 
 class InFlight(Protocol):
@@ -86,6 +87,7 @@ class RankState:
     peer_error: Exception | None = None  # raised here because of what another rank did
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
+    tuning: Tuning = DEFAULTS  # the same on every rank
     generation: int = field(default_factory=lambda: fork.generation)
     # What is done before this rank says goodbye: collectives that others count on are completed.
     before_leaving: list[Callable[[], None]] = field(default_factory=list)

@@ -38,7 +38,9 @@ class DistributedDataParallel:
     "tree", "shared", "hierarchical", "native" (MPI's own), or "auto" (the default), which goes by
     who shares a node: "shared" on one, "hierarchical" on several; where no two ranks share one,
     "tree" if ``dg.init(shards=…)`` was given, else "ring", whose bits depend on the number of
-    ranks. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
+    ranks. Left out, ``bucket_mb`` is 4, or what ``distgrad bench --tune`` has found here, which may
+    also let short sums without shards take the tree: docs/network.md.
+    Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
     with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
     ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.
     ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
@@ -73,7 +75,7 @@ class DistributedDataParallel:
         gradient_as_bucket_view: bool = True,
         static_graph: bool = False,
         world: World | None = None,
-        bucket_mb: float = BUCKET_MB,
+        bucket_mb: float | None = None,
         algorithm: str | None = None,
         nonfinite: Nonfinite = "raise",
         reduction: Reduction = "mean",
@@ -84,6 +86,9 @@ class DistributedDataParallel:
         del gradient_as_bucket_view, static_graph  # none of them changes a result
         _check_foreign(module, init_sync, process_group)
         bucket_mb = bucket_mb if bucket_cap_mb is None else bucket_cap_mb
+        if bucket_mb is None:
+            tuned = (world or current_world()).comm.transport.state.tuning.bucket_mb
+            bucket_mb = BUCKET_MB if tuned is None else tuned
         check_policy(nonfinite)
         check_stage(zero)
         _check_reduction(reduction)

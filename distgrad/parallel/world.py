@@ -9,7 +9,7 @@ from typing import Any
 
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import Communicator, connect, guard
+from distgrad.comm import Communicator, cluster, connect, guard, tuning
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
@@ -130,8 +130,15 @@ def _check_again(world: World, **asked: float | None) -> None:
 def _agree(world: World, shards: int | None, threads: int | None) -> None:
     """Compare settings and numerics across ranks, and set the BLAS threads."""
     affinity = sorted(os.sched_getaffinity(0))
-    mine = {"shards": shards, "host": world.comm.transport.host, "cores": affinity}
+    mine: dict[str, Any] = {"shards": shards, "host": world.comm.transport.host, "cores": affinity}
+    state = world.comm.transport.state
+    if world.rank == 0 and world.size > 1:  # the others go by what rank 0 has
+        mine["tunings"], warning = tuning.stored(os.environ)
+        if warning:
+            guard.say(warning, state.label)
     everyone = gather_json(world.comm, mine)
+    if found := everyone[0].get("tunings"):
+        state.tuning = tuning.pick(found, cluster.look(world.comm).as_json())
     asked = [e["shards"] for e in everyone]
     if any(a != asked[0] for a in asked):
         other = next(r for r, a in enumerate(asked) if a != asked[0])

@@ -15,7 +15,6 @@ from distgrad.observe import Progress
 from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
-from distgrad.parallel.ddp import BUCKET_MB
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
 from distgrad.train import checkpoints
@@ -62,7 +61,7 @@ class Trainer:
         also_saved: Mapping[str, Stateful] | None = None,
         callbacks: Sequence[Callable[[TrainState], None]] = (),
         progress: bool = True,
-        bucket_mb: float = BUCKET_MB,
+        bucket_mb: float | None = None,
         algorithm: str | None = None,
         reduction: Reduction = "mean",
         check_every: int = EVERY,

@@ -53,7 +53,7 @@ def trained_sha256(
     *,
     steps: int = 50,
     shards: int | None = 4,
-    bucket_mb: float = 4.0,
+    bucket_mb: float | None = 4.0,
     algorithm: str | None = None,
     batch: int = 30,
     zero: int = 0,

@@ -58,17 +58,23 @@ ALL_REDUCE = {
 
 AUTO = "auto"
 """Not one of them, but the choice among them: see ``choose``."""
+RING_BYTES = 0
+"""Arrays of so many bytes and more go around the ring, shorter ones take the tree."""
 
 
-def choose(topology: Topology, canonical: bool) -> str:
+def choose(
+    topology: Topology, canonical: bool, nbytes: int = 1 << 40, ring_bytes: int | None = None
+) -> str:
     """Return the all-reduce for ranks that share memory so, the same on every rank.
 
     ``canonical`` asks for the same bits on any number of ranks. Where it is not, ranks on nodes of
-    their own take the ring, whose order of sums depends on their number.
+    their own take the ring, whose order of sums depends on their number, for arrays of at least
+    ``ring_bytes`` (by default RING_BYTES).
     """
     if topology.shares:
         return "shared" if topology.one_node else "hierarchical"
-    return "tree" if canonical else "ring"
+    least = RING_BYTES if ring_bytes is None else ring_bytes
+    return "tree" if canonical or nbytes < least else "ring"
 
 
 __all__ = ["ALL_REDUCE", "AUTO", "Algorithm", "choose"]

@@ -30,7 +30,9 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
 
     The parts are overwritten; ``out`` may be one of them.
     """
-    if group.size >= HALVING_RANKS and out.nbytes < HALVING_BYTES * group.size:
+    tuned = group.transport.state.tuning.halving_bytes
+    short = HALVING_BYTES if tuned is None else tuned
+    if group.size >= HALVING_RANKS and out.nbytes < short * group.size:
         yield from halving.sum_parts(group, parts, out, plan)
         return
     slices = even_slices(out.size, group.size)
