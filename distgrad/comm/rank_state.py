@@ -14,6 +14,7 @@ import numpy as np
 
 from distgrad.comm import fork
 from distgrad.comm.message import Array
+from distgrad.comm.times import Times
 
 
 class InFlight(Protocol):
@@ -81,6 +82,7 @@ class RankState:
     # The collective in which another rank was last met: when, its number, what it is.
     last_seen: dict[int, tuple[float, int, str]] = field(default_factory=dict)
     peer_error: Exception | None = None  # raised here because of what another rank did
+    times: Times = field(default_factory=Times)
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
     generation: int = field(default_factory=lambda: fork.generation)

@@ -27,6 +27,7 @@ class Work:
     """
 
     __slots__ = (
+        "_arrived",
         "_error",
         "_state",
         "_steps",
@@ -47,11 +48,15 @@ class Work:
         self.number = group.number
         self.done = False
         self._timeout = timeout
-        self._steps = chain(agree(group, what, everyone=everyone), steps)
+        self._arrived = 0.0  # when the check was passed
+        check = agree(group, what, everyone=everyone)
+        self._steps = chain(check, self._note_arrival(), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
-        self._state = group.transport.state
-        self._state.works.append(self)
+        self._state = state = group.transport.state
+        if not state.works:
+            state.times.one_is_under_way(perf_counter())
+        state.works.append(self)
         self.poll()
 
     def poll(self) -> bool:
@@ -81,7 +86,7 @@ class Work:
                 waiting.extend(next(self._steps))
         except StopIteration:
             self.done = True
-            self._state.works.remove(self)
+            self._leave()
             self.group.close()
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
@@ -94,8 +99,10 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
+        if self.done:
+            return
         transport, state = self.group.transport, self._state
-        since, completed = 0.0, -1
+        since, completed, begun = 0.0, -1, perf_counter()
         patience: Patience | None = None
         while not self.poll():
             if len(state.works) > 1:
@@ -116,6 +123,19 @@ class Work:
             except CommError as error:
                 self._fail(error)
                 raise
+        state.times.held_up(self.what, begun, self._arrived, perf_counter())
+
+    def _note_arrival(self) -> Steps:
+        """Be the step between the check and the algorithm, which takes no time."""
+        self._arrived = perf_counter()
+        yield from ()
+
+    def _leave(self) -> None:
+        """Be in flight no longer."""
+        works = self._state.works
+        works.remove(self)
+        if not works:
+            self._state.times.none_is_under_way(perf_counter())
 
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
@@ -124,7 +144,7 @@ class Work:
         if hasattr(error, "add_note") and not isinstance(error, CommError):
             error.add_note(f"in {self._where()}")
         if self in state.works:
-            state.works.remove(self)
+            self._leave()
         state.failed_works.append(self)
         if isinstance(error, Exception):
             progress = {transport.context: (self.number, list[int]())}

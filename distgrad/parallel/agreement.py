@@ -53,6 +53,8 @@ class Agreement:
         self.world, self.module, self.every = world, module, every
         self.sources: list[Callable[[], Mapping[str, Any]]] = []
         """What else is compared: functions that return facts by name."""
+        self.after_check: list[Callable[[], None]] = []
+        """Called once a batch, at the same place on every rank, so collectives are allowed."""
         self._stepped: dict[int, dict[str, Any]] = {}
         self._batches = 0
 
@@ -71,6 +73,8 @@ class Agreement:
         if self._due():
             compare(self.world, self._facts(position))
         self._batches += 1
+        for listener in self.after_check:
+            listener()
 
     def compare_now(self, facts: Mapping[str, Any]) -> None:
         """Compare ``facts`` at once, whatever is due; collective."""
