@@ -104,11 +104,11 @@ INSTEAD: dict[str, dict[str, str]] = {
         "parallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
     },
     "distgrad.distributed": {
-        **_all("write broadcast or all_gather", "send recv isend irecv"),
-        **_all("write all_gather and take a part", "all_to_all all_to_all_single"),
-        "new_group": "collectives are over all ranks of the world",
-        "monitored_barrier": "barrier() names the rank that does not come after the timeout",
         "get_node_local_rank": "CPUs need no device number",
+        **_all(
+            "new_group(ranks), or world.comm.split(color)",
+            "new_subgroups new_subgroups_by_enumeration split_group init_device_mesh",
+        ),
     },
     "distgrad.distributions": {
         **_all(

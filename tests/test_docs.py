@@ -71,8 +71,8 @@ def test_the_code_of_adding_an_algorithm_runs():
             del ALL_REDUCE[added]
 
 
-CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "from-autograd.md"]
-CODE += ["from-horovod.md", "from-pytorch.md"]
+CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "collectives.md", "compression.md"]
+CODE += ["from-autograd.md", "from-horovod.md", "from-pytorch.md"]
 
 
 @pytest.mark.parametrize("page", CODE)
@@ -81,6 +81,31 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
+
+
+def test_the_table_of_collectives_has_every_verb_and_none_that_is_not():
+    from distgrad import distributed as dist  # noqa: PLC0415
+    from distgrad.comm import Communicator  # noqa: PLC0415
+    from distgrad.distributed.nn import functional  # noqa: PLC0415
+
+    rows = re.findall(r"^\| `.*\|$", (DOCS / "collectives.md").read_text(), re.MULTILINE)[1:]
+    columns = [set[str](), set[str](), set[str]()]
+    for row in rows:
+        cells = row.split("|")
+        for names, cell in zip(columns, cells[1:4], strict=True):
+            names |= set(re.findall(r"`(\w+)`", cell))
+        for name in re.findall(r"`(\w+)`", cells[1]):
+            assert hasattr(Communicator, f"start_{name}") != ("no `start_…`" in row), name
+    ours = {n.removeprefix("start_") for n in vars(Communicator) | _bases(Communicator)}
+    others = {"share", "sum", "know_sum", "check_algorithm", "bytes_sent", "topology"}
+    assert columns[0] == {n for n in ours if not n.startswith("_")} - others
+    said = {n for n in dist.__all__ if not n.startswith(("get_", "is_", "init_", "destroy_"))}
+    assert columns[1] == {n for n in said if n.islower()} - {"group", "nn"}
+    assert columns[2] == set(functional.__all__)
+
+
+def _bases(kind):
+    return {name: None for base in kind.__mro__[1:-1] for name in vars(base)}
 
 
 def _names_of_pytorch():

@@ -91,9 +91,12 @@ def test_no_public_name_is_a_module_by_accident():
         },
         "distgrad.autograd": {"functional", "random"},
         "distgrad.data": {"transforms"},
+        "distgrad.distributed": {"nn"},
+        "distgrad.distributed.nn": {"functional"},
         "distgrad.distributions": {"constraints", "transforms"},
         "distgrad.nn": {"functional", "init", "utils"},
         "distgrad.nn.utils": {"parametrizations", "parametrize", "prune", "rnn", "stateless"},
+        "distgrad.parallel": {"hooks"},
         "distgrad.utils": {"checkpoint", "data"},
         "distgrad.optim": {"lr_scheduler", "swa_utils"},
     }

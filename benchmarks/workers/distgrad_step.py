@@ -52,29 +52,42 @@ def gpt(rng: Any, n: int) -> tuple[nn.Module, Any, Any]:
     return model, tokens[:, :-1], tokens[:, 1:].reshape(-1)
 
 
-WORKLOADS = {"mlp": (mlp, 128), "cnn": (cnn, 64), "gpt": (gpt, 4)}
+def small(rng: Any, n: int) -> tuple[nn.Module, Any, Any]:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    return model, rng.normal(size=(n, 64)).astype(np.float32), rng.integers(0, 10, n)
+
+
+WORKLOADS = {"mlp": (mlp, 128), "cnn": (cnn, 64), "gpt": (gpt, 4), "small": (small, 32)}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("workload", choices=list(WORKLOADS))
 parser.add_argument("--steps", type=int, default=10)
 parser.add_argument("--bucket-mb", type=float)
+parser.add_argument("--free", action="store_true", help="no barrier before a step: waits count")
+parser.add_argument("--alone", type=int, metavar="R", help="be rank R's control: talk to nobody")
 args = parser.parse_args()
 
-world = dg.init(threads=1)
+world = dg.init(threads=1) if args.alone is None else None
+rank = world.rank if world else args.alone
 build, batch = WORKLOADS[args.workload]
-model, x, y = build(np.random.default_rng(world.rank), batch)
+model, x, y = build(np.random.default_rng(rank), batch)
 optimizer = optim.AdamW(model.parameters(), lr=1e-4)
 settings = {"bucket_mb": args.bucket_mb} if args.bucket_mb else {}
-ddp = dg.DistributedDataParallel(model, **settings)
+ddp = dg.DistributedDataParallel(model, **settings) if world else None
 times = []
 for i in range(args.steps + 3):
-    world.comm.barrier()
+    if world and not args.free:
+        world.comm.barrier()
     start = time.perf_counter()
     optimizer.zero_grad()
-    ddp.backward(F.cross_entropy(model(x), y))
+    loss = F.cross_entropy(model(x), y)
+    if ddp:
+        ddp.backward(loss)
+    else:
+        loss.backward()
     dg.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     if i >= 3:
         times.append((time.perf_counter() - start) * 1e3)
-if world.rank == 0:
+if rank == 0 or args.free or world is None:
     print(json.dumps({"ms": statistics.median(times)}))

@@ -1,22 +1,26 @@
 """The wire tower: buffers move between ranks. It knows nothing of gradients."""
 
-from distgrad.comm.algorithms import ALL_REDUCE, CANONICAL, PLAIN, Algorithm
+from distgrad.comm.algorithms import ALL_REDUCE, AUTO, Algorithm
 from distgrad.comm.canonical import Part, TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
 from distgrad.comm.message import Request
+from distgrad.comm.node import SharedArray
+from distgrad.comm.quick import KnownSum, Started
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 from distgrad.comm.worlds.simulate import hears_interrupts, run_ranks
 
 __all__ = [
     "ALL_REDUCE",
-    "CANONICAL",
-    "PLAIN",
+    "AUTO",
     "Algorithm",
     "Communicator",
+    "KnownSum",
     "Part",
     "Request",
+    "SharedArray",
+    "Started",
     "Transport",
     "TreeSum",
     "Work",

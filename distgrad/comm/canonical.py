@@ -52,9 +52,13 @@ class TreeSum:
         self.spare: list[Array] = []
         self._stack: list[Part] = []
         self._next = run.start
+        self._kept: Array | None = None
 
-    def add(self, index: int, array: Array) -> None:
-        """Add summand ``index``; ValueError if it is outside the run or out of order."""
+    def add(self, index: int, array: Array, *, keep: bool = False) -> None:
+        """Add summand ``index``; ValueError if it is outside the run or out of order.
+
+        With ``keep`` sums it becomes part of are written to it, not to the earlier summand's array.
+        """
         if not self._next <= index < self.run.stop:
             raise ValueError(
                 f"summand {index} is out of turn: the next one must be at least {self._next} and "
@@ -62,6 +66,7 @@ class TreeSum:
             )
         self._next = index + 1
         self._settle(index)
+        self._kept = array if keep else None
         self._stack.append((0, index, array))
         self._settle(index + 1)
 
@@ -83,13 +88,14 @@ class TreeSum:
             if index & 1 and len(self._stack) > 1 and self._stack[-2][:2] == (level, index - 1):
                 self._stack.pop()
                 left = self._stack[-1][2]
-                np.add(left, array, out=left)
-                self.spare.append(array)
-                array = left
+                total, spare = (array, left) if array is self._kept else (left, array)
+                np.add(left, array, out=total)
+                self.spare.append(spare)
+                array = total
             self._stack[-1] = (level + 1, parent, array)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: ``plan`` makes each one once
 class Plan:
     """How the ranks' parts become one sum: who holds which nodes, and what is added to what."""
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from distgrad.comm import arrival, launchers
+from distgrad.comm import arrival, launchers, tcp
 from distgrad.comm.launchers import Started
 from distgrad.comm.patience import check_timeout, check_warning
 from distgrad.comm.transport import Transport
@@ -60,6 +60,8 @@ def connect(*, timeout: float = 300.0, warn_after: float = 30.0) -> Transport:
     if not started.launcher.mpi:
         raise _without_mpi(started, sys.argv)
     name = started.launcher.name
+    if "Open MPI" in name and not launchers.one_node(os.environ):
+        tcp.set_limits(os.environ)
     one_node_settings(os.environ)
     mpi = _load_mpi(name)
     if "Open MPI" in name and mpi.library().startswith(_NOT_OPEN_MPI):

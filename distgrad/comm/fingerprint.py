@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
+from distgrad.comm.board import Board
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
 from distgrad.errors import MismatchError
@@ -20,7 +21,8 @@ _HEAD = 16  # sequence number, then a digest of the whole description
 
 
 @lru_cache(maxsize=4096)
-def _encode(what: str) -> bytes:
+def encode(what: str) -> bytes:
+    """Return the digest (8 bytes) and the text of a collective's description."""
     text = what.encode()
     digest = blake2b(text, digest_size=8).digest()
     # The text is there to be read by a person; only the digest covers all of a long one.
@@ -46,8 +48,11 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
     rank, size = group.rank, group.size
     if size == 1:
         return
+    if group.board is not None and group.topology.one_node:
+        yield from _agree_on_board(group, group.board, what)
+        return
     transport, lane = group.transport, group.lane
-    mine = group.number.to_bytes(8, "little") + _encode(what)
+    mine = group.number.to_bytes(8, "little") + encode(what)
     message = np.frombuffer(mine, np.uint8)
     sends = []
     distance = 1
@@ -65,6 +70,25 @@ def agree(group: Group, what: str, *, everyone: bool) -> Steps:
             break
         distance *= 2
     yield sends
+
+
+def _agree_on_board(group: Group, board: Board, what: str) -> Steps:
+    """Check that everyone is in the same collective, in the memory of the node they share."""
+    number, encoded = group.number, encode(what)
+    digest = int.from_bytes(encoded[:8], "little", signed=True)
+    if not group.begun:
+        yield board.free(number)
+        if group.before_arrival is not None:
+            group.before_arrival()
+        board.post(number, digest, encoded[8:])
+    yield board.arrivals(number)
+    state = group.transport.state
+    now = perf_counter()
+    for r in board.others:
+        if board.digest(r, number) != digest:
+            text = board.text(r, number).rstrip(b"\0").decode(errors="replace")
+            raise _mismatch(group, r, what, number, text)
+        state.last_seen[group.transport.members[r]] = (now, number, what)
 
 
 def _mismatch(

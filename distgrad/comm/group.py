@@ -5,6 +5,7 @@ It knows nothing of what the messages mean.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -26,26 +27,37 @@ class Group:
 
     __slots__ = (
         "_scratch",
+        "before_arrival",
+        "begun",
+        "board",
         "bytes_sent",
         "lane",
+        "node",
         "number",
         "progress",
         "rank",
         "size",
+        "topology",
         "transport",
     )
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, begun: int | None = None) -> None:
+        """``begun`` is the number of a collective in which this rank has said that it is."""
         self.transport = transport
         self.rank = transport.rank
         self.size = transport.size
+        self.node = transport.node
+        self.topology, self.board = self.node.topology, self.node.board
         self.progress = progress = transport.state.progress(transport.context)
-        self.number = number = progress.started
-        progress.started += 1
+        self.begun = begun is not None
+        self.number = number = progress.started if begun is None else begun
+        progress.started = max(progress.started, number + 1)
         progress.unfinished.add(number)
         self.lane = number % LANES
         self.bytes_sent = 0
         self._scratch: list[Array] = []
+        self.before_arrival: Callable[[], None] | None = None
+        """What is done once the board has a place for this collective, before others see it."""
 
     def send(self, array: Array, dest: int) -> list[Request]:
         """Start sending a flat array, one request per piece, in the order of ``pieces``."""
@@ -71,6 +83,8 @@ class Group:
     def close(self) -> None:
         """Count the collective as complete; no message may be in flight any more."""
         self.progress.unfinished.discard(self.number)
+        if self.board is not None:
+            self.board.finish(self.number)
         self.progress.bytes_sent += self.bytes_sent
         self.transport.state.spare.extend(self._scratch)
         self._scratch.clear()

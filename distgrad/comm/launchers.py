@@ -156,15 +156,25 @@ def mpirun_command(
         here = hostfile is None and "SLURM_JOB_ID" not in os.environ
         if here and ranks > cores():
             command.append("--oversubscribe")
-        # Bound ranks keep their caches, but mpirun binds from the first core on, whoever else
-        # computes there. So they are bound only where they take every core: such a job leaves no
-        # core idle that it could have used, whatever other jobs there are.
-        if here and ranks * threads == cores():
-            command += ["--map-by", f"slot:PE={threads}", "--bind-to", "core"]
-        else:
-            command += ["--bind-to", "none"]
+        if not {"--map-by", "--bind-to", "--cpu-set", "--rankfile"} & set(extra):
+            command += _binding(ranks, threads, here)
         for name in environment if hostfile else ():
             command += ["-x", name]
     if hostfile:
         command += ["--hostfile" if open_mpi else "-f", hostfile]
     return [*command, *extra, "-n", str(ranks)]
+
+
+def _binding(ranks: int, threads: int, here: bool) -> list[str]:
+    """Return Open MPI's options by which no two ranks share a core where there are enough."""
+    # Bound ranks keep their caches, but mpirun binds from the first core on, whoever else
+    # computes there. So on this machine they are bound only where they take every core: such a
+    # job leaves no core idle that it could have used, whatever other jobs there are.
+    if here and ranks * threads == cores():
+        return ["--map-by", f"slot:PE={threads}", "--bind-to", "core"]
+    # Several hosts, or what a scheduler has set apart, are the job's own. How many cores they have
+    # only mpirun knows: ranks beyond them share. Several cores a rank it may not find in one
+    # package, and then ends the job.
+    if not here and threads == 1:
+        return ["--map-by", "slot:PE=1", "--bind-to", "core:overload-allowed"]
+    return ["--bind-to", "none"]

@@ -40,16 +40,19 @@ class Work:
     )
 
     def __init__(
-        self, group: Group, what: str, steps: Steps, *, everyone: bool, timeout: float
+        self, group: Group, what: str, steps: Steps, *, everyone: bool | None, timeout: float
     ) -> None:
-        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``."""
+        """Start it; ``everyone`` as in fingerprint.agree, ``timeout`` in seconds as in ``wait``.
+
+        With None for everyone the steps themselves check who is in it.
+        """
         self.group = group
         self.what = what
         self.number = group.number
         self.done = False
         self._timeout = timeout
         self._arrived = 0.0  # when the check was passed
-        check = agree(group, what, everyone=everyone)
+        check = () if everyone is None else agree(group, what, everyone=everyone)
         self._steps = chain(check, self._note_arrival(), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None

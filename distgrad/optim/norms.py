@@ -13,6 +13,7 @@ from distgrad.errors import ShapeError
 # Below the size at which BLAS would thread a dot product: the order of the sum, and so the bits,
 # depend on the parameter's size alone, not on buckets, ranks or threads.
 _BLOCK = 8192
+_GLANCE = 1 << 20
 
 
 def total_norm(grads: Iterable[Array], norm_type: float = 2.0) -> float:
@@ -47,6 +48,21 @@ def squares(g: Array) -> float:
                 wide = block.astype(np.float64)
                 part = float(np.dot(wide, wide))
             total += part
+    return total
+
+
+def rough_squares(g: Array) -> float:
+    """Return about ``squares(g)``, finite where that is, in a third of its time.
+
+    Its last digits depend on the BLAS and its threads: good for a verdict, not for a norm.
+    """
+    flat = np.ascontiguousarray(g).reshape(-1)
+    total = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+        for start in range(0, flat.size, _GLANCE):
+            block = flat[start : start + _GLANCE]
+            part = float(np.dot(block, block))
+            total += part if math.isfinite(part) else squares(block)
     return total
 
 

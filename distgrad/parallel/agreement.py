@@ -55,6 +55,8 @@ class Agreement:
         """What else is compared: functions that return facts by name."""
         self.after_check: list[Callable[[], None]] = []
         """Called once a batch, at the same place on every rank, so collectives are allowed."""
+        self.same_weights = True
+        """Off while each rank trains weights of its own (local SGD)."""
         self._stepped: dict[int, dict[str, Any]] = {}
         self._batches = 0
 
@@ -97,6 +99,10 @@ class Agreement:
         self._stepped.clear()
         for source in self.sources:
             facts |= source()
+        return facts | self._weights() if self.same_weights else facts
+
+    def _weights(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
         for name, p in self.module.named_parameters():
             facts[f"parameter '{name}'"] = _digest(p.array)
         for name, module in self.module.named_modules():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from distgrad.autograd.flat import bind_
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import TreeSum, Work
+from distgrad.comm import Part, SharedArray, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
+from distgrad.parallel.future import Pending
+from distgrad.parallel.world import World
 
 
 class ShardedBuffer:
@@ -19,15 +21,21 @@ class ShardedBuffer:
 
     ``local`` is the current shard's; behind its ``size`` values lie ``flags`` more, which are
     summed with them (who used which parameter). ``kept`` are arrays of shards that were filled in
-    earlier batches and not handed in yet (``no_sync``).
+    earlier batches and not handed in yet (``no_sync``). ``shared`` is memory for ``local`` that the
+    ranks of the node share.
     """
 
-    def __init__(self, size: int, flags: int, dtype: str, name: str) -> None:
+    def __init__(
+        self, size: int, flags: int, dtype: str, name: str, shared: SharedArray | None = None
+    ) -> None:
         self.name = name
         self.size = size
-        self.local: Array = np.zeros(size + flags, dtype)
+        self.shared = shared  # held: as long as it is, sums over ``local`` need no copies
+        self.local: Array = np.zeros(size + flags, dtype) if shared is None else shared.own
         self.kept: dict[int, Array] = {}
-        self.work: Work | None = None
+        self.work: Pending | None = None
+        self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
+        """What starts the sum of a rank's parts into ``local`` in the exchange's place: a hook."""
         self._sum: TreeSum | None = None
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
@@ -71,7 +79,8 @@ class ShardedBuffer:
         last = shard == exchange.last
         waits = not last and (shard % 2 == 0 or shard == exchange.run.start)
         array = self._lend(self._copy()) if waits else self.local
-        self._summed(exchange).add(shard, array)
+        # The last sums go where the total will be, so that no rank has to copy its part there.
+        self._summed(exchange).add(shard, array, keep=last)
 
     def start(self, exchange: Exchange) -> None:
         """Start the sum over all shards, those kept included, into ``local``."""
@@ -79,7 +88,10 @@ class ShardedBuffer:
         for shard in sorted(self.kept):  # of batches that had more shards: behind all others
             summed.add(shard, self._lend(self.kept.pop(shard)))
         self._sum = None
-        self.work = exchange.start(summed.parts, self.local, self.name)
+        if self.transfer is None:
+            self.work = exchange.start(summed.parts, self.local, self.name)
+        else:
+            self.work = self.transfer(exchange, summed.parts)
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""
@@ -121,16 +133,28 @@ def cut(named: Sequence[tuple[str, Tensor]], bucket_bytes: int) -> list[list[tup
     return parts
 
 
+def make_buckets(world: World, parts: Sequence[Sequence[tuple[str, Tensor]]]) -> list[Bucket]:
+    """Return the buckets of ``parts``, their gradients in memory that a node's ranks share."""
+    most = max(len(nodes_of(run)) for run in world.runs)
+    sizes = [sum(p.size for _, p in part) + len(part) for part in parts]
+    specs = [(n, part[0][1].dtype, most) for n, part in zip(sizes, parts, strict=True)]
+    shared = world.comm.share(specs)
+    memory = [None] * len(parts) if shared is None else shared
+    return [Bucket(i, part, one) for i, (part, one) in enumerate(zip(parts, memory, strict=True))]
+
+
 class Bucket:
     """Neighbouring parameters, reduced as one array."""
 
-    def __init__(self, index: int, named: Sequence[tuple[str, Tensor]]) -> None:
+    def __init__(
+        self, index: int, named: Sequence[tuple[str, Tensor]], shared: SharedArray | None = None
+    ) -> None:
         self.names, self.params = [n for n, _ in named], [p for _, p in named]
         layout = FlatLayout.of(p.shape for p in self.params)
         dtype = self.params[0].dtype
         ends = " … ".join(dict.fromkeys((self.names[0], self.names[-1])))
         name = f"bucket {index} ({ends})"
-        self.gradients = ShardedBuffer(layout.size, len(named), dtype.str, name)
+        self.gradients = ShardedBuffer(layout.size, len(named), dtype.str, name, shared)
         self.values = np.empty(layout.size, dtype)
         places = bind_(self.params, FlatBuffer(layout, self.values, self.gradients.local))
         self.views = [place.gradient for place in places]
@@ -153,10 +177,13 @@ class Bucket:
         Returns whether one of its losses was not finite.
         """
         # An empty shard's gradients count for nothing, so what was gathered stays aside.
-        gathered = not empty and self.gradients.take_up(shard)
+        if empty or not self.gradients.take_up(shard):
+            for p in self.params:
+                p.grad = None
+            return False
         for p, view, used in zip(self.params, self.views, self.used, strict=True):
-            p.grad = Tensor(view) if gathered and used else None
-        return gathered and bool(np.isnan(self.gradients.flags).any())
+            p.grad = Tensor(view) if used else None
+        return bool(np.isnan(self.gradients.flags).any())
 
     def fill(self, loss_nonfinite: bool) -> None:
         """Complete this shard's gradients: zeros, flagged, for parameters it did not use.

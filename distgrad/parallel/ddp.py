@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
+from distgrad.comm import AUTO
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import EVERY, Agreement, compare
+from distgrad.parallel.hooks.register import CommHook, Hook
 from distgrad.parallel.lent_sums import lend_sums
 from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
 from distgrad.parallel.observers import LocalGradients
@@ -29,9 +31,11 @@ class DistributedDataParallel:
     """Makes every rank's backward pass leave the same gradients: those of the global batch's mean.
 
     Rank 0's parameters and buffers are copied to all ranks; parameters and gradients become views
-    of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` ("ring", "tree", "native")
-    while backward runs. Default: the canonical tree if ``dg.init(shards=…)`` was given, the ring
-    otherwise. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
+    of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` while backward runs: "ring",
+    "tree", "shared", "hierarchical", "native" (MPI's own), or "auto" (the default), which goes by
+    who shares a node: "shared" on one, "hierarchical" on several; where no two ranks share one,
+    "tree" if ``dg.init(shards=…)`` was given, else "ring", whose bits depend on the number of
+    ranks. Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
     with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
     ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.
     ``reduction`` says what a loss is over the samples of its shard, so that gradients are those of
@@ -76,7 +80,7 @@ class DistributedDataParallel:
         _check_reduction(reduction)
         self.module = module
         self.world = world or current_world()
-        self.algorithm = algorithm or self.world.algorithm
+        self.algorithm = algorithm or AUTO
         self.world.comm.check_algorithm(self.algorithm)
         named = list(module.named_parameters())
         free = (type(None), LocalGradients)
@@ -181,6 +185,32 @@ class DistributedDataParallel:
                 f"the learning rate, clip gradients, or look into the samples of this shard. "
                 f"nonfinite='skip' leaves such batches out"
             )
+
+    def register_comm_hook(self, state: Any, hook: Hook) -> None:
+        """Let ``hook(state, bucket)`` sum each bucket's gradients over the ranks; collective.
+
+        It is called when a bucket (hooks.GradBucket) is complete, in the buckets' order. Its
+        ``buffer()`` is this rank's part of the gradient, weighted already: the hook's result is the
+        **sum** over the ranks, on every rank the same bits; PyTorch's division by their number is
+        in the weights. A hook that is a generator runs its rounds while backward goes on; others
+        return an array, or something with ``wait()`` and, if it can be, ``poll()``. Who used which
+        parameter, and whether a loss was finite, is exact whatever the hook does. With ``shards``
+        the bits are those of this number of ranks. Once per model, before the first backward.
+        ``dg.parallel.hooks`` has PyTorch's and others. Errors: CommError for a second hook;
+        MismatchError if the ranks' hooks differ.
+        """
+        if self.reducer.hook is not None:
+            raise CommError(
+                f"the hook {self.reducer.hook.name} is registered already; a model has one"
+            )
+        if stage := vars(self).get("zero"):
+            raise CommError(
+                f"register_comm_hook with zero={stage}: hooks sum whole buckets, and are supported "
+                f"with zero=0 alone"
+            )
+        self.reducer.hook = CommHook(
+            self.world, state, hook, self.reducer.buckets, self.nonfinite == "skip"
+        )
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:

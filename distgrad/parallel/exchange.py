@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator, Part, Work
+from distgrad.comm import AUTO, Communicator, KnownSum, Part
+from distgrad.parallel.future import Pending
 from distgrad.parallel.shards import absent
 from distgrad.parallel.world import World
 
@@ -20,6 +22,10 @@ class Exchange:
     algorithm: str
     runs: tuple[range, ...]  # the summands of each rank
     absent: range  # summands nobody has
+    canonical: bool  # whether "auto" keeps to the same bits on any number of ranks
+    alone: ClassVar[bool] = False
+    """Whether each rank keeps its own summands (``alone.Alone``)."""
+    _known: dict[str, tuple[KnownSum, Array]] = field(init=False, default_factory=dict)
 
     @property
     def run(self) -> range:
@@ -31,13 +37,23 @@ class Exchange:
         """The last summand this rank brings; -1 if it brings none."""
         return max((s for s in self.run if s not in self.absent), default=-1)
 
-    def start(self, parts: Sequence[Part], out: Array, name: str) -> Work:
+    def start(self, parts: Sequence[Part], out: Array, name: str) -> Pending:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
-        return self.comm.start_sum(
-            parts, out, self.runs, absent=self.absent, algorithm=self.algorithm, name=name
-        )
+        known, target = self._known.get(name, (None, None))
+        if known is None or target is not out:
+            known = self.comm.know_sum(
+                out,
+                self.runs,
+                absent=self.absent,
+                algorithm=self.algorithm,
+                canonical=self.canonical,
+                name=name,
+            )
+            self._known[name] = known, out
+        return known.start([array for _, _, array in parts], out)
 
 
-def exchange_of(world: World, algorithm: str, total: int) -> Exchange:
+def exchange_of(world: World, total: int, algorithm: str = AUTO) -> Exchange:
     """Return the exchange of a batch of ``total`` samples: of several, the largest."""
-    return Exchange(world.comm, algorithm, tuple(world.runs), absent(total, world.shards))
+    gone = absent(total, world.shards)
+    return Exchange(world.comm, algorithm, tuple(world.runs), gone, world.canonical)

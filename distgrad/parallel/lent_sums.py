@@ -36,7 +36,7 @@ def lend_sums(module: Module, world: World, algorithm: str) -> None:
 def _summing(world: World, algorithm: str, name: str) -> Op:
     def total(a: Array) -> Array:
         position = world.position
-        exchange = exchange_of(world, algorithm, position.total)
+        exchange = exchange_of(world, position.total, algorithm)
         # A rank has one summand, that of its gradients; without samples none.
         own = TreeSum(exchange.run)
         if not position.empty:

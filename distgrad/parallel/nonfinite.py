@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from distgrad.errors import DistgradError, NonFiniteError
-from distgrad.optim.norms import squares
+from distgrad.optim.norms import rough_squares
 from distgrad.parallel.bucket import Bucket
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
@@ -36,7 +36,7 @@ def check_policy(nonfinite: str) -> None:
 
 def all_finite(buckets: Sequence[Bucket]) -> bool:
     """Whether the norm of the reduced gradients, and every shard's loss, is a finite number."""
-    return math.isfinite(sum(squares(b.gradients.local) for b in buckets))
+    return math.isfinite(sum(rough_squares(b.gradients.local) for b in buckets))
 
 
 def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:

@@ -13,8 +13,10 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
-from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut
+from distgrad.parallel.alone import alone
+from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
+from distgrad.parallel.hooks.register import CommHook
 from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
@@ -45,13 +47,15 @@ class Reducer(Observable):
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
-        self.buckets = [Bucket(i, part) for i, part in enumerate(cut(trained, bucket_bytes))]
+        self.buckets = make_buckets(world, cut(trained, bucket_bytes))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
         self.statistics = StatisticsBuffer(module.modules())
         self.statistics.watch()
         self.statistics.skip_nonfinite = nonfinite == "skip"
+        self.hook: CommHook | None = None
+        """What sums the buckets in the algorithm's place."""
         self.left_out = False
         """Whether the last batch was not finite and was left out; the same on all ranks."""
         self.pass_nonfinite = False
@@ -64,6 +68,7 @@ class Reducer(Observable):
         self._first = True  # the next shard is the first since gradients were summed
         self._samples = 0  # of the largest batch since then
         self._exchange: Exchange | None = None
+        self._exchanges: dict[int, Exchange] = {}  # by the number of shards with samples
         self._next = 0  # the bucket whose turn it is
         self._done: ShardPosition | None = None  # the shard whose gradients were handed in
         self._flying: list[ShardedBuffer] = []
@@ -139,7 +144,15 @@ class Reducer(Observable):
 
     def _prepare(self, position: ShardPosition) -> None:
         """Get ready to hand in the open shard."""
-        self._exchange = exchange_of(self.world, self.algorithm, self._samples)
+        kind = min(self._samples, self.world.shards)  # shards beyond the samples are absent
+        exchange = self._exchanges.get(kind)
+        if exchange is None:
+            exchange = exchange_of(self.world, self._samples, self.algorithm)
+            self._exchanges[kind] = exchange
+        if self.hook is not None and self.hook.alone():
+            exchange = alone(exchange, self._samples, self.world.shards)
+            self.agreement.same_weights = False
+        self._exchange = exchange
         self._next = 0
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)
@@ -196,6 +209,8 @@ class Reducer(Observable):
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:
             bucket.finish(self.left_out)
+        if self.hook is not None:
+            self.hook.batch_over(self.left_out)
         if finite is False and self.nonfinite == "raise":
             raise_nonfinite(self.buckets, self.world)
 

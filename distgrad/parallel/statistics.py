@@ -88,6 +88,8 @@ class StatisticsBuffer:
     def finish(self) -> None:
         """Wait for the sums and apply them to every module that took part."""
         self._seen.clear()
+        if not self.modules:
+            return
         self.buffer.wait()
         for module, slots, weight in zip(self.modules, self._slots, self.buffer.flags, strict=True):
             sums = {name: slot.view(self.buffer.local) for name, slot in slots.items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import CANONICAL, PLAIN, Communicator, connect
+from distgrad.comm import Communicator, connect, guard
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
@@ -35,11 +36,6 @@ class World:
     def position(self) -> ShardPosition:
         """Which part of a batch this thread computes; outside a shard each rank is an equal one."""
         return current_shard() or self._outside
-
-    @property
-    def algorithm(self) -> str:
-        """The all-reduce taken when none is named: the canonical tree if ``shards`` was given."""
-        return CANONICAL if self.canonical else PLAIN
 
     def print(self, *values: object) -> None:
         """Print once for the whole job, at once: on rank 0. Every rank may call it."""
@@ -143,12 +139,33 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
             f"[rank {world.rank}/{world.size}] rank 0 called dg.init(shards={asked[0]}), rank "
             f"{other} dg.init(shards={asked[other]}); pass the same number on every rank"
         )
+    if world.rank == 0 and world.comm.transport.timed:  # simulated ranks take turns
+        told = shared_cores([(e["host"], e["cores"]) for e in everyone])
+        if told:
+            guard.say(told, world.comm.transport.state.label)
     neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
     numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
     numerics.self_test()
     if world.rank == 0:
         core_type.warn()
     numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
+
+
+def shared_cores(ranks: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """Say which ranks, given as (host, cores it may run on), have to share cores; "" if none."""
+    for host in dict.fromkeys(host for host, _ in ranks):
+        here = {rank: set(cores) for rank, (h, cores) in enumerate(ranks) if h == host}
+        # Those that may run on these cores alone; the smallest set of cores says most.
+        for allowed in sorted(here.values(), key=len):
+            members = [rank for rank, cores in here.items() if cores <= allowed]
+            if len(members) > len(allowed):
+                cores = f"core {min(allowed)}" if len(allowed) == 1 else f"{len(allowed)} cores"
+                shown = ", ".join(map(str, members[:8])) + (", …" if len(members) > 8 else "")
+                return (
+                    f"ranks {shown} share {cores} of {host}, so that each waits for the others: "
+                    "start as many ranks as there are cores, or spread them (mpirun --bind-to none)"
+                )
+    return ""
 
 
 def _share(affinity: list[int], neighbours: list[list[int]]) -> int:

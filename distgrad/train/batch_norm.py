@@ -63,7 +63,7 @@ def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
 
 def _pass_shards(batch: Batch, model: Module | AveragedModel, buffer: StatisticsBuffer) -> None:
     world = batch.world
-    exchange = exchange_of(world, world.algorithm, batch.total)
+    exchange = exchange_of(world, batch.total)
     buffer.buffer.restart()
     for shard in batch.shards:
         position = world.position

@@ -18,7 +18,7 @@ from distgrad.comm import Communicator
 from distgrad.errors import CheckpointError, DistgradError
 from distgrad.parallel import World
 from distgrad.parallel.agreement import compare
-from distgrad.train.parts import Parts, Stateful, pack, unpack
+from distgrad.train.parts import Parts, PerRank, Stateful, pack, unpack
 
 Arrays = Mapping[str, Mapping[str, Array]]
 
@@ -28,11 +28,13 @@ _FOREIGN = "another program wrote it: name another folder"
 def save(world: World, folder: str, step: int, parts: Parts, keep: int) -> None:
     """Write one checkpoint of ``parts``; call it on every rank.
 
-    The parts' ``state_dict`` is called on rank 0 alone. Errors: CheckpointError, on every rank.
+    The parts' ``state_dict`` is called on rank 0 alone; where a part's state differs between ranks,
+    its ``gather(world)`` on all of them. Errors: CheckpointError, on every rank.
     """
     error = ""
+    gathered = {n: part.gather(world) for n, part in parts.items() if isinstance(part, PerRank)}
     if world.rank == 0:
-        packed = {name: pack(part.state_dict()) for name, part in parts.items()}
+        packed = {n: pack(gathered.get(n) or part.state_dict()) for n, part in parts.items()}
         meta = {"shards": world.shards, "parts": {name: rest for name, (_, rest) in packed.items()}}
         arrays = {name: arrays for name, (arrays, _) in packed.items() if arrays}
         try:

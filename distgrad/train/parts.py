@@ -16,6 +16,7 @@ from distgrad.checkpoint import restore_into
 from distgrad.checkpoint.manifest import SECTION
 from distgrad.errors import CheckpointError, DistgradError
 from distgrad.nn import Module
+from distgrad.parallel import World
 
 
 @runtime_checkable
@@ -30,6 +31,14 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: Any, /) -> object:
         """Continue from ``state``, in which tuples are lists and keys strings."""
+
+
+@runtime_checkable
+class PerRank(Stateful, Protocol):
+    """A part whose state differs between ranks: a communication hook's, a local optimizer."""
+
+    def gather(self, world: World) -> Mapping[str, Any]:
+        """Return the state of all ranks, of which ``load_state_dict`` takes its own."""
 
 
 Parts: TypeAlias = Mapping[str, Stateful]

@@ -39,7 +39,8 @@ class Trainer:
     "skip" leaves the step out on all ranks; "continue" goes on (as in DistributedDataParallel).
     ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
     newest ``keep`` stay; ``also_saved`` are objects of yours that belong into it, by name: an
-    average of the weights, a second optimizer, whatever has ``state_dict`` (called on rank 0) and
+    average of the weights, a second optimizer, a communication hook's state, whatever has
+    ``state_dict`` (called on rank 0; ``gather`` of what differs between ranks) and
     ``load_state_dict``. ``callbacks`` are called with the TrainState after each step, on every
     rank. Ctrl-C, SIGTERM and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
     """

@@ -130,7 +130,7 @@ def test_a_hostfile_is_handed_on_with_the_environment(machine):
     assert set(variables) == {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
     # Whether 40 ranks are too many only mpirun knows; the variables travel by name.
     assert command[1:] == [
-        *("--bind-to", "none"),
+        *("--map-by", "slot:PE=1", "--bind-to", "core:overload-allowed"),
         *("-x", "OPENBLAS_NUM_THREADS", "-x", "OMP_NUM_THREADS"),
         *("--hostfile", str(hosts), "-n", "40"),
     ]
@@ -139,10 +139,23 @@ def test_a_hostfile_is_handed_on_with_the_environment(machine):
 def test_inside_slurms_allocation_the_hosts_are_slurms(machine):
     machine.install("Open MPI")
     machine.monkeypatch.setenv("SLURM_JOB_ID", "7")
-    _, command, _ = machine.dry_run("-n", "40", "--threads", "1", str(machine.script))
-    assert command[1:] == ["--bind-to", "none", "-n", "40"]
-    _, command, _ = machine.dry_run("-n", "8", "--threads", "1", str(machine.script))
+    for ranks in ("40", "8"):
+        _, command, _ = machine.dry_run("-n", ranks, "--threads", "1", str(machine.script))
+        bound = ["--map-by", "slot:PE=1", "--bind-to", "core:overload-allowed"]
+        assert command[1:] == [*bound, "-n", ranks]
+    _, command, _ = machine.dry_run("-n", "8", "--threads", "2", str(machine.script))
     assert command[1:] == ["--bind-to", "none", "-n", "8"]
+
+
+@pytest.mark.parametrize("where", [[], ["--hostfile", "hosts"]])
+def test_who_binds_by_himself_is_not_bound_by_us(machine, where):
+    machine.install("Open MPI")
+    (machine.folder / "hosts").write_text("a slots=2\n")
+    where = [str(machine.folder / w) if w == "hosts" else w for w in where]
+    own = "--mpirun=--map-by node --report-bindings"
+    _, command, _ = machine.dry_run("-n", "4", own, *where, str(machine.script))
+    assert command.count("--map-by") == 1
+    assert "--bind-to" not in command
 
 
 def test_mpich_gets_no_option_of_open_mpis(machine):

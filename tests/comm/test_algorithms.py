@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import distgrad
-from distgrad.comm import ALL_REDUCE, CANONICAL, PLAIN
+from distgrad.comm import ALL_REDUCE
+from distgrad.comm.algorithms import choose
+from distgrad.comm.topology import Topology
 
 ROOT = Path(distgrad.__file__).parent
 TABLE = ROOT / "comm" / "algorithms" / "__init__.py"
@@ -29,12 +31,16 @@ def test_no_file_but_the_table_names_an_all_reduce():
         for line, string in strings(path.read_text())
         if string in ALL_REDUCE
     ]
-    assert named == [], "ask the record in ALL_REDUCE, or take PLAIN or CANONICAL"
+    assert named == [], "ask the record in ALL_REDUCE, or take AUTO"
 
 
-def test_the_defaults_run_everywhere_and_the_canonical_one_is_canonical():
-    assert ALL_REDUCE[CANONICAL].canonical
-    assert ALL_REDUCE[CANONICAL].missing is ALL_REDUCE[PLAIN].missing is None
+@pytest.mark.parametrize("nodes", [((0,),), ((0, 1, 2),), ((0,), (1,)), ((0, 1), (2,))])
+def test_auto_is_canonical_where_that_is_asked_for_and_wherever_memory_is_shared(nodes):
+    topology = Topology(nodes)
+    assert ALL_REDUCE[choose(topology, canonical=True)].canonical
+    plain = ALL_REDUCE[choose(topology, canonical=False)]
+    assert plain.canonical == topology.shares
+    assert plain.missing is None or topology.one_node
 
 
 @pytest.mark.parametrize("name", ALL_REDUCE)

@@ -27,7 +27,7 @@ def test_ring_of_an_indivisible_buffer_sends_all_but_the_own_and_the_rights_slic
     def body(comm):
         array = np.full(1201 * comm.size + comm.size - 1, comm.rank, "float64")
         parts = slice_bytes(array, comm.size)
-        comm.all_reduce(array)
+        comm.all_reduce(array, algorithm="ring")
         own, right = parts[comm.rank], parts[(comm.rank + 1) % comm.size]
         assert comm.bytes_sent == 2 * array.nbytes - own - right
 
@@ -38,7 +38,7 @@ def test_tree_over_aligned_runs_sends_what_the_ring_sends(simulated):
     def body(comm):
         out = np.full(4096, comm.rank + 1.0)
         runs = [range(2 * rank, 2 * rank + 2) for rank in range(4)]
-        comm.start_sum([(1, comm.rank, out)], out, runs).wait()
+        comm.start_sum([(1, comm.rank, out)], out, runs, algorithm="tree").wait()
         assert comm.bytes_sent == 2 * 3 * out.nbytes // 4
 
     simulated(4).run(body)
@@ -74,7 +74,7 @@ def test_no_message_is_longer_than_a_chunk(several_ranks):
             return plain(buffer, dest, tag)
 
         transport.isend = isend
-        comm.all_reduce(np.zeros(comm.size * (CHUNK // 4) + 7, "float32"))
+        comm.all_reduce(np.zeros(comm.size * (CHUNK // 4) + 7, "float32"), algorithm="ring")
         assert max(lengths) == CHUNK
 
     several_ranks.run(body)

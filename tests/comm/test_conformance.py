@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from algorithms import EVERYWHERE
 
-from distgrad.comm import ALL_REDUCE, PLAIN, TreeSum, connect
+from distgrad.comm import ALL_REDUCE, AUTO, TreeSum, connect
 from distgrad.comm.worlds.local import LocalTransport
 
 DTYPES = ["float32", "float64", "int64"]
@@ -321,7 +321,7 @@ def test_a_world_knows_its_host_and_members(ranks):
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_every_interleaving_gives_the_same_sums(simulated, size, schedule):
     def body(comm):
-        algorithms = [*EVERYWHERE, PLAIN]
+        algorithms = [*EVERYWHERE, AUTO]
         arrays = [data(comm.rank + i, 97) for i in range(len(algorithms))]
         works = [
             comm.start_all_reduce(array, algorithm=algorithm, name=algorithm)

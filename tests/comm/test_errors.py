@@ -207,9 +207,11 @@ def test_the_watchdog_names_collective_ranks_seconds_and_cure(world_of_mpi):
         quick = Communicator(comm.transport, timeout=0.3)
         if comm.rank == 0:
             with pytest.raises(CommTimeoutError) as caught:
-                quick.all_reduce(np.zeros(5), name="w")
+                quick.all_reduce(np.zeros(5), algorithm="tree", name="w")
             message = str(caught.value)
-            assert message.startswith(f"[rank 0/{comm.size}] collective 0 (all_reduce 'w' float64")
+            assert message.startswith(
+                f"[rank 0/{comm.size}] collective 0 (tree all_reduce 'w' float64"
+            )
             assert "no progress for 0.3 s" in message
             assert "wait for each other" in message
             assert f"rank {comm.size - 1} in collective 1 (barrier)" in message
@@ -217,7 +219,7 @@ def test_the_watchdog_names_collective_ranks_seconds_and_cure(world_of_mpi):
         comm.barrier()
         if comm.rank != 0:  # rank 0 has given up: nobody may wait for it for long
             with pytest.raises(PeerFailedError, match=r"rank 0 reports: .* no progress for 0.3"):
-                quick.all_reduce(np.zeros(5), name="w")
+                quick.all_reduce(np.zeros(5), algorithm="tree", name="w")
 
     world_of_mpi.run(body)
 
@@ -230,11 +232,11 @@ def test_every_rank_names_the_one_that_all_wait_for_not_its_neighbour(world_of_m
         if comm.rank == 0:
             time.sleep(3.5)
             with pytest.raises(PeerFailedError):
-                quick.all_reduce(np.zeros(100), name="w")
+                quick.all_reduce(np.zeros(100), algorithm="tree", name="w")
         else:
             # Rank 2 hears from rank 1 alone, which waits itself.
             with pytest.raises((CommTimeoutError, PeerFailedError)) as caught:
-                quick.all_reduce(np.zeros(100), name="w")
+                quick.all_reduce(np.zeros(100), algorithm="tree", name="w")
             missing = r"no progress for 1\.5 s: rank 0 (does not answer|is busy elsewhere)"
             assert re.search(missing, str(caught.value))
             if comm.rank == 1:
@@ -304,7 +306,7 @@ def test_what_cannot_be_summed_is_refused_with_its_name(array, message):
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
     comm = Communicator(LocalTransport())
-    known = ", ".join(map(repr, ALL_REDUCE))
+    known = ", ".join(map(repr, ("auto", *ALL_REDUCE)))
     with pytest.raises(CommError, match=rf"no all_reduce algorithm 'star'; use {known}"):
         comm.all_reduce(np.zeros(3), algorithm="star")
 

@@ -37,6 +37,7 @@ def test_a_long_wait_shows_the_line_of_the_rank_that_is_missing(how, line, ranks
         rf"^\[rank 1/{ranks}\] collective \d+ \(all_reduce 'w' float64 x 100\) has waited 3 s: "
         r"rank 0 is busy elsewhere \(seen \d s ago in collective \d+ \(barrier\)",
         done.err,
+        re.M,
     )
     assert done.err.count("has waited") == 1
     mine, _, others = done.err.partition(" here:\n")[2].partition(" here:\n")

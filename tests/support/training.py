@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import models
@@ -25,9 +25,14 @@ def alone(body: Callable[[], Any]) -> Any:
     return isolated(body)
 
 
-def simulated(size: int, body: Callable[[], Any], schedule: int | None = None) -> list[Any]:
-    """Run ``body`` on ``size`` simulated ranks and return their results."""
-    return run_ranks(size, body, schedule=schedule)
+def simulated(
+    size: int,
+    body: Callable[[], Any],
+    schedule: int | None = None,
+    nodes: Sequence[int] | None = None,
+) -> list[Any]:
+    """Run ``body`` on ``size`` simulated ranks, of one node or ``nodes``; return their results."""
+    return run_ranks(size, body, schedule=schedule, nodes=nodes)
 
 
 def build(name: str) -> tuple[nn.Module, Any, Callable[..., Any]]:

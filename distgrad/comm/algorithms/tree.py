@@ -1,6 +1,7 @@
-"""The canonical sum by a direct exchange, with the bytes of a ring.
+"""The canonical sum by a direct exchange, with the bytes of a ring; by halving for many ranks.
 
 Each rank sums its slice of everyone's parts in the order of the plan; then the slices go around.
+Where the slices are short and there are many, ``halving`` does the same in log2(N) rounds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.comm.algorithms import ring
+from distgrad.comm.algorithms import halving, ring
 from distgrad.comm.canonical import Part, Plan, one_each
 from distgrad.comm.group import Group, even_slices, pieces
 from distgrad.comm.message import Array, Request, Steps
+
+HALVING_RANKS = 8
+"""From so many ranks on, slices below HALVING_BYTES are halved instead of sent to each rank."""
+HALVING_BYTES = 1 << 15
 
 
 def all_reduce(group: Group, array: Array) -> Steps:
@@ -25,8 +30,27 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
 
     The parts are overwritten; ``out`` may be one of them.
     """
+    if group.size >= HALVING_RANKS and out.nbytes < HALVING_BYTES * group.size:
+        yield from halving.sum_parts(group, parts, out, plan)
+        return
+    slices = even_slices(out.size, group.size)
+    yield from reduce_parts(group, parts, out, plan, slices)
+    yield from ring.all_gather(group, out, slices)
+
+
+def reduce_parts(
+    group: Group,
+    parts: Sequence[Part],
+    out: Array,
+    plan: Plan,
+    slices: Sequence[slice],
+    add: np.ufunc = np.add,
+) -> Steps:
+    """Leave in ``out[slices[rank]]`` its sum over all ranks' parts; the rest is overwritten.
+
+    ``add`` is what makes one array of two, if it is not a sum.
+    """
     rank, size = group.rank, group.size
-    slices = even_slices(out.size, size)
     own = slices[rank]
     # Each rank starts with another destination, so that no rank is sent to by all at once.
     others = [(rank + shift) % size for shift in range(1, size)]
@@ -52,9 +76,8 @@ def sum_parts(group: Group, parts: Sequence[Part], out: Array, plan: Plan) -> St
     for number, target in enumerate(pieces(out[own])):
         yield [requests[number] for requests in arrivals if requests]
         for a, b in plan.additions:
-            np.add(slots[a][number], slots[b][number], out=slots[a][number])
+            add(slots[a][number], slots[b][number], out=slots[a][number])
         if not np.may_share_memory(total[number], target):
             target[:] = total[number]
     # A slice comes back only after its owner has read it, but MPI wants the request complete.
     yield sends
-    yield from ring.all_gather(group, out, slices)

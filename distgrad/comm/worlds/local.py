@@ -13,6 +13,7 @@ from typing import NoReturn
 import numpy as np
 
 from distgrad.comm.message import Array
+from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
 from distgrad.errors import CommError, DeadlockError
 
@@ -75,6 +76,7 @@ class LocalTransport:
 
     name = "local"
     timed = False
+    spins = False
     rank = 0
     size = 1
     members: tuple[int, ...] = (0,)
@@ -83,6 +85,8 @@ class LocalTransport:
         self.context = context
         self.state = state or RankState(0, 1)
         self.host = socket.gethostname()
+        self.place = ""
+        self.node = Node(self.size)
         self._mailbox = Mailbox()
         self._splits = 0
 
@@ -99,6 +103,20 @@ class LocalTransport:
         if matched:
             deliver(*matched)
         return message
+
+    def create_memory(self, name: str, nbytes: int) -> memoryview:
+        """Raise OSError: there is nobody to share with."""
+        raise OSError("a world of one rank shares no memory")
+
+    def attach_memory(self, name: str, nbytes: int) -> memoryview:
+        """Raise OSError: there is nobody to share with."""
+        raise OSError("a world of one rank shares no memory")
+
+    def unlink_memory(self, name: str) -> None:
+        """Do nothing: there is none."""
+
+    def signal(self) -> None:
+        """Tell nobody: there is no other rank."""
 
     def split(self, color: int, key: int) -> LocalTransport:
         """Return a separate world of one."""

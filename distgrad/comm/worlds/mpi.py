@@ -19,9 +19,10 @@ from typing import NoReturn
 
 import mpi4py
 
-from distgrad.comm import guard, stacks
+from distgrad.comm import guard, shared_memory, stacks
 from distgrad.comm.listener import Listener
 from distgrad.comm.message import Array
+from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
 from distgrad.comm.transport import NOTICE_TAG
 
@@ -74,7 +75,8 @@ class _Notices:
 
     def _take_in(self) -> None:
         status = MPI.Status()
-        # One call takes a message in, the next one finds it.
+        # A rank that waits for shared memory calls MPI nowhere else, and one call takes a message
+        # in, the next one finds it.
         self.comm.Iprobe(MPI.ANY_SOURCE, NOTICE_TAG)
         while message := self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status):
             data = bytearray(status.Get_count(MPI.BYTE))
@@ -94,13 +96,15 @@ class MpiTransport:
     def __init__(self, comm: MPI.Comm, context: str, notices: _Notices, crowded: bool) -> None:
         self._comm = comm
         self._notices = notices
-        self._crowded = crowded
+        self.spins = not crowded
         self._splits = 0
         self.context = context
         self.state = notices.state
         self.rank: int = comm.rank
         self.size: int = comm.size
         self.host = MPI.Get_processor_name()
+        self.place = shared_memory.place()
+        self.node = Node(self.size)
         world, group = notices.comm.Get_group(), comm.Get_group()
         self.members = tuple(group.Translate_ranks(list(range(self.size)), world))
         self.native_queue: deque[object] = deque()
@@ -119,20 +123,35 @@ class MpiTransport:
         """Start MPI_Iallreduce, a sum in place."""
         return MpiRequest(self._comm.Iallreduce(MPI.IN_PLACE, buffer), self.rank, True)
 
+    def create_memory(self, name: str, nbytes: int) -> memoryview:
+        """Make a file in /dev/shm of zeros. Raises OSError."""
+        return memoryview(shared_memory.create(name, nbytes))
+
+    def attach_memory(self, name: str, nbytes: int) -> memoryview:
+        """Map the file another rank has made. Raises OSError."""
+        return memoryview(shared_memory.attach(name, nbytes))
+
+    def unlink_memory(self, name: str) -> None:
+        """Take the file's name away."""
+        shared_memory.unlink(name)
+
+    def signal(self) -> None:
+        """Do nothing: who waits looks again by itself."""
+
     def split(self, color: int, key: int) -> MpiTransport:
         """Return the group of the ranks with the same color, ordered by key (MPI_Comm_split)."""
         self._splits += 1
         comm = self._comm.Split(color, key)
         context = f"{self.context}.{self._splits}:{color}"
-        return MpiTransport(comm, context, self._notices, self._crowded)
+        return MpiTransport(comm, context, self._notices, not self.spins)
 
     def back_off(self, idle: float) -> None:
         """Give way: spin for microseconds, then yield the core, then sleep in short naps."""
-        if idle < _SPIN and not self._crowded:
+        if idle < _SPIN and self.spins:
             return
         # With more ranks than cores a peer can only answer once it gets this core, so it goes at
         # once. With a core each, a nap would only delay the answer.
-        if idle < (1e-3 if self._crowded else 2e-2):
+        if idle < (2e-2 if self.spins else 1e-3):
             os.sched_yield()
             return
         time.sleep(min(max(idle / 20, 2e-5), 1e-3))

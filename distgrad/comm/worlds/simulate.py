@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from distgrad import perrank
 from distgrad.comm import guard
 from distgrad.comm.message import Array
+from distgrad.comm.node import Node
 from distgrad.comm.rank_state import Notice, RankState
 from distgrad.comm.worlds.local import Mailbox, Message, deliver
 from distgrad.errors import DeadlockError, LaunchError, PeerFailedError
@@ -57,16 +58,22 @@ def run_ranks(
     *,
     schedule: int | None = None,
     report: bool = False,
+    nodes: Sequence[int] | None = None,
 ) -> list[T]:
     """Run ``function`` on ``size`` simulated ranks and return their results in rank order.
 
     ``schedule`` seeds the order in which ranks run and messages arrive; None takes turns. The
     first exception of a rank, or of a thread it started, ends all ranks and is raised here; with
     ``report`` its traceback is printed tagged ``[rank 1/4]`` and SystemExit(1) is raised instead.
+    ``nodes`` are the numbers of ranks that share a node's memory, in rank order (``[2, 1]``): one
+    node if it is left out. Errors: LaunchError for a size below 1, or nodes of another size.
     """
     if size < 1:
         raise LaunchError(f"a world needs at least one rank, got {size}; use -n 1 or more")
-    world = _World(size, schedule)
+    nodes = [size] if nodes is None else nodes
+    if sum(nodes) != size or min(nodes) < 1:
+        raise LaunchError(f"nodes={[*nodes]}: at least one rank each, and {size} ranks in all")
+    world = _World(size, schedule, nodes)
     results: list[Any] = [None] * size
 
     def body(rank: int) -> None:
@@ -110,11 +117,13 @@ class _Stopped(BaseException):
 class _World:
     """The state all simulated ranks share; only the rank that has the baton touches it."""
 
-    def __init__(self, size: int, seed: int | None) -> None:
+    def __init__(self, size: int, seed: int | None, nodes: Sequence[int]) -> None:
         self.states = [RankState(rank, size) for rank in range(size)]
         self.failure: tuple[int | None, BaseException] | None = None
         self.ended = threading.Event()
         self.splits: dict[str, dict[int, tuple[int, int]]] = {}
+        self.places = [f"node {i}" for i, n in enumerate(nodes) for _ in range(n)]
+        self.memories: dict[str, memoryview] = {}
         self._random = None if seed is None else random.Random(seed)
         self._mailbox = Mailbox()
         self._flying: list[tuple[Message, Message]] = []
@@ -262,6 +271,7 @@ class SimulatedTransport:
 
     name = "simulated"
     timed = False  # a deadlock is known, not guessed; and a debugger may take all the time it wants
+    spins = False
 
     def __init__(self, world: _World, context: str, members: tuple[int, ...], rank: int) -> None:
         self._world = world
@@ -272,6 +282,25 @@ class SimulatedTransport:
         self.size = len(members)
         self.state = world.states[members[rank]]
         self.host = socket.gethostname()
+        self.place = world.places[members[rank]]
+        self.node = Node(self.size)
+
+    def create_memory(self, name: str, nbytes: int) -> memoryview:
+        """Make zeroed memory of this process."""
+        return self._world.memories.setdefault(name, memoryview(bytearray(nbytes)))
+
+    def attach_memory(self, name: str, nbytes: int) -> memoryview:
+        """Return the memory another rank has made."""
+        return self._world.memories[name]
+
+    def unlink_memory(self, name: str) -> None:
+        """Forget its name."""
+        del self._world.memories[name]
+
+    def signal(self) -> None:
+        """Let ranks that wait look again."""
+        self._world.check()
+        self._world.event()
 
     def isend(self, buffer: Array, dest: int, tag: int) -> Message:
         """Start sending; complete when the other rank has received it."""

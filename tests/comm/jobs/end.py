@@ -39,7 +39,7 @@ if how == "thread" and mine:
     time.sleep(60)
 if how == "inside":
     array = np.zeros(1000 * comm.size)
-    comm.all_reduce(array.view(Poisoned) if mine else array)
+    comm.all_reduce(array.view(Poisoned) if mine else array, algorithm="ring")
 if how == "computing" and not mine:
     time.sleep(60)  # no collective will ever notice
 if how == "computing":

@@ -1,0 +1,213 @@
+"""Sums that are made again and again: what can be known of one before is looked up once.
+
+Inside a node such a sum goes on by itself as long as nobody is late; then a Work, with its watch
+over the wait, takes over where it stands. The order of the sums, and so the bits, are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from distgrad.comm import fork
+from distgrad.comm.algorithms import Algorithm, board_sum, hierarchical
+from distgrad.comm.board import Board
+from distgrad.comm.canonical import Node, Part, Plan
+from distgrad.comm.fingerprint import encode
+from distgrad.comm.group import Group
+from distgrad.comm.message import Array, Steps
+from distgrad.comm.node import Call
+from distgrad.comm.transport import Transport
+from distgrad.comm.work import Work
+
+
+class KnownSum:
+    """One sum over all ranks, checked and described: of which parts, in which order, called what.
+
+    ``slices`` as in ``Communicator.start_sum``.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        algorithm: Algorithm,
+        plan: Plan,
+        what: str,
+        timeout: float,
+        *,
+        out: Array,
+        slices: Sequence[slice] | None = None,
+    ) -> None:
+        self.transport, self.what, self.timeout = transport, what, timeout
+        self.nodes: list[Node] = [*plan.nodes[transport.rank]]
+        """What this rank has to bring."""
+        self._algorithm, self._plan, self._slices = algorithm, plan, slices
+        self._alone = transport.size == 1 and len(self.nodes) == 1
+        node = transport.node
+        self._board = node.board if node.topology.one_node and algorithm.quick else None
+        self._shared = node.find(out)
+        self._calls: Sequence[Call] | None = None
+        self._small = False
+        encoded = encode(what)
+        self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
+        if self._board is None:
+            return
+        if self._shared is not None and hierarchical.fits(self._shared, plan):
+            rank = transport.rank
+            self._calls = hierarchical.calls_in_one_node(self._shared, rank, plan, slices)
+        elif self._shared is None and slices is None:
+            self._small = board_sum.fits(out.nbytes, plan)
+
+    def start(self, own: Sequence[Array], out: Array) -> Started:
+        """Sum this rank's parts ``own``, flat and in the order of ``nodes``, into ``out``."""
+        transport, board = self.transport, self._board
+        if self._alone:
+            if own[0] is not out:
+                out[...] = own[0]
+            return NOTHING
+        if board is not None and fork.generation == transport.state.generation:
+            number = transport.state.progress(transport.context).started
+            if board.is_free(number):
+                if self._calls is not None and self._shared is not None:
+                    hierarchical.put_in_place(own, self._shared)
+                    return QuickSum(self, board, self._calls)
+                if self._small:
+                    rows = board_sum.write(board, number, own, out, self._plan)
+                    return QuickSum(self, board, [(board_sum.add_rows, rows, out, self._plan)], out)
+        group = Group(transport)
+        return self._work(group, self._steps(group, own, out))
+
+    def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
+        """Return a Work for what is left of a sum in which this rank has said that it is."""
+        group = Group(self.transport, number)
+        if summed:
+            return self._work(group, hierarchical.finish_in_place(group))
+        return self._work(group, hierarchical.in_one_node(group, calls, last=small))
+
+    def _steps(self, group: Group, own: Sequence[Array], out: Array) -> Steps:
+        parts: list[Part] = [(*node, part) for node, part in zip(self.nodes, own, strict=True)]
+        chosen, slices = self._algorithm, self._slices
+        if chosen.sum_parts is None:
+            add_up(own, out)  # it knows ranks, not summands
+            if slices is None or chosen.reduce_scatter is None:
+                return chosen.steps(group, out)  # of one that sums all, all
+            return chosen.reduce_scatter(group, out, slices)
+        if slices is None or chosen.reduce_parts is None:
+            return chosen.sum_parts(group, parts, out, self._plan)
+        return chosen.reduce_parts(group, parts, out, self._plan, slices)
+
+    def _work(self, group: Group, steps: Steps) -> Work:
+        everyone = not self._algorithm.left_only
+        return Work(group, self.what, steps, everyone=everyone, timeout=self.timeout)
+
+
+class QuickSum:
+    """A known sum under way on the board of a node; what holds it takes it for a Work."""
+
+    __slots__ = (
+        "_board",
+        "_calls",
+        "_known",
+        "_out",
+        "_progress",
+        "_rest",
+        "_state",
+        "_summed",
+        "done",
+        "number",
+        "what",
+    )
+
+    def __init__(
+        self, known: KnownSum, board: Board, calls: Sequence[Call], small: Array | None = None
+    ) -> None:
+        """``small`` is the total of parts that were written beside the notices."""
+        transport = known.transport
+        self._known, self._board, self._calls, self._out = known, board, calls, small
+        self._state = transport.state
+        self._progress = progress = self._state.progress(transport.context)
+        self.number, self.what = progress.started, known.what
+        self._rest: Work | None = None
+        self._summed = self.done = False
+        progress.started += 1
+        progress.unfinished.add(self.number)
+        board.post(self.number, known.digest, known.text)
+        self._state.works.append(self)
+        self.poll()
+
+    def poll(self) -> bool:
+        """Advance as far as possible without waiting; True once the collective is complete.
+
+        Raises CommError (or a subclass) if the collective failed.
+        """
+        if self.done:
+            return True
+        if self._rest is not None:
+            self.done = self._rest.poll()
+            return self.done
+        board, number = self._board, self.number
+        if not self._summed:
+            if not board.have_arrived(number):
+                return False
+            if not board.agree(number, self._known.digest):
+                return self._go_on().poll()
+            for function, *arguments in self._calls:
+                function(*arguments)
+            self._summed = True
+            if self._out is None:
+                board.reach(number, 1)
+        if self._out is None and not board.have_reached(number, 1):
+            return False
+        board.finish(number)
+        self._progress.unfinished.discard(number)
+        self._state.works.remove(self)
+        self.done = True
+        return True
+
+    def wait(self) -> None:
+        """Return when the collective is complete; raises as ``Work.wait``."""
+        for _ in range(self._board.spins):
+            if self.poll():
+                return
+        if not self.done:
+            self._go_on().wait()
+            self.done = True
+
+    def _go_on(self) -> Work:
+        if self._rest is None:
+            self._state.works.remove(self)
+            small = self._out is not None
+            self._rest = self._known.go_on(self.number, self._calls, small, self._summed)
+        return self._rest
+
+
+def add_up(arrays: Sequence[Array], out: Array) -> None:
+    """Sum a rank's arrays, which are overwritten, into ``out``, which may be one of them."""
+    if not arrays:
+        out[:] = 0
+        return
+    total = arrays[0]
+    for array in arrays[1:]:
+        np.add(total, array, out=total)
+    if not np.may_share_memory(total, out):
+        out[:] = total
+
+
+class Nothing:
+    """The sum of a world of one rank: complete when it begins."""
+
+    done = True
+
+    def poll(self) -> bool:
+        """Say that it is complete."""
+        return True
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+NOTHING = Nothing()
+Started: TypeAlias = Work | QuickSum | Nothing
+"""A collective that has been started: ``poll()`` and ``wait()``."""

@@ -1,0 +1,88 @@
+"""Memory that the processes of one host share: a file in /dev/shm that has no name for long.
+
+It knows nothing of ranks. The name goes as soon as all have the file open, so that nothing is left
+behind however a process ends; what a killed one left before that is removed by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import platform
+import secrets
+import time
+from pathlib import Path
+
+FOLDER = Path("/dev/shm")
+_PREFIX = "distgrad"
+# Flags and data are plain stores and loads, which only these processors keep in order.
+_ORDERED = ("x86_64", "AMD64")
+_OLD = 60.0  # seconds, of which all have the file open after a few milliseconds
+
+
+def place() -> str:
+    """Return a name of the memory this process can share, equal where it is the same; else ""."""
+    if platform.machine() not in _ORDERED:
+        return ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        device = FOLDER.stat().st_dev  # each container's mount has a number of its own
+    except OSError:
+        return ""
+    if not os.access(FOLDER, os.W_OK | os.X_OK):
+        return ""
+    return f"{boot}/{device}/{os.getuid()}/{platform.node()}"
+
+
+def new_name() -> str:
+    """Return a name nobody else takes, which tells who took it."""
+    return f"{_PREFIX}-{os.getuid()}-{os.getpid()}-{_started(os.getpid())}-{secrets.token_hex(6)}"
+
+
+def create(name: str, nbytes: int) -> mmap.mmap:
+    """Create the file and map it. Errors: OSError, also where there is not as much memory."""
+    _remove_leftovers()
+    file = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # Takes the memory now: a file that only grew would end the process when it is written to.
+        os.posix_fallocate(file, 0, nbytes)
+        return mmap.mmap(file, nbytes)
+    except OSError:
+        os.unlink(FOLDER / name)
+        raise
+    finally:
+        os.close(file)
+
+
+def attach(name: str, nbytes: int) -> mmap.mmap:
+    """Map the file another process has created. Errors: OSError."""
+    file = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(file, nbytes)
+    finally:
+        os.close(file)
+
+
+def unlink(name: str) -> None:
+    """Take the name away; who has the memory mapped keeps it."""
+    os.unlink(FOLDER / name)
+
+
+def _remove_leftovers() -> None:
+    """Remove files of this user's processes that ended between creating and unlinking."""
+    for path in FOLDER.glob(f"{_PREFIX}-{os.getuid()}-*"):
+        process, started = path.name.split("-")[2:4]
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            # An old one only: a container may see the files of processes it does not see.
+            if time.time() - path.stat().st_mtime > _OLD and _started(int(process)) != started:
+                path.unlink()
+
+
+def _started(process: int) -> str:
+    """Return when a process was started, in ticks since boot; "" if there is none."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]

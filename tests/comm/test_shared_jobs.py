@@ -1,0 +1,78 @@
+"""Shared memory and messages in real jobs: what is left behind, what is missing, what piles up."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobs import ROOT, mpirun, run_job
+
+JOBS = Path(__file__).parent / "jobs"
+
+
+def leftovers():
+    return sorted(Path("/dev/shm").glob("distgrad-*"))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_segment_has_no_name_once_all_have_opened_it(ranks):
+    before = leftovers()
+    done = run_job(ranks, JOBS / "in_shm.py", "through")
+    assert done.status == 0, done.err
+    assert "shares True in one node True\narrays True named []" in done.out
+    assert leftovers() == before
+
+
+def test_a_rank_killed_with_sigkill_leaves_nothing_in_dev_shm():
+    before = leftovers()
+    done = run_job(3, JOBS / "in_shm.py", "killed")
+    assert done.status != 0
+    assert "arrays True named []" in done.out
+    assert leftovers() == before
+
+
+def in_a_container(megabytes, command):
+    """Run a command where /dev/shm is small, as in a container."""
+    if shutil.which("unshare") is None or os.geteuid():
+        pytest.skip("needs root and util-linux's unshare to mount a small /dev/shm")
+    mount = f"mount -t tmpfs -o size={megabytes}m shm /dev/shm"
+    probe = subprocess.run(["unshare", "--mount", "sh", "-c", mount], check=False)
+    if probe.returncode:
+        pytest.skip("this machine does not allow a mount of its own")
+    script = f'{mount} && exec "$@"'
+    support = os.pathsep.join(map(str, (ROOT, ROOT / "tests/support")))
+    environment = {**os.environ, "PYTHONPATH": support}
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "shares", "arrays"), [(3, False, False), (7, True, False), (64, True, True)]
+)
+def test_a_small_dev_shm_is_said_once_and_messages_take_over(megabytes, shares, arrays):
+    command = [*mpirun(2), sys.executable, str(JOBS / "in_shm.py"), "through"]
+    # MPI's own segments would not fit either.
+    tcp = ["env", "OMPI_MCA_pml=ob1", "OMPI_MCA_btl=self,tcp", "UCX_TLS=self,tcp"]
+    done = in_a_container(megabytes, [*tcp, *command])
+    assert done.returncode == 0, done.stderr
+    assert f"shares {shares} in one node {shares}\narrays {arrays} named []" in done.stdout
+    warned = done.stderr.count("shared memory cannot be had")
+    assert warned == (0 if arrays else 1), done.stderr
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "tree"])
+@pytest.mark.parametrize("who", ["sender", "both"])
+def test_a_receiver_that_sleeps_keeps_at_most_its_slices_of_what_was_begun(algorithm, who):
+    begun = 40  # MiB in all; the receiver's half of each is 20
+    done = run_job(2, JOBS / "sleeper.py", algorithm, str(begun), who)
+    assert done.status == 0, done.err
+    gained = float(done.out.split()[-1])
+    assert gained < begun / 2 + 8, done.out
