@@ -57,9 +57,8 @@ class Work:
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
         self._state = state = group.transport.state
-        if not state.works:
-            state.times.one_is_under_way(perf_counter())
         state.works.append(self)
+        state.times.one_more()
         self.poll()
 
     def poll(self) -> bool:
@@ -102,10 +101,13 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
-        if self.done:
-            return
+        if not self.done:
+            self.wait_on(perf_counter())
+
+    def wait_on(self, begun: float, arrived: float | None = None) -> None:
+        """Wait as ``wait`` does; count all since ``begun``, where ``arrived`` is known already."""
         transport, state = self.group.transport, self._state
-        since, completed, begun = 0.0, -1, perf_counter()
+        since, completed = 0.0, -1
         patience: Patience | None = None
         while not self.poll():
             if len(state.works) > 1:
@@ -126,7 +128,7 @@ class Work:
             except CommError as error:
                 self._fail(error)
                 raise
-        state.times.held_up(self.what, begun, self._arrived, perf_counter())
+        state.times.held_up(self.what, begun, self._arrived if arrived is None else arrived)
 
     def _note_arrival(self) -> Steps:
         """Be the step between the check and the algorithm, which takes no time."""
@@ -135,10 +137,8 @@ class Work:
 
     def _leave(self) -> None:
         """Be in flight no longer."""
-        works = self._state.works
-        works.remove(self)
-        if not works:
-            self._state.times.none_is_under_way(perf_counter())
+        self._state.works.remove(self)
+        self._state.times.one_less()
 
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""

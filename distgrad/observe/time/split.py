@@ -182,7 +182,7 @@ class TimeSplit:
     def _name(self, part: Shares) -> None:
         """Say who was to blame lately, unless that was the last thing said."""
         accused = self._accusations(part)
-        who = [*part.slow(), *slow_hosts(self.rates)]
+        who: list[int | str] = [*part.slow(), *slow_hosts(self.rates)]
         if accused and who != self._named:
             self._named = who
             if self.world.rank == 0:

@@ -130,8 +130,9 @@ class Shares:
         steps = max(1, self.ranks[0].steps)
         mine = max(self.ranks[rank].compute for rank in slow) / steps
         verb = "is" if len(slow) == 1 else "are"
+        hosts = _on(dict.fromkeys(self.ranks[r].host for r in slow))
         return (
-            f"{spelled(slow)} ({_on(dict.fromkeys(self.ranks[r].host for r in slow))}) {verb} slow: "
+            f"{spelled(slow)} ({hosts}) {verb} slow: "
             f"{spell(mine)} of computing a step, {spell(self.usual / steps)} on the others: "
             f"{max(slow.values()):.0%} of the time is lost to it"
         )
