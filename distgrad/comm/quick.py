@@ -143,6 +143,7 @@ class QuickSum:
     """
 
     __slots__ = (
+        "_arrived",
         "_board",
         "_calls",
         "_known",
@@ -151,6 +152,7 @@ class QuickSum:
         "_rest",
         "_state",
         "_summed",
+        "_waits",
         "done",
         "number",
         "what",
@@ -170,11 +172,14 @@ class QuickSum:
         self._progress = progress = self._state.progress(transport.context)
         self.number, self.what = progress.started, known.what
         self._rest: Work | None = None
-        self._summed = self.done = False
+        self._summed = self.done = self._waits = False
+        self._arrived = 0.0  # when all had come, if that was waited for
         progress.started += 1
         progress.unfinished.add(self.number)
         board.post(self.number, known.digest, known.text)
         self._state.works.append(self)
+        if small is None:
+            self._state.times.one_more()
         self.poll()
 
     def poll(self) -> bool:
@@ -193,6 +198,8 @@ class QuickSum:
                 return False
             if not board.agree(number, self._known.digest):
                 return self._go_on().poll()
+            if self._waits:
+                self._arrived = perf_counter()
             for function, *arguments in self._calls:
                 function(*arguments)
             self._summed = True
@@ -203,23 +210,33 @@ class QuickSum:
         board.finish(number)
         self._progress.unfinished.discard(number)
         state = self._state
-        state.works.remove(self)
         state.last_quick = self._known.transport.members, (perf_counter(), number, self.what)
+        self._leave()
         self.done = True
         return True
 
     def wait(self) -> None:
         """Return when the collective is complete; raises as ``Work.wait``."""
+        # The clock costs what a look at the board does: a small sum that is complete goes without.
+        if self.done or (self._out is not None and self.poll()):
+            return
+        begun, self._waits = perf_counter(), True
         for _ in range(self._board.spins):
             if self.poll():
+                self._state.times.held_up(self.what, begun, self._arrived)
                 return
-        if not self.done:
-            self._go_on().wait()
-            self.done = True
+        self._go_on().wait_on(begun, self._arrived if self._summed else None)
+        self.done = True
+
+    def _leave(self) -> None:
+        """Be in flight no longer."""
+        self._state.works.remove(self)
+        if self._out is None:
+            self._state.times.one_less()
 
     def _go_on(self) -> Work:
         if self._rest is None:
-            self._state.works.remove(self)
+            self._leave()
             small = self._out is not None
             self._rest = self._known.go_on(self.number, self._calls, small, self._summed)
         return self._rest

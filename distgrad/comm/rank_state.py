@@ -15,6 +15,7 @@ import numpy as np
 
 from distgrad.comm import fork
 from distgrad.comm.message import Array
+from distgrad.comm.times import Times
 from distgrad.comm.tuning import DEFAULTS, Tuning
 
 
@@ -85,6 +86,7 @@ class RankState:
     # The last one that went the quick way, where all of its ranks were met: who, and the same.
     last_quick: tuple[tuple[int, ...], tuple[float, int, str]] = ((), (0.0, 0, ""))
     peer_error: Exception | None = None  # raised here because of what another rank did
+    times: Times = field(default_factory=Times)
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
     spare: list[Array] = field(default_factory=list)  # scratch memory not in use
     tuning: Tuning = DEFAULTS  # the same on every rank

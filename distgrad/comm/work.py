@@ -27,6 +27,7 @@ class Work:
     """
 
     __slots__ = (
+        "_arrived",
         "_error",
         "_state",
         "_steps",
@@ -50,12 +51,14 @@ class Work:
         self.number = group.number
         self.done = False
         self._timeout = timeout
+        self._arrived = 0.0  # when the check was passed
         check = () if everyone is None else agree(group, what, everyone=everyone)
-        self._steps = chain(check, steps)
+        self._steps = chain(check, self._note_arrival(), steps)
         self._waiting: list[Request] = []
         self._error: BaseException | None = None
-        self._state = group.transport.state
-        self._state.works.append(self)
+        self._state = state = group.transport.state
+        state.works.append(self)
+        state.times.one_more()
         self.poll()
 
     def poll(self) -> bool:
@@ -85,7 +88,7 @@ class Work:
                 waiting.extend(next(self._steps))
         except StopIteration:
             self.done = True
-            self._state.works.remove(self)
+            self._leave()
             self.group.close()
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
@@ -98,6 +101,11 @@ class Work:
         Raises CommTimeoutError after the communicator's timeout without progress, PeerFailedError
         when a rank it needs has left, MismatchError when the ranks do not call the same collective.
         """
+        if not self.done:
+            self.wait_on(perf_counter())
+
+    def wait_on(self, begun: float, arrived: float | None = None) -> None:
+        """Wait as ``wait`` does; count all since ``begun``, where ``arrived`` is known already."""
         transport, state = self.group.transport, self._state
         since, completed = 0.0, -1
         patience: Patience | None = None
@@ -120,6 +128,17 @@ class Work:
             except CommError as error:
                 self._fail(error)
                 raise
+        state.times.held_up(self.what, begun, self._arrived if arrived is None else arrived)
+
+    def _note_arrival(self) -> Steps:
+        """Be the step between the check and the algorithm, which takes no time."""
+        self._arrived = perf_counter()
+        yield from ()
+
+    def _leave(self) -> None:
+        """Be in flight no longer."""
+        self._state.works.remove(self)
+        self._state.times.one_less()
 
     def _fail(self, error: BaseException) -> None:
         """Remember the failure and tell the other ranks, who would wait for ever otherwise."""
@@ -128,7 +147,7 @@ class Work:
         if hasattr(error, "add_note") and not isinstance(error, CommError):
             error.add_note(f"in {self._where()}")
         if self in state.works:
-            state.works.remove(self)
+            self._leave()
         state.failed_works.append(self)
         if isinstance(error, Exception):
             progress = {transport.context: (self.number, list[int]())}

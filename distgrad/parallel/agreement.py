@@ -53,6 +53,8 @@ class Agreement:
         self.world, self.module, self.every = world, module, every
         self.sources: list[Callable[[], Mapping[str, Any]]] = []
         """What else is compared: functions that return facts by name."""
+        self.after_check: list[Callable[[], None]] = []
+        """Called once a batch, at the same place on every rank, so collectives are allowed."""
         self.same_weights = True
         """Off while each rank trains weights of its own (local SGD)."""
         self._stepped: dict[int, dict[str, Any]] = {}
@@ -73,6 +75,8 @@ class Agreement:
         if self._due():
             compare(self.world, self._facts(position))
         self._batches += 1
+        for listener in self.after_check:
+            listener()
 
     def compare_now(self, facts: Mapping[str, Any]) -> None:
         """Compare ``facts`` at once, whatever is due; collective."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
+from distgrad.observe import TimeSplit
 
 
 class Clock:
     """Seconds since training began, and those of them that were spent on something else."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: TimeSplit | None = None) -> None:
+        self._split = split
         self._start = time.perf_counter()
         self.lost = 0.0
         self.samples = 0
@@ -22,7 +25,8 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count what is done inside as lost."""
+        """Count what is done inside as lost, and leave it out of the time split."""
         before = self.seconds
-        yield
+        with self._split.paused() if self._split is not None else nullcontext():
+            yield
         self.lost += self.seconds - before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from distgrad.autograd.mode import no_grad
@@ -11,7 +12,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
-from distgrad.observe import Progress
+from distgrad.observe import Progress, TimeSplit
 from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
@@ -130,8 +131,10 @@ class Trainer:
         bar = Progress(visible=self._visible, total=total, done=self.state.step)
         self.model.train()
         with self._requests.awaited():
-            with bar:
-                self._run(loader, criteria, parts, bar, evaluate, evaluate_every)
+            with bar, self._time_split(bar) as split:
+                self._run(loader, criteria, parts, bar, evaluate, evaluate_every, split)
+            if split is not None:
+                bar.say(split.summary())
             self._requests.end(self.state, self.checkpoint)
         return self.state
 
@@ -208,8 +211,9 @@ class Trainer:
         bar: Progress,
         evaluate: DataLoader | None,
         evaluate_every: int | None,
+        split: TimeSplit | None,
     ) -> None:
-        state, clock = self.state, Clock()
+        state, clock = self.state, Clock(split)
         over = state.step or criteria.most_steps(len(loader)) == 0
         state.stopped = criteria.check_again(state) if over else ""
         while not state.stopped:
@@ -228,6 +232,15 @@ class Trainer:
                 self._save_if_due(parts, clock)
                 if state.stopped:
                     break
+
+    def _time_split(self, bar: Progress) -> AbstractContextManager[TimeSplit | None]:
+        """Watch where the time goes, if there are ranks that may wait for each other.
+
+        Simulated ones take turns: the time of one is the others' waiting.
+        """
+        if self.world.size == 1 or not self.world.comm.transport.timed:
+            return nullcontext()
+        return TimeSplit(self.ddp, say=bar.say if self._visible else None)
 
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm

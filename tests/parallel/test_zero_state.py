@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
-from training import alone, simulated
-from zero_training import STAGES, WORLDS, Odd, everywhere, prepared, sha256
+from training import simulated
+from zero_training import STAGES, WORLDS, everywhere, prepared, sha256
 
 import distgrad as dg
 from distgrad import nn, optim

@@ -1,0 +1,44 @@
+"""A short training in which one rank (or none: -1) is slow: ``sleepy.py HOW RANK``."""
+
+import sys
+import time
+
+import numpy as np
+
+import distgrad as dg
+from distgrad import nn, optim
+from distgrad.nn import functional as F
+from distgrad.observe import TimeSplit
+
+how, culprit = sys.argv[1], int(sys.argv[2])
+world = dg.init()
+dg.manual_seed(1)
+model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+rng = np.random.default_rng(0)
+STEPS = 60
+
+
+def criterion(output, target):
+    # Everyone works a while, so that what a busy machine adds is little.
+    time.sleep(0.06 if world.rank == culprit else 0.02)
+    return F.cross_entropy(output, target)
+
+
+x = rng.normal(size=(24, 8)).astype(np.float32)
+y = rng.integers(0, 3, 24)
+if how == "trainer":
+    loader = dg.data.DataLoader(dg.data.ArrayDataset(x, y), 24)
+    dg.Trainer(model, optimizer, criterion).fit(loader, max_steps=STEPS)
+    sys.exit()
+ddp = dg.DistributedDataParallel(model)
+if how == "local":
+    optimizer = dg.parallel.DiLoCo(ddp, optimizer, every=10)
+with TimeSplit(ddp) as split:
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        ddp.backward(criterion(ddp(x), y))
+        optimizer.step()
+if world.rank == 0:
+    print(split.summary())
+    print(split.table())
