@@ -147,7 +147,7 @@ from distgrad.nn.functional import (
     threshold,
     threshold_,
 )
-from distgrad.observe import GradientHealth, GradientNoiseScale
+from distgrad.observe import GradientHealth, GradientNoiseScale, TimeSplit
 from distgrad.optim import clip_grad_norm_, clip_grad_value_
 from distgrad.parallel import (
     DistributedDataParallel,
@@ -219,6 +219,7 @@ __all__ = [
     "Subset",
     "TargetMetric",
     "Tensor",
+    "TimeSplit",
     "TensorDataset",
     "TrainState",
     "Trainer",
