@@ -93,6 +93,15 @@ class Sharding(Protocol):
     def leads(self) -> bool:
         """Whether this rank writes values that are the same on all ranks."""
 
+    def part(self, place: Place) -> Part:
+        """Return this rank's elements of the gradient at ``place``."""
+
+    def squares_of(self, slot: Slot) -> list[float] | None:
+        """Return the sum of the squares of each block of the gradient in ``slot``, if known."""
+
+    def gradients_change(self) -> None:
+        """Note that own gradients are about to be written to."""
+
     def is_cut(self, slot: Slot) -> bool:
         """Whether several ranks have a part of the array in ``slot``."""
 
@@ -126,6 +135,32 @@ class Mover:
     name: str
     needs: Literal["elements", "parameters", "everything"]
     """Whether its update looks at single elements, at whole parameters, or at all at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """This rank's elements of a gradient that ranks share out, from number ``first`` on."""
+
+    array: Array
+    """Flat, and read-only: what is known of the gradient is forgotten by who writes to it."""
+    first: int
+    size: int  # of the whole
+    slot: Slot
+    sharding: Sharding
+    _memory: Array
+
+    @classmethod
+    def of(cls, place: Place, own: slice, sharding: Sharding) -> Part:
+        """Return the elements ``own`` of the gradient at ``place``, counted from its first."""
+        memory = place.gradient.reshape(-1)[own]
+        array = memory.view()
+        array.flags.writeable = False
+        return cls(array, own.start, place.value.size, place.slot, sharding, memory)
+
+    def to_write(self) -> Array:
+        """Return the array, to be written to."""
+        self.sharding.gradients_change()
+        return self._memory
 
 
 @dataclass(frozen=True, eq=False)

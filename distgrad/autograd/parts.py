@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.flat import held, hold_, own_window, sharding_of
-from distgrad.autograd.layout import Place, Sharding, Slot
+from distgrad.autograd.flat import held, hold_, sharding_of
+from distgrad.autograd.layout import Part, Place
 from distgrad.autograd.tensor import Size, Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError
@@ -79,34 +78,20 @@ class PartialGradient(Remote):
         _refuse()
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """This rank's elements of a gradient (flat, live memory), from number ``first`` on."""
-
-    array: Array
-    first: int
-    size: int  # of the whole
-    slot: Slot
-    sharding: Sharding
-
-
 def part_of(gradient: Tensor) -> Array | Part:
     """Return what may be read and changed of a gradient: its array, or this rank's part of it."""
     if not isinstance(gradient, PartialGradient):
         return gradient.array
     place = gradient._place
-    sharding = sharding_of(gradient)
     assert place is not None
-    assert sharding is not None
-    window = own_window(sharding, place.slot)
-    array = held(gradient).reshape(-1)[window]
-    return Part(array, window.start, place.value.size, place.slot, sharding)
+    assert place.buffer.sharding is not None
+    return place.buffer.sharding.part(place)
 
 
 def clear_(gradient: Tensor) -> None:
     """Fill a gradient with zeros."""
     part = part_of(gradient)
-    (part.array if isinstance(part, Part) else part)[...] = 0
+    (part.to_write() if isinstance(part, Part) else part)[...] = 0
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.layout import Ranks
-from distgrad.autograd.parts import Part, part_of, values_here
+from distgrad.autograd.layout import Part, Ranks
+from distgrad.autograd.parts import part_of, values_here
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -43,7 +43,7 @@ def adaptive_clip_grad_(
             else:
                 ranks, count = mine.get(id(g.sharding.ranks), (g.sharding.ranks, 0))
                 if g.array.size:
-                    count += _limit_(g.array.reshape(p.shape), p.array, clip_factor, eps)
+                    count += _limit_(g.to_write().reshape(p.shape), p.array, clip_factor, eps)
                 mine[id(ranks)] = (ranks, count)
         for ranks, count in mine.values():
             total = np.array([float(count)])
@@ -59,7 +59,7 @@ def _limit_part_(g: Part, weights: Array, clip_factor: float, eps: float) -> int
     whole[window] = g.array
     g.sharding.gather_(whole, g.slot.start)
     clipped = _limit_(whole.reshape(weights.shape), weights, clip_factor, eps)
-    g.array[...] = whole[window]
+    g.to_write()[...] = whole[window]
     return clipped
 
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from distgrad.autograd.parts import Part, part_of
+from distgrad.autograd.layout import Part
+from distgrad.autograd.parts import part_of
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError, ShapeError
@@ -71,7 +72,7 @@ def clip_grad_value_(
 
     Errors: ShapeError, with nothing changed, for complex gradients, which have no order.
     """
-    grads = [_array(g) for g in gradients(params)]
+    grads = [_to_write(g) for g in gradients(params)]
     for g in grads:
         if g.dtype.kind == "c":
             raise ShapeError(
@@ -128,8 +129,8 @@ def gradients(params: Iterable[Tensor]) -> list[Given]:
     return [part_of(p.grad) for p in params if p.grad is not None]
 
 
-def _array(grad: Given) -> Array:
-    return grad.array if isinstance(grad, Part) else grad
+def _to_write(grad: Given) -> Array:
+    return grad.to_write() if isinstance(grad, Part) else grad
 
 
 def _scale_(grads: list[Given], max_norm: float, norm: float) -> None:
@@ -137,7 +138,7 @@ def _scale_(grads: list[Given], max_norm: float, norm: float) -> None:
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is the promised NaN
-            for g in map(_array, grads):
+            for g in map(_to_write, grads):
                 np.multiply(g, scale, out=g)
 
 

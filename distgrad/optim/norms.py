@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.parts import Part
+from distgrad.autograd.layout import Part
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
@@ -44,7 +44,7 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
         return [_most([0.0, *numbers]) for numbers in found]
     if norm_type == 2.0:
         with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-            found = _of_each(groups, [_square] * len(groups), _add)
+            found = _of_each(groups, [square] * len(groups), _add)
         return [math.sqrt(sum(numbers)) for numbers in found]
     largest = joint_norms(groups, math.inf)
     usual = [a if a and math.isfinite(a) else 1.0 for a in largest]
@@ -58,7 +58,7 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
 def squares(g: Array) -> float:
     """Return the sum of the squares; not finite if an element is not or the sum overflows."""
     with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-        return _add(map(_square, _blocks(g)))
+        return _add(map(square, _blocks(g)))
 
 
 def rough_squares(g: Array) -> float:
@@ -98,6 +98,9 @@ def _of_each(
 
 def _of_parts(parts: Sequence[tuple[Part, _Number]]) -> list[list[float]]:
     """Return the numbers of all blocks of the arrays of which this rank has parts; collective."""
+    known = [p.sharding.squares_of(p.slot) if f is square else None for p, f in parts]
+    if None not in known:  # told with the verdict on the batch
+        return [numbers for numbers in known if numbers is not None]
     found: list[Array] = []
     members: dict[int, list[int]] = {}  # by who shares them: those of one model, as a rule
     for i, (part, function) in enumerate(parts):
@@ -134,10 +137,11 @@ def real_view(contiguous: Array) -> Array:
     return contiguous.view(contiguous.real.dtype) if kind.kind == "c" else contiguous
 
 
-def _square(block: Array) -> float:
+def square(block: Array) -> float:
+    """Return the sum of the squares of a block."""
     if block.dtype.kind == "c":  # in two halves, neither of which BLAS would thread
         real = real_view(block)
-        return _square(real[: block.size]) + _square(real[block.size :])
+        return square(real[: block.size]) + square(real[block.size :])
     part = float(np.dot(block, block))
     if not math.isfinite(part):  # the squares may overflow float32 where the norm does not
         wide = block.astype(np.float64)

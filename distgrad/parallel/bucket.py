@@ -200,6 +200,8 @@ def whole_gradients(buckets: Sequence[Bucket]) -> Iterator[None]:
         for _, gradient in parts:
             gradient.__class__ = PartialGradient
         for bucket in shared:
+            if bucket.share is not None:
+                bucket.share.gradients_change()
             bucket.gradients.give_back()
 
 
@@ -224,6 +226,10 @@ class Bucket:
         self.values = np.empty(layout.size, dtype) if self.share is None else self.share.values
         buffer = FlatBuffer(layout, self.values, self.gradients.local, self.share)
         self.places = bind_(self.params, buffer)
+        self._partial: list[PartialGradient] = []
+        if self.share is not None:
+            self.share.places, self.share.sums = self.places, self.gradients.local
+            self._partial = [PartialGradient.at(place) for place in self.places]
         self.views = [place.gradient for place in self.places]
         self.previous: Array | None = None
         self.had = [False] * len(self.params)  # which parameters had gradients before the batch
@@ -287,15 +293,13 @@ class Bucket:
         If the batch is ``left_out`` they are what the user had left before it.
         """
         if self.previous is not None:
+            if self.share is not None:
+                self.share.gradients_change()
             sums = self.gradients.local[self.own]
             np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
-        for p, place, was_used, had in zip(
-            self.params, self.places, self.used, self.had, strict=True
-        ):
+        for i, (p, was_used, had) in enumerate(zip(self.params, self.used, self.had, strict=True)):
             if not (had or (was_used and not left_out)):
                 p.grad = None
-            elif self.share is None:
-                p.grad = Tensor(place.gradient)
             else:
-                p.grad = PartialGradient.at(place)
+                p.grad = self._partial[i] if self._partial else Tensor(self.views[i])

@@ -224,7 +224,7 @@ class Reducer(Observable):
         self._first, self._samples = True, 0
         look = self.nonfinite != "continue"
         if self.shares is not None:
-            finite = self.shares.agree([b.gradients.local for b in self.buckets], look)
+            finite = self.shares.agree(look)
         else:
             finite = all_finite(self.buckets) if look else None
         self._show_batch(finite)

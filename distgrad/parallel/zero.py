@@ -6,6 +6,7 @@ the next forward pass, and waited for where they are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,13 +14,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.flat import hold_
-from distgrad.autograd.layout import FlatLayout, Mover, Place, Slot
+from distgrad.autograd.flat import hold_, own_window
+from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Slot
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
-from distgrad.optim.norms import rough_squares
+from distgrad.optim.norms import BLOCK, square
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
@@ -53,6 +54,7 @@ class Shares:
         self.backward_runs = False
         self._flying: list[Started] = []
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
+        self._told: Array = np.zeros(0)  # what ranks tell each other at the end of a batch
         # Others wait for the slice of a rank that has nothing more to do.
         world.comm.transport.state.before_leaving.append(partial(_complete, self._flying))
 
@@ -172,25 +174,25 @@ class Shares:
 
     # -- to the reducer ---------------------------------------------------------------------------
 
-    def agree(self, locals_: Sequence[Array], look: bool) -> bool | None:
+    def agree(self, look: bool) -> bool | None:
         """Tell all ranks who used what, and (``look``) whether all sums are finite numbers.
 
-        ``locals_`` are the buckets' sums, of which each rank has its slice, flags behind them.
+        They are told the squares of every block, too: what gradients are clipped by.
         """
-        numbers = [np.zeros(1)]
-        for share, local in zip(self.buckets, locals_, strict=True):
-            if look:
-                numbers[0] += rough_squares(local[share.own])
-            flags = local[share.layout.size :]
-            numbers.append(np.real(flags) if share.has_flags else np.zeros(flags.size))
-        told = np.concatenate(numbers).astype(np.float64)
-        self.add_up_(told)
-        start = 1
-        for share, local in zip(self.buckets, locals_, strict=True):
-            stop = start + local.size - share.layout.size
-            local[share.layout.size :] = told[start:stop]
-            start = stop
-        return bool(np.isfinite(told).all()) if look else None
+        told = self._told
+        if told.size == 0:
+            told = self._told = np.zeros(sum(share.lay_out() for share in self.buckets))
+            start = 0
+            for share in self.buckets:
+                start = share.tell_in(told, start)
+        told[...] = 0
+        with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+            for share in self.buckets:
+                share.tell(look)
+            self.add_up_(told)
+            for share in self.buckets:
+                share.listen(look)
+            return math.isfinite(float(told.sum())) if look else None
 
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
@@ -242,6 +244,15 @@ class Share:
         self.work: Started | None = None
         self.stale = False
         """Whether own values were written that the others have not."""
+        self.places: Sequence[Place] = ()
+        self.sums: Array = np.zeros(0)
+        """The gradients, of which this rank has its slice, and behind them who used what."""
+        self._parts: dict[int, Part] = {}  # by the number (``id``) of the slot
+        self._squares: dict[int, tuple[int, int]] = {}  # where in what is told: the same
+        self._blocks: list[tuple[int, Array]] = []  # own blocks, and where their squares go
+        self._told: Array = np.zeros(0)
+        self._flags = slice(0, 0)
+        self._fresh = False  # whether the gradients are still those that were told
 
     # -- who owns which slice ---------------------------------------------------------------------
 
@@ -298,6 +309,60 @@ class Share:
                 f"out in parts already: make it before the first training pass"
             )
 
+    # -- the gradients ----------------------------------------------------------------------------
+
+    def part(self, place: Place) -> Part:
+        """Return this rank's elements of the gradient at ``place``."""
+        found = self._parts.get(id(place.slot))
+        if found is None:
+            self.ranks.decide()
+            found = Part.of(place, own_window(self, place.slot), self)
+            self._parts[id(place.slot)] = found
+        return found
+
+    def squares_of(self, slot: Slot) -> list[float] | None:
+        """Return the sum of the squares of each block of the gradient in ``slot``, if known."""
+        if not self._fresh:
+            return None
+        start, stop = self._squares[id(slot)]
+        squares: list[float] = self._told[start:stop].tolist()
+        return squares
+
+    def gradients_change(self) -> None:
+        """Note that own gradients are about to be written to."""
+        self._fresh = False
+
+    def lay_out(self) -> int:
+        """Return how many numbers are told of this bucket."""
+        return sum(-(-p.size // BLOCK) for p in self.params) + len(self.params)
+
+    def tell_in(self, told: Array, start: int) -> int:
+        """Have a place in ``told``; return the next one."""
+        self._told = told
+        for place in self.places:
+            part, count = self.part(place), -(-place.value.size // BLOCK)
+            self._squares[id(place.slot)] = (start, start + count)
+            # Ranks cut arrays at the borders of blocks.
+            at = start + part.first // BLOCK
+            for number, first in enumerate(range(0, part.array.size, BLOCK)):
+                self._blocks.append((at + number, part.array[first : first + BLOCK]))
+            start += count
+        self._flags = slice(start, start + len(self.params))
+        return self._flags.stop
+
+    def tell(self, look: bool) -> None:
+        """Write what this rank knows: the squares of its blocks, and the flags if it has them."""
+        told = self._told
+        for number, block in self._blocks if look else ():
+            told[number] = square(block)
+        if self.has_flags:
+            told[self._flags] = np.real(self.sums[self.layout.size :])
+
+    def listen(self, look: bool) -> None:
+        """Take over what all have told."""
+        self.sums[self.layout.size :] = self._told[self._flags]
+        self._fresh = look
+
     # -- how the values come back -----------------------------------------------------------------
 
     def settle(self) -> None:
@@ -307,7 +372,7 @@ class Share:
 
     def changed(self) -> None:
         """Note that the own values were written."""
-        self.stale = True
+        self.stale, self._fresh = True, False  # updates may have gradients for scratch memory
         for p in self.params:
             await_(p)
 

@@ -91,8 +91,7 @@ class Fleeting(Share):
 
     def changed(self) -> None:
         """Note that the own values were written, and those of the others are old."""
-        self.stale = True
-        self._pinned = False
+        self.stale, self._fresh, self._pinned = True, False, False
         self._give_back()
 
     def fill(self, values: Array) -> None:
