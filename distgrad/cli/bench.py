@@ -128,7 +128,8 @@ def header(cluster: Cluster, host: str) -> str:
 
 def _tuned(tuning: Tuning) -> str:
     known = {name: value for name, value in asdict(tuning).items() if value is not None}
-    return "".join(f"; tuned: {name} {value}" for name, value in known.items())
+    said = ", ".join(f"{name} {value}" for name, value in known.items())
+    return f"; tuned: {said}" if said else ""
 
 
 def as_json(
