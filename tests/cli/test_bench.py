@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,6 +228,33 @@ def test_a_missing_torch_is_one_line(monkeypatch):
     monkeypatch.setattr(bench_sums, "find_spec", lambda name: None)
     reasons = run_ranks(3, lambda: bench_sums.join_gloo(dg.init().comm))
     assert set(reasons) == {"torch is not installed (`pip install torch`)"}
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no route\nto host"), OSError("no route")])
+def test_a_group_of_gloo_that_fails_on_one_rank_is_left_out_on_all(monkeypatch, fault):
+    def join(backend, store, rank, world_size, timeout):
+        if rank == 1:
+            raise fault
+
+    torch = SimpleNamespace(
+        set_num_threads=lambda count: None,
+        TCPStore=lambda host, port, size, first, timeout: "store",
+        init_process_group=join,
+    )
+    monkeypatch.setattr(bench_sums, "find_spec", lambda name: "there")
+    monkeypatch.setattr(bench_sums, "import_module", lambda name: torch)
+    reasons = run_ranks(3, lambda: bench_sums.join_gloo(dg.init().comm))
+    assert set(reasons) == {"PyTorch's ranks did not find each other: no route"}
+
+
+def test_where_memory_runs_out_sums_in_place_are_left_out_and_the_others_measured(monkeypatch):
+    def body():
+        comm = Communicator(connect())
+        found, _ = bench_sums.candidates(comm, ["shared"], peers=False)
+        monkeypatch.setattr(Communicator, "share", lambda self, specs: None)
+        return [row.algorithm for row in measure(comm, found, [64], np.dtype("f4"), rounds=1)]
+
+    assert run_ranks(3, body) == [["shared"]] * 3
 
 
 def test_a_size_that_one_cannot_do_is_a_dash():
