@@ -160,6 +160,14 @@ def test_a_fault_that_rank_0_finds_ends_all_ranks_and_is_said_once():
     assert "Traceback" not in done.stderr
 
 
+def test_an_unknown_algorithm_is_refused_before_a_job_is_started(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "-n", "2", "--algorithms", "rong"])
+    told = capsys.readouterr().err
+    assert "rong" in told
+    assert all(name in told for name in ALL_REDUCE)
+
+
 @pytest.mark.parametrize("text", ["", "0", "-4", "4X", "1.5K", "K"])
 def test_what_is_no_size_is_refused(text, capsys):
     with pytest.raises(SystemExit):
