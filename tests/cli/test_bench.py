@@ -14,7 +14,7 @@ from jobs import LAUNCHER, ROOT, mpirun
 import distgrad as dg
 from distgrad import cli
 from distgrad.cli import bench, bench_report, bench_sums
-from distgrad.cli.bench_measure import Row, measure
+from distgrad.cli.bench_measure import Computation, Row, hidden, measure, medians_of_the_slowest
 from distgrad.comm import ALL_REDUCE, Communicator, cluster, connect, run_ranks
 from distgrad.errors import CommError
 
@@ -263,6 +263,35 @@ def test_where_memory_runs_out_sums_in_place_are_left_out_and_the_others_measure
         return [row.algorithm for row in measure(comm, found, [64], np.dtype("f4"), rounds=1)]
 
     assert run_ranks(3, body) == [["shared"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("total", "computed", "pure", "part"),
+    [(2.0, 1.0, 1.0, 0.0), (1.0, 1.0, 1.0, 1.0), (5.5, 4.0, 2.0, 0.25), (9, 1, 1, 0), (1, 2, 1, 1)],
+)
+def test_overlap_is_the_part_of_the_transfer_that_adds_nothing(total, computed, pure, part):
+    assert hidden(total, computed, pure) == part
+
+
+def test_figures_are_medians_over_rounds_of_the_slowest_rank():
+    rounds = [[[1.0, 9.0], [5.0, 1.0], [2.0, 3.0]], [[2.0, 1.0], [1.0, 1.0], [7.0, 2.0]]]
+
+    def body():
+        comm = Communicator(connect())
+        return medians_of_the_slowest(comm, rounds[comm.rank % 2])
+
+    assert run_ranks(3, body) == [[5.0, 3.0]] * 3
+
+
+@pytest.mark.parametrize("products", [1, 99, 100, 101, 1000])
+def test_as_much_is_computed_as_is_asked_for_with_a_poll_before_each_stretch(products):
+    computation = Computation()
+    computation.seconds = 0.5e-6  # 100 products between two polls
+    done, polls = [], []
+    computation.do = done.append
+    computation.between(products, lambda: polls.append(sum(done)))
+    assert sum(done) == products
+    assert polls == [*range(0, products, 100)]
 
 
 def test_a_size_that_one_cannot_do_is_a_dash():
