@@ -1,7 +1,8 @@
 """What a call of each collective costs, in microseconds: 8 doubles on a rank, the best of rounds.
 
-Alone it measures a world of one rank (Python's part alone) and two simulated ranks, under mpirun
-the ranks there are:
+Alone it measures a world of one rank (Python's part alone, in CPU time, which other processes
+hardly change) and two simulated ranks, under mpirun the ranks there are, waits and messages
+included:
 
 python benchmarks/verbs.py
 mpirun -n 2 python benchmarks/verbs.py
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -81,16 +82,17 @@ def calls(rank: int, size: int) -> Calls:
 def measured(rounds: int, number: int) -> dict[str, float]:
     """Return microseconds by name; ranks take the same calls."""
     world = dg.init()
+    clock = process_time if world.size == 1 else perf_counter
     found = {}
     for name, call in calls(world.rank, world.size).items():
         call()
         best = float("inf")
         for _ in range(rounds):
             world.comm.barrier()
-            since = perf_counter()
+            since = clock()
             for _ in range(number):
                 call()
-            best = min(best, perf_counter() - since)
+            best = min(best, clock() - since)
         found[name] = best / number * 1e6
     return found
 

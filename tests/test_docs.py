@@ -72,7 +72,8 @@ def test_the_code_of_adding_an_algorithm_runs():
 
 
 CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "collectives.md", "compression.md"]
-CODE += ["from-autograd.md", "from-horovod.md", "from-pytorch.md", "sharded-training.md"]
+CODE += ["from-autograd.md", "from-horovod.md", "from-pytorch.md", "network.md"]
+CODE += ["sharded-training.md"]
 
 
 @pytest.mark.parametrize("page", CODE)
@@ -103,6 +104,23 @@ def test_the_table_of_collectives_has_every_verb_and_none_that_is_not():
     said = {n for n in dist.__all__ if not n.startswith(("get_", "is_", "init_", "destroy_"))}
     assert columns[1] == {n for n in said if n.islower()} - {"group", "nn"}
     assert columns[2] == set(functional.__all__)
+
+
+def test_the_commands_of_network_md_are_taken_and_its_tables_have_every_name():
+    from dataclasses import fields  # noqa: PLC0415
+
+    from distgrad import cli  # noqa: PLC0415
+    from distgrad.comm.tuning import Tuning  # noqa: PLC0415
+
+    text = (DOCS / "network.md").read_text()
+    commands = re.findall(r"^.*?distgrad (bench .*)$", text, re.MULTILINE)
+    commands = [c for c in commands if "`" not in c]
+    assert len(commands) >= 4
+    for command in commands:
+        assert cli._parser().parse_args(command.split()).work
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*?\|", text, re.MULTILINE))))
+    assert named >= {*ALL_REDUCE, "auto", "mpi4py", "gloo"}
+    assert named >= {field.name for field in fields(Tuning)}
 
 
 def _bases(kind):

@@ -17,7 +17,7 @@ from distgrad.cli import bench_tune, run
 from distgrad.cli.bench_measure import Row, measure
 from distgrad.cli.bench_report import check_plot, draw, tables
 from distgrad.cli.bench_sums import candidates, leave_gloo
-from distgrad.comm import AUTO, launchers
+from distgrad.comm import ALL_REDUCE, AUTO, launchers
 from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster, look
 from distgrad.comm.tuning import Tuning
@@ -45,7 +45,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dtype", default="float32", choices=["float32", "float64", "int32", "int64"]
     )
     parser.add_argument(
-        "--algorithms", nargs="+", metavar="NAME", help="distgrad's algorithms (default: all)"
+        "--algorithms",
+        nargs="+",
+        choices=[*ALL_REDUCE, AUTO],
+        metavar="NAME",
+        help=f"of {', '.join([*ALL_REDUCE, AUTO])} (default: all)",
     )
     parser.add_argument("--no-peers", action="store_true", help="without mpi4py's and gloo's")
     parser.add_argument(
@@ -128,7 +132,8 @@ def header(cluster: Cluster, host: str) -> str:
 
 def _tuned(tuning: Tuning) -> str:
     known = {name: value for name, value in asdict(tuning).items() if value is not None}
-    return "".join(f"; tuned: {name} {value}" for name, value in known.items())
+    said = ", ".join(f"{name} {value}" for name, value in known.items())
+    return f"; tuned: {said}" if said else ""
 
 
 def as_json(

@@ -49,7 +49,7 @@ def measure(
     overlap: bool = True,
 ) -> list[Row]:
     """Measure every candidate at every size in bytes; collective, the same result on all ranks."""
-    work = Work()
+    computation = Computation()
     rows: list[Row] = []
     for nbytes in sizes:
         count = max(1, nbytes // dtype.itemsize)
@@ -57,7 +57,7 @@ def measure(
         for candidate, b in bound.items():
             check_sum(comm, candidate.name, b)
         times = _times(comm, bound, rounds)
-        overlaps = _overlaps(comm, bound, times, work, rounds) if overlap else {}
+        overlaps = _overlaps(comm, bound, times, computation, rounds) if overlap else {}
         for candidate, seconds in times.items():
             size = count * dtype.itemsize
             rows.append(Row(candidate.name, size, seconds, overlaps.get(candidate)))
@@ -97,7 +97,7 @@ def medians_of_the_slowest(comm: Communicator, found: list[list[float]]) -> list
 # -- overlap ------------------------------------------------------------------------------------
 
 
-class Work:
+class Computation:
     """Computation of a length that is asked for: small matrix products, which need no memory."""
 
     def __init__(self) -> None:
@@ -129,35 +129,42 @@ def _overlaps(
     comm: Communicator,
     bound: dict[Candidate, Bound],
     times: dict[Candidate, float],
-    work: Work,
+    computation: Computation,
     rounds: int,
 ) -> dict[Candidate, float]:
-    """Return 1 - (t_total - t_compute) / t_pure, as OSU's micro-benchmarks define it."""
+    """Return the overlap of each, the mean over ranks of their medians over rounds."""
     asked = [c for c in bound if c.overlaps]
-    products = {c: max(1, round(times[c] / work.seconds)) for c in asked}
+    products = {c: max(1, round(times[c] / computation.seconds)) for c in asked}
     found: dict[Candidate, list[tuple[float, float]]] = {c: [] for c in asked}
     for _ in range(rounds):
         for c in asked:
-            found[c].append(_overlapped(comm, bound[c], work, products[c]))
+            found[c].append(_overlapped(comm, bound[c], computation, products[c]))
     mine = []
     for c in asked:
         computed = median(alone for alone, _ in found[c])
         together = median(total for _, total in found[c])
-        mine.append(min(1.0, max(0.0, 1 - (together - computed) / times[c])))
+        mine.append(hidden(together, computed, times[c]))
     everyone = np.array(gather_json(comm, mine)).reshape(comm.size, -1)
     return {c: float(m) for c, m in zip(asked, everyone.mean(axis=0), strict=True)}
 
 
-def _overlapped(comm: Communicator, bound: Bound, work: Work, products: int) -> tuple[float, float]:
+def hidden(t_total: float, t_compute: float, t_pure: float) -> float:
+    """Return max(0, 1 - (t_total - t_compute) / t_pure), as OSU's micro-benchmarks define it."""
+    return min(1.0, max(0.0, 1 - (t_total - t_compute) / t_pure))
+
+
+def _overlapped(
+    comm: Communicator, bound: Bound, computation: Computation, products: int
+) -> tuple[float, float]:
     """Return the seconds of the computation alone, and of the sum with it in between."""
     comm.barrier()
     since = perf_counter()
-    work.between(products, _nothing)
+    computation.between(products, _nothing)
     alone = perf_counter() - since
     comm.barrier()
     since = perf_counter()
     pending = bound.start()
-    work.between(products, pending.poll)
+    computation.between(products, pending.poll)
     pending.wait()
     return alone, perf_counter() - since
 

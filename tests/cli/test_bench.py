@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from jobs import LAUNCHER, ROOT, mpirun
 import distgrad as dg
 from distgrad import cli
 from distgrad.cli import bench, bench_report, bench_sums
-from distgrad.cli.bench_measure import Row, measure
+from distgrad.cli.bench_measure import Computation, Row, hidden, measure, medians_of_the_slowest
 from distgrad.comm import ALL_REDUCE, Communicator, cluster, connect, run_ranks
 from distgrad.errors import CommError
 
@@ -159,6 +160,14 @@ def test_a_fault_that_rank_0_finds_ends_all_ranks_and_is_said_once():
     assert "Traceback" not in done.stderr
 
 
+def test_an_unknown_algorithm_is_refused_before_a_job_is_started(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "-n", "2", "--algorithms", "rong"])
+    told = capsys.readouterr().err
+    assert "rong" in told
+    assert all(name in told for name in ALL_REDUCE)
+
+
 @pytest.mark.parametrize("text", ["", "0", "-4", "4X", "1.5K", "K"])
 def test_what_is_no_size_is_refused(text, capsys):
     with pytest.raises(SystemExit):
@@ -227,6 +236,62 @@ def test_a_missing_torch_is_one_line(monkeypatch):
     monkeypatch.setattr(bench_sums, "find_spec", lambda name: None)
     reasons = run_ranks(3, lambda: bench_sums.join_gloo(dg.init().comm))
     assert set(reasons) == {"torch is not installed (`pip install torch`)"}
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no route\nto host"), OSError("no route")])
+def test_a_group_of_gloo_that_fails_on_one_rank_is_left_out_on_all(monkeypatch, fault):
+    def join(backend, store, rank, world_size, timeout):
+        if rank == 1:
+            raise fault
+
+    torch = SimpleNamespace(
+        set_num_threads=lambda count: None,
+        TCPStore=lambda host, port, size, first, timeout: "store",
+        init_process_group=join,
+    )
+    monkeypatch.setattr(bench_sums, "find_spec", lambda name: "there")
+    monkeypatch.setattr(bench_sums, "import_module", lambda name: torch)
+    reasons = run_ranks(3, lambda: bench_sums.join_gloo(dg.init().comm))
+    assert set(reasons) == {"PyTorch's ranks did not find each other: no route"}
+
+
+def test_where_memory_runs_out_sums_in_place_are_left_out_and_the_others_measured(monkeypatch):
+    def body():
+        comm = Communicator(connect())
+        found, _ = bench_sums.candidates(comm, ["shared"], peers=False)
+        monkeypatch.setattr(Communicator, "share", lambda self, specs: None)
+        return [row.algorithm for row in measure(comm, found, [64], np.dtype("f4"), rounds=1)]
+
+    assert run_ranks(3, body) == [["shared"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("total", "computed", "pure", "part"),
+    [(2.0, 1.0, 1.0, 0.0), (1.0, 1.0, 1.0, 1.0), (5.5, 4.0, 2.0, 0.25), (9, 1, 1, 0), (1, 2, 1, 1)],
+)
+def test_overlap_is_the_part_of_the_transfer_that_adds_nothing(total, computed, pure, part):
+    assert hidden(total, computed, pure) == part
+
+
+def test_figures_are_medians_over_rounds_of_the_slowest_rank():
+    rounds = [[[1.0, 9.0], [5.0, 1.0], [2.0, 3.0]], [[2.0, 1.0], [1.0, 1.0], [7.0, 2.0]]]
+
+    def body():
+        comm = Communicator(connect())
+        return medians_of_the_slowest(comm, rounds[comm.rank % 2])
+
+    assert run_ranks(3, body) == [[5.0, 3.0]] * 3
+
+
+@pytest.mark.parametrize("products", [1, 99, 100, 101, 1000])
+def test_as_much_is_computed_as_is_asked_for_with_a_poll_before_each_stretch(products):
+    computation = Computation()
+    computation.seconds = 0.5e-6  # 100 products between two polls
+    done, polls = [], []
+    computation.do = done.append
+    computation.between(products, lambda: polls.append(sum(done)))
+    assert sum(done) == products
+    assert polls == [*range(0, products, 100)]
 
 
 def test_a_size_that_one_cannot_do_is_a_dash():
