@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
-from training import alone, simulated
-from zero_training import STAGES, WORLDS, Odd, everywhere, prepared, sha256
+from training import simulated
+from zero_training import STAGES, WORLDS, everywhere, prepared, sha256
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -84,7 +84,7 @@ def test_a_state_without_entries_forgets_what_was_there():
         t.optimizers[0].load_state_dict(fresh)
         return t.hashes(), t.train().hashes()
 
-    everywhere(body, WORLDS[1:3])
+    everywhere(body)
 
 
 @pytest.mark.parametrize("name", ["AdamW", "LAMB"])
@@ -99,7 +99,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_is_changed(name):
         assert t.hashes() == before
         return before
 
-    everywhere(body, WORLDS[1:3])
+    everywhere(body)
 
 
 @pytest.mark.parametrize("name", ["AdamW", "LAMB", "Lookahead"])
@@ -141,6 +141,19 @@ def test_a_copy_of_the_model_runs_on_one_rank_alone(zero, copied_by):
     (expected,) = simulated(1, lambda: prepared(0, adamw).train(3).hashes())
     for size, nodes in WORLDS:
         assert simulated(size, body, nodes=nodes) == [expected] * size
+
+
+@pytest.mark.parametrize("zero", [0, *STAGES])
+def test_a_copy_of_a_ddp_is_of_the_model_alone(zero):
+    def body():
+        t = prepared(zero, adamw).train()
+        t.optimizers[0].zero_grad()
+        model = copy.deepcopy(t.ddp)
+        assert type(model) is type(t.model)
+        assert nn.state_sha256(model.state_dict()) == nn.state_sha256(t.model.state_dict())
+        assert all(p._listener is None and p._place is None for p in model.parameters())
+
+    simulated(3, body, nodes=[2, 1])
 
 
 @pytest.mark.parametrize("zero", STAGES)
@@ -318,7 +331,7 @@ def test_schedules_set_the_rates_of_zero_0(name):
             schedule.step()
         return schedule.get_last_lr(), t.hashes()
 
-    everywhere(body, WORLDS[1:3])
+    everywhere(body)
 
 
 def test_hooks_around_a_step_see_the_values_of_zero_0():
@@ -335,7 +348,9 @@ def test_hooks_around_a_step_see_the_values_of_zero_0():
 
         o = t.optimizers[0]
         handles = [o.register_step_pre_hook(clip), o.register_step_post_hook(look)]
-        handles += [optim.register_optimizer_step_pre_hook(lambda o, *_: look() if o is mine else None)]
+        handles += [
+            optim.register_optimizer_step_pre_hook(lambda o, *_: look() if o is mine else None)
+        ]
         mine = o
         o.register_state_dict_post_hook(lambda o, state: {**state, "seen": len(seen)})
         try:
