@@ -156,20 +156,6 @@ def test_a_copy_of_a_ddp_is_of_the_model_alone(zero):
     simulated(3, body, nodes=[2, 1])
 
 
-@pytest.mark.parametrize("zero", STAGES)
-def test_a_copy_of_an_optimizer_is_told_how_to_go_on(zero):
-    def body():
-        t = prepared(zero, adamw).train()
-        t.optimizers[0].zero_grad()
-        model, optimizer = copy.deepcopy((t.model, t.optimizers[0]))
-        model(np.ones((2, 7), np.float32)).sum().backward()
-        with pytest.raises(GradError, match=r"load a state_dict\(\) made before into a new"):
-            optimizer.step()
-
-    for size, nodes in WORLDS[1:3]:
-        simulated(size, body, nodes=nodes)
-
-
 # -- groups ---------------------------------------------------------------------------------------
 
 
