@@ -157,6 +157,7 @@ class Lookahead(Optimizer):
                 slow = run.state["slow"]
                 slow += self.alpha * (run.value - slow)
                 run.value[...] = slow
+                run.changed()  # also of what has no gradient now
         self.optimizer._tell_listeners()
         return loss
 

@@ -69,9 +69,18 @@ class Run:
         stop = max(min(self.slots[last - 1].stop, self.window.stop), start)
         return slice(start, stop)
 
+    def within(self, window: slice) -> slice:
+        """Return where the elements ``window`` of the whole are in ``value``."""
+        return slice(window.start - self.window.start, window.stop - self.window.start)
+
+    def changed(self) -> None:
+        """Note that ``value`` was written, and the other ranks have an old one."""
+        if self.sharding is not None:
+            self.sharding.changed()
+
     def gradient(self, first: int, last: int, window: slice) -> Array:
         """Return the elements ``window`` of the gradients of params[first:last] as one array."""
-        grads = [_gradient(p) for p in self.params[first:last]]
+        grads = [gradient_of(p) for p in self.params[first:last]]
         places = self.places[first:last]
         if places and all(g is place.gradient for g, place in zip(grads, places, strict=True)):
             start = self.places[0].slot.start
@@ -117,7 +126,7 @@ class FlatParameters:
                 for i in numbers:
                     self.steps[i] += 1
                 window = run.inside(first, last)
-                own = slice(window.start - run.window.start, window.stop - run.window.start)
+                own = run.within(window)
                 state = {k: v[own] for k, v in run.state.items()}
                 state |= self.scalars[numbers[0]]
                 grad = run.gradient(first, last, window)
@@ -150,7 +159,7 @@ class FlatParameters:
             for r in self._runs
         ):
             self._runs = []  # after an error all are made anew
-            _bring_back(self.params)
+            bring_back(self.params)
             self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
         return self._runs
 
@@ -218,12 +227,11 @@ class FlatParameters:
         run = Run(numbers, params, list(map(held, params)), places, slots, window, value, state)
         for k, (i, slot) in enumerate(zip(numbers, slots, strict=True)):
             own = run.inside(k, k + 1)
-            views = {
-                n: v[own.start - window.start : own.stop - window.start] for n, v in state.items()
-            }
-            self._state[i] = _taken_over(
-                self._state[i], slice(own.start - slot.start, own.stop - slot.start), views
-            )
+            # The elements of the parameter; of one that others move none, and those begin nowhere.
+            first = own.start - slot.start if own.stop > own.start else 0
+            elements = slice(first, first + own.stop - own.start)
+            views = {n: v[run.within(own)] for n, v in state.items()}
+            self._state[i] = _taken_over(self._state[i], elements, views)
         return run
 
 
@@ -232,98 +240,9 @@ def _taken_over(old: tuple[slice, State], window: slice, views: State) -> tuple[
     before, state = old
     for name in views.keys() & state.keys():
         if not before.start <= window.start <= window.stop <= before.stop:
-            raise GradError(
-                "an optimizer's state is shared out over the ranks, and now its parameters are "
-                "not, or otherwise: load a state_dict() made before into a new optimizer"
-            )
+            refuse_others()
         views[name][...] = state[name][window.start - before.start : window.stop - before.start]
     return window, views
-
-
-class SeparateParameters:
-    """The parameters of one group, each updated by itself and in its own shape.
-
-    ``shape_of(name, shape)`` is the shape of the state array ``name`` of a parameter of ``shape``,
-    None where the parameter has no such state.
-    """
-
-    def __init__(
-        self,
-        params: Sequence[Tensor],
-        state_names: Sequence[str],
-        scalars: Mapping[str, float],
-        shape_of: Callable[[str, tuple[int, ...]], tuple[int, ...] | None],
-    ) -> None:
-        self.params = list(params)
-        self.names = list(state_names)
-        self.steps = [0] * len(self.params)
-        self.scalars = [dict(scalars) for _ in self.params]
-        self._shape_of = shape_of
-        self._state: list[State] = [{} for _ in self.params]
-
-    def update(self, function: Update) -> None:
-        """Call ``function(value, grad, state, step)`` on every parameter that has a gradient.
-
-        The gradient is contiguous, so that sums over it do not depend on where it came from.
-        """
-        _bring_back(self.params)
-        for i, p in enumerate(self.params):
-            if p.grad is None:
-                continue
-            self.steps[i] += 1
-            sharding = sharding_of(p)
-            if sharding is not None:
-                sharding.settle()
-                if not _is_own(p):
-                    continue
-            state = {**self._own_state(i), **self.scalars[i]}
-            grad = np.asarray(_gradient(p), order="C")
-            if p.size:
-                function(_own_array(p), grad, state, self.steps[i])
-            self.scalars[i] = {k: state[k] for k in self.scalars[i]}
-
-    def state_of(self, i: int) -> State:
-        """Return parameter ``i``'s state arrays. Errors: GradError if they are on other ranks."""
-        if sharding_of(self.params[i]) is not None:
-            refuse_parts()
-        return self._own_state(i)
-
-    def whole_state(self) -> list[State]:
-        """Return every parameter's state; collective where ranks share parameters out."""
-        found: list[State] = []
-        for i, p in enumerate(self.params):
-            place = place_of(p)
-            if place is None or place.buffer.sharding is None:
-                found.append(self._own_state(i))
-                continue
-            own = self._own_state(i) if _is_own(p) else {}
-            shapes = {name: self._shape_of(name, p.shape) for name in self.names}
-            whole = {
-                name: np.array(own.get(name, np.empty(shape, p.dtype)))
-                for name, shape in shapes.items()
-                if shape is not None
-            }
-            numbers = np.array([*self.scalars[i].values()])
-            for array in (*whole.values(), numbers):
-                place.buffer.sharding.send_(array, place.slot)
-            self.scalars[i] = dict(zip(self.scalars[i], numbers.tolist(), strict=True))
-            found.append(whole)
-        return found
-
-    def fill_state(self, i: int, entry: Mapping[str, Any] | None) -> None:
-        """Let ``entry``, of whole arrays, be parameter ``i``'s state; zeros if there is none."""
-        if _is_own(self.params[i]):
-            for name, view in self._own_state(i).items():
-                view[...] = np.asarray(entry[name]) if entry else 0
-
-    def _own_state(self, i: int) -> State:
-        """Return parameter ``i``'s state arrays, made on first use."""
-        p, state = self.params[i], self._state[i]
-        shapes = {name: self._shape_of(name, p.shape) for name in self.names}
-        for name, shape in shapes.items():
-            if shape is not None and name not in state:
-                state[name] = np.zeros(shape, p.dtype)
-        return {name: state[name] for name, shape in shapes.items() if shape is not None}
 
 
 def refuse_parts() -> NoReturn:
@@ -334,22 +253,15 @@ def refuse_parts() -> NoReturn:
     )
 
 
-def _is_own(p: Tensor) -> bool:
-    """Whether this rank moves all of ``p``."""
-    place = place_of(p)
-    if place is None or place.buffer.sharding is None:
-        return True
-    window = own_window(place.buffer.sharding, place.slot)
-    return bool(window.stop - window.start == place.value.size)
+def refuse_others() -> NoReturn:
+    """Refuse to go on with parameters whose state is, or may be, on other ranks."""
+    raise GradError(
+        "an optimizer's state is shared out over the ranks, and now its parameters are not, or "
+        "otherwise: load a state_dict() made before into a new optimizer"
+    )
 
 
-def _own_array(p: Tensor) -> Array:
-    """Return the memory of a parameter, to be written to."""
-    place = place_of(p)
-    return held(p) if place is None else place.slot.view(place.buffer.values)
-
-
-def _bring_back(params: Sequence[Tensor]) -> None:
+def bring_back(params: Sequence[Tensor]) -> None:
     """Put data that were assigned to parameters into the buffers that ranks share out.
 
     Errors: ShapeError for data of another shape or dtype.
@@ -372,7 +284,8 @@ def _bring_back(params: Sequence[Tensor]) -> None:
             hold_(p, place.value)
 
 
-def _gradient(p: Tensor) -> Array:
+def gradient_of(p: Tensor) -> Array:
+    """Return the memory of a gradient, of which this rank may have a part. Errors: ShapeError."""
     assert p.grad is not None
     g = held(p.grad) if isinstance(p.grad, PartialGradient) else p.grad.array
     if g.shape != p.shape or g.dtype != p.dtype:

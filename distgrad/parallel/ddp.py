@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -149,6 +150,10 @@ class DistributedDataParallel:
         if prefixed and not all(key in own for key in state_dict):
             state_dict = {key.removeprefix(start): value for key, value in state_dict.items()}
         return self.module.load_state_dict(state_dict, strict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Module:
+        """A copy is of the model alone: buckets and ranks are no copy's."""
+        return copy.deepcopy(self.module, memo)
 
     def __repr__(self) -> str:
         inner = repr(self.module).replace("\n", "\n  ")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from training import simulated
-from zero_training import WORLDS, everywhere, prepared, sha256
+from zero_training import everywhere, prepared, sha256
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -75,8 +75,7 @@ def clipped(zero, clip, **settings):
 @pytest.mark.parametrize("bucket_mb", [0.04, 4.0])
 @pytest.mark.parametrize("name", CLIPS)
 def test_clipping_has_the_numbers_and_bits_of_zero_0(name, bucket_mb):
-    worlds = [(2, None), (3, [2, 1])] if bucket_mb < 1 else [(3, None), (3, [1, 1, 1])]
-    everywhere(lambda zero: clipped(zero, CLIPS[name], bucket_mb=bucket_mb), worlds)
+    everywhere(lambda zero: clipped(zero, CLIPS[name], bucket_mb=bucket_mb))
 
 
 @pytest.mark.parametrize("name", [n for n in CLIPS if "max=1000" not in n and "max=inf" not in n])
@@ -135,7 +134,7 @@ def test_a_norm_that_is_not_finite_is_refused_on_every_rank_and_nothing_is_chang
         assert sha256([q.grad.array for q in whole(t)]) == before
         return before
 
-    everywhere(lambda zero: exploded(zero, body), WORLDS[1:3])
+    everywhere(lambda zero: exploded(zero, body))
 
 
 def whole(t):
@@ -155,7 +154,7 @@ def test_an_infinite_norm_leaves_the_nans_of_zero_0(clip):
         found = clip(t.model.parameters(), 0.1)
         return repr(found), sha256([q.grad.array for q in whole(t)])
 
-    everywhere(lambda zero: exploded(zero, body), WORLDS[1:3])
+    everywhere(lambda zero: exploded(zero, body))
 
 
 def test_a_complex_gradient_is_not_clipped_by_value():
@@ -164,7 +163,7 @@ def test_a_complex_gradient_is_not_clipped_by_value():
             clipped(zero, lambda m: optim.clip_grad_value_(m.parameters(), 1e-3))
         return True
 
-    everywhere(body, WORLDS[1:3])
+    everywhere(body)
 
 
 # -- gradients by hand ----------------------------------------------------------------------------
@@ -251,8 +250,7 @@ def test_scaling_inside_summon_full_gradients_has_the_bits_of_zero_0(halve):
 # -- observers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("worlds", [WORLDS[:1], WORLDS[2:3], WORLDS[4:]])
-def test_observers_see_whole_gradients(worlds):
+def test_observers_see_whole_gradients():
     def body(zero):
         t = prepared(zero, sgd)
         health, noise = dg.GradientHealth(t.model, every=1), dg.GradientNoiseScale(t.model)
@@ -263,4 +261,4 @@ def test_observers_see_whole_gradients(worlds):
         norms = [health.gradient_norms, health.weight_norms, health.update_norms]
         return sha256(norms), health.report(), noise.state_dict(), t.hashes()
 
-    everywhere(body, worlds)
+    everywhere(body)

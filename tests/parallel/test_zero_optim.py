@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from training import simulated
-from zero_training import Odd, everywhere, prepared
+from training import alone, simulated
+from zero_training import Odd, everywhere, prepared, sha256
 
 from distgrad import optim
 from distgrad.errors import GradError
@@ -164,3 +164,21 @@ def test_one_that_needs_whole_parameters_comes_too_late_where_they_are_cut(name)
         t.train()
 
     simulated(2, body)
+
+
+# -- in MPI's world -------------------------------------------------------------------------------
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", SETTINGS)
+def test_under_mpirun_every_stage_has_the_bits_of_zero_0(name):
+    def body(zero):
+        t = trained(name, zero, lambda o: optim.Lookahead(o, k=2))
+        ema = optim.ExponentialMovingAverage(t.model, 0.6)
+        ema.update()
+        norm = optim.clip_grad_norm_(t.train().model.parameters(), 0.1, 1.0)
+        ema.update()
+        return norm, sha256(ema.state_dict()), t.hashes()
+
+    expected = simulated(1, lambda: body(0))
+    assert [alone(lambda z=zero: body(z)) for zero in range(4)] == expected * 4

@@ -23,6 +23,15 @@ WORLDS: list[tuple[int, Sequence[int] | None]] = [
 ]
 """Sizes, and which ranks share a node; None: all of them."""
 STAGES = (1, 2, 3)
+CASES: list[tuple[int, int, Sequence[int] | None]] = [
+    (1, 3, None),
+    (2, 3, [2, 1]),
+    (3, 2, None),
+    (3, 3, [2, 1]),
+    (1, 2, [1, 1]),
+    (3, 3, [1, 1, 1]),
+]
+"""Stages, sizes and nodes: every kind of memory and every way of the values."""
 SAMPLES = 23  # batches of 10, 10 and 3: in the last one of 4 shards is absent
 
 
@@ -122,14 +131,17 @@ def prepared(
     return Training(world, model, ddp, made if isinstance(made, list) else [made])
 
 
-def everywhere(body: Callable[[int], Any], worlds: Any = WORLDS, stages: Any = STAGES) -> None:
-    """Assert that ``body(zero)`` returns on all ranks of all worlds what it does on one rank."""
+def everywhere(body: Callable[[int], Any], worlds: Any = None) -> None:
+    """Assert that ``body(zero)`` returns on all ranks what it does on one rank with zero=0.
+
+    In ``worlds`` under every stage, otherwise in ``CASES``.
+    """
     (expected,) = simulated(1, lambda: body(0))
     assert expected is not None
-    for size, nodes in worlds:
-        for zero in stages:
-            for rank, found in enumerate(simulated(size, lambda z=zero: body(z), nodes=nodes)):
-                assert found == expected, f"zero={zero}, {size} ranks, nodes={nodes}, rank {rank}"
+    cases = CASES if worlds is None else [(z, *world) for world in worlds for z in STAGES]
+    for zero, size, nodes in cases:
+        for rank, found in enumerate(simulated(size, lambda z=zero: body(z), nodes=nodes)):
+            assert found == expected, f"zero={zero}, {size} ranks, nodes={nodes}, rank {rank}"
 
 
 def sha256(value: Any) -> str:
