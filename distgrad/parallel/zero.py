@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.flat import hold_
+from distgrad.autograd.flat import held, hold_
 from distgrad.autograd.layout import FlatLayout, Mover, Place, Slot
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -50,7 +50,8 @@ class Shares:
         self.buckets: list[Share] = []
         self.decided = False
         """Whether it is known who owns what; then the cut stays."""
-        self.backward_runs = False
+        self.backward_runs = self.gives_back = False
+        """Whether a backward pass is under way, and one has begun before: values may leave then."""
         self._flying: list[Started] = []
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         # Others wait for the slice of a rank that has nothing more to do.
@@ -195,6 +196,8 @@ class Shares:
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
         self.backward_runs = True
+        if not self.keeps:
+            self.gives_back = True
         for share in self.buckets:
             share.release()
 
@@ -319,9 +322,10 @@ class Share:
             stop_waiting(p)
         self.ranks.poll()
 
-    def lasting(self, array: Array) -> Array:
-        """Return values that were read as an array that may be kept: where they are they stay."""
-        return array
+    def detached(self, tensor: Tensor) -> Array:
+        """Return the values as an array that may be kept."""
+        self.arrive(tensor)
+        return held(tensor)
 
     @contextmanager
     def here(self) -> Iterator[None]:
