@@ -6,17 +6,21 @@ another number of batches, an evaluation on rank 0 alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jobs import run_job
 from training import simulated
 
 import distgrad as dg
 from distgrad import nn, optim
 from distgrad.nn import functional as F
 
+JOB = Path(__file__).with_name("jobs") / "failing_job.py"
 SIZE = 3
 Nodes = Sequence[int] | None
 
@@ -352,3 +356,29 @@ def test_an_evaluation_by_the_trainer_on_rank_0_alone_is_named(
     found = CURE if (zero, algorithm, nodes) in FETCHED else "'shard sum of loss, samples'"
     with pytest.raises(dg.CommError, match=rf"\[rank 0/3\] .*{found}.* rank \d has left"):
         simulated(SIZE, body, nodes=nodes)
+
+
+# -- under mpirun --------------------------------------------------------------------------------
+
+
+NAMED = {
+    "order": r"models differ: rank 0 has 'a\.weight' .*, rank {last} has 'b\.weight'",
+    "batches": r"\(all_gather_bytes|bucket 0 .*\) cannot complete: rank {last} has left the job",
+    "rank 0": r"all_reduce .shard sum of loss of rank 0's evaluation",
+}
+
+
+@pytest.mark.parametrize(("size", "zero"), [(2, 3), (3, 1)])
+@pytest.mark.parametrize("what", NAMED)
+def test_under_mpirun_it_is_named_within_seconds(what: str, size: int, zero: int) -> None:
+    job = run_job(size, JOB, "--what", what, "--zero", str(zero))
+    assert job.status != 0
+    assert re.search(NAMED[what].format(last=size - 1), job.err), job.err
+    assert job.seconds < 20  # 10 s after the failure; start-up and a busy machine aside
+
+
+def test_under_mpirun_a_gradient_that_one_rank_lacks_is_right() -> None:
+    jobs = [run_job(3, JOB, "--what", "gradient", "--zero", zero) for zero in ("3", "0")]
+    assert [job.status for job in jobs] == [0, 0], jobs[0].err
+    assert jobs[0].out == jobs[1].out
+    assert "RESULT" in jobs[0].out
