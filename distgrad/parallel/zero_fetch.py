@@ -6,7 +6,7 @@ about to read them (autograd/absent.py), and whoever reads one elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -186,5 +186,22 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
         for bucket in buckets:
             bucket.left(id(user), [output, vars(user)])
 
-    user.register_forward_pre_hook(before)
-    user.register_forward_hook(after)
+    user.register_forward_pre_hook(_OfThisModel(before))
+    user.register_forward_hook(_OfThisModel(after))
+
+
+class _OfThisModel:
+    """A hook that copies of its module do without: they have all their values."""
+
+    def __init__(self, hook: Callable[..., None]) -> None:
+        self._hook = hook
+
+    def __call__(self, *args: Any) -> None:
+        self._hook(*args)
+
+    def __reduce__(self) -> Any:
+        return _OfThisModel, (_nothing,)
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing."""
