@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--bucket-mb", type=float, help="size of a gradient bucket in MiB")
     parser.add_argument("--algorithm", choices=sorted(ALL_REDUCE))
+    parser.add_argument("--zero", type=int, default=0, help="stage of sharded training: 0 to 3")
     parser.add_argument("--nonfinite", choices=["raise", "skip", "continue"], default="raise")
     parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
     parser.add_argument("--every", type=int, default=100, metavar="N", help="steps between them")
@@ -76,6 +77,7 @@ def main() -> None:
         checkpoint=args.checkpoint,
         every=args.every,
         algorithm=args.algorithm,
+        zero=args.zero,
         **({"bucket_mb": args.bucket_mb} if args.bucket_mb else {}),
     )
     state = trainer.fit(loader, epochs=args.epochs, max_steps=args.steps, resume=args.resume)

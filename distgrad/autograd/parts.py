@@ -75,7 +75,7 @@ class PartialGradient(Remote):
         return f"PartialGradient(shape={self.shape}, dtype={self.dtype})"
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        _refuse()
+        _refuse("; to copy or pickle a model, drop its gradients first: model.zero_grad()")
 
 
 def part_of(gradient: Tensor) -> Array | Part:
@@ -114,9 +114,9 @@ def writing(tensors: Iterable[Tensor]) -> Iterator[None]:
         yield
 
 
-def _refuse() -> NoReturn:
+def _refuse(more: str = "") -> NoReturn:
     raise GradError(
         "this gradient is summed in parts, each on the rank that moves it (zero=1 or more): read "
         "or change it inside `with ddp.summon_full_gradients():`, or train with zero=0; clipping "
-        "and norms by dg.clip_grad_norm_ and its like need neither"
+        f"and norms by dg.clip_grad_norm_ and its like need neither{more}"
     )

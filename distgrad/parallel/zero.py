@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.flat import hold_, own_window
+from distgrad.autograd.flat import held, hold_, own_window
 from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Slot
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -51,7 +51,8 @@ class Shares:
         self.buckets: list[Share] = []
         self.decided = False
         """Whether it is known who owns what; then the cut stays."""
-        self.backward_runs = False
+        self.backward_runs = self.gives_back = False
+        """Whether a backward pass is under way, and one has begun before: values may leave then."""
         self._flying: list[Started] = []
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         self._told: Array = np.zeros(0)  # what ranks tell each other at the end of a batch
@@ -197,6 +198,8 @@ class Shares:
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
         self.backward_runs = True
+        if not self.keeps:
+            self.gives_back = True
         for share in self.buckets:
             share.release()
 
@@ -384,9 +387,10 @@ class Share:
             stop_waiting(p)
         self.ranks.poll()
 
-    def lasting(self, array: Array) -> Array:
-        """Return values that were read as an array that may be kept: where they are they stay."""
-        return array
+    def detached(self, tensor: Tensor) -> Array:
+        """Return the values as an array that may be kept."""
+        self.arrive(tensor)
+        return held(tensor)
 
     @contextmanager
     def here(self) -> Iterator[None]:

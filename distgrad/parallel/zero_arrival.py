@@ -21,8 +21,8 @@ class Holder(Protocol):
     def arrive(self, tensor: Tensor) -> None:
         """Return when the values of ``tensor`` may be read."""
 
-    def lasting(self, array: Array) -> Array:
-        """Return values that were read as an array that may be kept."""
+    def detached(self, tensor: Tensor) -> Array:
+        """Return the values as an array that may be kept."""
 
 
 class Awaited(Remote):
@@ -53,7 +53,7 @@ class Awaited(Remote):
 
     def detach(self) -> Tensor:
         """Return the values outside the tape; a copy if the memory will be given back."""
-        return Tensor(_holder(self).lasting(self.array))
+        return Tensor(_holder(self).detached(self))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A copy is of the class that this one has when nothing is awaited."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.absent import come, leave
+from distgrad.autograd.flat import held
 from distgrad.autograd.layout import FlatLayout, Place
-from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.nn import Module
@@ -57,8 +57,6 @@ class Fleeting(Share):
 
     def entered(self) -> None:
         """Have the values for the forward pass of a user."""
-        if grad_enabled.get():
-            self.ranks.decide()  # on all ranks in the same pass, whatever their number of passes
         self.bring()
         self._inside += 1
 
@@ -68,7 +66,7 @@ class Fleeting(Share):
         They stay if there are views of them in ``kept``, which others may read.
         """
         self._inside -= 1
-        if self.ranks.backward_runs:  # a forward pass that is made again for backward
+        if not self._leaves:
             return
         self._pinned |= has_view(kept, self.values, self.params)
         self._finished.add(user)
@@ -80,12 +78,13 @@ class Fleeting(Share):
         """Return when the values may be read; outside of its module they stay then."""
         del tensor  # they come together
         self.bring()
-        if not self._inside and not self.ranks.backward_runs:
+        if self._leaves and not self._inside:
             self._pinned = True
 
-    def lasting(self, array: Array) -> Array:
-        """Return values that were read as an array that may be kept."""
-        copy = array.copy()
+    def detached(self, tensor: Tensor) -> Array:
+        """Return a copy of the values, which may be kept."""
+        self.bring()
+        copy = held(tensor).copy()
         copy.flags.writeable = False  # what is written to it no parameter would have
         return copy
 
@@ -119,7 +118,8 @@ class Fleeting(Share):
         if unpin:
             self._inside = 0
             self._pinned &= self.ranks.keeps  # ranks with one shard more have not come so far
-        if not (self._pinned or self._inside or self._summoned or self.ranks.keeps):
+        used = self._pinned or self._inside or self._summoned
+        if self.ranks.gives_back and not used and not self.ranks.keeps:
             self._give_back()
 
     @contextmanager
@@ -143,12 +143,21 @@ class Fleeting(Share):
         self._come()
         self._finished.clear()
 
+    @property
+    def _leaves(self) -> bool:
+        """Whether all ranks are where values may leave when their users have run.
+
+        Before the first backward pass, and inside ``here``, a rank may use them by itself. A
+        forward pass that backward makes again does not end their use.
+        """
+        return self.ranks.gives_back and not self._summoned and not self.ranks.backward_runs
+
     def _come(self) -> None:
         self._present = True
         come(self.values)
 
     def _give_back(self) -> None:
-        if self._present and self.ranks.decided and self.ranks.world.size > 1:
+        if self._present and self.ranks.world.size > 1:
             self._present = False
             leave(self.values, self)
             self._pages.keep(self.own)
@@ -176,12 +185,12 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
         for bucket in buckets:
             bucket.left(id(user), [output, vars(user)])
 
-    user.register_forward_pre_hook(_Lent(before))
-    user.register_forward_hook(_Lent(after))
+    user.register_forward_pre_hook(_OfThisModel(before))
+    user.register_forward_hook(_OfThisModel(after))
 
 
-class _Lent:
-    """A hook that a copy of its module is without: the copy has parameters of its own."""
+class _OfThisModel:
+    """A hook that copies of its module do without: they have all their values."""
 
     def __init__(self, hook: Callable[..., None]) -> None:
         self._hook = hook
@@ -190,12 +199,8 @@ class _Lent:
         self._hook(*args)
 
     def __reduce__(self) -> Any:
-        return _no_hook, ()
-
-
-def _no_hook() -> Callable[..., None]:
-    return _nothing
+        return _OfThisModel, (_nothing,)
 
 
 def _nothing(*_: Any) -> None:
-    pass
+    """Do nothing."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from training import simulated
-from zero_models import MODELS, WIDTH
+from zero_models import MODELS, WIDTH, given_back_is_nan
 
 import distgrad as dg
 from distgrad import nn, optim
+from distgrad.autograd.flat import held
 from distgrad.nn import functional as F
-from distgrad.parallel.zero_memory import Pages
 
 WORLDS: list[tuple[int, int, Sequence[int] | None]] = [
     *((zero, 3, nodes) for zero in (1, 2, 3) for nodes in (None, [1, 1, 1])),  # uneven shards
@@ -28,15 +28,7 @@ WORLDS: list[tuple[int, int, Sequence[int] | None]] = [
 TINY = 1e-4  # MiB: a bucket for nearly every parameter
 
 
-@pytest.fixture(autouse=True)
-def given_back_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def keep(self: Pages, *wanted: slice) -> None:
-        gone = np.ones(self.array.size, bool)
-        for part in wanted:
-            gone[part] = False
-        self.array[gone] = np.nan
-
-    monkeypatch.setattr(Pages, "keep", keep)
+given_back = pytest.fixture(autouse=True)(given_back_is_nan)
 
 
 def samples() -> Any:
@@ -88,3 +80,61 @@ def test_a_model_trains_to_the_bits_of_zero_0_with(
 ) -> None:
     found = simulated(size, lambda: trained(MODELS[name], zero), nodes=nodes, schedule=zero)
     assert found == [expected(name)] * size
+
+
+def input_penalty(ddp: Any, model: nn.Module, x: Any, y: Any) -> None:
+    at = dg.Tensor(x, requires_grad=True)
+    out = model(at)
+    (slope,) = dg.autograd.grad((out**2).sum(), [at], create_graph=True)
+    ddp.backward(F.cross_entropy(out, y) + (slope**2).sum())
+
+
+def gradient_penalty(ddp: Any, model: nn.Module, x: Any, y: Any) -> None:
+    out = model(x)
+    slopes = dg.autograd.grad((out**2).sum(), list(model.parameters()), create_graph=True)
+    ddp.backward(F.cross_entropy(out, y) + 0.01 * sum((g**2).sum() for g in slopes))
+
+
+TWICE = {
+    "layers": lambda: nn.Sequential(nn.Linear(WIDTH, 6), nn.Tanh(), nn.Linear(6, 3)),
+    **{name: MODELS[name] for name in ("tied weights", "a weight detached by the parent")},
+    **{name: MODELS[name] for name in ("a returned part", "a module run three times")},
+}
+
+
+@pytest.mark.parametrize(("zero", "size", "nodes"), WORLDS)
+@pytest.mark.parametrize("backward", [input_penalty, gradient_penalty])
+@pytest.mark.parametrize("name", TWICE)
+def test_gradients_of_gradients_have_the_bits_of_zero_0_with(
+    name: str, backward: Backward, zero: int, size: int, nodes: Sequence[int] | None
+) -> None:
+    one = simulated(1, lambda: trained(TWICE[name], 0, backward))
+    assert simulated(size, lambda: trained(TWICE[name], zero, backward), nodes=nodes) == one * size
+
+
+def test_in_backward_a_layer_has_its_weights_and_those_of_the_others_are_away() -> None:
+    def body() -> list[list[int]]:
+        dg.init(shards=4)
+        model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(4)))
+        ddp = dg.DistributedDataParallel(model, zero=3, bucket_mb=TINY)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        here: list[list[int]] = []
+
+        def look(g: Any) -> None:
+            here.append([k for k in range(4) if np.isfinite(held(model[k].weight)).all()])
+
+        for step in range(2):
+            for rows in dg.own_shards(ddp.world, step, 4):
+                h: Any = samples().__getitems__(np.arange(rows.start, rows.stop))[0]
+                for layer in model:
+                    h = layer(h)
+                    h.register_hook(look)
+                ddp.backward((h**2).mean())
+            optimizer.step()
+            optimizer.zero_grad()
+        return here
+
+    for here in simulated(4, body, nodes=[1] * 4):
+        # When a layer's gradient arrives: nothing, and what the rank owns, and the layer behind it.
+        assert all(len(layers) <= 3 for layers in here), here
+        assert any(len(layers) < 3 for layers in here)

@@ -17,6 +17,7 @@ from training import alone, build, simulated
 import distgrad as dg
 from distgrad import nn, optim
 from distgrad.nn import functional as F
+from distgrad.parallel.zero_fetch import Fleeting
 
 STEPS = 6
 SMALL = 0.02  # MiB: several buckets, some of them smaller than a page
@@ -321,3 +322,32 @@ def test_ranks_with_trainers_of_different_stages_are_told() -> None:
 
     with pytest.raises(dg.MismatchError, match=r"DistributedDataParallel\(zero=\): rank 0 has 0"):
         simulated(3, body)
+
+
+def test_an_evaluation_fetches_each_bucket_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def body() -> int:
+        dg.init(shards=4)
+        model = synchronized()
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        trainer = dg.Trainer(
+            model, optimizer, F.cross_entropy, zero=3, bucket_mb=1e-4, progress=False
+        )
+        trainer.fit(dg.data.DataLoader(samples(), 8), max_steps=2)
+        dg.distributed.barrier()
+        fetched.clear()
+        dg.distributed.barrier()
+        trainer.evaluate(dg.data.DataLoader(samples(), 8))
+        dg.distributed.barrier()
+        return len(trainer.ddp.reducer.buckets)
+
+    come = Fleeting._come
+
+    def counted(self: Fleeting) -> None:
+        fetched.append(self.name)
+        come(self)
+
+    monkeypatch.setattr(Fleeting, "_come", counted)
+    buckets = simulated(4, body, nodes=[1] * 4)[0]
+    assert len(fetched) == 4 * buckets > 4
