@@ -138,6 +138,20 @@ def test_the_network_test_gives_every_rank_the_same_rate_of_each_host(hosts, sch
     assert min(found[0].values()) > 0
 
 
+@pytest.mark.parametrize("slow", [1, 2, 9])
+def test_a_host_that_seems_slow_is_tried_again_before_it_is_believed(monkeypatch, slow):
+    tries = []
+
+    def rates(comm, hosts):
+        tries.append(hosts)
+        return dict.fromkeys(hosts, 100e6) | {"b": 10e6 if len(tries) <= slow else 90e6}
+
+    monkeypatch.setattr(network, "_try", rates)
+    found = network.measure(None, "abc")
+    assert len(tries) == min(slow + 1, 4)
+    assert found == {"a": 100e6, "b": 10e6 if slow == 9 else 90e6, "c": 100e6}
+
+
 # -- the counters -------------------------------------------------------------------------------
 
 
