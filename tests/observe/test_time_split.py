@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from pathlib import Path
@@ -336,6 +337,15 @@ def test_the_summary_names_the_rank_that_sleeps_and_its_host(how, ranks):
     assert f"rank 1 (host {socket.gethostname()}) is slow: " in said
     assert said.count("is slow") == 1
     assert said.count("a step on ranks 0") == 1
+    assert len(re.findall(rf"^ +\d  {socket.gethostname()[:16]}", done.out, re.M)) == ranks
+
+
+def test_a_trainer_on_one_rank_has_nothing_to_say():
+    done = run_job(1, JOB, "trainer", "0")
+    assert done.status == 0, done.err
+    assert done.out == "no split\n"
+    assert "time" not in done.err
+    assert "\n\n" not in done.err
 
 
 def test_a_job_in_which_nobody_is_slow_accuses_nobody():
