@@ -97,6 +97,8 @@ class Trainer:
         self.ddp.agreement.sources.append(self._settings)
         self.world = self.ddp.world
         self.state = TrainState()
+        self.time_split: TimeSplit | None = None
+        """Where the time of the last ``fit`` went, on several ranks; it is said at the end."""
         self._visible = progress and self.world.rank == 0
         self._requests = StopRequests(self.world)
 
@@ -132,9 +134,10 @@ class Trainer:
         self.model.train()
         with self._requests.awaited():
             with bar, self._time_split(bar) as split:
+                self.time_split = split
                 self._run(loader, criteria, parts, bar, evaluate, evaluate_every, split)
-            if split is not None:
-                bar.say(split.summary())
+            if split is not None and (said := split.summary()):
+                bar.say(said)
             self._requests.end(self.state, self.checkpoint)
         return self.state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_the_network_test_gives_every_rank_the_same_rate_of_each_host(hosts, sch
     assert {*found[0]} == {*hosts}
     assert all(rates == found[0] for rates in found)
     assert min(found[0].values()) > 0
+
+
+@pytest.mark.parametrize("slow", [1, 2, 9])
+def test_a_host_that_seems_slow_is_tried_again_before_it_is_believed(monkeypatch, slow):
+    tries = []
+
+    def rates(comm, hosts):
+        tries.append(hosts)
+        return dict.fromkeys(hosts, 100e6) | {"b": 10e6 if len(tries) <= slow else 90e6}
+
+    monkeypatch.setattr(network, "_try", rates)
+    found = network.measure(None, "abc")
+    assert len(tries) == min(slow + 1, 4)
+    assert found == {"a": 100e6, "b": 10e6 if slow == 9 else 90e6, "c": 100e6}
 
 
 # -- the counters -------------------------------------------------------------------------------
@@ -322,6 +337,15 @@ def test_the_summary_names_the_rank_that_sleeps_and_its_host(how, ranks):
     assert f"rank 1 (host {socket.gethostname()}) is slow: " in said
     assert said.count("is slow") == 1
     assert said.count("a step on ranks 0") == 1
+    assert len(re.findall(rf"^ +\d  {socket.gethostname()[:16]}", done.out, re.M)) == ranks
+
+
+def test_a_trainer_on_one_rank_has_nothing_to_say():
+    done = run_job(1, JOB, "trainer", "0")
+    assert done.status == 0, done.err
+    assert done.out == "no split\n"
+    assert "time" not in done.err
+    assert "\n\n" not in done.err
 
 
 def test_a_job_in_which_nobody_is_slow_accuses_nobody():

@@ -138,8 +138,8 @@ class TimeSplit:
             lines.append(f"{rank:4}  {share.host:16.16} {step:8.2f}{parts} {hidden:6.2f} ms")
         for name, spent in self.kinds.items():
             lines.append(
-                f"{name}: {spent.count} calls, {spell(spent.waiting)} waiting, "
-                f"{spell(spent.transfer)} transfer"
+                f"{name}: held up {spent.count} times, {spell(spent.waiting)} waiting for others, "
+                f"{spell(spent.transfer)} in transfer"
             )
         return "\n".join(lines)
 

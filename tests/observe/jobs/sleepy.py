@@ -29,7 +29,10 @@ x = rng.normal(size=(24, 8)).astype(np.float32)
 y = rng.integers(0, 3, 24)
 if how == "trainer":
     loader = dg.data.DataLoader(dg.data.ArrayDataset(x, y), 24)
-    dg.Trainer(model, optimizer, criterion).fit(loader, max_steps=STEPS)
+    trainer = dg.Trainer(model, optimizer, criterion)
+    trainer.fit(loader, max_steps=STEPS)
+    if world.rank == 0:
+        print(trainer.time_split.table() if trainer.time_split else "no split")
     sys.exit()
 ddp = dg.DistributedDataParallel(model)
 if how == "local":
