@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import debug, run
+from distgrad.cli import debug, plan, run
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
 __all__ = ["main"]
 
-VERBS = {"run": run, "debug": debug}
+VERBS = {"run": run, "debug": debug, "plan": plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="distgrad", description="Start training scripts on one or many ranks."
+        prog="distgrad",
+        description="Start training scripts on one or many ranks, or plan for more.",
     )
     parser.add_argument("--version", action="version", version=f"distgrad {__version__}")
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))

@@ -54,9 +54,9 @@ class Clock:
 
     def start(self, name: str, phases: Phases) -> Flight:
         """Start a collective, as far as it goes without waiting."""
-        self._work(self.machine.call)
         flight = Flight(name, phases)
         if phases:
+            self._work(self.machine.call)
             flight.left = phases[0].rounds
             self._post(flight)
             self.flights.append(flight)

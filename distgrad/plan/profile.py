@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import GradListener, Tensor
 from distgrad.errors import GradError, ShapeError
 from distgrad.nn import Module
 from distgrad.parallel.bucket import cut
@@ -148,38 +147,47 @@ def _without_memory(shape: tuple[int, ...]) -> Tensor:
 
 
 class _Moments:
-    """A GradListener that writes down when each gradient is final."""
+    """A GradListener that writes down when each gradient is final, and passes all on."""
 
-    def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
+    def __init__(self, named: Sequence[tuple[str, Tensor]], inner: GradListener | None) -> None:
         self._names = {p: name for name, p in named}
-        self.began = self.ended = 0.0
+        self._inner = inner
+        self.began = 0.0
         self.ready: list[tuple[str, float]] = []
 
     def backward_started(self) -> float:
         """Start the watch."""
+        weight = 1.0 if self._inner is None else self._inner.backward_started()
         self.began = time.perf_counter()
         self.ready = []
-        return 1.0
+        return weight
 
     def grad_ready(self, leaf: Tensor) -> None:
         """Write it down."""
+        if self._inner is not None:
+            self._inner.grad_ready(leaf)
         self.ready.append((self._names[leaf], time.perf_counter() - self.began))
 
     def backward_finished(self) -> None:
-        """Stop the watch."""
-        self.ended = time.perf_counter()
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.backward_finished()
 
     def optimizer_stepped(self, optimizer: object) -> None:
-        """Not of interest."""
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.optimizer_stepped(optimizer)
 
     def compare(self, name: str, value: float) -> None:
-        """There is one rank."""
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.compare(name, value)
 
 
 @contextmanager
-def _listening(named: Sequence[tuple[str, Tensor]]) -> Any:
+def _listening(named: Sequence[tuple[str, Tensor]]) -> Iterator[_Moments]:
     before = [p._listener for _, p in named]
-    moments = _Moments(named)
+    moments = _Moments(named, before[0] if before else None)
     for _, p in named:
         p._listener = moments
     try:
@@ -200,7 +208,8 @@ def measure(
     """Run real steps on this rank alone and return their medians.
 
     ``loss()`` runs forward and returns the loss, ``update()`` clips, moves and zeroes gradients.
-    The first step is not counted. Errors: GradError if backward reaches no parameter.
+    A model that is distributed already, in a world of one, is measured with what that costs. The
+    first step is not counted. Errors: GradError if backward reaches no parameter.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     times: list[tuple[float, float, float]] = []

@@ -44,7 +44,7 @@ def test_a_measured_profile_has_every_gradient_in_the_order_of_backward():
     assert set(names) == {name for name, _ in net.named_parameters()}
     assert names.index("3.weight") < names.index("2.weight") < names.index("0.weight")
     moments = [at for _, at in found.ready]
-    assert 0 < moments[0]
+    assert moments[0] > 0
     assert moments == sorted(moments)
     assert moments[-1] <= found.backward
     assert found.measured
@@ -55,10 +55,21 @@ def test_measuring_leaves_no_listener_behind():
     assert all(p._listener is None for p in net.parameters())
 
 
+def test_a_distributed_model_is_measured_and_stays_distributed():
+    net = model()
+    ddp = dg.DistributedDataParallel(net)
+    x, y = np.ones((8, 30), "float32"), np.arange(8) % 3
+    found = measure(net, lambda: F.cross_entropy(ddp(x), y), net.zero_grad, steps=2)
+    assert len(found.ready) == 6
+    assert net[0].weight._listener is ddp.reducer
+    F.cross_entropy(ddp(x), y).backward()
+    assert net[0].weight.grad is not None
+
+
 def test_a_loss_that_reaches_no_parameter_is_refused():
     net, stray = model(), dg.Tensor(np.ones(3, "float32"), requires_grad=True)
     with pytest.raises(GradError, match="reached none of the model's parameters"):
-        measure(net, lambda: (stray * stray).sum(), lambda: None, steps=1)
+        measure(net, lambda: (stray * stray).sum(), net.zero_grad, steps=1)
 
 
 def test_a_profile_of_shapes_spreads_backward_by_bytes_from_the_last_parameter():
