@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import runpy
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from distgrad import optim
-from distgrad.autograd.tensor import Tensor
 from distgrad.errors import LaunchError, ShapeError
-from distgrad.nn import Module
-from distgrad.optim import clip_grad_norm_
 from distgrad.parallel.ddp import BUCKET_MB
-from distgrad.plan import network, profile, report
+from distgrad.plan import check, network, profile, report
 from distgrad.plan.memory import state_elements
+from distgrad.plan.model import load, updating
 from distgrad.plan.predict import STRATEGIES
 
 HELP = "predict step time, efficiency and memory on up to thousands of ranks"
@@ -51,12 +44,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--algorithm", action="append", metavar="NAME", help="(default: all, or auto)")
     how.add_argument("--bucket-mb", type=float, default=BUCKET_MB, help=f"(default: {BUCKET_MB:g})")
     out = parser.add_argument_group("the result")
+    out.add_argument(
+        "--check",
+        action="store_true",
+        help="compare predictions with real steps on 1 to 4 ranks of this machine (a minute); "
+        "without a model, those of a small one",
+    )
     out.add_argument("--json", metavar="FILE", help="write the rows there too")
     out.add_argument("--plot", metavar="FILE", help="draw efficiency over ranks there (PNG)")
 
 
 def work(options: argparse.Namespace) -> int:
     """Print the plan; return the exit status."""
+    if options.model or options.parameters or not options.check:
+        _print_plan(options)
+    if options.check:
+        trials = check.on_this_machine(options.model, options.optimizer)
+        print(check.table(trials))
+    else:
+        print("\nNot checked: `distgrad plan --check` compares it with real steps on this machine.")
+    return 0
+
+
+def _print_plan(options: argparse.Namespace) -> None:
     steps = _profile(options)
     machine = _machine(options)
     found = report.rows(
@@ -78,7 +88,6 @@ def work(options: argparse.Namespace) -> int:
         report.write_json(options.json, found, machine)
     if options.plot:
         report.plot(options.plot, found)
-    return 0
 
 
 def _machine(options: argparse.Namespace) -> network.Machine:
@@ -112,7 +121,8 @@ def _profile(options: argparse.Namespace) -> profile.Profile:
         model, loss = load(options.model)
         named = list(model.named_parameters())
         if options.compute is None and loss is not None:
-            return _measured(model, loss, options)
+            update = updating(model, options.optimizer)
+            return profile.measure(model, loss, update, bucket_mb=options.bucket_mb)
     if options.compute is None:
         raise LaunchError(
             "how long does a rank compute? Give --compute 1.0 (seconds of forward and backward), "
@@ -124,39 +134,3 @@ def _profile(options: argparse.Namespace) -> profile.Profile:
         optimizer=network.seconds(options.optimizer_time),
         bucket_mb=options.bucket_mb,
     )
-
-
-def _measured(
-    model: Module, loss: Callable[[], Tensor], options: argparse.Namespace
-) -> profile.Profile:
-    state_elements(options.optimizer)  # names the optimizers there are
-    optimizer = getattr(optim, options.optimizer)(model.parameters())
-
-    def update() -> None:
-        clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return profile.measure(model, loss, update, bucket_mb=options.bucket_mb)
-
-
-def load(spelled: str) -> tuple[Module, Callable[[], Tensor] | None]:
-    """Call the function of ``FILE.py:FUNCTION``; return its model and loss, None if it has none.
-
-    Errors: LaunchError for a file, a function or a result that cannot be used.
-    """
-    path, _, name = spelled.rpartition(":")
-    if not Path(path).is_file():
-        raise LaunchError(f"there is no file '{path}'; write FILE.py:FUNCTION, got '{spelled}'")
-    sys.path.insert(0, str(Path(path).resolve().parent))
-    make = runpy.run_path(path).get(name)
-    if not callable(make):
-        raise LaunchError(f"'{path}' has no function '{name}'; define it at the file's top level")
-    made = make()
-    model, loss = made if isinstance(made, Sequence) and len(made) == 2 else (made, None)
-    if not isinstance(model, Module) or not (loss is None or callable(loss)):
-        raise LaunchError(
-            f"{name}() returned {type(made).__name__}; it has to return a Module, or a pair of one "
-            f"and a function that returns the loss"
-        )
-    return model, loss

@@ -136,13 +136,9 @@ class Clock:
     def _sending(self, phase: Phase) -> float:
         m = self.machine
         copied = phase.inside * m.inside_beta / 2 + phase.outside * m.wire_copy / 2
-        return phase.messages * m.overhead / 2 + copied + self._adding(phase.before)
+        return phase.messages * m.overhead / 2 + copied + m.adding(phase.before)
 
     def _receiving(self, phase: Phase) -> float:
         m = self.machine
         copied = phase.inside * m.inside_beta / 2 + phase.outside * m.wire_copy / 2
-        return phase.messages * m.overhead / 2 + copied + self._adding(phase.after)
-
-    def _adding(self, nbytes: float) -> float:
-        # A pass over the parts in blocks that stay in cache reads and writes each line once.
-        return self.machine.moving(1.5 * nbytes, self.machine.gamma * nbytes)
+        return phase.messages * m.overhead / 2 + copied + m.adding(phase.after)

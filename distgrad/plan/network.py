@@ -60,11 +60,11 @@ class Machine:
         """How many ranks share a core, 1 if none do."""
         return max(1.0, self.ranks_per_node / (self.cores or self.ranks_per_node))
 
-    def moving(self, moved: float, alone: float) -> float:
-        """Seconds for a rank to move so many bytes, while all ranks of the node do, given the
-        seconds for one of them alone.
-        """
-        return max(alone, self.memory * moved * self.ranks_per_node)
+    def adding(self, nbytes: float) -> float:
+        """Seconds in which each rank of a node adds so many bytes up, all at the same time."""
+        # A pass over the parts in blocks that stay in cache reads and writes each line once.
+        moved = 1.5 * nbytes * self.ranks_per_node
+        return max(self.gamma * nbytes, self.memory * moved)
 
 
 @dataclass(frozen=True)

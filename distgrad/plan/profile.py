@@ -43,7 +43,13 @@ class Profile:
     sizes: tuple[tuple[str, int], ...]
     """Each parameter and its bytes, in the model's order."""
     buckets: tuple[Bucket, ...]
-    measured: bool = False
+    times: tuple[float, ...] = ()
+    """Of each step that was measured, forward and backward; () if none was."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether it was taken from real steps."""
+        return bool(self.times)
 
     @property
     def step(self) -> float:
@@ -241,5 +247,5 @@ def measure(
         tuple(sorted(ready.items(), key=lambda item: item[1])),
         sizes,
         make_buckets(named, bucket_mb),
-        measured=True,
+        times=tuple(forth + back for forth, back, _ in times[1:]),
     )

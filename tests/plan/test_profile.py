@@ -68,8 +68,12 @@ def test_a_distributed_model_is_measured_and_stays_distributed():
 
 def test_a_loss_that_reaches_no_parameter_is_refused():
     net, stray = model(), dg.Tensor(np.ones(3, "float32"), requires_grad=True)
+
+    def loss():
+        return (stray * stray).sum()
+
     with pytest.raises(GradError, match="reached none of the model's parameters"):
-        measure(net, lambda: (stray * stray).sum(), net.zero_grad, steps=1)
+        measure(net, loss, net.zero_grad, steps=1)
 
 
 def test_a_profile_of_shapes_spreads_backward_by_bytes_from_the_last_parameter():
