@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--ranks", metavar="N,N,…", help="a sweep over so many ranks in all")
     where.add_argument("--bandwidth", default="25Gbit", help="of a node's link (default: 25Gbit)")
     where.add_argument("--latency", default="30us", help="between hosts (default: 30us)")
-    where.add_argument("--memory-bandwidth", default="150GB", help="of a node (default: 150GB)")
+    where.add_argument("--memory-bandwidth", default="200GB", help="of a node (default: 200GB)")
     where.add_argument("--jitter", type=float, default=0.0, help="deviation of compute, as a part")
     how = parser.add_argument_group("the schedule")
     how.add_argument("--strategy", choices=STRATEGIES, action="append", help="(default: all)")

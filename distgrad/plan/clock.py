@@ -27,6 +27,8 @@ class Flight:
     """The phase it is in."""
     left: int = 0
     """Rounds of this phase that are not over."""
+    worked: float = 0.0
+    """Seconds of what it does after this round that were done while its messages came."""
     done: bool = False
 
     @property
@@ -75,16 +77,25 @@ class Clock:
         """Wait until these are over; the others move on meanwhile."""
         while any(not flight.done for flight in flights):
             self._skip_equal_rounds()
-            self.now = max(self.now, min(flight.arrives for flight in self.flights))
+            first = min(self.flights, key=lambda flight: flight.arrives)
+            if first.arrives > self.now:
+                if first.phase.each_as_it_comes:
+                    most = self._receiving(first.phase) * self.machine.turns - first.worked
+                    early = most * (1 - 1 / first.phase.messages)
+                    first.worked += min(first.arrives - self.now, early)
+                self.now = first.arrives
             self.poll()
 
     # -- rounds -------------------------------------------------------------------------------
 
     def _post(self, flight: Flight) -> None:
-        phase, machine = flight.phase, self.machine
+        phase, machine, began = flight.phase, self.machine, self.now
         self._work(self._sending(phase))
         if phase.link:
-            self._link_free = max(self.now, self._link_free) + phase.link * machine.beta
+            # Each message goes as soon as it is made, the last when all is.
+            first = began + (self.now - began) / max(1, phase.messages)
+            carried = max(first, self._link_free) + phase.link * machine.beta
+            self._link_free = max(carried, self.now)
             flight.arrives = self._link_free + machine.latency
         else:
             flight.arrives = self.now + machine.inside_latency
@@ -92,6 +103,8 @@ class Clock:
     def _end_round(self, flight: Flight) -> None:
         self.events += 1
         self._work(self._receiving(flight.phase))
+        self.now -= flight.worked
+        flight.worked = 0.0
         flight.left -= 1
         if not flight.left:
             flight.at += 1

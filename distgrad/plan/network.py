@@ -32,9 +32,9 @@ class Machine:
     """From one rank of a node to another."""
     inside_beta: float = 1.5e-10
     """Seconds of a core for a byte of a message inside a node: it copies it in and out."""
-    gamma: float = 1.0e-10
+    gamma: float = 5e-11
     """Seconds of a core to add a byte to another."""
-    memory: float = 1 / 150e9
+    memory: float = 1 / 200e9
     """Seconds in which all cores of a node together move a byte to or from memory."""
     overhead: float = 3e-6
     """Seconds of a core for sending and receiving a message, whatever its length."""

@@ -144,11 +144,12 @@ def blocks(parameters: int, layers: int = 12) -> list[tuple[str, Tensor]]:
         bounds = [size * part // 12 for part in (0, 3, 4, 8, 12)]
         for matrix, a, b in zip(("qkv", "project", "up", "down"), bounds, bounds[1:], strict=False):
             if b > a:
-                named.append((f"blocks.{i}.{matrix}", _without_memory((b - a,))))
+                named.append((f"blocks.{i}.{matrix}", without_memory((b - a,))))
     return named
 
 
-def _without_memory(shape: tuple[int, ...]) -> Tensor:
+def without_memory(shape: tuple[int, ...]) -> Tensor:
+    """Return a float32 parameter of this shape that takes up none."""
     return Tensor(np.broadcast_to(np.float32(0), shape), requires_grad=True)
 
 

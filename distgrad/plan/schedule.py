@@ -35,6 +35,8 @@ class Phase:
     """Bytes a rank adds up before it sends; a copied byte is two thirds of an added one."""
     after: float = 0.0
     """Bytes it adds up when all has come."""
+    each_as_it_comes: bool = False
+    """Whether it does that message by message, while it waits for the others."""
 
 
 Phases = tuple[Phase, ...]
@@ -222,7 +224,14 @@ def _over_nodes(nbytes: float, layout: Layout, *, gather: bool) -> Phases:
     if not gather:
         return (there, *leave)
     sent = others * share
-    back = Phase(1, others, outside=sent, link=sent * each, after=others * handed)
+    back = Phase(
+        1,
+        others,
+        outside=sent,
+        link=sent * each,
+        after=others * handed,
+        each_as_it_comes=True,
+    )
     return (there, back, *leave)
 
 

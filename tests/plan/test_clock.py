@@ -10,8 +10,8 @@ from distgrad.errors import ShapeError
 from distgrad.plan.clock import Clock
 from distgrad.plan.network import Machine
 from distgrad.plan.predict import largest_of, predict
-from distgrad.plan.profile import blocks, of_shapes
-from distgrad.plan.schedule import SCHEDULES, Layout
+from distgrad.plan.profile import blocks, of_shapes, without_memory
+from distgrad.plan.schedule import SCHEDULES, Layout, Phase
 
 ALPHA, BETA, GAMMA = 2e-5, 4e-10, 7e-11
 FREE = {"overhead": 0.0, "wire_copy": 0.0, "call": 0.0, "inside_beta": 0.0, "memory": 0.0}
@@ -93,11 +93,44 @@ def test_what_arrives_between_two_polls_waits_for_the_second():
     assert flight.done
 
 
+def test_what_is_added_up_first_is_sent_message_by_message():
+    # 10 messages: the link starts after a tenth of the work and is then the slower of the two.
+    clock = Clock(machine(2, gamma=1e-9))
+    clock.wait([clock.start("sum", (Phase(messages=10, link=1e8, before=1e7),))])
+    assert clock.now == pytest.approx(1e-3 + 1e8 * BETA + ALPHA)
+
+
+@pytest.mark.parametrize(("streamed", "behind"), [(True, 1e-3), (False, 1e-2)])
+def test_only_what_is_handed_on_as_it_comes_is_done_while_more_comes(streamed, behind):
+    clock = Clock(machine(2, gamma=1e-9))
+    phase = Phase(messages=10, link=1e8, after=1e7, each_as_it_comes=streamed)
+    clock.wait([clock.start("sum", (phase,))])
+    assert clock.now == pytest.approx(1e8 * BETA + ALPHA + behind)
+    assert clock.busy == pytest.approx(1e-2)
+
+
 # -- steps ----------------------------------------------------------------------------------------
 
 
 def profile(parameters=100_000_000, compute=1.0):
     return of_shapes(blocks(parameters), compute)
+
+
+def gpt(vocabulary, context, layers, width):
+    """GPT-2's matrices: tied embeddings first, so that their gradient is ready last."""
+    shapes = {"tokens": (vocabulary, width), "positions": (context, width)}
+    for i in range(layers):
+        for name, rows in (("qkv", 3), ("project", 1), ("up", 4), ("down", 4)):
+            shapes[f"blocks.{i}.{name}"] = (rows * width, width)
+    return [(name, without_memory(shape)) for name, shape in shapes.items()]
+
+
+@pytest.mark.parametrize("model", [(65, 256, 6, 384), (50257, 1024, 12, 768)])
+def test_64_nodes_of_16_ranks_keep_85_percent_with_stage_1_in_buckets_of_16_mib(model):
+    steps = of_shapes(gpt(*model), 1.0, bucket_mb=16)
+    found = predict(steps, Machine(64, 16, beta=8 / 25e9), zero=1)
+    assert found.algorithm == "hierarchical"
+    assert 0.85 <= found.efficiency < 1
 
 
 def test_one_rank_takes_what_it_computes():
