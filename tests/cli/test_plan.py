@@ -1,6 +1,8 @@
 """``distgrad plan``: what it prints and writes, and what it refuses."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +116,10 @@ def test_a_plot_is_drawn(plan, tmp_path):
 )
 def test_what_cannot_be_planned_is_refused_with_the_cure(plan, arguments, said):
     assert said in plan(*arguments, status=2)
+
+
+def test_the_table_in_the_docs_is_what_the_command_prints(plan):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "planning.md").read_text()
+    found = re.search(r"```console\n\$ distgrad plan (.*?)\n(.*?)```", text, re.DOTALL)
+    command, shown = found.groups()
+    assert plan(*command.split()) == shown
