@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import bench, debug, run
+from distgrad.cli import bench, debug, plan, run
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
 __all__ = ["main"]
 
-VERBS = {"run": run, "debug": debug, "bench": bench}
+VERBS = {"run": run, "debug": debug, "bench": bench, "plan": plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="distgrad",
-        description="Start training scripts on one or many ranks, and measure what joins them.",
+        description="Start training scripts on ranks, measure what joins them, plan for more.",
     )
     parser.add_argument("--version", action="version", version=f"distgrad {__version__}")
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))
