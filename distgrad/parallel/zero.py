@@ -309,7 +309,8 @@ class Share:
         if self.ranks.decided and mover.needs == "parameters" and self.is_cut(slot):
             raise GradError(
                 f"{mover.name} looks at whole parameters, and one of shape {slot.shape} is shared "
-                f"out in parts already: make it before the first training pass"
+                f"out in parts already: make it before the first training pass, and before a "
+                f"state of others is loaded"
             )
 
     # -- the gradients ----------------------------------------------------------------------------

@@ -108,6 +108,19 @@ def test_before_the_first_update_the_weights_stay():
     everywhere(body)
 
 
+def test_weights_that_were_assigned_come_back_too():
+    def body(zero):
+        t, ema = averaged(zero)
+        t.model.wide.data = t.model.wide.array * np.float32(2)
+        before = weights(t)
+        with ema.average_parameters():
+            inside = weights(t)
+        assert weights(t) == before != inside
+        return before, inside, t.train().hashes()
+
+    everywhere(body)
+
+
 def test_the_model_keeps_the_averages_of_copy_to_and_trains_on_from_them():
     def body(zero):
         t, ema = averaged(zero)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from zero_training import WORLDS, everywhere, prepared
 
-from distgrad import optim
+from distgrad import nn, optim
 from distgrad.nn import functional as F
 
 
@@ -51,3 +51,56 @@ def test_parameters_may_be_read_outside_of_their_modules(read):
         return t.hashes()
 
     everywhere(body, WORLDS[2:])
+
+
+# -- values that ranks have in common are written when all have read them -------------------------
+
+MAKERS = {
+    "AdamW": lambda m: optim.AdamW(m.parameters(), lr=0.03),
+    "LAMB": lambda m: optim.LAMB(m.parameters(), lr=0.03),
+    "Lookahead": lambda m: optim.Lookahead(optim.LAMB(m.parameters(), lr=0.03), k=2),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_is_read_right_before_a_step_is_of_before_it(name):
+    def body(zero):
+        t = prepared(zero, MAKERS[name], complex_too=False)
+        found = []
+        for n, batch in enumerate(t.batches(2)):
+            t.backward(batch)
+            if n == 3:  # Lookahead meets the slow weights though nothing has a gradient
+                t.optimizers[0].zero_grad()
+            found.append(nn.state_sha256(t.model.state_dict()))
+            t.step()
+        return found, t.hashes()
+
+    everywhere(body)
+
+
+@pytest.mark.parametrize("write", ["copy_to", "load_state_dict", "writing", "data", "average"])
+def test_what_is_read_right_before_a_write_is_of_before_it(write):
+    def body(zero):
+        t = prepared(zero, MAKERS["AdamW"])
+        ema = optim.ExponentialMovingAverage(t.model, 0.6)
+        first = {name: p.array.copy() for name, p in t.model.named_parameters()}
+        ema.update()
+        t.train()
+        found = [nn.state_sha256(t.model.state_dict())]
+        if write == "copy_to":
+            ema.copy_to()
+        elif write == "load_state_dict":
+            t.model.load_state_dict(first)
+        elif write == "writing":
+            with t.ddp.writing():
+                t.model.wide.array[...] = 2
+        elif write == "data":
+            t.model.wide.data = first["wide"] * 2
+            ema.update()
+        else:
+            with ema.average_parameters():
+                found.append(nn.state_sha256(t.model.state_dict()))
+        found.append(nn.state_sha256(t.model.state_dict()))
+        return found, t.train().hashes()
+
+    everywhere(body)

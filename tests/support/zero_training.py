@@ -139,8 +139,9 @@ def everywhere(body: Callable[[int], Any], worlds: Any = None) -> None:
     (expected,) = simulated(1, lambda: body(0))
     assert expected is not None
     cases = CASES if worlds is None else [(z, *world) for world in worlds for z in STAGES]
-    for zero, size, nodes in cases:
-        for rank, found in enumerate(simulated(size, lambda z=zero: body(z), nodes=nodes)):
+    for schedule, (zero, size, nodes) in enumerate(cases):
+        ranks = simulated(size, lambda z=zero: body(z), schedule, nodes)
+        for rank, found in enumerate(ranks):
             assert found == expected, f"zero={zero}, {size} ranks, nodes={nodes}, rank {rank}"
 
 
