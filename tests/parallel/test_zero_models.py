@@ -99,6 +99,11 @@ TWICE = {
     "layers": lambda: nn.Sequential(nn.Linear(WIDTH, 6), nn.Tanh(), nn.Linear(6, 3)),
     **{name: MODELS[name] for name in ("tied weights", "a weight detached by the parent")},
     **{name: MODELS[name] for name in ("a returned part", "a module run three times")},
+    # Ops that are run again for gradients of gradients, from the first layer on.
+    "normalized": lambda: nn.Sequential(
+        nn.Linear(WIDTH, 6), nn.LayerNorm(6), nn.Linear(6, 6), nn.GroupNorm(2, 6), nn.Linear(6, 3)
+    ),
+    "a transformer": MODELS["a transformer"],
 }
 
 
