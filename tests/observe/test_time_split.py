@@ -278,10 +278,17 @@ def test_a_world_of_one_and_a_loop_that_raised_have_no_summary():
     assert lone.summary() == lone.table() == ""
 
     def body():
-        with pytest.raises(ZeroDivisionError):
-            training(5, ends=3)
+        kept = []
 
-    simulated(2, body)
+        def around(ddp):
+            kept.append(TimeSplit(ddp))
+            return kept[0]
+
+        with pytest.raises(ZeroDivisionError):
+            training(5, ends=3, around=around)
+        return kept[0].summary()
+
+    assert simulated(2, body) == ["", ""]
 
 
 def test_steps_are_told_to_a_split_of_a_world():
