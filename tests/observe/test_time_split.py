@@ -139,6 +139,13 @@ def test_the_network_test_gives_every_rank_the_same_rate_of_each_host(hosts, sch
     assert min(found[0].values()) > 0
 
 
+def test_each_host_times_what_comes_from_the_three_before_it(monkeypatch):
+    monkeypatch.setattr(network, "host_rates", dict)
+    hosts = "abcde"
+    for pairs in simulated(5, lambda: network._try(dg.init().comm, hosts)):
+        assert {*pairs} == {(hosts[i - k], hosts[i]) for i in range(5) for k in (1, 2, 3)}
+
+
 @pytest.mark.parametrize("slow", [1, 2, 9])
 def test_a_host_that_seems_slow_is_tried_again_before_it_is_believed(monkeypatch, slow):
     tries = []
