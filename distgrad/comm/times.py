@@ -1,7 +1,7 @@
 """Where a rank's time goes in collectives: counters that works add to, always on.
 
-Only what holds the rank up is counted as waiting or transfer. Sums that are complete when they are
-first looked at hold up nobody; a small one inside a node, a few µs, does not even read the clock.
+Only what holds the rank up is counted as waiting or transfer: not what is complete when it is
+wanted, and not the first 2 or 3 µs of a small sum inside a node, which would notice the clock.
 """
 
 from __future__ import annotations

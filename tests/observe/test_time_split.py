@@ -139,6 +139,13 @@ def test_the_network_test_gives_every_rank_the_same_rate_of_each_host(hosts, sch
     assert min(found[0].values()) > 0
 
 
+def test_each_host_times_what_comes_from_the_three_before_it(monkeypatch):
+    monkeypatch.setattr(network, "host_rates", dict)
+    hosts = "abcde"
+    for pairs in simulated(5, lambda: network._try(dg.init().comm, hosts)):
+        assert {*pairs} == {(hosts[i - k], hosts[i]) for i in range(5) for k in (1, 2, 3)}
+
+
 @pytest.mark.parametrize("slow", [1, 2, 9])
 def test_a_host_that_seems_slow_is_tried_again_before_it_is_believed(monkeypatch, slow):
     tries = []
@@ -278,10 +285,17 @@ def test_a_world_of_one_and_a_loop_that_raised_have_no_summary():
     assert lone.summary() == lone.table() == ""
 
     def body():
-        with pytest.raises(ZeroDivisionError):
-            training(5, ends=3)
+        kept = []
 
-    simulated(2, body)
+        def around(ddp):
+            kept.append(TimeSplit(ddp))
+            return kept[0]
+
+        with pytest.raises(ZeroDivisionError):
+            training(5, ends=3, around=around)
+        return kept[0].summary()
+
+    assert simulated(2, body) == ["", ""]
 
 
 def test_steps_are_told_to_a_split_of_a_world():
