@@ -148,8 +148,9 @@ def profile_of(found: dict[str, Any]) -> Profile:
     buckets = tuple(Bucket(**b | {"parameters": tuple(b["parameters"])}) for b in found["buckets"])
     ready = tuple((name, at) for name, at in found["ready"])
     sizes = tuple((name, size) for name, size in found["sizes"])
-    exact = {"buckets": buckets, "ready": ready, "sizes": sizes, "times": tuple(found["times"])}
-    return Profile(**found | exact)
+    reads = tuple((name, at) for name, at in found["reads"])
+    exact = {"buckets": buckets, "ready": ready, "sizes": sizes, "reads": reads}
+    return Profile(**found | exact | {"times": tuple(found["times"])})
 
 
 def table(trials: Sequence[Trial]) -> str:

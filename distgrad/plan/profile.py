@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -46,6 +47,9 @@ class Profile:
     times: tuple[float, ...] = ()
     """Of each step that was measured, forward and backward; () if none was."""
 
+    reads: tuple[tuple[str, float], ...] = ()
+    """Each parameter and when, after forward began, its module was first called; if measured."""
+
     @property
     def measured(self) -> bool:
         """Whether it was taken from real steps."""
@@ -62,16 +66,16 @@ class Profile:
         return sum(size for _, size in self.sizes)
 
     def first_read(self) -> dict[str, float]:
-        """Each parameter and when, after forward began, it is first read: by the bytes before it.
+        """Each parameter and when, after forward began, it is first read.
 
-        Not measured: a model's parameters are taken to be read in its order, at a pace that goes
-        with their bytes.
+        Where that was not measured, parameters are taken to be read in the model's order, at a pace
+        that goes with their bytes.
         """
         found, before = {}, 0
         for name, size in self.sizes:
             found[name] = self.forward * before / max(1, self.nbytes)
             before += size
-        return found
+        return found | dict(self.reads)
 
     def slower(self, factor: float) -> Profile:
         """Return the profile of a rank that takes ``factor`` times as long for everything."""
@@ -81,6 +85,7 @@ class Profile:
             backward=self.backward * factor,
             optimizer=self.optimizer * factor,
             ready=tuple((name, at * factor) for name, at in self.ready),
+            reads=tuple((name, at * factor) for name, at in self.reads),
         )
 
 
@@ -222,31 +227,59 @@ def measure(
     times: list[tuple[float, float, float]] = []
     moments: list[list[tuple[str, float]]] = []
     with _listening(named) as watch:
-        for _ in range(steps + 1):
+
+        def step() -> None:
             start = time.perf_counter()
-            value = loss()
-            value.backward()
+            loss().backward()
             stop = time.perf_counter()
             update()
             times.append((watch.began - start, stop - watch.began, time.perf_counter() - stop))
             moments.append(watch.ready)
+
+        step()
+        reads = _reads(model, named, step)
+        forth = times[-1][0]
+        del times[:], moments[:]
+        for _ in range(steps):
+            step()
     if not moments[-1]:
         raise GradError("backward reached none of the model's parameters: nothing to plan")
     forward, backward, optimizer = (
-        statistics.median(column) for column in zip(*times[1:], strict=True)
+        statistics.median(column) for column in zip(*times, strict=True)
     )
     by_name: dict[str, list[float]] = {}
-    for found in moments[1:]:
-        for name, at in found:
-            by_name.setdefault(name, []).append(at)
+    for name, at in chain.from_iterable(moments):
+        by_name.setdefault(name, []).append(at)
     ready = {name: statistics.median(column) for name, column in by_name.items()}
-    sizes = tuple((n, p.array.nbytes) for n, p in named)
     return Profile(
         forward,
         backward,
         optimizer,
         tuple(sorted(ready.items(), key=lambda item: item[1])),
-        sizes,
+        tuple((n, p.array.nbytes) for n, p in named),
         make_buckets(named, bucket_mb),
-        times=tuple(forth + back for forth, back, _ in times[1:]),
+        times=tuple(forth + back for forth, back, _ in times),
+        reads=tuple((name, at / forth * forward) for name, at in reads.items()),
     )
+
+
+def _reads(
+    model: Module, named: Sequence[tuple[str, Tensor]], step: Callable[[], None]
+) -> dict[str, float]:
+    """Run a step and return when, after it began, the module of each parameter was first called."""
+    name_of = {p: name for name, p in named}
+    found: dict[str, float] = {}
+    start = time.perf_counter()
+
+    def called(module: Module, args: object) -> None:
+        for p in module.parameters(recurse=False):
+            if p in name_of:
+                found.setdefault(name_of[p], time.perf_counter() - start)
+
+    handles = [module.register_forward_pre_hook(called) for module in model.modules()]
+    try:
+        step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

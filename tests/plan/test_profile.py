@@ -50,9 +50,20 @@ def test_a_measured_profile_has_every_gradient_in_the_order_of_backward():
     assert found.measured
 
 
+def test_a_measured_profile_knows_when_forward_first_reads_a_parameter():
+    net, found = measured()
+    reads = found.first_read()
+    order = ["0.weight", "2.weight", "3.weight"]
+    assert 0 <= reads["0.weight"] < reads["2.weight"] < reads["3.weight"] < found.forward
+    assert set(found.reads) == {(name, reads[name]) for name, _ in net.named_parameters()}
+    doubled = found.slower(2.0).first_read()
+    assert [doubled[n] for n in order] == pytest.approx([2 * reads[n] for n in order])
+
+
 def test_measuring_leaves_no_listener_behind():
     net, _ = measured()
     assert all(p._listener is None for p in net.parameters())
+    assert not any(m._hooks for m in net.modules())
 
 
 def test_a_distributed_model_is_measured_and_stays_distributed():
