@@ -20,8 +20,8 @@ sys.path[:0] = [str(WORKERS.parents[1] / "examples")]
 import models  # noqa: E402 (found by the line above)
 
 STEPS = {"mlp": 12, "cnn": 6, "gpt": 2}
-IN_A_NODE = [{"algorithm": name} for name in ("ring", "tree", "shared")]
-OVER_HOSTS = [{"algorithm": name} for name in ("ring", "tree")]
+IN_A_NODE = [*check.ONE_NODE]
+OVER_HOSTS = [{"algorithm": "ring"}, {"algorithm": "tree"}, {"zero": 1}]
 CLUSTER = Machine(nodes=64, ranks_per_node=16, beta=8 / 25e9)
 BUCKETS = (4, 16, 64)
 LARGE = {
