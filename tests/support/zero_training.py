@@ -24,6 +24,7 @@ WORLDS: list[tuple[int, Sequence[int] | None]] = [
 """Sizes, and which ranks share a node; None: all of them."""
 STAGES = (1, 2, 3)
 CASES: list[tuple[int, int, Sequence[int] | None]] = [
+    (0, 3, [2, 1]),
     (1, 3, None),
     (2, 3, [2, 1]),
     (3, 2, None),
@@ -31,7 +32,7 @@ CASES: list[tuple[int, int, Sequence[int] | None]] = [
     (1, 2, [1, 1]),
     (3, 3, [1, 1, 1]),
 ]
-"""Stages, sizes and nodes: every kind of memory and every way of the values."""
+"""Stages, sizes and nodes: every kind of memory, and every way of the values to the ranks."""
 SAMPLES = 23  # batches of 10, 10 and 3: in the last one of 4 shards is absent
 
 
