@@ -20,8 +20,13 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
+<<<<<<< HEAD
 from distgrad.optim.norms import BLOCK, square
 from distgrad.parallel.shards import current_shard
+=======
+from distgrad.optim.norms import rough_squares
+from distgrad.parallel.shards import ShardPosition, current_shard
+>>>>>>> hooks
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
@@ -54,6 +59,7 @@ class Shares:
         self.backward_runs = self.gives_back = False
         """Whether a backward pass is under way, and one has begun before: values may leave then."""
         self._flying: list[Started] = []
+        self._begun: ShardPosition | None = None  # the shard whose backward pass began last
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         self._told: Array = np.zeros(0)  # what ranks tell each other at the end of a batch
         # Others wait for the slice of a rank that has nothing more to do.
@@ -198,6 +204,7 @@ class Shares:
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
         self.backward_runs = True
+        self._begun = current_shard()
         if not self.keeps:
             self.gives_back = True
         for share in self.buckets:
@@ -225,6 +232,17 @@ class Shares:
             counts = [max(1, min(run.stop, present) - run.start) for run in self.world.runs]
             self._uneven[present] = len(set(counts)) > 1
         return self._uneven[present]
+
+    @property
+    def all_come_by(self) -> bool:
+        """Whether all ranks come to where this one is, before their last backward pass begins.
+
+        Where they have different numbers of shards they do until the first one's backward pass.
+        """
+        position = current_shard()
+        return not self.keeps or (
+            position is not None and position.first and position is not self._begun
+        )
 
 
 class Share:

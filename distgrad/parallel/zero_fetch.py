@@ -68,7 +68,8 @@ class Fleeting(Share):
         self._inside -= 1
         if not self._leaves:
             return
-        self._pinned |= has_view(kept, self.values, self.params)
+        if self.ranks.all_come_by and has_view(kept, self.values, self.params):
+            self._pinned = True
         self._finished.add(user)
         if self._finished >= self.users:
             self._finished.clear()
@@ -78,7 +79,7 @@ class Fleeting(Share):
         """Return when the values may be read; outside of its module they stay then."""
         del tensor  # they come together
         self.bring()
-        if self._leaves and not self._inside:
+        if self._leaves and not self._inside and self.ranks.all_come_by:
             self._pinned = True
 
     def detached(self, tensor: Tensor) -> Array:

@@ -143,3 +143,28 @@ def test_in_backward_a_layer_has_its_weights_and_those_of_the_others_are_away() 
         # When a layer's gradient arrives: nothing, and what the rank owns, and the layer behind it.
         assert all(len(layers) <= 3 for layers in here), here
         assert any(len(layers) < 3 for layers in here)
+
+
+def read_before(ddp: Any, model: Any, x: Any, y: Any) -> None:
+    np.asarray(model.inner.w.array)
+    plain(ddp, model, x, y)
+
+
+def read_between(ddp: Any, model: Any, x: Any, y: Any) -> None:
+    loss = F.cross_entropy(model(x), y)
+    ddp.backward(loss + 0 * float(model.inner.w.array.sum()))
+
+
+def read_after(ddp: Any, model: Any, x: Any, y: Any) -> None:
+    plain(ddp, model, x, y)
+    np.asarray(model.inner.w.array)
+
+
+@pytest.mark.parametrize(("zero", "size", "nodes"), WORLDS)
+@pytest.mark.parametrize("backward", [read_before, read_between, read_after])
+def test_a_weight_may_be_read_in_every_shard(
+    backward: Backward, zero: int, size: int, nodes: Sequence[int] | None
+) -> None:
+    make = MODELS["a module run three times"]
+    one = simulated(1, lambda: trained(make, 0, backward))
+    assert simulated(size, lambda: trained(make, zero, backward), nodes=nodes) == one * size
