@@ -20,13 +20,8 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
-<<<<<<< HEAD
 from distgrad.optim.norms import BLOCK, square
-from distgrad.parallel.shards import current_shard
-=======
-from distgrad.optim.norms import rough_squares
 from distgrad.parallel.shards import ShardPosition, current_shard
->>>>>>> hooks
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
