@@ -101,7 +101,7 @@ class Shares:
             whole = ["parameters" in found for found in needs]
             wanted.append(Wanted(share.layout.slots, whole, share.values.itemsize))
         for share, slices in zip(self.buckets, cut(wanted, self.world.size), strict=True):
-            share.slices = slices
+            share.take(slices)
         self.decided = True
 
     # -- to those who clip, move and average ------------------------------------------------------
@@ -257,6 +257,8 @@ class Share:
         self.ranks, self.name, self.params = shares, name, params
         self.layout, self.values = layout, values
         self.slices: Slices = ()
+        self._summed: Slices = ()
+        self._has_flags = False  # whether this rank has the sums of the flags
         self.work: Started | None = None
         self.stale = False
         """Whether own values were written that the others have not."""
@@ -287,22 +289,19 @@ class Share:
     def summed(self) -> Slices:
         """The slices with the flags, which belong to the last one."""
         self.ranks.decide()
+        return self._summed
+
+    def take(self, slices: Slices) -> None:
+        """Take over who owns what."""
         end, flags = self.layout.size, len(self.params)
-        last = self._last
-        return tuple(
+        reach = [s.stop > s.start and s.stop == end for s in slices]
+        last = reach.index(True) if True in reach else 0
+        self.slices = slices
+        self._summed = tuple(
             slice(s.start if s.stop > s.start else end, end + flags) if rank == last else s
-            for rank, s in enumerate(self.slices)
+            for rank, s in enumerate(slices)
         )
-
-    @property
-    def has_flags(self) -> bool:
-        """Whether this rank has the sums of the flags."""
-        return self.ranks.world.rank == self._last
-
-    @property
-    def _last(self) -> int:
-        stops = [(s.stop > s.start) and s.stop == self.layout.size for s in self.slices]
-        return stops.index(True) if True in stops else 0
+        self._has_flags = self.ranks.world.rank == last
 
     def _owners(self, slot: Slot) -> list[int]:
         self.ranks.decide()
@@ -372,7 +371,7 @@ class Share:
         told = self._told
         for number, block in self._blocks if look else ():
             told[number] = square(block)
-        if self.has_flags:
+        if self._has_flags:
             told[self._flags] = np.real(self.sums[self.layout.size :])
 
     def listen(self, look: bool) -> None:
