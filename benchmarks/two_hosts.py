@@ -6,6 +6,8 @@ of one thread a rank; the figures are medians over rounds, and the ratios those 
 
   asked   a message above 64 KiB waits for the receiver's answer: Open MPI's own limit
   eager   it is sent at once: what dg.init sets
+  zero=1  the same; the optimizer is shared out, values come back under the next forward pass
+  alone   both compute at the same time and do not talk
   gloo    PyTorch's DDP (--peer-python names a Python with torch)
 
 python benchmarks/two_hosts.py NETBOX --rounds 7
@@ -64,8 +66,9 @@ class Hosts:
             sys.exit(f"netbox {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def distgrad(self, workload: str, own: dict[str, str]) -> float:
+    def distgrad(self, workload: str, own: dict[str, str], zero: int = 0) -> float:
         script = [str(WORKERS / "distgrad_step.py"), workload, "--steps", str(self.steps)]
+        script += ["--free", "--zero", str(zero)]
         command = ["bash", self.netbox, "mpirun", "-n", "2", "--map-by", "node", sys.executable]
         done = subprocess.run(
             [*command, *script],
@@ -76,6 +79,24 @@ class Hosts:
             timeout=PATIENCE,
         )
         return milliseconds(done.stdout + done.stderr, f"distgrad {workload}")
+
+    def alone(self, workload: str) -> float:
+        script = [str(WORKERS / "distgrad_step.py"), workload, "--steps", str(self.steps)]
+        jobs = [
+            subprocess.Popen(
+                [
+                    *("bash", self.netbox, "exec", f"node{rank}"),
+                    *(sys.executable, *script, "--alone", str(rank)),
+                ],
+                env=ENVIRON,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        outputs = [job.communicate(timeout=PATIENCE)[0] for job in jobs]
+        return statistics.mean(milliseconds(text, f"{workload} alone") for text in outputs)
 
     def gloo(self, workload: str) -> float:
         self._port += 1
@@ -147,6 +168,8 @@ def main() -> None:
             candidates: dict[str, Callable[[], float]] = {
                 "asked": lambda w=workload: hosts.distgrad(w, OWN_LIMIT),
                 "eager": lambda w=workload: hosts.distgrad(w, {}),
+                "zero=1": lambda w=workload: hosts.distgrad(w, {}, 1),
+                "alone": lambda w=workload: hosts.alone(w),
             }
             if with_peer:
                 candidates["gloo"] = lambda w=workload: hosts.gloo(w)
