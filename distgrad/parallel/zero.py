@@ -20,7 +20,7 @@ from distgrad.autograd.types import Array
 from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
 from distgrad.optim.norms import rough_squares
-from distgrad.parallel.shards import current_shard
+from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
@@ -53,7 +53,7 @@ class Shares:
         self.backward_runs = self.gives_back = False
         """Whether a backward pass is under way, and one has begun before: values may leave then."""
         self._flying: list[Started] = []
-        self._begun: object = None  # the shard whose backward pass began last
+        self._begun: ShardPosition | None = None  # the shard whose backward pass began last
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         # Others wait for the slice of a rank that has nothing more to do.
         world.comm.transport.state.before_leaving.append(partial(_complete, self._flying))
