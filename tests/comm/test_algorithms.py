@@ -27,7 +27,8 @@ def test_no_file_but_the_table_names_an_all_reduce():
     named = [
         f"{path.relative_to(ROOT)}:{line}: {string!r}"
         for path in ROOT.rglob("*.py")
-        if path != TABLE
+        # A plan has the rounds of each: its tests compare them with what the table's send.
+        if path != TABLE and path.parent.name != "plan"
         for line, string in strings(path.read_text())
         if string in ALL_REDUCE
     ]

@@ -32,6 +32,7 @@ from mpi4py import MPI  # noqa: E402 - after the line above
 
 _SPIN = 20e-6  # seconds a wait keeps the core to itself: longer than a message in shared memory
 _LISTEN = 0.05  # seconds between two looks for notices of other ranks
+_LOOKS = 4  # in vain, after which there is no notice
 
 
 class MpiRequest:
@@ -75,10 +76,15 @@ class _Notices:
 
     def _take_in(self) -> None:
         status = MPI.Status()
-        # A rank that waits for shared memory calls MPI nowhere else, and one call takes a message
-        # in, the next one finds it.
-        self.comm.Iprobe(MPI.ANY_SOURCE, NOTICE_TAG)
-        while message := self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status):
+        # A rank that waits for shared memory, or computes, calls MPI nowhere else, and one call
+        # takes a message in, a later one finds it.
+        vain = 0
+        while vain < _LOOKS:
+            message = self.comm.Improbe(MPI.ANY_SOURCE, NOTICE_TAG, status)
+            if message is None:
+                vain += 1
+                continue
+            vain = 0
             data = bytearray(status.Get_count(MPI.BYTE))
             message.Recv((data, len(data), MPI.BYTE))
             self.state.hear(Notice(**json.loads(data)))
