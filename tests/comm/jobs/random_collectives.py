@@ -243,6 +243,8 @@ def held():
 def check(pairs, number, seed):
     """Run them; AssertionError names the first that differs from MPI's."""
     rank, state = pairs[0].rank, pairs[0].comm.transport.state
+    # What earlier tests of this process have left on purpose.
+    failed, torn = len(state.failed_works), {c for c, p in state.contexts.items() if p.unfinished}
     done, early = 0, None
     while done < number:
         common = np.random.default_rng((seed, done))
@@ -267,8 +269,8 @@ def check(pairs, number, seed):
         if early is None and done > number // 4:
             early = *held(), len(state.contexts)
     assert state.works == []
-    assert state.failed_works == []
-    assert [c for c, p in state.contexts.items() if p.unfinished] == []
+    assert len(state.failed_works) == failed
+    assert {c for c, p in state.contexts.items() if p.unfinished} == torn
     late = *held(), len(state.contexts)
     assert late[0] - early[0] < 32, f"memory grew from {early[0]:.0f} to {late[0]:.0f} MiB"
     assert late[1] == early[1], f"descriptors: {early[1]}, then {late[1]}"
