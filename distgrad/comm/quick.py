@@ -148,6 +148,7 @@ class QuickSum:
         "_arrived",
         "_board",
         "_calls",
+        "_error",
         "_known",
         "_out",
         "_progress",
@@ -174,6 +175,7 @@ class QuickSum:
         self._progress = progress = self._state.progress(transport.context)
         self.number, self.what = progress.started, known.what
         self._rest: Work | None = None
+        self._error: BaseException | None = None
         self._summed = self.done = self._waits = False
         self._arrived = 0.0  # when all had come, if that was waited for
         progress.started += 1
@@ -240,10 +242,16 @@ class QuickSum:
             self._state.times.one_less()
 
     def _go_on(self) -> Work:
+        if self._error is not None:
+            raise self._error
         if self._rest is None:
             self._leave()
             small = self._out is not None
-            self._rest = self._known.go_on(self.number, self._calls, small, self._summed)
+            try:
+                self._rest = self._known.go_on(self.number, self._calls, small, self._summed)
+            except BaseException as error:
+                self._error = error  # as a Work, which raises it again
+                raise
         return self._rest
 
 

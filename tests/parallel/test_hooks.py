@@ -186,7 +186,7 @@ def test_all_ranks_have_the_same_bits_under_every_interleaving(name, size):
 def test_mpi_ranks_have_the_bits_of_simulated_ones(name):
     hook, state = HOOKS[name]
     size = alone(lambda: dg.init().size)
-    expected = sums(size, SHAPES, hook, state, steps=4, bucket_mb=1e-4)[0].found
+    expected = sums(size, SHAPES, hook, state, steps=4, nodes=[size], bucket_mb=1e-4)[0].found
     found = alone(
         lambda: summed(SHAPES, hook, state, 4, gradient, np.float32, {"bucket_mb": 1e-4}).found
     )

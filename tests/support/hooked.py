@@ -51,6 +51,7 @@ def sums(
     schedule: int | None = None,
     gradients: Callable[[int, tuple[int, ...], int], Any] = gradient,
     dtype: Any = np.float32,
+    nodes: Sequence[int] | None = None,
     **settings: Any,
 ) -> list[Sums]:
     """Sum gradients of ``steps`` batches on every rank: reduction="sum", so weights are 1."""
@@ -58,7 +59,7 @@ def sums(
         size,
         lambda: summed(shapes, hook, make_state, steps, gradients, dtype, settings),
         schedule,
-        nodes=[1] * size,  # hooks are for what crosses between hosts
+        nodes=nodes or [1] * size,  # hooks are for what crosses between hosts
     )
 
 
