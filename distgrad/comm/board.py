@@ -138,7 +138,10 @@ class Board:
     def is_free(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``free``."""
         words, needed = self._words, number - SLOTS + 1
-        return all(words[index] >= needed for index in self._lows)
+        for index in self._lows:  # noqa: SIM110 - a generator's frame would cost more
+            if words[index] < needed:
+                return False
+        return True
 
     def have_arrived(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``arrivals``."""
@@ -151,7 +154,10 @@ class Board:
     def agree(self, number: int, digest: int) -> bool:
         """Whether all others, who have arrived, posted this digest."""
         words, slot = self._words, number % SLOTS
-        return all(words[slots[slot] + 1] == digest for slots in self._others_slots)
+        for slots in self._others_slots:  # noqa: SIM110 - the same
+            if words[slots[slot] + 1] != digest:
+                return False
+        return True
 
     def have_reached(self, number: int, stage: int) -> bool:
         """Whether there is nothing to wait for in ``reached``."""

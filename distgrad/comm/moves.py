@@ -31,6 +31,10 @@ class Moves(Verbs):
         check_timeout(timeout)
         return KnownBarrier(self.transport, timeout, name).start()
 
+    def know_barrier(self, name: str) -> KnownBarrier:
+        """Return what ``start_barrier`` finds out first, for a barrier that is made often."""
+        return KnownBarrier(self.transport, self.timeout, name)
+
     def broadcast(self, array: Array, root: int = 0, *, name: str = "") -> None:
         """Copy rank ``root``'s array into everyone's."""
         self.start_broadcast(array, root, name=name).wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -51,6 +51,8 @@ class SharedArray:
     """Further ones, for ranks whose run of summands makes several parts."""
     calls: dict[object, list[Call]] = field(default_factory=dict)
     """What an algorithm has worked out for it, to be called again with the next sum."""
+    after: list[Callable[[Array], None]] = field(default_factory=list)
+    """What looks at the slice that this rank has summed, before the others go on."""
 
 
 def cut_arrays(

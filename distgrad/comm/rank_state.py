@@ -101,7 +101,10 @@ class RankState:
 
     def progress(self, context: str) -> Progress:
         """Return this rank's position in ``context``."""
-        return self.contexts.setdefault(context, Progress())
+        found = self.contexts.get(context)
+        if found is None:
+            found = self.contexts[context] = Progress()
+        return found
 
     def seen(self, rank: int) -> tuple[float, int, str] | None:
         """Return when, and in which collective, another rank was last met; None if never."""

@@ -229,6 +229,8 @@ class Bucket:
         self._partial: list[PartialGradient] = []
         if self.share is not None:
             self.share.places, self.share.sums = self.places, self.gradients.local
+            if shared is not None:
+                shared.after.append(self.share.summed_slice)
             self._partial = [PartialGradient.at(place) for place in self.places]
         self.views = [place.gradient for place in self.places]
         self.previous: Array | None = None
@@ -279,8 +281,7 @@ class Bucket:
     @property
     def used(self) -> list[bool]:
         """Which parameters some shard used; known once the sum is there."""
-        found: list[bool] = (self.gradients.flags != 0).tolist()
-        return found
+        return [flag != 0 for flag in self.gradients.flags.tolist()]
 
     def gather_sums(self) -> None:
         """Have all sums on all ranks, until the memory is given back; collective."""

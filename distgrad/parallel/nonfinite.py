@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.flat import own_window
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, NonFiniteError
 from distgrad.optim.norms import rough_squares
 from distgrad.parallel.bucket import Bucket
@@ -36,9 +38,46 @@ def check_policy(nonfinite: str) -> None:
         raise DistgradError(f"nonfinite={nonfinite!r}: choose 'raise', 'skip' or 'continue'")
 
 
-def all_finite(buckets: Sequence[Bucket]) -> bool:
-    """Whether the norm of the reduced gradients, and every shard's loss, is a finite number."""
-    return math.isfinite(sum(rough_squares(b.gradients.local) for b in buckets))
+class Verdict:
+    """Whether the norm of the reduced gradients, and every shard's loss, is a finite number.
+
+    In one node each rank looks at the slices that it sums while it has them in its cache, and all
+    read what each has found; sums made otherwise every rank looks at for itself. Collective.
+    """
+
+    def __init__(self, world: World, buckets: Sequence[Bucket]) -> None:
+        self._sums = [b.gradients.local for b in buckets]
+        self._looked = [False] * len(buckets)
+        shared = [b.gradients.shared for b in buckets if b.gradients.shared is not None]
+        found = None
+        if shared and world.comm.topology.one_node:
+            found = world.comm.share_once([(len(buckets) * world.size, np.dtype(float))])
+        self._numbers: Array = np.zeros((len(buckets), 0))  # by bucket and rank
+        if found is not None:
+            self._numbers = found[0].reshape(len(buckets), world.size)
+            for i, array in enumerate(shared):
+                array.after.append(partial(self._look, i, world.rank))
+
+    def _look(self, bucket: int, rank: int, own: Array) -> None:
+        self._numbers[bucket, rank] = rough_squares(own)
+        self._looked[bucket] = True
+
+    def finite(self) -> bool:
+        """Tell, once all buckets of a batch are summed; the same on all ranks.
+
+        The numbers are written again when all ranks sum the next batch: who is there has read.
+        """
+        total = 0.0
+        for looked, found, array in zip(
+            self._looked, self._numbers.tolist(), self._sums, strict=True
+        ):
+            total += sum(found) if looked else rough_squares(array)
+        self.restart()
+        return math.isfinite(total)
+
+    def restart(self) -> None:
+        """Forget what was seen of a batch that was left unfinished."""
+        self._looked = [False] * len(self._looked)
 
 
 def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:

@@ -17,7 +17,7 @@ from distgrad.parallel.alone import alone
 from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
 from distgrad.parallel.hooks.register import CommHook
-from distgrad.parallel.nonfinite import Nonfinite, all_finite, raise_nonfinite
+from distgrad.parallel.nonfinite import Nonfinite, Verdict, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
@@ -50,12 +50,14 @@ class Reducer(Observable):
         self.world, self.algorithm = world, algorithm
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
-        self.shares = Shares(world, algorithm, zero, Fleeting) if zero else None
+        look = nonfinite != "continue"
+        self.shares = Shares(world, algorithm, zero, Fleeting, look=look) if zero else None
         self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
         if self.shares is not None:
             fetch_for(self.shares, module)
             # Of parameters that are here while they are used there is nothing to compare.
             agreement.same_weights &= not self.shares.fetches
+        self.verdict = Verdict(world, self.buckets) if look and not zero else None
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.params}
         for p in self._bucket_of:
             p._listener = self
@@ -173,6 +175,8 @@ class Reducer(Observable):
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)
         if position.first:
+            if self.verdict is not None:
+                self.verdict.restart()
             for buffer in (self.statistics.buffer, *(b.gradients for b in self.buckets)):
                 buffer.restart()
         if position.last:
@@ -222,11 +226,10 @@ class Reducer(Observable):
             bucket.gradients.wait()
         self._flying.clear()
         self._first, self._samples = True, 0
-        look = self.nonfinite != "continue"
         if self.shares is not None:
-            finite = self.shares.agree(look)
+            finite = self.shares.agree()
         else:
-            finite = all_finite(self.buckets) if look else None
+            finite = None if self.verdict is None else self.verdict.finite()
         self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:

@@ -6,7 +6,6 @@ the next forward pass, and waited for where they are read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,12 +19,12 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
 from distgrad.errors import DistgradError, GradError
-from distgrad.optim.norms import BLOCK, square
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices, Wanted, cut
 from distgrad.parallel.zero_memory import Memory, OwnCopy, allocate
+from distgrad.parallel.zero_told import Report, Told, count_of
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
 
@@ -43,11 +42,20 @@ class Shares:
     """The buckets of one model, shared out; ``Ranks`` to those who clip and move."""
 
     def __init__(
-        self, world: World, algorithm: str, stage: int, fleeting: Callable[..., Share]
+        self,
+        world: World,
+        algorithm: str,
+        stage: int,
+        fleeting: Callable[..., Share],
+        *,
+        look: bool,
     ) -> None:
         self._fleeting = fleeting  # makes a Share of what is fetched when it is used
         self.world, self.comm, self.algorithm, self.stage = world, world.comm, algorithm, stage
+        self.look = look
+        """Whether the squares of a batch's sums are wanted as soon as they are there."""
         self.memory: Memory
+        self.told: Told
         self.buckets: list[Share] = []
         self.decided = False
         """Whether it is known who owns what; then the cut stays."""
@@ -56,7 +64,6 @@ class Shares:
         self._flying: list[Started] = []
         self._begun: ShardPosition | None = None  # the shard whose backward pass began last
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
-        self._told: Array = np.zeros(0)  # what ranks tell each other at the end of a batch
         # Others wait for the slice of a rank that has nothing more to do.
         world.comm.transport.state.before_leaving.append(partial(_complete, self._flying))
 
@@ -69,6 +76,8 @@ class Shares:
             self.memory = OwnCopy(comm, [])
         else:
             self.memory = allocate(comm, specs)
+        count = sum(count_of([p for _, p in part]) for part in parts)
+        self.told = Told(comm, self.algorithm, count, common=self.memory.common)
 
     @property
     def fetches(self) -> bool:
@@ -103,12 +112,17 @@ class Shares:
         for share, slices in zip(self.buckets, cut(wanted, self.world.size), strict=True):
             share.take(slices)
         self.decided = True
+        start = 0
+        for share in self.buckets:
+            count = count_of(share.params)
+            share.report_in(self.told.numbers[start : start + count])
+            start += count
 
     # -- to those who clip, move and average ------------------------------------------------------
 
     def add_up_(self, numbers: Array) -> None:
         """Sum ``numbers``, of which all but one rank has zeros, over the ranks."""
-        self.comm.all_reduce(numbers, algorithm=self.algorithm, name="numbers of the ranks' parts")
+        self.told.add_up_(numbers)
 
     def send_values(self) -> None:
         """Start to bring what was moved to all ranks: in forward order, as it will be read."""
@@ -162,10 +176,10 @@ class Shares:
 
     def optimizer_stepped(self, optimizer: Any) -> None:
         """Bring what an optimizer has moved to all ranks."""
-        moved = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-        members = set(map(id, moved))
+        groups = optimizer.param_groups
+        moved = {id(p) for g in groups for p in g["params"] if p.grad is not None}
         for share in self.buckets:
-            if any(id(p) in members for p in share.params):
+            if not moved.isdisjoint(share.members):
                 share.changed()
         self.send_values()
 
@@ -176,25 +190,13 @@ class Shares:
 
     # -- to the reducer ---------------------------------------------------------------------------
 
-    def agree(self, look: bool) -> bool | None:
+    def agree(self) -> bool | None:
         """Tell all ranks who used what, and (``look``) whether all sums are finite numbers.
 
         They are told the squares of every block, too: what gradients are clipped by.
         """
-        told = self._told
-        if told.size == 0:
-            told = self._told = np.zeros(sum(share.lay_out() for share in self.buckets))
-            start = 0
-            for share in self.buckets:
-                start = share.tell_in(told, start)
-        told[...] = 0
-        with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-            for share in self.buckets:
-                share.tell(look)
-            self.add_up_(told)
-            for share in self.buckets:
-                share.listen(look)
-            return math.isfinite(float(told.sum())) if look else None
+        self.decide()
+        return self.told.agree(self.look, [share.report for share in self.buckets])
 
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
@@ -257,6 +259,8 @@ class Share:
         self.ranks, self.name, self.params = shares, name, params
         self.layout, self.values = layout, values
         self.slices: Slices = ()
+        self.members = frozenset(map(id, params))
+        self.report: Report
         self._summed: Slices = ()
         self._has_flags = False  # whether this rank has the sums of the flags
         self.work: Started | None = None
@@ -266,11 +270,6 @@ class Share:
         self.sums: Array = np.zeros(0)
         """The gradients, of which this rank has its slice, and behind them who used what."""
         self._parts: dict[int, Part] = {}  # by the number (``id``) of the slot
-        self._squares: dict[int, tuple[int, int]] = {}  # where in what is told: the same
-        self._blocks: list[tuple[int, Array]] = []  # own blocks, and where their squares go
-        self._told: Array = np.zeros(0)
-        self._flags = slice(0, 0)
-        self._fresh = False  # whether the gradients are still those that were told
 
     # -- who owns which slice ---------------------------------------------------------------------
 
@@ -338,46 +337,23 @@ class Share:
 
     def squares_of(self, slot: Slot) -> list[float] | None:
         """Return the sum of the squares of each block of the gradient in ``slot``, if known."""
-        if not self._fresh:
-            return None
-        start, stop = self._squares[id(slot)]
-        squares: list[float] = self._told[start:stop].tolist()
-        return squares
+        return self.report.squares_of(id(slot))
 
     def gradients_change(self) -> None:
         """Note that own gradients are about to be written to."""
-        self._fresh = False
+        self.report.fresh = False
 
-    def lay_out(self) -> int:
-        """Return how many numbers are told of this bucket."""
-        return sum(-(-p.size // BLOCK) for p in self.params) + len(self.params)
+    def report_in(self, numbers: Array) -> None:
+        """Tell in ``numbers`` what others need to know of this rank's slice."""
+        parts = [self.part(place) for place in self.places]
+        flags = self.sums[self.layout.size :]
+        self.report = Report(numbers, self.places, parts, flags, self._has_flags)
 
-    def tell_in(self, told: Array, start: int) -> int:
-        """Have a place in ``told``; return the next one."""
-        self._told = told
-        for place in self.places:
-            part, count = self.part(place), -(-place.value.size // BLOCK)
-            self._squares[id(place.slot)] = (start, start + count)
-            # Ranks cut arrays at the borders of blocks.
-            at = start + part.first // BLOCK
-            for number, first in enumerate(range(0, part.array.size, BLOCK)):
-                self._blocks.append((at + number, part.array[first : first + BLOCK]))
-            start += count
-        self._flags = slice(start, start + len(self.params))
-        return self._flags.stop
-
-    def tell(self, look: bool) -> None:
-        """Write what this rank knows: the squares of its blocks, and the flags if it has them."""
-        told = self._told
-        for number, block in self._blocks if look else ():
-            told[number] = square(block)
-        if self._has_flags:
-            told[self._flags] = np.real(self.sums[self.layout.size :])
-
-    def listen(self, look: bool) -> None:
-        """Take over what all have told."""
-        self.sums[self.layout.size :] = self._told[self._flags]
-        self._fresh = look
+    def summed_slice(self, own: Array) -> None:
+        """Tell of the own slice, which was summed now, where all ranks have that in common."""
+        del own
+        if self.ranks.told.common:
+            self.report.tell(self.ranks.look)
 
     # -- how the values come back -----------------------------------------------------------------
 
@@ -388,7 +364,8 @@ class Share:
 
     def changed(self) -> None:
         """Note that the own values were written."""
-        self.stale, self._fresh = True, False  # updates may have gradients for scratch memory
+        self.stale = True
+        self.gradients_change()  # updates may have them for scratch memory
         for p in self.params:
             await_(p)
 

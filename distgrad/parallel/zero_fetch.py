@@ -91,7 +91,8 @@ class Fleeting(Share):
 
     def changed(self) -> None:
         """Note that the own values were written, and those of the others are old."""
-        self.stale, self._fresh, self._pinned = True, False, False
+        self.stale, self._pinned = True, False
+        self.gradients_change()
         self._give_back()
 
     def fill(self, values: Array) -> None:

@@ -51,6 +51,8 @@ class Memory(Protocol):
     arrays: list[Array]
     leads: bool
     """Whether this rank writes what is the same on all ranks."""
+    common: bool
+    """Whether all ranks have the values in common: there is one node."""
 
     def before_writing(self) -> None:
         """Return when no other rank reads what this one may write."""
@@ -62,7 +64,7 @@ class Memory(Protocol):
 class OwnCopy:
     """Each rank has its own copy of the values."""
 
-    leads = True
+    leads, common = True, False
 
     def __init__(self, comm: Communicator, arrays: list[Array]) -> None:
         self._comm, self.arrays = comm, arrays
@@ -85,20 +87,22 @@ class OncePerNode:
         self._comm, self.arrays = comm, arrays
         topology = comm.topology
         self.leads = topology.nodes[topology.node_of[comm.rank]][0] == comm.rank
-        self._one_node = topology.one_node
+        self.common = topology.one_node
+        self._before = comm.know_barrier("before parameters are written")
+        self._after = comm.know_barrier("parameters are written")
         self._quiet = False  # nobody reads: since the last barrier nothing was sent
 
     def before_writing(self) -> None:
         """Meet the others, once for all buckets: each comes when it has read the values."""
         if not self._quiet:
-            self._comm.start_barrier(name="before parameters are written").wait()
+            self._before.start().wait()
             self._quiet = True
 
     def start(self, moved: Sequence[Moved]) -> list[Started]:
         """Start an exchange between nodes; in one node all meet when each has written."""
         self._quiet = False
-        if self._one_node and moved:
-            one = self._comm.start_barrier(name="parameters are written")
+        if self.common and moved:
+            one = self._after.start()
             return [one] * len(moved)
         return [
             self._comm.start_exchange(values, slices, once=True, name=f"values of {name}")

@@ -85,7 +85,7 @@ def put_in_place(own: Sequence[Array], shared: SharedArray) -> None:
     """
     for k, part in enumerate(own, 1):
         place = shared if k == len(own) else shared.companions[k - 1]
-        if address(part) != address(place.own):
+        if part is not place.own and address(part) != address(place.own):
             np.copyto(place.own, part)
 
 
@@ -105,7 +105,7 @@ def calls_in_one_node(
 ) -> Sequence[Call]:
     """Return the calls that sum this rank's slice, once all have arrived; made once, kept there.
 
-    Without ``slices`` they write the total to everyone's array.
+    Without ``slices`` they write the total to everyone's array. Then follows ``shared.after``.
     """
     key = (plan, None if slices is None else tuple((s.start, s.stop) for s in slices))
     found = shared.calls.get(key)
@@ -118,7 +118,8 @@ def calls_in_one_node(
         targets = others if slices is None else []
         whole = slice(0, out.size)
         found = shared.calls[key] = [
-            *_total(plan.additions, parts, plan.total, whole, out, targets)
+            *_total(plan.additions, parts, plan.total, whole, out, targets),
+            *((look, out) for look in shared.after),
         ]
     return found
 

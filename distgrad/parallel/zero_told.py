@@ -1,0 +1,118 @@
+"""What ranks tell each other of gradients that they share out: norms of blocks, who used what.
+
+Ranks of one node have these numbers in common: each writes its own as soon as its slice is summed.
+Elsewhere they are summed over the ranks when all sums are there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from distgrad.autograd.layout import Part, Place
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
+from distgrad.comm import Communicator
+from distgrad.optim.norms import BLOCK, square
+
+
+def count_of(params: Sequence[Tensor]) -> int:
+    """Return how many numbers are told of a bucket of ``params``."""
+    return sum(_blocks(p) for p in params) + len(params)
+
+
+def _blocks(p: Tensor | Array) -> int:
+    return -(-int(p.size) // BLOCK)
+
+
+class Report:
+    """What is told of one bucket: the squares of its blocks, and who used which parameter.
+
+    ``numbers`` is its part of what is told, ``flags`` lie behind the gradients, and a rank that
+    ``has_flags`` has the sums of them.
+    """
+
+    def __init__(
+        self,
+        numbers: Array,
+        places: Sequence[Place],
+        parts: Sequence[Part],
+        flags: Array,
+        has_flags: bool,
+    ) -> None:
+        self.told = False
+        """Whether this rank has written its numbers of the batch."""
+        self.fresh = False
+        """Whether the gradients are still those that were told."""
+        self._numbers, self._flags, self._has_flags = numbers, flags, has_flags
+        self._told_flags = numbers[numbers.size - flags.size :]
+        self._squares: dict[int, tuple[int, int]] = {}  # by the number (``id``) of the slot
+        self._blocks: list[tuple[int, Array]] = []  # own blocks, and where their squares go
+        start = 0
+        for place, part in zip(places, parts, strict=True):
+            self._squares[id(place.slot)] = start, start + _blocks(place.value)
+            # Ranks cut arrays at the borders of blocks.
+            for number, first in enumerate(range(0, part.array.size, BLOCK), part.first // BLOCK):
+                self._blocks.append((start + number, part.array[first : first + BLOCK]))
+            start += _blocks(place.value)
+
+    def tell(self, look: bool) -> None:
+        """Write what this rank knows: the squares of its blocks, and the flags if it has them."""
+        if look:
+            numbers = self._numbers
+            with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+                for at, block in self._blocks:
+                    numbers[at] = square(block)
+        if self._has_flags:
+            self._told_flags[...] = self._flags.real
+        self.told = True
+
+    def listen(self, look: bool) -> None:
+        """Take over what all have told."""
+        self._flags[...] = self._told_flags
+        self.told, self.fresh = False, look
+
+    def squares_of(self, number: int) -> list[float] | None:
+        """Return the sum of the squares of each block of the gradient in that slot, if known."""
+        if not self.fresh:
+            return None
+        start, stop = self._squares[number]
+        squares: list[float] = self._numbers[start:stop].tolist()
+        return squares
+
+
+class Told:
+    """The numbers of all buckets of a model; ``common`` if all ranks share memory. Collective."""
+
+    def __init__(self, comm: Communicator, algorithm: str, count: int, *, common: bool) -> None:
+        found = comm.share_once([(count, np.dtype(float))]) if common else None
+        self._comm, self._algorithm = comm, algorithm
+        self.common = found is not None
+        self.numbers: Array = np.zeros(count) if found is None else found[0]
+
+    def agree(self, look: bool, reports: Sequence[Report]) -> bool | None:
+        """Let all ranks have what each tells; whether (``look``) all sums are finite numbers.
+
+        Memory in common is written again when all ranks sum the next batch: who is there has read.
+        """
+        late = [report for report in reports if not report.told]
+        if not self.common:
+            self.numbers[...] = 0
+        for report in late:
+            report.tell(look)
+        if not self.common:
+            self.add_up_(self.numbers)
+        elif late:
+            self._comm.start_barrier(name="gradients are told of").wait()
+        for report in reports:
+            report.listen(look)
+        return math.isfinite(sum(self.numbers.tolist())) if look else None
+
+    def add_up_(self, numbers: Array) -> None:
+        """Sum ``numbers``, of which all but one rank has zeros, over the ranks."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+            self._comm.all_reduce(
+                numbers, algorithm=self._algorithm, name="numbers of the ranks' parts"
+            )
