@@ -49,7 +49,7 @@ MOMENTS = (
     "saving",
 )
 SIZES = (2, 3)
-TIMEOUT = 10.0  # what the job gives to dg.init
+TIMEOUT = 10.0  # what the job gives to dg.init; the suite's few cells give it less
 GRACE = 15.0  # seconds after it in which the job must have ended
 LOCK = 60.0  # seconds that a rank waits for one that holds the lock of the kernel cache
 START = 60.0  # seconds until the rank has fallen, on a loaded machine
@@ -97,10 +97,10 @@ def cells(patterns: Sequence[str] = ()) -> list[Cell]:
     return [c for c in every if not patterns or any(fnmatch(c.name, p) for p in patterns)]
 
 
-def run(cell: Cell, kernels: Path | None = None) -> Outcome:
+def run(cell: Cell, kernels: Path | None = None, timeout: float = TIMEOUT) -> Outcome:
     """Run one cell; ``kernels`` is a folder of compiled kernels to start with."""
     for _ in range(3):
-        outcome = _run(cell, kernels)
+        outcome = _run(cell, kernels, timeout)
         if not _mpirun_crashed(outcome):
             break
     return outcome
@@ -111,7 +111,7 @@ def _mpirun_crashed(outcome: Outcome) -> bool:
     return aborted and re.search(r"^prterun: .*Assertion", outcome.stderr, re.MULTILINE) is not None
 
 
-def _run(cell: Cell, kernels: Path | None) -> Outcome:
+def _run(cell: Cell, kernels: Path | None, timeout: float) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
         mark, fell = uuid.uuid4().hex, Path(folder, "fell")
         cache = Path(folder, "kernels")
@@ -125,12 +125,12 @@ def _run(cell: Cell, kernels: Path | None) -> Outcome:
             "TMPDIR": folder,
             _MARK: mark,
         }
-        script = [str(JOB), cell.how, cell.moment, str(cell.rank), folder, f"{TIMEOUT:g}"]
+        script = [str(JOB), cell.how, cell.moment, str(cell.rank), folder, f"{timeout:g}"]
         command = [*mpirun(cell.size), sys.executable, *script]
         with Path(folder, "stdout").open("w") as out, Path(folder, "stderr").open("w") as err:
             job = subprocess.Popen(command, env=environment, stdout=out, stderr=err)
             began = time.time()
-            bound = TIMEOUT + GRACE + (LOCK if cell.moment == "compile" else 0)
+            bound = timeout + GRACE + (LOCK if cell.moment == "compile" else 0)
             try:
                 status = _wait(job, fell, began, bound)
                 left = _settled(mark)

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from distgrad import ops
@@ -52,6 +53,11 @@ def status() -> str:
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
     if _broken:
         return f"reference only ({_broken[0]})"
+    return _installed()
+
+
+@cache
+def _installed() -> str:
     try:
         version = importlib.metadata.version("numba")
     except importlib.metadata.PackageNotFoundError:

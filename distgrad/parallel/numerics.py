@@ -7,6 +7,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,22 @@ def self_test() -> None:
 
     Errors: LaunchError naming the BLAS and its kernels.
     """
-    n = 67  # no multiple of any kernel's tile
-    a = (np.arange(n * n) % 13 - 6).reshape(n, n)
+    a, product = _integers()
     for dtype in (np.float32, np.float64):
         # Small integers: every sum is exact in both types, so equality is the test.
-        if not np.array_equal(a.astype(dtype) @ a.T.astype(dtype), (a @ a.T).astype(dtype)):
+        if not np.array_equal(a.astype(dtype) @ a.T.astype(dtype), product.astype(dtype)):
             raise LaunchError(
                 f"the BLAS computes a wrong {np.dtype(dtype)} matrix product; unset "
                 f"OPENBLAS_CORETYPE, or install another build of NumPy: {fingerprint()['BLAS']}"
             )
+
+
+@cache
+def _integers() -> tuple[Any, Any]:
+    """Return a matrix and, by NumPy's own loops and no BLAS, its product with its transpose."""
+    n = 67  # no multiple of any kernel's tile
+    a = (np.arange(n * n) % 13 - 6).reshape(n, n)
+    return a, a @ a.T
 
 
 def fingerprint() -> dict[str, object]:
@@ -78,6 +86,7 @@ class _Place(ctypes.Structure):
     )
 
 
+@cache
 def _numpys_blas() -> str | None:
     """Return the file that holds the matrix product NumPy calls; None where nobody can say."""
     try:

@@ -24,6 +24,7 @@ CELLS = [
     matrix.Cell("sys.exit(0)", "evaluation", 2, 3),
     matrix.Cell("os._exit", "saving", 0, 2),
 ]
+TIMEOUT = 5.0  # a stopped rank is waited for so long
 
 
 @pytest.mark.slow
@@ -31,9 +32,10 @@ CELLS = [
 def test_a_job_of_which_a_rank_falls_ends_soon_and_names_it(cell):
     if cell.is_silent:
         needs_open_mpi()
-    outcome = matrix.run(cell)
+    outcome = matrix.run(cell, timeout=TIMEOUT)
     if cell.moment == "MPI_Init" and "PMIX ERROR" in outcome.stderr:
-        outcome = matrix.run(cell)  # it met the launcher's half of MPI_Init: there is no rank yet
+        # It met the launcher's half of MPI_Init: there is no rank yet.
+        outcome = matrix.run(cell, timeout=TIMEOUT)
     assert outcome.verdict == "ok", outcome.stderr
 
 

@@ -15,7 +15,7 @@ from distgrad.comm.stacks import RollCall, answers, spelled
 from distgrad.errors import CommError, LaunchError
 
 JOB = Path(__file__).parent / "jobs" / "silent.py"
-WARN = 3.0
+WARN = 1.5
 
 
 def run(ranks, how, culprit, timeout=30.0):
@@ -34,7 +34,7 @@ def test_a_long_wait_shows_the_line_of_the_rank_that_is_missing(how, line, ranks
     done = run(ranks, how, 0)
     assert done.status == 0, done.err
     assert re.search(
-        rf"^\[rank 1/{ranks}\] collective \d+ \(all_reduce 'w' float64 x 100\) has waited 3 s: "
+        rf"^\[rank 1/{ranks}\] collective \d+ \(all_reduce 'w' float64 x 100\) has waited 2 s: "
         r"rank 0 is busy elsewhere \(seen \d s ago in collective \d+ \(barrier\)",
         done.err,
         re.M,
@@ -62,7 +62,7 @@ def test_of_a_rank_that_cannot_answer_the_process_table_tells(how, said):
 
 
 def test_of_ranks_in_different_collectives_both_stacks_are_shown_and_the_end_shows_them_again():
-    done = run(3, "is_in_another_collective", 1, timeout=6.0)
+    done = run(3, "is_in_another_collective", 1, timeout=3.0)
     assert done.status != 0
     for told in done.err.split("CommTimeoutError: ")[0].split("Traceback")[:1]:
         assert told.count('other.all_reduce(np.zeros(3), name="other")') == 2  # warning and end

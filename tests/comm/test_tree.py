@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from algorithms import CANONICAL
 from hypothesis import given, settings
-from summands import definition, partitions, sum_of, summand
+from summands import assert_definition, definition, partitions, sum_of, summand
 
-from distgrad.comm import Communicator, TreeSum, connect, nodes_of, run_ranks
+from distgrad.comm import Communicator, TreeSum, connect, nodes_of
 from distgrad.comm.canonical import schedule
 from distgrad.errors import CommError
 
@@ -15,17 +15,7 @@ from distgrad.errors import CommError
 @given(partition=partitions())
 @settings(deadline=None, max_examples=150)
 def test_every_partition_gives_the_bits_of_the_definition(partition, algorithm):
-    levels, runs, absent = partition
-    expected = definition(levels, 0, absent)
-
-    def body():
-        comm = Communicator(connect())
-        parts = sum_of(runs[comm.rank], absent).parts
-        out = np.full(13, np.nan, "float32")
-        comm.start_sum(parts, out, runs, absent=absent, algorithm=algorithm).wait()
-        return out.tobytes()
-
-    assert set(run_ranks(len(runs), body)) == {expected.tobytes()}
+    assert_definition(partition, algorithm)
 
 
 @given(partitions())

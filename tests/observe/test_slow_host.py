@@ -16,17 +16,19 @@ JOB = Path(__file__).parent / "jobs" / "four_hosts.py"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("slow", ["host2", None])
+@pytest.mark.parametrize(("slow", "steps"), [("host2", 25), (None, 50)])  # seconds, each
 def test_a_host_with_a_slow_network_is_named_and_the_bits_are_those_of_the_simulation(
-    slow, tmp_path
+    slow, steps, tmp_path
 ):
     with hosts(4, "1gbit", tmp_path) as cluster:
         if slow is not None:
             cluster.shape(slow, "100mbit")
-        done = cluster.run(JOB)
+        done = cluster.run(JOB, str(steps))
     assert done.status == 0, done.out + done.err
     train = runpy.run_path(str(JOB))["train"]
-    assert re.findall(r"weights (\w+)", done.out) == [h for h, _ in simulated(4, train)]
+    assert re.findall(r"weights (\w+)", done.out) == [
+        h for h, _ in simulated(4, lambda: train(steps))
+    ]
     assert re.findall(r"^ +(\d)  (host\d)", done.out, re.M) == [
         (f"{i}", f"host{i}") for i in range(4)
     ]

@@ -5,34 +5,13 @@ import json
 import numpy as np
 import pytest
 from moving import move_
+from optimizer_cases import ALL, ELEMENTWISE
 
 from distgrad import Tensor, nn, optim
 from distgrad.autograd.mode import is_grad_enabled, no_grad
 from distgrad.errors import ShapeError
 
 SHAPES = [(2, 3), (4,), (), (3, 1, 2), (5, 3)]
-ELEMENTWISE = {
-    "SGD": {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
-    "ASGD": {"t0": 2.0, "weight_decay": 0.1},
-    "Adam": {"weight_decay": 0.1, "amsgrad": True},
-    "AdamW": {"amsgrad": True},
-    "NAdam": {"weight_decay": 0.1},
-    "RAdam": {"weight_decay": 0.1},
-    "Adamax": {"weight_decay": 0.1},
-    "Adagrad": {"weight_decay": 0.1, "initial_accumulator_value": 0.2, "lr_decay": 0.1},
-    "Adadelta": {"weight_decay": 0.1},
-    "RMSprop": {"momentum": 0.9, "centered": True},
-    "Rprop": {},
-    "Lion": {"weight_decay": 0.1},
-}
-WHOLE = {
-    "LARS": {"weight_decay": 0.1},
-    "LAMB": {"weight_decay": 0.1},
-    "Adafactor": {"weight_decay": 0.1},
-    "Muon": {},
-    "SparseAdam": {},
-}
-ALL = ELEMENTWISE | WHOLE
 
 
 def public_optimizers():

@@ -136,47 +136,39 @@ def test_another_order_of_the_parameters_on_one_rank_is_named(
         ranks(zero, algorithm, nodes, order=order)
 
 
+# -- layers in another order, or not run (a gradient that is lacking) on one rank ----------------
+
+
 def by_shard(first: int) -> Sequence[str]:
     return ("b", "a") if first % 8 == 2 else ("a", "b")
-
-
-@where_all_are_here
-def test_layers_run_in_another_order_on_one_rank_are_right(
-    zero: int, algorithm: str, nodes: Nodes
-) -> None:
-    assert_right(zero, algorithm, nodes, runs=by_shard)
-
-
-@where_they_are_fetched
-def test_layers_run_in_another_order_on_one_rank_are_named_where_they_are_fetched(
-    zero: int, algorithm: str, nodes: Nodes
-) -> None:
-    with pytest.raises(dg.MismatchError, match=rf"values of bucket .*{CURE}"):
-        ranks(zero, algorithm, nodes, runs=by_shard)
-
-
-# -- a gradient that one rank lacks --------------------------------------------------------------
 
 
 def without_b(first: int) -> Sequence[str]:
     return ("a",) if first % 8 == 2 else ("a", "b")
 
 
+otherwise = pytest.mark.parametrize("runs", [by_shard, without_b])
+
+
 @where_all_are_here
-def test_a_gradient_that_one_rank_lacks_is_right(zero: int, algorithm: str, nodes: Nodes) -> None:
-    assert_right(zero, algorithm, nodes, runs=without_b)
+@otherwise
+def test_layers_run_otherwise_on_one_rank_are_right(
+    runs: Any, zero: int, algorithm: str, nodes: Nodes
+) -> None:
+    assert_right(zero, algorithm, nodes, runs=runs)
 
 
 @where_they_are_fetched
-def test_a_gradient_that_one_rank_lacks_is_named_where_parameters_are_fetched(
-    zero: int, algorithm: str, nodes: Nodes
+@otherwise
+def test_layers_run_otherwise_on_one_rank_are_named_where_they_are_fetched(
+    runs: Any, zero: int, algorithm: str, nodes: Nodes
 ) -> None:
     with pytest.raises(dg.MismatchError, match=rf"values of bucket .*{CURE}"):
-        ranks(zero, algorithm, nodes, runs=without_b)
+        ranks(zero, algorithm, nodes, runs=runs)
 
 
 @where_they_are_fetched
-@pytest.mark.parametrize("runs", [by_shard, without_b])
+@otherwise
 def test_both_are_right_with_the_cure_that_is_named(
     runs: Callable[[int], Sequence[str]], zero: int, algorithm: str, nodes: Nodes
 ) -> None:

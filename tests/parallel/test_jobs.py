@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,24 @@ def result(job: Finished) -> list[str]:
     return lines[0].split(maxsplit=3)[1:]
 
 
+@cache
+def undisturbed(name: str = "mlp") -> list[str]:
+    """The result of one process that nothing happens to."""
+    return result(run_job(0, JOB, "--model", name))
+
+
 @pytest.mark.parametrize("name", ["mlp", "cnn", "gpt"])
 def test_killed_and_resumed_on_another_number_of_ranks_it_ends_with_the_same_bits(
     name: str, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "run")
-    undisturbed = result(run_job(0, JOB, "--model", name))
     common = ["--model", name, "--checkpoint", folder]
     first = run_job(2, JOB, *common, "--what", "kill", "--at", "13")
     assert first.status != 0
     second = run_job(3, JOB, *common, "--resume", "--what", "kill", "--at", "31", "--rank", "2")
     assert second.status != 0
     assert "resumed from step-" in second.out
-    assert result(run_job(1, JOB, *common, "--resume")) == undisturbed
+    assert result(run_job(1, JOB, *common, "--resume")) == undisturbed(name)
 
 
 @pytest.mark.parametrize("what", ["forward", "backward", "callback"])
@@ -51,8 +57,7 @@ def test_a_signal_on_one_rank_ends_all_after_a_checkpoint(what: str, tmp_path: P
     assert reason == {"term": "SIGTERM", "usr1": "SIGUSR1"}[what]  # rank 1 got it, rank 0 reports
     assert int(steps) < 50
     assert (Path(folder) / f"step-{int(steps):06d}").is_dir()
-    undisturbed = result(run_job(0, JOB))
-    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == undisturbed
+    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == undisturbed()
 
 
 def test_ctrl_c_that_reaches_one_rank_ends_all_after_a_checkpoint(tmp_path: Path) -> None:
@@ -62,7 +67,7 @@ def test_ctrl_c_that_reaches_one_rank_ends_all_after_a_checkpoint(tmp_path: Path
     assert "Traceback" not in job.out + job.err
     assert job.out.count(f"Ctrl-C (SIGINT): saved step 8 to {folder}; resume with") == 1
     assert "RESULT" not in job.out
-    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == result(run_job(0, JOB))
+    assert result(run_job(2, JOB, "--checkpoint", folder, "--resume")) == undisturbed()
 
 
 def test_one_process_needs_no_mpi4py_at_all(tmp_path: Path) -> None:

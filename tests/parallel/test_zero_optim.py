@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from optimizer_cases import ALL
 from training import alone, simulated
 from zero_training import Odd, everywhere, prepared, sha256
 
@@ -9,40 +10,9 @@ from distgrad import optim
 from distgrad.errors import GradError
 from distgrad.perrank import isolated
 
-SETTINGS = {
-    "SGD": {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
-    "ASGD": {"t0": 2.0, "weight_decay": 0.1},
-    "Adam": {"weight_decay": 0.1, "amsgrad": True},
-    "AdamW": {"amsgrad": True},
-    "NAdam": {"weight_decay": 0.1},
-    "RAdam": {"weight_decay": 0.1},
-    "Adamax": {"weight_decay": 0.1},
-    "Adagrad": {"weight_decay": 0.1, "initial_accumulator_value": 0.2, "lr_decay": 0.1},
-    "Adadelta": {"weight_decay": 0.1},
-    "RMSprop": {"momentum": 0.9, "centered": True},
-    "Rprop": {},
-    "Lion": {"weight_decay": 0.1},
-    "LARS": {"weight_decay": 0.1},
-    "LAMB": {"weight_decay": 0.1},
-    "Adafactor": {"weight_decay": 0.1},
-    "Muon": {},
-    "SparseAdam": {},
-}
-OWN_STEP = {"LBFGS"}
-AROUND_ANOTHER = {"Lookahead"}
-
-
-def public_optimizers():
-    kinds = {n: k for n in optim.__all__ if isinstance(k := getattr(optim, n), type)}
-    return {n for n, k in kinds.items() if issubclass(k, optim.Optimizer)} - {"Optimizer"}
-
-
-def test_every_public_optimizer_is_here():
-    assert {*SETTINGS} | OWN_STEP | AROUND_ANOTHER == public_optimizers()
-
 
 def make(name, params, **settings):
-    return getattr(optim, name)(params, **{"lr": 0.03, **SETTINGS[name], **settings})
+    return getattr(optim, name)(params, **{"lr": 0.03, **ALL[name], **settings})
 
 
 def takes_complex(name):
@@ -68,7 +38,7 @@ def trained(name, zero, wrap=lambda optimizer: optimizer, **settings):
     return prepared(zero, made_for(name, wrap), complex_too=complex_too, **settings).train(2)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_training_moves_what_is_used_and_nothing_else(name):
     before = dict(Odd(takes_complex(name)).named_parameters())
     model = isolated(lambda: trained(name, 0).model)
@@ -79,7 +49,7 @@ def test_the_training_moves_what_is_used_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("bucket_mb", [0.04, 4.0])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ALL)
 def test_weights_and_state_have_the_bits_of_zero_0(name, bucket_mb):
     worlds = [(2, None), (3, [2, 1])] if bucket_mb < 1 else [(3, None), (3, [1, 1, 1])]
     everywhere(lambda zero: trained(name, zero, bucket_mb=bucket_mb).hashes(), worlds)
@@ -93,7 +63,7 @@ def test_ranks_that_move_nothing_do_not_differ(name):
     everywhere(body, [(8, None), (5, [1, 3, 1])])
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ALL)
 def test_lookahead_has_them_around_every_optimizer(name):
     def body(zero):
         return trained(name, zero, lambda o: optim.Lookahead(o, k=2)).hashes()
@@ -152,7 +122,7 @@ def test_an_optimizer_with_a_step_of_its_own_is_refused_by_name(name, zero, firs
     simulated(3, body, nodes=[2, 1])
 
 
-@pytest.mark.parametrize("name", [n for n in SETTINGS if not getattr(optim, n).elementwise])
+@pytest.mark.parametrize("name", [n for n in ALL if not getattr(optim, n).elementwise])
 def test_one_that_needs_whole_parameters_comes_too_late_where_they_are_cut(name):
     def body():
         t = prepared(1, lambda m: optim.SGD(m.parameters(), lr=0.1), complex_too=False).train()
@@ -172,7 +142,7 @@ def test_one_that_needs_whole_parameters_comes_too_late_where_they_are_cut(name)
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ALL)
 def test_under_mpirun_every_stage_has_the_bits_of_zero_0(name):
     def body(zero):
         t = trained(name, zero, lambda o: optim.Lookahead(o, k=2))

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from distgrad.comm import TreeSum
+from distgrad.comm import Communicator, TreeSum, connect, run_ranks
 
 
 def summand(index, count=13):
@@ -46,3 +46,18 @@ def sum_of(run, absent):
         if index not in absent:
             tree.add(index, summand(index))
     return tree
+
+
+def assert_definition(partition, algorithm, schedule=None):
+    """Assert that simulated ranks with these runs of summands have the bits of the definition."""
+    levels, runs, absent = partition
+
+    def body():
+        comm = Communicator(connect())
+        parts = sum_of(runs[comm.rank], absent).parts
+        out = np.full(13, np.nan, "float32")
+        comm.start_sum(parts, out, runs, absent=absent, algorithm=algorithm).wait()
+        return out.tobytes()
+
+    expected = definition(levels, 0, absent).tobytes()
+    assert set(run_ranks(len(runs), body, schedule=schedule)) == {expected}

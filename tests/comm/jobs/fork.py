@@ -1,4 +1,4 @@
-"""A training in which every rank starts a process, as its first argument says, and goes on."""
+"""A training in which every rank starts processes, as the arguments say, and goes on."""
 
 import multiprocessing
 import os
@@ -13,7 +13,6 @@ from distgrad import nn, optim
 from distgrad.errors import DistgradError
 from distgrad.nn import functional as F
 
-HOW = sys.argv[1]
 fork = multiprocessing.get_context("fork")
 
 
@@ -43,28 +42,28 @@ def use(name):
         say("no error")
 
 
-def start():
-    if HOW == "terminate":
+def start(how):
+    if how == "terminate":
         child = fork.Process(target=time.sleep, args=(60,))
         child.start()
         child.terminate()
         child.join(10)
         say("ended with", child.exitcode)
         child.kill()
-    elif HOW == "pool":
+    elif how == "pool":
         with fork.Pool(2) as pool:
             say("squares", pool.map(square, range(5)))
-    elif HOW == "os.fork":
+    elif how == "os.fork":
         child = os.fork()
         if child == 0:
             sys.exit(7)
         say("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    elif HOW == "subprocess":
+    elif how == "subprocess":
         subprocess.run([sys.executable, "-c", "print('hello')"], check=True)
-    elif HOW == "again":  # started anew, it takes itself for the rank
+    elif how == "again":  # started anew, it takes itself for the rank
         subprocess.run([sys.executable, "-c", "import distgrad; distgrad.init()"], check=False)
     else:
-        child = fork.Process(target=use, args=(HOW,))
+        child = fork.Process(target=use, args=(how,))
         child.start()
         child.join(10)
         say("ended with", child.exitcode)
@@ -81,7 +80,9 @@ class Dataset:
     def __getitem__(self, index):
         if not self.started:
             self.started = True
-            start()
+            for how in sys.argv[1:]:
+                say(how)
+                start(how)
         return np.full((2, 3), 1.0, "f4"), np.zeros((2, 1), "f4")
 
 

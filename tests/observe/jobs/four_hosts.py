@@ -1,4 +1,9 @@
-"""A short training with much to send; prints the hash of its weights and where the time went."""
+"""A short training with much to send; prints the hash of its weights and where the time went.
+
+``four_hosts.py STEPS``.
+"""
+
+import sys
 
 import numpy as np
 
@@ -7,10 +12,8 @@ from distgrad import nn, optim
 from distgrad.nn import functional as F
 from distgrad.observe import TimeSplit
 
-STEPS = 50
 
-
-def train():
+def train(steps):
     """Return the SHA-256 of the weights, and the split."""
     dg.init(shards=4)
     dg.manual_seed(3)
@@ -21,7 +24,7 @@ def train():
     x, y = rng.normal(size=(64, 64)).astype(np.float32), rng.integers(0, 10, 64)
     loader = dg.data.DataLoader(dg.data.ArrayDataset(x, y), 64, shuffle=True, seed=2)
     with TimeSplit(ddp) as split:
-        for _ in range(STEPS):
+        for _ in range(steps):
             for batch in loader:
                 optimizer.zero_grad()
                 for inputs, target in batch.shards:
@@ -31,7 +34,7 @@ def train():
 
 
 if __name__ == "__main__":
-    sha256, found = train()
+    sha256, found = train(int(sys.argv[1]))
     print(f"weights {sha256}")  # on every rank
     if found.world.rank == 0:
         print(found.summary())

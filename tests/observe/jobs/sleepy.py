@@ -16,7 +16,7 @@ dg.manual_seed(1)
 model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
 optimizer = optim.SGD(model.parameters(), lr=0.1)
 rng = np.random.default_rng(0)
-STEPS = 60
+STEPS = 60 if culprit < 0 else 30  # more than the second below which nobody is accused
 
 
 def criterion(output, target):
