@@ -82,20 +82,7 @@ class Hosts:
 
     def alone(self, workload: str) -> float:
         script = [str(WORKERS / "distgrad_step.py"), workload, "--steps", str(self.steps)]
-        jobs = [
-            subprocess.Popen(
-                [
-                    *("bash", self.netbox, "exec", f"node{rank}"),
-                    *(sys.executable, *script, "--alone", str(rank)),
-                ],
-                env=ENVIRON,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        outputs = [job.communicate(timeout=PATIENCE)[0] for job in jobs]
+        outputs = self._both(lambda rank: [sys.executable, *script, "--alone", str(rank)])
         return statistics.mean(milliseconds(text, f"{workload} alone") for text in outputs)
 
     def gloo(self, workload: str) -> float:
@@ -105,12 +92,14 @@ class Hosts:
             *("WORLD_SIZE=2", "GLOO_SOCKET_IFNAME=eth0"),
         ]
         script = [self.peer, str(WORKERS / "torch_step.py"), workload, "--steps", str(self.steps)]
+        outputs = self._both(lambda rank: ["env", f"RANK={rank}", *common, *script])
+        return milliseconds(outputs[0], f"PyTorch {workload}")
+
+    def _both(self, command: Callable[[int], list[str]]) -> list[str]:
+        """Run ``command(rank)`` on both hosts at the same time; return what each printed."""
         jobs = [
             subprocess.Popen(
-                [
-                    *("bash", self.netbox, "exec", f"node{rank}"),
-                    *("env", f"RANK={rank}", *common, *script),
-                ],
+                ["bash", self.netbox, "exec", f"node{rank}", *command(rank)],
                 env=ENVIRON,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -119,11 +108,10 @@ class Hosts:
             for rank in range(2)
         ]
         try:
-            outputs = [job.communicate(timeout=PATIENCE)[0] for job in jobs]
+            return [job.communicate(timeout=PATIENCE)[0] for job in jobs]
         finally:
             for job in jobs:
                 job.kill()  # one that waits for the other; those that have ended are not there
-        return milliseconds(outputs[0], f"PyTorch {workload}")
 
 
 def has_torch(python: str) -> bool:

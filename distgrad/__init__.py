@@ -120,6 +120,7 @@ from distgrad.functions.signal import *  # noqa: F403
 from distgrad.functions.switches import *  # noqa: F403
 from distgrad.integrate import odeint, odeint_adjoint
 from distgrad.missing import answers as _answers
+from distgrad.nn import parallel as _nn_parallel  # noqa: F401 (dg.nn.parallel, as in PyTorch)
 from distgrad.nn.functional import (
     adaptive_avg_pool1d,
     avg_pool1d,

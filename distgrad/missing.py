@@ -100,15 +100,21 @@ INSTEAD: dict[str, dict[str, str]] = {
             "has_torch_function_unary has_torch_function_variadic",
         ),
     },
-    "distgrad.nn": {
-        "parallel": "dg.DistributedDataParallel(model), under `distgrad run -n N`",
-    },
     "distgrad.distributed": {
+        "algorithms": "import distgrad.distributed.algorithms.ddp_comm_hooks, or use the hooks of "
+        "dg.parallel.hooks",
+        "optim": "from distgrad.distributed.optim import PostLocalSGDOptimizer",
+        "fsdp": "dg.DistributedDataParallel(model, zero=3)",
+        **_all("dg.parallel.hooks has it: docs/compression.md", "GradBucket"),
         "get_node_local_rank": "CPUs need no device number",
         **_all(
             "new_group(ranks), or world.comm.split(color)",
             "new_subgroups new_subgroups_by_enumeration split_group init_device_mesh",
         ),
+    },
+    "distgrad.distributed.optim": {
+        "ZeroRedundancyOptimizer": "dg.DistributedDataParallel(model, zero=1), and the optimizer "
+        "as it is",
     },
     "distgrad.distributions": {
         **_all(
@@ -162,6 +168,10 @@ INSTEAD: dict[str, dict[str, str]] = {
         "set_multithreading_enabled": _GLOBAL,
     },
     "distgrad": {
+        **_all(
+            "dg.parallel has it",
+            "DiLoCo PeriodicModelAverager PostLocalSGDOptimizer hooks",
+        ),
         "set_num_threads": "dg.init(threads=…): they belong to the same-bits contract",
         "compile": "nothing is compiled here: call the model itself",
         "Event": _CPU,

@@ -92,6 +92,13 @@ def test_no_public_name_is_a_module_by_accident():
         "distgrad.autograd": {"functional", "random"},
         "distgrad.data": {"transforms"},
         "distgrad.distributed": {"nn"},
+        "distgrad.distributed.algorithms.ddp_comm_hooks": {
+            "debugging_hooks",
+            "default_hooks",
+            "post_localSGD_hook",
+            "powerSGD_hook",
+        },
+        "distgrad.distributed.algorithms.model_averaging": {"averagers"},
         "distgrad.distributed.nn": {"functional"},
         "distgrad.distributions": {"constraints", "transforms"},
         "distgrad.nn": {"functional", "init", "utils"},

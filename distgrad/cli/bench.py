@@ -15,8 +15,9 @@ import numpy as np
 from distgrad import __version__
 from distgrad.cli import bench_tune, run
 from distgrad.cli.bench_measure import Row, measure
-from distgrad.cli.bench_report import check_plot, draw, tables
+from distgrad.cli.bench_report import draw, tables
 from distgrad.cli.bench_sums import candidates, leave_gloo
+from distgrad.cli.outputs import check_outputs
 from distgrad.comm import ALL_REDUCE, AUTO, launchers
 from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster, look
@@ -172,12 +173,7 @@ def _check_files(options: argparse.Namespace) -> None:
             raise DistgradError(
                 "--tune writes one file, of thresholds: leave --json and --plot out"
             )
-    for path in filter(None, (options.json, options.plot)):
-        folder = Path(path).resolve().parent
-        if not os.access(folder, os.W_OK) or Path(path).is_dir():
-            raise DistgradError(f"'{path}' cannot be written: choose a file in a folder of yours")
-    if options.plot:
-        check_plot(options.plot)
+    check_outputs(options.json, options.plot)
 
 
 def _agree_on_files(options: argparse.Namespace, world: World) -> None:

@@ -1,15 +1,12 @@
-"""Shows what ``distgrad bench`` has measured: tables, and a plot. matplotlib is imported late."""
+"""Shows what ``distgrad bench`` has measured: tables, and a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from distgrad.cli.bench_measure import Row
-from distgrad.errors import DistgradError
+from distgrad.observe.figure import new_figure
 
 _EMPTY = "–"
 
@@ -58,24 +55,9 @@ def _width(name: str) -> int:
     return max(len(name), 8) + 2
 
 
-def check_plot(path: str) -> None:
-    """Refuse a plot that could not be drawn. Errors: DistgradError."""
-    if find_spec("matplotlib") is None:
-        raise DistgradError(
-            "--plot needs matplotlib, which is not installed: pip install 'distgrad[plot]'"
-        )
-    ending = Path(path).suffix.removeprefix(".").lower()
-    known = import_module("matplotlib.backends.backend_agg").FigureCanvasAgg.filetypes
-    if ending not in known:
-        raise DistgradError(f"--plot '{path}': choose an ending of {', '.join(sorted(known))}")
-
-
 def draw(path: str, rows: Sequence[Row], title: str) -> None:
     """Draw time, bandwidth and overlap over size."""
-    figures = import_module("matplotlib.figure")
-    agg = import_module("matplotlib.backends.backend_agg")
-    figure = figures.Figure(figsize=(15, 5), dpi=120, layout="constrained")
-    agg.FigureCanvasAgg(figure)  # no pyplot: its global state is the user's
+    figure = new_figure("a plot", 15, 5)
     figure.suptitle(title, fontsize=8)
     time, bandwidth, overlap = figure.subplots(1, 3)
     for name in dict.fromkeys(row.algorithm for row in rows):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from distgrad.cli.outputs import check_outputs
 from distgrad.errors import LaunchError, ShapeError
-from distgrad.parallel.ddp import BUCKET_MB
+from distgrad.parallel.ddp import BUCKET_MB, check_bucket_mb
 from distgrad.plan import check, network, profile, report
 from distgrad.plan.memory import state_elements
 from distgrad.plan.model import load, updating
@@ -32,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--optimizer", default="AdamW", help="of dg.optim (default: AdamW)")
     what.add_argument("--optimizer-time", metavar="TIME", default="0", help="of a step, with clip")
     where = parser.add_argument_group("the machine")
-    where.add_argument("--nodes", type=int, default=1)
+    where.add_argument("--nodes", type=int, help="(default: 1)")
     where.add_argument("--ranks-per-node", type=int, default=1, metavar="R")
     where.add_argument("--ranks", metavar="N,N,…", help="a sweep over so many ranks in all")
     where.add_argument("--bandwidth", default="25Gbit", help="of a node's link (default: 25Gbit)")
@@ -56,6 +57,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def work(options: argparse.Namespace) -> int:
     """Print the plan; return the exit status."""
+    check_outputs(options.json, options.plot)
+    if not options.jitter >= 0:
+        raise ShapeError(f"--jitter {options.jitter}: a part of the compute time, as in 0.05")
+    check_bucket_mb(options.bucket_mb)
+    if options.ranks and options.nodes is not None:
+        raise LaunchError(
+            f"--nodes {options.nodes} --ranks {options.ranks}: a sweep takes as many nodes as its "
+            f"ranks fill; leave --nodes out"
+        )
     if options.model or options.parameters or not options.check:
         _print_plan(options)
     if options.check:
@@ -84,6 +94,8 @@ def _print_plan(options: argparse.Namespace) -> None:
         f"{steps.step * 1e3:,.1f} ms, its gradients' moments {made}\n"
     )
     print(report.table(found))
+    if max(row.prediction.ranks for row in found) == 1:
+        print("\nOne rank sends nothing: say how many there are, --nodes 4 --ranks-per-node 8")
     if options.json:
         report.write_json(options.json, found, machine)
     if options.plot:
@@ -93,7 +105,7 @@ def _print_plan(options: argparse.Namespace) -> None:
 def _machine(options: argparse.Namespace) -> network.Machine:
     return replace(
         _DEFAULT,
-        nodes=options.nodes,
+        nodes=1 if options.nodes is None else options.nodes,
         ranks_per_node=options.ranks_per_node,
         latency=network.seconds(options.latency),
         beta=1 / network.bytes_per_second(options.bandwidth),

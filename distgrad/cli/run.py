@@ -12,11 +12,14 @@ from pathlib import Path
 from distgrad.cli import job
 from distgrad.cli.supervise import supervise
 from distgrad.comm import launchers
+from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.errors import LaunchError
 
 HELP = "start a script on N ranks with mpirun"
 
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+# What a user may have set for the ranks; on other hosts mpirun does not know it by itself.
+_OF_THE_USER = (*_THREADS, TUNING, "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,7 @@ def start(options: argparse.Namespace, program: Sequence[str]) -> int:
         open_mpi,
         options.n,
         options.threads or threads_per_rank(options.n),
-        environment,
+        [*environment, *(n for n in _OF_THE_USER if n in os.environ and n not in environment)],
         hostfile=options.hostfile,
         extra=shlex.split(options.mpirun),
     )

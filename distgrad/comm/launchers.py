@@ -137,17 +137,20 @@ def cores() -> int:
     return len(found)
 
 
+_BINDINGS = {"--map-by", "--bind-to", "--cpu-set", "--rankfile"}
+
+
 def mpirun_command(
     mpirun: str,
     open_mpi: bool,
     ranks: int,
     threads: int,
-    environment: Mapping[str, str],
+    variables: Sequence[str],
     *,
     hostfile: str | None = None,
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """Return the mpirun command up to the program."""
+    """Return the mpirun command up to the program; ``variables`` are handed on to other hosts."""
     command = [mpirun]
     if open_mpi:
         if os.geteuid() == 0:
@@ -156,9 +159,9 @@ def mpirun_command(
         here = hostfile is None and "SLURM_JOB_ID" not in os.environ
         if here and ranks > cores():
             command.append("--oversubscribe")
-        if not {"--map-by", "--bind-to", "--cpu-set", "--rankfile"} & set(extra):
+        if not _BINDINGS & {word.partition("=")[0] for word in extra}:
             command += _binding(ranks, threads, here)
-        for name in environment if hostfile else ():
+        for name in variables if hostfile else ():
             command += ["-x", name]
     if hostfile:
         command += ["--hostfile" if open_mpi else "-f", hostfile]

@@ -34,6 +34,10 @@ class Work:
         self._end()
         return True
 
+    def poll(self) -> bool:
+        """Return ``is_completed()``: what a communication hook's Future asks."""
+        return self.is_completed()
+
     def _end(self) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:

@@ -30,7 +30,7 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         who = type(self).__name__
-        if not isinstance(optimizer, Optimizer):
+        if not hasattr(optimizer, "param_groups"):  # wrappers of optimizers have them too
             raise TypeError(f"{who} needs an optimizer; got a {type(optimizer).__name__}")
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):

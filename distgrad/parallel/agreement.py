@@ -31,6 +31,7 @@ _CURES = {
     "module.training": "call train() and eval() on every rank",
     "Trainer": "make the Trainer with the same settings on every rank",
     "DistributedDataParallel": "make it with the same settings on every rank",
+    "register_comm_hook": "register the same hook with the same settings on every rank",
     "optimizer": "build and change the optimizer alike on every rank (its schedule, too)",
     "DataLoader samples": "samplers and streams give every rank the same, of which the loader "
     "takes the rank's part: do not cut them by rank, or use dg.data.DistributedSampler",

@@ -15,6 +15,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.comm import AUTO
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
+from distgrad.nn.check import number
 from distgrad.parallel.agreement import EVERY, Agreement, compare
 from distgrad.parallel.bucket import whole_gradients
 from distgrad.parallel.hooks.register import CommHook, Hook
@@ -29,6 +30,7 @@ from distgrad.parallel.zero import Shares, check_stage
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
 # an 11 MiB MLP 5 to 8 % (fewer messages); 1 MiB changes nothing.
 BUCKET_MB = 4.0
+_MOST_MB = 1 << 20  # a TiB
 
 
 class DistributedDataParallel:
@@ -86,7 +88,7 @@ class DistributedDataParallel:
         del device_ids, output_device, broadcast_buffers, find_unused_parameters
         del gradient_as_bucket_view, static_graph  # none of them changes a result
         _check_foreign(module, init_sync, process_group)
-        bucket_mb = bucket_mb if bucket_cap_mb is None else bucket_cap_mb
+        bucket_mb = check_bucket_mb(bucket_mb if bucket_cap_mb is None else bucket_cap_mb)
         if bucket_mb is None:
             tuned = (world or current_world()).comm.transport.state.tuning.bucket_mb
             bucket_mb = BUCKET_MB if tuned is None else tuned
@@ -99,6 +101,11 @@ class DistributedDataParallel:
         self.algorithm = algorithm or AUTO
         self.world.comm.check_algorithm(self.algorithm)
         named = list(module.named_parameters())
+        if not named:
+            raise DistgradError(
+                f"{type(module).__name__} has no parameters, so there is nothing to train: layers "
+                f"in a list or dict of Python's belong in an nn.ModuleList or nn.ModuleDict"
+            )
         free = (type(None), LocalGradients)
         taken = next((n for n, p in named if not isinstance(p._listener, free)), None)
         if taken is not None:
@@ -331,9 +338,23 @@ class DistributedDataParallel:
             comm.broadcast(tensor.array, name=name)
 
 
+def check_bucket_mb(bucket_mb: float | None) -> float | None:
+    """Return it. Errors: DistgradError for what is no size; 0 is a bucket for each parameter."""
+    if bucket_mb is not None and not number(0, _MOST_MB).holds(bucket_mb):
+        raise DistgradError(
+            f"bucket_mb={bucket_mb!r}: a number of MiB, 0 for a bucket for each parameter"
+        )
+    return bucket_mb
+
+
 def _check_foreign(module: object, init_sync: bool, process_group: Any) -> None:
     if isinstance(module, DistributedDataParallel):
         raise CommError("the model is a DistributedDataParallel already; make one per model")
+    if not isinstance(module, Module):
+        raise DistgradError(
+            f"DistributedDataParallel(model) takes an nn.Module, got a {type(module).__name__}; "
+            f"ranks that train no module use dg.distributed"
+        )
     if not init_sync:
         raise CommError(
             "init_sync=False: the ranks' models would differ; rank 0's weights are always copied"

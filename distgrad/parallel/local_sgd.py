@@ -13,8 +13,9 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import DistgradError
+from distgrad.errors import CheckpointError, DistgradError
 from distgrad.nn import Parameter
+from distgrad.nn.check import number, whole
 from distgrad.parallel.ddp import DistributedDataParallel
 from distgrad.parallel.hooks.plain import PostLocalSGDState, post_localSGD_hook
 from distgrad.parallel.per_rank import check_ranks, gather, own
@@ -41,10 +42,10 @@ class PeriodicModelAverager:
         world: World | None = None,
     ) -> None:
         del process_group
-        if period < 1 or warmup_steps < 0:
+        if not whole(1).holds(period) or not whole(0).holds(warmup_steps):
             raise DistgradError(
-                f"PeriodicModelAverager(period={period}, warmup_steps={warmup_steps}): a period of "
-                f"at least 1 step, and none or more before"
+                f"PeriodicModelAverager(period={period!r}, warmup_steps={warmup_steps!r}): a "
+                f"period of at least 1 step, and none or more before"
             )
         self.period, self.warmup_steps, self.step = period, warmup_steps, 0
         self._world = world
@@ -115,10 +116,17 @@ class DiLoCo:
         outer_momentum: float = 0.9,
         every: int = 500,
     ) -> None:
-        if every < 1 or outer_lr <= 0 or not 0 <= outer_momentum < 1:
+        if not isinstance(ddp, DistributedDataParallel):
             raise DistgradError(
-                f"DiLoCo(outer_lr={outer_lr}, outer_momentum={outer_momentum}, every={every}): a "
-                f"positive rate, a momentum in [0, 1), and at least 1 step"
+                f"DiLoCo(ddp, optimizer) needs the DistributedDataParallel of the model, got a "
+                f"{type(ddp).__name__}: DiLoCo(dg.DistributedDataParallel(model), optimizer)"
+            )
+        rate = number(0).holds(outer_lr) and outer_lr > 0
+        momentum = number(0, 1).holds(outer_momentum) and outer_momentum < 1
+        if not (rate and momentum and whole(1).holds(every)):
+            raise DistgradError(
+                f"DiLoCo(outer_lr={outer_lr!r}, outer_momentum={outer_momentum!r}, "
+                f"every={every!r}): a positive rate, a momentum in [0, 1), and at least 1 step"
             )
         ddp.register_comm_hook(PostLocalSGDState(), post_localSGD_hook)
         self.world, self.optimizer = ddp.world, optimizer
@@ -175,17 +183,24 @@ class DiLoCo:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of this rank, or of all. Errors: CheckpointError if it is none."""
-        mine = state["own"]
-        if check_ranks(state, self.world, "DiLoCo"):
-            mine = own(mine, self.world.rank)
-        self.steps = int(state["steps"])
-        self.optimizer.load_state_dict(mine["optimizer"])
-        for targets, saved in (
+        of_all = check_ranks(state, self.world, "DiLoCo", "steps", "outer", "own")
+        mine = own(state["own"], self.world.rank) if of_all else state["own"]
+        pairs = [
             (self._common, state["outer"]["common"]),
             (self._momentum, state["outer"]["momentum"]),
             ([p.array for p in self._params], mine["weights"]),
             ([b.array for b in self._buffers], mine["buffers"]),
-        ):
+        ]
+        for targets, saved in pairs:
+            shapes = [t.shape for t in targets], [np.shape(array) for array in saved]
+            if shapes[0] != shapes[1]:
+                raise CheckpointError(
+                    f"the DiLoCo was saved with another model: it has arrays of {shapes[1]}, this "
+                    f"one of {shapes[0]}"
+                )
+        self.steps = int(state["steps"])
+        self.optimizer.load_state_dict(mine["optimizer"])
+        for targets, saved in pairs:
             for target, array in zip(targets, saved, strict=True):
                 target[...] = array
 
@@ -219,7 +234,14 @@ def _spread(flat: Array, arrays: Iterable[Array]) -> None:
 
 def _tensors(params: Iterable[Any]) -> list[Tensor]:
     """Return the Tensors of parameters or groups: those that are trained, and buffers."""
-    given: list[Tensor] = []
-    for entry in params:
+    given: list[Any] = []
+    lone = isinstance(params, Tensor) or not isinstance(params, Iterable)
+    for entry in [params] if lone else params:
         given += entry["params"] if isinstance(entry, Mapping) else [entry]
+    wrong = [t for t in given if lone or not isinstance(t, Tensor)]
+    if wrong:
+        raise TypeError(
+            f"average_parameters takes model.parameters() or optimizer.param_groups; got a "
+            f"{type(wrong[0]).__name__}{'' if lone else ' among them'}"
+        )
     return [t for t in given if t.requires_grad or not isinstance(t, Parameter)]

@@ -41,11 +41,18 @@ def own(tree: Any, rank: int) -> Any:
     return [own(value, rank) for value in tree] if isinstance(tree, list) else tree
 
 
-def check_ranks(state: Mapping[str, Any], world: World, what: str) -> bool:
+def check_ranks(state: Mapping[str, Any], world: World, what: str, *parts: str) -> bool:
     """Return whether ``state`` is that of all ranks. Errors: CheckpointError if it is not for this.
 
-    ``state["size"]`` is the number of ranks that saved it, ``state["rank"]`` whose it is.
+    ``state["size"]`` is the number of ranks that saved it, ``state["rank"]`` whose it is; ``parts``
+    are what else has to be in it.
     """
+    lacking = [part for part in ("rank", "size", *parts) if part not in state]
+    if lacking:
+        raise CheckpointError(
+            f"this is no state of a {what}: it has no {', '.join(map(repr, lacking))}; load what "
+            f"its state_dict() or gather(world) returned"
+        )
     if state["size"] != world.size:
         raise CheckpointError(
             f"the {what} was saved by {state['size']} ranks and this run has {world.size}: what it "

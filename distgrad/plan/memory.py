@@ -44,13 +44,14 @@ def memory(
     largest = float(max(bucket.nbytes for bucket in profile.buckets))
     if not zero:
         return Memory(n, n, elements * n, 0.0)
-    # Two buckets at a time: the one in use and the one on its way.
-    working = min(n, 2 * largest) if ranks > 1 else 0.0
+    # Gradients of two buckets at a time, of which one is being summed; the parameters of the one
+    # in use, where its other parts are on other nodes.
+    buckets = 0 if ranks == 1 or zero == 1 else 2 + (zero == 3 and nodes > 1)
     return Memory(
         parameters=n / ranks if zero == 3 else n / ranks_per_node,
         gradients=n if zero == 1 else n / ranks,
         state=elements * n / ranks,
-        working=0.0 if zero == 1 else working * (2 if zero == 3 else 1),
+        working=min(2 * n, buckets * largest),
     )
 
 
@@ -60,12 +61,13 @@ def state_elements(optimizer: str) -> float:
     Errors: ShapeError for a name that is none.
     """
     found = getattr(optim, optimizer, None)
-    if not (isinstance(found, type) and issubclass(found, optim.Optimizer)):
-        known = [n for n in dir(optim) if _is_optimizer(getattr(optim, n))]
-        raise ShapeError(f"'{optimizer}' is no optimizer; dg.optim has {', '.join(known)}")
+    known = [n for n in dir(optim) if _has_update(getattr(optim, n))]
+    if optimizer not in known:
+        why = "has a step of its own" if _is_optimizer(found) else "is no optimizer"
+        raise ShapeError(f"'{optimizer}' {why}; a plan can be made for {', '.join(known)}")
     p = Tensor(np.ones((64, 64), np.float32), requires_grad=True)
     p.grad = Tensor(np.ones((64, 64), np.float32))
-    made = cast(Callable[..., optim.Optimizer], found)([p])
+    made = cast("Callable[..., optim.Optimizer]", found)([p])
     made.step()
     state = made.state_dict()["state"].get(0, {})
     return sum(a.size for a in state.values() if isinstance(a, np.ndarray)) / p.size
@@ -77,3 +79,8 @@ def _is_optimizer(value: object) -> bool:
         and issubclass(value, optim.Optimizer)
         and value is not optim.Optimizer
     )
+
+
+def _has_update(value: object) -> bool:
+    """Whether it is an optimizer that says how an array moves, and has no ``step`` of its own."""
+    return _is_optimizer(value) and getattr(value, "update", None) is not optim.Optimizer.update

@@ -23,7 +23,9 @@ def load(spelled: str) -> tuple[Module, Callable[[], Tensor] | None]:
 
     Errors: LaunchError for a file, a function or a result that cannot be used.
     """
-    path, _, name = spelled.rpartition(":")
+    path, colon, name = spelled.rpartition(":")
+    if not colon:
+        raise LaunchError(f"'{spelled}' names no function; write FILE.py:FUNCTION")
     if not Path(path).is_file():
         raise LaunchError(f"there is no file '{path}'; write FILE.py:FUNCTION, got '{spelled}'")
     sys.path.insert(0, str(Path(path).resolve().parent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -11,10 +11,11 @@ import numpy as np
 
 from distgrad.comm import ALL_REDUCE, AUTO
 from distgrad.errors import ShapeError
+from distgrad.optim.norms import BLOCK
 from distgrad.plan.clock import Clock, Flight
 from distgrad.plan.network import Machine
 from distgrad.plan.profile import Bucket, Profile
-from distgrad.plan.schedule import SCHEDULES, Layout, Phases, check, chosen
+from distgrad.plan.schedule import SCHEDULES, Layout, Phases, check, chosen, exchange
 
 STRATEGIES = ("ddp", "zero=1", "zero=2", "zero=3")
 """By stage: what is cut over the ranks is nothing, optimizer state, gradients, parameters."""
@@ -92,6 +93,11 @@ class _Step:
         self._layout = Layout(machine.nodes, machine.ranks_per_node)
         self._schedule = SCHEDULES[algorithm]
         self._check = check(self._layout, everyone=not ALL_REDUCE[algorithm].left_only)
+        self._meet = check(self._layout, everyone=True)
+        self._fetches = zero == 3 and machine.nodes > 1
+        """Whether parameters are there while they are used alone; one node has them once anyway."""
+        self._once = machine.ranks_per_node > 1 and not self._fetches
+        """Whether the ranks of a node have the parameters in common."""
         self._phases: dict[tuple[object, float], Phases] = {}
         self._gathers: dict[int, Flight] = {}  # by the bucket's index
         self._reads = sorted(_first_reads(profile), key=lambda read: read[1])
@@ -101,23 +107,22 @@ class _Step:
         self._forward()
         self._backward()
         clock, layout = self.clock, self._layout
-        if self.zero and layout.ranks > 1:  # the norm is that of all slices
-            clock.wait([clock.start("norm", self._of(self._schedule.all_reduce, 8.0))])
+        if self.zero and layout.ranks > 1:
+            told = self._summed(self._schedule.all_reduce, _told(self.profile))
+            clock.wait([clock.start("what the ranks' parts are", told)])
+        if self._once and self.zero:  # until nobody reads what is written now
+            clock.wait([clock.start("before parameters are written", self._meet)])
         clock.compute(self.profile.optimizer / (layout.ranks if self.zero else 1))
-        if self.zero in (1, 2):
+        if self.zero and not self._fetches:
             for index, _ in self._reads:
                 self._gather(index)
 
     def _forward(self) -> None:
         gone = 0.0
-        for place, (index, at) in enumerate(self._reads if self.zero else []):
+        for index, at in self._reads if self.zero else []:
             self.clock.compute(at - gone)
             gone = at
             self.clock.poll()
-            if self.zero == 3:
-                self._gather(index)
-                for following, _ in self._reads[place + 1 : place + 2]:
-                    self._gather(following)
             self._need(index)
         self.clock.compute(self.profile.forward - gone)
 
@@ -128,14 +133,14 @@ class _Step:
         bucket_of = {name: i for i, b in enumerate(buckets) for name in b.parameters}
         flights: list[Flight] = []
         gone = 0.0
-        self._regather(0)
+        self._fetch(0)
         for name, at in profile.ready:
             clock.compute(at - gone)
             gone = at
             missing[bucket_of[name]] -= 1
             while len(flights) < len(buckets) and not missing[len(flights)]:
                 flights.append(self._sum(buckets[len(flights)]))
-                self._regather(len(flights))
+                self._fetch(len(flights))
             clock.poll()
         clock.compute(profile.backward - gone)
         flights += [self._sum(bucket) for bucket in buckets[len(flights) :]]
@@ -144,34 +149,40 @@ class _Step:
 
     def _sum(self, bucket: Bucket) -> Flight:
         collective = self._schedule.reduce_scatter if self.zero else self._schedule.all_reduce
-        return self.clock.start(bucket.name, self._of(collective, bucket.nbytes))
+        return self.clock.start(bucket.name, self._summed(collective, bucket.nbytes))
 
-    def _regather(self, index: int) -> None:
-        """Have the parameters of a bucket for backward, whose stage 3 dropped them in forward."""
-        if self.zero < 3 or index >= len(self.profile.buckets):
-            return
-        self._gather(index)
-        if index + 1 < len(self.profile.buckets):
-            self._gather(index + 1)
-        self._need(index)
+    def _fetch(self, index: int) -> None:
+        """Have the parameters of a bucket for backward, if stage 3 has dropped them in forward."""
+        if self._fetches and index < len(self.profile.buckets):
+            self._need(index)
 
     def _gather(self, index: int) -> None:
-        if index not in self._gathers:
-            bucket = self.profile.buckets[index]
-            phases = self._of(self._schedule.all_gather, bucket.nbytes)
-            self._gathers[index] = self.clock.start(bucket.name, phases)
+        bucket = self.profile.buckets[index]
+        phases = self._meet + exchange(bucket.nbytes, self._layout, once=self._once)
+        self._gathers[index] = self.clock.start(bucket.name, phases)
 
     def _need(self, index: int) -> None:
+        """Wait for a bucket's parameters, which stage 3 asks for here alone."""
+        if self._fetches:
+            self._gather(index)
         flight = self._gathers.pop(index, None)
         if flight is not None:
             self.clock.wait([flight])
 
-    def _of(self, collective: object, nbytes: float) -> Phases:
+    def _summed(self, collective: Callable[[float, Layout], Phases], nbytes: float) -> Phases:
         key = (collective, nbytes)
         if key not in self._phases:
-            assert callable(collective)
             self._phases[key] = self._check + collective(nbytes, self._layout)
         return self._phases[key]
+
+
+def _told(profile: Profile) -> float:
+    """Return the bytes of what ranks tell each other of their gradients' parts.
+
+    The square of each block, in double precision, and who used what.
+    """
+    blocks = sum(-(-size // (4 * BLOCK)) for _, size in profile.sizes)
+    return 8.0 * (blocks + len(profile.sizes))
 
 
 def _first_reads(profile: Profile) -> Iterator[tuple[int, float]]:

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 
-from distgrad.errors import DistgradError, ShapeError
+from distgrad.comm import AUTO
+from distgrad.errors import ShapeError
+from distgrad.observe.figure import new_figure
 from distgrad.plan.memory import Memory, memory
 from distgrad.plan.network import Machine
 from distgrad.plan.predict import STRATEGIES, Prediction, predict
@@ -89,14 +90,19 @@ def rows(
 
 def fitting(machine: Machine) -> tuple[str, ...]:
     """Return the algorithms that differ from each other on these nodes."""
+    if machine.ranks == 1:
+        return (AUTO,)
     if machine.nodes == 1:
         return ("ring", "tree", "shared")
     return ("ring", "tree", "hierarchical") if machine.ranks_per_node > 1 else ("ring", "tree")
 
 
 def table(found: Sequence[Row]) -> str:
-    """Return the rows as text, the fastest of each number of ranks marked with a star."""
-    best = {id(min(group, key=lambda row: row.prediction.step)) for group in _by_ranks(found)}
+    """Return the rows as text, the fastest of each number of ranks marked with a star.
+
+    Of equal ones that is the first, which is the plainest.
+    """
+    best = {id(min(group, key=_nanoseconds)) for group in _by_ranks(found)}
     lines = [_HEAD, *(row.cells() for row in found)]
     widths = [max(len(cells[i]) for cells in lines) for i in range(len(_HEAD))]
     stars = ["", *(" *" if id(row) in best else "" for row in found)]
@@ -106,6 +112,10 @@ def table(found: Sequence[Row]) -> str:
         right = [c.rjust(w) for c, w in zip(cells[3:], widths[3:], strict=True)]
         shown.append("  ".join([cells[0].rjust(widths[0]), *left, *right]) + star)
     return "\n".join(shown)
+
+
+def _nanoseconds(row: Row) -> int:
+    return round(row.prediction.step * 1e9)
 
 
 def _by_ranks(found: Sequence[Row]) -> list[list[Row]]:
@@ -126,19 +136,11 @@ def plot(path: str | os.PathLike[str], found: Sequence[Row]) -> None:
 
     Errors: DistgradError without matplotlib.
     """
-    try:
-        figures = import_module("matplotlib.figure")
-        agg = import_module("matplotlib.backends.backend_agg")
-    except ImportError as error:
-        raise DistgradError(
-            "a plot needs matplotlib, which is not installed: pip install 'distgrad[plot]'"
-        ) from error
+    figure = new_figure("a plot", 8, 5)
     lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row in found:
         p = row.prediction
         lines.setdefault((p.strategy, p.algorithm), []).append((p.ranks, 100 * p.efficiency))
-    figure = figures.Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    agg.FigureCanvasAgg(figure)  # no pyplot: its global state is the user's
     axes = figure.add_subplot()
     for (strategy, algorithm), points in lines.items():
         ranks, efficiency = zip(*sorted(points), strict=True)

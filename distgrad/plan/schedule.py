@@ -59,11 +59,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The three collectives of gradients and parameters, as functions of bytes and layout."""
+    """How an algorithm sums gradients, as functions of bytes and layout."""
 
     all_reduce: Callable[[float, Layout], Phases]
     reduce_scatter: Callable[[float, Layout], Phases]
-    all_gather: Callable[[float, Layout], Phases]
 
 
 def check(layout: Layout, *, everyone: bool) -> Phases:
@@ -110,12 +109,16 @@ def _ring_sum(nbytes: float, layout: Layout) -> Phases:
 
 
 def _direct(nbytes: float, layout: Layout) -> Phases:
-    p = layout.ranks
+    return _directly(nbytes / layout.ranks, layout, added=1.0)
+
+
+def _directly(share: float, layout: Layout, added: float) -> Phases:
+    """Send ``share`` bytes to every other rank; of what comes a part is added up."""
+    p, each = layout.ranks, layout.each
     if p == 1:
         return ()
-    share = nbytes / p
-    inside, outside = (layout.each - 1) * share, (p - layout.each) * share
-    return (Phase(1, p - 1, inside, outside, layout.each * outside, after=(p - 1) * share),)
+    inside, outside = (each - 1) * share, (p - each) * share
+    return (Phase(1, p - 1, inside, outside, each * outside, after=added * (p - 1) * share),)
 
 
 def _tree_sum(nbytes: float, layout: Layout) -> Phases:
@@ -241,20 +244,28 @@ def _most_roots(layout: Layout) -> int:
     return max(_sums(start, start + each, p) for start in range(0, p, each))
 
 
-def _hierarchical_gather(nbytes: float, layout: Layout) -> Phases:
-    """Parameters are there once per node: only what other nodes have moved comes."""
+# -- parameters -----------------------------------------------------------------------------------
+
+
+def exchange(nbytes: float, layout: Layout, *, once: bool) -> Phases:
+    """Bring what each rank has moved of a bucket to all others, whichever algorithm summed it.
+
+    ``once``: the ranks of a node have the parameters in common, so only other nodes' parts come.
+    """
     others, share = layout.nodes - 1, nbytes / layout.ranks
-    if others == 0:
-        return (Phase(),) if layout.each > 1 else ()
-    sent = others * share
+    if not once:
+        return _directly(share, layout, added=0.0)
     leave = (Phase(),) if layout.each > 1 else ()
+    if others == 0:
+        return leave
+    sent = others * share
     return (Phase(1, others, outside=sent, link=sent * layout.each), *leave)
 
 
-_IN_NODES = Schedule(_hierarchical_sum, _hierarchical_reduce, _hierarchical_gather)
+_IN_NODES = Schedule(_hierarchical_sum, _hierarchical_reduce)
 SCHEDULES = {
-    "ring": Schedule(_ring_sum, _ring_reduce, _ring_gather),
-    "tree": Schedule(_tree_sum, _direct, _ring_gather),
+    "ring": Schedule(_ring_sum, _ring_reduce),
+    "tree": Schedule(_tree_sum, _direct),
     "shared": _IN_NODES,
     "hierarchical": _IN_NODES,
 }

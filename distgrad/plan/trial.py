@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Communicator
+from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.nn import Module
 from distgrad.parallel.ddp import DistributedDataParallel
 from distgrad.parallel.world import World, gather_json, init
@@ -30,6 +32,7 @@ Make = Callable[[], tuple[Module, Callable[[], Tensor] | None]]
 def main() -> None:
     """Run the trial that the command line describes; rank 0 prints what came out as JSON."""
     options = json.loads(sys.argv[1])
+    os.environ[TUNING] = "off"  # the plan has the buckets of the defaults
     world = init(threads=1)
     model = options["model"]
     make: Make = small if model is None else lambda: load(model)

@@ -128,6 +128,20 @@ def test_writing_stays_in_the_tensors_memory_and_dtype():
         x.fill_(X)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_a_parameter_is_filled_with_a_whole_number_and_with_zeros(dtype):
+    p = dg.nn.Parameter(np.ones(3, np.float32))
+    p.requires_grad = False
+    p.array = np.ones(3, dtype)
+    assert p.fill_(3).tolist() == [3, 3, 3]
+    assert p.copy_([4, 5, 6]).tolist() == [4, 5, 6]
+    assert p.zero_().tolist() == [0, 0, 0]
+    assert p.dtype == dtype
+    trained = dg.nn.Parameter(np.ones(3, np.float32))
+    with dg.no_grad():
+        assert trained.fill_(3).requires_grad
+
+
 def test_a_copy_of_a_recorded_tensor_is_on_the_tape():
     x, y = Tensor(X, requires_grad=True), Tensor(np.zeros((2, 3)))
     y.copy_(x * 3)

@@ -13,7 +13,7 @@ from jobs import LAUNCHER, ROOT, mpirun
 
 import distgrad as dg
 from distgrad import cli
-from distgrad.cli import bench, bench_report, bench_sums
+from distgrad.cli import bench, bench_report, bench_sums, outputs
 from distgrad.cli.bench_measure import Computation, Row, hidden, measure, medians_of_the_slowest
 from distgrad.comm import ALL_REDUCE, Communicator, cluster, connect, run_ranks
 from distgrad.errors import CommError
@@ -42,7 +42,7 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     files = ["--json", str(folder / "b.json")]
     plot = folder / "b.png"
-    if bench_report.find_spec("matplotlib"):
+    if outputs.find_spec("matplotlib"):
         files += ["--plot", str(plot)]
     done = start(sys.executable, "-m", "distgrad", "bench", "-n", "2", *QUICK, *files)
     assert done.returncode == 0, done.stderr
@@ -95,7 +95,7 @@ def test_gloo_is_measured_or_it_is_said_why_not(measured):
 
 
 def test_the_plot_is_a_png(measured):
-    if not bench_report.find_spec("matplotlib"):
+    if not outputs.find_spec("matplotlib"):
         pytest.skip("matplotlib is not installed: no plot can be drawn")
     assert measured[2].read_bytes().startswith(b"\x89PNG\r\n")
 
@@ -147,7 +147,7 @@ def test_another_number_of_ranks_than_the_jobs_is_refused(alone, capsys):
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(alone, capsys, tmp_path):
-    alone.setattr(bench_report, "find_spec", lambda name: None)
+    alone.setattr(outputs, "find_spec", lambda name: None)
     assert cli.main(["bench", "-n", "2", "--plot", str(tmp_path / "a.png")]) == 2
     assert "pip install 'distgrad[plot]'" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,23 @@ def test_a_model_without_a_loss_needs_a_time(plan):
     assert "Give --compute 1.0" in plan("train.py:model", status=2)
 
 
+def test_one_rank_has_a_row_for_each_strategy_and_is_told_how_to_ask_for_more(plan):
+    printed = plan(*SIZES)
+    rows = [line.split() for line in printed.splitlines()[3:7]]
+    assert [row[1] for row in rows] == ["ddp", "zero=1", "zero=2", "zero=3"]
+    assert [row[-1] == "*" for row in rows] == [True, False, False, False]
+    assert "say how many there are, --nodes 4 --ranks-per-node 8" in printed
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_is_planned(plan, tmp_path):
+    said = plan(*SIZES, "--json", "nowhere/plan.json", status=2)
+    assert "'nowhere/plan.json' cannot be written" in said
+    said = plan(*SIZES, "--plot", str(tmp_path), status=2)
+    assert "cannot be written" in said
+    if find_spec("matplotlib"):
+        assert "choose an ending of" in plan(*SIZES, "--plot", "plan.none", status=2)
+
+
 def test_a_plot_is_drawn(plan, tmp_path):
     pytest.importorskip("matplotlib")
     plan(*SIZES, "--ranks", "16,32", "--ranks-per-node", "16", "--plot", "plan.png")
@@ -112,6 +130,11 @@ def test_a_plot_is_drawn(plan, tmp_path):
         ((*SIZES, "--bandwidth", "fast"), "write it as 25Gbit"),
         ((*SIZES, "--optimizer", "Adamm"), "'Adamm' is no optimizer"),
         ((*SIZES, "--algorithm", "native"), "'native' is MPI's own"),
+        ((*SIZES, "--optimizer", "LBFGS"), "'LBFGS' has a step of its own"),
+        ((*SIZES, "--bucket-mb", "-1"), "bucket_mb=-1.0: a number of MiB"),
+        ((*SIZES, "--jitter", "-0.1"), "--jitter -0.1: a part of the compute time"),
+        ((*SIZES, "--ranks", "1,2", "--nodes", "3"), "leave --nodes out"),
+        (("train.py", "--compute", "1"), "'train.py' names no function"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_with_the_cure(plan, arguments, said):

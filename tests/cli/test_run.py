@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ VERSIONS = {
     "MPICH": "HYDRA build details:\n    Version: 4.3.0",
 }
 UNSET = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "DISTGRAD_THREADS_AUTO", "SLURM_JOB_ID")
+UNSET += ("DISTGRAD_TUNING", "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA")
 
 
 class Machine:
@@ -136,6 +138,26 @@ def test_a_hostfile_is_handed_on_with_the_environment(machine):
     ]
 
 
+def test_what_the_user_has_set_reaches_the_ranks_on_other_hosts(machine):
+    machine.install("Open MPI")
+    hosts = machine.folder / "hosts"
+    hosts.write_text("a slots=2\n")
+    machine.monkeypatch.setenv("DISTGRAD_TUNING", "off")
+    machine.monkeypatch.setenv("DISTGRAD_FUSED", "0")
+    machine.monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    arguments = ("-n", "2", "--hostfile", str(hosts), str(machine.script))
+    _, command, _ = machine.dry_run(*arguments)
+    handed_on = {b for a, b in pairwise(command) if a == "-x"}
+    assert handed_on == {"DISTGRAD_TUNING", "DISTGRAD_FUSED", "OMP_NUM_THREADS"}
+    assert command.count("-x") == 3
+    _, command, _ = machine.dry_run("-n", "2", str(machine.script))
+    assert "-x" not in command
+    _, command, _ = machine.dry_run(
+        "-n", "2", "--threads", "1", "--hostfile", str(hosts), str(machine.script)
+    )
+    assert command.count("OMP_NUM_THREADS") == 1
+
+
 def test_inside_slurms_allocation_the_hosts_are_slurms(machine):
     machine.install("Open MPI")
     machine.monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -156,6 +178,9 @@ def test_who_binds_by_himself_is_not_bound_by_us(machine, where):
     _, command, _ = machine.dry_run("-n", "4", own, *where, str(machine.script))
     assert command.count("--map-by") == 1
     assert "--bind-to" not in command
+    own = "--mpirun=--bind-to=none"
+    _, command, _ = machine.dry_run("-n", "4", own, *where, str(machine.script))
+    assert not {"--map-by", "--bind-to"} & set(command)
 
 
 def test_mpich_gets_no_option_of_open_mpis(machine):

@@ -13,6 +13,34 @@ from distgrad.comm.worlds.simulate import current
 from distgrad.nn import functional as F
 
 
+@pytest.mark.parametrize("bucket_mb", [-1, "4", float("nan"), float("inf")])
+def test_a_bucket_size_is_a_number(bucket_mb: object) -> None:
+    for name in ("bucket_mb", "bucket_cap_mb"):
+        with pytest.raises(dg.DistgradError, match=rf"bucket_mb={bucket_mb!r}: a number of MiB"):
+            dg.DistributedDataParallel(nn.Linear(2, 3), **{name: bucket_mb})
+
+
+def test_a_bucket_size_of_0_is_a_bucket_for_each_parameter() -> None:
+    def body() -> int:
+        ddp = dg.DistributedDataParallel(nn.Linear(2, 3), bucket_mb=0)
+        return len(ddp.reducer.buckets)
+
+    assert simulated(1, body) == [2]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "takes an nn.Module, got a NoneType"),
+        (lambda x: x, "takes an nn.Module, got a function"),
+        (nn.Sequential(nn.ReLU()), r"Sequential has no parameters.*nn\.ModuleList"),
+    ],
+)
+def test_what_has_nothing_to_train_is_no_model(model: object, message: str) -> None:
+    with pytest.raises(dg.DistgradError, match=message):
+        simulated(1, lambda: dg.DistributedDataParallel(model))
+
+
 def test_more_ranks_than_shards() -> None:
     with pytest.raises(dg.LaunchError, match=r"3 ranks .* only 2 logical shards.*shards=4"):
         simulated(3, lambda: dg.init(shards=2))

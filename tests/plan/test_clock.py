@@ -171,6 +171,21 @@ def test_stage_3_sends_half_as_much_again():
     assert three / one == pytest.approx(1.5, rel=0.03)
 
 
+def test_stage_3_waits_for_each_bucket_where_it_is_used_in_forward_and_in_backward():
+    late = machine(2, beta=0.0, gamma=0.0, latency=0.01)
+    steps = profile()
+    found = predict(steps, late, zero=3, algorithm="tree")
+    # The question and the answer, for each bucket twice; then the last sum, and the norm.
+    waits = 4 * len(steps.buckets) + 5
+    assert found.step == pytest.approx(1 + waits * 0.01)
+
+
+def test_in_one_node_stage_3_is_stage_2():
+    node = machine(1, 4, beta=0.0, memory=1e-11)
+    two, three = (predict(profile(), node, zero=z).step for z in (2, 3))
+    assert three == two
+
+
 def test_an_optimizer_is_divided_over_the_ranks_by_zero_alone():
     steps = of_shapes(blocks(1_000_000), 0.1, optimizer=1.0)
     free = machine(4, beta=0.0, latency=0.0, gamma=0.0)

@@ -12,7 +12,7 @@ from distgrad.comm.algorithms.tree import HALVING_BYTES
 from distgrad.comm.canonical import one_each
 from distgrad.errors import CommError
 from distgrad.plan import schedule
-from distgrad.plan.schedule import SCHEDULES, Layout, check, chosen
+from distgrad.plan.schedule import SCHEDULES, Layout, check, chosen, exchange
 
 LAYOUTS = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (8, 1), (12, 1), (2, 2), (3, 2), (2, 4), (4, 3)]
 ELEMENTS = 4 * 3 * 8 * 5
@@ -47,7 +47,7 @@ def real_messages(nodes, each, body):
 
 def by_node(ranks, each, *, outside):
     """Return the payload bytes each node sends, to other nodes or inside itself."""
-    sums = [sum(n for out, n, t in sent if out is outside and t != np.uint8) for sent in ranks]
+    sums = [sum(n for out, n, t in sent if out is outside and t == np.float32) for sent in ranks]
     return [sum(sums[i : i + each]) for i in range(0, len(sums), each)]
 
 
@@ -90,6 +90,31 @@ def test_a_reduce_scatter_sends_what_the_plan_says(layout, algorithm):
     planned = sum(phase.rounds * phase.link for phase in phases)
     expected = max(by_node(ranks, each, outside=True))
     assert planned == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("layout", [*LAYOUTS, (2, 3)])
+def test_an_exchange_of_parameters_sends_what_the_plan_says(layout, once):
+    nodes, each = layout
+    if once and each == 1:
+        pytest.skip("ranks of nodes of their own have nothing in common")
+    cut = ELEMENTS // (nodes * each)
+    slices = [slice(r * cut, (r + 1) * cut) for r in range(nodes * each)]
+
+    def body(comm, array):
+        if once:
+            [array] = comm.share_once([(ELEMENTS, np.dtype("float32"))])
+        comm.start_exchange(array, slices, once=once).wait()
+
+    ranks = real_messages(nodes, each, body)
+    phases = exchange(4.0 * ELEMENTS, Layout(nodes, each), once=once)
+    for outside, planned in (
+        (True, sum(p.rounds * p.link for p in phases)),
+        (False, sum(p.rounds * p.inside for p in phases) * each),
+    ):
+        assert planned == pytest.approx(max(by_node(ranks, each, outside=outside)))
+    counted = [sum(t == np.float32 for _, _, t in sent) for sent in ranks]
+    assert max(counted) == sum(p.rounds * p.messages for p in phases)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])

@@ -12,6 +12,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
+from distgrad.observe.figure import new_figure
 from distgrad.observe.gradients.diagnosis import KINDS, Kind
 
 _COLOURS: dict[Kind, str] = {
@@ -35,16 +36,8 @@ def draw_heat_map(
     """
     if not steps:
         raise DistgradError("no step was observed yet: there is no heat map to draw")
-    try:
-        figures = import_module("matplotlib.figure")
-        agg = import_module("matplotlib.backends.backend_agg")
-    except ImportError as error:
-        raise DistgradError(
-            "heat maps need matplotlib, which is not installed: pip install 'distgrad[plot]'"
-        ) from error
     height = min(1.6 + 0.24 * len(layers), 100)  # beyond that, only every so many layers are named
-    figure = figures.Figure(figsize=(10, max(height, 3)), dpi=120, layout="constrained")
-    agg.FigureCanvasAgg(figure)  # no pyplot: its global state is the user's
+    figure = new_figure("a heat map", 10, max(height, 3))
     axes = figure.add_subplot()
     image = axes.imshow(_logarithm(norms), aspect="auto", interpolation="nearest", cmap="viridis")
     axes.set_facecolor("lightgrey")  # seen where there is no number

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from inspect import GEN_CREATED, getgeneratorstate
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from distgrad.errors import CommError
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Pending
 from distgrad.parallel.hooks.coded import Code, coded_sum
+
+Made = TypeVar("Made", bound=Generator[Any, None, Any])
 
 
 class GradBucket:
@@ -57,6 +61,7 @@ class GradBucket:
         self._layout = layout
         self._buffer: Array | None = None
         self._replaced = False
+        self._steps: list[tuple[str, Generator[Any, None, Any]]] = []  # that the hook has made
 
     # -- PyTorch's ------------------------------------------------------------------------------
 
@@ -101,6 +106,15 @@ class GradBucket:
         if found is not self._buffer or self._replaced:
             out[...] = found.reshape(-1)
 
+    def check_all_run(self, hook: str) -> None:
+        """Raise CommError if the hook has made steps of which none was taken: nothing was sent."""
+        for verb, steps in self._steps:
+            if getgeneratorstate(steps) == GEN_CREATED:
+                raise CommError(
+                    f"the hook {hook} calls bucket.{verb}(…) for {self.name} and does not run its "
+                    f"steps: write `yield from bucket.{verb}(…)`, or return them"
+                )
+
     # -- ranks ----------------------------------------------------------------------------------
 
     @property
@@ -131,6 +145,9 @@ class GradBucket:
 
     def all_reduce(self, array: Array) -> Steps:
         """Steps that replace a flat array by its sum over all ranks; the same bits on each."""
+        return self._made("all_reduce", self._all_reduce(array))
+
+    def _all_reduce(self, array: Array) -> Steps:
         if self.code is not None and array.dtype.kind == "f":
             yield from coded_sum(self._running(), array, self.code)
         else:
@@ -138,10 +155,16 @@ class GradBucket:
 
     def sum_coded(self, code: Code, error: Array | None = None) -> Steps:
         """Steps that sum ``buffer()`` in the form ``code``; ``error`` gets what this rank lost."""
+        return self._made("sum_coded", self._sum_coded(code, error))
+
+    def _sum_coded(self, code: Code, error: Array | None) -> Steps:
         yield from coded_sum(self._running(), self.buffer(), code, error)
 
     def all_gather(self, array: Array) -> Generator[Sequence[Request], None, list[Array]]:
         """Steps that return every rank's flat array, in rank order; all are of one length."""
+        return self._made("all_gather", self._all_gather(array))
+
+    def _all_gather(self, array: Array) -> Generator[Sequence[Request], None, list[Array]]:
         group, code = self._running(), self.code
         if code is not None and array.dtype.kind == "f":
             sent = np.empty(code.nbytes(array.size), np.uint8)
@@ -164,6 +187,10 @@ class GradBucket:
         """Call ``undo()`` if the batch turns out not to be finite and is left out on all ranks."""
         if self.may_be_left_out:
             self.undo.append(undo)
+
+    def _made(self, verb: str, steps: Made) -> Made:
+        self._steps.append((verb, steps))
+        return steps
 
     def _running(self) -> Group:
         if self.group is None:

@@ -11,7 +11,7 @@ from distgrad.autograd.types import Array
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.coded import Code
 from distgrad.parallel.hooks.plain import allreduce_hook
-from distgrad.parallel.hooks.state import check_floats
+from distgrad.parallel.hooks.state import check_floats, state_type, takes
 
 _RUN = 1 << 14  # numbers rounded at a time, so that they stay in the cache
 
@@ -104,4 +104,5 @@ def _sending(code: Code, hook: Callable[..., Any], wrapper: str) -> Callable[...
         return hook(state, bucket)
 
     wrapped.__name__ = f"{wrapper}({getattr(hook, '__name__', type(hook).__name__)})"
-    return wrapped
+    kind = state_type(hook)
+    return wrapped if kind is None else takes(kind)(wrapped)

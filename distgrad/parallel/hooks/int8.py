@@ -8,8 +8,9 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
+from distgrad.nn.check import whole
 from distgrad.parallel.hooks.bucket import GradBucket
-from distgrad.parallel.hooks.state import HookState, check_floats
+from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
 _RUN = 1 << 15  # numbers coded at a time, so that they stay in the cache
 
@@ -86,12 +87,13 @@ class Int8State(HookState):
 
     def __init__(self, block: int = 256, use_error_feedback: bool = True) -> None:
         super().__init__()
-        if block < 8:
-            raise DistgradError(f"Int8State(block={block}): at least 8 numbers have a scale")
+        if not whole().holds(block) or block < 8:
+            raise DistgradError(f"Int8State(block={block!r}): at least 8 numbers have a scale")
         self.block, self.use_error_feedback = block, use_error_feedback
         self.code = Int8(block)
 
 
+@takes(Int8State)
 def int8_compress_hook(state: Int8State, bucket: GradBucket) -> Any:
     """Sum over 8 bits: 1 + 4 / block bytes a number instead of 4.
 

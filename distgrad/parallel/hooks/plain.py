@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from distgrad.autograd.types import Array
-from distgrad.errors import CommError
+from distgrad.errors import CommError, DistgradError
+from distgrad.nn.check import whole
 from distgrad.parallel.hooks.bucket import GradBucket
-from distgrad.parallel.hooks.state import HookState
+from distgrad.parallel.hooks.state import HookState, takes
 
 
 def allreduce_hook(process_group: Any, bucket: GradBucket) -> Any:
@@ -28,7 +29,7 @@ class PostLocalSGDState(HookState):
 
     Its gradients are then means over its own samples; nothing is sent, not even who used what.
     Weights are averaged by a PeriodicModelAverager. Errors: CommError for a subgroup, or gradients
-    summed inside one: each rank is a group of its own.
+    summed inside one: each rank is a group of its own; DistgradError for a negative start.
     """
 
     def __init__(
@@ -45,6 +46,11 @@ class PostLocalSGDState(HookState):
                 "PostLocalSGDState: each rank is a group of its own; leave subgroup= out and say "
                 "post_local_gradient_allreduce=False"
             )
+        if not whole(0).holds(start_localSGD_iter):
+            raise DistgradError(
+                f"PostLocalSGDState(start_localSGD_iter={start_localSGD_iter!r}): a number of "
+                f"batches, 0 for local steps from the first on"
+            )
         self.start_localSGD_iter = start_localSGD_iter
 
     def alone(self) -> bool:
@@ -52,6 +58,7 @@ class PostLocalSGDState(HookState):
         return self.iter >= self.start_localSGD_iter
 
 
+@takes(PostLocalSGDState)
 def post_localSGD_hook(state: PostLocalSGDState, bucket: GradBucket) -> Any:  # noqa: N802
     """Sum as without a hook, as long as the state does not keep gradients with their rank."""
     return bucket.start_sum()

@@ -15,8 +15,9 @@ import numpy as np
 from distgrad.autograd import stream
 from distgrad.autograd.types import Array
 from distgrad.errors import CommError, DistgradError
+from distgrad.nn.check import whole
 from distgrad.parallel.hooks.bucket import GradBucket
-from distgrad.parallel.hooks.state import HookState, check_floats
+from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
 _DOMAIN = 2**63 - 1  # random numbers of the factors, beside those of shards
 
@@ -28,7 +29,7 @@ class PowerSGDState(HookState):
     sent as (n + m) r numbers, r = ``matrix_approximation_rank``, if that is less than a
     ``min_compression_rate``-th; vectors and the others are sent whole. ``warm_start`` begins with
     the Q of the batch before, otherwise with random numbers of ``random_seed`` and the batch.
-    ``process_group`` is not used. Errors: DistgradError for a rank below 1.
+    ``process_group`` is not used. Errors: DistgradError for numbers it cannot have.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class PowerSGDState(HookState):
         super().__init__()
         # Settings of PyTorch's that change no number here.
         del process_group, compression_stats_logging_frequency, batch_tensors_with_same_shape
-        if matrix_approximation_rank < 1:
-            raise DistgradError(
-                f"PowerSGDState(matrix_approximation_rank={matrix_approximation_rank}): at least 1"
-            )
+        for name, value, least in (
+            ("matrix_approximation_rank", matrix_approximation_rank, 1),
+            ("start_powerSGD_iter", start_powerSGD_iter, 0),
+        ):
+            if not whole(least).holds(value):
+                raise DistgradError(f"PowerSGDState({name}={value!r}): at least {least}")
         self.matrix_approximation_rank = matrix_approximation_rank
         self.start_powerSGD_iter = start_powerSGD_iter
         self.min_compression_rate = min_compression_rate
@@ -74,6 +77,7 @@ class PowerSGDState(HookState):
         return r if (n + m) * r * self.min_compression_rate < n * m else 0
 
 
+@takes(PowerSGDState)
 def powerSGD_hook(state: PowerSGDState, bucket: GradBucket) -> Any:  # noqa: N802 - PyTorch's name
     """Sum gradients as products of thin matrices, with error feedback; two rounds a bucket.
 
@@ -84,6 +88,7 @@ def powerSGD_hook(state: PowerSGDState, bucket: GradBucket) -> Any:  # noqa: N80
     return _start(state, bucket, [p.shape for p in bucket.parameters()])
 
 
+@takes(PowerSGDState)
 def batched_powerSGD_hook(state: PowerSGDState, bucket: GradBucket) -> Any:  # noqa: N802
     """Send each bucket as one square matrix: less work and less exact than ``powerSGD_hook``."""
     check_floats("batched_powerSGD_hook", bucket)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from types import GeneratorType
 from typing import Any, TypeAlias
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
 from distgrad.autograd.layout import FlatLayout
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Part, Work
 from distgrad.comm.group import Group
@@ -20,6 +23,7 @@ from distgrad.parallel.bucket import Bucket
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Future, Pending
 from distgrad.parallel.hooks.bucket import GradBucket
+from distgrad.parallel.hooks.state import HookState, state_type
 from distgrad.parallel.world import World
 
 Hook: TypeAlias = Callable[[Any, GradBucket], Any]
@@ -41,6 +45,7 @@ class CommHook:
         self.name = str(getattr(hook, "__name__", type(hook).__name__))
         """What it is called in messages."""
         self._given: list[GradBucket] = []  # of the batch that is being summed
+        self._check_state()
         ask: Callable[[], dict[str, Any]] = getattr(state, "settings", dict)
         compare(world, {"register_comm_hook": [self.name, ask()]})
         for number, bucket in enumerate(buckets):
@@ -52,6 +57,23 @@ class CommHook:
                 FlatLayout.of(p.shape for p in bucket.params),
                 left_out,
             )
+
+    def _check_state(self) -> None:
+        """Refuse what the hook cannot work with, now and not in its first batch."""
+        kind = state_type(self.hook)
+        if kind is not None and not isinstance(self.state, kind):
+            raise CommError(
+                f"the hook {self.name} has its settings and its memory in a {kind.__name__}, got "
+                f"{self.state if self.state is None else type(self.state).__name__}: "
+                f"register_comm_hook(hooks.{kind.__name__}(…), {self.name})"
+            )
+        if isinstance(self.state, HookState):
+            if _is_taken(self.state):
+                raise CommError(
+                    f"the {type(self.state).__name__} belongs to another model's hook, whose "
+                    f"batches it counts and whose errors it keeps; make one for each model"
+                )
+            _HOOK_OF[self.state] = ref(self)
 
     def alone(self) -> bool:
         """Whether the gradients of the next batch stay with their rank; the same on all ranks."""
@@ -96,8 +118,8 @@ class CommHook:
         found = self.hook(self.state, given)
         if isinstance(found, GeneratorType):
             found = _Rounds(self.name, given, exchange, found)
-        elif isinstance(found, np.ndarray):
-            array, found = found, Future()
+        elif isinstance(found, np.ndarray | Tensor):
+            array, found = np.asarray(found), Future()
             found.set_result(array)
         elif not hasattr(found, "wait"):
             raise CommError(
@@ -107,6 +129,16 @@ class CommHook:
             )
         flags = None if given.whole is not None else given.start_flags()
         return HookedSum(self.name, given, found, flags)
+
+
+def _is_taken(state: HookState) -> bool:
+    held = _HOOK_OF.get(state)
+    if held is not None and held() is not None:
+        gc.collect()  # a model that nobody holds any more may be there still
+    return held is not None and held() is not None
+
+
+_HOOK_OF: WeakKeyDictionary[HookState, ReferenceType[CommHook]] = WeakKeyDictionary()
 
 
 class _Rounds:
@@ -121,7 +153,7 @@ class _Rounds:
     ) -> None:
         comm = exchange.comm
         bucket.group = Group(comm.transport)
-        self._result: Any = None
+        self._hook, self._result = hook, None
         sort = f"{bucket.parameters()[0].dtype} x {sum(p.array.size for p in bucket.parameters())}"
         self._work = Work(
             bucket.group,
@@ -132,7 +164,18 @@ class _Rounds:
         )
 
     def _run(self, steps: Generator[Any, None, Any]) -> Steps:
-        self._result = yield from steps
+        while True:
+            try:
+                requests = next(steps)
+            except StopIteration as over:
+                self._result = over.value
+                return
+            if not isinstance(requests, Sequence):
+                raise CommError(
+                    f"the hook {self._hook} yields a {type(requests).__name__}: communicate with "
+                    f"`yield from bucket.all_reduce(array)`, and `return` an array of its own"
+                )
+            yield requests
 
     def poll(self) -> bool:
         """Advance without waiting; True once all rounds are over."""
@@ -180,6 +223,7 @@ class HookedSum:
         self._over = True
         if self._bucket.whole is not None:
             return
+        self._bucket.check_all_run(self._hook)
         value = self._found.value() if hasattr(self._found, "value") else None
         found: Array = np.asarray(self._bucket.buffer() if value is None else value)
         self._bucket.write(found, self._hook)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from distgrad.errors import CommError
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.per_rank import check_ranks, gather, own
 from distgrad.parallel.world import World, current_world
+
+AnyHook = TypeVar("AnyHook", bound=Callable[..., Any])
 
 
 class HookState:
@@ -94,13 +96,30 @@ class HookState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of this rank, or of all. Errors: CheckpointError if it is none."""
         world = current_world()
+        of_all = check_ranks(state, world, type(self).__name__, "iter", "errors", "common")
         errors = state["errors"]
-        if check_ranks(state, world, type(self).__name__):
+        if of_all:
             errors = own(errors, world.rank)
         self.iter = int(state["iter"])
         self.errors = {int(number): np.array(error) for number, error in errors.items()}
         self.common = {name: np.array(array) for name, array in state["common"].items()}
         self._spare.clear()
+
+
+def takes(kind: type[HookState]) -> Callable[[AnyHook], AnyHook]:
+    """Say of a hook that its state is a ``kind``: register_comm_hook refuses any other."""
+
+    def marked(hook: AnyHook) -> AnyHook:
+        vars(hook)["state_type"] = kind
+        return hook
+
+    return marked
+
+
+def state_type(hook: Callable[..., Any]) -> type[HookState] | None:
+    """Return what the state of ``hook`` has to be; None where that is the hook's own affair."""
+    found: type[HookState] | None = getattr(hook, "state_type", None)
+    return found
 
 
 def check_floats(hook: str, bucket: GradBucket) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
+from distgrad.nn.check import number
 from distgrad.parallel.hooks.bucket import GradBucket
-from distgrad.parallel.hooks.state import HookState, check_floats
+from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
 _SAMPLE = 1 << 12  # numbers looked at to guess where the largest begin
 
@@ -23,11 +24,12 @@ class TopKState(HookState):
 
     def __init__(self, ratio: float = 0.01, use_error_feedback: bool = True) -> None:
         super().__init__()
-        if not 0 < ratio <= 1:
-            raise DistgradError(f"TopKState(ratio={ratio}): a share in (0, 1]")
+        if not number(0, 1).holds(ratio) or ratio == 0:
+            raise DistgradError(f"TopKState(ratio={ratio!r}): a share in (0, 1]")
         self.ratio, self.use_error_feedback = ratio, use_error_feedback
 
 
+@takes(TopKState)
 def topk_hook(state: TopKState, bucket: GradBucket) -> Any:
     """Sum the ``ratio`` largest numbers of each rank; the rest is fed back (Stich et al. 2018).
 
