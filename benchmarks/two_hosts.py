@@ -8,6 +8,7 @@ of one thread a rank; the figures are medians over rounds, and the ratios those 
   eager   it is sent at once: what dg.init sets
   zero=1  the same; the optimizer is shared out, values come back under the next forward pass
   alone   both compute at the same time and do not talk
+  wire    what a zero=1 step sends, with nothing computed
   gloo    PyTorch's DDP (--peer-python names a Python with torch)
 
 python benchmarks/two_hosts.py NETBOX --rounds 7
@@ -66,9 +67,9 @@ class Hosts:
             sys.exit(f"netbox {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def distgrad(self, workload: str, own: dict[str, str], zero: int = 0) -> float:
+    def distgrad(self, workload: str, own: dict[str, str], *options: str) -> float:
         script = [str(WORKERS / "distgrad_step.py"), workload, "--steps", str(self.steps)]
-        script += ["--free", "--zero", str(zero)]
+        script += ["--free", *options]
         command = ["bash", self.netbox, "mpirun", "-n", "2", "--map-by", "node", sys.executable]
         done = subprocess.run(
             [*command, *script],
@@ -156,7 +157,8 @@ def main() -> None:
             candidates: dict[str, Callable[[], float]] = {
                 "asked": lambda w=workload: hosts.distgrad(w, OWN_LIMIT),
                 "eager": lambda w=workload: hosts.distgrad(w, {}),
-                "zero=1": lambda w=workload: hosts.distgrad(w, {}, 1),
+                "zero=1": lambda w=workload: hosts.distgrad(w, {}, "--zero", "1"),
+                "wire": lambda w=workload: hosts.distgrad(w, {}, "--zero", "1", "--transfer"),
                 "alone": lambda w=workload: hosts.alone(w),
             }
             if with_peer:
@@ -164,7 +166,8 @@ def main() -> None:
             times, ratios = compared(candidates, args.rounds)
             shown = ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items())
             against = ", ".join(f"{r:.2f} of {name}" for name, r in ratios.items())
-            print(f"{workload}: {shown}; eager is {against}", flush=True)
+            bound = times["zero=1"] / max(times["alone"], times["wire"])
+            print(f"{workload}: {shown}; eager is {against}; zero=1 is {bound:.2f} of its bound")
             rows.append({"workload": workload, "ms": times, "eager_over": ratios})
     finally:
         hosts.call("down")

@@ -19,6 +19,8 @@ SMALL_GPT += ["--evaluate", "8", "--text", str(WORKERS.parents[1] / "README.md")
     ("worker", "arguments", "printed"),
     [
         ("distgrad_step.py", ["small", "--steps", "1", "--zero", "1"], '"ms"'),
+        ("distgrad_step.py", ["small", "--steps", "1", "--transfer"], '"ms"'),
+        ("distgrad_step.py", ["small", "--steps", "1", "--zero", "1", "--transfer"], '"ms"'),
         ("compression_micro.py", ["--repeats", "1"], "powerSGD 4"),
         ("compression_train.py", ["fp16", "--steps", "2", *SMALL_GPT], '"points"'),
     ],
