@@ -46,7 +46,7 @@ def backward(
     received = start([root], [_seed(root, gradient, weight)], create_graph)
     keep = retain_graph or create_graph
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
+    Walk(received, leaves, create_graph=create_graph, keep=keep, heard=bool(listeners)).run(nodes)
     leaves.finish()
     for listener in listeners:
         listener.backward_finished()

@@ -117,7 +117,10 @@ class Walk:
         keep: bool = False,
         only: set[Node | Tensor] | None = None,
         watch: Mapping[Place, Tensor] | None = None,
+        heard: bool = False,
     ) -> None:
+        self.heard = heard
+        """Whether somebody waits for leaves: their gradients come before what is passed on."""
         self.received, self.sink = received, sink
         self.create_graph, self.keep = create_graph, keep
         self.only, self.watch = only, watch
@@ -136,7 +139,7 @@ class Walk:
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
         take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
         rerun = Rerun() if self.create_graph else None
-        watcher = anomaly.get()
+        watcher, heard = anomaly.get(), self.heard
         token = grad_enabled.set(self.create_graph)
         try:
             for node in nodes:
@@ -179,7 +182,18 @@ class Walk:
                     single = True
                 if single and incoming is not None:
                     (arrived,) = incoming
-                for number, (vjp, source, index, shape, dtype) in enumerate(edges):
+                numbered: Iterable[tuple[int, Any]] = enumerate(edges)
+                # A layer's parameters before its input: they are sent while the rest is computed.
+                # (Of three summands at most the first one moves, so no sum has another order.)
+                if (
+                    heard
+                    and 1 < len(edges) < 4
+                    and type(edges[0][1]) is Node
+                    and type(edges[1][1]) is not Node
+                ):
+                    first_one, *others = numbered
+                    numbered = (*others, first_one)
+                for number, (vjp, source, index, shape, dtype) in numbered:
                     if vjp is None or (only is not None and source not in only):
                         continue
                     g = vjp(arrived) if single else vjp(*incoming)

@@ -245,6 +245,44 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
     assert events == ["started", [2.0, 3.0, 4.0], "finished"]
 
 
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_parameter_that_is_listened_to_has_its_gradient_before_the_layers_input(heard):
+    events = []
+
+    class Listener:
+        def backward_started(self):
+            return 1.0
+
+        def grad_ready(self, tensor):
+            events.append("ready")
+
+        def optimizer_stepped(self, optimizer):
+            pass
+
+        def backward_finished(self):
+            pass
+
+    @dg.op("..., ... -> ...")
+    def layer(x, weight):
+        """x * weight, which notes when the gradient of x is computed."""
+
+        def of_input(g):
+            events.append("input")
+            return g * weight
+
+        return x * weight, (of_input, lambda g: g * x)
+
+    try:
+        x, weight = leaf(1, 2, 3), leaf(4, 5, 6)
+        weight._listener = Listener() if heard else None
+        layer(x * 2, weight).sum().backward()
+    finally:
+        del dg.autograd.REGISTRY["layer"]
+    assert events == (["ready", "input"] if heard else ["input"])
+    np.testing.assert_array_equal(x.grad.array, 2 * weight.array)
+    np.testing.assert_array_equal(weight.grad.array, 2 * x.array)
+
+
 def test_grad_mode_belongs_to_the_thread():
     inside: list[bool] = []
     with dg.no_grad():
