@@ -1,6 +1,6 @@
 #!/bin/sh
-# The whole suite: installs the test extra into .venv, checks the code, runs the tests in one
-# process, then those marked `mpi` under mpirun with 2, 3 and 4 ranks. The first failure ends it.
+# The whole suite: installs the test extra into .venv, checks the code, runs the tests without
+# mpirun, then those marked `mpi` under it with 2, 3 and 4 ranks. The first failure ends it.
 #
 #   sh tests/run.sh [--fast] [--oracle]     # --fast leaves out the tests marked slow
 #                                           # --oracle installs PyTorch and compares with it
@@ -24,6 +24,26 @@ stage() {
     "$@"
 }
 
+# What computes in one process and looks at no clock: two of these at a time. The report of the
+# second is shown when both have ended.
+comparing='tests/oracle tests/same_source tests/autograd tests/distributions tests/functions tests/ops'
+simulating='tests/integrate tests/nn tests/optim tests/parallel/test_zero*.py'
+two_at_a_time() {
+    report=$(mktemp)
+    # shellcheck disable=SC2086 # a list
+    python -m pytest -q -m "$single" -p no:cacheprovider $simulating >"$report" 2>&1 &
+    beside=$!
+    trap 'kill "$beside"; exit 130' INT TERM # it hears no Ctrl-C itself
+    status=0
+    # shellcheck disable=SC2086 # the same
+    python -m pytest -m "$single" $comparing || status=$?
+    wait "$beside" || status=$?
+    trap - INT TERM
+    cat "$report"
+    rm "$report"
+    return "$status"
+}
+
 # Rank 0 reports as usual; the others write to files, shown only when the run fails.
 # What is set in the environment and not by flags suits every MPI: each ignores what is not its own.
 under_mpi() {
@@ -32,14 +52,16 @@ under_mpi() {
     if OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
         OMPI_MCA_rmaps_base_oversubscribe=1 \
         PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
-        OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 logs=$logs marks=$ranked \
+        logs=$logs marks=$ranked \
         timeout --foreground --kill-after=10 1200 mpirun -n "$1" sh -c '
             rank=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:?this mpirun tells its ranks no rank}}
             # A folder a rank: each removes what earlier runs of pytest left in its own.
             export PYTEST_DEBUG_TEMPROOT="$logs/files-$rank"
             mkdir "$PYTEST_DEBUG_TEMPROOT"
             [ "$rank" = 0 ] || exec >"$logs/rank-$rank" 2>&1
-            exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider tests'; then
+            # What is compared with PyTorch is no job, and would take each rank long to import.
+            exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider \
+                --ignore=tests/oracle --ignore=tests/same_source tests'; then
         rm -r "$logs"
     else
         status=$?
@@ -55,12 +77,20 @@ under_mpi() {
 
 began=$(date +%s)
 cd "$repo"
+# Images like to set this: each of the hundreds of interpreters that tests start would compile all
+# of distgrad again, which takes longer than most of what they do.
+unset PYTHONDONTWRITEBYTECODE
+# Small products gain nothing from a second BLAS thread, and wait for it where cores are few.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 stage "installing" ready "$extras"
 stage "ruff check" ruff check .
 stage "ruff format" ruff format --check .
 stage "mypy" mypy
 stage "import layers" lint-imports
-stage "tests in one process" python -m pytest -m "$single"
+stage "tests that compute" two_at_a_time
+# shellcheck disable=SC2046,SC2086 # lists
+stage "tests of jobs, and all others" \
+    python -m pytest -m "$single" $(printf -- '--ignore=%s ' $comparing $simulating)
 for ranks in 2 3 4; do
     stage "MPI tests, $ranks ranks" under_mpi "$ranks"
 done

@@ -44,18 +44,20 @@ def test_an_array_changed_before_backward_is_refused_or_does_not_matter(declared
         arrays = [i for i, x in given if isinstance(x, np.ndarray)]
         floats = [i for i, x in enumerate(inputs) if i in arrays and is_float(x)]
         subsets = [c for k in range(len(floats)) for c in itertools.combinations(floats, k + 1)]
-        for wanted, change in itertools.product(subsets, arrays):
+        for wanted in subsets:
             with mode():
                 expected = gradients(declared, inputs, settings, wanted, None)
+            for change in arrays:
                 try:
-                    found = gradients(declared, inputs, settings, wanted, change)
+                    with mode():
+                        found = gradients(declared, inputs, settings, wanted, change)
                 except dg.GradError as error:
                     noticed.append(str(error))
                     continue
-            for f, e in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(
-                    f, e, err_msg=f"to inputs {wanted}, input {change} changed, {settings}"
-                )
+                for f, e in zip(found, expected, strict=True):
+                    np.testing.assert_array_equal(
+                        f, e, err_msg=f"to inputs {wanted}, input {change} changed, {settings}"
+                    )
     assert all("was changed in place before backward" in message for message in noticed)
 
 

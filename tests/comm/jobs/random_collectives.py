@@ -5,6 +5,7 @@ mpirun -n 3 python tests/comm/jobs/random_collectives.py 20000 7
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from itertools import pairwise
@@ -246,6 +247,7 @@ def check(pairs, number, seed):
     # What earlier tests of this process have left on purpose.
     failed, known = len(state.failed_works), len(state.contexts)
     torn = {c for c, p in state.contexts.items() if p.unfinished}
+    gc.collect()  # their descriptors are not to be closed while these are counted
     done, early = 0, None
     while done < number:
         common = np.random.default_rng((seed, done))
