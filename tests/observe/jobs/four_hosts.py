@@ -32,7 +32,8 @@ def train():
 
 if __name__ == "__main__":
     sha256, found = train()
-    print(f"weights {sha256}")  # on every rank
+    # On every rank, and in one write: what ranks print in pieces may come out mixed.
+    print(f"weights {sha256}\n", end="")
     if found.world.rank == 0:
         print(found.summary())
         print(found.table())
