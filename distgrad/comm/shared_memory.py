@@ -69,6 +69,15 @@ def unlink(name: str) -> None:
     os.unlink(FOLDER / name)
 
 
+def unlink_mapped(prefix: str) -> None:
+    """Take the names away from the files here that begin so and that this process has mapped."""
+    with contextlib.suppress(OSError):  # no /proc: they keep their names
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            path = Path(line[line.find("/") :])
+            if path.parent == FOLDER and path.name.startswith(prefix):
+                path.unlink(missing_ok=True)  # another rank was faster
+
+
 def _remove_leftovers() -> None:
     """Remove files of this user's processes that ended between creating and unlinking."""
     for path in FOLDER.glob(f"{_PREFIX}-{os.getuid()}-*"):

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from jobs import ROOT, mpirun, run_job
 
+from distgrad.comm import shared_memory
+
 JOBS = Path(__file__).parent / "jobs"
 
 
 def leftovers():
-    return sorted(Path("/dev/shm").glob("distgrad-*"))
+    # Open MPI's mpirun removes that MPI's own files, MPICH's mpiexec does not.
+    return sorted(p for name in ("distgrad-*", "mpich_*") for p in Path("/dev/shm").glob(name))
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -31,6 +34,23 @@ def test_a_rank_killed_with_sigkill_leaves_nothing_in_dev_shm():
     assert done.status != 0
     assert "arrays True named []" in done.out
     assert leftovers() == before
+
+
+def test_what_a_process_has_mapped_loses_its_name_and_nothing_else_does():
+    prefix = f"distgrad-test-{os.getpid()}-"
+    names = [prefix + "mapped", prefix + "other", f"other-{prefix}mapped"]
+    mapped, other, elsewhere = [shared_memory.create(name, 4096) for name in names]
+    other.close()
+    try:
+        shared_memory.unlink_mapped(prefix)
+        assert [Path("/dev/shm", name).exists() for name in names] == [False, True, True]
+        mapped[:4] = b"kept"
+        shared_memory.unlink_mapped(prefix)  # as by the next rank of a node
+    finally:
+        for name in names[1:]:
+            shared_memory.unlink(name)
+    assert mapped[:4] == b"kept"
+    assert elsewhere[:4] == bytes(4)
 
 
 def in_a_container(megabytes, command):
@@ -59,8 +79,9 @@ def in_a_container(megabytes, command):
 )
 def test_a_small_dev_shm_is_said_once_and_messages_take_over(megabytes, shares, arrays):
     command = [*mpirun(2), sys.executable, str(JOBS / "in_shm.py"), "through"]
-    # MPI's own segments would not fit either.
+    # MPI's own segments would not fit either; MPICH always has one, of 1 MiB a rank.
     tcp = ["env", "OMPI_MCA_pml=ob1", "OMPI_MCA_btl=self,tcp", "UCX_TLS=self,tcp"]
+    tcp.append("MPIR_CVAR_CH4_SHM_POSIX_IQUEUE_NUM_CELLS=4")
     done = in_a_container(megabytes, [*tcp, *command])
     assert done.returncode == 0, done.stderr
     assert f"shares {shares} in one node {shares}\narrays {arrays} named []" in done.stdout

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from jobs import LAUNCHER, ROOT, Finished, needs_open_mpi
+from jobs import LAUNCHER, PYTHONPATH, Finished, mpirun
 
 from distgrad.comm import launchers
 
@@ -31,6 +31,16 @@ host=$1; shift
 exec nsenter --net=/run/netns/{prefix}-$host unshare --uts --mount sh -c '
     hostname $1 && mount --bind {addresses} /etc/hosts && exec sh -c "$2"' sh "$host" "$*"
 """
+
+_OPEN_MPI = {
+    "PRTE_MCA_prte_if_include": "eth0",
+    "OMPI_MCA_btl_tcp_if_include": "eth0",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_btl": "self,sm,tcp",
+    "OMPI_MCA_osc": "^ucx",
+}
+# MPICH tells hosts apart by their names, UCX by the machine's number, which they have in common.
+_MPICH = {"UCX_TLS": "self,tcp", "UCX_NET_DEVICES": "eth0"}
 
 
 def call(*command: object) -> str:
@@ -55,7 +65,6 @@ class Hosts:
         addresses = folder / "addresses"
         lines = [f"10.213.0.{i + 1} {name}\n" for i, name in enumerate(self.names)]
         addresses.write_text("127.0.0.1 localhost\n" + "".join(lines))
-        self._hostfile.write_text("".join(f"{name} slots=1\n" for name in self.names))
         self._shell.write_text(_SHELL.format(prefix=self._prefix, addresses=addresses))
         self._shell.chmod(0o755)
 
@@ -90,27 +99,30 @@ class Hosts:
             call("ip", "netns", "del", space)
         self._made.clear()
 
-    def run(self, script: Path, *args: str, timeout: float = 120.0) -> Finished:
-        """Run a script on one rank of each host, under Open MPI's mpirun on the first one."""
-        settings = {
-            "PRTE_MCA_plm_ssh_agent": str(self._shell),
-            "PRTE_MCA_prte_if_include": "eth0",
-            "OMPI_MCA_btl_tcp_if_include": "eth0",
-            "OMPI_MCA_pml": "ob1",
-            "OMPI_MCA_btl": "self,sm,tcp",
-            "OMPI_MCA_osc": "^ucx",
+    def run(
+        self, script: Path, *args: str, ranks: Sequence[int] = (), timeout: float = 120.0
+    ) -> Finished:
+        """Run a script on so many ``ranks`` of each host, or one, by the first one's mpirun."""
+        ranks = ranks or [1] * len(self.names)
+        starter = launchers.find_mpirun()
+        open_mpi = launchers.is_open_mpi(starter)
+        line = "{} slots={}\n" if open_mpi else "{}:{}\n"
+        self._hostfile.write_text("".join(map(line.format, self.names, ranks)))
+        settings = _OPEN_MPI | {"PRTE_MCA_plm_ssh_agent": str(self._shell)} if open_mpi else _MPICH
+        settings = settings | {
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests/support"))),
+            "PYTHONPATH": PYTHONPATH,
         }
+        hydra = ["-launcher", "ssh", "-launcher-exec", str(self._shell), "-iface", "eth0"]
         command = launchers.mpirun_command(
-            launchers.find_mpirun(),
-            True,
-            len(self.names),
+            starter,
+            open_mpi,
+            sum(ranks),
             1,
             settings,
             hostfile=str(self._hostfile),
-            extra=["--map-by", "node", "--bind-to", "none"],
+            extra=["--map-by", "slot", "--bind-to", "none"] if open_mpi else hydra,
         )
         command += [sys.executable, str(script), *args]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
@@ -150,7 +162,7 @@ tc qdisc replace dev port {" ".join(_bucket("1gbit"))}
 @contextlib.contextmanager
 def hosts(count: int, rate: str, folder: Path) -> Iterator[Hosts]:
     """Have hosts for a while; skips the test, with the reason, where there can be none."""
-    needs_open_mpi()
+    mpirun(count)
     if os.geteuid():
         pytest.skip("only root can make hosts of this machine's namespaces")
     for command, package in _COMMANDS.items():

@@ -16,6 +16,7 @@ from distgrad.comm import launchers
 from distgrad.errors import LaunchError
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHONPATH = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests/support", ROOT / "examples"))
 LAUNCHER = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "HYDRA_", "MPI_", "SLURM_")
 
 
@@ -32,8 +33,7 @@ class Finished:
 def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Finished:
     """Run a script on ``ranks`` ranks; ``ranks=0`` means in a plain process, without MPI."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
-    support = os.pathsep.join(str(p) for p in (ROOT, ROOT / "tests/support", ROOT / "examples"))
-    environment |= {"PYTHONPATH": support, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": PYTHONPATH, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command = (
         [*mpirun(ranks), sys.executable, str(script), *args]
         if ranks

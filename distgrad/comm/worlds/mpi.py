@@ -184,6 +184,9 @@ class MpiTransport:
 def world() -> MpiTransport:
     """Return the world of all MPI processes; the first call guards how this rank ends."""
     comm = MPI.COMM_WORLD.Dup()
+    # MPICH's own segment has a name until MPI_Finalize: a job that is killed or aborted would leave
+    # it behind. All ranks of the node have it open, for none returns from MPI_Init before.
+    shared_memory.unlink_mapped("mpich_shm_")
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     crowded = node.size > (os.cpu_count() or 1)
     node.Free()

@@ -35,7 +35,8 @@ def train(steps):
 
 if __name__ == "__main__":
     sha256, found = train(int(sys.argv[1]))
-    print(f"weights {sha256}")  # on every rank
+    # On every rank, and in one write: what ranks print in pieces may come out mixed.
+    print(f"weights {sha256}\n", end="")
     if found.world.rank == 0:
         print(found.summary())
         print(found.table())
