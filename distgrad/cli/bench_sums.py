@@ -16,11 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.comm import ALL_REDUCE, AUTO, Communicator
+from distgrad.comm import ALL_REDUCE, AUTO, Communicator, gather_json
 from distgrad.comm.message import Array
 from distgrad.comm.quick import NOTHING
 from distgrad.errors import CommError
-from distgrad.parallel.world import gather_json
 
 IN_PLACE = " in place"
 """Ends the name of an algorithm whose arrays lie in the node's memory, as DDP's gradients do."""
@@ -150,14 +149,14 @@ def _gloo() -> Callable[[int, np.dtype[Any]], Bound]:
 
 def join_gloo(comm: Communicator) -> str:
     """Let all ranks join a process group of PyTorch's; return why not, on every rank the same."""
-    absent = gather_json(comm, find_spec("torch") is None)
+    absent = gather_json(comm, find_spec("torch") is None, "distgrad bench")
     if any(absent):
         where = "" if all(absent) else f" on rank {absent.index(True)}"
         return f"torch is not installed{where} (`pip install torch`)"
-    hosts = gather_json(comm, comm.transport.host)
+    hosts = gather_json(comm, comm.transport.host, "distgrad bench")
     alone = len(set(hosts)) == 1
     address = ["127.0.0.1" if alone else hosts[0], free_port() if comm.rank == 0 else 0]
-    host, port = gather_json(comm, address)[0]
+    host, port = gather_json(comm, address, "distgrad bench")[0]
     if alone:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     fault = ""
@@ -170,7 +169,7 @@ def join_gloo(comm: Communicator) -> str:
         )
     except (ImportError, OSError, RuntimeError) as error:  # torch's own are RuntimeErrors
         fault = f"PyTorch's ranks did not find each other: {str(error).splitlines()[0]}"
-    return next(filter(None, gather_json(comm, fault)), "")
+    return next(filter(None, gather_json(comm, fault, "distgrad bench")), "")
 
 
 def leave_gloo() -> None:
