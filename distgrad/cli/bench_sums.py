@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,21 +20,12 @@ from distgrad.comm import ALL_REDUCE, AUTO, Communicator, gather_json
 from distgrad.comm.message import Array
 from distgrad.comm.quick import NOTHING
 from distgrad.errors import CommError
+from distgrad.parallel.future import Pending
 
 IN_PLACE = " in place"
 """Ends the name of an algorithm whose arrays lie in the node's memory, as DDP's gradients do."""
 MPI4PY, GLOO = "mpi4py", "gloo"
 _PATIENCE = timedelta(seconds=60)  # for gloo's ranks to find each other
-
-
-class Pending(Protocol):
-    """A sum that has been started."""
-
-    def poll(self) -> bool:
-        """Advance it, if it needs that; whether it is complete."""
-
-    def wait(self) -> object:
-        """Return when it is complete."""
 
 
 @dataclass
