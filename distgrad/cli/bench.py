@@ -18,12 +18,12 @@ from distgrad.cli.bench_measure import Row, measure
 from distgrad.cli.bench_report import draw, tables
 from distgrad.cli.bench_sums import candidates, leave_gloo
 from distgrad.cli.outputs import check_outputs
-from distgrad.comm import ALL_REDUCE, AUTO, launchers
+from distgrad.comm import ALL_REDUCE, AUTO, gather_json, launchers
 from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster, look
 from distgrad.comm.tuning import Tuning
 from distgrad.errors import DistgradError, LaunchError
-from distgrad.parallel.world import World, gather_json, init
+from distgrad.parallel.world import World, init
 
 HELP = "measure all-reduces between ranks: time, bandwidth, overlap"
 
@@ -184,7 +184,7 @@ def _agree_on_files(options: argparse.Namespace, world: World) -> None:
             _check_files(options)
         except DistgradError as error:
             fault = error
-    if gather_json(world.comm, fault is not None)[0]:
+    if gather_json(world.comm, fault is not None, "distgrad bench")[0]:
         if fault is not None:
             print(f"distgrad: {fault}", file=sys.stderr, flush=True)
         sys.exit(2)

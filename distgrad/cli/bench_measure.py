@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.cli.bench_sums import Bound, Candidate, check_sum
-from distgrad.comm import Communicator
-from distgrad.parallel.world import gather_json
+from distgrad.comm import Communicator, gather_json
 
 _ROUND = 2e-3  # seconds that the calls of one turn take, about
 _MOST_CALLS = 100
@@ -69,7 +68,10 @@ def _times(
 ) -> dict[Candidate, float]:
     turns = {c: timed(comm, b, 1) for c, b in bound.items()}
     # All ranks make as many calls: as many as the slowest has time for.
-    slowest = [max(each) for each in zip(*gather_json(comm, [*turns.values()]), strict=True)]
+    slowest = [
+        max(each)
+        for each in zip(*gather_json(comm, [*turns.values()], "distgrad bench"), strict=True)
+    ]
     calls = [max(1, min(_MOST_CALLS, int(_ROUND / s))) for s in slowest]
     found = [
         [timed(comm, b, k) for b, k in zip(bound.values(), calls, strict=True)]
@@ -90,7 +92,7 @@ def timed(comm: Communicator, bound: Bound, calls: int) -> float:
 
 def medians_of_the_slowest(comm: Communicator, found: list[list[float]]) -> list[float]:
     """Return, of figures by round and candidate, the medians over rounds of the largest rank's."""
-    everyone = np.array(gather_json(comm, found))  # rank, round, candidate
+    everyone = np.array(gather_json(comm, found, "distgrad bench"))  # rank, round, candidate
     return [float(m) for m in np.median(everyone.max(axis=0), axis=0)]
 
 
@@ -144,7 +146,7 @@ def _overlaps(
         computed = median(alone for alone, _ in found[c])
         together = median(total for _, total in found[c])
         mine.append(hidden(together, computed, times[c]))
-    everyone = np.array(gather_json(comm, mine)).reshape(comm.size, -1)
+    everyone = np.array(gather_json(comm, mine, "distgrad bench")).reshape(comm.size, -1)
     return {c: float(m) for c, m in zip(asked, everyone.mean(axis=0), strict=True)}
 
 

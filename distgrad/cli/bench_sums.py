@@ -12,30 +12,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from distgrad.comm import ALL_REDUCE, AUTO, Communicator
+from distgrad.comm import ALL_REDUCE, AUTO, Communicator, gather_json
 from distgrad.comm.message import Array
 from distgrad.comm.quick import NOTHING
 from distgrad.errors import CommError
-from distgrad.parallel.world import gather_json
+from distgrad.parallel.future import Pending
 
 IN_PLACE = " in place"
 """Ends the name of an algorithm whose arrays lie in the node's memory, as DDP's gradients do."""
 MPI4PY, GLOO = "mpi4py", "gloo"
 _PATIENCE = timedelta(seconds=60)  # for gloo's ranks to find each other
-
-
-class Pending(Protocol):
-    """A sum that has been started."""
-
-    def poll(self) -> bool:
-        """Advance it, if it needs that; whether it is complete."""
-
-    def wait(self) -> object:
-        """Return when it is complete."""
 
 
 @dataclass
@@ -150,14 +140,14 @@ def _gloo() -> Callable[[int, np.dtype[Any]], Bound]:
 
 def join_gloo(comm: Communicator) -> str:
     """Let all ranks join a process group of PyTorch's; return why not, on every rank the same."""
-    absent = gather_json(comm, find_spec("torch") is None)
+    absent = gather_json(comm, find_spec("torch") is None, "distgrad bench")
     if any(absent):
         where = "" if all(absent) else f" on rank {absent.index(True)}"
         return f"torch is not installed{where} (`pip install torch`)"
-    hosts = gather_json(comm, comm.transport.host)
+    hosts = gather_json(comm, comm.transport.host, "distgrad bench")
     alone = len(set(hosts)) == 1
     address = ["127.0.0.1" if alone else hosts[0], free_port() if comm.rank == 0 else 0]
-    host, port = gather_json(comm, address)[0]
+    host, port = gather_json(comm, address, "distgrad bench")[0]
     if alone:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     fault = ""
@@ -170,7 +160,7 @@ def join_gloo(comm: Communicator) -> str:
         )
     except (ImportError, OSError, RuntimeError) as error:  # torch's own are RuntimeErrors
         fault = f"PyTorch's ranks did not find each other: {str(error).splitlines()[0]}"
-    return next(filter(None, gather_json(comm, fault)), "")
+    return next(filter(None, gather_json(comm, fault, "distgrad bench")), "")
 
 
 def leave_gloo() -> None:

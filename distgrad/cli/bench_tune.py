@@ -20,7 +20,7 @@ from distgrad import files, nn
 from distgrad.autograd.tensor import Tensor
 from distgrad.cli.bench_measure import measure, medians_of_the_slowest
 from distgrad.cli.bench_report import size_name
-from distgrad.cli.bench_sums import Bound, Candidate, Pending
+from distgrad.cli.bench_sums import Bound, Candidate
 from distgrad.comm import Communicator
 from distgrad.comm.algorithms import RING_BYTES, choose, tree
 from distgrad.comm.cluster import look
@@ -28,6 +28,7 @@ from distgrad.comm.tuning import DEFAULTS, VARIABLE, Tuning, entries, path_of, t
 from distgrad.errors import DistgradError
 from distgrad.nn import functional as F
 from distgrad.parallel.ddp import BUCKET_MB, DistributedDataParallel
+from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
 
 _MARGIN = 0.05  # part of its time by which another choice has to be faster

@@ -1,6 +1,7 @@
 """The wire tower: buffers move between ranks. It knows nothing of gradients."""
 
 from distgrad.comm.algorithms import ALL_REDUCE, AUTO, Algorithm
+from distgrad.comm.as_json import gather_json
 from distgrad.comm.canonical import Part, TreeSum, nodes_of
 from distgrad.comm.communicator import Communicator
 from distgrad.comm.connect import connect
@@ -25,6 +26,7 @@ __all__ = [
     "TreeSum",
     "Work",
     "connect",
+    "gather_json",
     "hears_interrupts",
     "nodes_of",
     "run_ranks",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from distgrad.comm.as_json import gather_json
 from distgrad.comm.communicator import Communicator
 
 # By these a user says what carries the messages; Open MPI, UCX, libfabric and MPICH read them.
@@ -50,7 +51,7 @@ def look(comm: Communicator) -> Cluster:
         "library": getattr(transport, "library", transport.name),
         "variables": {name: os.environ[name] for name in (*_CHOICES, _EAGER) if name in os.environ},
     }
-    everyone = [json.loads(data) for data in comm.all_gather_bytes(json.dumps(mine).encode())]
+    everyone = gather_json(comm, mine, "what the ranks run on")
     first = everyone[0]
     return Cluster(
         cpus=tuple(sorted({e["cpu"] for e in everyone})),

@@ -5,13 +5,13 @@ It knows arrays and bytes, nothing of gradients.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from distgrad.comm import sharing
 from distgrad.comm.algorithms import ALL_REDUCE, AUTO, Algorithm, choose, combine, ring
+from distgrad.comm.as_json import gather_json
 from distgrad.comm.canonical import Part, Plan, one_each, plan
 from distgrad.comm.checks import Checks, describe
 from distgrad.comm.group import Group
@@ -94,7 +94,7 @@ class Communicator(Moves, Pairs):
 
         Its ranks are numbered by ``key``, by default in the order they have here. Collective.
         """
-        colors = [json.loads(c) for c in self.all_gather_bytes(json.dumps(color).encode())]
+        colors = gather_json(self, color, "split")
         number = {c: i for i, c in enumerate(dict.fromkeys(colors))}
         part = self.transport.split(number[color], self.rank if key is None else key)
         return None if color is None else Communicator(part, timeout=self.timeout)

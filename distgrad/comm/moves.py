@@ -157,19 +157,19 @@ class Moves(Verbs):
         group = Group(self.transport)
         return self._start_for(group, what, exchange.all_to_all(group, given, found), lambda: found)
 
-    def all_gather_bytes(self, data: bytes) -> list[bytes]:
+    def all_gather_bytes(self, data: bytes, *, name: str = "") -> list[bytes]:
         """Return every rank's bytes, in rank order."""
         result: list[bytes] = []
         group = Group(self.transport)
         steps = basic.all_gather_bytes(group, data, result)
-        self._start(group, "all_gather_bytes", steps).wait()
+        self._start(group, f"all_gather_bytes {name!r}", steps).wait()
         return result
 
-    def broadcast_bytes(self, data: bytes = b"", root: int = 0) -> bytes:
+    def broadcast_bytes(self, data: bytes = b"", root: int = 0, *, name: str = "") -> bytes:
         """Return rank ``root``'s bytes; what the other ranks pass is ignored."""
         root = self._check.rank("broadcast from", root)
         result: list[bytes] = []
         group = Group(self.transport)
         steps = basic.broadcast_bytes(group, data, root, result)
-        self._start(group, f"broadcast_bytes from rank {root}", steps).wait()
+        self._start(group, f"broadcast_bytes from rank {root} {name!r}", steps).wait()
         return result[0]

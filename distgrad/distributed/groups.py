@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from distgrad.comm import Communicator
+from distgrad.comm import Communicator, gather_json
 from distgrad.distributed.work import Work, run
 from distgrad.errors import CommError, LaunchError, MismatchError
-from distgrad.parallel.world import World, current_world, gather_json, init, joined_world
+from distgrad.parallel.world import World, current_world, init, joined_world
 
 
 class ProcessGroup:
@@ -152,7 +152,7 @@ def new_group(
             f"new_group({members}): each rank from 0 to {world.size - 1} at most once, and "
             f"one at least"
         )
-    for rank, theirs in enumerate(gather_json(world.comm, members)):
+    for rank, theirs in enumerate(gather_json(world.comm, members, "new_group")):
         if theirs != members:
             raise MismatchError(
                 f"[rank {world.rank}/{world.size}] new_group({members}) here, new_group({theirs}) "

@@ -71,7 +71,9 @@ def broadcast_object_list(
     found = resolved(group)
     comm, root = found.comm, found.find("src", src, group_src)
     data = _bytes(object_list).tobytes() if comm.rank == root else b""
-    object_list[:] = _object(np.frombuffer(comm.broadcast_bytes(data, root), np.uint8))
+    object_list[:] = _object(
+        np.frombuffer(comm.broadcast_bytes(data, root, name="objects"), np.uint8)
+    )
 
 
 def send_object_list(

@@ -14,10 +14,11 @@ import numpy as np
 
 from distgrad.autograd import stream
 from distgrad.autograd.tensor import Tensor
+from distgrad.comm import gather_json
 from distgrad.errors import DistgradError, MismatchError
 from distgrad.nn import Module
 from distgrad.parallel.shards import ShardPosition
-from distgrad.parallel.world import World, gather_json
+from distgrad.parallel.world import World
 
 # Batches between two checks. One costs 0.1 to 0.2 ms and a read of all parameters.
 EVERY = 64
@@ -116,7 +117,7 @@ class Agreement:
 def compare(world: World, facts: Mapping[str, Any]) -> None:
     """Compare ``facts`` by name with all ranks'. Errors: MismatchError; collective."""
     spelled = {k: json.dumps(v, default=_plain) for k, v in facts.items()}
-    everyone = gather_json(world.comm, spelled)
+    everyone = gather_json(world.comm, spelled, "what must be equal on all ranks")
     if all(theirs == everyone[0] for theirs in everyone):
         return
     for name in dict.fromkeys(k for theirs in everyone for k in theirs):

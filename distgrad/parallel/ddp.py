@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.comm import AUTO
+from distgrad.comm import AUTO, gather_json
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
 from distgrad.nn import Module
 from distgrad.nn.check import number
@@ -24,7 +24,7 @@ from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
 from distgrad.parallel.observers import LocalGradients
 from distgrad.parallel.reducer import Reducer, Reduction
 from distgrad.parallel.shards import current_shard
-from distgrad.parallel.world import World, current_world, gather_json
+from distgrad.parallel.world import World, current_world
 from distgrad.parallel.zero import Shares, check_stage
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
@@ -315,7 +315,7 @@ class DistributedDataParallel:
         compare(self.world, {"DistributedDataParallel(algorithm=)": self.algorithm, **found})
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
         table = [[n, list(t.shape), str(t.dtype), t.requires_grad] for n, t in tensors]
-        everyone = gather_json(self.world.comm, table)
+        everyone = gather_json(self.world.comm, table, "the models of the ranks")
         for other, theirs in enumerate(everyone):
             if theirs != everyone[0]:
                 mine = _first_difference(everyone[0], theirs)

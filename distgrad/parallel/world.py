@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import Communicator, cluster, connect, guard, tuning
+from distgrad.comm import Communicator, cluster, connect, gather_json, guard, tuning
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
@@ -107,11 +106,6 @@ def joined_world() -> World | None:
     return _current.get()
 
 
-def gather_json(comm: Communicator, value: object) -> list[Any]:
-    """Return what every rank passed, in rank order, as JSON carries it."""
-    return [json.loads(data) for data in comm.all_gather_bytes(json.dumps(value).encode())]
-
-
 def _check_again(world: World, **asked: float | None) -> None:
     """Raise LaunchError if a second ``init`` asks for another world than there is."""
     shards = world.shards if world.canonical else None
@@ -136,7 +130,7 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
         mine["tunings"], warning = tuning.stored(os.environ)
         if warning:
             guard.say(warning, state.label)
-    everyone = gather_json(world.comm, mine)
+    everyone = gather_json(world.comm, mine, "dg.init")
     if found := everyone[0].get("tunings"):
         state.tuning = tuning.pick(found, cluster.look(world.comm).as_json())
     asked = [e["shards"] for e in everyone]
@@ -155,7 +149,8 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
     numerics.self_test()
     if world.rank == 0:
         core_type.warn()
-    numerics.compare(gather_json(world.comm, numerics.fingerprint()), world.rank)
+    prints = gather_json(world.comm, numerics.fingerprint(), "dg.init")
+    numerics.compare(prints, world.rank)
 
 
 def shared_cores(ranks: Sequence[tuple[str, Sequence[int]]]) -> str:

@@ -15,11 +15,11 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator
+from distgrad.comm import Communicator, gather_json
 from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.nn import Module
 from distgrad.parallel.ddp import DistributedDataParallel
-from distgrad.parallel.world import World, gather_json, init
+from distgrad.parallel.world import World, init
 from distgrad.plan.model import load, small, updating
 from distgrad.plan.profile import measure
 
@@ -68,7 +68,7 @@ def trial(
             world.comm.barrier()
             taken.append(training.seconds(steps))
         # In each step all wait for the slowest, which is another one each time.
-        everyone = zip(*gather_json(world.comm, profile.times), strict=True)
+        everyone = zip(*gather_json(world.comm, profile.times, "times of steps"), strict=True)
         slowest = statistics.median(map(max, everyone)) / statistics.median(profile.times)
         found.append({"profile": asdict(profile), "slowest": slowest, "steps": taken})
     sizes = [len(ranks) for ranks in world.comm.topology.nodes]

@@ -92,7 +92,7 @@ def _resume(world: World, folder: str, parts: Parts) -> str:
                 header = {"rests": rests, "table": table, "path": found.path.name}
         except CheckpointError as error:
             header = {"error": str(error)}
-    header = json.loads(world.comm.broadcast_bytes(json.dumps(header).encode()))
+    header = json.loads(world.comm.broadcast_bytes(json.dumps(header).encode(), name="checkpoint"))
     if "error" in header:
         raise CheckpointError(header["error"])
     if not header:
@@ -106,7 +106,7 @@ def _resume(world: World, folder: str, parts: Parts) -> str:
 
 def _agree(world: World, error: str) -> None:
     """Raise rank 0's error on every rank."""
-    heard = world.comm.broadcast_bytes(error.encode()).decode()
+    heard = world.comm.broadcast_bytes(error.encode(), name="checkpoint").decode()
     if heard:
         raise CheckpointError(heard)
 

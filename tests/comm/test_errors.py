@@ -47,6 +47,11 @@ MISMATCHES = {
         lambda comm: comm.broadcast(np.zeros(4), 1),
         ("broadcast from rank 0", "broadcast from rank 1"),
     ),
+    "bytes": (
+        lambda comm: comm.all_gather_bytes(b"", name="settings"),
+        lambda comm: comm.broadcast_bytes(b"", name="a checkpoint"),
+        ("all_gather_bytes 'settings'", "broadcast_bytes from rank 0 'a checkpoint'"),
+    ),
     "barrier": (
         lambda comm: comm.barrier(),
         lambda comm: comm.all_reduce(np.zeros(4)),

@@ -268,6 +268,11 @@ def test_a_step_ends_where_gradients_are_summed_and_the_first_two_do_not_count(
     assert simulated(size, body) == [([steps] * size, steps > 0)] * size
 
 
+def test_what_has_no_steps_cannot_be_split():
+    with pytest.raises(dg.DistgradError, match=r"a World, with split\.step.*got a Linear"):
+        TimeSplit(dg.nn.Linear(2, 3))
+
+
 def test_what_is_paused_is_left_out():
     def body():
         with TimeSplit(dg.init()) as watched:

@@ -60,9 +60,9 @@ def init():
     if MOMENT == "agreement":
         plain = Communicator.all_gather_bytes
 
-        def gather(*arguments):
+        def gather(*arguments, **named):
             at("agreement")
-            return plain(*arguments)
+            return plain(*arguments, **named)
 
         Communicator.all_gather_bytes = gather
     world = dg.init(timeout=float(TIMEOUT))

@@ -198,7 +198,7 @@ class GradientHealth:
         """Return all ranks' shards and the norms of their gradients (shard, layer)."""
         rows = np.array([[s, *local[s]] for s in sorted(local)]).reshape(-1, 1 + len(self._layers))
         if world is not None:
-            parts = world.comm.all_gather_bytes(rows.tobytes())
+            parts = world.comm.all_gather_bytes(rows.tobytes(), name="GradientHealth")
             rows = np.frombuffer(b"".join(parts)).reshape(-1, rows.shape[1])
         return rows[:, 0].astype(int), finite_or_infinity(np.sqrt(rows[:, 1:]))
 

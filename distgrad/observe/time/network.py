@@ -11,11 +11,10 @@ from time import perf_counter
 
 import numpy as np
 
-from distgrad.comm import Communicator, Work
+from distgrad.comm import Communicator, Work, gather_json
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
 from distgrad.observe.time.table import host_rates, slow_hosts
-from distgrad.parallel.world import gather_json
 
 BYTES = 1 << 20
 """Timed, of what each host sends to each of its partners."""
@@ -49,7 +48,8 @@ def _try(comm: Communicator, hosts: Sequence[str]) -> dict[str, float]:
         steps = _exchange(group, ranks, shift, *memory, found)
         what = f"network test {shift}"
         Work(group, what, steps, everyone=True, timeout=comm.timeout).wait()
-    told = gather_json(comm, {str(source): seconds for source, seconds in found.items()})
+    mine = {str(source): seconds for source, seconds in found.items()}
+    told = gather_json(comm, mine, "network test")
     pairs = {
         (hosts[int(source)], hosts[rank]): BYTES / max(seconds, 1e-9)
         for rank, theirs in enumerate(told)

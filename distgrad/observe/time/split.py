@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
 
-from distgrad.comm import guard
+from distgrad.comm import gather_json, guard
 from distgrad.comm.times import Spent
+from distgrad.errors import DistgradError
 from distgrad.observe.time import network
 from distgrad.observe.time.table import Share, Shares, network_accusation, slow_hosts, spell
 from distgrad.parallel import DistributedDataParallel, World
-from distgrad.parallel.world import gather_json
 
 STEPS, SECONDS = 100, 5.0
 """The shortest stretch after which the ranks compare their times: so many steps and seconds."""
@@ -43,6 +42,7 @@ class TimeSplit:
     until another one is. Where transfers take that much, between three hosts or more, each host's
     network is tested with a few messages of 1 MiB. Leaving the block is collective; ``summary()``
     and ``shares`` are the same on all ranks from then on. After an exception there is none.
+    Errors: DistgradError for what is neither of the two.
     """
 
     def __init__(
@@ -52,6 +52,11 @@ class TimeSplit:
         say: Callable[[str], None] | None = None,
     ) -> None:
         ddp = source if isinstance(source, DistributedDataParallel) else None
+        if not isinstance(source, DistributedDataParallel | World):
+            raise DistgradError(
+                f"TimeSplit takes a DistributedDataParallel, whose batches are the steps, or a "
+                f"World, with split.step() at the end of each; got a {type(source).__name__}"
+            )
         self.world = source if isinstance(source, World) else source.world
         self._listeners = None if ddp is None else ddp.agreement.after_check
         self._state = self.world.comm.transport.state
@@ -75,12 +80,7 @@ class TimeSplit:
         self._before = {k: Spent(s.count, s.waiting, s.transfer) for k, s in self._kinds()}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._listeners is not None:
             self._listeners.remove(self.step)
         for name, spent in self._kinds():
@@ -164,7 +164,7 @@ class TimeSplit:
         """Exchange what became of the time since the last exchange; say who is to blame."""
         mine = self._between(self._begun, self._step, self._steps)
         with self.paused():
-            rows = gather_json(self.world.comm, list(vars(mine).values()))
+            rows = gather_json(self.world.comm, list(vars(mine).values()), "TimeSplit")
             part = Shares(tuple(Share(*row) for row in rows))
             self.shares = part if self.shares is None else self.shares.plus(part)
             self._compared += 1
