@@ -70,7 +70,7 @@ def reduce(
     """Replace rank ``dst``'s tensor by what ``op`` makes of all ranks'; the others keep theirs."""
     found = resolved(group)
     root = found.find("dst", dst, group_dst)
-    buffer, finish = buffer_of(array_of(tensor))
+    buffer, finish = buffer_of(array_of(tensor), changes=found.comm.rank == root)
     started = found.comm.start_reduce(buffer, root, op=op_name(op), name=_NAME)
     return run(async_op, started, finish)
 
@@ -85,7 +85,7 @@ def broadcast(
     """Copy rank ``src``'s tensor into everyone's."""
     found = resolved(group)
     root = found.find("src", src, group_src)
-    buffer, finish = buffer_of(array_of(tensor))
+    buffer, finish = buffer_of(array_of(tensor), changes=found.comm.rank != root)
     return run(async_op, found.comm.start_broadcast(buffer, root, name=_NAME), finish)
 
 

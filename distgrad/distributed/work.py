@@ -66,12 +66,21 @@ def array_of(tensor: Any) -> Array:
     )
 
 
-def buffer_of(array: Array) -> tuple[Array, Callable[[], Any] | None]:
-    """Return memory that a collective can change, and how it gets from there to the array."""
+def buffer_of(array: Array, *, changes: bool = True) -> tuple[Array, Callable[[], Any] | None]:
+    """Return memory that a collective can change, and how it gets from there to the array.
+
+    With ``changes`` off this rank's array keeps what it has. Errors: CommError for a read-only one.
+    """
+    if changes and not array.flags.writeable:
+        raise CommError(
+            "a collective is to change a tensor in place whose memory is read-only; pass a copy. "
+            "(Parameters are read-only with zero=1 or more: inside `with ddp.writing():` they "
+            "are not)"
+        )
     if array.flags.carray:
         return array, None
     buffer = np.array(array, order="C")
-    return buffer, lambda: fill("the tensor", array, buffer)
+    return buffer, (lambda: fill("the tensor", array, buffer)) if changes else None
 
 
 def fill(what: str, into: Array, found: Array) -> None:

@@ -106,6 +106,11 @@ class Lookahead(Optimizer):
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"Lookahead takes an optimizer, as Lookahead(optim.AdamW(params)); got a "
+                f"{type(optimizer).__name__}"
+            )
         if k < 1:
             raise ShapeError(f"Lookahead: k={k} must be at least 1 step")
         if not 0 <= alpha <= 1:

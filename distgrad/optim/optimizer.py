@@ -177,7 +177,8 @@ class Optimizer(Hooked):
             place = p._place
             if place is not None and place.buffer.sharding is not None:
                 place.buffer.sharding.admit(place.slot, mover)
-            p._movers = [*getattr(p, "_movers", ()), mover]
+            others = [m for m in getattr(p, "_movers", ()) if m.optimizer() is not None]
+            p._movers = [*others, mover]
 
     def _store(
         self, params: list[Tensor], state_names: list[str]

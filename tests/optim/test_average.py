@@ -256,6 +256,11 @@ def test_parameters_are_added_between_rounds_only():
     assert p.array.tolist() == [0.0, 0.0]
 
 
+def test_lookahead_says_that_it_takes_an_optimizer():
+    with pytest.raises(TypeError, match=r"Lookahead\(optim.AdamW\(params\)\); got a list"):
+        optim.Lookahead([nn.Parameter(np.ones(3))])
+
+
 @pytest.mark.parametrize(("k", "alpha"), [(0, 0.5), (3, 1.5)])
 def test_lookahead_refuses_what_cannot_be(k, alpha):
     with pytest.raises(ShapeError, match=r"Lookahead: (k=0 must be|alpha=1.5 must lie)"):

@@ -140,6 +140,7 @@ def test_what_contradicts_the_job_is_refused(settings, message):
         (lambda: dist.all_reduce(np.ones(2), "sum"), r"op='sum': one of ReduceOp.SUM, ReduceOp"),
         (lambda: dist.all_reduce(np.ones(2, int), ReduceOp.AVG), "mean of int64 would be cut"),
         (lambda: dist.all_reduce(np.ones(2), ReduceOp.BAND), "no band of float64 in NumPy"),
+        (lambda: dist.all_reduce(np.broadcast_to(1.0, 3)), "memory is read-only; pass a copy"),
         (lambda: dist.broadcast(np.ones(2), 2), "src=2: there are ranks 0 to 1"),
         (lambda: dist.reduce(np.ones(2), -1), "dst=-1: there are ranks 0 to 1"),
         (lambda: dist.all_gather([np.ones(2)], np.ones(2)), "one place for each of the 2 ranks; g"),
@@ -162,6 +163,19 @@ def test_what_contradicts_the_job_is_refused(settings, message):
 def test_bad_arguments_name_the_cure(call, message):
     with pytest.raises(CommError, match=message):
         simulated(2, call)
+
+
+def test_a_rank_whose_array_is_kept_may_send_a_read_only_one():
+    def body():
+        rank = dist.get_rank()
+        mine = np.arange(3.0) + rank
+        mine.flags.writeable = rank != 1
+        dist.broadcast(mine, 1)
+        mine.flags.writeable = rank == 1
+        dist.reduce(mine, 1)
+        np.testing.assert_array_equal(mine, np.arange(1, 4.0) * (3 if rank == 1 else 1))
+
+    simulated(3, body)
 
 
 def test_shapes_that_differ_are_told_at_once():

@@ -118,7 +118,8 @@ def test_an_error_in_a_hooks_rounds_says_where():
 
     with pytest.raises(ValueError, match="mine") as caught:
         sums(1, SHAPES, faulty)
-    assert "faulty 'bucket 0" in str(getattr(caught.value, "__notes__", "faulty 'bucket 0"))
+    if hasattr(caught.value, "add_note"):  # from Python 3.11 on
+        assert "faulty 'bucket 0" in str(caught.value.__notes__)
 
 
 def test_there_is_one_hook_a_model():
