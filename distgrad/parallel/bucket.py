@@ -16,8 +16,9 @@ from distgrad.comm import Part, SharedArray, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
-from distgrad.parallel.zero import Share, Shares
+from distgrad.parallel.zero import Shares
 from distgrad.parallel.zero_memory import Pages
+from distgrad.parallel.zero_share import Share
 
 
 class ShardedBuffer:

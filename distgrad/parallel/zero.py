@@ -13,18 +13,17 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.flat import held, hold_, own_window
-from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Slot
+from distgrad.autograd.layout import FlatLayout, Mover
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
-from distgrad.errors import DistgradError, GradError
+from distgrad.errors import DistgradError
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.world import World
-from distgrad.parallel.zero_arrival import await_, stop_waiting
-from distgrad.parallel.zero_cut import Slices, Wanted, cut
+from distgrad.parallel.zero_cut import Wanted, cut
 from distgrad.parallel.zero_memory import Memory, OwnCopy, allocate
-from distgrad.parallel.zero_told import Report, Told, count_of
+from distgrad.parallel.zero_share import Share, check_alone
+from distgrad.parallel.zero_told import Told, count_of
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
 
@@ -106,7 +105,7 @@ class Shares:
             needs = [{m.needs for m in _movers(p)} for p in share.params]
             for p in share.params:
                 for mover in _movers(p):
-                    _check_alone(mover)
+                    check_alone(mover)
             whole = ["parameters" in found for found in needs]
             wanted.append(Wanted(share.layout.slots, whole, share.values.itemsize))
         for share, slices in zip(self.buckets, cut(wanted, self.world.size), strict=True):
@@ -242,200 +241,6 @@ class Shares:
         )
 
 
-class Share:
-    """One bucket as it is shared out: who owns which slice, and how the values come back."""
-
-    fetched_when_read = False
-    """Whether values come when they are needed, not when they were moved."""
-
-    def __init__(
-        self,
-        shares: Shares,
-        name: str,
-        params: Sequence[Tensor],
-        layout: FlatLayout,
-        values: Array,
-    ) -> None:
-        self.ranks, self.name, self.params = shares, name, params
-        self.layout, self.values = layout, values
-        self.slices: Slices = ()
-        self.members = frozenset(map(id, params))
-        self.report: Report
-        self._summed: Slices = ()
-        self._has_flags = False  # whether this rank has the sums of the flags
-        self.work: Started | None = None
-        self.stale = False
-        """Whether own values were written that the others have not."""
-        self.places: Sequence[Place] = ()
-        self.sums: Array = np.zeros(0)
-        """The gradients, of which this rank has its slice, and behind them who used what."""
-        self._parts: dict[int, Part] = {}  # by the number (``id``) of the slot
-
-    # -- who owns which slice ---------------------------------------------------------------------
-
-    @property
-    def own(self) -> slice:
-        """This rank's slice."""
-        self.ranks.decide()
-        return self.slices[self.ranks.world.rank]
-
-    @property
-    def leads(self) -> bool:
-        """Whether this rank writes values that are the same on all ranks."""
-        return self.ranks.memory.leads
-
-    @property
-    def summed(self) -> Slices:
-        """The slices with the flags, which belong to the last one."""
-        self.ranks.decide()
-        return self._summed
-
-    def take(self, slices: Slices) -> None:
-        """Take over who owns what."""
-        end, flags = self.layout.size, len(self.params)
-        reach = [s.stop > s.start and s.stop == end for s in slices]
-        last = reach.index(True) if True in reach else 0
-        self.slices = slices
-        self._summed = tuple(
-            slice(s.start if s.stop > s.start else end, end + flags) if rank == last else s
-            for rank, s in enumerate(slices)
-        )
-        self._has_flags = self.ranks.world.rank == last
-
-    def _owners(self, slot: Slot) -> list[int]:
-        self.ranks.decide()
-        return [
-            rank
-            for rank, s in enumerate(self.slices)
-            if max(s.start, slot.start) < min(s.stop, slot.stop)
-        ]
-
-    def is_cut(self, slot: Slot) -> bool:
-        """Whether several ranks have a part of the array in ``slot``."""
-        return len(self._owners(slot)) > 1
-
-    def admit(self, slot: Slot, mover: Mover) -> None:
-        """Refuse an optimizer that comes too late, or would need the whole gradient."""
-        _check_alone(mover)
-        if self.ranks.decided and mover.needs == "parameters" and self.is_cut(slot):
-            raise GradError(
-                f"{mover.name} looks at whole parameters, and one of shape {slot.shape} is shared "
-                f"out in parts already: make it before the first training pass, and before a "
-                f"state of others is loaded"
-            )
-
-    # -- the gradients ----------------------------------------------------------------------------
-
-    def part(self, place: Place) -> Part:
-        """Return this rank's elements of the gradient at ``place``."""
-        found = self._parts.get(id(place.slot))
-        if found is None:
-            self.ranks.decide()
-            found = Part.of(place, own_window(self, place.slot), self)
-            self._parts[id(place.slot)] = found
-        return found
-
-    def squares_of(self, slot: Slot) -> list[float] | None:
-        """Return the sum of the squares of each block of the gradient in ``slot``, if known."""
-        return self.report.squares_of(id(slot))
-
-    def gradients_change(self) -> None:
-        """Note that own gradients are about to be written to."""
-        self.report.fresh = False
-
-    def report_in(self, numbers: Array) -> None:
-        """Tell in ``numbers`` what others need to know of this rank's slice."""
-        parts = [self.part(place) for place in self.places]
-        flags = self.sums[self.layout.size :]
-        self.report = Report(numbers, self.places, parts, flags, self._has_flags)
-
-    def summed_slice(self, own: Array) -> None:
-        """Tell of the own slice, which was summed now, where all ranks have that in common."""
-        del own
-        if self.ranks.told.common:
-            self.report.tell(self.ranks.look)
-
-    # -- how the values come back -----------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Return when the own values may be written."""
-        self._complete()
-        self.ranks.memory.before_writing()
-
-    def changed(self) -> None:
-        """Note that the own values were written."""
-        self.stale = True
-        self.gradients_change()  # updates may have them for scratch memory
-        for p in self.params:
-            await_(p)
-
-    def arrive(self, tensor: Tensor) -> None:
-        """Return when the values of ``tensor`` may be read."""
-        del tensor  # they come together
-        self._complete()
-        for p in self.params:
-            stop_waiting(p)
-        self.ranks.poll()
-
-    def detached(self, tensor: Tensor) -> Array:
-        """Return the values as an array that may be kept."""
-        self.arrive(tensor)
-        return held(tensor)
-
-    @contextmanager
-    def here(self) -> Iterator[None]:
-        """Have all values on this rank."""
-        self._complete()
-        yield
-
-    def release(self, *, unpin: bool = False) -> None:
-        """Give back the memory of values that other ranks keep, if that is wanted."""
-
-    def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
-        """Let some parameters have values that are the same on all ranks; collective."""
-        self.settle()
-        for place, array in zip(places, arrays, strict=True):
-            if self.leads:
-                place.slot.view(self.values)[...] = array
-        self.ranks.written()
-
-    def fill(self, values: Array) -> None:
-        """Have values that are the same on all ranks, while nobody reads them."""
-        if self.leads:
-            np.copyto(self.values, values)
-
-    def point_to(self, values: Array) -> None:
-        """Let the parameters be views of ``values``, which may be written to unless their own."""
-        for p in self.params:
-            place = p._place
-            assert place is not None
-            stop_waiting(p)
-            hold_(p, place.value if values is self.values else place.slot.view(values))
-
-    def _complete(self) -> None:
-        if self.work is not None:
-            self.work.wait()
-            self.work = None
-
-    # -- in parts and in one piece ----------------------------------------------------------------
-
-    def gather_(self, array: Array, start: int) -> None:
-        """Fill ``array``, elements ``start`` … of the bucket, with each rank's part of it."""
-        self.ranks.decide()
-
-        def inside(s: slice) -> slice:
-            first = min(max(s.start - start, 0), array.size)
-            return slice(first, max(min(s.stop - start, array.size), first))
-
-        slices = [inside(s) for s in self.slices]
-        self.ranks.comm.all_gather(array, slices=slices, name=f"parts of {self.name}")
-
-    def send_(self, array: Array, slot: Slot) -> None:
-        """Copy the array of the rank that keeps ``slot`` to all."""
-        owner = (self._owners(slot) or [0])[0]
-        self.ranks.comm.broadcast(array, owner, name=f"a state of {self.name}")
-
-
 def _complete(works: list[Started]) -> None:
     for work in works:
         work.wait()
@@ -443,11 +248,3 @@ def _complete(works: list[Started]) -> None:
 
 def _movers(p: Tensor) -> Iterable[Mover]:
     return [m for m in getattr(p, "_movers", ()) if m.optimizer() is not None]
-
-
-def _check_alone(mover: Mover) -> None:
-    if mover.needs == "everything":
-        raise GradError(
-            f"{mover.name} has a step of its own, which needs all gradients on every rank: train "
-            f"with zero=0, or write its update(value, grad, state, step, group)"
-        )

@@ -18,9 +18,10 @@ from distgrad.autograd.layout import FlatLayout, Place
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.nn import Module
-from distgrad.parallel.zero import Share, Shares
+from distgrad.parallel.zero import Shares
 from distgrad.parallel.zero_arrival import await_
 from distgrad.parallel.zero_memory import Pages
+from distgrad.parallel.zero_share import Share
 from distgrad.parallel.zero_views import has_view
 
 _TOGETHER = (
