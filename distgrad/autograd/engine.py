@@ -46,7 +46,8 @@ def backward(
     received = start([root], [_seed(root, gradient, weight)], create_graph)
     keep = retain_graph or create_graph
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph=create_graph, keep=keep, heard=bool(listeners)).run(nodes)
+    early = bool(listeners) and not any(listener.frees_values for listener in listeners)
+    Walk(received, leaves, create_graph=create_graph, keep=keep, early=early).run(nodes)
     leaves.finish()
     for listener in listeners:
         listener.backward_finished()

@@ -117,10 +117,11 @@ class Walk:
         keep: bool = False,
         only: set[Node | Tensor] | None = None,
         watch: Mapping[Place, Tensor] | None = None,
-        heard: bool = False,
+        early: bool = False,
     ) -> None:
-        self.heard = heard
-        """Whether somebody waits for leaves: their gradients come before what is passed on."""
+        self.early = early
+        """Whether who waits for a leaf is told at once, not when its consumer's closures have run:
+        then gradients of leaves come before what is passed on."""
         self.received, self.sink = received, sink
         self.create_graph, self.keep = create_graph, keep
         self.only, self.watch = only, watch
@@ -139,7 +140,8 @@ class Walk:
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
         take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
         rerun = Rerun() if self.create_graph else None
-        watcher, heard = anomaly.get(), self.heard
+        watcher, early = anomaly.get(), self.early
+        late: list[Tensor] = []  # leaves of a node of which is told when it is done
         token = grad_enabled.set(self.create_graph)
         try:
             for node in nodes:
@@ -186,7 +188,7 @@ class Walk:
                 # A layer's parameters before its input: they are sent while the rest is computed.
                 # (Of three summands at most the first one moves, so no sum has another order.)
                 if (
-                    heard
+                    early
                     and 1 < len(edges) < 4
                     and type(edges[0][1]) is Node
                     and type(edges[1][1]) is not Node
@@ -201,7 +203,7 @@ class Walk:
                         if type(source) is not Node and (
                             source._listener is not None or source._hooks
                         ):
-                            sink.done(source)
+                            late.append(source)
                         continue
                     if g.shape != shape:
                         g = _fitted(node, number, g, shape)
@@ -213,8 +215,12 @@ class Walk:
                         watcher.after_backward(node, number, g, given)
                     if type(source) is not Node:
                         sink.add(source, g)
-                        if source._listener is not None or source._hooks:
-                            sink.done(source)
+                        if source._hooks or source._listener is not None:
+                            # A hook may change the values that other closures are about to read.
+                            if early and not source._hooks:
+                                sink.done(source)
+                            else:
+                                late.append(source)
                     elif source.outputs == 1:
                         first = received.get(source)
                         received[source] = (
@@ -222,6 +228,10 @@ class Walk:
                         )
                     else:
                         give(received, source, index, g, owned)
+                if late:
+                    for leaf in late:
+                        sink.done(leaf)
+                    late.clear()
                 if not keep:
                     node.edges = node.joint = None  # as ``release`` does
                     node.read = node.given = ()

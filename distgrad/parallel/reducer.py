@@ -85,6 +85,11 @@ class Reducer(Observable):
 
     # -- what backward tells ------------------------------------------------------------------
 
+    @property
+    def frees_values(self) -> bool:
+        """Whether values leave when their gradients are handed in (zero=3, between nodes)."""
+        return self.shares is not None and self.shares.fetches
+
     def backward_started(self) -> float:
         """Open the shard, if it is not yet, and return the weight of its loss."""
         position = self.world.position
@@ -222,8 +227,13 @@ class Reducer(Observable):
 
     def _finish(self) -> None:
         self.statistics.finish()
+        if self.shares is not None:
+            self.shares.decide()
+            self.shares.told.begin()
         for bucket in self.buckets:
             bucket.gradients.wait()
+            if bucket.share is not None:
+                bucket.share.tell()  # while the next sums are on their way
         self._flying.clear()
         self._first, self._samples = True, 0
         if self.shares is not None:

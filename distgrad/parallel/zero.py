@@ -190,11 +190,10 @@ class Shares:
     # -- to the reducer ---------------------------------------------------------------------------
 
     def agree(self) -> bool | None:
-        """Tell all ranks who used what, and (``look``) whether all sums are finite numbers.
+        """Have all ranks know who used what, and (``look``) whether all sums are finite numbers.
 
-        They are told the squares of every block, too: what gradients are clipped by.
+        They know the squares of every block, too: what gradients are clipped by.
         """
-        self.decide()
         return self.told.agree(self.look, [share.report for share in self.buckets])
 
     def backward_started(self) -> None:

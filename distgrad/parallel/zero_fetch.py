@@ -39,6 +39,7 @@ class Fleeting(Share):
     """
 
     fetched_when_read = True
+    ranks: Shares
 
     def __init__(
         self,

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from distgrad.autograd.flat import held, hold_, own_window
-from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Slot
+from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Ranks, Slot
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Started
+from distgrad.comm import Communicator, Started
 from distgrad.errors import GradError
+from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
 from distgrad.parallel.zero_cut import Slices
-from distgrad.parallel.zero_told import Report
+from distgrad.parallel.zero_memory import Memory
+from distgrad.parallel.zero_told import Report, Told
 
-if TYPE_CHECKING:
-    from distgrad.parallel.zero import Shares
+
+class Model(Ranks, Protocol):
+    """What a bucket asks those of all buckets of its model (``zero.Shares``)."""
+
+    world: World
+    comm: Communicator
+    memory: Memory
+    told: Told
+    stage: int
+    look: bool
+    decided: bool
+
+    def decide(self) -> None:
+        """Have the buckets cut."""
+
+    def written(self) -> None:
+        """Return when all have written what is the same on all ranks."""
+
+    def poll(self) -> None:
+        """Let what is on its way come nearer."""
 
 
 class Share:
@@ -30,13 +50,13 @@ class Share:
 
     def __init__(
         self,
-        shares: Shares,
+        model: Model,
         name: str,
         params: Sequence[Tensor],
         layout: FlatLayout,
         values: Array,
     ) -> None:
-        self.ranks, self.name, self.params = shares, name, params
+        self.ranks, self.name, self.params = model, name, params
         self.layout, self.values = layout, values
         self.slices: Slices = ()
         self.members = frozenset(map(id, params))
@@ -128,6 +148,10 @@ class Share:
         parts = [self.part(place) for place in self.places]
         flags = self.sums[self.layout.size :]
         self.report = Report(numbers, self.places, parts, flags, self._has_flags)
+
+    def tell(self) -> None:
+        """Tell of the own slice, whose sum is there."""
+        self.ranks.told.tell(self.report, self.ranks.look)
 
     def summed_slice(self, own: Array) -> None:
         """Tell of the own slice, which was summed now, where all ranks have that in common."""

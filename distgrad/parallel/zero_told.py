@@ -89,22 +89,30 @@ class Told:
     def __init__(self, comm: Communicator, algorithm: str, count: int, *, common: bool) -> None:
         found = comm.share_once([(count, np.dtype(float))]) if common else None
         self._comm, self._algorithm = comm, algorithm
+        self._late = False  # whether this rank has told of sums after they were made
         self.common = found is not None
         self.numbers: Array = np.zeros(count) if found is None else found[0]
+
+    def begin(self) -> None:
+        """Get ready for the batch whose sums are waited for."""
+        self._late = False
+        if not self.common:
+            self.numbers[...] = 0
+
+    def tell(self, report: Report, look: bool) -> None:
+        """Tell of a bucket whose sum is there, unless that was done with the sum."""
+        if not report.told:
+            report.tell(look)
+            self._late = True
 
     def agree(self, look: bool, reports: Sequence[Report]) -> bool | None:
         """Let all ranks have what each tells; whether (``look``) all sums are finite numbers.
 
         Memory in common is written again when all ranks sum the next batch: who is there has read.
         """
-        late = [report for report in reports if not report.told]
-        if not self.common:
-            self.numbers[...] = 0
-        for report in late:
-            report.tell(look)
         if not self.common:
             self.add_up_(self.numbers)
-        elif late:
+        elif self._late:
             self._comm.start_barrier(name="gradients are told of").wait()
         for report in reports:
             report.listen(look)

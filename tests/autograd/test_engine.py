@@ -226,6 +226,8 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
     events = []
 
     class Listener:
+        frees_values = False
+
         def backward_started(self):
             events.append("started")
             return 0.5
@@ -245,11 +247,24 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
     assert events == ["started", [2.0, 3.0, 4.0], "finished"]
 
 
-@pytest.mark.parametrize("heard", [False, True])
-def test_a_parameter_that_is_listened_to_has_its_gradient_before_the_layers_input(heard):
+@pytest.mark.parametrize("first", ["x", "weight"])
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [
+        ("none", ["input"]),
+        ("keeps values", ["ready", "input"]),
+        ("frees values", ["input", "ready"]),
+        ("hooked", ["input", "ready"]),
+    ],
+)
+def test_a_parameters_gradient_is_told_first_unless_the_layers_input_might_miss_its_values(
+    listener, expected, first
+):
     events = []
 
     class Listener:
+        frees_values = listener == "frees values"
+
         def backward_started(self):
             return 1.0
 
@@ -263,22 +278,27 @@ def test_a_parameter_that_is_listened_to_has_its_gradient_before_the_layers_inpu
             pass
 
     @dg.op("..., ... -> ...")
-    def layer(x, weight):
-        """x * weight, which notes when the gradient of x is computed."""
+    def layer(a, b):
+        """a * b, which notes when the gradient of the input is computed."""
 
-        def of_input(g):
-            events.append("input")
-            return g * weight
+        def of(other, is_input):
+            def vjp(g):
+                events.extend(["input"] * is_input)
+                return g * other
 
-        return x * weight, (of_input, lambda g: g * x)
+            return vjp
+
+        return a * b, (of(b, first == "x"), of(a, first == "weight"))
 
     try:
         x, weight = leaf(1, 2, 3), leaf(4, 5, 6)
-        weight._listener = Listener() if heard else None
-        layer(x * 2, weight).sum().backward()
+        weight._listener = None if listener == "none" else Listener()
+        if listener == "hooked":
+            weight.register_hook(lambda g: None)
+        layer(*((x * 2, weight) if first == "x" else (weight, x * 2))).sum().backward()
     finally:
         del dg.autograd.REGISTRY["layer"]
-    assert events == (["ready", "input"] if heard else ["input"])
+    assert events == expected
     np.testing.assert_array_equal(x.grad.array, 2 * weight.array)
     np.testing.assert_array_equal(weight.grad.array, 2 * x.array)
 

@@ -206,6 +206,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "a weight detached by the parent": DetachedByTheParent,
     "a weight detached in forward": lambda: With(lambda m, h: h @ m.w + h @ m.w.detach()),
     "a weight detached before its use": lambda: With(_detached_before_use),
+    "a weight on the left": lambda: With(lambda m, h: (m.w @ h.T).T),
     "a weight's data": lambda: With(lambda m, h: h @ m.w * m.w.data.sum()),
     "a weight as an array": lambda: With(lambda m, h: h @ m.w * float(m.w.array.sum())),
     "a returned weight": lambda: With(lambda m, h: (h, m.w), lambda _, o: o[0] @ o[1]),

@@ -45,12 +45,12 @@ class Writing:
     def copy_(self: W, src: Any, non_blocking: bool = False, *, what: str = "x.copy_()") -> W:
         """Write the elements of ``src``, broadcast, in this dtype."""
         own: Any = self
-        given: Any = src if isinstance(src, Writing) else _plain(np.asarray(src))
+        given: Any = src if isinstance(src, Writing) else self._plain(np.asarray(src))
         converted: Any = given.to(own.dtype)
         return self._written(call(np.broadcast_to, converted, own.shape), what)
 
     def _written(self: W, value: Any, what: str) -> W:
-        return self._become(value if isinstance(value, Writing) else _plain(value), what)
+        return self._become(value if isinstance(value, Writing) else self._plain(value), what)
 
     def detach_(self: W) -> W:
         """Take this tensor off the tape: it is a leaf without gradients from here on.
@@ -165,9 +165,7 @@ class Writing:
     def __ipow__(self: W, other: Any) -> W:
         return self._augmented(np.power, other, "**")
 
-
-def _plain(array: Array) -> Any:
-    """Return a Tensor of ``array``: not a Parameter, which would want gradients, whatever it is."""
-    from distgrad.autograd.tensor import Tensor  # noqa: PLC0415 (it is made of this class)
-
-    return Tensor(array)
+    def _plain(self, array: Array) -> Any:
+        """Return a tensor of ``array``, which wants no gradients though this one be a Parameter."""
+        own: Any = self
+        return own._new(array, array.dtype, None, False)
