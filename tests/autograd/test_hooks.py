@@ -112,6 +112,21 @@ def test_a_listener_is_told_after_the_hooks():
     assert events == [[5.0, 7.0, 9.0]]
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_an_optimizer_inside_backward_moves_no_weight_that_the_pass_still_reads(left):
+    weight, x = leaf(1, 2, 3), leaf(4, 5, 6)
+    before = weight.array.copy()
+
+    def step(p):
+        with dg.no_grad():
+            p.sub_(p.grad)
+
+    weight.register_post_accumulate_grad_hook(step)
+    (weight * (x * 2) if left else (x * 2) * weight).sum().backward()
+    np.testing.assert_array_equal(x.grad.array, 2 * before)
+    np.testing.assert_array_equal(weight.array, before - 2 * x.array)
+
+
 def test_wrong_hooks_are_refused():
     with pytest.raises(dg.GradError, match="requires no gradient: it would never be called"):
         Tensor(np.ones(3)).register_hook(print)
