@@ -133,6 +133,12 @@ class Work:
     def _note_arrival(self) -> Steps:
         """Be the step between the check and the algorithm, which takes no time."""
         self._arrived = perf_counter()
+        # What was started earlier is wanted earlier. Its check may have come with this one's; what
+        # it sends must not stand behind what this one sends.
+        for work in [*self._state.works]:
+            if work is self:
+                break
+            work.poll()
         yield from ()
 
     def _leave(self) -> None:
