@@ -9,7 +9,7 @@ from hooked import gradient, sums
 from distgrad.comm.group import even_slices
 from distgrad.errors import DistgradError
 from distgrad.parallel import hooks
-from distgrad.parallel.hooks.half import BFLOAT16
+from distgrad.parallel.hooks.half import BFLOAT16, FLOAT16
 from distgrad.parallel.hooks.int8 import Int8
 from distgrad.parallel.hooks.topk import largest
 
@@ -53,6 +53,31 @@ def test_16_bits_are_summed_in_float32_in_rank_order_and_rounded_once(name, size
         total += rounded(g)
     for result in sums(size, [SHAPE], hook):
         np.testing.assert_array_equal(result.found[0][0], rounded(total))
+
+
+def test_half_precision_rounds_as_numpy_does_at_and_beside_every_border():
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    numbers = halves.view(np.float16).astype(np.float32)
+    finite = numbers[np.isfinite(numbers)].view(np.uint32).astype(np.int64)
+    # Each half itself, the middle to the next one, and what lies beside both.
+    beside = (-1, 0, 1, 0x7FF, 0xFFF, 0x1000, 0x1001, 0x1FFF)
+    x = np.concatenate([finite + d for d in beside]).clip(0, 2**32 - 1).astype(np.uint32)
+    more = [np.inf, -np.inf, np.nan, 65519.99, 65520, 1e38, -1e38, 1e-8, -2.98e-8, 2**-25, 0, -0.0]
+    x = np.concatenate([x.view(np.float32), np.array(more, np.float32)])
+    coded = np.empty(FLOAT16.nbytes(x.size), np.uint8)
+    FLOAT16.encode(x, coded)
+    with np.errstate(over="ignore"):
+        expected = x.astype(np.float16)
+    nan = np.isnan(x)
+    found = coded.view(np.float16)
+    np.testing.assert_array_equal(found.view(np.uint16)[~nan], expected.view(np.uint16)[~nan])
+    assert np.isnan(found[nan]).all()
+
+    back = np.empty(halves.size, np.float32)
+    FLOAT16.decode(halves.view(np.uint8), back)
+    nan = np.isnan(numbers)
+    np.testing.assert_array_equal(back.view(np.uint32)[~nan], numbers.view(np.uint32)[~nan])
+    assert np.isnan(back[nan]).all()
 
 
 def test_bfloat16_rounds_to_nearest_even_and_keeps_what_is_not_finite():
