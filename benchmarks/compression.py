@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, metavar="METHOD")
     parser.add_argument("--ranks", type=int, default=2, help="on this machine, without --launch")
     parser.add_argument("--launch", metavar="COMMAND", help="what starts Python with a script")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=600, help="of the first method")
+    parser.add_argument("--longer", type=float, default=1.0, help="times the steps of the others")
     parser.add_argument("--every", type=int, default=25)
     parser.add_argument("--tolerance", type=float, default=0.01, help="of the loss to be reached")
     parser.add_argument("--json", metavar="FILE", help="write all points here")
@@ -102,10 +103,12 @@ def main() -> None:
     launch = shlex.split(args.launch) if args.launch else default
     if args.micro:
         sys.exit(subprocess.run([*launch, str(MICRO), *rest], check=False).returncode)
-    options = ["--workload", args.workload, "--steps", str(args.steps), "--every", str(args.every)]
+    options = ["--workload", args.workload, "--every", str(args.every)]
     results: dict[str, dict[str, Any]] = {}
     for method in args.methods:
-        results[method] = run(launch, method, [*options, *rest])
+        # Steps that take less time may be more of them: what counts is when the loss is reached.
+        steps = args.steps if method == args.methods[0] else int(args.longer * args.steps)
+        results[method] = run(launch, method, [*options, "--steps", str(steps), *rest])
         print(f"{method}: {results[method]['points'][-1]}", file=sys.stderr, flush=True)
     reference = results.get("none") or next(iter(results.values()))
     target = min(loss for *_, loss in reference["points"]) * (1 + args.tolerance)
