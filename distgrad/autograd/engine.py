@@ -46,8 +46,7 @@ def backward(
     received = start([root], [_seed(root, gradient, weight)], create_graph)
     keep = retain_graph or create_graph
     leaves = _Leaves(consumers)
-    early = bool(listeners) and not any(listener.frees_values for listener in listeners)
-    Walk(received, leaves, create_graph=create_graph, keep=keep, early=early).run(nodes)
+    Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
     leaves.finish()
     for listener in listeners:
         listener.backward_finished()

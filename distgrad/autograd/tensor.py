@@ -33,10 +33,6 @@ REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 class GradListener(Protocol):
     """Who wants to know about a leaf's gradient: the bridge to the wire implements it."""
 
-    @property
-    def frees_values(self) -> bool:
-        """Whether ``grad_ready`` may give back the memory of values: nobody may need them then."""
-
     def backward_started(self) -> float:
         """Called once a backward pass that reaches a listened leaf; returns the root's weight."""
 

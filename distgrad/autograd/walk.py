@@ -117,11 +117,7 @@ class Walk:
         keep: bool = False,
         only: set[Node | Tensor] | None = None,
         watch: Mapping[Place, Tensor] | None = None,
-        early: bool = False,
     ) -> None:
-        self.early = early
-        """Whether who waits for a leaf is told at once, not when its consumer's closures have run:
-        then gradients of leaves come before what is passed on."""
         self.received, self.sink = received, sink
         self.create_graph, self.keep = create_graph, keep
         self.only, self.watch = only, watch
@@ -140,8 +136,8 @@ class Walk:
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
         take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
         rerun = Rerun() if self.create_graph else None
-        watcher, early = anomaly.get(), self.early
-        late: list[Tensor] = []  # leaves of a node of which is told when it is done
+        watcher = anomaly.get()
+        done: list[Tensor] = []  # leaves of a node for which somebody waits
         token = grad_enabled.set(self.create_graph)
         try:
             for node in nodes:
@@ -184,18 +180,7 @@ class Walk:
                     single = True
                 if single and incoming is not None:
                     (arrived,) = incoming
-                numbered: Iterable[tuple[int, Any]] = enumerate(edges)
-                # A layer's parameters before its input: they are sent while the rest is computed.
-                # (Of three summands at most the first one moves, so no sum has another order.)
-                if (
-                    early
-                    and 1 < len(edges) < 4
-                    and type(edges[0][1]) is Node
-                    and type(edges[1][1]) is not Node
-                ):
-                    first_one, *others = numbered
-                    numbered = (*others, first_one)
-                for number, (vjp, source, index, shape, dtype) in numbered:
+                for number, (vjp, source, index, shape, dtype) in enumerate(edges):
                     if vjp is None or (only is not None and source not in only):
                         continue
                     g = vjp(arrived) if single else vjp(*incoming)
@@ -203,7 +188,7 @@ class Walk:
                         if type(source) is not Node and (
                             source._listener is not None or source._hooks
                         ):
-                            late.append(source)
+                            done.append(source)
                         continue
                     if g.shape != shape:
                         g = _fitted(node, number, g, shape)
@@ -215,12 +200,8 @@ class Walk:
                         watcher.after_backward(node, number, g, given)
                     if type(source) is not Node:
                         sink.add(source, g)
-                        if source._hooks or source._listener is not None:
-                            # A hook may change the values that other closures are about to read.
-                            if early and not source._hooks:
-                                sink.done(source)
-                            else:
-                                late.append(source)
+                        if source._listener is not None or source._hooks:
+                            done.append(source)
                     elif source.outputs == 1:
                         first = received.get(source)
                         received[source] = (
@@ -228,10 +209,11 @@ class Walk:
                         )
                     else:
                         give(received, source, index, g, owned)
-                if late:
-                    for leaf in late:
+                # Now: who is told may change or free the values that the closures have read.
+                if done:
+                    for leaf in done:
                         sink.done(leaf)
-                    late.clear()
+                    done.clear()
                 if not keep:
                     node.edges = node.joint = None  # as ``release`` does
                     node.read = node.given = ()

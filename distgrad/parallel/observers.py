@@ -45,8 +45,6 @@ class Observable:
 class LocalGradients(Observable):
     """The GradListener of a model that is not distributed: every backward pass is a batch."""
 
-    frees_values = False
-
     def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
         super().__init__()
         self._named = list(named)

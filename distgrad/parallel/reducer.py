@@ -85,11 +85,6 @@ class Reducer(Observable):
 
     # -- what backward tells ------------------------------------------------------------------
 
-    @property
-    def frees_values(self) -> bool:
-        """Whether values leave when their gradients are handed in (zero=3, between nodes)."""
-        return self.shares is not None and self.shares.fetches
-
     def backward_started(self) -> float:
         """Open the shard, if it is not yet, and return the weight of its loss."""
         position = self.world.position

@@ -167,11 +167,6 @@ class _Moments:
         self.began = 0.0
         self.ready: list[tuple[str, float]] = []
 
-    @property
-    def frees_values(self) -> bool:
-        """Ask the other one."""
-        return self._inner is not None and self._inner.frees_values
-
     def backward_started(self) -> float:
         """Start the watch."""
         weight = 1.0 if self._inner is None else self._inner.backward_started()

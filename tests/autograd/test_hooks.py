@@ -91,8 +91,6 @@ def test_a_listener_is_told_after_the_hooks():
     events = []
 
     class Listener:
-        frees_values = False
-
         def backward_started(self):
             return 1.0
 
