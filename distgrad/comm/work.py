@@ -131,10 +131,10 @@ class Work:
         state.times.held_up(self.what, begun, self._arrived if arrived is None else arrived)
 
     def _note_arrival(self) -> Steps:
-        """Be the step between the check and the algorithm, which takes no time."""
+        """Note that all ranks have come, and let works that were started earlier go on first."""
         self._arrived = perf_counter()
-        # What was started earlier is wanted earlier. Its check may have come with this one's; what
-        # it sends must not stand behind what this one sends.
+        # They are wanted earlier. Their checks may have come with this one's; what they send must
+        # not stand behind what this one sends.
         for work in [*self._state.works]:
             if work is self:
                 break

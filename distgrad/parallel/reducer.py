@@ -177,6 +177,8 @@ class Reducer(Observable):
         if position.first:
             if self.verdict is not None:
                 self.verdict.restart()
+            if self.shares is not None:
+                self.shares.restart()
             for buffer in (self.statistics.buffer, *(b.gradients for b in self.buckets)):
                 buffer.restart()
         if position.last:
@@ -223,7 +225,6 @@ class Reducer(Observable):
     def _finish(self) -> None:
         self.statistics.finish()
         if self.shares is not None:
-            self.shares.decide()
             self.shares.told.begin()
         for bucket in self.buckets:
             bucket.gradients.wait()

@@ -196,6 +196,12 @@ class Shares:
         """
         return self.told.agree(self.look, [share.report for share in self.buckets])
 
+    def restart(self) -> None:
+        """Forget what was told of a batch that was left unfinished."""
+        self.decide()
+        for share in self.buckets:
+            share.report.told = False
+
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""
         self.backward_runs = True
