@@ -267,12 +267,12 @@ class Bucket:
         A shard whose loss is not finite flags NaN, for all ranks to see.
         """
         flags = self.gradients.flags
-        for i, (p, view) in enumerate(zip(self.params, self.views, strict=True)):
-            flags[i] = p.grad is not None
+        flags.fill(np.nan if loss_nonfinite else 1)
+        for i, p in enumerate(self.params):
             if p.grad is None:
-                view[...] = 0
-        if loss_nonfinite:
-            flags[...] = np.nan
+                self.views[i][...] = 0
+                if not loss_nonfinite:
+                    flags[i] = 0
 
     @property
     def own(self) -> slice:
@@ -303,5 +303,7 @@ class Bucket:
         for i, (p, was_used, had) in enumerate(zip(self.params, self.used, self.had, strict=True)):
             if not (had or (was_used and not left_out)):
                 p.grad = None
-            else:
-                p.grad = self._partial[i] if self._partial else Tensor(self.views[i])
+            elif self._partial:
+                p.grad = self._partial[i]
+            elif p.grad is None or p.grad.array is not self.views[i]:
+                p.grad = Tensor(self.views[i])

@@ -208,7 +208,8 @@ class Reducer(Observable):
         assert self._exchange is not None
         if not self._position.empty:
             bucket.fill(self._loss_nonfinite)
-            self._show_shard(bucket)
+            if self.observers:
+                self._show_shard(bucket)
             bucket.gradients.add(self._exchange, self._position.shard)
         if bucket.share is not None:
             bucket.share.release()
