@@ -69,6 +69,7 @@ from distgrad.autograd.dtypes import (
 )
 from distgrad.autograd.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from distgrad.autograd.vmap import vmap
+from distgrad.capture import capture
 from distgrad.data import (
     ConcatDataset,
     Dataset,
@@ -81,6 +82,7 @@ from distgrad.data import (
     random_split,
 )
 from distgrad.errors import (
+    CaptureError,
     CheckpointError,
     CommError,
     CommTimeoutError,
@@ -192,6 +194,7 @@ _warnings.filterwarnings(
 )
 
 __all__ = [
+    "CaptureError",
     "CheckpointError",
     "CommError",
     "CommTimeoutError",
@@ -233,6 +236,7 @@ __all__ = [
     "avg_pool1d",
     "bilinear",
     "bool",
+    "capture",
     "cdouble",
     "celu",
     "celu_",

@@ -3,6 +3,7 @@
 DistgradError
 ├── ShapeError (ValueError)      arrays that do not fit together
 ├── GradError                    backward asked for what the graph cannot give
+├── CaptureError                 a step that cannot be captured, or has changed since it was
 ├── NonFiniteError               a NaN or infinity where training cannot go on
 ├── DataError (ValueError)       a data set that is empty, missing, or damaged
 ├── CheckpointError              a checkpoint that cannot be written or trusted
@@ -29,6 +30,10 @@ class ShapeError(DistgradError, ValueError):
 
 class GradError(DistgradError):
     """A gradient was asked for that the recorded graph cannot give."""
+
+
+class CaptureError(DistgradError):
+    """A step does what its replay could not do again, or does something else than when captured."""
 
 
 class NonFiniteError(DistgradError):

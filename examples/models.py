@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import distgrad as dg
 from distgrad import Tensor, nn
 from distgrad.nn import functional as F
 
@@ -99,7 +100,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Any) -> Tensor:
         _, t = tokens.shape
-        x = self.dropout(self.tokens(tokens) + self.positions(np.arange(t)))
+        x = self.dropout(self.tokens(tokens) + self.positions(dg.arange(t)))
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.mode import anomaly, rank_label
+from distgrad.autograd.mode import rank_label, watching
 from distgrad.autograd.node import Node, Recordable
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -29,15 +29,17 @@ def detect_anomaly(enabled: bool = True) -> Iterator[None]:
     on purpose (a mask) passes, a NaN never. Every operation is checked and every array that
     backward will read is compared whole: some times slower, so for the hunt only.
     """
-    token = anomaly.set(_Watch() if enabled else None)
+    token = watching.set(_Watch() if enabled else None)
     try:
         yield
     finally:
-        anomaly.reset(token)
+        watching.reset(token)
 
 
 class _Watch:
     """Looks at what every op was given and made."""
+
+    records = False
 
     def after_forward(
         self,

@@ -10,8 +10,10 @@ from typing import Any, overload
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
+from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
@@ -28,12 +30,15 @@ def backward(
     create_graph: bool = False,
 ) -> None:
     """Add the gradient of ``root`` to ``grad`` of its leaves (see ``Tensor.backward``)."""
+    if (recording := recorder()) is not None:
+        recording.backward(root, gradient, keep=retain_graph, create_graph=create_graph)
+        return
     if root._node is None and root.requires_grad:
-        root.accumulate_(_hooked(root, _seed(root, gradient, 1.0)))
+        root.accumulate_(_hooked(root, seed_of(root, gradient, 1.0)))
         run_afterwards(root)
         return
     nodes, consumers = reach([root])
-    listeners = _listeners(consumers)
+    listeners = listeners_of(consumers)
     weight = 1.0
     for listener in listeners:
         if create_graph:
@@ -43,7 +48,7 @@ def backward(
                 "backward() on the outer loss"
             )
         weight *= listener.backward_started()
-    received = start([root], [_seed(root, gradient, weight)], create_graph)
+    received = start([root], [seed_of(root, gradient, weight)], create_graph)
     keep = retain_graph or create_graph
     leaves = _Leaves(consumers)
     Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
@@ -136,7 +141,7 @@ def grad(
         if isinstance(outputs, Tensor)
         else ([None] * len(roots) if gradient is None else list(gradient))
     )
-    seeds = [_seed(r, g, 1.0) for r, g in zip(roots, given, strict=True)]
+    seeds = [seed_of(r, g, 1.0) for r, g in zip(roots, given, strict=True)]
     nodes, _ = reach(roots)
     watch = {(x._node, x._index): x for x in wanted if x._node is not None}
     leaves = {x for x in wanted if x._node is None}
@@ -144,19 +149,20 @@ def grad(
     for root, seed in zip(roots, seeds, strict=True):
         if root._node is None:
             found.add(root, seed)
-    walk = Walk(
-        start(roots, seeds, create_graph),
-        found,
-        create_graph=create_graph,
-        keep=retain_graph or create_graph,
-        only=leading_to(nodes, {*leaves, *(node for node, _ in watch)}),
-        watch=watch,
-    )
-    walk.run(nodes)
+    only = leading_to(nodes, {*leaves, *(node for node, _ in watch)})
+    recording = None if create_graph else recorder()
+    if recording is None:
+        received = start(roots, seeds, create_graph)
+        keep = retain_graph or create_graph
+        walk = Walk(received, found, create_graph=create_graph, keep=keep, only=only, watch=watch)
+        walk.run(nodes)
+        seen = walk.seen
+    else:
+        seen = recording.grad(nodes, roots, seeds, found, only, watch, keep=retain_graph)
     results: list[Tensor | None] = []
     for x in wanted:
         if x._node is not None:
-            results.append(walk.seen.get(watch[x._node, x._index]))
+            results.append(seen.get(watch[x._node, x._index]))
         else:
             results.append(_hooked(x, found[x]) if x in found else None)
     unused = [i for i, r in enumerate(results) if r is None]
@@ -172,7 +178,8 @@ def _hooked(leaf: Tensor, gradient: Tensor) -> Tensor:
     return apply_hooks(leaf._hooks, gradient) if leaf._hooks else gradient
 
 
-def _listeners(leaves: Iterable[Tensor]) -> list[GradListener]:
+def listeners_of(leaves: Iterable[Tensor]) -> list[GradListener]:
+    """Return who listens to any of ``leaves``."""
     found: dict[int, GradListener] = {}
     for leaf in leaves:
         if leaf._listener is not None:
@@ -180,7 +187,9 @@ def _listeners(leaves: Iterable[Tensor]) -> list[GradListener]:
     return list(found.values())
 
 
-def _seed(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
+@apart
+def seed_of(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
+    """Return the gradient that a backward pass starts from, times ``weight``."""
     if gradient is None:
         if root.size != 1:
             raise GradError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.mode import anomaly, grad_enabled, no_grad
+from distgrad.autograd.mode import grad_enabled, no_grad, watching
 from distgrad.autograd.node import CONSTANT, Joint, Node
 from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import saved_tensors
@@ -220,7 +220,7 @@ def _recorded(
     picks = Joint(lambda wanted, *gs: step.on_arrays(*gs))
     edges, _ = edges_from(args, picks)
     joint = functools.partial(_call, step)
-    watch = anomaly.get() is not None
+    watch = watching.get() is not None
     held = [t for t in ctx._saved if t is not None]
     leaves = [s for _, s, i, _, _ in edges if isinstance(s, Tensor) and i != CONSTANT]
     read, given = saved_tensors(held, entire=watch), saved_tensors(leaves, entire=watch)

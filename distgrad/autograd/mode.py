@@ -23,8 +23,8 @@ grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 fused_enabled: ContextVar[bool] = ContextVar(
     "fused_enabled", default=os.environ.get("DISTGRAD_FUSED", "1") != "0"
 )
-# What watches for non-finite values, inside ``detect_anomaly``.
-anomaly: ContextVar[Any] = ContextVar("anomaly", default=None)
+# What watches every op: ``detect_anomaly``, or the recorder of a captured step.
+watching: ContextVar[Any] = ContextVar("watching", default=None)
 # Whether a stretch of the forward pass is being run again (``checkpoint``): what it observes
 # (running statistics) was observed the first time.
 recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
@@ -33,6 +33,12 @@ recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 empty_shard: ContextVar[bool] = ContextVar("empty_shard", default=False)
 # How messages name the calling rank ("[rank 1/4] "); whoever knows ranks sets it.
 rank_label: PerRank[str] = PerRank("")
+
+
+def recorder() -> Any:
+    """Return who records the step that the calling thread is in; None outside of one."""
+    watcher = watching.get()
+    return watcher if watcher is not None and watcher.records else None
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
-from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
+from distgrad.autograd.mode import fused_enabled, grad_enabled, recorder, watching
 from distgrad.autograd.node import Joint
 from distgrad.autograd.record import LISTS, recorded
 from distgrad.autograd.short import of_one, of_two
@@ -91,6 +92,8 @@ class Op:
 
     def long(self, *inputs: Any, **attributes: Any) -> Any:
         """Compute the op with any number of inputs; ops of one and two have a short way too."""
+        if (recording := recorder()) is not None:
+            return recording.apply(self, inputs, attributes)
         arrays = []
         record = False
         for x in inputs:
@@ -130,7 +133,7 @@ class Op:
         if type(value) is not _ndarray and not several:
             value = np.asarray(value)
         node = None
-        watch = anomaly.get()
+        watch = watching.get()
         # Whole numbers and booleans have no gradient: nothing is recorded.
         if record and grad_enabled.get() and (several or value.dtype.kind in "fc"):
             count = len(value) if several else 1
@@ -344,6 +347,7 @@ def plain(*functions: Callable[..., Any]) -> None:
         name = numpy_function.__name__
         steps = isinstance(numpy_function, np.ufunc)
 
+        @apart
         def call(*args: Any, **kwargs: Any) -> Any:
             bare = {k: _bare(v) for k, v in kwargs.items()}
             result = numpy_function(*(_bare(x) for x in args), **bare)
@@ -374,7 +378,8 @@ def constant(x: Any, function: str, name: str) -> Any:
             f"{function} has no gradient to {name}, which requires one; pass .detach() of it if it "
             f"is meant as a constant"
         )
-    return x.array
+    recording = recorder()
+    return x.array if recording is None else recording.form(x)
 
 
 def _wrapped(result: Any) -> Any:

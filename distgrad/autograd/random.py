@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.stream import generator, manual_seed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 
+@apart
 def normal(
     shape: Ints = (),
     *,
@@ -45,6 +47,7 @@ def normal(
     return _tensor(generator().normal(np.asarray(loc), np.asarray(scale), shape), dtype)
 
 
+@apart
 def uniform(
     shape: Ints = (),
     *,
@@ -59,6 +62,7 @@ def uniform(
     return Tensor(np.where(drawn >= high, below, drawn) if np.any(drawn >= high) else drawn)
 
 
+@apart
 def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     """Return whole numbers (int64) from ``low`` to ``high`` - 1, or from 0 to ``low`` - 1.
 
@@ -70,6 +74,7 @@ def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     return Tensor(np.asarray(generator().integers(first, past, shape)))
 
 
+@apart
 def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np.float32) -> Tensor:
     """Return 1 with probability ``p``, else 0, in the shape of ``p`` unless ``shape`` is given.
 
@@ -89,6 +94,7 @@ def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np
     return _tensor(below, dtype)
 
 
+@apart
 def permutation(n: int) -> Tensor:
     """Return 0 to ``n`` - 1 (int64) in random order. Errors: ShapeError for a negative ``n``."""
     if n < 0:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import (
-    anomaly,
     fused_enabled,
     grad_enabled,
     recomputing,
     switched,
+    watching,
 )
 from distgrad.autograd.node import Edge, Joint, Node, Unfold, next_number
 from distgrad.autograd.op import alias
@@ -104,7 +104,7 @@ class _Stretch:
         self.inputs = [f"argument {i}" for i in self._where] + ["outside"] * len(self._outside)
         edges, _ = edges_from([*given, *self._outside], Joint(_never))
         read = [x for x in [*given, *leaves] if isinstance(x, Tensor)]
-        saved = saved_tensors(read, entire=anomaly.get() is not None)
+        saved = saved_tensors(read, entire=watching.get() is not None)
         node = Node(self, edges, _Again(self), {}, len(outs), saved)
         self.node = node
         return values, node

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.absent import ABSENT, bring
+from distgrad.autograd.mode import recorder
 from distgrad.autograd.node import CONSTANT, OUTPUT, Edge, Node
 from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import changed, check_held, refuse_changed
@@ -130,7 +131,10 @@ def _as_tensor(node: Node, a: Any, role: int | None) -> Any:
 def _again(node: Node) -> Node:
     # Not the node itself: where it was run again the value that its closures read had one of its
     # own, and later sums keep their order, and so their bits.
-    return Node(node.op, edges_of(node), None, node.attributes, 1, node.read, node.given)
+    again = Node(node.op, edges_of(node), None, node.attributes, 1, node.read, node.given)
+    if (recording := recorder()) is not None:
+        recording.again(node, again)
+    return again
 
 
 def _is_form(content: Any) -> bool:

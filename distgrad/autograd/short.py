@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.mode import anomaly, fused_enabled, grad_enabled
+from distgrad.autograd.mode import fused_enabled, grad_enabled, watching
 from distgrad.autograd.node import CONSTANT, OUTPUT, Node, SavedArray, next_number
 from distgrad.autograd.promotion import of_whole_numbers, operands
 from distgrad.autograd.record import LISTS, recorded, refused_complex
@@ -24,7 +24,7 @@ from distgrad.errors import DistgradError
 
 _ndarray = np.ndarray
 _new = object.__new__
-_watching, _fused, _recording = anomaly.get, fused_enabled.get, grad_enabled.get
+_watching, _fused, _recording = watching.get, fused_enabled.get, grad_enabled.get
 _NONE: Mapping[str, Any] = {}
 _WIDE = (np.dtype(np.float64), np.dtype(np.complex128))
 """What NumPy makes of whole numbers where real or complex ones come out."""

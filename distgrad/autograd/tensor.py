@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import CPU, device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.handle import RemovableHandle
@@ -374,8 +375,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             self._refuse_leaf("x[index] = value")
             self._become(METHODS["index_put"](self, index, value), "x[index] = value")
         else:
-            plain = value.array if isinstance(value, Tensor) else value
-            self._to_write()[_plain_index(index)] = plain
+            _put(self, index, value)
 
     def __getitem__(self, index: Any) -> Tensor:
         result: Tensor = METHODS["__getitem__"](self, index=index)
@@ -384,6 +384,12 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         # Only what is nowhere else arrives here.
         raise missing("Tensor", name, type(self))
+
+
+@apart
+def _put(own: Tensor, index: Any, value: Any) -> None:
+    plain = value.array if isinstance(value, Tensor) else value
+    own._to_write()[_plain_index(index)] = plain
 
 
 def _as_array(data: TensorLike) -> Array:
@@ -417,9 +423,16 @@ def _in_place(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[
         isinstance(x, Tensor) and x.requires_grad for x in (*inputs, *outs)
     ):
         raise _no_out(f"np.{ufunc.__name__}")
+    return _written(ufunc, method, inputs, kwargs, outs)
+
+
+@apart
+def _written(
+    ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any], outs: Sequence[Any]
+) -> Any:
     arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-    kwargs["out"] = tuple([x._to_write() if isinstance(x, Tensor) else x for x in outs])
-    results = getattr(ufunc, method)(*arrays, **kwargs)
+    memory = tuple([x._to_write() if isinstance(x, Tensor) else x for x in outs])
+    results = getattr(ufunc, method)(*arrays, **{**kwargs, "out": memory})
     if len(outs) == 1:
         return outs[0]
     # Where no place was given for one of several results it has made its own.

@@ -10,7 +10,7 @@ import numpy as np
 
 from distgrad.autograd.absent import ABSENT, bring
 from distgrad.autograd.hooks import apply_hooks
-from distgrad.autograd.mode import anomaly, grad_enabled
+from distgrad.autograd.mode import grad_enabled, watching
 from distgrad.autograd.node import Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
 from distgrad.autograd.saved_check import WHOLE, changed, large, refuse_changed
@@ -136,7 +136,7 @@ class Walk:
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
         take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
         rerun = Rerun() if self.create_graph else None
-        watcher = anomaly.get()
+        watcher = watching.get()
         done: list[Tensor] = []  # leaves of a node for which somebody waits
         token = grad_enabled.set(self.create_graph)
         try:

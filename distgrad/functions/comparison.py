@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
@@ -51,6 +52,7 @@ __all__ = [
 
 
 def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
+    @apart
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(x) for x in pair(input, other))
         if sign not in ("==", "!="):
@@ -77,6 +79,7 @@ def equal(input: TensorLike, other: TensorLike) -> bool:
     return a.shape == b.shape and bool((a == b).all())
 
 
+@apart
 def isclose(
     input: TensorLike,
     other: TensorLike,
@@ -123,22 +126,26 @@ def is_same_size(input: TensorLike, other: TensorLike) -> bool:
 # -- what the elements are ------------------------------------------------------------------------
 
 
+@apart
 def isnan(input: TensorLike) -> Tensor:
     """Whether each element is NaN."""
     return Tensor(np.asarray(np.isnan(tensor_of(input).array)))
 
 
+@apart
 def isinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞ or -∞."""
     return Tensor(np.asarray(np.isinf(tensor_of(input).array)))
 
 
+@apart
 def isfinite(input: TensorLike) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
     return Tensor(np.asarray(np.isfinite(tensor_of(input).array)))
 
 
 @with_out
+@apart
 def isposinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞."""
     x = tensor_of(input).array
@@ -147,6 +154,7 @@ def isposinf(input: TensorLike) -> Tensor:
 
 
 @with_out
+@apart
 def isneginf(input: TensorLike) -> Tensor:
     """Whether each element is -∞."""
     x = tensor_of(input).array
@@ -154,6 +162,7 @@ def isneginf(input: TensorLike) -> Tensor:
     return Tensor(np.asarray(x == -np.inf))
 
 
+@apart
 def isreal(input: TensorLike) -> Tensor:
     """Whether each element has no imaginary part."""
     return Tensor(np.asarray(np.isreal(tensor_of(input).array)))

@@ -7,6 +7,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 
+@apart
 def tensor(
     data: TensorLike,
     *,
@@ -70,6 +72,11 @@ def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device =
     check_place(device)
     if isinstance(data, Tensor):
         return data if dtype is None or data.dtype == np.dtype(dtype) else data.astype(dtype)
+    return _wrapped(data, dtype)
+
+
+@apart
+def _wrapped(data: TensorLike, dtype: DTypeLike | None) -> Tensor:
     return Tensor(array_of(data, dtype))
 
 
@@ -101,6 +108,7 @@ def from_numpy(ndarray: Array) -> Tensor:
     return Tensor(ndarray)
 
 
+@apart
 def scalar_tensor(
     s: float, *, dtype: DTypeLike | None = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
@@ -112,6 +120,7 @@ def scalar_tensor(
 # -- filled ---------------------------------------------------------------------------------------
 
 
+@apart
 def zeros(
     *sizes: Any,
     size: Any = None,
@@ -127,6 +136,7 @@ def zeros(
     return made(np.zeros(_lengths("zeros", sizes, size), _real(dtype, out)), requires_grad, out)
 
 
+@apart
 def ones(
     *sizes: Any,
     size: Any = None,
@@ -142,6 +152,7 @@ def ones(
     return made(np.ones(_lengths("ones", sizes, size), _real(dtype, out)), requires_grad, out)
 
 
+@apart
 def empty(
     *sizes: Any,
     size: Any = None,
@@ -166,6 +177,7 @@ def empty(
     )
 
 
+@apart
 def full(
     size: Any,
     fill_value: float | complex,
@@ -184,6 +196,7 @@ def full(
     return made(filled, requires_grad, out)
 
 
+@apart
 def zeros_like(
     input: TensorLike,
     *,
@@ -198,6 +211,7 @@ def zeros_like(
     return made(np.zeros_like(tensor_of(input).array, dtype=dtype), requires_grad)
 
 
+@apart
 def ones_like(
     input: TensorLike,
     *,
@@ -212,6 +226,7 @@ def ones_like(
     return made(np.ones_like(tensor_of(input).array, dtype=dtype), requires_grad)
 
 
+@apart
 def empty_like(
     input: TensorLike,
     *,
@@ -225,6 +240,7 @@ def empty_like(
     return zeros_like(input, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
 
 
+@apart
 def full_like(
     input: TensorLike,
     fill_value: float | complex,
@@ -240,6 +256,7 @@ def full_like(
     return made(np.full_like(tensor_of(input).array, fill_value, dtype=dtype), requires_grad)
 
 
+@apart
 def eye(
     n: int,
     m: int | None = None,
@@ -263,6 +280,7 @@ def _lengths(name: str, sizes: tuple[Any, ...], size: Any) -> Any:
 # -- counted up -----------------------------------------------------------------------------------
 
 
+@apart
 def arange(
     start: float | None = None,
     end: float | None = None,
@@ -292,6 +310,7 @@ def arange(
 
 
 @with_out
+@apart
 def range(  # deprecated in PyTorch, and still typed
     start: float,
     end: float | None = None,
@@ -310,6 +329,7 @@ def range(  # deprecated in PyTorch, and still typed
     return made((first + step * np.arange(count)).astype(_real(dtype, None)), requires_grad)
 
 
+@apart
 def linspace(
     start: float,
     end: float,
@@ -327,6 +347,7 @@ def linspace(
     return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
 
 
+@apart
 def logspace(
     start: float,
     end: float,

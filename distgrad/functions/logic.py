@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
@@ -36,6 +37,7 @@ __all__ = [
 
 
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
+    @apart
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
         return plainly(name, ufunc, tensor_of(input).array, tensor_of(other).array)
 
@@ -51,12 +53,14 @@ logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (
 
 
 @with_out
+@apart
 def logical_not(input: TensorLike) -> Tensor:
     """Whether each element is 0."""
     return Tensor(np.asarray(np.logical_not(tensor_of(input).array)))
 
 
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
+    @apart
     def bits(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(whole(x, name)) for x in pair(input, other))
         return plainly(name, ufunc, a, b)
@@ -75,6 +79,7 @@ bitwise_right_shift = _bits("bitwise_right_shift", np.right_shift)
 
 
 @with_out
+@apart
 def bitwise_not(input: TensorLike) -> Tensor:
     """``~input``, of whole numbers or booleans."""
     found: Any = np.invert(whole(tensor_of(input), "bitwise_not").array)

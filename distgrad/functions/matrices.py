@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -392,6 +393,7 @@ def triu_indices(
     return _indices(np.triu_indices, row, col, offset, dtype, device)
 
 
+@apart
 def _indices(numpys: Any, row: int, col: int, offset: int, dtype: DTypeLike, device: Any) -> Tensor:
     on_cpu(device)
     return Tensor(np.stack(numpys(row, offset, col)).astype(dtype))

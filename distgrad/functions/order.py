@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
@@ -48,6 +49,7 @@ def sort(
 
 
 @with_out
+@apart
 def argsort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> Tensor:
@@ -240,6 +242,7 @@ def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
 
 
 @with_out
+@apart
 def searchsorted(
     sorted_sequence: TensorLike,
     input: TensorLike,
@@ -277,6 +280,7 @@ def searchsorted(
 
 
 @with_out
+@apart
 def bucketize(
     input: TensorLike, boundaries: TensorLike, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -288,6 +292,7 @@ def bucketize(
 
 
 @with_out
+@apart
 def isin(
     elements: TensorLike,
     test_elements: TensorLike,

@@ -13,6 +13,7 @@ import numpy as np
 
 from distgrad.autograd import random as draw
 from distgrad.autograd import stream
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -81,6 +82,7 @@ def seed() -> int:
 # -- of a shape -----------------------------------------------------------------------------------
 
 
+@apart
 def rand(
     *sizes: Any,
     size: Any = None,
@@ -102,6 +104,7 @@ def rand(
     return made(_drawn("rand", uniform, dtype, out), requires_grad, out)
 
 
+@apart
 def randn(
     *sizes: Any,
     size: Any = None,
@@ -139,6 +142,7 @@ def _drawn(
     return draw(kind)
 
 
+@apart
 def randint(
     low: int,
     high: Any = None,
@@ -165,6 +169,7 @@ def randint(
     return made(np.asarray(drawn).astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
 
 
+@apart
 def randperm(
     n: int,
     *,
@@ -184,6 +189,7 @@ def randperm(
     return made(order.astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
 
 
+@apart
 def rand_like(
     input: TensorLike,
     *,
@@ -206,6 +212,7 @@ def rand_like(
     )
 
 
+@apart
 def randn_like(
     input: TensorLike,
     *,
@@ -228,6 +235,7 @@ def randn_like(
     )
 
 
+@apart
 def randint_like(
     input: TensorLike,
     low: int,
@@ -258,6 +266,7 @@ def randint_like(
 # -- of parameters --------------------------------------------------------------------------------
 
 
+@apart
 def normal(
     mean: TensorLike,
     std: TensorLike = 1.0,
@@ -291,6 +300,7 @@ def _real_of(*arrays: Any) -> Any:
 
 
 @with_out
+@apart
 def bernoulli(
     input: TensorLike, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -302,6 +312,7 @@ def bernoulli(
     return made((numbers_of(generator).random(x.shape) < chance).astype(x.dtype), False)
 
 
+@apart
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
@@ -312,6 +323,7 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
     )
 
 
+@apart
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
@@ -321,6 +333,7 @@ def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
 
 
 @with_out
+@apart
 def multinomial(
     input: TensorLike,
     num_samples: int,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints, Shape
@@ -338,6 +339,7 @@ def _arg(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Tensor
     return _place(name.removeprefix("arg"), x, axis, keepdim)
 
 
+@apart
 def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
     find = np.argmax if name == "max" else np.argmin
     return Tensor(np.asarray(find(x.array, axis=axis if x.ndim else None, keepdims=keepdim)))
@@ -347,6 +349,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 
 
 @with_out
+@apart
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -355,6 +358,7 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 
 
 @with_out
+@apart
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -368,6 +372,7 @@ def _of_truth(x: Tensor, dim: Ints | None, name: str) -> Shape | None:
 
 
 @with_out
+@apart
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
@@ -42,6 +43,7 @@ class _Places:
         self.middle = (M - 1 if sym or M <= 1 else M) / 2
 
 
+@apart
 def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any = None) -> Tensor:
     """Return a new Tensor of ``weights``. Errors: DistgradError for a dtype that is not real."""
     found = np.dtype(get_default_dtype() if dtype is None else dtype)

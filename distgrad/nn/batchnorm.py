@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
@@ -63,6 +64,7 @@ class _RunningNorm(Module):
         self.reset_running_stats()
         reset_affine_(self)
 
+    @apart
     def _observe(self, x: Array | Tensor, mean: Array, var: Array, n: int) -> None:
         if self.training and self.track_running_stats and x.size:
             self.observe({"running_mean": mean, "running_var": unbiased(var, n)})

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.mode import grad_enabled
+from distgrad.autograd.mode import grad_enabled, recorder
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor
-from distgrad.errors import GradError
+from distgrad.errors import CaptureError, GradError
 
 FORWARD_PRE, FORWARD, BACKWARD_PRE, BACKWARD = "forward pre", "forward", "backward pre", "backward"
 STATE_PRE, STATE_POST, LOAD_PRE, LOAD_POST = "state pre", "state post", "load pre", "load post"
@@ -49,6 +49,15 @@ def add(hooks: dict[int, Hook], hook: Hook, prepend: bool) -> RemovableHandle:
 
 def call(module: HasForward, hooks: Sequence[Hook], args: Any, kwargs: dict[str, Any]) -> Any:
     """Run ``module.forward`` between its hooks, in the order in which they were registered."""
+    recording = recorder()
+    if recording is not None:
+        if hooks:
+            raise CaptureError(
+                f"{_named(hooks[0])}, a {hooks[0].kind} hook of {type(module).__name__}, would not "
+                f"be called by the replays of a captured step; remove it, or put what it does into "
+                f"forward()"
+            )
+        recording.entered(module)
     done: set[Hook] = set()
     try:
         for hook in _of(hooks, FORWARD_PRE):

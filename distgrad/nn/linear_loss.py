@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
@@ -140,34 +141,51 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
         Without n both come for one sample. Errors: ShapeError, naming a target out of range.
         """
-        x, y = wrap(input_), integers(target_, "AdaptiveLogSoftmaxWithLoss: targets")
+        x, y = wrap(input_), wrap(target_)
         if y.ndim > 1 or x.ndim != y.ndim + 1 or x.shape[:-1] != y.shape:
             raise ShapeError(
                 f"AdaptiveLogSoftmaxWithLoss takes (n, {self.in_features}) and targets (n), or "
                 f"both without n; got {x.shape} and {y.shape}"
             )
+        many: Any = x if y.ndim else x.reshape((1, *x.shape))
+        output = self._of_targets(many, *self._sorted(y))
+        loss = -output.mean()
+        return ASMoutput(output if y.ndim else output[0], loss)
+
+    @apart
+    def _sorted(self, target: Tensor) -> Any:
+        """Return where the targets stand in the head, in each cluster, and in order again."""
+        y = integers(target, "AdaptiveLogSoftmaxWithLoss: targets")
         if outside := first_outside(y, self.n_classes):
             raise ShapeError(
                 f"AdaptiveLogSoftmaxWithLoss: target {outside[0]} at index {outside[1]} is out of "
                 f"range for {self.n_classes} classes"
             )
-        many: Any = x if y.ndim else x.reshape((1, *x.shape))
-        output = self._of_targets(many, y.reshape(-1))
-        loss = -output.mean()
-        return ASMoutput(output if y.ndim else output[0], loss)
-
-    def _of_targets(self, x: Any, y: Array) -> Any:
-        head = F.log_softmax(self.head(x), 1)
+        y = y.reshape(-1)
         cluster = np.searchsorted(self.cutoffs[:-1], y, side="right")  # 0: in the head
         place = np.where(cluster == 0, y, self.shortlist_size + cluster - 1)
         rows = [np.flatnonzero(cluster == i) for i in range(self.n_clusters + 1)]
-        parts: list[Any] = [np.zeros(len(rows[0]), head.dtype)]
-        # Clusters without a target run too, on no rows: every shard does the same.
-        for i, here in enumerate(rows[1:]):
-            inside = F.log_softmax(self.tail[i](x[here]), 1)
-            parts.append(inside[np.arange(len(here)), y[here] - self.cutoffs[i]])
+        tails = [
+            (here, np.arange(len(here)), y[here] - cutoff)
+            for here, cutoff in zip(rows[1:], self.cutoffs, strict=False)
+        ]
         back = np.argsort(np.concatenate(rows), kind="stable")
-        return head[np.arange(len(y)), place] + np.concatenate(parts)[back]
+        return (np.arange(len(y)), place, rows[0]), tails, back
+
+    def _of_targets(
+        self,
+        x: Any,
+        head: tuple[Array, ...],
+        tails: list[tuple[Array, ...]],
+        back: Array,
+    ) -> Any:
+        of_head = F.log_softmax(self.head(x), 1)
+        rows, place, alone = head
+        parts: list[Any] = [np.zeros_like(of_head[alone, 0].detach())]
+        # Clusters without a target run too, on no rows: every shard does the same.
+        for tail, (here, number, label) in zip(self.tail, tails, strict=True):
+            parts.append(F.log_softmax(tail(x[here]), 1)[number, label])
+        return of_head[rows, place] + np.concatenate(parts)[back]
 
     def log_prob(self, input: TensorLike) -> Tensor:
         """Return the log-probabilities of all classes, (n, n_classes)."""

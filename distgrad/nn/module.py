@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.mode import recomputing
+from distgrad.autograd.mode import recomputing, watching
 from distgrad.autograd.parts import PartialGradient, clear_, writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -25,6 +26,7 @@ from distgrad.nn.tree import BUFFER, MODULE, PARAMETER, Tree
 __all__ = ["Module", "Parameter"]
 
 M = TypeVar("M", bound="Module")
+_watching = watching.get
 
 
 class Module(Tree["Module"]):
@@ -58,7 +60,7 @@ class Module(Tree["Module"]):
         except AttributeError:
             self._made()
             raise
-        if registered:
+        if registered or _watching() is not None:
             return hooks.call(self, list(registered.values()), args, kwargs)
         return self.forward(*args, **kwargs)
 
@@ -133,6 +135,7 @@ class Module(Tree["Module"]):
         fn(self)
         return self
 
+    @apart
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or fill them with zeros."""
         for p in self.parameters():

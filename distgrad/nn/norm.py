@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
@@ -174,7 +175,7 @@ class CrossMapLRN2d(LocalResponseNorm):
         taken = np.abs(at[:, None] - at) <= near
         taken[:, :1] = True
         squares: Any = np.reshape(x * x, (n, c, h * w))
-        total: Any = np.reshape(taken.astype(x.dtype) @ squares, x.shape)
+        total: Any = np.reshape(fixed(taken.astype(x.dtype)) @ squares, x.shape)
         y: Tensor = x / (total * (self.alpha / self.size) + self.k) ** self.beta
         return y
 

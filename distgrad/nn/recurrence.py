@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
@@ -155,7 +156,7 @@ def states_before(
     kind = type(module).__name__
     if hx is None:
         dtype = next(module.parameters()).dtype
-        return [np.zeros(shape, dtype) for _, shape in zip(names, shapes, strict=True)]
+        return [fixed(np.zeros(shape, dtype)) for _, shape in zip(names, shapes, strict=True)]
     if len(names) == 1:
         hx = (hx,)
     if not isinstance(hx, tuple | list) or len(hx) != len(names):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
@@ -295,7 +296,7 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, dtype: DTypeLike = np.float32) -> Tensor:
         """Return the (sz, sz) mask of what comes later: -inf above the diagonal, else 0."""
-        return Tensor(np.triu(np.full((sz, sz), -np.inf, dtype), 1))
+        return Tensor(fixed(np.triu(np.full((sz, sz), -np.inf, dtype), 1)))
 
 
 def _found(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -56,7 +57,7 @@ def pad(
         if n == 0 and any(width):
             raise ShapeError(f"np.pad: axis {axis} has no elements to pad with (mode={mode!r})")
         if any(width):
-            result = np.take(result, np.pad(np.arange(n), width, mode=mode), axis=axis)
+            result = np.take(result, fixed(np.pad(np.arange(n), width, mode=mode)), axis=axis)
     return result
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.layout import Part
 from distgrad.autograd.parts import part_of
 from distgrad.autograd.tensor import Tensor
@@ -21,6 +22,7 @@ from distgrad.optim.norms import Given, joint_norms
 from distgrad.optim.norms import total_norm as joint_norm
 
 
+@apart
 def clip_grad_norm_(
     params: Iterable[Tensor],
     max_norm: float,
@@ -41,6 +43,7 @@ def clip_grad_norm_(
     return norm
 
 
+@apart
 def get_total_norm(
     tensors: Iterable[Tensor],
     norm_type: float = 2.0,
@@ -58,6 +61,7 @@ def get_total_norm(
     return norm
 
 
+@apart
 def clip_grads_with_norm_(
     params: Iterable[Tensor], max_norm: float, total_norm: float, foreach: bool | None = None
 ) -> None:
@@ -65,6 +69,7 @@ def clip_grads_with_norm_(
     _scale_(gradients(params), max_norm, total_norm)
 
 
+@apart
 def clip_grad_value_(
     params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
@@ -83,6 +88,7 @@ def clip_grad_value_(
         np.clip(g, -clip_value, clip_value, out=g)
 
 
+@apart
 def clip_layer_grad_norm_(
     named_params: Iterable[tuple[str, Tensor]],
     max_norm: float,

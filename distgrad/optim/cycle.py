@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from distgrad.autograd.apart import apart
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.schedule import LRScheduler, per_group, set_lr
@@ -32,6 +33,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self.fraction = 0.0  # of a step, beyond last_epoch
         super().__init__(optimizer, last_epoch)
 
+    @apart
     def step(self, epoch: float | None = None) -> None:
         """Advance by one step, or to ``epoch``, which may lie between two: epoch + i / batches.
 
@@ -242,6 +244,7 @@ class SWALR(LRScheduler):
         self.begun = last_epoch + 1  # as PyTorch's, it begins anew where it is made
         super().__init__(optimizer, last_epoch)
 
+    @apart
     def step(self, epoch: int | None = None) -> None:
         """Advance by one step; the first one starts from the optimizer's present rates."""
         if self.last_epoch == self.begun:

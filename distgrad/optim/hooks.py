@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.handle import RemovableHandle
 
 Hook = Callable[..., Any]
@@ -113,6 +114,7 @@ class Hooked:
 
 
 def _around_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    @apart
     @functools.wraps(step)
     def hooked(self: Hooked, *args: Any, **kwargs: Any) -> Any:
         if not ("_hooks" in vars(self) or _everywhere[STEP_PRE] or _everywhere[STEP_POST]):

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.layout import Mover
 from distgrad.autograd.mode import enable_grad
 from distgrad.autograd.parts import clear_
@@ -244,6 +245,7 @@ class Optimizer(Hooked):
             lines.append("")
         return "\n".join([*lines[:-1], ")"])
 
+    @apart
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters: they become None, or else zeros in place."""
         for group in self.param_groups:

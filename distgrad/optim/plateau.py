@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from distgrad.autograd.apart import apart
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.schedule import per_group, set_lr
@@ -53,6 +54,7 @@ class ReduceLROnPlateau:
         """Whether bad steps do not count yet, after a reduction."""
         return self.cooldown_counter > 0
 
+    @apart
     def step(self, metrics: float, epoch: int | None = None) -> None:
         """Take note of the metric and reduce the learning rates if it has not become better.
 

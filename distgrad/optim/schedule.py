@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
@@ -65,6 +66,7 @@ class LRScheduler:
         """Return the momentum (or first beta) of each group; None leaves them alone."""
         return None
 
+    @apart
     def step(self, epoch: int | None = None) -> None:
         """Advance by one step, or to ``epoch``, which PyTorch advises against and so warns of."""
         if epoch is not None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -120,6 +121,7 @@ class AveragedModel:
         """Whether the copy is in training mode."""
         return self.module.training
 
+    @apart
     def update_parameters(self, model: Model) -> None:
         """Take the weights of this moment into the average."""
         pairs = _pairs(self.module, model, parameters=True)

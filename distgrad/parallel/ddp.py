@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.comm import AUTO, gather_json
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
@@ -178,19 +179,33 @@ class DistributedDataParallel:
         Errors: NonFiniteError naming rank, step and shard for a loss that is NaN or infinite,
         unless ``nonfinite`` says otherwise. (Plain ``loss.backward()`` does not look at the loss.)
         """
+        self._look_at(loss)
+        usual = self.reducer.reduction
+        if reduction is None:
+            loss.backward()
+            return
+        _check_reduction(reduction)
+        self._reduce_by(reduction)
+        try:
+            loss.backward()
+        finally:
+            self._reduce_by(usual)
+
+    @apart
+    def _look_at(self, loss: Tensor) -> None:
         if not self.world.position.empty:
             if self.nonfinite == "raise":
                 self.check_finite(loss)
             elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
                 self.reducer.pass_nonfinite = True
-        usual = self.reducer.reduction
-        if reduction is not None:
-            _check_reduction(reduction)
-            self.reducer.reduction = reduction
-        try:
-            loss.backward()
-        finally:
-            self.reducer.reduction = usual
+
+    @apart
+    def _reduce_by(self, reduction: Reduction) -> None:
+        self.reducer.reduction = reduction
+
+    @apart
+    def _synchronize(self, synchronize: bool) -> None:
+        self.reducer.synchronize = synchronize
 
     @property
     def nonfinite(self) -> Nonfinite:
@@ -202,6 +217,7 @@ class DistributedDataParallel:
         """Whether the last batch was left out (``nonfinite="skip"``); the same on all ranks."""
         return self.reducer.left_out
 
+    @apart
     def check_finite(self, loss: Tensor) -> None:
         """Raise NonFiniteError, naming rank, step and shard, unless the loss is a finite number."""
         value = float(loss)
@@ -285,11 +301,11 @@ class DistributedDataParallel:
         the losses of the batches add up: divide them by their number for a mean. ``zero_grad()``
         drops what was gathered.
         """
-        self.reducer.synchronize = False
+        self._synchronize(False)
         try:
             yield
         finally:
-            self.reducer.synchronize = True
+            self._synchronize(True)
 
     @contextmanager
     def join(

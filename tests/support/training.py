@@ -57,6 +57,7 @@ def trained_sha256(
     algorithm: str | None = None,
     batch: int = 30,
     zero: int = 0,
+    capture: bool = False,
 ) -> str:
     """Train in the bare loop for ``steps`` steps and return the SHA-256 of the state_dict.
 
@@ -69,15 +70,24 @@ def trained_sha256(
     schedule = optim.WarmupCosineLR(optimizer, 5, steps)
     ddp = dg.DistributedDataParallel(model, bucket_mb=bucket_mb, algorithm=algorithm, zero=zero)
     loader = dg.data.DataLoader(data, batch, shuffle=True, seed=11)
+
+    def backward(x: Any, y: Any) -> None:
+        ddp.backward(loss_fn(model(x), y))
+
+    def move() -> None:
+        dg.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+
+    if capture:
+        backward, move = dg.capture(backward), dg.capture(move)
     done = 0
     while done < steps:
         for b in loader:
             optimizer.zero_grad()
             for x, y in b.shards:
-                ddp.backward(loss_fn(model(x), y))
-            dg.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+                backward(x, y)
+            move()
             done += 1
             if done == steps:
                 break

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods.calls import UFUNCS, call, named
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.types import Array
@@ -85,7 +86,7 @@ class Writing:
                 f"x = … instead"
             )
         if not (grad_enabled.get() and (value.requires_grad or own.requires_grad)):
-            np.copyto(self._to_write(), value.array, casting="same_kind")
+            _write(self, value)
             return self
         self._refuse_leaf(what)
         if not views and self.array.base is not None and (own._node is None or own._node.op.view):
@@ -139,9 +140,7 @@ class Writing:
         if recorded and grad_enabled.get():
             self._refuse_leaf(f"x {sign}= y")
             return self._become(UFUNCS[ufunc](self, other), f"x {sign}= y", views=True)
-        ufunc(
-            self.array, other.array if isinstance(other, Writing) else other, out=self._to_write()
-        )
+        _apply(ufunc, self, other)
         return self
 
     def __iadd__(self: W, other: Any) -> W:
@@ -169,3 +168,13 @@ class Writing:
         """Return a tensor of ``array``, which wants no gradients though this one be a Parameter."""
         own: Any = self
         return own._new(array, array.dtype, None, False)
+
+
+@apart
+def _write(own: Any, value: Any) -> None:
+    np.copyto(own._to_write(), value.array, casting="same_kind")
+
+
+@apart
+def _apply(ufunc: np.ufunc, own: Any, other: Any) -> None:
+    ufunc(own.array, other.array if isinstance(other, Writing) else other, out=own._to_write())

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import Op
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
+from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import stand_for, wrap
 from distgrad.ops.helpers import fractional
@@ -74,9 +75,14 @@ def rrelu(
     input = wrap(input)
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    slopes = lower + (upper - lower) * generator().random(input.shape, dtype=np.float32)
-    y = _apply(ops.prelu, input, np.asarray(slopes, fractional(input.dtype)))
+    y = _apply(ops.prelu, input, _slopes(input.shape, lower, upper, fractional(input.dtype)))
     return stand_for("rrelu_", input, y) if inplace else y
+
+
+@apart
+def _slopes(shape: Shape, lower: float, upper: float, dtype: DTypeLike) -> Array:
+    drawn = generator().random(shape, dtype=np.float32)
+    return np.asarray(lower + (upper - lower) * drawn, dtype)
 
 
 def hardtanh(

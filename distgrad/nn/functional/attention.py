@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.dropout import dropout
@@ -44,7 +45,7 @@ def scaled_dot_product_attention(
         result: Tensor = attention(q, k, v, mask, is_causal=is_causal, scale=scale)
         return result
     # The weights are attention to the unit vectors.
-    unit = np.eye(k.shape[-2], dtype=v.dtype)
+    unit = fixed(np.eye(k.shape[-2], dtype=v.dtype))
     weights = attention(q, k, unit, mask, is_causal=is_causal, scale=scale)
     product: Tensor = dropout(weights, dropout_p) @ v
     return product

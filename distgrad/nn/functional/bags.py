@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -15,6 +16,7 @@ from distgrad.nn.functional.wrap import optional, wrap
 from distgrad.ops.helpers import integers
 
 
+@whole
 def embedding_bag(
     input: TensorLike,
     weight: TensorLike,

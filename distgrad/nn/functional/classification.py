@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, whole
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -57,7 +58,7 @@ def cross_entropy(
         log_probs = ops.log_softmax(x, axis=1)
         loss = nll_loss(log_probs, labels, weight, ignore_index=ignore_index, reduction=reduction)
         if label_smoothing:
-            uniform = _uniform_loss(log_probs, labels.array, weight, reduction, ignore_index)
+            uniform = _uniform_loss(log_probs, labels, weight, reduction, ignore_index)
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform
     result: Tensor = loss[0] if single and reduction == "none" else loss
     return result
@@ -93,6 +94,13 @@ def binary_cross_entropy(
     Errors: ShapeError for two shapes, or a p outside 0 to 1, naming it.
     """
     x, t = compared("binary_cross_entropy", input, target)
+    _check_probabilities(x)
+    loss = ops.binary_cross_entropy(x, t)
+    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
+
+
+@apart
+def _check_probabilities(x: Tensor) -> None:
     outside = (x.array < 0) | (x.array > 1)
     if outside.any():
         at = np.argwhere(outside)[0]
@@ -100,8 +108,6 @@ def binary_cross_entropy(
             f"binary_cross_entropy: {x.array[tuple(at)]} at index {_words(at)} is no probability; "
             f"use binary_cross_entropy_with_logits for logits"
         )
-    loss = ops.binary_cross_entropy(x, t)
-    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -134,6 +140,7 @@ def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = 
     return reduce_loss(ops.softplus(-y * x), reduction)
 
 
+@whole
 def multi_margin_loss(
     input: TensorLike,
     target: TensorLike,
@@ -170,6 +177,7 @@ def multi_margin_loss(
     return reduce_loss(loss[0] if single else loss, reduction)
 
 
+@whole
 def multilabel_margin_loss(
     input: TensorLike, target: TensorLike, *, reduction: str = "mean"
 ) -> Tensor:
@@ -222,6 +230,7 @@ def _batched(x: Tensor, target: Tensor) -> tuple[Any, Tensor, bool]:
     return np.expand_dims(x, 0), target.reshape((1,)) if target.size == 1 else target, True
 
 
+@whole
 def _soft_cross_entropy(
     x: Tensor, probabilities: Tensor, weight: TensorLike | None, reduction: str, smoothing: float
 ) -> Tensor:
@@ -235,16 +244,17 @@ def _soft_cross_entropy(
     return reduce_loss(-np.sum(terms, axis=axis), reduction)
 
 
+@whole
 def _uniform_loss(
-    log_probs: Tensor, labels: Array, weight: Any, reduction: str, ignore_index: int
+    log_probs: Tensor, labels: Tensor, weight: Any, reduction: str, ignore_index: int
 ) -> Tensor:
     """-Σ weight · log_probs / c, averaged as the labels are; these have been checked."""
-    keep = labels != ignore_index
+    keep = labels.array != ignore_index
     column = _column(weight, log_probs, 1)
     loss = np.where(keep, -np.sum(log_probs * column, axis=1) / log_probs.shape[1], 0)
     if reduction != "mean":
         return reduce_loss(loss, reduction)
-    total = np.sum(column.reshape(-1)[labels[keep]])
+    total = np.sum(column.reshape(-1)[labels.array[keep]])
     return mean_over(loss, total)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -15,6 +16,7 @@ from distgrad.nn.functional.wrap import wrap_real
 from distgrad.ops.helpers import first_outside, integers
 
 
+@whole
 def ctc_loss(
     log_probs: TensorLike,
     targets: TensorLike,

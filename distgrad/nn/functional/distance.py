@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import whole
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
@@ -73,7 +74,8 @@ def hinge_embedding_loss(
     Errors: ShapeError for two shapes.
     """
     x, y = compared("hinge_embedding_loss", input, target)
-    signs = constant(y, "hinge_embedding_loss", "target")
+    constant(y, "hinge_embedding_loss", "target")
+    signs = y.detach()
     apart = np.where(signs != 1, _above_0(margin - x), 0)
     return reduce_loss(apart + np.where(signs != -1, x, 0), reduction)
 
@@ -109,7 +111,9 @@ def cosine_embedding_loss(
     Inputs (n, d) and targets (n), or (d) and a number. Errors: ShapeError for other shapes.
     """
     a, b = compared("cosine_embedding_loss", input1, input2)
-    y = constant(beside(a, target), "cosine_embedding_loss", "target")
+    y = beside(a, target)
+    constant(y, "cosine_embedding_loss", "target")
+    y = y.detach()
     if a.ndim not in (1, 2) or y.shape != a.shape[:-1]:
         raise ShapeError(
             f"cosine_embedding_loss takes (n, d), (n, d) and targets (n), or (d), (d) and a "
@@ -183,6 +187,7 @@ def _above_0(x: Tensor) -> Any:
     return np.clip(x, 0, None)
 
 
+@whole
 def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     """(Σ |x|ᵖ) ** (1/p); its gradient at 0 is 0."""
     if p < 0:

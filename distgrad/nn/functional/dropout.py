@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, whole
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -85,6 +86,7 @@ def feature_alpha_dropout(
     return _done("feature_alpha_dropout", input, y, inplace)
 
 
+@whole
 def gumbel_softmax(
     logits: TensorLike, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
@@ -155,6 +157,7 @@ def _floored(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bo
     return done
 
 
+@apart
 def _keep(shape: tuple[int, ...], p: float) -> Array:
     keep: Array = generator().random(shape, dtype=np.float32) >= p
     return keep

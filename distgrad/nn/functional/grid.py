@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -48,6 +49,7 @@ def affine_grid(
     return wrap(np.reshape(flat @ np.swapaxes(matrix, 1, 2), (n, *lengths, space)))
 
 
+@whole
 def grid_sample(
     input: TensorLike,
     grid: TensorLike,

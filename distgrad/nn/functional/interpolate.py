@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
@@ -51,7 +52,7 @@ def interpolate(
     for axis, (length, count) in enumerate(zip(lengths, sizes, strict=True), start=2):
         factor = None if factors is None else factors[axis - 2]
         index, weight = _taps(mode, length, count, factor, bool(align_corners), antialias)
-        result = ops.resample(result, index=index, weight=weight, axis=axis)
+        result = ops.resample(result, index=fixed(index), weight=fixed(weight), axis=axis)
     return result
 
 

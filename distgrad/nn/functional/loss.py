@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
@@ -81,6 +82,7 @@ def poisson_nll_loss(
     return reduce_loss(loss, reduction)
 
 
+@whole
 def gaussian_nll_loss(
     input: TensorLike,
     target: TensorLike,

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
+from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.activation import softmax
 from distgrad.nn.functional.attention import scaled_dot_product_attention
@@ -187,7 +188,7 @@ def _added(heads: Heads, b: int, row: Tensor | None, dtype: DTypeLike) -> list[A
     """The keys (or values) that follow each sequence's own: (b, 1, e) each."""
     shape = (b, 1, heads.embed_dim)
     rows: list[Any] = [] if row is None else [np.broadcast_to(row, shape)]
-    return [*rows, np.zeros(shape, dtype)] if heads.add_zero_attn else rows
+    return [*rows, fixed(np.zeros(shape, dtype))] if heads.add_zero_attn else rows
 
 
 def _split(heads: Heads, x: Tensor) -> Any:
@@ -226,7 +227,7 @@ def _additive(
             f"{' or '.join(map(str, allowed))}"
         )
     if mask.dtype == bool:
-        return Tensor(np.where(mask.array, np.asarray(-np.inf, dtype), np.asarray(0, dtype)))
+        return _hidden(mask, dtype)
     if mask.dtype.kind != "f":
         raise ShapeError(
             f"MultiheadAttention: {name} is boolean (True: not seen) or floating point (added to "
@@ -235,6 +236,12 @@ def _additive(
     return mask if mask.dtype == dtype else mask.astype(dtype)
 
 
+@apart
+def _hidden(mask: Tensor, dtype: DTypeLike) -> Tensor:
+    return Tensor(np.where(mask.array, np.asarray(-np.inf, dtype), np.asarray(0, dtype)))
+
+
+@apart
 def _causal(t: int, s: int, dtype: DTypeLike) -> Tensor:
     return _additive("", ~np.tri(t, s, dtype=bool), [(t, s)], dtype)
 
@@ -247,7 +254,13 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool) -> Tens
         mask = causal if mask is None else mask + causal
     if mask is None:
         return softmax(scores, -1)
-    sees = np.max(mask.array, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
+    sees = _seeing(mask)
     chosen: Any = np.where(sees, scores + mask, 0)
     weights: Tensor = softmax(chosen, -1) * sees
     return weights
+
+
+@apart
+def _seeing(mask: Tensor) -> Array:
+    sees: Array = np.max(mask.array, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
+    return sees

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -160,8 +161,14 @@ def instance_norm_training(
     n, c, *rest = x.shape
     # A sample's channel is a channel of its own.
     y, mean, var = ops.batch_norm(x.reshape(1, n * c, math.prod(rest)), None, None, eps=eps)
-    mean, var = (np.add.reduce(s.array.reshape(n, c), axis=0) / max(n, 1) for s in (mean, var))
+    mean, var = (_over_samples(s.array, n, c) for s in (mean, var))
     return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
+
+
+@apart
+def _over_samples(s: Array, n: int, c: int) -> Array:
+    mean: Array = np.add.reduce(s.reshape(n, c), axis=0) / max(n, 1)
+    return mean
 
 
 @in_float32

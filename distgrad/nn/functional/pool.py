@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed, whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.nn.functional.spatial import batched
@@ -188,7 +189,8 @@ def _max_pool(
     def call(x: Tensor) -> Any:
         if return_indices:
             windows = pool_windows(axes, kernel_size, stride, padding, dilation)
-            return _with_indices(x, window_elements(x.shape[2:], windows, ceil_mode))
+            elements = window_elements(x.shape[2:], windows, ceil_mode)
+            return _with_indices(x, [*map(fixed, elements)])
         return ops.max_pool(
             x,
             kernel_size=kernel_size,
@@ -201,6 +203,7 @@ def _max_pool(
     return batched(name, axes, x, call)
 
 
+@whole
 def _with_indices(x: Tensor, elements: Sequence[Array]) -> tuple[Tensor, Tensor]:
     _, place = find_largest(x.array, elements)
     index = flat_index(place, math.prod(x.shape[2:]))
@@ -266,7 +269,7 @@ def _adaptive_max(
     def call(x: Tensor) -> Any:
         size = _sizes(output_size, x.shape[2:])
         if return_indices:
-            return _with_indices(x, part_elements(x.shape[2:], size))
+            return _with_indices(x, [*map(fixed, part_elements(x.shape[2:], size))])
         return ops.adaptive_max_pool(x, output_size=size)
 
     return batched(name, axes, x, call)
@@ -276,7 +279,7 @@ def _adaptive_avg(name: str, axes: int, x: TensorLike, output_size: Sizes) -> Te
     def call(x: Tensor) -> Any:
         for axis, size in enumerate(_sizes(output_size, x.shape[2:]), start=2):
             index, weight = part_taps(x.shape[axis], size)
-            x = ops.resample(x, index=index, weight=weight, axis=axis)
+            x = ops.resample(x, index=fixed(index), weight=fixed(weight), axis=axis)
         return x
 
     result: Tensor = batched(name, axes, x, call)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import whole
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -186,6 +187,7 @@ def fractional_max_pool3d_with_indices(
     return fractional_max_pool3d(input, *settings, True, _random_samples)
 
 
+@whole
 def _unpool(
     name: str,
     axes: int,
@@ -233,6 +235,7 @@ def _chosen(name: str, output_size: Sequence[int], usual: Numbers, steps: Number
     return wanted
 
 
+@whole
 def _fractional(
     name: str,
     axes: int,

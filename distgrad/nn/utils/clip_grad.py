@@ -7,12 +7,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.optim import clip
 
 Tensors: TypeAlias = "Tensor | Iterable[Tensor]"
 
 
+@apart
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -37,6 +39,7 @@ def clip_grad_norm(
     return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
 
+@apart
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
 ) -> None:
@@ -44,11 +47,13 @@ def clip_grads_with_norm_(
     clip.clip_grads_with_norm_(_listed(parameters), max_norm, float(total_norm))
 
 
+@apart
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Limit every gradient element to [-clip_value, clip_value], in place."""
     clip.clip_grad_value_(_listed(parameters), float(clip_value))
 
 
+@apart
 def get_total_norm(
     tensors: Tensors,
     norm_type: float = 2.0,

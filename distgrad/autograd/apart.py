@@ -1,0 +1,62 @@
+"""What a step does beside the tape, said for those who record whole steps (``capture``).
+
+An op is on record by itself. A function that reads or makes values outside of ops (a draw, a mask,
+an optimizer's step) is declared here, so that a recorded step calls it again each time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from distgrad.autograd.mode import recorder
+
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def apart(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare that ``function`` works on values outside of ops; no gradient flows through it.
+
+    Its arguments are what it depends on: Tensors and arrays among them, also in lists, may be
+    results of the step; anything else is the same at every call. Tensors and arrays that it
+    returns are the step's from then on.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        recording = recorder()
+        if recording is None:
+            return function(*args, **kwargs)
+        found: R = recording.apart(function, args, kwargs)
+        return found
+
+    return call
+
+
+def fixed(array: A) -> A:
+    """Declare that an array depends on shapes and settings alone: a recorded step may keep it."""
+    recording = recorder()
+    if recording is not None:
+        recording.fixed(array)
+    return array
+
+
+def whole(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare that ``function``, composed of ops, also reads values: it is recorded as one op.
+
+    A recorded step runs all of it again each time, on a tape of its own. Gradients flow to the
+    Tensors among its arguments; it uses no parameters besides them.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        recording = recorder()
+        if recording is None:
+            return function(*args, **kwargs)
+        found: R = recording.whole(function, args, kwargs)
+        return found
+
+    return call

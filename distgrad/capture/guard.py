@@ -1,0 +1,176 @@
+"""Keeps values from leaving a step that is being recorded: a replay could not follow them.
+
+While anyone records, ``Tensor.array`` is a property. The engine gets the array; everyone else gets
+its form (shape, dtype, strides), and an error naming the line as soon as more than that is asked.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from distgrad.autograd.anomaly import users_line
+from distgrad.autograd.mode import recorder
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
+from distgrad.errors import CaptureError
+
+# Who computes with arrays, or hands them on unread.
+_TRUSTED = frozenset(
+    f"distgrad.autograd.{name}"
+    for name in ("engine", "op", "promotion", "record", "rerun", "saved_check", "short", "walk")
+)
+_MAKERS = frozenset(f"distgrad.autograd.{name}" for name in ("short", "tensor"))
+"""Who makes new Tensors, which have no gradient yet."""
+_slot: Any = Tensor.__dict__["array"]
+_grad: Any = Tensor.__dict__["grad"]
+_mutex = threading.Lock()
+_guarding = 0
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Guard the values of Tensors inside, in threads that record."""
+    global _guarding  # noqa: PLW0603 (simulated ranks are threads, and record at the same time)
+    with _mutex:
+        _guarding += 1
+        type.__setattr__(Tensor, "array", property(_read, _write))
+        type.__setattr__(Tensor, "grad", property(_grad.__get__, _set_grad))
+    try:
+        yield
+    finally:
+        with _mutex:
+            _guarding -= 1
+            if not _guarding:
+                type.__setattr__(Tensor, "array", _slot)
+                type.__setattr__(Tensor, "grad", _grad)
+
+
+def _read(tensor: Tensor) -> Any:
+    array = _slot.__get__(tensor)
+    if recorder() is None:
+        return array
+    asking = sys._getframe(1)
+    if asking.f_globals.get("__name__") in _TRUSTED or asking.f_code is Tensor.detach.__code__:
+        return array
+    return Form(array)
+
+
+def _write(tensor: Tensor, array: Array) -> None:
+    _slot.__set__(tensor, array.held if isinstance(array, Form) else array)
+
+
+def _set_grad(tensor: Tensor, grad: Tensor | None) -> None:
+    recording = recorder()
+    new = grad is None and sys._getframe(1).f_globals.get("__name__") in _MAKERS
+    if recording is None or new:
+        _grad.__set__(tensor, grad)
+    else:
+        recording.apart(_assign, (tensor, grad), {})
+
+
+def _assign(tensor: Tensor, grad: Tensor | None) -> None:
+    tensor.grad = grad
+
+
+class Form:
+    """What may be known of an array while a step is recorded: everything but its values."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, array: Array) -> None:
+        self.held = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        shape: tuple[int, ...] = self.held.shape
+        return shape
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype."""
+        return self.held.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.held.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.held.size
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of an element."""
+        return self.held.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all."""
+        return self.held.nbytes
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The steps in memory."""
+        return self.held.strides
+
+    @property
+    def flags(self) -> Any:
+        """How it lies in memory."""
+        return self.held.flags
+
+    @property
+    def base(self) -> Any:
+        """Whether it is a view."""
+        return self.held.base
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__array_interface__":
+            raise AttributeError(name)
+        refuse_reading()
+
+
+_FORMS = frozenset({np.can_cast, np.ndim, np.result_type, np.shape, np.size})
+"""NumPy's functions of an array's form alone."""
+
+
+def _function(self: Form, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    if function not in _FORMS:
+        refuse_reading()
+    return function(*[x.held if isinstance(x, Form) else x for x in args], **kwargs)
+
+
+Form.__array_function__ = _function  # type: ignore[attr-defined]
+
+
+def _refuse(self: Form, *args: Any, **kwargs: Any) -> NoReturn:
+    refuse_reading()
+
+
+_ASKED = (
+    "array array_ufunc bool float int index complex iter getitem setitem contains "
+    "eq ne lt le gt ge add sub mul truediv floordiv mod pow matmul and or xor neg abs invert "
+    "radd rsub rmul rtruediv rpow rmatmul"
+)
+for _name in _ASKED.split():
+    setattr(Form, f"__{_name}__", _refuse)
+
+
+def refuse_reading(what: str = "reads the values of a Tensor") -> NoReturn:
+    """Raise CaptureError naming the user's line."""
+    raise CaptureError(
+        f"{users_line()}: {what} inside a captured step, whose replays would go on with what was "
+        f"read the first time. Return the Tensor from the function and read it outside, decide by "
+        f"it with dg.where, or leave this step uncaptured"
+    )
