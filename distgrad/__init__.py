@@ -28,6 +28,7 @@ from distgrad import (
     utils,
 )
 from distgrad import functions as _functions
+from distgrad import heap as _heap
 from distgrad.autograd import (
     Tensor,
     detect_anomaly,
@@ -173,6 +174,8 @@ from distgrad.train import (
     update_bn,
 )
 from distgrad.utils.data import DataLoader
+
+_heap.keep()
 
 __version__ = "0.1.0"
 
