@@ -41,6 +41,17 @@ def test_the_code_of_autodiff_runs(capsys):
     assert "that multiply" in printed
 
 
+def test_the_code_of_the_captured_step_runs(capsys):
+    names: dict[str, object] = {}
+    for block in blocks("captured-step.md"):
+        # The decorated functions' lines are found as those of a file would be.
+        exec(compile(block, "captured-step.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "op   linear: 32×64 float32" in printed
+    assert "in wrong" in printed
+    assert "inside a captured step, whose replays would go on with" in printed
+
+
 def test_the_code_of_adding_an_op_runs_and_its_errors_are_the_real_ones(capsys):
     text = (DOCS / "adding-an-op.md").read_text()
     names: dict[str, object] = {}

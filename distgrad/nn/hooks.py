@@ -52,11 +52,7 @@ def call(module: HasForward, hooks: Sequence[Hook], args: Any, kwargs: dict[str,
     recording = recorder()
     if recording is not None:
         if hooks:
-            raise CaptureError(
-                f"{_named(hooks[0])}, a {hooks[0].kind} hook of {type(module).__name__}, would not "
-                f"be called by the replays of a captured step; remove it, or put what it does into "
-                f"forward()"
-            )
+            raise _not_captured(module, hooks[0])
         recording.entered(module)
     done: set[Hook] = set()
     try:
@@ -215,6 +211,15 @@ def _spread(gs: Sequence[Any], where: Sequence[int], count: int) -> tuple[Any, .
 
 def _tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
+
+
+def _not_captured(module: HasForward, hook: Hook) -> CaptureError:
+    if (whose := getattr(hook.function, "whose", None)) is not None:
+        return CaptureError(f"a captured step cannot have {whose}")
+    return CaptureError(
+        f"{_named(hook)}, a {hook.kind} hook of {type(module).__name__}, would not be called by "
+        f"the replays of a captured step; remove it, or put what it does into forward()"
+    )
 
 
 def _named(hook: Hook) -> str:

@@ -196,6 +196,8 @@ def _watch(user: Module, buckets: Sequence[Fleeting]) -> None:
 class _OfThisModel:
     """A hook that copies of its module do without: they have all their values."""
 
+    whose = "zero=3, which brings parameters when they are used: take zero=1 or 2, or none"
+
     def __init__(self, hook: Callable[..., None]) -> None:
         self._hook = hook
 

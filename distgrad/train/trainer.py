@@ -9,6 +9,7 @@ from typing import Any
 
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
+from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
@@ -25,6 +26,10 @@ from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
 from distgrad.train.stop import Criteria, StopCriterion
+
+# Shapes of shards: two lengths in a whole batch, two in the last one, and as many again where
+# sequences are cut.
+_PROGRAMS = 16
 
 
 class Trainer:
@@ -44,6 +49,8 @@ class Trainer:
     rank. Ctrl-C, SIGTERM and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
     ``zero`` shares out what moves the parameters, with the same bits (as in
     DistributedDataParallel): a checkpoint resumes under any other stage and number of ranks.
+    ``capture`` records forward and backward once for each shape of a shard and replays them, with
+    the same bits (``dg.capture``, which says what model and loss then cannot do).
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Trainer:
         reduction: Reduction = "mean",
         check_every: int = EVERY,
         zero: int = 0,
+        capture: bool = False,
     ) -> None:
         if clip_norm is not None and not callable(clip_norm) and not clip_norm > 0:
             raise DistgradError(
@@ -101,6 +109,8 @@ class Trainer:
         """Where the time of the last ``fit`` went, on several ranks; it is said at the end."""
         self._visible = progress and self.world.rank == 0
         self._requests = StopRequests(self.world)
+        learn: Callable[..., tuple[Tensor, Tensor]] = self._forward_and_backward
+        self._learn = record(learn, most=_PROGRAMS) if capture else learn
 
     def fit(
         self,
@@ -146,14 +156,12 @@ class Trainer:
         self.optimizer.zero_grad()
         meters = ("seconds", "busy", *self._requests.names)
         sums = ShardSum(self.world, "loss", *meters, *map(_metric, self.metrics))
-        for *inputs, target in batch.shards:
-            output = self.model(*inputs)
-            loss = self.loss_fn(output, target)
-            self.ddp.backward(loss)
+        for sample in batch.shards:
+            output, loss = self._learn(*sample)
             position = current_shard()
             mean = self.reduction == "mean" and position is not None
             weight = position.weight if mean and position is not None else 1.0
-            sums.add(loss=weight * float(loss), **self._measured(output, target, batch.total))
+            sums.add(loss=weight * float(loss), **self._measured(output, sample[-1], batch.total))
         # Rank 0's clock is everyone's; a signal on any rank is heard by all.
         if clock is not None and self.world.rank == 0:
             sums.add(seconds=clock.seconds, busy=clock.seconds - clock.lost)
@@ -203,6 +211,13 @@ class Trainer:
             )
         loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
         return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
+
+    def _forward_and_backward(self, *sample: Any) -> tuple[Tensor, Tensor]:
+        *inputs, target = sample
+        output = self.model(*inputs)
+        loss = self.loss_fn(output, target)
+        self.ddp.backward(loss)
+        return output, loss
 
     # -- helpers ------------------------------------------------------------------------------
 

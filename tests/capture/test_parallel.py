@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from training import alone, simulated, trained_sha256
+from training import alone, build, simulated, trained_sha256
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -79,3 +79,34 @@ def accumulated(capture: bool) -> bytes:
 def test_accumulation_inside_the_step_and_batches_left_out():
     wanted = simulated(4, lambda: accumulated(False))
     assert simulated(4, lambda: accumulated(True)) == wanted
+
+
+def fitted(capture: bool) -> str:
+    dg.init(shards=4)
+    dg.manual_seed(4)
+    model, data, loss_fn = build("cnn")
+    optimizer = optim.AdamW(model.parameters(), lr=3e-3)
+    trainer = dg.Trainer(
+        model,
+        optimizer,
+        loss_fn,
+        clip_norm=1.0,
+        metrics={"accuracy": dg.accuracy},
+        progress=False,
+        capture=capture,
+    )
+    state = trainer.fit(dg.data.DataLoader(data, 30, shuffle=True, seed=1), epochs=2)
+    return f"{state.loss} {state.metrics} {nn.state_sha256(model.state_dict())}"
+
+
+def test_the_trainer_captures():
+    one = run_ranks(1, lambda: fitted(False))
+    assert simulated(3, lambda: fitted(True)) == one * 3
+
+
+def test_zero_3_is_refused():
+    def body():
+        trained_sha256("mlp", steps=9, zero=3, bucket_mb=0.02, capture=True)
+
+    with pytest.raises(dg.CaptureError, match="cannot have zero=3, which brings parameters"):
+        simulated(3, body, nodes=[1, 1, 1])
