@@ -21,7 +21,7 @@ from distgrad.autograd.rerun import edges_of
 from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Place, reach, unbroadcast
-from distgrad.capture.lines import Accumulate, Add, Cast, Fit, Line, Pull, PullAll, accumulate
+from distgrad.capture.lines import Accumulate, Add, Cast, Fit, Line, Pull, PullAll, Seed, accumulate
 from distgrad.capture.tree import Leaf, Tree
 from distgrad.errors import CaptureError
 
@@ -66,11 +66,9 @@ class Backward:
         nodes, consumers = reach([root])
         listeners = listeners_of(consumers)
         weights = [self.apart(type(x).backward_started, (x,), {}) for x in listeners]
-        start = self.apart(seed, (root, gradient, *weights), {})
-        with self.paused():
-            array = start.array
         received: dict[Node, Any] = {}
-        self._give(received, root._node, root._index, (self.number_of(start), array), set())
+        start = self._seed(root, gradient, weights)
+        self._give(received, root._node, root._index, start, set())
 
         def take(leaf: Tensor, g: Known) -> None:
             self._accumulate(leaf, g)
@@ -127,6 +125,17 @@ class Backward:
         """Note that ``copy`` has the closures of ``node``."""
         if node in self.made:
             self.made[copy] = self.made[node]
+
+    def _seed(self, root: Tensor, gradient: TensorLike | None, weights: Sequence[Any]) -> Known:
+        if gradient is not None:
+            given = self.apart(seed, (root, gradient, *weights), {})
+            return self.number_of(given), held(given)
+        with self.paused():
+            array = held(seed(root, None, *[w.held for w in weights]))
+        number = self.value(array)
+        reads = [w.number for w in weights]
+        self.add(Seed(reads, array.shape, array.dtype, number), array)
+        return number, array
 
     # -- the walk ---------------------------------------------------------------------------------
 

@@ -159,6 +159,15 @@ class Apply(Line):
                 v[at] = value if type(value) is _ndarray else np.asarray(value)
 
             return of_two
+        if plain is not None and len(plain) == 3:
+            a, b, c = plain
+
+            def of_three(v: Values) -> None:
+                result = function(v[a], v[b], v[c], **given)
+                value, v[closures] = body(v[a], v[b], v[c], **given) if result is None else result
+                v[at] = value if type(value) is _ndarray else np.asarray(value)
+
+            return of_three
         inputs, attributes = self.inputs, self.attributes
 
         def run(v: Values) -> None:
@@ -184,6 +193,36 @@ class Apply(Line):
             values, v[closures] = body(*arrays, **settings) if result is None else result
             for at, value in zip(to, values, strict=True):
                 v[at] = value if type(value) is _ndarray else np.asarray(value)
+
+        return run
+
+
+class Seed(Line):
+    """What a backward pass starts from: one, or the product of the weights listeners have named."""
+
+    kind = "back"
+
+    def __init__(self, weights: Sequence[int], shape: Shape, dtype: np.dtype[Any], to: int) -> None:
+        super().__init__("seed", weights, (to,), shape, dtype)
+        self.shape, self.dtype = shape, dtype
+
+    def runner(self) -> Callable[[Values], None]:
+        """Return the function that runs it."""
+        weights, (to,), shape, dtype = self.reads, self.writes, self.shape, self.dtype
+        if not weights:
+            one = np.full(shape, 1.0, dtype)
+            one.flags.writeable = False  # it serves every call
+
+            def start(v: Values) -> None:
+                v[to] = one
+
+            return start
+
+        def run(v: Values) -> None:
+            weight = 1.0
+            for number in weights:
+                weight *= v[number]
+            v[to] = np.full(shape, weight, dtype)
 
         return run
 

@@ -12,7 +12,8 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
-from distgrad.ops.reduction import reduced, share
+from distgrad.ops.helpers import integers
+from distgrad.ops.reduction import check_reduction, share
 from distgrad.ops.softmax import check_labels
 
 
@@ -105,33 +106,61 @@ def cross_entropy(
     """The twin of ``ops.cross_entropy`` for logits (n, c)."""
     if not suits(logits) or logits.ndim != 2:
         return None
-    targets, keep = check_labels(labels, logits.shape, ignore_index)
+    check_reduction(reduction)
+    given = labels if type(labels) is np.ndarray else integers(labels, "labels")
+    if given.dtype != np.int64 or given.shape != logits.shape[:1]:
+        check_labels(given, logits.shape, ignore_index)  # names what does not fit
+        given = given.astype(np.int64)
     x, dtype = dense(logits), logits.dtype
     smoothing = dtype.type(label_smoothing)
-    targets = targets.astype(np.int64)  # always a copy of our own, whatever the labels were
-    p, loss = np.empty_like(x), np.empty(len(x), dtype)
-    _cross_entropy(x, targets, keep, smoothing, p, loss)
-    scale = share(np.count_nonzero(keep), dtype)
+    n = len(x)
+    # The labels are copied, whoever changes them before the backward pass; -1 where ignored.
+    targets, seen = np.empty(n, np.int64), np.empty(2, np.int64)
+    p, loss = np.empty_like(x), np.empty(n, dtype)
+    _cross_entropy(x, dense(given), ignore_index, smoothing, p, loss, targets, seen)
+    count, bad = seen.tolist()
+    if bad >= 0:
+        check_labels(given, logits.shape, ignore_index)  # names it
+    scale = share(count, dtype)
 
     def vjp(g: Array) -> Array:
-        weights = np.broadcast_to(g * scale if reduction == "mean" else g, loss.shape)
+        weights = np.asarray(g * scale if reduction == "mean" else g)
         d = np.empty_like(p)
-        _cross_entropy_back(flat(weights), p, targets, keep, smoothing, d)
+        each = int(reduction == "none")
+        _cross_entropy_back(flat(weights), each, p, targets, smoothing, d)
         return d
 
-    return np.asarray(reduced(loss, reduction, scale)), (vjp, None)
+    if reduction == "none":
+        return loss, (vjp, None)
+    total = np.add.reduce(loss)
+    return np.asarray(total * scale if reduction == "mean" else total), (vjp, None)
 
 
 @kernel
 def _cross_entropy(
-    x: Array, targets: Array, keep: Array, smoothing: Scalar, p: Array, loss: Array
+    x: Array,
+    labels: Array,
+    ignored: int,
+    smoothing: Scalar,
+    p: Array,
+    loss: Array,
+    targets: Array,
+    seen: Array,
 ) -> None:
-    one, c = x.dtype.type(1), x.dtype.type(x.shape[1])
+    one, zero, c = x.dtype.type(1), x.dtype.type(0), x.dtype.type(x.shape[1])
+    count, bad = 0, -1
     for i in range(x.shape[0]):
+        label = labels[i]
+        keep = label != ignored
+        if keep and not 0 <= label < x.shape[1]:
+            bad = i
+            keep = False
+        targets[i] = label if keep else -1
+        count += keep
         top = x[i, 0]
         for j in range(x.shape[1]):
             top = max(top, x[i, j])
-        total = summed = x.dtype.type(0)
+        total = summed = zero
         for j in range(x.shape[1]):
             e = exp(x[i, j] - top)
             p[i, j] = e
@@ -141,19 +170,21 @@ def _cross_entropy(
         for j in range(x.shape[1]):
             p[i, j] *= r
         log_total = np.log(total)
-        own = log_total - (x[i, targets[i]] - top)
-        if smoothing != x.dtype.type(0):
+        own = log_total - (x[i, label if keep else 0] - top)
+        if smoothing != zero:
             own = (one - smoothing) * own + smoothing * (log_total - summed / c)
-        loss[i] = own if keep[i] else x.dtype.type(0)
+        loss[i] = own if keep else zero
+    seen[0], seen[1] = count, bad
 
 
 @kernel
 def _cross_entropy_back(
-    weights: Array, p: Array, targets: Array, keep: Array, smoothing: Scalar, d: Array
+    weights: Array, each: int, p: Array, targets: Array, smoothing: Scalar, d: Array
 ) -> None:
     base = smoothing / d.dtype.type(p.shape[1])
     for i in range(p.shape[0]):
-        w = weights[i] if keep[i] else d.dtype.type(0)
+        target = targets[i]
+        w = weights[i * each] if target >= 0 else d.dtype.type(0)
         for j in range(p.shape[1]):
             d[i, j] = w * (p[i, j] - base)
-        d[i, targets[i]] -= w * (d.dtype.type(1) - smoothing)
+        d[i, max(target, 0)] -= w * (d.dtype.type(1) - smoothing)

@@ -123,11 +123,17 @@ def _shaped(a: Array, shape: tuple[int, ...]) -> Array:
 )
 def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     """x Wᵀ + b over the last axis, W of shape (out, in); b may be None."""
+    shape = x.shape
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
-    y = np.matmul(_rows(x), T(weight))
+    y = np.matmul(x if len(shape) == 2 else _rows(x), T(weight))
     if bias is not None:
         y = np.add(y, bias, out=y) if type(y) is np.ndarray and y.dtype == bias.dtype else y + bias
-    shape = x.shape
+    if len(shape) == 2 and weight.dtype.kind != "c" and x.dtype.kind != "c":
+        return y, (
+            lambda g: np.matmul(g, weight),
+            lambda g: np.matmul(T(g), x),
+            lambda g: np.add.reduce(g, axis=0),
+        )
     return _shaped(y, (*shape[:-1], weight.shape[0])), (
         lambda g: _shaped(np.matmul(_rows(g), conjugate(weight)), shape),
         lambda g: np.matmul(T(_rows(g)), conjugate(_rows(x))),
