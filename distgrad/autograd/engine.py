@@ -6,6 +6,7 @@ Knows no op by name, and nothing of the wire: it tells a leaf's listener when it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import FunctionType
 from typing import Any, overload
 
 import numpy as np
@@ -67,12 +68,21 @@ class _Leaves:
         self._consumers = consumers
         self._waiting = Gathered()  # for leaves with hooks, which are shown the whole gradient
 
+    def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
+        place = leaf._place
+        if place is None or leaf.grad is not None or leaf._hooks or not takes_out(vjp):
+            return vjp(g)
+        # Written where it has to be: a copy of a large gradient costs as much as moving by it.
+        return vjp(g, place.gradient)
+
     def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         total = leaf.grad
         if leaf._hooks:
             self._waiting.add(leaf, g)
         elif total is not None and total._node is None and type(g) is _ndarray:
             _add(total.array, g, total.array)  # the short way of ``accumulate_``
+        elif total is None and leaf._place is not None and g is leaf._place.gradient:
+            leaf.grad = as_tensor(g)
         else:
             leaf.accumulate_(as_tensor(g))
 
@@ -92,6 +102,14 @@ class _Leaves:
     def _hand_over(self, leaf: Tensor) -> None:
         leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
         run_afterwards(leaf)
+
+
+def takes_out(vjp: Any) -> bool:
+    """Whether a closure is of the form ``lambda g, out=None``: ``out`` is an array to write to."""
+    return type(vjp) is FunctionType and vjp.__defaults__ == _OUT
+
+
+_OUT = (None,)
 
 
 @overload

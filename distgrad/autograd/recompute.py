@@ -218,6 +218,10 @@ class _Through:
         else:
             give(self._into.received, source, index, g, self._into.owned)
 
+    def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
+        """Return ``vjp(g)``, written where it has to be if ``leaf`` is none of the arguments."""
+        return vjp(g) if leaf in self._edges else self._into.sink.pull(vjp, g, leaf)
+
     def done(self, leaf: Tensor) -> None:
         """The stretch says so itself, at its end."""
 

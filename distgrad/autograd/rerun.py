@@ -17,6 +17,8 @@ from distgrad.autograd.tensor import Tensor, output
 from distgrad.errors import GradError
 
 _ndarray = np.ndarray
+_NONE = (None, (None,))
+"""The defaults of closures: there are none, or an ``out`` that is not used here."""
 _PLAIN = {int, float, complex, bool, str, type(None), slice, type(...)}
 """What a closure may read besides the op's inputs and output: no gradient flows through it."""
 
@@ -94,7 +96,7 @@ def _refilled(node: Node) -> list[Edge] | None:
     for edge in edges_of(node):
         vjp = edge[0]
         if type(vjp) is FunctionType:
-            if vjp.__globals__ is not home or vjp.__defaults__ or vjp.__kwdefaults__:
+            if vjp.__globals__ is not home or vjp.__kwdefaults__ or vjp.__defaults__ not in _NONE:
                 return None
             cells = []
             for cell in vjp.__closure__ or ():
@@ -109,7 +111,9 @@ def _refilled(node: Node) -> list[Edge] | None:
                 elif type(content) not in _PLAIN and not _is_form(content):
                     return None
                 cells.append(CellType(content))
-            vjp = FunctionType(vjp.__code__, vjp.__globals__, vjp.__name__, None, tuple(cells))
+            vjp = FunctionType(
+                vjp.__code__, vjp.__globals__, vjp.__name__, vjp.__defaults__, tuple(cells)
+            )
         edges.append((vjp, *edge[1:]))
     return edges
 

@@ -33,6 +33,9 @@ class Sink(Protocol):
     def done(self, leaf: Tensor) -> None:
         """One consumer of ``leaf``, which has a listener or hooks, has added all it has."""
 
+    def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
+        """Return ``vjp(g)``; its closure may write where the gradient of ``leaf`` will be."""
+
 
 class Gathered(dict[Tensor, Tensor]):
     """A sink that sums up, for those of ``leaves`` alone if they are given."""
@@ -48,6 +51,10 @@ class Gathered(dict[Tensor, Tensor]):
 
     def done(self, leaf: Tensor) -> None:
         """Nobody waits for it."""
+
+    def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
+        """Return ``vjp(g)``."""
+        return vjp(g)
 
 
 def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Tensor, int]]:
@@ -183,7 +190,12 @@ class Walk:
                 for number, (vjp, source, index, shape, dtype) in enumerate(edges):
                     if vjp is None or (only is not None and source not in only):
                         continue
-                    g = vjp(arrived) if single else vjp(*incoming)
+                    if not single:
+                        g = vjp(*incoming)
+                    elif type(source) is Node:
+                        g = vjp(arrived)
+                    else:
+                        g = sink.pull(vjp, arrived, source)
                     if g is None:  # an output of several that was not used
                         if type(source) is not Node and (
                             source._listener is not None or source._hooks

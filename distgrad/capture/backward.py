@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.anomaly import users_line
-from distgrad.autograd.engine import listeners_of, seed_of
+from distgrad.autograd.engine import listeners_of, seed_of, takes_out
 from distgrad.autograd.flat import held
 from distgrad.autograd.mode import grad_enabled, switched
 from distgrad.autograd.node import Edge, Joint, Node, Unfold
@@ -21,7 +21,18 @@ from distgrad.autograd.rerun import edges_of
 from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Place, reach, unbroadcast
-from distgrad.capture.lines import Accumulate, Add, Cast, Fit, Line, Pull, PullAll, Seed, accumulate
+from distgrad.capture.gradients import (
+    Accumulate,
+    Add,
+    Cast,
+    Fit,
+    Pull,
+    PullAll,
+    PullInto,
+    Seed,
+    accumulate,
+)
+from distgrad.capture.lines import Line
 from distgrad.capture.tree import Leaf, Tree
 from distgrad.errors import CaptureError
 
@@ -79,7 +90,7 @@ class Backward:
                 listener = leaf._listener
                 self.call(f"ready: {self.name_of(leaf)}", listener.grad_ready, leaf)
 
-        self._walk(nodes, received, take, done, keep=keep)
+        self._walk(nodes, received, take, done, keep=keep, into=True)
         for x in listeners:
             self.call("sums over ranks", x.backward_finished)
 
@@ -149,6 +160,7 @@ class Backward:
         keep: bool,
         only: set[Node | Tensor] | None = None,
         look: Callable[[Node, Sequence[Known | None]], None] | None = None,
+        into: bool = False,
     ) -> None:
         owned: set[Place] = set()
         for node in nodes:
@@ -162,7 +174,7 @@ class Backward:
                 look(node, incoming)
             if only is not None and node not in only:
                 continue
-            for leaf in self._sent(node, incoming, received, take, owned, only):
+            for leaf in self._sent(node, incoming, received, take, owned, only, into):
                 done(leaf)
             if not keep:
                 node.release()
@@ -176,22 +188,24 @@ class Backward:
         take: Take,
         owned: set[Place],
         only: set[Node | Tensor] | None,
+        into: bool,
     ) -> list[Tensor]:
         """Send a node's gradients on; return the leaves that somebody listens to."""
         leaves: list[Tensor] = []
         edges = edges_of(node)
-        gradients = self._pulled(node, edges, incoming, only)
+        gradients = self._pulled(node, edges, incoming, only, into)
         for (_, source, index, shape, dtype), pulled in zip(edges, gradients, strict=True):
             if pulled is None:
                 continue
-            g = pulled if pulled is _UNUSED else self._fitted(pulled, shape, dtype)
+            given = pulled is _UNUSED or pulled is _TAKEN
+            g = pulled if given else self._fitted(pulled, shape, dtype)
             if type(source) is Node:
                 if g is not _UNUSED:
                     self._give(received, source, index, g, owned)
                 continue
             if source._hooks:
                 raise _refused(f"a hook on {self.name_of(source)}", "remove it")
-            if g is not _UNUSED:
+            if g is not _UNUSED and g is not _TAKEN:
                 take(source, g)
             if source._listener is not None:
                 leaves.append(source)
@@ -203,6 +217,7 @@ class Backward:
         edges: Sequence[Edge],
         incoming: Sequence[Known | None],
         only: set[Node | Tensor] | None,
+        into: bool,
     ) -> list[Any]:
         """Return the gradient along each edge: None where none is asked for."""
         if isinstance(node.joint, Unfold):
@@ -239,14 +254,34 @@ class Backward:
                 return found
             for i in range(len(edges)):
                 if wanted[i]:
-                    found[i] = self._one(node, closures, raw, i, gs, arrays)
+                    leaf = edges[i][1] if into and type(edges[i][1]) is not Node else None
+                    found[i] = self._one(node, closures, raw, i, gs, arrays, leaf)
         return found
 
     def _one(
-        self, node: Node, closures: int, raw: Any, i: int, gs: Tree, arrays: Sequence[Any]
+        self,
+        node: Node,
+        closures: int,
+        raw: Any,
+        i: int,
+        gs: Tree,
+        arrays: Sequence[Any],
+        leaf: Tensor | None,
     ) -> Any:
         begun = perf_counter()
         only = type(raw) is not tuple
+        if leaf is not None and not only and self._takes_out(leaf, raw[i], arrays):
+            self.first_gradient(leaf, True)
+            place = leaf._place
+            assert place is not None
+            with self.paused():
+                raw[i](arrays[0], place.gradient)
+                leaf.grad = output(place.gradient, None, 0)
+            seconds = perf_counter() - begun
+            into = PullInto(self.name_of(leaf), closures, i, gs.numbers[0], leaf)
+            self.add(into, seconds=seconds)
+            self.gradient_added(leaf)
+            return _TAKEN
         with self.paused():
             g = raw(*arrays) if only else raw[i](*arrays)
         if g is None:
@@ -304,11 +339,20 @@ class Backward:
             return
         with self.paused():
             first = leaf.grad is None
-            if not self.disturbed and all(leaf is not known for known, _ in self.had):
-                self.had.append((leaf, first))
+            self.first_gradient(leaf, first)
             accumulate(leaf, g[1])
         self.add(Accumulate(self.name_of(leaf), g[0], leaf, first))
         self.gradient_added(leaf)
+
+    def first_gradient(self, leaf: Tensor, first: bool) -> None:
+        """Note whether the step finds ``leaf`` without a gradient, if that is not its own doing."""
+        if not self.disturbed and all(leaf is not known for known, _ in self.had):
+            self.had.append((leaf, first))
+
+    def _takes_out(self, leaf: Tensor, vjp: Any, arrays: Sequence[Any]) -> bool:
+        """Whether the gradient goes straight to its place, as ``engine`` has it."""
+        free = leaf._place is not None and leaf.grad is None and not leaf._hooks
+        return free and id(leaf) in self.leaves and len(arrays) == 1 and takes_out(vjp)
 
     def _add_to_own(self, leaf: Tensor, known: int, g: Known) -> None:
         """Add to the gradient of a leaf that the step has made: it ends with the step."""
@@ -335,6 +379,8 @@ class Backward:
 
 _UNUSED: Any = object()
 """In place of a gradient that a closure did not return: an output of several was not used."""
+_TAKEN: Any = object()
+"""In place of one that was written where it has to be."""
 
 
 def _as_value(x: Any) -> Leaf | None:

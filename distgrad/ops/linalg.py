@@ -131,13 +131,13 @@ def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     if len(shape) == 2 and weight.dtype.kind != "c" and x.dtype.kind != "c":
         return y, (
             lambda g: np.matmul(g, weight),
-            lambda g: np.matmul(T(g), x),
-            lambda g: np.add.reduce(g, axis=0),
+            lambda g, out=None: np.matmul(T(g), x, out=out),
+            lambda g, out=None: np.add.reduce(g, axis=0, out=out),
         )
     return _shaped(y, (*shape[:-1], weight.shape[0])), (
         lambda g: _shaped(np.matmul(_rows(g), conjugate(weight)), shape),
-        lambda g: np.matmul(T(_rows(g)), conjugate(_rows(x))),
-        lambda g: np.add.reduce(_rows(g), axis=0),
+        lambda g, out=None: np.matmul(T(_rows(g)), conjugate(_rows(x)), out=out),
+        lambda g, out=None: np.add.reduce(_rows(g), axis=0, out=out),
     )
 
 

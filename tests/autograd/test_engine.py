@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import Tensor
+from distgrad import Tensor, nn, optim
 from distgrad.autograd import grad
 from distgrad.autograd.node import Joint
 
@@ -350,3 +350,26 @@ def test_second_gradients_tell_a_tensor_from_one_that_shares_its_memory(function
         found = grad(first.sum(), [x], allow_unused=True)
     expected = second(x.array)
     np.testing.assert_array_equal(0 if found[0] is None else found[0].array, expected)
+
+
+def test_a_first_gradient_is_computed_where_its_parameter_wants_it(monkeypatch):
+    layer = nn.Linear(4, 3)
+    optim.SGD(layer.parameters(), lr=0.1)  # the parameters have places in its buffer
+    copied = []
+    monkeypatch.setattr(Tensor, "accumulate_", lambda leaf, g: copied.append(leaf))
+    layer(np.ones((2, 4), "f4")).sum().backward()
+    assert copied == []
+    for p in layer.parameters():
+        assert p.grad.array is p._place.gradient
+    assert layer.weight.grad.array.tolist() == [[2.0] * 4] * 3
+    assert layer.bias.grad.array.tolist() == [2.0] * 3
+
+
+def test_a_second_gradient_is_added_to_the_first():
+    layer = nn.Linear(4, 3)
+    optim.SGD(layer.parameters(), lr=0.1)
+    x = np.ones((2, 4), "f4")
+    (layer(x).sum() + layer(2 * x).sum()).backward()
+    layer(x).sum().backward()
+    assert layer.weight.grad.array.tolist() == [[8.0] * 4] * 3
+    assert layer.bias.grad.array.tolist() == [6.0] * 3
