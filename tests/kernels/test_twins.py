@@ -52,6 +52,15 @@ def compare(op, inputs, settings, dtype):
         np.testing.assert_allclose(f, w, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
 
 
+@both_dtypes
+@pytest.mark.parametrize(("queries", "keys"), [(65, 65), (150, 150), (150, 70), (70, 150), (3, 65)])
+def test_causal_attention_in_blocks(queries, keys, dtype):
+    r = np.random.default_rng(queries)
+    shapes = [(2, 3, queries, 8), (1, 3, keys, 8), (2, 3, keys, 5)]
+    inputs = [*(r.normal(size=s) for s in shapes), None]
+    compare(ops.scaled_dot_product_attention, inputs, {"is_causal": True}, dtype)
+
+
 @every_twin
 @both_dtypes
 def test_it_equals_its_reference_on_the_ops_samples(op, dtype):
