@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("--shards", type=int, default=4, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--evaluate-every", type=int, default=500, metavar="N")
     parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
     parser.add_argument("--every", type=int, default=250, metavar="N", help="steps between them")
@@ -93,6 +94,7 @@ def main() -> None:
         clip_norm=1.0,
         checkpoint=args.checkpoint,
         every=args.every,
+        capture=args.capture,
     )
     state = trainer.fit(
         loader,

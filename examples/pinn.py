@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     add("--muon-lr", type=float, default=0.01, metavar="LR", help="peak learning rate of Muon")
     add("--seed", type=int, default=0, metavar="N")
     add("--shards", type=int, default=4, metavar="N", help="logical shards: a power of two")
+    add("--capture", action="store_true", help="record a step once, then replay it")
     add("--every", type=int, default=500, metavar="N", help="steps between reports")
     add("--checkpoint", metavar="FILE", help="file that training goes on from")
     add("--resume", action="store_true", help="go on from --checkpoint, if it exists")
@@ -159,6 +160,13 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, mean = saved["step"], saved["loss"]
 
+    def forward_and_backward(t: Any, x: Any) -> Tensor:
+        residual = model(t, x)
+        loss = (residual * residual).mean() / args.accumulate
+        ddp.backward(loss)
+        return loss
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = endless(loader)
     for step in range(first + 1, args.steps + 1):
         model.zero_grad()
@@ -167,9 +175,7 @@ def main() -> None:
             batch = next(batches)
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for t, x in batch.shards:
-                    residual = model(t, x)
-                    loss = (residual * residual).mean() / args.accumulate
-                    ddp.backward(loss)
+                    loss = learn(t, x)
                     sums.add(loss=float(loss) * len(t) / batch.total)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()

@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bucket-mb", type=float, help="size of a gradient bucket in MiB")
     parser.add_argument("--algorithm", choices=sorted(ALL_REDUCE))
     parser.add_argument("--zero", type=int, default=0, help="stage of sharded training: 0 to 3")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--nonfinite", choices=["raise", "skip", "continue"], default="raise")
     parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
     parser.add_argument("--every", type=int, default=100, metavar="N", help="steps between them")
@@ -78,6 +79,7 @@ def main() -> None:
         every=args.every,
         algorithm=args.algorithm,
         zero=args.zero,
+        capture=args.capture,
         **({"bucket_mb": args.bucket_mb} if args.bucket_mb else {}),
     )
     state = trainer.fit(loader, epochs=args.epochs, max_steps=args.steps, resume=args.resume)

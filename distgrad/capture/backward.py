@@ -6,7 +6,7 @@ do (hooks, checkpoints) is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -333,9 +333,8 @@ class Backward:
         return tensor
 
     def _accumulate(self, leaf: Tensor, g: Known) -> None:
-        known = self.known(held(leaf))
-        if known is not None and id(leaf) not in self.leaves:
-            self._add_to_own(leaf, known, g)
+        if self.known(held(leaf)) is not None and id(leaf) not in self.leaves:
+            self._add_to_own(leaf, g)
             return
         with self.paused():
             first = leaf.grad is None
@@ -354,9 +353,9 @@ class Backward:
         free = leaf._place is not None and leaf.grad is None and not leaf._hooks
         return free and id(leaf) in self.leaves and len(arrays) == 1 and takes_out(vjp)
 
-    def _add_to_own(self, leaf: Tensor, known: int, g: Known) -> None:
+    def _add_to_own(self, leaf: Tensor, g: Known) -> None:
         """Add to the gradient of a leaf that the step has made: it ends with the step."""
-        if known < self.arguments:
+        if id(leaf) in self.given:
             raise _refused(
                 f"backward() to an argument, a Tensor of shape {leaf.shape}",
                 "take its gradient with dg.autograd.grad(loss, x), or make the leaf inside: "
@@ -374,7 +373,7 @@ class Backward:
         self.stands_for(array, number)
 
     leaves: dict[int, Tensor]
-    arguments: int
+    given: Collection[int]
 
 
 _UNUSED: Any = object()

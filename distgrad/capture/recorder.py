@@ -44,7 +44,7 @@ class Recorder(Backward):
 
     records = True
 
-    def __init__(self, arguments: Sequence[Array]) -> None:
+    def __init__(self, arguments: Sequence[Array], tensors: Sequence[Tensor]) -> None:
         super().__init__()
         self.lines: list[Line] = []
         self.count = 0
@@ -54,8 +54,8 @@ class Recorder(Backward):
         self.leaves: dict[int, Tensor] = {}
         """The parameters and buffers that were read."""
         self._arrays: dict[int, tuple[weakref.ref[Array], int]] = {}  # by ``id``
-        self.arguments = len(arguments)
-        """How many values are there when the step begins."""
+        self.given = frozenset(map(id, tensors))
+        """The Tensors among the arguments, which outlive the step."""
         self._roots: list[tuple[weakref.ref[Array], int]] = []
         self._read: dict[int, int] = {}  # values of leaves since the last call, by ``id``
         self._grads: dict[int, tuple[weakref.ref[Array], Tensor]] = {}  # whose array is whose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
@@ -77,7 +77,7 @@ class CapturedStep(Generic[P, R]):
     def _record(
         self, args: Any, kwargs: Any, arrays: list[Any], key: Any, old: Program | None
     ) -> Any:
-        recorder = Recorder(arrays)
+        recorder = Recorder(arrays, [*_tensors((args, kwargs))])
         with guarded(), switched(watching, recorder):
             result = self.function(*args, **kwargs)
         program = _program(recorder, result)
@@ -177,6 +177,16 @@ def _shown(result: Any) -> Any:
     if isinstance(result, dict):
         return {k: _shown(x) for k, x in result.items()}
     return result
+
+
+def _tensors(x: Any) -> Iterator[Tensor]:
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, list | tuple):
+        for part in x:
+            yield from _tensors(part)
+    elif isinstance(x, dict):
+        yield from _tensors([*x.values()])
 
 
 def _signature(args: Any, kwargs: Any) -> tuple[list[Any], Any]:
