@@ -373,3 +373,19 @@ def test_a_second_gradient_is_added_to_the_first():
     layer(x).sum().backward()
     assert layer.weight.grad.array.tolist() == [[8.0] * 4] * 3
     assert layer.bias.grad.array.tolist() == [6.0] * 3
+
+
+@pytest.mark.parametrize(("before", "deep", "after"), [(700, 5000, 40000), (0, 5000, 0)])
+def test_a_deep_graph_makes_the_collector_wait(before, deep, after):
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(before, 10, 10)
+        x = y = Tensor(np.ones(1), requires_grad=True)
+        for _ in range(deep):
+            y = y * 1.0
+        y.backward()
+        assert gc.get_threshold() == (after, 10, 10)
+        (x * 1.0).backward()
+        assert gc.get_threshold() == (after, 10, 10)
+    finally:
+        gc.set_threshold(*usual)

@@ -33,7 +33,11 @@ SHORT = {
     ),
     "pinn.py": (
         pinn,
-        "--points 90 --layers 3 --width 8 --steps 6 --global-batch-size 30".split(),
+        [
+            *["--points", "90", "--layers", "3", "--width", "8", "--steps", "6"],
+            "--global-batch-size",
+            "30",
+        ],
     ),
 }
 
