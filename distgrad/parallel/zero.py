@@ -196,6 +196,11 @@ class Shares:
         """
         return self.told.agree(self.look, [share.report for share in self.buckets])
 
+    def summed(self) -> None:
+        """Give back what memory the sums of a batch took, if little is to be kept (zero=2, 3)."""
+        if self.stage >= 2:
+            self.comm.transport.state.drop_scratch()
+
     def restart(self) -> None:
         """Forget what was told of a batch that was left unfinished."""
         self.decide()
