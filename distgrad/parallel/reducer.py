@@ -23,12 +23,10 @@ from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
-from distgrad.parallel.zero import Shares
+from distgrad.parallel.zero import Shares, at_once
 from distgrad.parallel.zero_fetch import Fleeting, fetch_for
 
 Reduction: TypeAlias = Literal["mean", "sum"]
-_AT_ONCE = 3
-"""Buckets on their way while backward runs where gradients are not kept: they fill the wire."""
 
 
 class Reducer(Observable):
@@ -239,7 +237,7 @@ class Reducer(Observable):
     def _make_room(self) -> None:
         """Wait until so few buckets are on their way that one more may be, with its scratch."""
         flying = [buffer for buffer in self._flying if buffer.work is not None]
-        for buffer in flying[: 1 - _AT_ONCE]:
+        for buffer in flying[: 1 - at_once(self.world.size)]:
             buffer.wait()
 
     def _finish(self) -> None:

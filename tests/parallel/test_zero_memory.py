@@ -10,8 +10,8 @@ from training import simulated
 
 import distgrad as dg
 from distgrad import nn
-from distgrad.parallel import reducer
 from distgrad.parallel.heap import give_back_freed
+from distgrad.parallel.zero import at_once
 
 
 def backward(zero, look=lambda ddp, when: None):
@@ -42,13 +42,13 @@ def most_at_once(zero, size, nodes):
 
 
 @pytest.mark.parametrize("nodes", [[1, 1, 1], [2, 1], None])
-def test_where_gradients_are_not_kept_few_buckets_are_on_their_way(nodes):
+def test_where_gradients_are_not_kept_eight_buckets_at_most_are_on_their_way(nodes):
     for zero in (2, 3):
-        assert max(most_at_once(zero, 3, nodes)) <= reducer._AT_ONCE
+        assert max(most_at_once(zero, 3, nodes)) <= at_once(3)
 
 
 def test_where_they_are_kept_all_may_be():
-    assert max(most_at_once(1, 3, [1, 1, 1])) > reducer._AT_ONCE
+    assert max(most_at_once(1, 3, [1, 1, 1])) > at_once(3)
 
 
 @pytest.mark.parametrize(("zero", "kept"), [(1, True), (2, False), (3, False)])
