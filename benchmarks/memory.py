@@ -3,8 +3,8 @@
 In bytes per parameter, beside the formulas of Rajbhandari et al. 2020 (float32: 4 + 4 + 8). The
 peak of a few steps, above what the process had before the model was made; memory that ranks share
 counts once, divided among them (PSS). The batch is one short sequence, so that activations are few.
-With ``--apart`` every rank has a host name of its own and shares nothing, as on separate nodes
-(needs root: it makes UTS namespaces).
+With ``--apart`` every rank has a host name of its own and shares nothing, as on separate nodes;
+with ``--apart 2`` every two have (needs root: it makes UTS namespaces).
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ import sys
 from pathlib import Path
 
 WORKER = str(Path(__file__).resolve().parent / "workers" / "memory_of_rank.py")
-APART = 'hostname "rank$OMPI_COMM_WORLD_RANK" && exec "$@"'
+APART = 'hostname "node$((OMPI_COMM_WORLD_RANK / {}))" && exec "$@"'
 
 
-def formula(zero: int, ranks: int, *, apart: bool) -> float:
+def formula(zero: int, ranks: int, *, per_node: int) -> float:
     """Return bytes per parameter of the published formulas; values once per node in a node."""
     values, gradients, state = 4.0, 4.0, 8.0
     if zero >= 1:
         state /= ranks
-        values /= 1 if apart else ranks
+        values /= ranks if zero == 3 else min(per_node, ranks)
     if zero >= 2:
         gradients /= ranks
-    if zero == 3 and apart:
-        values /= ranks
     return values + gradients + state
 
 
-def measure(zero: int, ranks: int, *, apart: bool) -> float:
+def measure(zero: int, ranks: int, *, apart: int) -> float:
     command = [sys.executable, WORKER, "--zero", str(zero)]
     if apart:
-        command = ["unshare", "--uts", "sh", "-c", APART, "sh", *command]
+        command = ["unshare", "--uts", "sh", "-c", APART.format(apart), "sh", *command]
     done = subprocess.run(
         ["mpirun", "--oversubscribe", "-n", str(ranks), *command],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -57,16 +55,16 @@ def main() -> None:
     )
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--zero", type=int, nargs="+", default=[0, 1, 2, 3])
-    parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--apart", type=int, nargs="?", const=1, default=0, metavar="PER_NODE")
     args = parser.parse_args()
-    print("bytes per parameter, measured / formula" + ", ranks apart" * args.apart)
+    print("bytes per parameter, measured / formula" + f", {args.apart} a node" * bool(args.apart))
     print("zero  " + "".join(f"{n:>4} ranks        " for n in args.ranks))
     for zero in args.zero:
         cells = []
         for ranks in args.ranks:
             found, wanted = (
                 measure(zero, ranks, apart=args.apart),
-                formula(zero, ranks, apart=args.apart),
+                formula(zero, ranks, per_node=args.apart or ranks),
             )
             cells.append(f"{found:6.2f} / {wanted:5.2f} {found / wanted - 1:+4.0%}")
         print(f"{zero:4}  " + "  ".join(cells), flush=True)

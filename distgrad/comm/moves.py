@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distgrad.comm.algorithms import basic, exchange, ring, spread
 from distgrad.comm.checks import describe, row_of
@@ -64,19 +64,27 @@ class Moves(Verbs):
         return self._start(group, what, ring.all_gather(group, flat, cut), everyone=False)
 
     def start_exchange(
-        self, array: Array, slices: Sequence[slice], *, once: bool = False, name: str = ""
+        self,
+        array: Array,
+        slices: Sequence[slice],
+        *,
+        once: bool = False,
+        ready: Callable[[], None] | None = None,
+        name: str = "",
     ) -> Work:
         """Start an all_gather in which each rank sends its slice to all others at once.
 
         It needs one look at what has come where a ring needs a look every round. With ``once`` the
         array is one that the ranks of a node have in common (``share_once``): each slice comes to
-        a node once, and all of it may be read by all when the work is done.
+        a node once, and all of it may be read by all when the work is done. ``ready`` is called
+        when all ranks have come, before anything is received.
         """
         flat = self._check.flat("exchange", array, name)
         cut, extra = self._check.cut("exchange", flat, slices, name)
         what = describe("exchange", name, flat.dtype, flat.size, extra)
         group = Group(self.transport)
-        return self._start(group, what, spread.all_gather(group, flat, cut, once=once))
+        steps = spread.all_gather(group, flat, cut, once=once, ready=ready)
+        return self._start(group, what, steps)
 
     def all_gather_arrays(self, array: Array, *, name: str = "") -> list[Array]:
         """Return every rank's array, in rank order; they may differ in length along axis 0."""

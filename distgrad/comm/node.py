@@ -59,14 +59,13 @@ def cut_arrays(
     memory: memoryview, ranks: Sequence[int], rank: int, specs: Sequence[Spec]
 ) -> list[SharedArray]:
     """Cut memory into the arrays of ``specs``, each in pages of its own."""
-    flat = np.frombuffer(memory, np.uint8)
     at = 0
 
     def one(nbytes: int, dtype: np.dtype[np.generic], more: Sequence[SharedArray]) -> SharedArray:
         nonlocal at
         of = {}
         for r in ranks:
-            of[r] = flat[at : at + nbytes].view(dtype)
+            of[r] = np.frombuffer(memory, dtype, nbytes // dtype.itemsize, at)
             at += _pages(nbytes)
         return SharedArray(of, of[rank], more)
 

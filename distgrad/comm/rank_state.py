@@ -6,6 +6,7 @@ It sends nothing; transports carry its notices, and works read what came.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -17,6 +18,8 @@ from distgrad.comm import fork
 from distgrad.comm.message import Array
 from distgrad.comm.times import Times
 from distgrad.comm.tuning import DEFAULTS, Tuning
+
+_LARGE = 1 << 16  # bytes of scratch memory that has pages of its own
 
 
 class InFlight(Protocol):
@@ -149,4 +152,11 @@ class RankState:
             return self.spare.pop(min(fitting, key=lambda i: self.spare[i].nbytes))
         if self.spare:
             self.spare.pop(0)  # too small by now: replaced, so that the pool does not grow
-        return np.empty(nbytes, np.uint8)
+        if nbytes < _LARGE:
+            return np.empty(nbytes, np.uint8)
+        # Not of the heap, where what is freed stays.
+        return np.frombuffer(mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+    def drop_scratch(self) -> None:
+        """Give the memory back to the system that no collective in flight uses."""
+        self.spare.clear()

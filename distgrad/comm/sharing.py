@@ -5,6 +5,7 @@ Where it cannot be had (a small /dev/shm, say) every rank is told so, and messag
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Callable, Generator, Sequence
 
@@ -69,7 +70,8 @@ def _share(
     transport, ranks = group.transport, _own(topology, group.rank)
     size, alone = nbytes(len(ranks)), len(ranks) == 1
     leads = ranks[0] == group.rank and not alone
-    memory, name, fault = memoryview(bytearray(size if alone else 0)), "", ""
+    # In pages, as that of several: parts of it may be given back.
+    memory, name, fault = memoryview(mmap.mmap(-1, size) if alone else b""), "", ""
     if leads:
         name = new_name()
         try:

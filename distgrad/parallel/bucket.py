@@ -17,7 +17,7 @@ from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
 from distgrad.parallel.zero import Shares
-from distgrad.parallel.zero_memory import Pages
+from distgrad.parallel.zero_memory import OwnPages
 from distgrad.parallel.zero_share import Share
 
 
@@ -43,11 +43,11 @@ class ShardedBuffer:
         self.size = size
         self.shared = shared  # held: as long as it is, sums over ``local`` need no copies
         self.share = share
-        self._pages: Pages | None = None
+        self._pages: OwnPages | None = None
         if shared is not None:
             self.local: Array = shared.own
         elif share is not None and share.ranks.stage >= 2:
-            self._pages = Pages(size + flags, dtype)
+            self._pages = OwnPages(size + flags, dtype)
             self.local = self._pages.array
         else:
             self.local = np.zeros(size + flags, dtype)
@@ -221,7 +221,7 @@ class Bucket:
         dtype = self.params[0].dtype
         ends = " … ".join(dict.fromkeys((self.names[0], self.names[-1])))
         name = f"bucket {index} ({ends})"
-        self.share = None if shares is None else shares.add(name, self.params, layout, dtype)
+        self.share = None if shares is None else shares.add(name, self.params, layout)
         count = len(named)
         self.gradients = ShardedBuffer(layout.size, count, dtype.str, name, shared, self.share)
         self.values = np.empty(layout.size, dtype) if self.share is None else self.share.values

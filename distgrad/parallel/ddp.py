@@ -128,6 +128,8 @@ class DistributedDataParallel:
             zero=zero,
         )
         self._broadcast()
+        # The parameters lie in buckets now: the arrays they came in would stay as holes.
+        self.reducer.give_back_freed()
 
     # -- the model's own -----------------------------------------------------------------------
 

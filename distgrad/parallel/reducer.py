@@ -16,13 +16,14 @@ from distgrad.parallel.agreement import Agreement
 from distgrad.parallel.alone import alone
 from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
+from distgrad.parallel.heap import give_back_freed
 from distgrad.parallel.hooks.register import CommHook
 from distgrad.parallel.nonfinite import Nonfinite, Verdict, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
-from distgrad.parallel.zero import Shares
+from distgrad.parallel.zero import Shares, at_once
 from distgrad.parallel.zero_fetch import Fleeting, fetch_for
 
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -73,6 +74,7 @@ class Reducer(Observable):
         self._loss_nonfinite = False  # whether a loss of the open shard was not
         self.synchronize = True
         """Off inside ``no_sync``: gradients stay with their shard and nothing is sent."""
+        self._stepped = False  # whether an optimizer has
         self._open = False  # a shard has gradients that were not handed in yet
         self._position = world.position  # that shard
         self._first = True  # the next shard is the first since gradients were summed
@@ -133,8 +135,15 @@ class Reducer(Observable):
     def optimizer_stepped(self, optimizer: object) -> None:
         """Let the ranks agree on its settings, and have what each has moved."""
         self.agreement.optimizer_stepped(optimizer)
+        if not self._stepped:  # its state was made among arrays of a first pass, which are gone
+            self._stepped = True
+            self.give_back_freed()
         if self.shares is not None:
             self.shares.optimizer_stepped(optimizer)
+
+    def give_back_freed(self) -> None:
+        """Give back what the C library has kept of arrays as large as the buckets' that went."""
+        give_back_freed(sum(bucket.values.nbytes for bucket in self.buckets))
 
     def compare(self, name: str, value: float) -> None:
         """Raise MismatchError unless all ranks have the same ``value``; collective."""
@@ -220,8 +229,16 @@ class Reducer(Observable):
     def _launch(self, buffer: ShardedBuffer) -> None:
         assert self._exchange is not None
         if buffer.local.size:
+            if self.shares is not None and self.shares.stage >= 2:
+                self._make_room()
             buffer.start(self._exchange)
             self._flying.append(buffer)
+
+    def _make_room(self) -> None:
+        """Wait until so few buckets are on their way that one more may be, with its scratch."""
+        flying = [buffer for buffer in self._flying if buffer.work is not None]
+        for buffer in flying[: 1 - at_once(self.world.size)]:
+            buffer.wait()
 
     def _finish(self) -> None:
         self.statistics.finish()
@@ -237,6 +254,8 @@ class Reducer(Observable):
             finite = self.shares.agree()
         else:
             finite = None if self.verdict is None else self.verdict.finite()
+        if self.shares is not None:
+            self.shares.summed()
         self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:

@@ -11,8 +11,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 from distgrad.autograd.layout import FlatLayout, Mover
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -21,11 +19,19 @@ from distgrad.errors import DistgradError
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_cut import Wanted, cut
-from distgrad.parallel.zero_memory import Memory, OwnCopy, allocate
+from distgrad.parallel.zero_memory import Memory, Pages, allocate, allocate_pages
 from distgrad.parallel.zero_share import Share, check_alone
 from distgrad.parallel.zero_told import Told, count_of
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
+
+
+def at_once(ranks: int) -> int:
+    """Return how many buckets are on their way while backward runs, if gradients are not kept.
+
+    So many fill the wire. The rounds of a ring of many ranks are short, and need more of them.
+    """
+    return max(8, ranks // 16)
 
 
 def check_stage(zero: int) -> None:
@@ -54,6 +60,7 @@ class Shares:
         self.look = look
         """Whether the squares of a batch's sums are wanted as soon as they are there."""
         self.memory: Memory
+        self._pages: list[Pages] = []  # of values that are fetched
         self.told: Told
         self.buckets: list[Share] = []
         self.decided = False
@@ -71,22 +78,22 @@ class Shares:
         specs = [(sum(p.size for _, p in part), part[0][1].dtype) for part in parts]
         comm = self.comm
         # In one node that has the values once, there is nothing to be gained by having fewer.
-        if self.stage == 3 and not comm.topology.one_node:
-            self.memory = OwnCopy(comm, [])
-        else:
+        if self.stage < 3 or comm.topology.one_node:
             self.memory = allocate(comm, specs)
+        if self.stage == 3 and not (comm.topology.one_node and self.memory.common):
+            self.memory, self._pages = allocate_pages(comm, specs)
         count = sum(count_of([p for _, p in part]) for part in parts)
         self.told = Told(comm, self.algorithm, count, common=self.memory.common)
 
     @property
     def fetches(self) -> bool:
         """Whether values are fetched when they are used (zero=3, unless one node has them once)."""
-        return self.stage == 3 and isinstance(self.memory, OwnCopy)
+        return bool(self._pages)
 
-    def add(self, name: str, params: Sequence[Tensor], layout: FlatLayout, dtype: Any) -> Share:
+    def add(self, name: str, params: Sequence[Tensor], layout: FlatLayout) -> Share:
         """Share out one more bucket."""
         if self.fetches:
-            share = self._fleeting(self, name, params, layout, np.dtype(dtype))
+            share = self._fleeting(self, name, params, layout, self._pages[len(self.buckets)])
         else:
             values = self.memory.arrays[len(self.buckets)]
             share = Share(self, name, params, layout, values)
@@ -195,6 +202,11 @@ class Shares:
         They know the squares of every block, too: what gradients are clipped by.
         """
         return self.told.agree(self.look, [share.report for share in self.buckets])
+
+    def summed(self) -> None:
+        """Give back what memory the sums of a batch took, if little is to be kept (zero=2, 3)."""
+        if self.stage >= 2:
+            self.comm.transport.state.drop_scratch()
 
     def restart(self) -> None:
         """Forget what was told of a batch that was left unfinished."""

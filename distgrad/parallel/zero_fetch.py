@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from distgrad.autograd.absent import come, leave
 from distgrad.autograd.flat import held
 from distgrad.autograd.layout import FlatLayout, Place
@@ -47,10 +45,10 @@ class Fleeting(Share):
         name: str,
         params: Sequence[Tensor],
         layout: FlatLayout,
-        dtype: np.dtype[Any],
+        pages: Pages,
     ) -> None:
-        self._pages = Pages(layout.size, dtype)
-        super().__init__(shares, name, params, layout, self._pages.array)
+        super().__init__(shares, name, params, layout, pages.array)
+        self._pages = pages
         self.users: set[int] = set()
         """The modules that own its parameters."""
         self._present, self._pinned = True, False
@@ -99,6 +97,7 @@ class Fleeting(Share):
 
     def fill(self, values: Array) -> None:
         """Have values that are the same on all ranks, while nobody reads them."""
+        self._reserve()
         super().fill(values)
         self._come()
         for p in self.params:
@@ -113,9 +112,11 @@ class Fleeting(Share):
 
     def assign(self, places: Sequence[Place], arrays: Sequence[Array]) -> None:
         """Let some parameters have values that are the same on all ranks; collective."""
+        self.settle()
+        self._reserve()
         super().assign(places, arrays)
         if not self._present:
-            self._pages.keep(self.own)
+            self._pages.leave(*self._kept)
 
     def release(self, *, unpin: bool = False) -> None:
         """Keep the own values alone, unless somebody uses the others or may do so soon."""
@@ -141,9 +142,9 @@ class Fleeting(Share):
         """Have the values that other ranks keep; collective."""
         if self._present:
             return
-        self.ranks.comm.start_exchange(
-            self.values, self.slices, name=f"values of {self.name}{_TOGETHER}"
-        ).wait()
+        what = self.values, self.slices, f"{self.name}{_TOGETHER}"
+        for work in self.ranks.memory.start([what], self._ready):
+            work.wait()
         self._come()
         self._finished.clear()
 
@@ -156,15 +157,30 @@ class Fleeting(Share):
         """
         return self.ranks.gives_back and not self._summoned and not self.ranks.backward_runs
 
+    def _ready(self) -> None:
+        """Have memory for what this rank receives; all ranks have given back what they will."""
+        for part in self.ranks.memory.received(self.slices):
+            self._pages.reserve(part)
+
+    def _reserve(self) -> None:
+        if self.leads:
+            self._pages.reserve(slice(0, self.layout.size))
+
+    @property
+    def _kept(self) -> list[slice]:
+        self.ranks.decide()
+        return self.ranks.memory.kept(self.slices)
+
     def _come(self) -> None:
         self._present = True
+        self._pages.come()
         come(self.values)
 
     def _give_back(self) -> None:
         if self._present and self.ranks.world.size > 1:
             self._present = False
             leave(self.values, self)
-            self._pages.keep(self.own)
+            self._pages.leave(*self._kept)
 
 
 def fetch_for(shares: Shares, module: Module) -> None:

@@ -45,8 +45,10 @@ def memory(
     if not zero:
         return Memory(n, n, elements * n, 0.0)
     # Gradients of two buckets at a time, of which one is being summed; the parameters of the one
-    # in use, where its other parts are on other nodes.
-    buckets = 0 if ranks == 1 or zero == 1 else 2 + (zero == 3 and nodes > 1)
+    # in use, once a node, where its other parts are on other nodes.
+    buckets = 0.0 if ranks == 1 or zero == 1 else 2.0
+    if zero == 3 and nodes > 1:
+        buckets += 1 / ranks_per_node
     return Memory(
         parameters=n / ranks if zero == 3 else n / ranks_per_node,
         gradients=n if zero == 1 else n / ranks,

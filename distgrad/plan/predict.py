@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -12,6 +12,7 @@ import numpy as np
 from distgrad.comm import ALL_REDUCE, AUTO
 from distgrad.errors import ShapeError
 from distgrad.optim.norms import BLOCK
+from distgrad.parallel.zero import at_once
 from distgrad.plan.clock import Clock, Flight
 from distgrad.plan.network import Machine
 from distgrad.plan.profile import Bucket, Profile
@@ -96,7 +97,7 @@ class _Step:
         self._meet = check(self._layout, everyone=True)
         self._fetches = zero == 3 and machine.nodes > 1
         """Whether parameters are there while they are used alone; one node has them once anyway."""
-        self._once = machine.ranks_per_node > 1 and not self._fetches
+        self._once = machine.ranks_per_node > 1
         """Whether the ranks of a node have the parameters in common."""
         self._phases: dict[tuple[object, float], Phases] = {}
         self._gathers: dict[int, Flight] = {}  # by the bucket's index
@@ -139,13 +140,22 @@ class _Step:
             gone = at
             missing[bucket_of[name]] -= 1
             while len(flights) < len(buckets) and not missing[len(flights)]:
+                self._make_room(flights)
                 flights.append(self._sum(buckets[len(flights)]))
                 self._fetch(len(flights))
             clock.poll()
         clock.compute(profile.backward - gone)
-        flights += [self._sum(bucket) for bucket in buckets[len(flights) :]]
+        for bucket in buckets[len(flights) :]:
+            self._make_room(flights)
+            flights.append(self._sum(bucket))
         for flight in flights:
             clock.wait([flight])
+
+    def _make_room(self, flights: Sequence[Flight]) -> None:
+        """Wait until so few are on their way as stages 2 and 3 let be before the next starts."""
+        if self.zero >= 2:
+            for flight in [f for f in flights if not f.done][: 1 - at_once(self._layout.ranks)]:
+                self.clock.wait([flight])
 
     def _sum(self, bucket: Bucket) -> Flight:
         collective = self._schedule.reduce_scatter if self.zero else self._schedule.all_reduce

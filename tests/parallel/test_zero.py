@@ -190,7 +190,7 @@ def test_weights_written_inside_writing_are_those_of_all_ranks(
 
 
 @pytest.mark.parametrize("zero", STAGES)
-@pytest.mark.parametrize("nodes", [None, [1, 1, 1]])
+@pytest.mark.parametrize("nodes", [None, [2, 1], [1, 1, 1]])
 def test_weights_are_not_written_by_accident(zero: int, nodes: Sequence[int] | None) -> None:
     def body(ddp: Any, *_: Any) -> None:
         with ddp.summon_full_parameters():
@@ -441,7 +441,7 @@ def test_an_evaluation_sees_what_was_moved(zero: int) -> None:
             return float(ddp(x).sum())
 
     one = run_ranks(1, lambda: body(0))[0]
-    for nodes in (None, [1, 1, 1]):
+    for nodes in (None, [2, 1], [1, 1, 1]):
         assert simulated(3, lambda: body(zero), nodes=nodes) == [one] * 3
 
 

@@ -22,8 +22,10 @@ from distgrad.nn import functional as F
 
 WORLDS: list[tuple[int, int, Sequence[int] | None]] = [
     *((zero, 3, nodes) for zero in (1, 2, 3) for nodes in (None, [1, 1, 1])),  # uneven shards
+    (3, 3, [2, 1]),
     (3, 2, [1, 1]),  # two shards each
     (3, 4, [2, 1, 1]),  # one each
+    (3, 4, [3, 1]),
 ]
 TINY = 1e-4  # MiB: a bucket for nearly every parameter
 

@@ -12,7 +12,7 @@ import pytest
 import distgrad as dg
 from distgrad import nn
 from distgrad.nn import functional as F
-from distgrad.parallel.zero_memory import Pages
+from distgrad.parallel.zero_memory import NodePages, OwnPages
 from distgrad.utils.checkpoint import checkpoint
 
 WIDTH, CLASSES = 6, 3
@@ -21,13 +21,14 @@ WIDTH, CLASSES = 6, 3
 def given_back_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill what a rank gives back with NaN, so that whoever reads it is found out: a fixture."""
 
-    def keep(self: Pages, *wanted: slice) -> None:
+    def keep(self: OwnPages | NodePages, *wanted: slice) -> None:
         gone = np.ones(self.array.size, bool)
         for part in wanted:
             gone[part] = False
         self.array[gone] = np.nan
 
-    monkeypatch.setattr(Pages, "keep", keep)
+    monkeypatch.setattr(OwnPages, "keep", keep)
+    monkeypatch.setattr(NodePages, "keep", keep)
 
 
 def matrix(shift: float = 0.0) -> nn.Parameter:

@@ -5,19 +5,28 @@ Between nodes that have the array once, a slice goes to one rank of each node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distgrad.comm.algorithms import hierarchical
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Request, Steps
 
 
-def all_gather(group: Group, array: Array, slices: Sequence[slice], *, once: bool) -> Steps:
+def all_gather(
+    group: Group,
+    array: Array,
+    slices: Sequence[slice],
+    *,
+    once: bool,
+    ready: Callable[[], None] | None = None,
+) -> Steps:
     """Fill ``array`` with rank r's ``array[slices[r]]`` for all r.
 
-    ``once`` says that the ranks of a node have the array in common.
+    ``once`` says that the ranks of a node have the array in common, ``ready`` is called first.
     """
     rank, topology = group.rank, group.topology
+    if ready is not None:
+        ready()
     board = group.board if once else None
     if board is not None:
         yield board.free(group.number)

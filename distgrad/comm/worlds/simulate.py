@@ -6,6 +6,7 @@ every rank waits and nothing is under way. It knows nothing of collectives.
 
 from __future__ import annotations
 
+import mmap
 import random
 import socket
 import sys
@@ -288,7 +289,7 @@ class SimulatedTransport:
 
     def create_memory(self, name: str, nbytes: int) -> memoryview:
         """Make zeroed memory of this process."""
-        return self._world.memories.setdefault(name, memoryview(bytearray(nbytes)))
+        return self._world.memories.setdefault(name, memoryview(mmap.mmap(-1, nbytes)))
 
     def attach_memory(self, name: str, nbytes: int) -> memoryview:
         """Return the memory another rank has made."""
