@@ -11,6 +11,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 
+_WORTH_A_LOOK = 4 << 20  # bytes: going through the heap takes milliseconds
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST = 32 << 20  # what glibc takes for the second: larger arrays come from the system still
 _NEVER = 2**31 - 1
@@ -29,4 +30,16 @@ def keep(environment: Mapping[str, str] = os.environ) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc: musl, macOS, Windows
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST) and mallopt(_TRIM_THRESHOLD, _NEVER))
+    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST) and mallopt(_WORTH_A_LOOK = 4 << 20  # bytes: going through the heap takes milliseconds
+_TRIM_THRESHOLD, _NEVER))
+
+
+def give_back_freed(nbytes: int) -> None:
+    """Give back free memory of the heap, of which there are ``nbytes`` or more now.
+
+    Between arrays that stay, freed ones leave holes which glibc never gives back by itself. Another
+    C library has no such call, and nothing is done.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None and nbytes >= _WORTH_A_LOOK:
+        trim(ctypes.c_size_t(0))

@@ -11,12 +11,12 @@ from typing import Literal, TypeAlias
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
+from distgrad.heap import give_back_freed
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
 from distgrad.parallel.alone import alone
 from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
 from distgrad.parallel.exchange import Exchange, exchange_of
-from distgrad.parallel.heap import give_back_freed
 from distgrad.parallel.hooks.register import CommHook
 from distgrad.parallel.nonfinite import Nonfinite, Verdict, raise_nonfinite
 from distgrad.parallel.observers import Observable, take_over

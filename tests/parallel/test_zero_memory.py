@@ -10,7 +10,7 @@ from training import simulated
 
 import distgrad as dg
 from distgrad import nn
-from distgrad.parallel.heap import give_back_freed
+from distgrad.heap import give_back_freed
 from distgrad.parallel.zero import at_once
 
 
