@@ -17,7 +17,7 @@ from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
 
-__all__ = ["TWINS", "UPDATES", "status", "twin"]
+__all__ = ["TWINS", "status", "updater"]
 
 TWINS: dict[Op, str] = {
     ops.batch_norm: "normalise",
@@ -36,15 +36,15 @@ TWINS: dict[Op, str] = {
 }
 """Which module of this package holds an op's twin: the function of the op's name."""
 
-UPDATES = {"adamw_": "update", "sgd_": "update"}
-"""The optimizers' updates that have a twin, and its module."""
-
 _broken: list[str] = []  # why numba cannot be used, once that is known
 
 
-def twin(name: str) -> Callable[..., Any] | None:
-    """Return the fused twin of an optimizer's update, None where the reference has to run."""
-    return _load(UPDATES[name], name) if name in UPDATES and fused_enabled.get() else None
+def updater() -> Callable[..., Any] | None:
+    """Return what runs a formula over flat arrays (``kernels.update.run_``), or None.
+
+    None where the reference has to run.
+    """
+    return _load("update", "run_") if fused_enabled.get() else None
 
 
 def status() -> str:

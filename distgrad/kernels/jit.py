@@ -1,7 +1,7 @@
 """How kernels are compiled: single-threaded, deterministic, kept on the node. Imports numba.
 
-A kernel may change the order of a sum when it is compiled (so that it can be vectorised), never
-from call to call. NaN and infinity keep their meaning.
+A kernel may change the order of a sum when it is compiled (so that it can be vectorised), unless
+it is an exact one, and never from call to call. NaN and infinity keep their meaning.
 """
 
 from __future__ import annotations
@@ -25,9 +25,21 @@ _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
 
 
+exact: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+"""How to compile what rounds every operation by itself, as NumPy does."""
+
+
 def kernel(function: Callable[..., None]) -> Callable[..., None]:
     """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
-    dispatcher: Any = numba.njit(fastmath=_FLAGS, error_model="numpy", nogil=True)(function)
+    return _kept(function, numba.njit(fastmath=_FLAGS, **exact)(function))
+
+
+def exact_kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a function as ``kernel`` does, but round every operation by itself."""
+    return _kept(function, numba.njit(**exact)(function))
+
+
+def _kept(function: Callable[..., None], dispatcher: Any) -> Callable[..., None]:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
     compile_ = dispatcher.compile

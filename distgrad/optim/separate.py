@@ -48,7 +48,7 @@ class SeparateParameters:
     def update(self, function: Update) -> None:
         """Call ``function(value, grad, state, step)`` on every parameter that has a gradient.
 
-        The gradient is contiguous, so that sums over it do not depend on where it came from.
+        All are contiguous, so that sums over them do not depend on where they came from.
         """
         bring_back(self.params)
         for i, p in enumerate(self.params):
@@ -64,7 +64,11 @@ class SeparateParameters:
             state = {**self._own_state(i), **self.scalars[i]}
             grad = np.asarray(gradient_of(p), order="C")
             if p.size:
-                function(_own_array(p), grad, state, self.steps[i])
+                own = _own_array(p)
+                value = np.asarray(own, order="C")  # what is transposed is not the rule
+                function(value, grad, state, self.steps[i])
+                if value is not own:
+                    own[...] = value
             self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def state_of(self, i: int) -> State:
