@@ -17,7 +17,7 @@ from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
 
-__all__ = ["TWINS", "status", "updater"]
+__all__ = ["TWINS", "status", "twin"]
 
 TWINS: dict[Op, str] = {
     ops.batch_norm: "normalise",
@@ -36,15 +36,15 @@ TWINS: dict[Op, str] = {
 }
 """Which module of this package holds an op's twin: the function of the op's name."""
 
+OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
+"""What besides ops has a twin, in the optimizers' steps and norms, and its module."""
+
 _broken: list[str] = []  # why numba cannot be used, once that is known
 
 
-def updater() -> Callable[..., Any] | None:
-    """Return what runs a formula over flat arrays (``kernels.update.run_``), or None.
-
-    None where the reference has to run.
-    """
-    return _load("update", "run_") if fused_enabled.get() else None
+def twin(name: str) -> Callable[..., Any] | None:
+    """Return the fused twin of one of ``OTHERS``, None where the reference has to run."""
+    return _load(OTHERS[name], name) if fused_enabled.get() else None
 
 
 def status() -> str:

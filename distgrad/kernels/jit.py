@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sums may be reordered and products fused, but nothing is assumed about NaN and infinity.
 _FLAGS = {"reassoc", "nsz", "contract", "arcp"}
@@ -34,12 +36,12 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
     return _kept(function, numba.njit(fastmath=_FLAGS, **exact)(function))
 
 
-def exact_kernel(function: Callable[..., None]) -> Callable[..., None]:
+def exact_kernel(function: Function) -> Function:
     """Compile a function as ``kernel`` does, but round every operation by itself."""
     return _kept(function, numba.njit(**exact)(function))
 
 
-def _kept(function: Callable[..., None], dispatcher: Any) -> Callable[..., None]:
+def _kept(function: Function, dispatcher: Any) -> Function:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
     compile_ = dispatcher.compile
@@ -49,7 +51,7 @@ def _kept(function: Callable[..., None], dispatcher: Any) -> Callable[..., None]
             return compile_(signature)
 
     dispatcher.compile = compile_once
-    compiled: Callable[..., None] = dispatcher
+    compiled: Function = dispatcher
     return compiled
 
 

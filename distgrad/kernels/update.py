@@ -24,7 +24,7 @@ Arrays = tuple[Array, ...]
 Numbers = tuple[Scalar, ...]
 
 
-def run_(
+def move_(
     formula: Formula, value: Array, grad: Array, state: Arrays, sign: Scalar, numbers: Numbers
 ) -> None:
     """Let (value, *state) = formula(value, sign * grad, *state, *numbers), element by element."""

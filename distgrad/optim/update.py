@@ -36,7 +36,7 @@ def move_(
     """
     dtype = value.dtype
     given = tuple(map(dtype.type, numbers))
-    twin = kernels.updater() if dtype.kind == "f" and 4 <= dtype.itemsize <= 8 else None
+    twin = kernels.twin("move_") if dtype.kind == "f" and 4 <= dtype.itemsize <= 8 else None
     if twin is not None:
         twin(formula, value, grad, state, dtype.type(-1 if maximize else 1), given)
         return

@@ -64,13 +64,13 @@ def test_nan_and_infinity_travel_as_in_the_reference(name, settings, dtype):
 def compiled(monkeypatch):
     """The formulas that were given to the twin."""
     seen = []
-    run_ = kernels.updater()
+    move_ = kernels.twin("move_")
 
     def remember(formula, *arguments):
         seen.append(formula)
-        run_(formula, *arguments)
+        move_(formula, *arguments)
 
-    monkeypatch.setattr(kernels, "updater", lambda: remember)
+    monkeypatch.setattr(kernels, "twin", lambda name: remember)
     return seen
 
 
@@ -122,6 +122,6 @@ def test_other_dtypes_and_reference_kernels_do_without_the_twin(compiled):
 
 
 def test_there_is_no_twin_while_kernels_are_asked_for():
-    assert kernels.updater() is not None
+    assert kernels.twin("move_") is not None
     with reference_kernels():
-        assert kernels.updater() is None
+        assert kernels.twin("move_") is None
