@@ -39,12 +39,18 @@ TWINS: dict[Op, str] = {
 OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
 """What besides ops has a twin, in the optimizers' steps and norms, and its module."""
 
+_found: dict[str, Callable[..., Any]] = {}
 _broken: list[str] = []  # why numba cannot be used, once that is known
 
 
 def twin(name: str) -> Callable[..., Any] | None:
     """Return the fused twin of one of ``OTHERS``, None where the reference has to run."""
-    return _load(OTHERS[name], name) if fused_enabled.get() else None
+    if not fused_enabled.get():
+        return None
+    found = _found.get(name)
+    if found is None and (found := _load(OTHERS[name], name)) is not None:
+        _found[name] = found
+    return found
 
 
 def status() -> str:

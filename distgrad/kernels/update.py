@@ -25,10 +25,13 @@ Numbers = tuple[Scalar, ...]
 
 
 def move_(
-    formula: Formula, value: Array, grad: Array, state: Arrays, sign: Scalar, numbers: Numbers
+    formula: Formula, value: Array, grad: Array, state: Arrays, factor: Scalar, numbers: Numbers
 ) -> None:
-    """Let (value, *state) = formula(value, sign * grad, *state, *numbers), element by element."""
-    loop_of(formula, len(state))(value, grad, state, sign, numbers)
+    """Let (value, *state) = formula(value, factor * grad, *state, *numbers), element by element.
+
+    The factor is 1 or -1; any other gives the bits of a gradient that was scaled by it before.
+    """
+    loop_of(formula, len(state))(value, grad, state, factor, numbers)
 
 
 @cache
@@ -38,36 +41,36 @@ def loop_of(formula: Formula, count: int) -> Callable[..., None]:
 
 
 def _without(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, sign: Scalar, numbers: Numbers) -> None:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
         for i in range(x.size):
-            (x[i],) = f(x[i], sign * g[i], *numbers)
+            (x[i],) = f(x[i], factor * g[i], *numbers)
 
     return loop
 
 
 def _with_one(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, sign: Scalar, numbers: Numbers) -> None:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
         (a,) = state
         for i in range(x.size):
-            x[i], a[i] = f(x[i], sign * g[i], a[i], *numbers)
+            x[i], a[i] = f(x[i], factor * g[i], a[i], *numbers)
 
     return loop
 
 
 def _with_two(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, sign: Scalar, numbers: Numbers) -> None:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
         a, b = state
         for i in range(x.size):
-            x[i], a[i], b[i] = f(x[i], sign * g[i], a[i], b[i], *numbers)
+            x[i], a[i], b[i] = f(x[i], factor * g[i], a[i], b[i], *numbers)
 
     return loop
 
 
 def _with_three(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, sign: Scalar, numbers: Numbers) -> None:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
         a, b, c = state
         for i in range(x.size):
-            x[i], a[i], b[i], c[i] = f(x[i], sign * g[i], a[i], b[i], c[i], *numbers)
+            x[i], a[i], b[i], c[i] = f(x[i], factor * g[i], a[i], b[i], c[i], *numbers)
 
     return loop
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
-from distgrad.optim.norms import total_norm
+from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Optimizer, Params
-from distgrad.optim.update import descend_, move_
+from distgrad.optim.update import mix_, move_
 
 
 class LARS(Optimizer):
@@ -123,7 +123,7 @@ def lars_(
 ) -> None:
     """w ← w - v with v ← μ v + lr λ (g + β w) and λ = η ‖w‖ / (‖g‖ + β ‖w‖)."""
     rate = lr
-    w, g = total_norm([value]), total_norm([grad])
+    w, g = norm(value), norm(grad)
     if adapt and w > 0 and g > 0:
         rate *= trust_coefficient * w / (g + weight_decay * w)
     flat = (value.reshape(-1), grad.reshape(-1), (buffer.reshape(-1),))
@@ -156,8 +156,8 @@ def lamb_(
     corrections = (1 / (1 - b1**step), 1 / math.sqrt(1 - b2**step))
     numbers = (1 - b1, b2, 1 - b2, *corrections, eps, weight_decay)
     move_(_direction, u, grad.reshape(-1), state, *numbers, maximize=maximize)
-    norm, length = total_norm([x]), total_norm([u])
-    descend_(x, u, lr * norm / length if adapt and norm > 0 and length > 0 else lr)
+    size, length = norm(x), norm(u)
+    mix_(x, 1.0, u, -(lr * size / length if adapt and size > 0 and length > 0 else lr))
 
 
 def _direction(

@@ -59,7 +59,14 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
 
 def squares(g: Array) -> float:
     """Return the sum of the squares; not finite if an element is not or the sum overflows."""
+    if 0 < g.size <= BLOCK and g.dtype in _SIMPLE:
+        return square(np.ascontiguousarray(g).reshape(-1))
     return _squares_of([g])[0]
+
+
+def norm(g: Array) -> float:
+    """Return the 2-norm of one array, as ``total_norm`` of it alone."""
+    return math.sqrt(squares(g))
 
 
 def rough_squares(g: Array) -> float:

@@ -43,6 +43,7 @@ class SeparateParameters:
         self.scalars = [dict(scalars) for _ in self.params]
         self._shape_of = shape_of
         self._state: list[State] = [{} for _ in self.params]
+        self._made: list[list[str]] = [[] for _ in self.params]  # the names that were asked for
         self._elsewhere = [False] * len(self.params)  # whether another rank has the state
 
     def update(self, function: Update) -> None:
@@ -59,7 +60,7 @@ class SeparateParameters:
             if sharding is not None:
                 sharding.settle()
                 if not _is_own(p):
-                    self._state[i], self._elsewhere[i] = {}, True
+                    self._state[i], self._made[i], self._elsewhere[i] = {}, [], True
                     continue
             state = {**self._own_state(i), **self.scalars[i]}
             grad = np.asarray(gradient_of(p), order="C")
@@ -101,7 +102,8 @@ class SeparateParameters:
 
     def fill_state(self, i: int, entry: Mapping[str, Any] | None) -> None:
         """Let ``entry``, of whole arrays, be parameter ``i``'s state; zeros if there is none."""
-        self._state[i], self._elsewhere[i] = {}, not _is_own(self.params[i])
+        self._state[i], self._made[i] = {}, []
+        self._elsewhere[i] = not _is_own(self.params[i])
         if not self._elsewhere[i]:
             for name, view in self._own_state(i).items():
                 view[...] = np.asarray(entry[name]) if entry else 0
@@ -114,11 +116,13 @@ class SeparateParameters:
         if self._elsewhere[i]:
             refuse_others()
         p, state = self.params[i], self._state[i]
-        shapes = {name: self._shape_of(name, p.shape) for name in self.names}
-        for name, shape in shapes.items():
-            if shape is not None and name not in state:
-                state[name] = np.zeros(shape, p.dtype)
-        return {name: state[name] for name, shape in shapes.items() if shape is not None}
+        if self._made[i] != self.names:
+            for name in self.names:
+                shape = self._shape_of(name, p.shape)
+                if shape is not None and name not in state:
+                    state[name] = np.zeros(shape, p.dtype)
+            self._made[i] = [*self.names]
+        return {name: state[name] for name in self.names if name in state}
 
 
 def _is_own(p: Tensor) -> bool:

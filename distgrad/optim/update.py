@@ -70,9 +70,13 @@ def sgd_(
     move_(_momentum, value, grad, (buffer,), *numbers, maximize=maximize)
 
 
-def descend_(value: Array, grad: Array, lr: float) -> None:
-    """θ ← θ - lr g."""
-    move_(_descent, value, grad, (), lr, 0.0)
+def mix_(x: Array, a: float, y: Array, b: float) -> None:
+    """X ← a X + b Y, of contiguous arrays of one shape."""
+    move_(_mixture, x.reshape(-1), y.reshape(-1), (), a, b)
+
+
+def _mixture(x: Any, g: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return (a * x + b * g,)
 
 
 def _descent(x: Any, g: Any, lr: Any, decay: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optimizer_cases import WHOLE
 from update_cases import CASES, IDS, formulas, given, make, run
 
 from distgrad import Tensor, kernels, nn, optim
@@ -63,14 +64,13 @@ def test_nan_and_infinity_travel_as_in_the_reference(name, settings, dtype):
 @pytest.fixture
 def compiled(monkeypatch):
     """The formulas that were given to the twin."""
-    seen = []
-    move_ = kernels.twin("move_")
+    seen, twin = [], kernels.twin
 
     def remember(formula, *arguments):
         seen.append(formula)
-        move_(formula, *arguments)
+        twin("move_")(formula, *arguments)
 
-    monkeypatch.setattr(kernels, "twin", lambda name: remember)
+    monkeypatch.setattr(kernels, "twin", lambda name: remember if name == "move_" else twin(name))
     return seen
 
 
@@ -81,15 +81,15 @@ def test_every_formula_is_among_the_cases(compiled):
         run(optimizer, arrays, grads, [])
         assert len(compiled) >= len(grads), f"{name} has no compiled update"
         assert {*compiled[-len(grads) :]} == {compiled[-1]}
-    for name in ("LARS", "LAMB"):
-        p = nn.Parameter(np.ones(3, np.float32))
-        p.grad = Tensor(np.ones(3, np.float32))
+    for name in WHOLE:
+        p = nn.Parameter(np.ones((3, 1) if name == "Muon" else 3, np.float32))
+        p.grad = Tensor(np.ones(p.shape, np.float32))
         getattr(optim, name)([p]).step()
     assert {*compiled} == formulas()
 
 
-@pytest.mark.parametrize("name", ["LARS", "LAMB"])
-def test_layerwise_steps_have_the_bits_of_the_reference(name):
+@pytest.mark.parametrize("name", WHOLE)
+def test_steps_of_whole_parameters_have_the_bits_of_the_reference(name):
     found = []
     for reference in (False, True):
         p = nn.Parameter(np.linspace(-1, 1, 34, dtype=np.float32).reshape(17, 2).T)
@@ -116,7 +116,7 @@ def test_what_a_fresh_momentum_buffer_holds_does_not_matter():
 
 def test_other_dtypes_and_reference_kernels_do_without_the_twin(compiled):
     value, grad = np.ones(5, np.float16), np.ones(5, np.float16)
-    update.descend_(value, grad, 0.5)
+    update.mix_(value, 1.0, grad, -0.5)
     np.testing.assert_array_equal(value, np.full(5, 0.5, np.float16))
     assert compiled == []
 
