@@ -236,14 +236,28 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def stamp(torch: Any) -> dict[str, str]:
     """Return the processor and the versions: what a figure holds for."""
-    processor = kernels.status()
     versions = {n: importlib.metadata.version(n) for n in ("numpy", "distgrad")}
     return {
-        "fused": processor,
+        "processor": processor(),
+        "fused": kernels.status(),
+        "core type forced on OpenBLAS": os.environ.get("OPENBLAS_CORETYPE", "none"),
         "python": platform.python_version(),
         **versions,
         "torch": "-" if torch is None else str(torch.__version__),
     }
+
+
+def processor() -> str:
+    """Return the name, the family and the vectors of the processor, as far as Linux tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    flags = found.get("flags", "").split()
+    vectors = next((f for f in ("avx512f", "avx2", "avx") if f in flags), "")
+    name, family = found.get("model name", platform.machine()), found.get("cpu family", "-")
+    return f"{name} (family {family}, model {found.get('model', '-')}) {vectors}".strip()
 
 
 def pinned() -> Any:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from optimizer_cases import WHOLE
@@ -112,6 +117,40 @@ def test_what_a_fresh_momentum_buffer_holds_does_not_matter():
     wanted = run(optimizer, arrays, grads, [])
     arrays["momentum_buffer"].fill(np.nan)
     assert_same(run(optimizer, arrays, grads, []), wanted)
+
+
+BITS = """
+import hashlib, numpy as np
+from distgrad import Tensor, clip_grad_norm_, nn, optim
+
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for make in (optim.AdamW, optim.Rprop):
+    params = [nn.Parameter(rng.normal(size=n).astype(np.float32)) for n in (3, 1001, 20_011)]
+    optimizer = make(params, lr=0.1)
+    for _ in range(3):
+        for p in params:
+            p.grad = Tensor(rng.normal(size=p.shape).astype(np.float32))
+        digest.update(repr(clip_grad_norm_(params, 1.0)).encode())
+        optimizer.step()
+    for p in params:
+        digest.update(p.array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+def test_the_bits_of_steps_and_norms_do_not_depend_on_the_processor():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", BITS],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for settings in ({}, {"NUMBA_CPU_NAME": "x86-64"}, {"DISTGRAD_FUSED": "0"})
+    }
+    assert len(found) == 1
 
 
 def test_other_dtypes_and_reference_kernels_do_without_the_twin(compiled):
