@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from distgrad.autograd.flat import held, hold_, sharding_of
-from distgrad.autograd.layout import Part, Place
+from distgrad.autograd.layout import FlatBuffer, Part, Place
 from distgrad.autograd.tensor import Size, Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError
@@ -86,6 +86,35 @@ def part_of(gradient: Tensor) -> Array | Part:
     assert place is not None
     assert place.buffer.sharding is not None
     return place.buffer.sharding.part(place)
+
+
+def gradients_to_write(tensors: Iterable[Tensor]) -> list[Array]:
+    """Return the gradients of ``tensors``, or this rank's parts, in as few arrays as can be.
+
+    Those that lie side by side in a buffer are one flat array.
+    """
+    found: list[Array] = []
+    placed: dict[FlatBuffer, list[tuple[int, int]]] = {}
+    for t in tensors:
+        gradient, place = t.grad, t._place
+        if gradient is None:
+            continue
+        if place is not None and held(gradient) is place.gradient and not place.buffer.sharding:
+            start = place.slot.start
+            placed.setdefault(place.buffer, []).append((start, start + place.gradient.size))
+        else:
+            part = part_of(gradient)
+            found.append(part.to_write() if isinstance(part, Part) else part)
+    for buffer, spans in placed.items():
+        spans.sort()  # buckets run from the last layer back
+        first, end = spans[0]
+        for start, stop in spans[1:]:
+            if start != end:
+                found.append(buffer.gradients[first:end])
+                first = start
+            end = stop
+        found.append(buffer.gradients[first:end])
+    return found
 
 
 def clear_(gradient: Tensor) -> None:

@@ -17,7 +17,7 @@ from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
 
-__all__ = ["TWINS", "UPDATES", "status", "twin"]
+__all__ = ["TWINS", "status", "twin"]
 
 TWINS: dict[Op, str] = {
     ops.batch_norm: "normalise",
@@ -36,15 +36,21 @@ TWINS: dict[Op, str] = {
 }
 """Which module of this package holds an op's twin: the function of the op's name."""
 
-UPDATES = {"adamw_": "update", "sgd_": "update"}
-"""The optimizers' updates that have a twin, and its module."""
+OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
+"""What besides ops has a twin, in the optimizers' steps and norms, and its module."""
 
+_found: dict[str, Callable[..., Any]] = {}
 _broken: list[str] = []  # why numba cannot be used, once that is known
 
 
 def twin(name: str) -> Callable[..., Any] | None:
-    """Return the fused twin of an optimizer's update, None where the reference has to run."""
-    return _load(UPDATES[name], name) if name in UPDATES and fused_enabled.get() else None
+    """Return the fused twin of one of ``OTHERS``, None where the reference has to run."""
+    if not fused_enabled.get():
+        return None
+    found = _found.get(name)
+    if found is None and (found := _load(OTHERS[name], name)) is not None:
+        _found[name] = found
+    return found
 
 
 def status() -> str:

@@ -247,11 +247,25 @@ def _place() -> str:
 
 
 def _recipe(function: Callable[..., Any], *above: object) -> object:
-    """Return what a kernel is made of besides its file: those of one factory differ by that."""
+    """Return what a kernel is made of besides its file: those of one factory differ by that.
+
+    What it calls may be a formula from anywhere, and that again use what is global there.
+    """
     code, cells = function.__code__, function.__closure__ or ()
     constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
     inside = [_ingredient(cell.cell_contents, *above, function) for cell in cells]
-    return function.__qualname__, code.co_code, constants, inside
+    named = [
+        (name, _ingredient(value, *above, function))
+        for name in code.co_names
+        if _matters(value := function.__globals__.get(name))
+    ]
+    return function.__qualname__, code.co_code, code.co_names, constants, inside, named
+
+
+def _matters(value: Any) -> bool:
+    """Whether a global is compiled in: a function in Python, a number, numbers."""
+    kinds = (FunctionType, int, float, complex, tuple, np.generic, np.ndarray)
+    return isinstance(getattr(value, "py_func", value), kinds)
 
 
 def _ingredient(value: Any, *above: object) -> object:

@@ -1,7 +1,7 @@
 """How kernels are compiled: single-threaded, deterministic, kept on the node. Imports numba.
 
-A kernel may change the order of a sum when it is compiled (so that it can be vectorised), never
-from call to call. NaN and infinity keep their meaning.
+A kernel may change the order of a sum when it is compiled (so that it can be vectorised), unless
+it is an exact one, and never from call to call. NaN and infinity keep their meaning.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sums may be reordered and products fused, but nothing is assumed about NaN and infinity.
 _FLAGS = {"reassoc", "nsz", "contract", "arcp"}
@@ -25,9 +27,21 @@ _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
 
 
+exact: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+"""How to compile what rounds every operation by itself, as NumPy does."""
+
+
 def kernel(function: Callable[..., None]) -> Callable[..., None]:
     """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
-    dispatcher: Any = numba.njit(fastmath=_FLAGS, error_model="numpy", nogil=True)(function)
+    return _kept(function, numba.njit(fastmath=_FLAGS, **exact)(function))
+
+
+def exact_kernel(function: Function) -> Function:
+    """Compile a function as ``kernel`` does, but round every operation by itself."""
+    return _kept(function, numba.njit(**exact)(function))
+
+
+def _kept(function: Function, dispatcher: Any) -> Function:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
     compile_ = dispatcher.compile
@@ -37,7 +51,7 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
             return compile_(signature)
 
     dispatcher.compile = compile_once
-    compiled: Callable[..., None] = dispatcher
+    compiled: Function = dispatcher
     return compiled
 
 

@@ -1,109 +1,88 @@
-"""Fused in-place updates of flat arrays: the twins of distgrad.optim's reference updates."""
+"""The one recipe for elementwise updates: a formula of single numbers in, a loop over arrays out.
+
+A loop gives the bits of its formula called with arrays, wherever an array is cut and whatever the
+processor: every operation is rounded by itself, as NumPy's are, so nothing may be fused,
+reordered or approximated. What is read and written limits such loops, not the arithmetic.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
-import numpy as np
+import numba
+from numba.extending import overload
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.formula import where
+from distgrad.kernels.jit import exact, exact_kernel
+
+Formula = Callable[..., tuple[Any, ...]]
+Arrays = tuple[Array, ...]
+Numbers = tuple[Scalar, ...]
 
 
-def sgd_(
-    value: Array,
-    grad: Array,
-    buffer: Array | None,
-    *,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    first: bool,
+def move_(
+    formula: Formula, value: Array, grad: Array, state: Arrays, factor: Scalar, numbers: Numbers
 ) -> None:
-    """θ ← θ - lr b, with b ← μ b + (1 - dampening) g (Sutskever et al. 2013, PyTorch's form)."""
-    t = value.dtype.type
-    if buffer is None:
-        _plain(value, grad, t(lr), t(weight_decay))
-        return
-    if first:
-        momentum_, fresh = 0.0, 1.0
-        buffer.fill(0)
-    else:
-        momentum_, fresh = momentum, 1 - dampening
-    ahead = momentum if nesterov else 1.0
-    _momentum(
-        *(value, grad, buffer, t(lr), t(momentum_), t(fresh), t(weight_decay), t(ahead)),
-        t(1.0 if nesterov else 0.0),
-    )
+    """Let (value, *state) = formula(value, factor * grad, *state, *numbers), element by element.
+
+    The factor is 1 or -1; any other gives the bits of a gradient that was scaled by it before.
+    """
+    loop_of(formula, len(state))(value, grad, state, factor, numbers)
 
 
-@kernel
-def _plain(value: Array, grad: Array, lr: Scalar, decay: Scalar) -> None:
-    for i in range(value.size):
-        value[i] -= lr * (grad[i] + decay * value[i])
+@cache
+def loop_of(formula: Formula, count: int) -> Callable[..., None]:
+    """Return the loop of a formula with ``count`` arrays of state (at most three)."""
+    return exact_kernel(_LOOPS[count](numba.njit(**exact)(formula)))
 
 
-@kernel
-def _momentum(
-    value: Array,
-    grad: Array,
-    buffer: Array,
-    lr: Scalar,
-    momentum: Scalar,
-    fresh: Scalar,
-    decay: Scalar,
-    ahead: Scalar,
-    own: Scalar,
-) -> None:
-    for i in range(value.size):
-        g = grad[i] + decay * value[i]
-        b = momentum * buffer[i] + fresh * g
-        buffer[i] = b
-        value[i] -= lr * (own * g + ahead * b)
+def _without(f: Formula) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+        for i in range(x.size):
+            (x[i],) = f(x[i], factor * g[i], *numbers)
+
+    return loop
 
 
-def adamw_(
-    value: Array,
-    grad: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-) -> None:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); ``step`` counts from 1."""
-    t = value.dtype.type
-    _adamw(
-        *(value, grad, exp_avg, exp_avg_sq, t(1 - lr * weight_decay), t(1 - beta1), t(beta2)),
-        *(t(1 - beta2), t(1 / math.sqrt(1 - beta2**step)), t(eps), t(lr / (1 - beta1**step))),
-    )
+def _with_one(f: Formula) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+        (a,) = state
+        for i in range(x.size):
+            x[i], a[i] = f(x[i], factor * g[i], a[i], *numbers)
+
+    return loop
 
 
-@kernel
-def _adamw(
-    value: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    keep: Scalar,
-    fresh1: Scalar,
-    beta2: Scalar,
-    fresh2: Scalar,
-    correction: Scalar,
-    eps: Scalar,
-    rate: Scalar,
-) -> None:
-    for i in range(value.size):
-        g = grad[i]
-        a = m[i] + fresh1 * (g - m[i])
-        b = beta2 * v[i] + fresh2 * g * g
-        m[i] = a
-        v[i] = b
-        value[i] = keep * value[i] - rate * (a / (np.sqrt(b) * correction + eps))
+def _with_two(f: Formula) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+        a, b = state
+        for i in range(x.size):
+            x[i], a[i], b[i] = f(x[i], factor * g[i], a[i], b[i], *numbers)
+
+    return loop
+
+
+def _with_three(f: Formula) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+        a, b, c = state
+        for i in range(x.size):
+            x[i], a[i], b[i], c[i] = f(x[i], factor * g[i], a[i], b[i], c[i], *numbers)
+
+    return loop
+
+
+_LOOPS = (_without, _with_one, _with_two, _with_three)
+
+
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    def choose(condition: Any, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+    return choose
+
+
+overload(where)(_where)

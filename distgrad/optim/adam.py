@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.kernels import twin
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
     Optimizer,
     Params,
-    decayed,
     refuse_differentiable,
 )
-from distgrad.optim.update import adamw_
+from distgrad.optim.update import adam_
 
 
 class Adam(Optimizer):
@@ -25,6 +21,8 @@ class Adam(Optimizer):
 
     ``amsgrad`` divides by the largest second moment so far (Reddi et al. 2018).
     """
+
+    maximizes = True
 
     def __init__(
         self,
@@ -99,6 +97,7 @@ class AdamW(Optimizer):
             },
         )
 
+    maximizes = True
     state_names = Adam.state_names
 
     def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
@@ -118,34 +117,3 @@ def _check_tensors(who: str, lr: Number, betas: tuple[Number, Number], only_numb
             f"{who}: foreach=True takes no Tensors for lr and betas; leave foreach out, which "
             f"changes nothing here"
         )
-
-
-def adam_(
-    value: Array,
-    grad: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    max_exp_avg_sq: Array | None,
-    *,
-    step: int,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    decoupled_weight_decay: bool,
-) -> None:
-    """θ ← θ - lr m̂ / (√v̂ + ε) (Kingma & Ba 2015); ``step`` counts from 1."""
-    if not decoupled_weight_decay:
-        grad, weight_decay = decayed(grad, value, weight_decay), 0.0
-    settings: dict[str, Any] = {
-        "step": step,
-        "lr": lr,
-        "beta1": betas[0],
-        "beta2": betas[1],
-        "eps": eps,
-        "weight_decay": weight_decay,
-    }
-    if max_exp_avg_sq is None:
-        (twin("adamw_") or adamw_)(value, grad, exp_avg, exp_avg_sq, **settings)
-    else:
-        adamw_(value, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, **settings)

@@ -15,15 +15,15 @@ from distgrad.optim.optimizer import (
     Number,
     Optimizer,
     Params,
-    decayed,
     refuse_differentiable,
 )
-from distgrad.optim.update import moments_
+from distgrad.optim.update import decays, move_
 
 
 class NAdam(Optimizer):
     """Adam with Nesterov momentum (Dozat 2016), PyTorch's form."""
 
+    maximizes = True
     scalars = MappingProxyType({"mu_product": 1.0})
 
     def __init__(
@@ -74,6 +74,8 @@ class NAdam(Optimizer):
 class RAdam(Optimizer):
     """Adam that waits for its second moment (Liu et al. 2020), PyTorch's form."""
 
+    maximizes = True
+
     def __init__(
         self,
         params: Params,
@@ -113,6 +115,8 @@ class RAdam(Optimizer):
 
 class Adamax(Optimizer):
     """Adam with the infinity norm (Kingma & Ba 2015, §7.1), PyTorch's form."""
+
+    maximizes = True
 
     def __init__(
         self,
@@ -195,19 +199,39 @@ def nadam_(
     weight_decay: float,
     momentum_decay: float,
     decoupled_weight_decay: bool,
+    maximize: bool = False,
 ) -> float:
     """Adam with momentum μₜ = β₁ (1 - ½ 0.96^(t ψ)), one step ahead; returns μ₁ … μₜ."""
     b1, b2 = betas
-    g = _decay_(value, grad, lr, weight_decay, decoupled_weight_decay)
-    moments_(exp_avg, exp_avg_sq, g, b1, b2)
     mu = b1 * (1 - 0.5 * 0.96 ** (step * momentum_decay))
     ahead = b1 * (1 - 0.5 * 0.96 ** ((step + 1) * momentum_decay))
     mu_product *= mu
-    denominator = np.sqrt(exp_avg_sq / (1 - b2**step))
-    denominator += eps
-    value -= lr * (1 - mu) / (1 - mu_product) * (g / denominator)
-    value -= lr * ahead / (1 - mu_product * ahead) * (exp_avg / denominator)
+    numbers = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+    rates = (lr * (1 - mu) / (1 - mu_product), lr * ahead / (1 - mu_product * ahead))
+    more = (1 / (1 - b2**step), eps, *rates)
+    move_(_nadam, value, grad, (exp_avg, exp_avg_sq), *numbers, *more, maximize=maximize)
     return mu_product
+
+
+def _nadam(
+    x: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    keep: Any,
+    decay: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    correction: Any,
+    eps: Any,
+    rate_of_g: Any,
+    rate_of_m: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    m = m + fresh1 * (g - m)
+    v = beta2 * v + fresh2 * (g * g)
+    return keep * x - (rate_of_g * g + rate_of_m * m) / (np.sqrt(v * correction) + eps), m, v
 
 
 def radam_(
@@ -222,20 +246,40 @@ def radam_(
     eps: float,
     weight_decay: float,
     decoupled_weight_decay: bool,
+    maximize: bool = False,
 ) -> None:
     """Adam's step times r(ρₜ) where the second moment is known well (ρₜ > 5), else momentum's."""
     b1, b2 = betas
-    g = _decay_(value, grad, lr, weight_decay, decoupled_weight_decay)
-    moments_(exp_avg, exp_avg_sq, g, b1, b2)
     rate = lr / (1 - b1**step)
     rho_inf = 2 / (1 - b2) - 1
     rho = rho_inf - 2 * step * b2**step / (1 - b2**step)
-    if rho > 5:
+    is_known = rho > 5
+    if is_known:
         r = math.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         rate *= r * math.sqrt(1 - b2**step)
-        value -= rate * (exp_avg / (np.sqrt(exp_avg_sq) + eps))
-    else:
-        value -= rate * exp_avg
+    numbers = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+    state = (exp_avg, exp_avg_sq)
+    move_(_radam, value, grad, state, *numbers, eps, rate, is_known, maximize=maximize)
+
+
+def _radam(
+    x: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    keep: Any,
+    decay: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    eps: Any,
+    rate: Any,
+    is_known: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    m = m + fresh1 * (g - m)
+    v = beta2 * v + fresh2 * (g * g)
+    return keep * x - rate * (m / (np.sqrt(v) + eps) if is_known else m), m, v
 
 
 def adamax_(
@@ -249,14 +293,21 @@ def adamax_(
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lr m̂ / u with u ← max(β₂ u, |g| + ε)."""
     b1, b2 = betas
-    g = decayed(grad, value, weight_decay)
-    exp_avg += (1 - b1) * (g - exp_avg)
-    exp_inf *= b2
-    np.maximum(exp_inf, np.abs(g) + eps, out=exp_inf)
-    value -= lr / (1 - b1**step) * (exp_avg / exp_inf)
+    numbers = (weight_decay, 1 - b1, b2, eps, lr / (1 - b1**step))
+    move_(_adamax, value, grad, (exp_avg, exp_inf), *numbers, maximize=maximize)
+
+
+def _adamax(
+    x: Any, g: Any, m: Any, u: Any, decay: Any, fresh: Any, beta2: Any, eps: Any, rate: Any
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    m = m + fresh * (g - m)
+    u = np.maximum(beta2 * u, np.abs(g) + eps)
+    return x - rate * (m / u), m, u
 
 
 def sparse_adam_(
@@ -278,11 +329,3 @@ def sparse_adam_(
     v = exp_avg_sq[rows] + (1 - b2) * (g * g - exp_avg_sq[rows])
     exp_avg[rows], exp_avg_sq[rows] = m, v
     value[rows] -= lr * math.sqrt(1 - b2**step) / (1 - b1**step) * (m / (np.sqrt(v) + eps))
-
-
-def _decay_(value: Array, grad: Array, lr: float, weight_decay: float, decoupled: bool) -> Array:
-    """Shrink ``value`` (decoupled decay), or return the gradient with the L2 penalty's."""
-    if not decoupled:
-        return decayed(grad, value, weight_decay)
-    value *= 1 - lr * weight_decay
-    return grad

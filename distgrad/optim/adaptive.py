@@ -13,13 +13,15 @@ from distgrad.optim.optimizer import (
     Number,
     Optimizer,
     Params,
-    decayed,
     refuse_differentiable,
 )
+from distgrad.optim.update import Formula, move_
 
 
 class Adagrad(Optimizer):
     """Rates that fall with the sum of squared gradients (Duchi et al. 2011), PyTorch's form."""
+
+    maximizes = True
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Steps in the parameter's own units (Zeiler 2012), PyTorch's form."""
 
+    maximizes = True
+
     def __init__(
         self,
         params: Params,
@@ -122,6 +126,8 @@ class RMSprop(Optimizer):
 
     ``centered`` divides by their standard deviation instead (Graves 2013).
     """
+
+    maximizes = True
 
     def __init__(
         self,
@@ -177,11 +183,17 @@ def adagrad_(
     lr_decay: float,
     eps: float,
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lrₜ g / (√Σg² + ε) with lrₜ = lr / (1 + (t - 1) decay)."""
-    g = decayed(grad, value, weight_decay)
-    total += g * g
-    value -= lr / (1 + (step - 1) * lr_decay) * (g / (np.sqrt(total) + eps))
+    numbers = (weight_decay, eps, lr / (1 + (step - 1) * lr_decay))
+    move_(_adagrad, value, grad, (total,), *numbers, maximize=maximize)
+
+
+def _adagrad(x: Any, g: Any, total: Any, decay: Any, eps: Any, rate: Any) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    total = total + g * g
+    return x - rate * (g / (np.sqrt(total) + eps)), total
 
 
 def adadelta_(
@@ -194,15 +206,20 @@ def adadelta_(
     rho: float,
     eps: float,
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lr Δ with Δ = RMS(Δ before) / RMS(g) g."""
-    g = decayed(grad, value, weight_decay)
-    square_avg *= rho
-    square_avg += (1 - rho) * (g * g)
-    delta = np.sqrt(acc_delta + eps) / np.sqrt(square_avg + eps) * g
-    acc_delta *= rho
-    acc_delta += (1 - rho) * (delta * delta)
-    value -= lr * delta
+    numbers = (weight_decay, rho, 1 - rho, eps, lr)
+    move_(_adadelta, value, grad, (square_avg, acc_delta), *numbers, maximize=maximize)
+
+
+def _adadelta(
+    x: Any, g: Any, v: Any, u: Any, decay: Any, rho: Any, fresh: Any, eps: Any, lr: Any
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    v = rho * v + fresh * (g * g)
+    delta = np.sqrt(u + eps) / np.sqrt(v + eps) * g
+    return x - lr * delta, v, rho * u + fresh * (delta * delta)
 
 
 def rmsprop_(
@@ -217,19 +234,97 @@ def rmsprop_(
     alpha: float,
     eps: float,
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lr b with b ← μ b + g / (√E[g²] + ε), or the standard deviation below it."""
-    g = decayed(grad, value, weight_decay)
-    square_avg *= alpha
-    square_avg += (1 - alpha) * (g * g)
-    variance = square_avg
-    if grad_avg is not None:
-        grad_avg += (1 - alpha) * (g - grad_avg)
-        # Of gradients that hardly change, rounding leaves a variance just below 0.
-        variance = np.maximum(square_avg - grad_avg * grad_avg, 0)
-    d = g / (np.sqrt(variance) + eps)
-    if buffer is not None:
-        buffer *= momentum
-        buffer += d
-        d = buffer
-    value -= lr * d
+    formula = _RMSPROP[buffer is not None, grad_avg is not None]
+    state = tuple(a for a in (square_avg, buffer, grad_avg) if a is not None)
+    numbers = (weight_decay, alpha, 1 - alpha, eps, lr, momentum, 0.0)
+    move_(formula, value, grad, state, *numbers, maximize=maximize)
+
+
+def _plain(
+    x: Any,
+    g: Any,
+    v: Any,
+    decay: Any,
+    alpha: Any,
+    fresh: Any,
+    eps: Any,
+    lr: Any,
+    mu: Any,
+    zero: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    v = alpha * v + fresh * (g * g)
+    return x - lr * (g / (np.sqrt(v) + eps)), v
+
+
+def _with_momentum(
+    x: Any,
+    g: Any,
+    v: Any,
+    b: Any,
+    decay: Any,
+    alpha: Any,
+    fresh: Any,
+    eps: Any,
+    lr: Any,
+    mu: Any,
+    zero: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    v = alpha * v + fresh * (g * g)
+    b = mu * b + g / (np.sqrt(v) + eps)
+    return x - lr * b, v, b
+
+
+def _centered(
+    x: Any,
+    g: Any,
+    v: Any,
+    mean: Any,
+    decay: Any,
+    alpha: Any,
+    fresh: Any,
+    eps: Any,
+    lr: Any,
+    mu: Any,
+    zero: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    v = alpha * v + fresh * (g * g)
+    mean = mean + fresh * (g - mean)
+    # Of gradients that hardly change, rounding leaves a variance just below 0.
+    variance = np.maximum(v - mean * mean, zero)
+    return x - lr * (g / (np.sqrt(variance) + eps)), v, mean
+
+
+def _centered_with_momentum(
+    x: Any,
+    g: Any,
+    v: Any,
+    b: Any,
+    mean: Any,
+    decay: Any,
+    alpha: Any,
+    fresh: Any,
+    eps: Any,
+    lr: Any,
+    mu: Any,
+    zero: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    v = alpha * v + fresh * (g * g)
+    mean = mean + fresh * (g - mean)
+    b = mu * b + g / (np.sqrt(np.maximum(v - mean * mean, zero)) + eps)
+    return x - lr * b, v, b, mean
+
+
+_RMSPROP: dict[tuple[bool, bool], Formula] = {
+    (False, False): _plain,
+    (True, False): _with_momentum,
+    (False, True): _centered,
+    (True, True): _centered_with_momentum,
+}
+"""By whether there is momentum, and whether the mean is subtracted."""

@@ -13,10 +13,8 @@ from typing import Literal
 import numpy as np
 
 from distgrad.autograd.apart import apart
-from distgrad.autograd.layout import Part
-from distgrad.autograd.parts import part_of
+from distgrad.autograd.parts import gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import Given, joint_norms
 from distgrad.optim.norms import total_norm as joint_norm
@@ -35,11 +33,11 @@ def clip_grad_norm_(
     Returns the norm before clipping. ``norm_type`` is any p > 0 or infinity. A norm that is not
     finite leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
     """
-    grads = gradients(params)
-    norm = joint_norm(grads, norm_type)
+    params = _listed(params)
+    norm = joint_norm(gradients(params), norm_type)
     if error_if_nonfinite:
         _refuse_nonfinite(norm, "the gradient norm")
-    _scale_(grads, max_norm, norm)
+    _scale_(params, max_norm, norm)
     return norm
 
 
@@ -66,7 +64,7 @@ def clip_grads_with_norm_(
     params: Iterable[Tensor], max_norm: float, total_norm: float, foreach: bool | None = None
 ) -> None:
     """Scale the gradients in place as if their joint norm were ``total_norm``."""
-    _scale_(gradients(params), max_norm, total_norm)
+    _scale_(_listed(params), max_norm, total_norm)
 
 
 @apart
@@ -77,7 +75,7 @@ def clip_grad_value_(
 
     Errors: ShapeError, with nothing changed, for complex gradients, which have no order.
     """
-    grads = [_to_write(g) for g in gradients(params)]
+    grads = gradients_to_write(_listed(params))
     for g in grads:
         if g.dtype.kind == "c":
             raise ShapeError(
@@ -107,12 +105,12 @@ def clip_layer_grad_norm_(
     """
     if by not in ("layer", "parameter"):
         raise ShapeError(f"by={by!r}: choose 'layer' or 'parameter'")
-    layers: dict[str, list[Given]] = {}
+    layers: dict[str, list[Tensor]] = {}
     for name, p in named_params:
-        layer = layer_of(name) if by == "layer" else name
-        layers.setdefault(layer, []).extend(gradients([p]))
-    layers = {layer: grads for layer, grads in layers.items() if grads}
-    norms = dict(zip(layers, joint_norms([*layers.values()], norm_type), strict=True))
+        if p.grad is not None:
+            layers.setdefault(layer_of(name) if by == "layer" else name, []).append(p)
+    found = joint_norms([gradients(params) for params in layers.values()], norm_type)
+    norms = dict(zip(layers, found, strict=True))
     if error_if_nonfinite:
         for layer, norm in norms.items():
             _refuse_nonfinite(norm, f"the gradient norm of '{layer}'")
@@ -131,20 +129,19 @@ def layer_of(name: str) -> str:
 
 def gradients(params: Iterable[Tensor]) -> list[Given]:
     """Return the gradients of the parameters that have one, or this rank's part of them."""
-    params = [params] if isinstance(params, Tensor) else params
-    return [part_of(p.grad) for p in params if p.grad is not None]
+    return [part_of(p.grad) for p in _listed(params) if p.grad is not None]
 
 
-def _to_write(grad: Given) -> Array:
-    return grad.to_write() if isinstance(grad, Part) else grad
+def _listed(params: Iterable[Tensor]) -> list[Tensor]:
+    return [params] if isinstance(params, Tensor) else list(params)
 
 
-def _scale_(grads: list[Given], max_norm: float, norm: float) -> None:
+def _scale_(params: list[Tensor], max_norm: float, norm: float) -> None:
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is the promised NaN
-            for g in map(_to_write, grads):
+            for g in gradients_to_write(params):
                 np.multiply(g, scale, out=g)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import is_
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +26,9 @@ from distgrad.errors import GradError, ShapeError
 State = dict[str, Any]
 """The arrays of a run or a parameter and its numbers, by PyTorch's names."""
 Update = Callable[[Array, Array, State, int], None]
+
+# Elements of a gradient: what costs more to copy than to be moved by itself.
+_SHORT = 1 << 14
 
 
 def flatten_(params: Sequence[Tensor]) -> None:
@@ -78,17 +82,45 @@ class Run:
         if self.sharding is not None:
             self.sharding.changed()
 
-    def gradient(self, first: int, last: int, window: slice) -> Array:
-        """Return the elements ``window`` of the gradients of params[first:last] as one array."""
-        grads = [gradient_of(p) for p in self.params[first:last]]
-        places = self.places[first:last]
-        if places and all(g is place.gradient for g, place in zip(grads, places, strict=True)):
-            start = self.places[0].slot.start
-            return places[0].buffer.gradients[start + window.start : start + window.stop]
-        flat = [g.reshape(-1) for g in grads]
-        start = self.slots[first].start
-        whole = flat[0] if len(flat) == 1 else np.concatenate(flat)
-        return whole[window.start - start : window.stop - start]
+    def gradients(self, first: int, last: int) -> Iterator[tuple[slice, Array]]:
+        """Yield those of params[first:last] as few arrays, and which elements of the whole.
+
+        Where backward has left them side by side they are one array. Of others the long ones are
+        taken as they are, and short ones are copied together.
+        """
+        # The usual cases, at the least cost: there may be thousands of parameters.
+        grads = [held(p.grad) for p in self.params[first:last] if p.grad is not None]
+        wanted = [place.gradient for place in self.places[first:last]]
+        in_place = [*map(is_, grads, wanted)] if wanted else [False] * len(grads)
+        if all(in_place):
+            yield self._in_place(first, last)
+            return
+        grads = gradients_of(self.params[first:last], grads)
+        long = [g.size > _SHORT for g in grads]
+        if not any(in_place) and not any(long):
+            yield self._together(first, grads)
+            return
+
+        def kind(k: int) -> int:
+            return -1 if in_place[k] else k if long[k] else -2
+
+        for what, numbers in groupby(range(len(grads)), kind):
+            members = [*numbers]
+            start, stop = members[0], members[-1] + 1
+            if what == -1:
+                yield self._in_place(first + start, first + stop)
+            else:
+                yield self._together(first + start, grads[start:stop])
+
+    def _in_place(self, first: int, last: int) -> tuple[slice, Array]:
+        window, start = self.inside(first, last), self.places[0].slot.start
+        gradients = self.places[0].buffer.gradients
+        return window, gradients[start + window.start : start + window.stop]
+
+    def _together(self, first: int, grads: list[Array]) -> tuple[slice, Array]:
+        window, start = self.inside(first, first + len(grads)), self.slots[first].start
+        whole = grads[0].reshape(-1) if len(grads) == 1 else np.concatenate(grads, axis=None)
+        return window, whole[window.start - start : window.stop - start]
 
 
 class FlatParameters:
@@ -123,17 +155,19 @@ class FlatParameters:
             run.settle()
             for first, last in self._alike(run):
                 numbers = run.numbers[first:last]
-                for i in numbers:
-                    self.steps[i] += 1
-                window = run.inside(first, last)
-                own = run.within(window)
-                state = {k: v[own] for k, v in run.state.items()}
-                state |= self.scalars[numbers[0]]
-                grad = run.gradient(first, last, window)
+                step, before = self.steps[numbers[0]] + 1, self.scalars[numbers[0]]
+                after = before
                 # Also for no elements: the numbers of the state move on every rank.
-                function(run.value[own], grad, state, self.steps[numbers[0]])
+                for window, grad in run.gradients(first, last):
+                    own = run.within(window)
+                    state = {k: v[own] for k, v in run.state.items()} | before
+                    function(run.value[own], grad, state, step)
+                    after = {k: state[k] for k in before}
                 for i in numbers:
-                    self.scalars[i] = {k: state[k] for k in self.scalars[i]}
+                    self.steps[i] = step
+                if before:
+                    for i in numbers:
+                        self.scalars[i] = after
 
     def settle(self) -> None:
         """Return when the values may be written."""
@@ -153,9 +187,8 @@ class FlatParameters:
 
         The same happens when ``names`` has changed; state that is still named is kept.
         """
-        if not self._runs or any(
-            list(r.state) != self.names
-            or any(held(p) is not a for p, a in zip(r.params, r.arrays, strict=True))
+        if not self._runs or not all(
+            list(r.state) == self.names and all(map(is_, map(held, r.params), r.arrays))
             for r in self._runs
         ):
             self._runs = []  # after an error all are made anew
@@ -194,6 +227,14 @@ class FlatParameters:
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of stretches that have gradients and the same step and numbers."""
+        # The usual case, at the least cost: there may be thousands of parameters.
+        steps = [self.steps[i] for i in run.numbers]
+        have_all = not any(p.grad is None for p in run.params)
+        if have_all and steps.count(steps[0]) == len(steps):
+            scalars = [self.scalars[i] for i in run.numbers] if self.scalars[0] else []
+            if not scalars or scalars.count(scalars[0]) == len(scalars):
+                yield 0, len(steps)
+                return
 
         def key(i: int) -> tuple[float, ...]:
             number = run.numbers[i]
@@ -282,6 +323,16 @@ def bring_back(params: Sequence[Tensor]) -> None:
         sharding.assign([place for _, place in pairs], [held(p) for p, _ in pairs])
         for p, place in pairs:
             hold_(p, place.value)
+
+
+def gradients_of(params: Sequence[Tensor], grads: list[Array]) -> list[Array]:
+    """Return ``gradient_of`` each, sooner where ``grads``, their memory, is as it should be."""
+    values = [*map(held, params)]
+    if [g.shape for g in grads] == [a.shape for a in values] and all(
+        map(is_, [g.dtype for g in grads], [a.dtype for a in values])
+    ):
+        return grads
+    return [gradient_of(p) for p in params]
 
 
 def gradient_of(p: Tensor) -> Array:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import State
-from distgrad.optim.norms import total_norm
+from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Optimizer, Params
-from distgrad.optim.update import moments_
+from distgrad.optim.update import mix_, move_
 
 
 class LARS(Optimizer):
@@ -21,6 +24,8 @@ class LARS(Optimizer):
 
     elementwise = False
     trains_complex = False
+
+    maximizes = True
 
     def __init__(
         self,
@@ -69,6 +74,8 @@ class LAMB(Optimizer):
     elementwise = False
     trains_complex = False
 
+    maximizes = True
+
     def __init__(
         self,
         params: Params,
@@ -112,15 +119,20 @@ def lars_(
     weight_decay: float,
     trust_coefficient: float,
     adapt: bool,
+    maximize: bool = False,
 ) -> None:
     """w ← w - v with v ← μ v + lr λ (g + β w) and λ = η ‖w‖ / (‖g‖ + β ‖w‖)."""
     rate = lr
-    w, g = total_norm([value]), total_norm([grad])
+    w, g = norm(value), norm(grad)
     if adapt and w > 0 and g > 0:
         rate *= trust_coefficient * w / (g + weight_decay * w)
-    buffer *= momentum
-    buffer += rate * (grad + weight_decay * value)
-    value -= buffer
+    flat = (value.reshape(-1), grad.reshape(-1), (buffer.reshape(-1),))
+    move_(_lars, *flat, momentum, rate, weight_decay, maximize=maximize)
+
+
+def _lars(x: Any, g: Any, v: Any, mu: Any, rate: Any, decay: Any) -> tuple[Any, ...]:
+    v = mu * v + rate * (g + decay * x if decay else g)
+    return x - v, v
 
 
 def lamb_(
@@ -135,11 +147,34 @@ def lamb_(
     eps: float,
     weight_decay: float,
     adapt: bool,
+    maximize: bool = False,
 ) -> None:
     """x ← x - lr ‖x‖ / ‖u‖ u with u = m̂ / (√v̂ + ε) + λ x."""
     b1, b2 = betas
-    moments_(exp_avg, exp_avg_sq, grad, b1, b2)
-    u = exp_avg / (1 - b1**step) / (np.sqrt(exp_avg_sq / (1 - b2**step)) + eps)
-    u = u + weight_decay * value
-    x, length = total_norm([value]), total_norm([u])
-    value -= (lr * x / length if adapt and x > 0 and length > 0 else lr) * u
+    x, u = value.reshape(-1), value.flatten()
+    state = (exp_avg.reshape(-1), exp_avg_sq.reshape(-1))
+    corrections = (1 / (1 - b1**step), 1 / math.sqrt(1 - b2**step))
+    numbers = (1 - b1, b2, 1 - b2, *corrections, eps, weight_decay)
+    move_(_direction, u, grad.reshape(-1), state, *numbers, maximize=maximize)
+    size, length = norm(x), norm(u)
+    mix_(x, 1.0, u, -(lr * size / length if adapt and size > 0 and length > 0 else lr))
+
+
+def _direction(
+    x: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    correction1: Any,
+    correction2: Any,
+    eps: Any,
+    decay: Any,
+) -> tuple[Any, ...]:
+    """Return LAMB's u in the place of x."""
+    m = m + fresh1 * (g - m)
+    v = beta2 * v + fresh2 * (g * g)
+    u = m * correction1 / (np.sqrt(v) * correction2 + eps)
+    return u + decay * x if decay else u, m, v

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import State
-from distgrad.optim.norms import total_norm
+from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Number, Optimizer, Params
+from distgrad.optim.update import mix_, move_
+
+_STRIPS_FROM = 384  # rows: of fewer a product is sooner made whole
 
 
 class Adafactor(Optimizer):
@@ -151,19 +155,28 @@ def adafactor_(
     e1 = float(np.finfo(value.dtype).eps) if eps[0] is None else eps[0]
     fresh = step**beta2_decay
     alpha = max(eps[1], _rms(value)) * min(lr, 1 / math.sqrt(step))
-    value *= 1 - lr * weight_decay
-    squares = grad * grad
     if variance is None:
         assert row_var is not None
         assert col_var is not None
-        row_var += fresh * (np.mean(squares, axis=-1, keepdims=True) - row_var)
-        col_var += fresh * (np.mean(squares, axis=-2, keepdims=True) - col_var)
-        v = row_var * col_var / np.maximum(np.mean(row_var, axis=-2, keepdims=True), e1)
+        u = grad * grad
+        row_var += fresh * (np.mean(u, axis=-1, keepdims=True) - row_var)
+        col_var += fresh * (np.mean(u, axis=-2, keepdims=True) - col_var)
+        row_part = row_var / np.maximum(np.mean(row_var, axis=-2, keepdims=True), e1)
+        np.multiply(row_part, col_var, out=u)
+        np.maximum(u, e1 * e1, out=u)
+        np.sqrt(u, out=u)
+        np.divide(grad, u, out=u)
     else:
-        variance += fresh * (squares - variance)
-        v = variance
-    u = np.asarray(grad / np.sqrt(np.maximum(v, e1 * e1)))
-    value -= alpha / max(1.0, _rms(u) / d) * u
+        u = np.empty_like(grad)
+        flat = (u.reshape(-1), grad.reshape(-1), (variance.reshape(-1),))
+        move_(_unfactored, *flat, fresh, e1 * e1)
+    mix_(value, 1 - lr * weight_decay, u, -alpha / max(1.0, _rms(u) / d))
+
+
+def _unfactored(x: Any, g: Any, v: Any, fresh: Any, floor: Any) -> tuple[Any, ...]:
+    """Return Adafactor's U in the place of x."""
+    v = v + fresh * (g * g - v)
+    return g / np.sqrt(np.maximum(v, floor)), v
 
 
 def muon_(
@@ -181,15 +194,22 @@ def muon_(
     adjust_lr_fn: str | None,
 ) -> None:
     """θ ← (1 - lr λ) θ - lr s O with O ≈ U Vᵀ of the momentum's U S Vᵀ, s by the shape."""
-    buffer += (1 - momentum) * (grad - buffer)
-    g = grad + momentum * (buffer - grad) if nesterov else buffer
+    g = np.empty_like(grad)
+    flat = (g.reshape(-1), grad.reshape(-1), (buffer.reshape(-1),))
+    move_(_ahead, *flat, momentum, 1 - momentum, nesterov)
     rows, columns = value.shape
     if adjust_lr_fn == "match_rms_adamw":
         scale = 0.2 * math.sqrt(max(rows, columns))
     else:
         scale = math.sqrt(max(1.0, rows / columns))
-    value *= 1 - lr * weight_decay
-    value -= lr * scale * _orthogonalized(g, ns_coefficients, eps, ns_steps)
+    direction = _orthogonalized(g, ns_coefficients, eps, ns_steps)
+    mix_(value, 1 - lr * weight_decay, direction, -lr * scale)
+
+
+def _ahead(x: Any, g: Any, b: Any, mu: Any, fresh: Any, nesterov: Any) -> tuple[Any, ...]:
+    """Return what Muon orthogonalizes, in the place of x."""
+    b = b + fresh * (g - b)
+    return g + mu * (b - g) if nesterov else b, b
 
 
 def _orthogonalized(
@@ -198,12 +218,31 @@ def _orthogonalized(
     """Push the singular values of ``g`` towards 1: X ← a X + (b A + c A²) X with A = X Xᵀ."""
     a, b, c = coefficients
     tall = g.shape[0] > g.shape[1]
-    x = (g.T if tall else g) / max(total_norm([g]), eps)
+    x = np.divide(g.T if tall else g, max(norm(g), eps), order="C")
+    y, gram = np.empty_like(x), np.empty((len(x), len(x)), x.dtype)
+    factor = np.empty_like(gram)
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if tall else x
+        _symmetric_product_(x, gram)
+        _symmetric_product_(gram, factor)
+        mix_(factor, c, gram, b)
+        np.matmul(factor, x, out=y)
+        mix_(y, 1.0, x, a)
+        x, y = y, x
+    return np.ascontiguousarray(x.T) if tall else x
+
+
+def _symmetric_product_(x: Array, out: Array) -> None:
+    """Let ``out`` be X Xᵀ, of which half is computed where that is sooner: in four strips."""
+    rows, columns = x.shape
+    if rows < _STRIPS_FROM or columns > 2 * rows:
+        np.matmul(x, x.T, out=out)
+        return
+    width = -(-rows // 4)
+    for first in range(0, rows, width):
+        last = min(first + width, rows)
+        np.matmul(x[first:], x[first:last].T, out=out[first:, first:last])
+        out[first:last, last:] = out[last:, first:last].T
 
 
 def _rms(a: Array) -> float:
-    return total_norm([a]) / math.sqrt(a.size)
+    return norm(a) / math.sqrt(a.size)

@@ -9,21 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad import kernels
 from distgrad.autograd.layout import Part
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
-# Below the size at which BLAS would thread a dot product: the order of the sum, and so the bits,
-# depend on the parameter's size alone, not on buckets, ranks or threads.
+# The order of a sum, and so its bits, depends on the parameter's size alone: not on buckets, ranks,
+# the BLAS or the processor.
 BLOCK = 8192
+_LANES = 64
+_SHORT = 1 << 14  # elements: what costs more to look at alone than to copy
 _GLANCE = 1 << 20
 
 Given: TypeAlias = "Array | Part"
 """An array, or this rank's part of one."""
+_SIMPLE = {np.dtype(np.float32), np.dtype(np.float64)}
 _Number: TypeAlias = Callable[[Array], float]
 
 
@@ -43,9 +47,7 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
         found = _of_each(groups, [_largest] * len(groups), _most)
         return [_most([0.0, *numbers]) for numbers in found]
     if norm_type == 2.0:
-        with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-            found = _of_each(groups, [square] * len(groups), _add)
-        return [math.sqrt(sum(numbers)) for numbers in found]
+        return [math.sqrt(_add(numbers)) for numbers in _squares_of_each(groups)]
     largest = joint_norms(groups, math.inf)
     usual = [a if a and math.isfinite(a) else 1.0 for a in largest]
     found = _of_each(groups, [partial(_power, largest=a, p=norm_type) for a in usual], _add)
@@ -57,8 +59,14 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
 
 def squares(g: Array) -> float:
     """Return the sum of the squares; not finite if an element is not or the sum overflows."""
-    with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-        return _add(map(square, _blocks(g)))
+    if 0 < g.size <= BLOCK and g.dtype in _SIMPLE:
+        return square(np.ascontiguousarray(g).reshape(-1))
+    return _squares_of([g])[0]
+
+
+def norm(g: Array) -> float:
+    """Return the 2-norm of one array, as ``total_norm`` of it alone."""
+    return math.sqrt(squares(g))
 
 
 def rough_squares(g: Array) -> float:
@@ -79,6 +87,41 @@ def inner(a: Array, b: Array) -> float:
     """Return the inner product of two flat arrays."""
     pairs = ((a[i : i + BLOCK], b[i : i + BLOCK]) for i in range(0, a.size, BLOCK))
     return float(sum(float(np.dot(x, y)) for x, y in pairs))
+
+
+def _squares_of_each(groups: Sequence[Sequence[Given]]) -> list[list[float]]:
+    """Return for each array of each group the sum of its squares."""
+    everyones = iter(_of_parts([(g, square) for gs in groups for g in gs if isinstance(g, Part)]))
+    own = iter(_squares_of([g for group in groups for g in group if not isinstance(g, Part)]))
+    return [
+        [_add(next(everyones)) if isinstance(g, Part) else next(own) for g in group]
+        for group in groups
+    ]
+
+
+def _squares_of(arrays: Sequence[Array]) -> list[float]:
+    """Return the sum of the squares of each array: its blocks' one after another."""
+    squares_ = kernels.twin("squares_")
+    if squares_ is None:
+        return [_add(map(square, _blocks(g))) for g in arrays]
+    found = [0.0] * len(arrays)
+    short: dict[np.dtype[Any], list[int]] = {}
+    for i, g in enumerate(arrays):
+        if g.dtype not in _SIMPLE:
+            found[i] = _add(map(square, _blocks(g)))
+        elif g.size > _SHORT:
+            flat = np.ascontiguousarray(g).reshape(-1)
+            squares_(flat, np.array([0, g.size]), BLOCK, out := np.empty(1))
+            found[i] = float(out[0])
+        else:
+            short.setdefault(g.dtype, []).append(i)
+    for members in short.values():
+        flat = np.concatenate([arrays[i] for i in members], axis=None)
+        bounds = np.cumsum([0, *(arrays[i].size for i in members)])
+        squares_(flat, bounds, BLOCK, out := np.empty(len(members)))
+        for i, number in zip(members, out.tolist(), strict=True):
+            found[i] = number
+    return found
 
 
 def _of_each(
@@ -119,7 +162,7 @@ def _of_parts(parts: Sequence[tuple[Part, _Number]]) -> list[list[float]]:
 
 
 def _blocks(g: Array) -> Iterable[Array]:
-    flat = np.ascontiguousarray(g).reshape(-1)  # BLAS sums strided elements in another order
+    flat = np.ascontiguousarray(g).reshape(-1)
     return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
 
 
@@ -137,15 +180,21 @@ def real_view(contiguous: Array) -> Array:
 
 
 def square(block: Array) -> float:
-    """Return the sum of the squares of a block."""
-    if block.dtype.kind == "c":  # in two halves, neither of which BLAS would thread
-        real = real_view(block)
-        return square(real[: block.size]) + square(real[block.size :])
-    part = float(np.dot(block, block))
-    if not math.isfinite(part):  # the squares may overflow float32 where the norm does not
-        wide = block.astype(np.float64)
-        part = float(np.dot(wide, wide))
-    return part
+    """Return the sum of the squares of a contiguous block, in double precision.
+
+    It is summed in 64 lanes, which are then folded; the twin has the same bits.
+    """
+    block = real_view(block)
+    twin = kernels.twin("square") if block.dtype in _SIMPLE else None
+    if twin is not None:
+        number: float = twin(block)
+        return number
+    rows, rest = divmod(block.size, _LANES)
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
+        wide = np.square(block, dtype=np.float64)
+        lanes = np.add.reduce(wide[: rows * _LANES].reshape(rows, _LANES), axis=0)
+        lanes[:rest] += wide[rows * _LANES :]
+        return _add(np.add.reduce(lanes.reshape(8, 8), axis=0).tolist())
 
 
 def _most(numbers: Iterable[float]) -> float:

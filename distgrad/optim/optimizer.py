@@ -67,6 +67,9 @@ class Optimizer(Hooked):
     trains_complex: bool = True
     """Whether it trains complex parameters, as twice as many real numbers."""
 
+    maximizes: bool = False
+    """Whether ``update`` itself follows ``maximize``; else it is given the opposite gradient."""
+
     _inside = False
     """Whether its step is a part of another's, which tells when the parameters are moved."""
 
@@ -230,11 +233,12 @@ class Optimizer(Hooked):
             self._move(value.view(real), np.ascontiguousarray(grad).view(real), given, step, group)
             state.update({k: given[k] for k in self.scalars})
             return
-        self.update(value, -grad if group.get("maximize") else grad, state, step, group)
+        negate = group.get("maximize") and not self.maximizes
+        self.update(value, -grad if negate else grad, state, step, group)
 
     def settings(self, group: Group, *without: str) -> dict[str, Any]:
         """Return the group's settings as the update function's keywords."""
-        left_out = {"maximize", *without}
+        left_out = {*without} if self.maximizes else {"maximize", *without}
         return {k: group[k] for k in self.defaults if k not in left_out}
 
     def __repr__(self) -> str:
@@ -347,8 +351,11 @@ class Optimizer(Hooked):
                 entry = entries[next(number)]
                 # PyTorch's SGD keeps no step: that it has an entry says it has taken one.
                 store.steps[i] = int(entry.get("step", 1)) if entry else 0
-                for name, first in self.scalars.items():
-                    store.scalars[i][name] = float(entry[name]) if entry else first
+                # A new one: parameters that move alike have the same dictionary.
+                store.scalars[i] = {
+                    name: float(entry[name]) if entry else first
+                    for name, first in self.scalars.items()
+                }
                 store.fill_state(i, entry)
 
     def _known(self, saved: Mapping[str, Any], group: Group) -> dict[str, Any]:
@@ -383,11 +390,6 @@ class Optimizer(Hooked):
                     f"'{name}' of parameter {number} has shape {np.shape(entry[name])} in the "
                     f"state and {its_shape} here"
                 )
-
-
-def decayed(grad: Array, value: Array, weight_decay: float) -> Array:
-    """Return the gradient of the loss with an L2 penalty: g + λ θ."""
-    return grad + weight_decay * value if weight_decay else grad
 
 
 def refuse_differentiable(who: str, differentiable: bool) -> None:

@@ -43,12 +43,13 @@ class SeparateParameters:
         self.scalars = [dict(scalars) for _ in self.params]
         self._shape_of = shape_of
         self._state: list[State] = [{} for _ in self.params]
+        self._made: list[list[str]] = [[] for _ in self.params]  # the names that were asked for
         self._elsewhere = [False] * len(self.params)  # whether another rank has the state
 
     def update(self, function: Update) -> None:
         """Call ``function(value, grad, state, step)`` on every parameter that has a gradient.
 
-        The gradient is contiguous, so that sums over it do not depend on where it came from.
+        All are contiguous, so that sums over them do not depend on where they came from.
         """
         bring_back(self.params)
         for i, p in enumerate(self.params):
@@ -59,12 +60,16 @@ class SeparateParameters:
             if sharding is not None:
                 sharding.settle()
                 if not _is_own(p):
-                    self._state[i], self._elsewhere[i] = {}, True
+                    self._state[i], self._made[i], self._elsewhere[i] = {}, [], True
                     continue
             state = {**self._own_state(i), **self.scalars[i]}
             grad = np.asarray(gradient_of(p), order="C")
             if p.size:
-                function(_own_array(p), grad, state, self.steps[i])
+                own = _own_array(p)
+                value = np.asarray(own, order="C")  # what is transposed is not the rule
+                function(value, grad, state, self.steps[i])
+                if value is not own:
+                    own[...] = value
             self.scalars[i] = {k: state[k] for k in self.scalars[i]}
 
     def state_of(self, i: int) -> State:
@@ -97,7 +102,8 @@ class SeparateParameters:
 
     def fill_state(self, i: int, entry: Mapping[str, Any] | None) -> None:
         """Let ``entry``, of whole arrays, be parameter ``i``'s state; zeros if there is none."""
-        self._state[i], self._elsewhere[i] = {}, not _is_own(self.params[i])
+        self._state[i], self._made[i] = {}, []
+        self._elsewhere[i] = not _is_own(self.params[i])
         if not self._elsewhere[i]:
             for name, view in self._own_state(i).items():
                 view[...] = np.asarray(entry[name]) if entry else 0
@@ -110,11 +116,13 @@ class SeparateParameters:
         if self._elsewhere[i]:
             refuse_others()
         p, state = self.params[i], self._state[i]
-        shapes = {name: self._shape_of(name, p.shape) for name in self.names}
-        for name, shape in shapes.items():
-            if shape is not None and name not in state:
-                state[name] = np.zeros(shape, p.dtype)
-        return {name: state[name] for name, shape in shapes.items() if shape is not None}
+        if self._made[i] != self.names:
+            for name in self.names:
+                shape = self._shape_of(name, p.shape)
+                if shape is not None and name not in state:
+                    state[name] = np.zeros(shape, p.dtype)
+            self._made[i] = [*self.names]
+        return {name: state[name] for name in self.names if name in state}
 
 
 def _is_own(p: Tensor) -> bool:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.kernels import twin
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
     Optimizer,
     Params,
-    decayed,
     refuse_differentiable,
 )
-from distgrad.optim.update import sgd_
+from distgrad.optim.update import move_, sgd_
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever et al. 2013), PyTorch's form."""
+
+    maximizes = True
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class SGD(Optimizer):
     def update(self, value: Array, grad: Array, state: State, step: int, group: Group) -> None:
         """Apply ``sgd_``."""
         buffer = state.get("momentum_buffer")
-        (twin("sgd_") or sgd_)(value, grad, buffer, first=step == 1, **self.settings(group))
+        sgd_(value, grad, buffer, first=step == 1, **self.settings(group))
 
 
 class ASGD(Optimizer):
@@ -71,6 +72,7 @@ class ASGD(Optimizer):
     The averages, which begin after ``t0`` steps, are the state ``ax``.
     """
 
+    maximizes = True
     scalars = MappingProxyType({"eta": 0.0, "mu": 1.0})
 
     def __init__(
@@ -114,6 +116,7 @@ class ASGD(Optimizer):
             weight=state["mu"],
             lambd=lambd,
             weight_decay=group["weight_decay"],
+            maximize=group["maximize"],
         )
         state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
         state["mu"] = 1 / max(1.0, step - group["t0"])
@@ -128,12 +131,16 @@ def asgd_(
     weight: float,
     lambd: float,
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← (1 - λ η) θ - η g, and its average ax ← ax + μ (θ - ax)."""
-    g = decayed(grad, value, weight_decay)
-    value *= 1 - lambd * rate
-    value -= rate * g
-    if weight == 1:
-        ax[...] = value
-    else:
-        ax += weight * (value - ax)
+    numbers = (weight_decay, 1 - lambd * rate, rate, weight, weight == 1)
+    move_(_averaged, value, grad, (ax,), *numbers, maximize=maximize)
+
+
+def _averaged(
+    x: Any, g: Any, ax: Any, decay: Any, keep: Any, rate: Any, weight: Any, alone: Any
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    x = keep * x - rate * g
+    return x, x if alone else ax + weight * (x - ax)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kernels.formula import where
 from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
     Optimizer,
     Params,
-    decayed,
     refuse_differentiable,
 )
+from distgrad.optim.update import move_
 
 
 class Lion(Optimizer):
@@ -23,6 +26,8 @@ class Lion(Optimizer):
     Every element moves by ``lr``: take 3 to 10 times less than for AdamW, and as many times more
     ``weight_decay`` (decoupled).
     """
+
+    maximizes = True
 
     def __init__(
         self,
@@ -54,6 +59,8 @@ class Lion(Optimizer):
 
 class Rprop(Optimizer):
     """Resilient backpropagation (Riedmiller & Braun 1993), for full batches; PyTorch's form."""
+
+    maximizes = True
 
     def __init__(
         self,
@@ -105,13 +112,19 @@ def lion_(
     lr: float,
     betas: tuple[float, float],
     weight_decay: float,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lr (sign(β₁ m + (1 - β₁) g) + λ θ), then m ← β₂ m + (1 - β₂) g."""
     b1, b2 = betas
-    c = np.sign(b1 * exp_avg + (1 - b1) * grad)
-    value -= lr * decayed(c, value, weight_decay)
-    exp_avg *= b2
-    exp_avg += (1 - b2) * grad
+    numbers = (b1, 1 - b1, b2, 1 - b2, lr, 1 - lr * weight_decay)
+    move_(_lion, value, grad, (exp_avg,), *numbers, maximize=maximize)
+
+
+def _lion(
+    x: Any, g: Any, m: Any, beta1: Any, fresh1: Any, beta2: Any, fresh2: Any, lr: Any, keep: Any
+) -> tuple[Any, ...]:
+    c = np.sign(beta1 * m + fresh1 * g)
+    return keep * x - lr * c, beta2 * m + fresh2 * g
 
 
 def rprop_(
@@ -122,13 +135,28 @@ def rprop_(
     *,
     etas: tuple[float, float],
     step_sizes: tuple[float, float],
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - Δ sign(g); Δ grows while the sign stays, and shrinks, with no step, as it turns."""
-    shrink, grow = etas
-    turned = np.sign(grad) * np.sign(prev)
-    step_size[turned > 0] *= grow
-    step_size[turned < 0] *= shrink
-    np.clip(step_size, *step_sizes, out=step_size)
-    prev[...] = grad
-    prev[turned < 0] = 0
-    value -= np.sign(prev) * step_size
+    numbers = (*etas, *step_sizes, 0.0, 1.0)
+    move_(_rprop, value, grad, (prev, step_size), *numbers, maximize=maximize)
+
+
+def _rprop(
+    x: Any,
+    g: Any,
+    prev: Any,
+    size: Any,
+    shrink: Any,
+    grow: Any,
+    smallest: Any,
+    largest: Any,
+    zero: Any,
+    one: Any,
+) -> tuple[Any, ...]:
+    # Of the signs: a product of two small gradients may be 0.
+    turned = np.sign(g) * np.sign(prev)
+    size = size * where(turned > 0, grow, where(turned < 0, shrink, one))
+    size = np.minimum(np.maximum(size, smallest), largest)
+    prev = where(turned < 0, zero, g)
+    return x - np.sign(prev) * size, prev, size

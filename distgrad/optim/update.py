@@ -1,15 +1,50 @@
-"""Update functions on flat arrays, in place: the formulas, in the papers' letters.
+"""How formulas of single numbers move flat arrays, and the formulas of SGD and Adam.
 
-Those of ``kernels.UPDATES`` have a fused twin, which the optimizer asks for first.
+A formula takes one element, its gradient, its state and the settings' numbers, and returns the
+element and its state as they are afterwards (``kernels.formula`` says what it may use). Called
+with arrays, block by block, it is the reference; compiled, it is its own twin, with the same bits.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad import kernels
 from distgrad.autograd.types import Array
+
+Formula: TypeAlias = Callable[..., tuple[Any, ...]]
+
+# Numbers of a block and what is computed of them stay in the cache of a core.
+_BLOCK = 1 << 14
+
+
+def move_(
+    formula: Formula,
+    value: Array,
+    grad: Array,
+    state: tuple[Array, ...],
+    *numbers: float,
+    maximize: bool = False,
+) -> None:
+    """Let (value, *state) = formula(value, grad, *state, *numbers) in place, of flat arrays.
+
+    The gradient is taken with the other sign to ``maximize``.
+    """
+    dtype = value.dtype
+    given = tuple(map(dtype.type, numbers))
+    twin = kernels.twin("move_") if dtype.kind == "f" and 4 <= dtype.itemsize <= 8 else None
+    if twin is not None:
+        twin(formula, value, grad, state, dtype.type(-1 if maximize else 1), given)
+        return
+    for start in range(0, value.size, _BLOCK):
+        old, g, *others = (a[start : start + _BLOCK] for a in (value, grad, *state))
+        new = formula(old, -g if maximize else g, *others, *given)
+        for array, found in zip((old, *others), new, strict=True):
+            array[...] = found
 
 
 def sgd_(
@@ -23,49 +58,110 @@ def sgd_(
     weight_decay: float,
     nesterov: bool,
     first: bool,
+    maximize: bool = False,
 ) -> None:
     """θ ← θ - lr b, with b ← μ b + (1 - dampening) g (Sutskever et al. 2013, PyTorch's form)."""
-    g = grad + weight_decay * value if weight_decay else grad
-    if buffer is not None:
-        if first:
-            buffer[...] = g
-        else:
-            buffer *= momentum
-            buffer += (1 - dampening) * g
-        g = g + momentum * buffer if nesterov else buffer
-    value -= lr * g
+    if buffer is None:
+        move_(_descent, value, grad, (), lr, weight_decay, maximize=maximize)
+        return
+    if first:
+        buffer.fill(0)
+    numbers = (lr, weight_decay, momentum, 1.0 if first else 1 - dampening, nesterov)
+    move_(_momentum, value, grad, (buffer,), *numbers, maximize=maximize)
 
 
-def adamw_(
+def mix_(x: Array, a: float, y: Array, b: float) -> None:
+    """X ← a X + b Y, of contiguous arrays of one shape."""
+    move_(_mixture, x.reshape(-1), y.reshape(-1), (), a, b)
+
+
+def _mixture(x: Any, g: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return (a * x + b * g,)
+
+
+def _descent(x: Any, g: Any, lr: Any, decay: Any) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    return (x - lr * g,)
+
+
+def _momentum(
+    x: Any, g: Any, b: Any, lr: Any, decay: Any, mu: Any, fresh: Any, nesterov: Any
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    b = mu * b + fresh * g
+    return x - lr * (g + mu * b if nesterov else b), b
+
+
+def adam_(
     value: Array,
     grad: Array,
-    m: Array,
-    v: Array,
-    largest: Array | None = None,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None = None,
     *,
     step: int,
     lr: float,
-    beta1: float,
-    beta2: float,
+    betas: tuple[float, float],
     eps: float,
     weight_decay: float,
+    decoupled_weight_decay: bool,
+    maximize: bool = False,
 ) -> None:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); ``step`` counts from 1.
+    """θ ← θ - lr m̂ / (√v̂ + ε) (Kingma & Ba 2015); ``step`` counts from 1.
 
-    With ``largest``, the largest v so far, AMSGrad's form of it (Reddi et al. 2018).
+    The weight decay is an L2 penalty, or decoupled (Loshchilov & Hutter 2019). With the largest v
+    so far, AMSGrad's form of it (Reddi et al. 2018).
     """
-    value *= 1 - lr * weight_decay
-    moments_(m, v, grad, beta1, beta2)
-    if largest is not None:
-        np.maximum(largest, v, out=largest)
-    denominator = np.sqrt(v if largest is None else largest)
-    denominator /= math.sqrt(1 - beta2**step)
-    denominator += eps
-    value -= lr / (1 - beta1**step) * (m / denominator)
+    b1, b2 = betas
+    correction, rate = 1 / math.sqrt(1 - b2**step), lr / (1 - b1**step)
+    numbers = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+    state = (exp_avg, exp_avg_sq, *(() if max_exp_avg_sq is None else (max_exp_avg_sq,)))
+    formula = _adam if max_exp_avg_sq is None else _amsgrad
+    move_(formula, value, grad, state, *numbers, correction, eps, rate, maximize=maximize)
 
 
-def moments_(m: Array, v: Array, grad: Array, beta1: float, beta2: float) -> None:
-    """m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², as all of Adam's family has them."""
-    m += (1 - beta1) * (grad - m)
-    v *= beta2
-    v += (1 - beta2) * (grad * grad)
+def decays(lr: float, weight_decay: float, decoupled: bool) -> tuple[float, float]:
+    """Return what is kept of the value (decoupled decay), and the L2 penalty's factor."""
+    return (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+
+
+def _adam(
+    x: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    keep: Any,
+    decay: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    correction: Any,
+    eps: Any,
+    rate: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    m = m + fresh1 * (g - m)
+    v = beta2 * v + fresh2 * (g * g)
+    return keep * x - rate * (m / (np.sqrt(v) * correction + eps)), m, v
+
+
+def _amsgrad(
+    x: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    largest: Any,
+    keep: Any,
+    decay: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    correction: Any,
+    eps: Any,
+    rate: Any,
+) -> tuple[Any, ...]:
+    g = g + decay * x if decay else g
+    m = m + fresh1 * (g - m)
+    v = beta2 * v + fresh2 * (g * g)
+    largest = np.maximum(largest, v)
+    return keep * x - rate * (m / (np.sqrt(largest) * correction + eps)), m, v, largest

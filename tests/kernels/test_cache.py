@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -177,6 +178,42 @@ def test_kernels_of_one_factory_are_kept_apart(folder):
         assert result(raiser(jit.kernel(multiplier(3.0)))) == [0, 9, 18]
     assert len(list(folder.glob("*multipl*"))) == 4
     assert len(list(folder.glob("*twice*"))) == 2
+
+
+FACTOR = 1.0
+
+
+def changed(x):
+    return np.sqrt(x) * FACTOR
+
+
+@pytest.mark.parametrize(
+    "differ", [{"names": ("np", "square", "FACTOR")}, {"FACTOR": 2.0}], ids=["name", "number"]
+)
+def test_kernels_are_kept_apart_by_what_is_global_in_what_they_call(folder, differ):
+    """A formula may be anybody's: its file is not among the sources that are looked at."""
+    numba = pytest.importorskip("numba")
+    code, more = changed.__code__, {k: v for k, v in differ.items() if k != "names"}
+    other = code.replace(co_names=differ.get("names", code.co_names))
+    of_each = [
+        FunctionType(code, {**globals()}, "changed"),
+        FunctionType(other, {**globals(), **more}, "changed"),
+    ]
+
+    def applier(inner):
+        def apply(x):
+            for i in range(x.size):
+                x[i] = inner(x[i])
+
+        return apply
+
+    for _ in range(2):  # compiled, then loaded
+        found = []
+        for function in of_each:
+            x = np.array([4.0])
+            jit.exact_kernel(applier(numba.njit(function)))(x)
+            found.append(x[0])
+        assert found == [2.0, 4.0 if more else 16.0]
 
 
 def test_a_kernel_that_calls_itself_has_a_name_of_its_own(folder):

@@ -7,6 +7,7 @@ import pytest
 from moving import move_
 
 from distgrad import Tensor, clip_grad_norm_, clip_grad_value_, nn
+from distgrad.autograd import reference_kernels
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim import (
     clip_grads_with_norm_,
@@ -153,6 +154,39 @@ def test_without_a_limit_nothing_is_scaled_whatever_the_norm():
     params = with_values(5.0, math.inf)
     assert clip_grad_norm_(params, math.inf) == math.inf
     np.testing.assert_array_equal(params[1].grad.array, [1, np.inf])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
+def test_the_2_norm_has_the_bits_of_the_reference(dtype):
+    rng = np.random.default_rng(5)
+    sizes = [0, 1, 63, 64, 65, 8191, 8193, 40_000]
+    arrays = [rng.normal(size=n).astype(dtype) for n in sizes]
+    if dtype in (np.complex64, np.complex128):
+        arrays = [(a * (1 + 2j)).astype(dtype) for a in arrays]
+    strided = np.arange(40_000, dtype=np.float32).reshape(200, 200).T
+    for listed in ([a] for a in [*arrays, strided]):
+        found = total_norm(listed)
+        with reference_kernels():
+            assert total_norm(listed) == found
+        wide = listed[0].astype(np.complex128).reshape(-1)
+        assert found == pytest.approx(np.linalg.norm(wide), rel=1e-12)
+    found = total_norm(arrays)
+    with reference_kernels():
+        assert total_norm(arrays) == found
+    assert total_norm(arrays[::-1]) == pytest.approx(found, rel=1e-12)
+
+
+def test_gradients_that_are_neighbours_in_any_order_are_clipped_as_others_are():
+    apart, together = make(), make()
+    move_(together[::-1])
+    for p in together[:4]:
+        gradient = p.grad
+        p.grad = None
+        p.accumulate_(gradient)
+    for params in (apart, together):
+        clip_grad_norm_([*params[1:3], params[0], *params[3:]], 1.0)
+        clip_grad_value_([params[i] for i in (3, 0, 5)], 1e-3)
+    np.testing.assert_array_equal(flat(apart), flat(together))
 
 
 def test_squares_that_overflow_float32_do_not_make_the_norm_infinite():
