@@ -30,8 +30,7 @@ def keep(environment: Mapping[str, str] = os.environ) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc: musl, macOS, Windows
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST) and mallopt(_WORTH_A_LOOK = 4 << 20  # bytes: going through the heap takes milliseconds
-_TRIM_THRESHOLD, _NEVER))
+    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST) and mallopt(_TRIM_THRESHOLD, _NEVER))
 
 
 def give_back_freed(nbytes: int) -> None:
