@@ -5,6 +5,7 @@ Knows no op by name, and nothing of the wire: it tells a leaf's listener when it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
-from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
+from distgrad.autograd.tensor import GradListener, Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
 
-_ndarray, _add = np.ndarray, np.add
+_ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
 
 
 def backward(
@@ -68,6 +69,14 @@ class _Leaves:
             self._waiting.add(leaf, g)
         elif total is not None and total._node is None and type(g) is _ndarray:
             _add(total.array, g, total.array)  # the short way of ``accumulate_``
+        elif (
+            total is None
+            and type(g) is _ndarray
+            and leaf._place is None
+            and _getrefcount(g) == _ALONE
+            and _is_whole(g)
+        ):
+            leaf.grad = output(g, None, 0)  # nobody else has it: no copy
         else:
             leaf.accumulate_(as_tensor(g))
 
@@ -75,6 +84,10 @@ class _Leaves:
         """Hand over what waits for a consumer that received nothing itself."""
         for leaf in list(self._waiting):
             self._hand_over(leaf)
+
+    def references(self, _: Any, g: Array) -> int:
+        """Count those to an array that the walk alone has, where ``add`` looks at them."""
+        return _getrefcount(g)
 
     def done(self, leaf: Tensor) -> None:
         left = self._consumers[leaf] = self._consumers[leaf] - 1
@@ -87,6 +100,39 @@ class _Leaves:
     def _hand_over(self, leaf: Tensor) -> None:
         leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
         run_afterwards(leaf)
+
+
+def _count() -> int:
+    g = np.empty(1)
+    return _Leaves({}).references(None, g)
+
+
+_ALONE = _count()
+"""The references to a gradient that only the walk and ``_Leaves.add`` hold (of CPython)."""
+
+
+def _is_whole(g: Array) -> bool:
+    """Whether the memory of ``g`` is all its own: nothing else can see it, nothing is wasted."""
+    base = g.base
+    if base is None:
+        return g.flags.writeable
+    # A reshaped or transposed array, the only view of it: g holds it, ``base`` and the call.
+    return (
+        type(base) is _ndarray
+        and base.base is None
+        and base.nbytes == g.nbytes
+        and base.flags.owndata
+        and g.flags.writeable
+        and _getrefcount(base) == _OF_A_BASE
+    )
+
+
+def _count_of_base() -> int:
+    base = np.empty((1, 1)).reshape(-1).base
+    return _getrefcount(base)
+
+
+_OF_A_BASE = _count_of_base() + 1  # there the view is gone already
 
 
 @overload

@@ -19,21 +19,25 @@ from distgrad.autograd.op import Op
 
 __all__ = ["TWINS", "UPDATES", "status", "twin"]
 
-TWINS: dict[Op, str] = {
-    ops.batch_norm: "normalise",
-    ops.convolution: "convolve",
-    ops.cross_entropy: "rows",
-    ops.dropout: "pointwise",
-    ops.embedding: "scatter",
-    ops.gelu: "pointwise",
-    ops.gelu_tanh: "pointwise",
-    ops.layer_norm: "normalise",
-    ops.log_softmax: "rows",
-    ops.max_pool: "pool",
-    ops.relu: "pointwise",
-    ops.scaled_dot_product_attention: "attend",
-    ops.softmax: "rows",
+_MODULES: dict[str, list[Op]] = {
+    "attend": [ops.scaled_dot_product_attention],
+    "convolve": [ops.convolution],
+    "normalise": [ops.batch_norm, ops.layer_norm],
+    "pairs": [
+        *(ops.maximum, ops.minimum, ops.logaddexp),
+        *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
+    ],
+    "pointwise": [
+        *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),
+        *(ops.hardshrink, ops.softshrink, ops.threshold),
+        *(ops.sigmoid, ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
+        *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.dropout),
+    ],
+    "pool": [ops.max_pool],
+    "rows": [ops.cross_entropy, ops.log_softmax, ops.softmax],
+    "scatter": [ops.embedding],
 }
+TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""
 
 UPDATES = {"adamw_": "update", "sgd_": "update"}

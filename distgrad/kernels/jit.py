@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
 
+R = TypeVar("R")
 # Sums may be reordered and products fused, but nothing is assumed about NaN and infinity.
 _FLAGS = {"reassoc", "nsz", "contract", "arcp"}
 _mutex = threading.RLock()
@@ -25,9 +26,12 @@ _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
 
 
-def kernel(function: Callable[..., None]) -> Callable[..., None]:
+def kernel(function: Callable[..., R]) -> Callable[..., R]:
     """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
-    dispatcher: Any = numba.njit(fastmath=_FLAGS, error_model="numpy", nogil=True)(function)
+    # numba's wrappers for C are a third of the time to compile, and nobody calls them.
+    dispatcher: Any = numba.njit(
+        fastmath=_FLAGS, error_model="numpy", nogil=True, no_cfunc_wrapper=True
+    )(function)
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
     compile_ = dispatcher.compile
@@ -37,8 +41,15 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
             return compile_(signature)
 
     dispatcher.compile = compile_once
-    compiled: Callable[..., None] = dispatcher
+    compiled: Callable[..., R] = dispatcher
     return compiled
+
+
+def inlined(function: Callable[..., R]) -> Callable[..., R]:
+    """Make a function of scalars part of the kernels that call it: a loop over calls is slow."""
+    how = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    made: Callable[..., R] = numba.njit(fastmath=_FLAGS, error_model="numpy", **how)(function)
+    return made
 
 
 @contextmanager
