@@ -104,8 +104,6 @@ layer("PixelShuffle", planes(2, 4), 2)
 layer("PixelUnshuffle", IMAGE, 2)
 layer("ChannelShuffle", IMAGE, 2)
 layer("Unfold", planes(2, 8), 3)
-layer("Flatten", IMAGE)
-layer("Unflatten", channels(16), 1, (4, 4))
 
 # -- convolutions and recurrent layers -------------------------------------------------------------
 
@@ -221,6 +219,7 @@ LAYERS_LEFT_OUT = {
                      "FractionalMaxPool3d"), "draws or takes places"),
     "AdaptiveLogSoftmaxWithLoss": "made of timed layers",
     "CTCLoss": "ctc is timed",
+    **dict.fromkeys(("Flatten", "Unflatten"), "reshape is timed"),
     "Fold": "fold is timed",
     "NLLLoss2d": "the old name of NLLLoss",
     "LinearCrossEntropyLoss": "a Linear and a CrossEntropyLoss",
@@ -238,6 +237,7 @@ OPS_THROUGH_LAYERS = {
     "convolution_transpose": "ConvTranspose2d",
     "cross_entropy": "CrossEntropyLoss",
     "embedding": "Embedding",
+    "group_norm": "GroupNorm",
     "gru": "GRU",
     "huber": "HuberLoss",
     "layer_norm": "LayerNorm",

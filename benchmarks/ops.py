@@ -215,7 +215,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases of group NAME, or with NAME in theirs")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="cases of group NAME, or with NAME in theirs"
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), choices=SIZES)
     parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
     parser.add_argument("--quick", action="store_true", help="plain layouts, few rounds")

@@ -20,9 +20,11 @@ from distgrad.autograd.op import Op
 __all__ = ["TWINS", "UPDATES", "status", "twin"]
 
 _MODULES: dict[str, list[Op]] = {
+    "along": [ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
     "convolve": [ops.convolution],
     "normalise": [ops.batch_norm, ops.layer_norm],
+    "norms": [ops.group_norm, ops.rms_norm],
     "pairs": [
         *(ops.maximum, ops.minimum, ops.logaddexp),
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
@@ -33,9 +35,10 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.sigmoid, ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
         *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.dropout),
     ],
-    "pool": [ops.max_pool],
+    "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.softmax],
-    "scatter": [ops.embedding],
+    "scan": [ops.cumprod, ops.cumsum, ops.prod],
+    "scatter": [ops.embedding, ops.getitem],
 }
 TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""

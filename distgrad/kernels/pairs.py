@@ -61,7 +61,7 @@ def logaddexp(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_loss
 def huber(F: Any) -> Any:
     half = F(0.5)
 
@@ -70,17 +70,16 @@ def huber(F: Any) -> Any:
         low = -delta if d < -delta else d
         return delta if d > delta else low
 
-    cut_ = inlined(cut)
+    c = inlined(cut)
 
-    def value(a: Any, b: Any, delta: Any) -> Any:
-        c = cut_(a, b, delta)
-        return c * ((a - b) - half * c)
+    def value(a: Any, b: Any, delta: Any, scale: Any) -> Any:
+        return scale * (c(a, b, delta) * ((a - b) - half * c(a, b, delta)))
 
-    def to_a(g: Any, a: Any, b: Any, delta: Any) -> Any:
-        return g * cut_(a, b, delta)
+    def to_a(g: Any, a: Any, b: Any, delta: Any, scale: Any) -> Any:
+        return g * (scale * c(a, b, delta))
 
-    def to_b(g: Any, a: Any, b: Any, delta: Any) -> Any:
-        return -(g * cut_(a, b, delta))
+    def to_b(g: Any, a: Any, b: Any, delta: Any, scale: Any) -> Any:
+        return -(g * (scale * c(a, b, delta)))
 
     return value, to_a, to_b
 

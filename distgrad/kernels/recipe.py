@@ -262,9 +262,9 @@ def _sums(zero: Any, value: Formula, backs: Sequence[Formula], inputs: tuple[str
         # A block is summed in its own dtype, blocks in float64: large batches lose nothing.
         whole = 0.0
         for begin in range(0, a.size, _BLOCK):
-            part = zero
-            for i in range(begin, min(begin + _BLOCK, a.size)):
-                part += each(a[i], b[i], *p)
+            x, z, part = a[begin : begin + _BLOCK], b[begin : begin + _BLOCK], zero
+            for i in range(x.size):
+                part += each(x[i], z[i], *p)
             whole += part
         return whole
 

@@ -9,11 +9,17 @@ from op_cases import cases, cast, is_float, values_and_gradients
 import distgrad as dg
 from distgrad import Tensor, kernels, ops
 from distgrad.autograd import REGISTRY
+from distgrad.ops.interpolate import linear_taps
 
 pytest.importorskip("numba", reason="numba is not installed: there are no twins")
 
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
 LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a block
+    "adaptive_max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"output_size": (7, 4)}),
+    "avg_pool": lambda r: (
+        [r.normal(size=(3, 5, 31, 17))],
+        {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False},
+    ),
     "batch_norm": lambda r: ([r.normal(size=(5, 3, 13, 11)) + 3, None, r.normal(size=3)], {}),
     "convolution": lambda r: (
         [r.normal(size=(3, 5, 41, 37)), r.normal(size=(7, 5, 3, 3)), r.normal(size=7)],
@@ -25,6 +31,26 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     ),
     "dropout": lambda r: ([r.normal(size=(37, 67)), r.random((37, 67)) < 0.5], {"p": 0.5}),
     "embedding": lambda r: ([r.integers(0, 19, (7, 31)), r.normal(size=(19, 33))], {}),
+    "cumprod": lambda r: ([r.uniform(0.9, 1.1, (5, 31, 7))], {"axis": 1}),
+    "cumsum": lambda r: ([r.normal(size=(5, 31, 7))], {"axis": -2}),
+    "getitem": lambda r: (
+        [r.normal(size=(31, 5, 7))],
+        {"index": np.arange(-31, 31).reshape(2, 31)},
+    ),
+    "group_norm": lambda r: (
+        [r.normal(size=(3, 6, 13, 5)) - 2, r.normal(size=6), r.normal(size=6)],
+        {"groups": 2},
+    ),
+    "prod": lambda r: ([r.uniform(0.9, 1.1, (5, 31, 7))], {"axis": 1}),
+    "resample": lambda r: (
+        [r.normal(size=(3, 5, 31, 17))],
+        dict(zip(("index", "weight"), linear_taps(31, 43, 31 / 43, False), strict=True), axis=2),
+    ),
+    "rms_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67)], {}),
+    "take": lambda r: (
+        [r.normal(size=(5, 31, 7))],
+        {"indices": np.arange(-31, 31).reshape(2, 31), "axis": 1},
+    ),
     "layer_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67), None], {}),
     "max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"kernel_size": 3, "stride": 2}),
     "scaled_dot_product_attention": lambda r: (
@@ -227,6 +253,38 @@ def test_batch_norm_passes_gradients_to_its_statistics_on():
         results.append(x.grad.array)
         x.grad = None
     np.testing.assert_allclose(*results, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [2, 63, 64, 65, 200])
+@both_dtypes
+def test_batch_norm_of_rows(rows, dtype):
+    r = np.random.default_rng(rows)
+    x, w, b = r.normal(size=(rows, 19)) + 3, r.normal(size=19), r.normal(size=19)
+    for inputs in ([x, w, b], [x, None, b], [x, w, None]):
+        compare(ops.batch_norm, inputs, {}, dtype)
+    compare(ops.batch_norm, [x[:, :, None, None], w, b], {"eps": 0.1}, dtype)
+
+
+ALONG = [(), (1,), (0,), (5,), (1, 7), (7, 1), (3, 4, 5)]
+
+
+@pytest.mark.parametrize("op", [ops.cumsum, ops.cumprod, ops.prod, ops.take], ids=lambda o: o.name)
+@pytest.mark.parametrize("shape", ALONG, ids=str)
+def test_along_every_axis_of_every_shape(op, shape):
+    r = np.random.default_rng(2)
+    for axis in range(-len(shape), len(shape)):
+        settings = {"axis": axis}
+        if op is ops.take:
+            settings["indices"] = r.integers(0, max(shape[axis], 1), 6 if shape[axis] else 0)
+        compare(op, [r.normal(size=shape)], settings, np.float64)
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1), (1, 2), (0, 2), (-1,), (), 1])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_prod_over_several_axes_with_zeros(axis, keepdims):
+    x = np.random.default_rng(2).normal(size=(3, 4, 5))
+    x[1, 2, 3] = x[0, 0, 0] = x[0, 0, 1] = 0
+    compare(ops.prod, [x], {"axis": axis, "keepdims": keepdims}, np.float64)
 
 
 def test_second_gradients_come_from_the_reference():
