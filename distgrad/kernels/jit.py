@@ -46,9 +46,12 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def inlined(function: Callable[..., R]) -> Callable[..., R]:
-    """Make a function of scalars part of the kernels that call it: a loop over calls is slow."""
+    """Make a function of scalars part of the kernels that call it: a loop over calls is slow.
+
+    Inside, nothing is reordered: x (n / (n + 2)) must not become x n / (n + 2), which overflows.
+    """
     how = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    made: Callable[..., R] = numba.njit(fastmath=_FLAGS, error_model="numpy", **how)(function)
+    made: Callable[..., R] = numba.njit(fastmath={"contract"}, error_model="numpy", **how)(function)
     return made
 
 

@@ -6,6 +6,7 @@ numbers are float32 throughout.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,9 +14,6 @@ from typing import Any
 import numba
 import numpy as np
 from numba.extending import overload
-from numpy.polynomial import chebyshev
-
-from distgrad.ops.special import ERF, ERFC, ERFC_FLOAT32
 
 _F, _I = np.float32, np.int32
 
@@ -25,14 +23,20 @@ _F, _I = np.float32, np.int32
 _HOW: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
 
-def _vectorised(reference: Callable[..., Any], of32: Any, of64: Any) -> None:
+def vectorised(reference: Callable[..., Any], of32: Any, of64: Any) -> None:
+    """Let kernels that call ``reference`` run one of these in its place."""
+
     def choose(x: Any) -> Any:
         return of32 if x == numba.types.float32 else of64
 
-    overload(reference, jit_options=_HOW)(choose)
+    def choose_of_two(y: Any, x: Any) -> Any:
+        return of32 if x == numba.types.float32 else of64
+
+    two = len(inspect.signature(reference).parameters) == 2
+    overload(reference, jit_options=_HOW)(choose_of_two if two else choose)
 
 
-def _polynomial(dtype: Callable[[float], Any], coefficients: Iterable[float]) -> Any:
+def polynomial(dtype: Callable[[float], Any], coefficients: Iterable[float]) -> Any:
     """Return c0 + x (c1 + x (…)) for use in a kernel. A loop over them would not be vectorised."""
     names = {f"c{k}": dtype(c) for k, c in enumerate(coefficients)}
     *lower, text = names
@@ -230,70 +234,6 @@ def _sigmoid64(x: Any) -> Any:
     return 1.0 / (1.0 + exp(-x))
 
 
-# erfc(z) = t exp(p(u) - z²) for z ≥ 0, t = 2 / (2 + z), u = 2t - 1 (ops/special.py); p's even and
-# odd powers apart, so that two chains of products run side by side. Below ½ erf has its own series,
-# where 1 - erfc would lose digits.
-_POWERS = chebyshev.cheb2poly(np.array([ERFC[0] / 2, *ERFC[1:]]))
-_POWERS32 = chebyshev.cheb2poly(np.array([ERFC[0] / 2, *ERFC[1:ERFC_FLOAT32]]))
-_even32, _odd32 = _polynomial(_F, _POWERS32[::2]), _polynomial(_F, _POWERS32[1::2])
-_even64, _odd64 = _polynomial(float, _POWERS[::2]), _polynomial(float, _POWERS[1::2])
-_near32, _near64 = _polynomial(_F, ERF[:6]), _polynomial(float, ERF)
-_ROOT_HALF32, _ROOT_HALF64 = _F(math.sqrt(0.5)), math.sqrt(0.5)
-
-
-def tail(x: Any) -> Any:
-    """erfc(x) for x ≥ 0, with a small relative error."""
-    return np.vectorize(math.erfc)(x)
-
-
-def _tail32(x: Any) -> Any:
-    t = _TWO32 / (_TWO32 + x)
-    u = t + t - _ONE32
-    q = u * u
-    return t * exp(_even32(q) + u * _odd32(q) - x * x)
-
-
-def _tail64(x: Any) -> Any:
-    t = 2.0 / (2.0 + x)
-    u = t + t - 1.0
-    q = u * u
-    return t * exp(_even64(q) + u * _odd64(q) - x * x)
-
-
-def erf(x: Any) -> Any:
-    """The error function."""
-    return np.vectorize(math.erf)(x)
-
-
-def _erf32(x: Any) -> Any:
-    z = abs(x)
-    far = _ONE32 - tail(z)
-    far = far if x >= _ZERO32 else -far
-    return x * _near32(x * x) if z < _HALF32 else far
-
-
-def _erf64(x: Any) -> Any:
-    z = abs(x)
-    far = 1.0 - tail(z)
-    far = far if x >= 0.0 else -far
-    return x * _near64(x * x) if z < 0.5 else far
-
-
-def normal_cdf(x: Any) -> Any:
-    """The standard normal distribution function, with a small relative error everywhere."""
-    return np.vectorize(math.erfc)(-x * math.sqrt(0.5)) / 2
-
-
-def _normal_cdf32(x: Any) -> Any:
-    rest = _HALF32 * tail(abs(x) * _ROOT_HALF32)
-    return rest if x < _ZERO32 else _ONE32 - rest
-
-
-def _normal_cdf64(x: Any) -> Any:
-    rest = 0.5 * tail(abs(x) * _ROOT_HALF64)
-    return rest if x < 0.0 else 1.0 - rest
-
-
 for _reference, _of32, _of64 in (
     (exp, _exp32, _exp64),
     (expm1, _expm1_32, _expm1_64),
@@ -301,8 +241,5 @@ for _reference, _of32, _of64 in (
     (log1p, _log1p32, _log1p64),
     (tanh, _tanh32, _tanh64),
     (sigmoid, _sigmoid32, _sigmoid64),
-    (tail, _tail32, _tail64),
-    (erf, _erf32, _erf64),
-    (normal_cdf, _normal_cdf32, _normal_cdf64),
 ):
-    _vectorised(_reference, _of32, _of64)
+    vectorised(_reference, _of32, _of64)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from distgrad.kernels import mathematics as m
+from distgrad.kernels import special
 from distgrad.kernels.jit import inlined
 from distgrad.kernels.recipe import of_loss, of_two
 
@@ -57,6 +60,74 @@ def logaddexp(F: Any) -> Any:
 
     def to_b(g: Any, a: Any, b: Any) -> Any:
         return g * (half if a == b else m.sigmoid(b - a))
+
+    return value, to_a, to_b
+
+
+@of_two
+def logaddexp2(F: Any) -> Any:
+    half, one, ln2, log2e = F(0.5), F(1), F(math.log(2)), F(1 / math.log(2))
+
+    def value(a: Any, b: Any) -> Any:
+        d = -abs(a - b) * ln2
+        top = a if (a >= b) | (a != a) else b
+        return top + (one if a == b else log2e * m.log1p(m.exp(d)))
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        return g * (half if a == b else m.sigmoid(ln2 * (a - b)))
+
+    def to_b(g: Any, a: Any, b: Any) -> Any:
+        return g * (half if a == b else m.sigmoid(ln2 * (b - a)))
+
+    return value, to_a, to_b
+
+
+def _radius(F: Any) -> Any:
+    zero, one, inf = F(0), F(1), F(np.inf)
+
+    def radius(a: Any, b: Any) -> Any:
+        # Of the ratio, which cannot overflow.
+        x, z = abs(a), abs(b)
+        high, low = (x if x > z else z), (z if x > z else x)
+        t = low / (high if high > zero else one)
+        r = high * np.sqrt(one + t * t)
+        return inf if (x == inf) | (z == inf) else r + (low - low)
+
+    return inlined(radius)
+
+
+@of_two
+def hypot(F: Any) -> Any:
+    zero, one, radius = F(0), F(1), _radius(F)
+
+    def value(a: Any, b: Any) -> Any:
+        return radius(a, b)
+
+    def to_a(g: Any, a: Any, y: Any) -> Any:
+        return g * (a / (one if y == zero else y))
+
+    def to_b(g: Any, b: Any, y: Any) -> Any:
+        return g * (b / (one if y == zero else y))
+
+    return value, to_a, to_b
+
+
+@of_two
+def arctan2(F: Any) -> Any:
+    zero, one, radius = F(0), F(1), _radius(F)
+
+    def value(a: Any, b: Any) -> Any:
+        return special.arctan2(a, b)
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        r = radius(a, b)
+        r = one if r == zero else r
+        return g * (b / r / r)
+
+    def to_b(g: Any, a: Any, b: Any) -> Any:
+        r = radius(a, b)
+        r = one if r == zero else r
+        return -g * (a / r / r)
 
     return value, to_a, to_b
 

@@ -13,6 +13,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels import mathematics as m
+from distgrad.kernels import special
 from distgrad.kernels.arrays import Scalar, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.recipe import of_one
@@ -76,11 +77,12 @@ def hardsigmoid(F: Any) -> Any:
 
 @of_one
 def hardswish(F: Any) -> Any:
-    zero, half, three, third, sixth = F(0), F(0.5), F(3), F(1 / 3), F(1 / 6)
+    zero, half, one, three, third, sixth = F(0), F(0.5), F(1), F(3), F(1 / 3), F(1 / 6)
 
     def value(x: Any) -> Any:
-        y = zero if x <= -three else x * (x * sixth + half)
-        return x if x >= three else y
+        s = (x + three) * sixth
+        s = zero if s < zero else s
+        return x * (one if s > one else s)
 
     def back(g: Any, x: Any) -> Any:
         d = g * (x * third + half) if x > -three else zero
@@ -243,10 +245,10 @@ def gelu(F: Any) -> Any:
     half, scale = F(0.5), F(1 / math.sqrt(2 * math.pi))
 
     def value(x: Any) -> Any:
-        return x * m.normal_cdf(x)
+        return x * special.normal_cdf(x)
 
     def back(g: Any, x: Any) -> Any:
-        return g * (m.normal_cdf(x) + x * scale * m.exp(-half * x * x))
+        return g * (special.normal_cdf(x) + x * scale * m.exp(-half * x * x))
 
     return value, back
 
@@ -256,7 +258,7 @@ def normal_cdf(F: Any) -> Any:
     half, scale = F(0.5), F(1 / math.sqrt(2 * math.pi))
 
     def value(x: Any) -> Any:
-        return m.normal_cdf(x)
+        return special.normal_cdf(x)
 
     def back(g: Any, x: Any) -> Any:
         return g * (scale * m.exp(-half * x * x))
@@ -269,7 +271,7 @@ def erf(F: Any) -> Any:
     scale = F(2 / math.sqrt(math.pi))
 
     def value(x: Any) -> Any:
-        return m.erf(x)
+        return special.erf(x)
 
     def back(g: Any, x: Any) -> Any:
         return g * (scale * m.exp(-x * x))
@@ -282,11 +284,37 @@ def erfc(F: Any) -> Any:
     zero, two, scale = F(0), F(2), F(-2 / math.sqrt(math.pi))
 
     def value(x: Any) -> Any:
-        rest = m.tail(abs(x))
+        rest = special.tail(abs(x))
         return two - rest if x < zero else rest
 
     def back(g: Any, x: Any) -> Any:
         return g * (scale * m.exp(-x * x))
+
+    return value, back
+
+
+@of_one
+def erfinv(F: Any) -> Any:
+    half, scale, root = F(0.5), F(math.sqrt(math.pi) / 2), F(math.sqrt(0.5))
+
+    def value(x: Any) -> Any:
+        return root * special.quantile(half * x, half - half * abs(x))
+
+    def back(g: Any, y: Any) -> Any:
+        return g * (scale * m.exp(y * y))
+
+    return value, back
+
+
+@of_one
+def ndtri(F: Any) -> Any:
+    half, one, scale = F(0.5), F(1), F(math.sqrt(2 * math.pi))
+
+    def value(x: Any) -> Any:
+        return special.quantile(x - half, x if x < half else one - x)
+
+    def back(g: Any, y: Any) -> Any:
+        return g * (scale * m.exp(half * y * y))
 
     return value, back
 

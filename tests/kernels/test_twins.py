@@ -42,6 +42,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         {"groups": 2},
     ),
     "prod": lambda r: ([r.uniform(0.9, 1.1, (5, 31, 7))], {"axis": 1}),
+    **dict.fromkeys(
+        ("floor_divide", "fmod", "remainder"),
+        lambda r: ([r.uniform(-9, 9, (37, 67)), r.uniform(0.3, 2, (37, 67))], {}),
+    ),
     "resample": lambda r: (
         [r.normal(size=(3, 5, 31, 17))],
         dict(zip(("index", "weight"), linear_taps(31, 43, 31 / 43, False), strict=True), axis=2),
@@ -63,9 +67,16 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
 RECIPES = ("pairs", "pointwise")  # the modules of formulas
 
 
+RANGES = {
+    ops.binary_cross_entropy: (0.01, 0.99),
+    ops.erfinv: (-0.999, 0.999),
+    ops.ndtri: (0.001, 0.999),
+}
+
+
 def elementwise(op):
     """Inputs on both sides of every kink, far out too, with the settings of the op's samples."""
-    low, high = (0.01, 0.99) if op is ops.binary_cross_entropy else (-9, 9)
+    low, high = RANGES.get(op, (-9, 9))
     settings = cases(op)[-1][1]
     count = len(op.inputs)
 
@@ -112,7 +123,8 @@ def test_it_equals_its_reference_on_the_ops_samples(op, dtype):
 def test_it_runs_and_equals_its_reference_on_awkward_sizes(op, dtype):
     inputs, settings = LARGER[op.name](np.random.default_rng(8))
     compare(op, inputs, settings, dtype)
-    assert op.fused(*cast(inputs, dtype), **settings) is not None
+    alone = kernels.TWINS[op] == "remainders" and dtype is np.float64  # float32 alone has twins
+    assert (op.fused(*cast(inputs, dtype), **settings) is None) == alone
 
 
 @every_twin
@@ -285,6 +297,28 @@ def test_prod_over_several_axes_with_zeros(axis, keepdims):
     x = np.random.default_rng(2).normal(size=(3, 4, 5))
     x[1, 2, 3] = x[0, 0, 0] = x[0, 0, 1] = 0
     compare(ops.prod, [x], {"axis": axis, "keepdims": keepdims}, np.float64)
+
+
+@pytest.mark.parametrize("op", [ops.floor_divide, ops.fmod, ops.remainder], ids=lambda o: o.name)
+def test_remainders_are_numpys_to_the_bit(op):
+    r = np.random.default_rng(6)
+    for x, z in (
+        (r.uniform(-9, 9, 10_000), r.uniform(0.3, 2, 10_000)),
+        (r.integers(-99, 99, 10_000), r.integers(1, 9, 10_000)),
+        (r.uniform(-1e5, 1e5, 10_000), r.integers(1, 9, 10_000) / 8),
+    ):
+        a, b = x.astype("f4"), (z * r.choice([-1, 1], len(z))).astype("f4")
+        value, (_, back) = op.fused(a, b)
+        wanted, (_, wanted_back) = op.function(a, b)
+        assert value.tobytes() == wanted.tobytes()
+        np.testing.assert_array_equal(back(a), wanted_back(a))
+
+
+@pytest.mark.parametrize("op", [ops.floor_divide, ops.fmod, ops.remainder], ids=lambda o: o.name)
+@pytest.mark.parametrize("pair", [(1, 0), (np.inf, 1), (1, np.inf), (np.nan, 1), (1e9, 1e-3)])
+def test_remainders_of_extremes_are_left_to_the_reference(op, pair):
+    a, b = (np.array([1, x], np.float32) for x in pair)
+    assert op.fused(a, b) is None
 
 
 def test_second_gradients_come_from_the_reference():
