@@ -15,7 +15,7 @@ from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike, output
 from distgrad.autograd.types import Array
-from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
+from distgrad.autograd.walk import Gathered, Received, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
 
 _ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
@@ -44,11 +44,15 @@ def backward(
                 "backward() on the outer loss"
             )
         weight *= listener.backward_started()
-    received = start([root], [_seed(root, gradient, weight)], create_graph)
-    keep = retain_graph or create_graph
+    seed, node = _seed(root, gradient, weight), root._node
+    if node is not None and node.outputs == 1 and not create_graph:
+        received: Received = {node: seed.array}  # what ``start`` does, without looking
+    else:
+        received = start([root], [seed], create_graph)
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
-    leaves.finish()
+    Walk(received, leaves, create_graph, retain_graph or create_graph).run(nodes)
+    if leaves.waiting is not None:
+        leaves.finish()
     for listener in listeners:
         listener.backward_finished()
 
@@ -61,12 +65,15 @@ class _Leaves:
 
     def __init__(self, consumers: dict[Tensor, int]) -> None:
         self._consumers = consumers
-        self._waiting = Gathered()  # for leaves with hooks, which are shown the whole gradient
+        self.waiting: Gathered | None = None
+        """What leaves with hooks have received: they are shown the whole gradient."""
 
     def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         total = leaf.grad
         if leaf._hooks:
-            self._waiting.add(leaf, g)
+            if self.waiting is None:
+                self.waiting = Gathered()
+            self.waiting.add(leaf, g)
         elif total is not None and total._node is None and type(g) is _ndarray:
             _add(total.array, g, total.array)  # the short way of ``accumulate_``
         elif (
@@ -82,7 +89,7 @@ class _Leaves:
 
     def finish(self) -> None:
         """Hand over what waits for a consumer that received nothing itself."""
-        for leaf in list(self._waiting):
+        for leaf in list(self.waiting or ()):
             self._hand_over(leaf)
 
     def references(self, _: Any, g: Array) -> int:
@@ -92,13 +99,14 @@ class _Leaves:
     def done(self, leaf: Tensor) -> None:
         left = self._consumers[leaf] = self._consumers[leaf] - 1
         if left == 0:
-            if leaf in self._waiting:
+            if self.waiting is not None and leaf in self.waiting:
                 self._hand_over(leaf)
             if leaf._listener is not None:
                 leaf._listener.grad_ready(leaf)
 
     def _hand_over(self, leaf: Tensor) -> None:
-        leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
+        assert self.waiting is not None
+        leaf.accumulate_(_hooked(leaf, self.waiting.pop(leaf)))
         run_afterwards(leaf)
 
 
@@ -220,13 +228,17 @@ def _hooked(leaf: Tensor, gradient: Tensor) -> Tensor:
 
 def _listeners(leaves: Iterable[Tensor]) -> list[GradListener]:
     found: dict[int, GradListener] = {}
-    for leaf in leaves:
+    for leaf in leaves:  # a leaf that is listened to is rare: nothing else happens here
         if leaf._listener is not None:
             found[id(leaf._listener)] = leaf._listener
     return list(found.values())
 
 
 def _seed(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
+    if isinstance(gradient, Tensor) and weight == 1.0:  # the common case
+        a, b = root.array, gradient.array
+        if a.shape == b.shape and a.dtype == b.dtype:
+            return gradient
     if gradient is None:
         if root.size != 1:
             raise GradError(

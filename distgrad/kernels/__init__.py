@@ -37,6 +37,7 @@ _MODULES: dict[str, list[Op]] = {
         ops.dropout,
     ],
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
+    "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.vector_norm],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],

@@ -39,6 +39,7 @@ Member: TypeAlias = "Callable[[Any], tuple[Formula, ...]]"
 Twin: TypeAlias = "Callable[..., OpResult | None]"
 _ndarray = np.ndarray
 _BLOCK = 512
+_MOST_SETTINGS = 64
 _EMPTY = inspect.Parameter.empty
 
 
@@ -58,8 +59,9 @@ def of_one(member: Member) -> Twin:
         x, order = in_memory(a)
         result, y = blank(a.shape, a.dtype, order)
         kernels.forward(x, y, *p)
-        (back,) = kernels.backs
-        return result, _reading(back, a, order, p, {"x": x, "y": y})
+        mine = order is None
+        kept: dict[str, Any] = {"x": a if mine and x.base is a else x, "y": result if mine else y}
+        return result, _reading(kernels.backs[0], a, order, p, kept)
 
     return _named(twin, member, made)
 
@@ -81,9 +83,14 @@ def of_two(member: Member) -> Twin:
         z = in_order(b, order)
         result, y = blank(a.shape, a.dtype, order)
         kernels.forward(x, z, y, *p)
-        arrays = {"a": x, "b": z, "y": y}
-        first, second = [_reading(back, a, order, p, arrays) for back in kernels.backs]
-        return result, (first, second)
+        mine = order is None
+        kept = {
+            "a": a if mine and x.base is a else x,
+            "b": b if mine and z.base is b else z,
+            "y": result if mine else y,
+        }
+        first, second = kernels.backs
+        return result, (_reading(first, a, order, p, kept), _reading(second, a, order, p, kept))
 
     return _named(twin, member, made)
 
@@ -146,19 +153,28 @@ class _Kernels:
         op = inspect.signature(REGISTRY[member.__name__].function).parameters
         names = [*inspect.signature(value).parameters][len(inputs) :]
         self._defaults = {name: op[name].default for name in names}
+        self._settled: dict[Any, tuple[Any, ...]] = {}
         self.defaults = self.settled({}) if _EMPTY not in self._defaults.values() else None
 
     def settled(self, given: dict[str, Any]) -> tuple[Any, ...] | None:
         """Return the settings in the arrays' dtype; None for what the reference has to refuse."""
         if not given and not self._defaults:
             return ()
+        key = tuple(given.items())
+        try:
+            return self._settled[key]
+        except (KeyError, TypeError):  # TypeError: an array as a setting
+            pass
         settings = {**self._defaults, **given}
         if len(settings) != len(self._defaults):
             return None
         try:
-            return tuple([self.dtype(v) for v in settings.values()])
+            found = tuple([self.dtype(v) for v in settings.values()])
+            if len(self._settled) < _MOST_SETTINGS:  # a schedule may make a new one every step
+                self._settled[key] = found
         except (TypeError, ValueError, OverflowError):
             return None
+        return found
 
 
 class _Made(dict[Any, "_Kernels | None"]):
@@ -181,14 +197,18 @@ class _Made(dict[Any, "_Kernels | None"]):
 def _reading(
     back: _Back, a: Array, order: Order, p: Sequence[Any], arrays: dict[str, Array]
 ) -> Callable[[Array], Array]:
-    """Return the gradient closure. What it reads it holds by itself: the engine looks for it."""
+    """Return the gradient closure. It holds what it reads by itself: the engine looks for that.
+
+    The inputs and the value themselves where they can be read in a row, so that the engine knows
+    them by sight.
+    """
     run, reads, shape, dtype = back.run, back.reads, a.shape, a.dtype
     r = arrays[reads[0]]
     if len(reads) == 1:
 
         def of_one_array(g: Array) -> Array:
             result, d = blank(shape, dtype, order)
-            run(in_order(g, order), r, d, *p)
+            run(in_order(g, order), r if r.ndim == 1 else r.reshape(-1), d, *p)
             return result
 
         return of_one_array
@@ -197,7 +217,7 @@ def _reading(
 
         def of_two_arrays(g: Array) -> Array:
             result, d = blank(shape, dtype, order)
-            run(in_order(g, order), r, s, d, *p)
+            run(in_order(g, order), r.reshape(-1), s.reshape(-1), d, *p)
             return result
 
         return of_two_arrays
@@ -205,7 +225,7 @@ def _reading(
 
     def of_three_arrays(g: Array) -> Array:
         result, d = blank(shape, dtype, order)
-        run(in_order(g, order), r, s, t, d, *p)
+        run(in_order(g, order), r.reshape(-1), s.reshape(-1), t.reshape(-1), d, *p)
         return result
 
     return of_three_arrays

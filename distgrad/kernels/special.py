@@ -69,13 +69,17 @@ def normal_cdf(x: Any) -> Any:
 
 
 def _normal_cdf32(x: Any) -> Any:
-    rest = _HALF32 * tail(abs(x) * _ROOT_HALF32)
-    return rest if x < _ZERO32 else _ONE32 - rest
+    z = x * _ROOT_HALF32
+    rest = _HALF32 * tail(abs(z))
+    rest = rest if x < _ZERO32 else _ONE32 - rest
+    return _HALF32 + _HALF32 * z * _near32(z * z) if abs(z) < _HALF32 else rest
 
 
 def _normal_cdf64(x: Any) -> Any:
-    rest = 0.5 * tail(abs(x) * _ROOT_HALF64)
-    return rest if x < 0.0 else 1.0 - rest
+    z = x * _ROOT_HALF64
+    rest = 0.5 * tail(abs(z))
+    rest = rest if x < 0.0 else 1.0 - rest
+    return 0.5 + 0.5 * z * _near64(z * z) if abs(z) < 0.5 else rest
 
 
 # The quantile of the normal distribution by Wichura's rational functions (AS 241, PPND16), of the

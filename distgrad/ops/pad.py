@@ -28,7 +28,7 @@ def pad_constant(
 ) -> OpResult:
     """A constant before and after along each axis."""
     inner = tuple(slice(b, b + n) for (b, _), n in zip(pad_width, a.shape, strict=True))
-    if type(a) is not np.ndarray:
+    if type(a) is not np.ndarray or not isinstance(constant_values, int | float):
         return np.pad(a, pad_width, constant_values=constant_values), lambda g: g[inner]
     y = np.full([b + n + e for (b, e), n in zip(pad_width, a.shape, strict=True)], constant_values,
                 a.dtype)  # fmt: skip

@@ -50,6 +50,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(3, 5, 31, 17))],
         dict(zip(("index", "weight"), linear_taps(31, 43, 31 / 43, False), strict=True), axis=2),
     ),
+    **dict.fromkeys(
+        ("amax", "amin", "max", "min", "vector_norm"),
+        lambda r: ([np.round(r.normal(size=(5, 31, 7)), 1)], {"axis": 1}),
+    ),
     "rms_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67)], {}),
     "take": lambda r: (
         [r.normal(size=(5, 31, 7))],
@@ -280,7 +284,10 @@ def test_batch_norm_of_rows(rows, dtype):
 ALONG = [(), (1,), (0,), (5,), (1, 7), (7, 1), (3, 4, 5)]
 
 
-@pytest.mark.parametrize("op", [ops.cumsum, ops.cumprod, ops.prod, ops.take], ids=lambda o: o.name)
+FREE = [ops.cumsum, ops.cumprod, ops.prod, ops.take, ops.softmax, ops.log_softmax]
+
+
+@pytest.mark.parametrize("op", FREE, ids=lambda o: o.name)
 @pytest.mark.parametrize("shape", ALONG, ids=str)
 def test_along_every_axis_of_every_shape(op, shape):
     r = np.random.default_rng(2)
@@ -289,6 +296,25 @@ def test_along_every_axis_of_every_shape(op, shape):
         if op is ops.take:
             settings["indices"] = r.integers(0, max(shape[axis], 1), 6 if shape[axis] else 0)
         compare(op, [r.normal(size=shape)], settings, np.float64)
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1), (1, 2), (0, 2), (-1,), (), 1])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("op", [ops.amax, ops.amin, ops.max, ops.vector_norm], ids=lambda o: o.name)
+def test_reductions_over_several_axes_with_ties(op, axis, keepdims):
+    x = np.round(np.random.default_rng(2).normal(size=(3, 4, 5)), 0)
+    for special in (0, np.nan, np.inf):
+        x[1, 2, 3] = special
+        with np.errstate(invalid="ignore"):
+            compare(op, [x], {"axis": axis, "keepdims": keepdims}, np.float64)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30, 1e-40])
+def test_a_norm_whose_squares_do_not_fit_is_left_to_the_reference(scale):
+    x = np.array([[3, 4], [0.3, 0.4]]) * scale
+    with np.errstate(over="ignore"):
+        compare(ops.vector_norm, [x], {"axis": 1}, np.float32)
+    assert ops.vector_norm.fused(x.astype("f4"), axis=1) is None
 
 
 @pytest.mark.parametrize("axis", [None, (0, 1), (1, 2), (0, 2), (-1,), (), 1])
