@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
@@ -20,9 +22,12 @@ from distgrad.autograd.op import Op
 __all__ = ["TWINS", "UPDATES", "status", "twin"]
 
 _MODULES: dict[str, list[Op]] = {
+    "alignment": [ops.ctc],
     "along": [ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
+    "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution],
+    "gamma": [ops.digamma, ops.lgamma],
     "normalise": [ops.batch_norm, ops.layer_norm],
     "norms": [ops.group_norm, ops.rms_norm],
     "pairs": [
@@ -34,12 +39,12 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.hardshrink, ops.softshrink, ops.threshold),
         *(ops.sigmoid, ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
         *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.erfinv, ops.ndtri),
-        ops.dropout,
+        *(ops.sign, ops.dropout),
     ],
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
-    "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.vector_norm],
+    "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
-    "rows": [ops.cross_entropy, ops.log_softmax, ops.softmax],
+    "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
     "scatter": [ops.embedding, ops.getitem],
 }
@@ -100,6 +105,8 @@ def _load(module: str, name: str) -> Callable[..., Any] | None:
 
 def _lazily(op: Op, module: str) -> Callable[..., Any]:
     def first(*arrays: Any, **settings: Any) -> Any:
+        if op is ops.getitem and type(settings.get("index")) is not np.ndarray:
+            return None  # a slice is no reason to import numba
         found = op.fused = _load(module, op.name)
         return None if found is None else found(*arrays, **settings)
 

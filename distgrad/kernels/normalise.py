@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from distgrad.autograd.node import Joint
@@ -20,8 +22,8 @@ def layer_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    rows = dense(x).reshape(-1, int(np.prod(shape)))
-    width = rows.shape[1]
+    width = math.prod(shape)
+    rows = dense(x).reshape(-1, width)
     w = np.ones(width, x.dtype) if weight is None else flat(weight)
     b = np.zeros(width, x.dtype) if bias is None else flat(bias)
     y, mean, r = np.empty_like(rows), np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)

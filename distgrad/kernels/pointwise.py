@@ -242,13 +242,15 @@ def gelu_tanh(F: Any) -> Any:
 
 @of_one
 def gelu(F: Any) -> Any:
-    half, scale = F(0.5), F(1 / math.sqrt(2 * math.pi))
+    scale = F(1 / math.sqrt(2 * math.pi))
 
     def value(x: Any) -> Any:
-        return x * special.normal_cdf(x)
+        cdf, _ = special.normal(x)
+        return x * cdf
 
     def back(g: Any, x: Any) -> Any:
-        return g * (special.normal_cdf(x) + x * scale * m.exp(-half * x * x))
+        cdf, e = special.normal(x)
+        return g * (cdf + x * (scale * e))
 
     return value, back
 
@@ -315,6 +317,23 @@ def ndtri(F: Any) -> Any:
 
     def back(g: Any, y: Any) -> Any:
         return g * (scale * m.exp(half * y * y))
+
+    return value, back
+
+
+# -- constant in pieces, or nearly -------------------------------------------------------------
+
+
+@of_one
+def sign(F: Any) -> Any:
+    zero, one = F(0), F(1)
+
+    def value(x: Any) -> Any:
+        y = -one if x < zero else zero
+        return one if x > zero else (x if x != x else y)
+
+    def back(g: Any, x: Any) -> Any:
+        return zero
 
     return value, back
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,8 @@ def max_pool(
     """The twin of ``ops.max_pool``, without dilation."""
     if not suits(x) or x.ndim < _AXES:
         return None
-    windows = pool_windows(x.ndim - 2, kernel_size, stride, padding, dilation)
-    if set(windows.dilation) != {1}:
+    windows = _windows(x.ndim - 2, kernel_size, stride, padding, dilation)
+    if windows.dilation.count(1) != len(windows.dilation):
         return None
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
     return None if bounds is None else _largest(x, bounds)
@@ -72,7 +72,7 @@ def avg_pool(
     """The twin of ``ops.avg_pool``."""
     if not suits(x) or x.ndim < _AXES:
         return None
-    windows = pool_windows(x.ndim - 2, kernel_size, stride, padding, 1)
+    windows = _windows(x.ndim - 2, kernel_size, stride, padding, 1)
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
     if bounds is None or divisor_override == 0:
         return None
@@ -87,6 +87,16 @@ def avg_pool(
         return d
 
     return y, vjp
+
+
+def _windows(axes: int, *settings: Any) -> Windows:
+    try:
+        return _known_windows(axes, *settings)
+    except TypeError:  # a list
+        return pool_windows(axes, *settings)
+
+
+_known_windows = functools.lru_cache(maxsize=128)(pool_windows)
 
 
 @functools.lru_cache(maxsize=128)

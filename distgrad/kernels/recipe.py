@@ -66,6 +66,22 @@ def of_one(member: Member) -> Twin:
     return _named(twin, member, made)
 
 
+def of_one_where(fits: Callable[[Array], bool]) -> Callable[[Member], Twin]:
+    """Return ``of_one`` for what holds for some arrays alone; others are left to the reference."""
+
+    def limited(member: Member) -> Twin:
+        whole = of_one(member)
+
+        def twin(a: Any, **settings: Any) -> OpResult | None:
+            if type(a) is not _ndarray or not a.size or not fits(a):
+                return None
+            return whole(a, **settings)
+
+        return _named(twin, member, whole.made)  # type: ignore[attr-defined]
+
+    return limited
+
+
 def of_two(member: Member) -> Twin:
     """Return the twin of an op of two inputs, for inputs of one shape."""
     made = _Made(member, ("a", "b"), _loops)

@@ -1,4 +1,4 @@
-"""Twins of reductions over neighbouring axes: extrema, the Euclidean norm."""
+"""Twins of reductions over neighbouring axes: sums, extrema, the Euclidean norm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import neighbours
 from distgrad.kernels.arrays import dense
 from distgrad.kernels.jit import kernel
+from distgrad.ops.helpers import spread
+from distgrad.ops.reduce import expand
+
+_BLOCK = 512
 
 
 def _parts(a: Array, axis: Axis, keepdims: Any) -> tuple[Array, tuple[int, ...]] | None:
@@ -45,6 +49,55 @@ def _extremum(
         return d
 
     return y.reshape(out), vjp
+
+
+def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.sum``."""
+    found = _total(a, axis, keepdims)
+    if found is None:
+        return None
+    shape = a.shape
+    return found[0], lambda g: spread(expand(g, shape, axis, keepdims), shape)
+
+
+def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.mean``."""
+    found = _total(a, axis, keepdims)
+    if found is None:
+        return None
+    shape, (total, n) = a.shape, found
+
+    def vjp(g: Array) -> Array:
+        return spread(expand(g / n, shape, axis, keepdims), shape)
+
+    return total / n, vjp
+
+
+def _total(a: Array, axis: Axis, keepdims: bool) -> tuple[Array, int] | None:
+    parts = _parts(a, axis, keepdims)
+    # Over columns NumPy adds whole rows, as fast as memory; and small ones are its own, too.
+    if parts is None or parts[0].shape[2] != 1 or a.size < _SMALL:
+        return None
+    x, out = parts
+    y = np.empty(x.shape[0], a.dtype)
+    _sums(x.reshape(x.shape[:2]), y)
+    return y.reshape(out), x.shape[1]
+
+
+_SMALL = 4096
+
+
+@kernel
+def _sums(x: Array, y: Array) -> None:
+    # A block is summed in its own dtype, blocks in float64.
+    for i in range(x.shape[0]):
+        whole = 0.0
+        for begin in range(0, x.shape[1], _BLOCK):
+            block, part = x[i, begin : begin + _BLOCK], x.dtype.type(0)
+            for k in range(block.size):
+                part += block[k]
+            whole += part
+        y[i] = whole
 
 
 def amax(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
@@ -153,7 +206,6 @@ _SQUARES = {
     for t in (np.float32, np.float64)
 }
 """Sums of squares between which none that counts was rounded to 0 or to infinity."""
-_BLOCK = 512
 
 
 @kernel

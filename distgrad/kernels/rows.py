@@ -246,3 +246,31 @@ def _cross_entropy_back(
         for j in range(p.shape[1]):
             d[i, j] = w * (p[i, j] - base)
         d[i, targets[i]] -= w * (d.dtype.type(1) - smoothing)
+
+
+def nll(
+    log_probs: Array,
+    labels: TensorLike,
+    *,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> OpResult | None:
+    """The twin of ``ops.nll`` for rows (n, c) without weights of classes."""
+    if weight is not None or not suits(log_probs) or log_probs.ndim != 2:
+        return None
+    shape, dtype = log_probs.shape, log_probs.dtype
+    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
+    n = np.count_nonzero(keep)
+    if n == 0:
+        return None
+    rows = np.arange(len(targets))
+    loss = np.where(keep, -log_probs[rows, targets], dtype.type(0))
+    scale = share(n, dtype)
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, dtype)
+        d[rows, targets] = np.where(keep, -(g * scale if reduction == "mean" else g), dtype.type(0))
+        return d
+
+    return np.asarray(reduced(loss, reduction, scale)), (vjp, None)

@@ -31,6 +31,15 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     ),
     "dropout": lambda r: ([r.normal(size=(37, 67)), r.random((37, 67)) < 0.5], {"p": 0.5}),
     "embedding": lambda r: ([r.integers(0, 19, (7, 31)), r.normal(size=(19, 33))], {}),
+    "ctc": lambda r: (
+        [r.normal(size=(37, 3, 7)) - 2, r.integers(1, 7, (3, 9))],
+        {"input_lengths": np.array([37, 30, 21]), "target_lengths": np.array([9, 7, 0])},
+    ),
+    **dict.fromkeys(("digamma", "lgamma"), lambda r: ([np.exp(r.uniform(-9, 9, (37, 67)))], {})),
+    "nll": lambda r: ([r.normal(size=(37, 67)), np.append(r.integers(0, 67, 35), [-100, 0])], {}),
+    "prelu": lambda r: ([r.normal(size=(5, 13, 7, 9)), r.normal(size=(13, 1, 1))], {}),
+    **dict.fromkeys(("tril", "triu"), lambda r: ([r.normal(size=(3, 37, 67))], {"k": 0})),
+    **dict.fromkeys(("sum", "mean"), lambda r: ([r.normal(size=(5, 3, 7, 699))], {"axis": -1})),
     "cumprod": lambda r: ([r.uniform(0.9, 1.1, (5, 31, 7))], {"axis": 1}),
     "cumsum": lambda r: ([r.normal(size=(5, 31, 7))], {"axis": -2}),
     "getitem": lambda r: (
@@ -127,7 +136,7 @@ def test_it_equals_its_reference_on_the_ops_samples(op, dtype):
 def test_it_runs_and_equals_its_reference_on_awkward_sizes(op, dtype):
     inputs, settings = LARGER[op.name](np.random.default_rng(8))
     compare(op, inputs, settings, dtype)
-    alone = kernels.TWINS[op] == "remainders" and dtype is np.float64  # float32 alone has twins
+    alone = kernels.TWINS[op] in ("gamma", "remainders") and dtype is np.float64  # of float32
     assert (op.fused(*cast(inputs, dtype), **settings) is None) == alone
 
 
@@ -307,6 +316,32 @@ def test_reductions_over_several_axes_with_ties(op, axis, keepdims):
         x[1, 2, 3] = special
         with np.errstate(invalid="ignore"):
             compare(op, [x], {"axis": axis, "keepdims": keepdims}, np.float64)
+
+
+@pytest.mark.parametrize("op", [ops.sum, ops.mean], ids=lambda o: o.name)
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [None, -1, (1, 2), (-1, 0, 1), 0, (0, 2)], ids=str)
+def test_sums_over_several_axes(op, keepdims, axis):
+    x = np.random.default_rng(2).normal(size=(3, 50, 611)) + 1
+    for dtype in (np.float32, np.float64):
+        compare(op, [x], {"axis": axis, "keepdims": keepdims}, dtype)
+
+
+@pytest.mark.parametrize("k", [-70, -5, 0, 5, 70])
+@pytest.mark.parametrize("op", [ops.tril, ops.triu], ids=lambda o: o.name)
+def test_triangles_on_every_diagonal(op, k):
+    compare(op, [np.random.default_rng(2).normal(size=(3, 37, 67))], {"k": k}, np.float64)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (3,), ()], ids=str)
+def test_prelu_of_one_weight_and_of_several(shape):
+    r = np.random.default_rng(2)
+    compare(ops.prelu, [r.normal(size=shape), r.normal(size=())], {}, np.float64)
+    compare(ops.prelu, [r.normal(size=shape), r.normal(size=(1,) * len(shape))], {}, np.float64)
+    if len(shape) > 1:
+        weight = r.normal(size=(3, *(1,) * (len(shape) - 2)))
+        compare(ops.prelu, [r.normal(size=shape), weight], {}, np.float64)
+        compare(ops.prelu, [r.normal(size=shape), r.normal(size=shape)], {}, np.float64)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30, 1e-40])
