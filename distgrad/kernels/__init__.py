@@ -25,6 +25,7 @@ _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
     "along": [ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
+    "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution],
     "gamma": [ops.digamma, ops.lgamma],

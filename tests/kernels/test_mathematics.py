@@ -9,8 +9,8 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
 
-from distgrad.kernels import mathematics, special
-from distgrad.kernels.jit import kernel
+from distgrad.kernels import mathematics, special  # noqa: E402 (numba first)
+from distgrad.kernels.jit import kernel  # noqa: E402
 
 # name: (reference, spans, units in the last place)
 FUNCTIONS = {

@@ -77,7 +77,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "log_softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
     "softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
 }
-RECIPES = ("pairs", "pointwise")  # the modules of formulas
+RECIPES = ("bessel", "pairs", "pointwise")  # the modules of formulas
 
 
 RANGES = {
