@@ -6,6 +6,7 @@ Knows no op by name, and nothing of the wire: it tells a leaf's listener when it
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterable, Sequence
 from types import FunctionType
 from typing import Any, overload
@@ -16,12 +17,12 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import recorder
-from distgrad.autograd.tensor import GradListener, Tensor, TensorLike
+from distgrad.autograd.tensor import GradListener, Tensor, TensorLike, output
 from distgrad.autograd.types import Array
-from distgrad.autograd.walk import Gathered, Walk, as_tensor, leading_to, reach, start
+from distgrad.autograd.walk import Gathered, Received, Walk, as_tensor, leading_to, reach, start
 from distgrad.errors import GradError, ShapeError
 
-_ndarray, _add = np.ndarray, np.add
+_ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
 
 
 def backward(
@@ -52,11 +53,15 @@ def backward(
                 "backward() on the outer loss"
             )
         weight *= listener.backward_started()
-    received = start([root], [seed_of(root, gradient, weight)], create_graph)
-    keep = retain_graph or create_graph
+    seed, node = seed_of(root, gradient, weight), root._node
+    if node is not None and node.outputs == 1 and not create_graph:
+        received: Received = {node: seed.array}  # what ``start`` does, without looking
+    else:
+        received = start([root], [seed], create_graph)
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph=create_graph, keep=keep).run(nodes)
-    leaves.finish()
+    Walk(received, leaves, create_graph, retain_graph or create_graph).run(nodes)
+    if leaves.waiting is not None:
+        leaves.finish()
     for listener in listeners:
         listener.backward_finished()
 
@@ -84,7 +89,8 @@ class _Leaves:
 
     def __init__(self, consumers: dict[Tensor, int]) -> None:
         self._consumers = consumers
-        self._waiting = Gathered()  # for leaves with hooks, which are shown the whole gradient
+        self.waiting: Gathered | None = None
+        """What leaves with hooks have received: they are shown the whole gradient."""
 
     def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
         place = leaf._place
@@ -96,29 +102,44 @@ class _Leaves:
     def add(self, leaf: Tensor, g: Array | Tensor) -> None:
         total = leaf.grad
         if leaf._hooks:
-            self._waiting.add(leaf, g)
+            if self.waiting is None:
+                self.waiting = Gathered()
+            self.waiting.add(leaf, g)
         elif total is not None and total._node is None and type(g) is _ndarray:
             _add(total.array, g, total.array)  # the short way of ``accumulate_``
         elif total is None and leaf._place is not None and g is leaf._place.gradient:
             leaf.grad = as_tensor(g)
+        elif (
+            total is None
+            and type(g) is _ndarray
+            and leaf._place is None
+            and _getrefcount(g) == _ALONE
+            and _is_whole(g)
+        ):
+            leaf.grad = output(g, None, 0)  # nobody else has it: no copy
         else:
             leaf.accumulate_(as_tensor(g))
 
     def finish(self) -> None:
         """Hand over what waits for a consumer that received nothing itself."""
-        for leaf in list(self._waiting):
+        for leaf in list(self.waiting or ()):
             self._hand_over(leaf)
+
+    def references(self, _: Any, g: Array) -> int:
+        """Count those to an array that the walk alone has, where ``add`` looks at them."""
+        return _getrefcount(g)
 
     def done(self, leaf: Tensor) -> None:
         left = self._consumers[leaf] = self._consumers[leaf] - 1
         if left == 0:
-            if leaf in self._waiting:
+            if self.waiting is not None and leaf in self.waiting:
                 self._hand_over(leaf)
             if leaf._listener is not None:
                 leaf._listener.grad_ready(leaf)
 
     def _hand_over(self, leaf: Tensor) -> None:
-        leaf.accumulate_(_hooked(leaf, self._waiting.pop(leaf)))
+        assert self.waiting is not None
+        leaf.accumulate_(_hooked(leaf, self.waiting.pop(leaf)))
         run_afterwards(leaf)
 
 
@@ -128,6 +149,39 @@ def takes_out(vjp: Any) -> bool:
 
 
 _OUT = (None,)
+
+
+def _count() -> int:
+    g = np.empty(1)
+    return _Leaves({}).references(None, g)
+
+
+_ALONE = _count()
+"""The references to a gradient that only the walk and ``_Leaves.add`` hold (of CPython)."""
+
+
+def _is_whole(g: Array) -> bool:
+    """Whether the memory of ``g`` is all its own: nothing else can see it, nothing is wasted."""
+    base = g.base
+    if base is None:
+        return g.flags.writeable
+    # A reshaped or transposed array, the only view of it: g holds it, ``base`` and the call.
+    return (
+        type(base) is _ndarray
+        and base.base is None
+        and base.nbytes == g.nbytes
+        and base.flags.owndata
+        and g.flags.writeable
+        and _getrefcount(base) == _OF_A_BASE
+    )
+
+
+def _count_of_base() -> int:
+    base = np.empty((1, 1)).reshape(-1).base
+    return _getrefcount(base)
+
+
+_OF_A_BASE = _count_of_base() + 1  # there the view is gone already
 
 
 @overload
@@ -217,7 +271,7 @@ def _hooked(leaf: Tensor, gradient: Tensor) -> Tensor:
 def listeners_of(leaves: Iterable[Tensor]) -> list[GradListener]:
     """Return who listens to any of ``leaves``."""
     found: dict[int, GradListener] = {}
-    for leaf in leaves:
+    for leaf in leaves:  # a leaf that is listened to is rare: nothing else happens here
         if leaf._listener is not None:
             found[id(leaf._listener)] = leaf._listener
     return list(found.values())
@@ -226,6 +280,10 @@ def listeners_of(leaves: Iterable[Tensor]) -> list[GradListener]:
 @apart
 def seed_of(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
     """Return the gradient that a backward pass starts from, times ``weight``."""
+    if isinstance(gradient, Tensor) and weight == 1.0:  # the common case
+        a, b = root.array, gradient.array
+        if a.shape == b.shape and a.dtype == b.dtype:
+            return gradient
     if gradient is None:
         if root.size != 1:
             raise GradError(

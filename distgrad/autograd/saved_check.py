@@ -107,11 +107,23 @@ def large(a: Array, entire: bool) -> bytes | str:
     """Return what ``fingerprint`` does of an array of more than WHOLE bytes."""
     if entire:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
-    flat = a if a.ndim == 1 else a.reshape(-1) if a.flags.c_contiguous else _corner(a)
+    flags = a.flags
+    if flags.c_contiguous:
+        flat = a if a.ndim == 1 else a.reshape(-1)
+    elif flags.f_contiguous:
+        flat = a.T.reshape(-1)
+    else:
+        return _corner(a).tobytes()
     return flat[:: max(1, flat.size // SPREAD)].tobytes()
+
+
+_EACH = [SPREAD, *(max(2, round(2 * SPREAD ** (1 / axes))) for axes in range(1, 65))]
 
 
 def _corner(a: Array) -> Array:
     """Elements from all over an array that cannot be flattened without a copy."""
-    each = max(2, round(4 * SPREAD ** (1 / a.ndim)))
-    return a[tuple([slice(None, None, max(1, n // each)) for n in a.shape])].reshape(-1)
+    each = _EACH[a.ndim]
+    if a.ndim == 2:
+        n, m = a.shape
+        return a[:: n // each or 1, :: m // each or 1]
+    return a[tuple([slice(None, None, n // each or 1) for n in a.shape])]

@@ -111,7 +111,10 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
         node.read = read or ()
         node.given = ()
         if source is None:
-            node.given = ((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0),)
+            if read and read[0][0] is a:
+                node.given = (read[0],)
+            else:
+                node.given = ((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0),)
         node.hooks = None
         node.origin = None
         node.sequence = next_number()
@@ -216,7 +219,10 @@ def of_two(  # noqa: PLR0915
             second = (None, b, CONSTANT, None, None)
         # What a second run would read besides results of other nodes.
         if type(a) is _ndarray and not (to_x and x._node is not None):
-            given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
+            if read and read[0][0] is a:
+                given.append(read[0])
+            else:
+                given.append((a, a.tobytes() if a.nbytes <= WHOLE else large(a, False), 0))
         if type(b) is _ndarray and not (to_y and y._node is not None):
             if read and read[0][0] is b:
                 given.append(read[0])

@@ -119,7 +119,6 @@ class Walk:
         self,
         received: Received,
         sink: Sink,
-        *,
         create_graph: bool = False,
         keep: bool = False,
         only: set[Node | Tensor] | None = None,

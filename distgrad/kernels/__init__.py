@@ -13,27 +13,43 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
 
 __all__ = ["TWINS", "status", "twin"]
 
-TWINS: dict[Op, str] = {
-    ops.batch_norm: "normalise",
-    ops.convolution: "convolve",
-    ops.cross_entropy: "rows",
-    ops.dropout: "pointwise",
-    ops.embedding: "scatter",
-    ops.gelu: "pointwise",
-    ops.gelu_tanh: "pointwise",
-    ops.layer_norm: "normalise",
-    ops.log_softmax: "rows",
-    ops.max_pool: "pool",
-    ops.relu: "pointwise",
-    ops.scaled_dot_product_attention: "attend",
-    ops.softmax: "rows",
+_MODULES: dict[str, list[Op]] = {
+    "alignment": [ops.ctc],
+    "along": [ops.resample, ops.take],
+    "attend": [ops.scaled_dot_product_attention],
+    "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
+    "broadcast": [ops.prelu, ops.tril, ops.triu],
+    "convolve": [ops.convolution],
+    "gamma": [ops.digamma, ops.lgamma],
+    "normalise": [ops.batch_norm, ops.layer_norm],
+    "norms": [ops.group_norm, ops.rms_norm],
+    "pairs": [
+        *(ops.maximum, ops.minimum, ops.logaddexp, ops.logaddexp2, ops.hypot, ops.arctan2),
+        *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
+    ],
+    "pointwise": [
+        *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),
+        *(ops.hardshrink, ops.softshrink, ops.threshold),
+        *(ops.sigmoid, ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
+        *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.erfinv, ops.ndtri),
+        *(ops.sign, ops.dropout),
+    ],
+    "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
+    "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],
+    "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
+    "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
+    "scan": [ops.cumprod, ops.cumsum, ops.prod],
+    "scatter": [ops.embedding, ops.getitem],
 }
+TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""
 
 OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
@@ -96,6 +112,8 @@ def _load(module: str, name: str) -> Callable[..., Any] | None:
 
 def _lazily(op: Op, module: str) -> Callable[..., Any]:
     def first(*arrays: Any, **settings: Any) -> Any:
+        if op is ops.getitem and type(settings.get("index")) is not np.ndarray:
+            return None  # a slice is no reason to import numba
         found = op.fused = _load(module, op.name)
         return None if found is None else found(*arrays, **settings)
 

@@ -15,7 +15,7 @@ import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+R = TypeVar("R")
 
 # Sums may be reordered and products fused, but nothing is assumed about NaN and infinity.
 _FLAGS = {"reassoc", "nsz", "contract", "arcp"}
@@ -27,21 +27,22 @@ _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
 
 
-exact: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+# numba's wrappers for C are a third of the time to compile, and nobody calls them.
+exact: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 """How to compile what rounds every operation by itself, as NumPy does."""
 
 
-def kernel(function: Callable[..., None]) -> Callable[..., None]:
+def kernel(function: Callable[..., R]) -> Callable[..., R]:
     """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
     return _kept(function, numba.njit(fastmath=_FLAGS, **exact)(function))
 
 
-def exact_kernel(function: Function) -> Function:
+def exact_kernel(function: Callable[..., R]) -> Callable[..., R]:
     """Compile a function as ``kernel`` does, but round every operation by itself."""
     return _kept(function, numba.njit(**exact)(function))
 
 
-def _kept(function: Function, dispatcher: Any) -> Function:
+def _kept(function: Callable[..., R], dispatcher: Any) -> Callable[..., R]:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
     compile_ = dispatcher.compile
@@ -51,8 +52,18 @@ def _kept(function: Function, dispatcher: Any) -> Function:
             return compile_(signature)
 
     dispatcher.compile = compile_once
-    compiled: Function = dispatcher
+    compiled: Callable[..., R] = dispatcher
     return compiled
+
+
+def inlined(function: Callable[..., R]) -> Callable[..., R]:
+    """Make a function of scalars part of the kernels that call it: a loop over calls is slow.
+
+    Inside, nothing is reordered: x (n / (n + 2)) must not become x n / (n + 2), which overflows.
+    """
+    how = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    made: Callable[..., R] = numba.njit(fastmath={"contract"}, error_model="numpy", **how)(function)
+    return made
 
 
 @contextmanager

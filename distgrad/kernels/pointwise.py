@@ -1,138 +1,344 @@
-"""Twins of elementwise ops: one pass forward, one back."""
+"""Twins of activations: a formula and its derivative each, see recipe.py.
+
+F is float32 or float64. Conditions are written so that NaN goes where it stays NaN.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
+from distgrad.kernels import mathematics as m
+from distgrad.kernels import special
 from distgrad.kernels.arrays import Scalar, flat, suits
 from distgrad.kernels.jit import kernel
-from distgrad.kernels.mathematics import exp
-from distgrad.ops.helpers import ZERO
-from distgrad.ops.special import ERFC, ERFC_FLOAT32
+from distgrad.kernels.recipe import of_one
+
+# -- linear in pieces -------------------------------------------------------------------------
 
 
-def relu(a: Array) -> OpResult | None:
-    """The twin of ``ops.relu``; forward NumPy's is as fast."""
-    if not suits(a):
-        return None
-    y = np.maximum(a, ZERO[a.dtype])
+@of_one
+def relu(F: Any) -> Any:
+    zero = F(0)
 
-    def vjp(g: Array) -> Array:
-        d = np.empty_like(y, order="C")
-        _relu_back(flat(g), flat(y), d.reshape(-1))
-        return d
+    def value(x: Any) -> Any:
+        return zero if x <= zero else x
 
-    return y, vjp
+    def back(g: Any, y: Any) -> Any:
+        return zero if y == zero else g
 
-
-@kernel
-def _relu_back(g: Array, y: Array, d: Array) -> None:
-    zero = d.dtype.type(0)
-    for i in range(d.size):
-        d[i] = zero if y[i] <= zero else g[i]
+    return value, back
 
 
-def gelu_tanh(a: Array) -> OpResult | None:
-    """The twin of ``ops.gelu_tanh``."""
-    return _elementwise(a, _gelu_tanh, _gelu_tanh_back)
+@of_one
+def leaky_relu(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, negative_slope: Any) -> Any:
+        return x if x > zero else negative_slope * x
+
+    def back(g: Any, x: Any, negative_slope: Any) -> Any:
+        return g if x > zero else negative_slope * g
+
+    return value, back
 
 
-def gelu(a: Array) -> OpResult | None:
-    """The twin of ``ops.gelu``."""
-    if not suits(a):
-        return None
-    series = np.array(ERFC[:ERFC_FLOAT32] if a.dtype == np.float32 else ERFC, a.dtype)
-    return _elementwise(a, _gelu, _gelu_back, series)
+@of_one
+def hardtanh(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, min_val: Any, max_val: Any) -> Any:
+        y = min_val if x < min_val else x
+        return max_val if x > max_val else y
+
+    def back(g: Any, x: Any, min_val: Any, max_val: Any) -> Any:
+        return zero if (x <= min_val) | (x >= max_val) else g
+
+    return value, back
 
 
-def _elementwise(
-    a: Array, forward: Callable[..., None], back: Callable[..., None], *constants: Array
-) -> OpResult | None:
-    if not suits(a):
-        return None
-    x = flat(a)
-    y = np.empty(a.shape, a.dtype)
-    forward(x, y.reshape(-1), *constants)
+@of_one
+def hardsigmoid(F: Any) -> Any:
+    zero, half, one, three, sixth = F(0), F(0.5), F(1), F(3), F(1 / 6)
 
-    def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
-        back(flat(g), x, d.reshape(-1), *constants)
-        return d
+    def value(x: Any) -> Any:
+        y = zero if x <= -three else x * sixth + half
+        return one if x >= three else y
 
-    return y, vjp
+    def back(g: Any, x: Any) -> Any:
+        return g * sixth if (x > -three) & (x < three) else zero
+
+    return value, back
 
 
-# a/2 (1 + tanh u) = a / (1 + exp(-2u)), with 2u = a (A + B a²).
-_A = 2 * math.sqrt(2 / math.pi)
-_B = 0.044715 * _A
+@of_one
+def hardswish(F: Any) -> Any:
+    zero, half, one, three, third, sixth = F(0), F(0.5), F(1), F(3), F(1 / 3), F(1 / 6)
+
+    def value(x: Any) -> Any:
+        s = (x + three) * sixth
+        s = zero if s < zero else s
+        return x * (one if s > one else s)
+
+    def back(g: Any, x: Any) -> Any:
+        d = g * (x * third + half) if x > -three else zero
+        return d if x < three else g
+
+    return value, back
 
 
-@kernel
-def _gelu_tanh(a: Array, y: Array) -> None:
-    one, A, B = y.dtype.type(1), y.dtype.type(_A), y.dtype.type(_B)
-    for i in range(y.size):
-        x = a[i]
-        y[i] = x / (one + exp(-x * (A + B * x * x)))
+@of_one
+def hardshrink(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, lambd: Any) -> Any:
+        return zero if abs(x) <= lambd else x
+
+    def back(g: Any, x: Any, lambd: Any) -> Any:
+        return zero if abs(x) <= lambd else g
+
+    return value, back
 
 
-@kernel
-def _gelu_tanh_back(g: Array, a: Array, d: Array) -> None:
-    one, A, B = d.dtype.type(1), d.dtype.type(_A), d.dtype.type(_B)
-    three = d.dtype.type(3)
-    for i in range(d.size):
-        x = a[i]
-        s = one / (one + exp(-x * (A + B * x * x)))
-        d[i] = g[i] * (s + x * s * (one - s) * (A + three * B * x * x))
+@of_one
+def softshrink(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, lambd: Any) -> Any:
+        y = x - lambd if x > zero else x + lambd
+        return zero if abs(x) <= lambd else y
+
+    def back(g: Any, x: Any, lambd: Any) -> Any:
+        return zero if abs(x) <= lambd else g
+
+    return value, back
 
 
-_SQRT_HALF = math.sqrt(0.5)
-_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+@of_one
+def threshold(F: Any) -> Any:
+    zero = F(0)
+
+    def cut(x: Any, threshold: Any, value: Any) -> Any:
+        return value if x <= threshold else x
+
+    def back(g: Any, x: Any, threshold: Any, value: Any) -> Any:
+        return zero if x <= threshold else g
+
+    return cut, back
 
 
-_BLOCK = 128
+# -- smooth -----------------------------------------------------------------------------------
 
 
-@kernel
-def _gelu(a: Array, y: Array, series: Array) -> None:
-    # Term by term over a block, not element by element: a loop inside the loop over elements would
-    # keep LLVM from vectorising that (10 times the time in float32, 7 in float64).
-    zero = y.dtype.type(0)
-    half, one, two = y.dtype.type(0.5), y.dtype.type(1), y.dtype.type(2)
-    root = y.dtype.type(_SQRT_HALF)
-    w, c, cc = np.empty(_BLOCK, y.dtype), np.empty(_BLOCK, y.dtype), np.empty(_BLOCK, y.dtype)
-    for begin in range(0, y.size, _BLOCK):
-        n = min(_BLOCK, y.size - begin)
-        x, found = a[begin : begin + n], y[begin : begin + n]
-        for i in range(n):
-            t = two / (two + abs(x[i]) * root)
-            w[i] = two * (t + t - one)
-            c[i] = cc[i] = zero
-        for j in range(series.size - 1, 0, -1):
-            term = series[j]
-            for i in range(n):
-                before = c[i]
-                c[i] = w[i] * before - cc[i] + term
-                cc[i] = before
-        for i in range(n):
-            z = abs(x[i]) * root
-            t = two / (two + z)
-            tail = half * t * exp(half * (w[i] * c[i] + series[0]) - cc[i] - z * z)
-            found[i] = x[i] * (tail if x[i] < zero else one - tail)
+@of_one
+def sigmoid(F: Any) -> Any:
+    one = F(1)
+
+    def value(x: Any) -> Any:
+        return m.sigmoid(x)
+
+    def back(g: Any, y: Any) -> Any:
+        return g * (y * (one - y))
+
+    return value, back
 
 
-@kernel
-def _gelu_back(g: Array, a: Array, d: Array, series: Array) -> None:
-    _gelu(a, d, series)
-    zero, half, scale = d.dtype.type(0), d.dtype.type(0.5), d.dtype.type(_INV_SQRT_2PI)
-    for i in range(d.size):
-        x = a[i]
-        phi = d[i] / x if x != zero else half
-        d[i] = g[i] * (phi + x * scale * exp(-half * x * x))
+@of_one
+def logsigmoid(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any) -> Any:
+        return (x if x < zero else zero) - m.log1p(m.exp(-abs(x)))
+
+    def back(g: Any, x: Any) -> Any:
+        return g * m.sigmoid(-x)
+
+    return value, back
+
+
+@of_one
+def softplus(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, beta: Any, threshold: Any) -> Any:
+        z = beta * x
+        y = ((z if z > zero else zero) + m.log1p(m.exp(-abs(z)))) / beta
+        return x if z > threshold else y
+
+    def back(g: Any, x: Any, beta: Any, threshold: Any) -> Any:
+        z = beta * x
+        return g if z > threshold else g * m.sigmoid(z)
+
+    return value, back
+
+
+@of_one
+def silu(F: Any) -> Any:
+    one = F(1)
+
+    def value(x: Any) -> Any:
+        return x * m.sigmoid(x)
+
+    def back(g: Any, x: Any) -> Any:
+        s = m.sigmoid(x)
+        return g * (s * (one + x * (one - s)))
+
+    return value, back
+
+
+@of_one
+def mish(F: Any) -> Any:
+    # With e = exp(x) tanh(log(1 + e)) is n / (n + 2), n = e (e + 2); beyond 20 it is 1.
+    one, two, four, most = F(1), F(2), F(4), F(20)
+
+    def value(x: Any) -> Any:
+        e = m.exp(most if x > most else x)
+        n = e * (e + two)
+        return x * (n / (n + two))
+
+    def back(g: Any, x: Any) -> Any:
+        z = most if x > most else x
+        e = m.exp(z)
+        n = e * (e + two)
+        r = one / (n + two)
+        return g * (n * r + z * (four * (n + one) * r * r) * (e / (one + e)))
+
+    return value, back
+
+
+@of_one
+def elu(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any, alpha: Any, scale: Any, rate: Any) -> Any:
+        return scale * (x if x > zero else alpha * m.expm1(rate * x))
+
+    def back(g: Any, x: Any, alpha: Any, scale: Any, rate: Any) -> Any:
+        return scale * g * (F(1) if x > zero else rate * alpha * m.exp(rate * x))
+
+    return value, back
+
+
+@of_one
+def gelu_tanh(F: Any) -> Any:
+    # a/2 (1 + tanh u) = a / (1 + exp(-2u)), with 2u = a (A + B a²).
+    one, three = F(1), F(3)
+    A = F(2 * math.sqrt(2 / math.pi))
+    B = F(0.044715) * A
+
+    def value(x: Any) -> Any:
+        return x * m.sigmoid(x * (A + B * x * x))
+
+    def back(g: Any, x: Any) -> Any:
+        s = m.sigmoid(x * (A + B * x * x))
+        return g * (s + x * s * (one - s) * (A + three * B * x * x))
+
+    return value, back
+
+
+@of_one
+def gelu(F: Any) -> Any:
+    scale = F(1 / math.sqrt(2 * math.pi))
+
+    def value(x: Any) -> Any:
+        cdf, _ = special.normal(x)
+        return x * cdf
+
+    def back(g: Any, x: Any) -> Any:
+        cdf, e = special.normal(x)
+        return g * (cdf + x * (scale * e))
+
+    return value, back
+
+
+@of_one
+def normal_cdf(F: Any) -> Any:
+    half, scale = F(0.5), F(1 / math.sqrt(2 * math.pi))
+
+    def value(x: Any) -> Any:
+        return special.normal_cdf(x)
+
+    def back(g: Any, x: Any) -> Any:
+        return g * (scale * m.exp(-half * x * x))
+
+    return value, back
+
+
+@of_one
+def erf(F: Any) -> Any:
+    scale = F(2 / math.sqrt(math.pi))
+
+    def value(x: Any) -> Any:
+        return special.erf(x)
+
+    def back(g: Any, x: Any) -> Any:
+        return g * (scale * m.exp(-x * x))
+
+    return value, back
+
+
+@of_one
+def erfc(F: Any) -> Any:
+    zero, two, scale = F(0), F(2), F(-2 / math.sqrt(math.pi))
+
+    def value(x: Any) -> Any:
+        rest = special.tail(abs(x))
+        return two - rest if x < zero else rest
+
+    def back(g: Any, x: Any) -> Any:
+        return g * (scale * m.exp(-x * x))
+
+    return value, back
+
+
+@of_one
+def erfinv(F: Any) -> Any:
+    half, scale, root = F(0.5), F(math.sqrt(math.pi) / 2), F(math.sqrt(0.5))
+
+    def value(x: Any) -> Any:
+        return root * special.quantile(half * x, half - half * abs(x))
+
+    def back(g: Any, y: Any) -> Any:
+        return g * (scale * m.exp(y * y))
+
+    return value, back
+
+
+@of_one
+def ndtri(F: Any) -> Any:
+    half, one, scale = F(0.5), F(1), F(math.sqrt(2 * math.pi))
+
+    def value(x: Any) -> Any:
+        return special.quantile(x - half, x if x < half else one - x)
+
+    def back(g: Any, y: Any) -> Any:
+        return g * (scale * m.exp(half * y * y))
+
+    return value, back
+
+
+# -- constant in pieces, or nearly -------------------------------------------------------------
+
+
+@of_one
+def sign(F: Any) -> Any:
+    zero, one = F(0), F(1)
+
+    def value(x: Any) -> Any:
+        y = -one if x < zero else zero
+        return one if x > zero else (x if x != x else y)
+
+    def back(g: Any, x: Any) -> Any:
+        return zero
+
+    return value, back
+
+
+# -- with a mask ------------------------------------------------------------------------------
 
 
 def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:

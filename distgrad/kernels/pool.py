@@ -1,14 +1,33 @@
-"""Twin of max-pooling."""
+"""Twins of pooling over one, two and three axes.
+
+A window is where it begins and ends along each axis; what has fewer axes gets more of length 1.
+"""
 
 from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Ints
+from distgrad.errors import ShapeError
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
-from distgrad.ops.pool import pool_windows, pooled_length
+from distgrad.ops.geometry import Numbers, Windows, numbers
+from distgrad.ops.pool import elements_of, pool_windows, window_counts
+
+_AXES = 3
+
+
+class _Bounds(NamedTuple):
+    """Where windows begin and end along three axes, and how many there are."""
+
+    ends: tuple[Array, ...]
+    counts: Numbers
 
 
 def max_pool(
@@ -20,52 +39,209 @@ def max_pool(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> OpResult | None:
-    """The twin of ``ops.max_pool`` over two axes, without dilation."""
-    if not suits(x) or x.ndim != 4:
+    """The twin of ``ops.max_pool``, without dilation."""
+    if not suits(x) or x.ndim < _AXES:
         return None
-    windows = pool_windows(2, kernel_size, stride, padding, dilation)
-    if windows.dilation != (1, 1):
+    windows = _windows(x.ndim - 2, kernel_size, stride, padding, dilation)
+    if windows.dilation.count(1) != len(windows.dilation):
         return None
-    kernel_, steps, pads, _ = windows
-    n, c, h, w = x.shape
-    rows, cols = (pooled_length(*axis, ceil_mode) for axis in zip((h, w), *windows, strict=True))
-    y = np.empty((n * c, rows, cols), x.dtype)
-    winners = np.empty(y.shape, np.int32)  # index in the plane
-    _max_pool(dense(x).reshape(n * c, h, w), *kernel_, *steps, *pads, y, winners)
+    bounds = _bounds(x.shape[2:], windows, ceil_mode)
+    return None if bounds is None else _largest(x, bounds)
+
+
+def adaptive_max_pool(x: Array, *, output_size: Ints) -> OpResult | None:
+    """The twin of ``ops.adaptive_max_pool``."""
+    if not suits(x) or x.ndim < _AXES:
+        return None
+    sizes = numbers(output_size, x.ndim - 2, "output_size")
+    if set(sizes) == {1}:
+        return _largest_of_all(x)
+    return _largest(x, _parts(x.shape[2:], sizes)) if min(sizes) > 0 else None
+
+
+def avg_pool(
+    x: Array,
+    *,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> OpResult | None:
+    """The twin of ``ops.avg_pool``."""
+    if not suits(x) or x.ndim < _AXES:
+        return None
+    windows = _windows(x.ndim - 2, kernel_size, stride, padding, 1)
+    bounds = _bounds(x.shape[2:], windows, ceil_mode)
+    if bounds is None or divisor_override == 0:
+        return None
+    shares = _shares(x.shape[2:], windows, ceil_mode, count_include_pad, divisor_override, x.dtype)
+    n, c, *lengths = x.shape
+    y = np.empty((n, c, *bounds.counts), x.dtype)
+    _mean(_volumes(x), *bounds.ends, shares, _volumes(y))
 
     def vjp(g: Array) -> Array:
-        d = np.zeros((n * c, h * w), x.dtype)
-        _max_pool_back(dense(g).reshape(n * c, -1), winners.reshape(n * c, -1), d)
-        return d.reshape(x.shape)
+        d = np.zeros((n, c, *lengths), x.dtype)
+        _mean_back(_volumes(g), *bounds.ends, shares, _volumes(d))
+        return d
 
-    return y.reshape(n, c, rows, cols), vjp
+    return y, vjp
+
+
+def _windows(axes: int, *settings: Any) -> Windows:
+    try:
+        return _known_windows(axes, *settings)
+    except TypeError:  # a list
+        return pool_windows(axes, *settings)
+
+
+_known_windows = functools.lru_cache(maxsize=128)(pool_windows)
+
+
+@functools.lru_cache(maxsize=128)
+def _bounds(lengths: Numbers, windows: Windows, ceil_mode: bool) -> _Bounds | None:
+    counts = window_counts(lengths, windows, ceil_mode)
+    first, last = [], []
+    for length, count, k, s, p, _ in zip(lengths, counts, *windows, strict=True):
+        start = np.arange(count) * s - p
+        first.append(np.maximum(start, 0))
+        last.append(np.minimum(start + k, length))
+    if any((b >= e).any() for b, e in zip(first, last, strict=True)):
+        return None  # padding alone: the reference says so
+    return _Bounds(_filled(first, last), counts)
+
+
+@functools.lru_cache(maxsize=128)
+def _parts(lengths: Numbers, sizes: Numbers) -> _Bounds:
+    pairs = [(np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m))
+             for n, m in zip(lengths, sizes, strict=True)]  # fmt: skip
+    return _Bounds(_filled(*map(list, zip(*pairs, strict=True))), sizes)
+
+
+def _filled(first: Sequence[Array], last: Sequence[Array]) -> tuple[Array, ...]:
+    more = _AXES - len(first)
+    zeros, ones = [np.zeros(1, np.int64)] * more, [np.ones(1, np.int64)] * more
+    return tuple(np.ascontiguousarray(a, np.int64) for a in (*zeros, *first, *ones, *last))
+
+
+@functools.lru_cache(maxsize=128)
+def _shares(
+    lengths: Numbers,
+    windows: Windows,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+    dtype: np.dtype[np.floating],
+) -> Array:
+    """What each window's sum is multiplied by."""
+    counts = window_counts(lengths, windows, ceil_mode)
+    if divisor_override is not None:
+        return np.full(math.prod(counts), 1 / divisor_override, dtype)
+    divisor = elements_of(lengths, windows, counts, count_include_pad)
+    return np.array(1 / divisor, dtype).reshape(-1)
+
+
+def _volumes(x: Array) -> Array:
+    """Return (n, c, …) as (planes, d, h, w)."""
+    n, c, *lengths = x.shape
+    return dense(x).reshape(n * c, *(1,) * (_AXES - len(lengths)), *lengths)
+
+
+def _largest(x: Array, bounds: _Bounds) -> OpResult:
+    y = np.empty((*x.shape[:2], *bounds.counts), x.dtype)
+    winners = np.empty(y.shape, np.int32)  # index in the plane
+    if math.prod(x.shape[2:]) > np.iinfo(np.int32).max:
+        raise ShapeError(f"max-pooling of planes of 2 ** 31 elements and more: {x.shape}")
+    _find(_volumes(x), *bounds.ends, _volumes(y), _volumes(winners))
+    shape, planes = x.shape, x.shape[0] * x.shape[1]
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, g.dtype)
+        _put(dense(g).reshape(planes, -1), winners.reshape(planes, -1), d.reshape(planes, -1))
+        return d
+
+    return y, vjp
+
+
+def _largest_of_all(x: Array) -> OpResult:
+    shape, ones = x.shape, (1,) * (x.ndim - 2)
+    planes = dense(x).reshape(shape[0] * shape[1], -1)
+    winners = planes.argmax(axis=1).reshape(-1, 1)  # NumPy's: the first NaN, else the first largest
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, g.dtype)
+        np.put_along_axis(d.reshape(planes.shape), winners, g.reshape(-1, 1), 1)
+        return d
+
+    return np.take_along_axis(planes, winners, 1).reshape((*shape[:2], *ones)), vjp
 
 
 @kernel
-def _max_pool(
-    x: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, y: Array, winners: Array
-) -> None:
-    planes, h, w = x.shape
-    for p in range(planes):
-        for i in range(y.shape[1]):
-            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
-            for j in range(y.shape[2]):
-                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
-                best, where = x[p, top, left], top * w + left
-                for a in range(top, bottom):
-                    for b in range(left, right):
-                        v = x[p, a, b]
-                        # The first of equal ones wins; NaN beats everything, the first NaN all.
-                        # No branches: which one wins cannot be predicted.
-                        wins = (v > best) | ((v != v) & (best == best))
-                        best = v if wins else best
-                        where = a * w + b if wins else where
-                y[p, i, j] = best
-                winners[p, i, j] = where
+def _find(
+    x: Array, d0: Array, h0: Array, w0: Array, d1: Array, h1: Array, w1: Array,
+    y: Array, winners: Array,
+) -> None:  # fmt: skip
+    height, width = x.shape[2], x.shape[3]
+    for p in range(x.shape[0]):
+        for k in range(d0.size):
+            for i in range(h0.size):
+                for j in range(w0.size):
+                    where = (d0[k] * height + h0[i]) * width + w0[j]
+                    best = x[p, d0[k], h0[i], w0[j]]
+                    for c in range(d0[k], d1[k]):
+                        for a in range(h0[i], h1[i]):
+                            line = (c * height + a) * width
+                            for b in range(w0[j], w1[j]):
+                                v = x[p, c, a, b]
+                                # The first of equal ones wins; NaN beats everything, the first NaN
+                                # all. No branches: which one wins cannot be predicted.
+                                wins = (v > best) | ((v != v) & (best == best))
+                                best = v if wins else best
+                                where = line + b if wins else where
+                    y[p, k, i, j] = best
+                    winners[p, k, i, j] = where
 
 
 @kernel
-def _max_pool_back(g: Array, winners: Array, d: Array) -> None:
+def _put(g: Array, winners: Array, d: Array) -> None:
     for p in range(g.shape[0]):
         for i in range(g.shape[1]):
             d[p, winners[p, i]] += g[p, i]
+
+
+@kernel
+def _mean(
+    x: Array, d0: Array, h0: Array, w0: Array, d1: Array, h1: Array, w1: Array,
+    shares: Array, y: Array,
+) -> None:  # fmt: skip
+    for p in range(x.shape[0]):
+        at = 0
+        for k in range(d0.size):
+            for i in range(h0.size):
+                for j in range(w0.size):
+                    total = x.dtype.type(0)
+                    for c in range(d0[k], d1[k]):
+                        for a in range(h0[i], h1[i]):
+                            for b in range(w0[j], w1[j]):
+                                total += x[p, c, a, b]
+                    y[p, k, i, j] = total * shares[at]
+                    at += 1
+
+
+@kernel
+def _mean_back(
+    g: Array, d0: Array, h0: Array, w0: Array, d1: Array, h1: Array, w1: Array,
+    shares: Array, d: Array,
+) -> None:  # fmt: skip
+    for p in range(d.shape[0]):
+        at = 0
+        for k in range(d0.size):
+            for i in range(h0.size):
+                for j in range(w0.size):
+                    part = g[p, k, i, j] * shares[at]
+                    at += 1
+                    for c in range(d0[k], d1[k]):
+                        for a in range(h0[i], h1[i]):
+                            for b in range(w0[j], w1[j]):
+                                d[p, c, a, b] += part

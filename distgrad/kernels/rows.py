@@ -9,17 +9,20 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
+from distgrad.kernels.along import beside, counted
 from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.helpers import integers
-from distgrad.ops.reduction import check_reduction, share
+from distgrad.ops.reduction import check_reduction, reduced, share
 from distgrad.ops.softmax import check_labels
 
 
 def softmax(a: Array, *, axis: int) -> OpResult | None:
-    """The twin of ``ops.softmax`` over the last axis."""
-    return _over_rows(a, axis, _softmax, _softmax_back)
+    """The twin of ``ops.softmax``."""
+    return _over_rows(a, axis, _softmax, _softmax_back) or _over_columns(
+        a, axis, _softmax_columns, _softmax_columns_back
+    )
 
 
 def _over_rows(
@@ -35,6 +38,25 @@ def _over_rows(
     def vjp(g: Array) -> Array:
         d = np.empty(a.shape, a.dtype)
         back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
+        return d
+
+    return y, vjp
+
+
+def _over_columns(
+    a: Array, axis: int, forward: Callable[..., None], back: Callable[..., None]
+) -> OpResult | None:
+    """Run them on (outer, n, inner) along the middle axis, inner ones side by side."""
+    along = counted(axis, a)
+    if along is None:
+        return None
+    shape = a.shape
+    y = np.empty(shape, a.dtype)
+    forward(beside(a, along), beside(y, along))
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(shape, y.dtype)
+        back(beside(g, along), beside(y, along), beside(d, along))
         return d
 
     return y, vjp
@@ -67,8 +89,10 @@ def _softmax_back(g: Array, y: Array, d: Array) -> None:
 
 
 def log_softmax(a: Array, *, axis: int) -> OpResult | None:
-    """The twin of ``ops.log_softmax`` over the last axis."""
-    return _over_rows(a, axis, _log_softmax, _log_softmax_back)
+    """The twin of ``ops.log_softmax``."""
+    return _over_rows(a, axis, _log_softmax, _log_softmax_back) or _over_columns(
+        a, axis, _log_softmax_columns, _log_softmax_columns_back
+    )
 
 
 @kernel
@@ -93,6 +117,71 @@ def _log_softmax_back(g: Array, y: Array, d: Array) -> None:
             total += g[i, j]
         for j in range(y.shape[1]):
             d[i, j] = g[i, j] - exp(y[i, j]) * total
+
+
+@kernel
+def _exponentials(a: Array, y: Array, top: Array, total: Array) -> None:
+    for j in range(a.shape[1]):
+        top[j] = a[0, j]
+        total[j] = a.dtype.type(0)
+    for k in range(1, a.shape[0]):
+        for j in range(a.shape[1]):
+            top[j] = max(top[j], a[k, j])
+    for k in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            e = exp(a[k, j] - top[j])
+            y[k, j] = e
+            total[j] += e
+
+
+@kernel
+def _softmax_columns(a: Array, y: Array) -> None:
+    top, total = np.empty(a.shape[2], a.dtype), np.empty(a.shape[2], a.dtype)
+    for i in range(a.shape[0]):
+        _exponentials(a[i], y[i], top, total)
+        for j in range(a.shape[2]):
+            total[j] = a.dtype.type(1) / total[j]
+        for k in range(a.shape[1]):
+            for j in range(a.shape[2]):
+                y[i, k, j] *= total[j]
+
+
+@kernel
+def _softmax_columns_back(g: Array, y: Array, d: Array) -> None:
+    dot = np.empty(y.shape[2], y.dtype)
+    for i in range(y.shape[0]):
+        dot[:] = y.dtype.type(0)
+        for k in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                dot[j] += g[i, k, j] * y[i, k, j]
+        for k in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                d[i, k, j] = y[i, k, j] * (g[i, k, j] - dot[j])
+
+
+@kernel
+def _log_softmax_columns(a: Array, y: Array) -> None:
+    top, total = np.empty(a.shape[2], a.dtype), np.empty(a.shape[2], a.dtype)
+    for i in range(a.shape[0]):
+        _exponentials(a[i], y[i], top, total)
+        for j in range(a.shape[2]):
+            total[j] = np.log(total[j])
+        for k in range(a.shape[1]):
+            for j in range(a.shape[2]):
+                y[i, k, j] = (a[i, k, j] - top[j]) - total[j]
+
+
+@kernel
+def _log_softmax_columns_back(g: Array, y: Array, d: Array) -> None:
+    total = np.empty(y.shape[2], y.dtype)
+    for i in range(y.shape[0]):
+        total[:] = y.dtype.type(0)
+        for k in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                total[j] += g[i, k, j]
+        for k in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                d[i, k, j] = g[i, k, j] - exp(y[i, k, j]) * total[j]
 
 
 def cross_entropy(
@@ -188,3 +277,31 @@ def _cross_entropy_back(
         for j in range(p.shape[1]):
             d[i, j] = w * (p[i, j] - base)
         d[i, max(target, 0)] -= w * (d.dtype.type(1) - smoothing)
+
+
+def nll(
+    log_probs: Array,
+    labels: TensorLike,
+    *,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> OpResult | None:
+    """The twin of ``ops.nll`` for rows (n, c) without weights of classes."""
+    if weight is not None or not suits(log_probs) or log_probs.ndim != 2:
+        return None
+    shape, dtype = log_probs.shape, log_probs.dtype
+    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
+    n = np.count_nonzero(keep)
+    if n == 0:
+        return None
+    rows = np.arange(len(targets))
+    loss = np.where(keep, -log_probs[rows, targets], dtype.type(0))
+    scale = share(n, dtype)
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, dtype)
+        d[rows, targets] = np.where(keep, -(g * scale if reduction == "mean" else g), dtype.type(0))
+        return d
+
+    return np.asarray(reduced(loss, reduction, scale)), (vjp, None)

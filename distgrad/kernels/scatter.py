@@ -1,6 +1,8 @@
-"""Twin of the embedding: rows are looked up by NumPy, their gradients added by a kernel."""
+"""Twins of the embedding and of rows picked by an index: gradients are added by a kernel."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +31,46 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
     return weight[rows], (None, vjp)
 
 
+def getitem(a: Array, *, index: Any) -> OpResult | None:
+    """The twin of ``ops.getitem`` for an array of whole numbers alone."""
+    if type(index) is not np.ndarray or index.dtype.kind not in "iu" or not suits(a):
+        return None
+    if np.count_nonzero((index >= len(a)) | (index < -len(a))):
+        return None  # NumPy says what is wrong
+    places = index.astype(np.int64).reshape(-1)
+    places = np.where(places < 0, places + len(a), places)
+    shape, dtype = a.shape, a.dtype
+    rows, width = dense(a).reshape(len(a), -1), a.size // len(a)
+    y = np.empty((*index.shape, *shape[1:]), dtype)
+    _rows(rows, places, y.reshape(places.size, width))
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, dtype)
+        # ``index`` is mentioned, so that whoever changes it before is told: see saved_check.py.
+        _add_rows(dense(g).reshape(index.size, width), places, d.reshape(len(d), width))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _rows(a: Array, rows: Array, y: Array) -> None:
+    if a.shape[1] == 1:
+        for i in range(rows.size):
+            y[i, 0] = a[rows[i], 0]
+        return
+    for i in range(rows.size):
+        r = rows[i]
+        for j in range(a.shape[1]):
+            y[i, j] = a[r, j]
+
+
 @kernel
 def _add_rows(g: Array, rows: Array, d: Array) -> None:
+    if d.shape[1] == 1:
+        for i in range(rows.size):
+            d[rows[i], 0] += g[i, 0]
+        return
     for i in range(rows.size):
         r = rows[i]
         for j in range(d.shape[1]):

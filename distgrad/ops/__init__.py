@@ -171,6 +171,7 @@ from distgrad.ops.normal_tails import erfcx as erfcx
 from distgrad.ops.normal_tails import log_ndtr as log_ndtr
 from distgrad.ops.normal_tails import xlog1py as xlog1py
 from distgrad.ops.normalization import batch_norm as batch_norm
+from distgrad.ops.normalization import group_norm as group_norm
 from distgrad.ops.normalization import layer_norm as layer_norm
 from distgrad.ops.normalization import rms_norm as rms_norm
 from distgrad.ops.numpy2 import matvec as matvec

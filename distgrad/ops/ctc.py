@@ -12,7 +12,7 @@ from distgrad.ops.helpers import data_of, in_float32
 from distgrad.ops.indexing import put_back
 
 # The logarithm of no probability. Not -∞: sums and gradients through it stay free of NaN.
-_NEVER = -1e30
+NEVER = -1e30
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -41,19 +41,19 @@ def ctc(
     Integer arrays (n,) give the lengths that count of frames and of targets. Where no alignment
     fits the loss is infinite and its gradient NaN, both 0 with ``zero_infinity``.
     """
-    path, skip = _extended(data_of(targets), blank)
+    path, skip = extended(data_of(targets), blank)
     n, states = path.shape
     rows = np.arange(n)
     shape, dtype = log_probs.shape, log_probs.dtype
     index = (slice(None), rows[:, None], path)
-    emit = np.maximum(log_probs[index], np.asarray(_NEVER, dtype))  # t n states
+    emit = np.maximum(log_probs[index], np.asarray(NEVER, dtype))  # t n states
     alive = np.arange(shape[0])[:, None, None] < input_lengths[:, None]  # t n 1
     skip = skip.astype(dtype)
     last = _last_states(target_lengths, states).astype(dtype)
 
     # Before the first frame: in the state before all labels. A row's largest logarithm is moved
     # into a sum in float64, so that float32 does not lose the differences between states.
-    start = np.where(np.arange(states) == 0, 0.0, _NEVER)
+    start = np.where(np.arange(states) == 0, 0.0, NEVER)
     alpha = np.broadcast_to(start.astype(dtype), (n, states))
     moved = np.zeros((n, 1))
     alphas = []
@@ -68,7 +68,7 @@ def ctc(
     top = np.maximum.reduce(data_of(end), axis=1, keepdims=True)
     found = np.log(np.add.reduce(np.exp(end - top), axis=1))
     offset = (moved + top)[:, 0]
-    impossible = offset < _NEVER / 2
+    impossible = offset < NEVER / 2
     lost, slope = (0.0, 0.0) if zero_infinity else (np.inf, np.nan)
     loss = np.where(impossible, np.asarray(lost, dtype), -found - offset.astype(dtype))
 
@@ -92,29 +92,29 @@ def ctc(
     return loss, (vjp, None)
 
 
-def _extended(targets: Array, blank: int) -> tuple[Array, Array]:
+def extended(targets: Array, blank: int) -> tuple[Array, Array]:
     """Return the labels with blanks between (n, 2 s + 1), and 0 where a blank may be skipped."""
     n, s = targets.shape
     path = np.full((n, 2 * s + 1), blank, np.int64)
     path[:, 1::2] = targets
-    skip = np.full(path.shape, _NEVER)
+    skip = np.full(path.shape, NEVER)
     # A blank between two equal labels stays: without it they would be one.
-    skip[:, 3::2] = np.where(targets[:, 1:] != targets[:, :-1], 0.0, _NEVER)
+    skip[:, 3::2] = np.where(targets[:, 1:] != targets[:, :-1], 0.0, NEVER)
     return path, skip
 
 
 def _last_states(target_lengths: Array, states: int) -> Array:
     """Return 0 for the states in which an alignment may end: the last label and the last blank."""
     distance = 2 * target_lengths[:, None] - np.arange(states)
-    return np.where((distance == 0) | (distance == 1), 0.0, _NEVER)
+    return np.where((distance == 0) | (distance == 1), 0.0, NEVER)
 
 
 def _right(a: Array, k: int) -> Array:
-    return np.concatenate((np.full((len(a), min(k, a.shape[1])), _NEVER, a.dtype), a[:, :-k]), 1)
+    return np.concatenate((np.full((len(a), min(k, a.shape[1])), NEVER, a.dtype), a[:, :-k]), 1)
 
 
 def _left(a: Array, k: int) -> Array:
-    return np.concatenate((a[:, k:], np.full((len(a), min(k, a.shape[1])), _NEVER, a.dtype)), 1)
+    return np.concatenate((a[:, k:], np.full((len(a), min(k, a.shape[1])), NEVER, a.dtype)), 1)
 
 
 def _three(a: Array, b: Array, c: Array) -> Any:

@@ -5,6 +5,7 @@ The gradient to a complex input is g · conjugate(df/dz), as in PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,18 +85,21 @@ def power(a: Any, b: Any) -> OpResult:
 
 def _power(a: Any, b: Any) -> Any:
     # Whole numbers, booleans and NumPy's own scalars have another dtype in NumPy, or are refused.
-    if (type(b) is int or type(b) is float) and a.dtype.kind in "fc":
-        if b == 3:
-            return a * a * a
-        if b == 2:
-            return a * a
-        if b == 1:
-            return a * 1
-        if b == 0:
-            return np.ones_like(a)  # for infinities and NaN too
-        if b == -1:
-            return 1 / a
+    if (type(b) is int or type(b) is float) and a.dtype.kind in "fc" and b in _PRODUCTS:
+        return _PRODUCTS[b](a)
     return np.power(a, b)
+
+
+_PRODUCTS: dict[float, Callable[[Any], Any]] = {
+    3: lambda a: a * a * a,
+    2: lambda a: a * a,
+    1: lambda a: a * 1,
+    0: np.ones_like,  # for infinities and NaN too
+    -1: lambda a: 1 / a,
+    0.5: np.sqrt,  # as in PyTorch
+    -0.5: lambda a: 1 / np.sqrt(a),
+}
+"""Powers at a tenth of NumPy's price."""
 
 
 @op("... -> ...", ufunc=np.negative, method="__neg__")

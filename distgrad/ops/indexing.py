@@ -164,6 +164,8 @@ def checked_index(
     Errors: ShapeError with the caller's ``name`` for other dtypes and an index out of range.
     """
     given = integers(index, f"{name}: the index").astype(np.intp, copy=False)
+    if not np.count_nonzero(given.view(np.uintp) >= length):
+        return given  # the common case: none negative, none out of range
     low = -length if negative else 0
     bad = first_outside(given - low if low else given, length - low)
     if bad is not None:

@@ -5,6 +5,7 @@ One op does it for every mode, axis by axis; the modes are tables of which eleme
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -105,11 +106,18 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
 
+@functools.lru_cache(maxsize=64)
 def part_taps(length: int, size: int) -> Taps:
     """The mean of each of ``size`` even parts: adaptive average pooling, mode "area"."""
     (index,) = part_elements((length,), (size,))
     real = np.diff(index, axis=1, prepend=-1) > 0  # shorter parts repeat their last element
-    return index, real / real.sum(axis=1, keepdims=True)
+    return kept(index, real / real.sum(axis=1, keepdims=True))
+
+
+def kept(index: Array, weight: Array) -> Taps:
+    """Return taps that nobody can change, for who keeps them."""
+    index.flags.writeable = weight.flags.writeable = False
+    return index, weight
 
 
 def _points(size: int, scale: float, align_corners: bool) -> Array:

@@ -37,14 +37,25 @@ def mse(a: Array, b: Array, *, reduction: str = "mean") -> OpResult:
 
 @op(
     "..., ... -> ...",
-    samples=lambda rng: [(2 * rng.normal(size=(2, 3, 2)), {"delta": 0.7})],
+    samples=lambda rng: [
+        (inputs, {**settings, "delta": 0.7, "scale": 1.3}) for inputs, settings in _cases(rng)
+    ],
     real=True,
 )
-def huber(a: Array, b: Array, *, delta: float) -> OpResult:
-    """d²/2 for d = a - b within ±delta, delta (|d| - delta/2) outside (Huber 1964)."""
+@in_float32
+def huber(
+    a: Array, b: Array, *, delta: float, scale: float = 1.0, reduction: str = "none"
+) -> OpResult:
+    """scale · d²/2 for d = a - b within ±delta, delta (|d| - delta/2) outside (Huber 1964)."""
     d = a - b
     cut = np.clip(d, -delta, delta)
-    return cut * (d - 0.5 * cut), (lambda g: g * cut, lambda g: -(g * cut))
+    share_of_one = scale_of(d, reduction)
+
+    def slope(g: Array) -> Any:
+        return (scale * cut) * (g * share_of_one)
+
+    loss = scale * (cut * (d - 0.5 * cut))
+    return reduced(loss, reduction, share_of_one), (slope, lambda g: -slope(g))
 
 
 @op(

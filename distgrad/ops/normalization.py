@@ -73,6 +73,45 @@ def rms_norm(x: Array, weight: Array | None, *, axes: int = 1, eps: float = 1e-5
     )
 
 
+def _groups(rng: np.random.Generator) -> list[Sample]:
+    w, b = rng.normal(size=4), rng.normal(size=4)
+    return [
+        ((rng.normal(size=(3, 4)), w, b), {"groups": 2}),
+        ((rng.normal(size=(2, 4, 3, 2)), w, None), {"groups": 2, "eps": 0.1}),
+        ((rng.normal(size=(2, 4, 3)), None, b), {"groups": 4}),
+        ((rng.normal(size=(2, 4, 3)), None, None), {"groups": 1}),
+    ]
+
+
+@op("n c, c, c -> n c", "n c ..., c, c -> n c ...", samples=_groups, real=True)
+@in_float32
+def group_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, groups: int, eps: float = 1e-5
+) -> OpResult:
+    """Normalise (n, c, …) over groups of channels and what follows (Wu & He 2018)."""
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != x.shape[1:2]:
+            raise ValueError(f"{name} has shape {p.shape}, axis 1 of the input {x.shape[1:2]}")
+    shape = x.shape
+    n, each = shape[0], count(shape[1:], None) // max(groups, 1)
+    column = (-1,) + (1,) * (x.ndim - 2)
+    others = (0, *range(2, x.ndim))
+    rows, r, *_ = _normalised(np.reshape(x, (n, groups, each)), (2,), eps)
+    xh = np.reshape(rows, shape)
+    w = None if weight is None else np.reshape(weight, column)
+    y = xh if w is None else xh * w
+
+    def to_x(g: Array) -> Array:
+        gw = g if w is None else g * w
+        return np.reshape(_back(np.reshape(gw, (n, groups, each)), rows, r, (2,)), shape)
+
+    return (y if bias is None else y + np.reshape(bias, column)), (
+        to_x,
+        None if weight is None else lambda g: np.add.reduce(g * xh, axis=others),
+        None if bias is None else lambda g: np.add.reduce(g, axis=others),
+    )
+
+
 def _batches(rng: np.random.Generator) -> list[Sample]:
     w, b = rng.normal(size=3), rng.normal(size=3)
     return [

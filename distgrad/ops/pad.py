@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,12 @@ def pad_constant(
 ) -> OpResult:
     """A constant before and after along each axis."""
     inner = tuple(slice(b, b + n) for (b, _), n in zip(pad_width, a.shape, strict=True))
-    return np.pad(a, pad_width, constant_values=constant_values), lambda g: g[inner]
+    if type(a) is not np.ndarray or not isinstance(constant_values, int | float):
+        return np.pad(a, pad_width, constant_values=constant_values), lambda g: g[inner]
+    y = np.full([b + n + e for (b, e), n in zip(pad_width, a.shape, strict=True)], constant_values,
+                a.dtype)  # fmt: skip
+    y[inner] = a
+    return y, lambda g: g[inner]
 
 
 @dispatch(np.pad)
@@ -51,14 +57,21 @@ def pad(
     widths = _widths(pad_width, array.ndim)
     if mode == "constant":
         return pad_constant(array, pad_width=widths, constant_values=constant_values)
-    result = np.positive(array)
+    result = array if any(map(any, widths)) else np.positive(array)
     for axis, width in enumerate(widths):
         n = array.shape[axis]
         if n == 0 and any(width):
             raise ShapeError(f"np.pad: axis {axis} has no elements to pad with (mode={mode!r})")
         if any(width):
-            result = np.take(result, fixed(np.pad(np.arange(n), width, mode=mode)), axis=axis)
+            result = np.take(result, fixed(_chosen(n, width, mode)), axis=axis)
     return result
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(n: int, width: tuple[int, int], mode: Any) -> Array:
+    index: Array = np.pad(np.arange(n), width, mode=mode)
+    index.flags.writeable = False
+    return index
 
 
 def _widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:

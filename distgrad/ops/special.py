@@ -49,7 +49,7 @@ ERFC = (
 ERFC_FLOAT32 = 12  # so many of them are enough for float32
 
 # erf(x) / x by Taylor's series in x², for |x| < 1/2, where 1 - erfc(x) would lose digits.
-_ERF = [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
+ERF = [_TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
 
 
 @op("... -> ...", domain=(-1.5, 1.5), real=True)
@@ -84,7 +84,7 @@ def _erf(a: Array | Tensor) -> Any:
     z = np.absolute(a)
     square = np.minimum(z, 0.5) ** 2
     series = np.zeros_like(square)
-    for c in reversed(_ERF):
+    for c in reversed(ERF):
         series = series * square + c
     return np.where(z < 0.5, a * series, np.copysign(1 - _tail(z), a))
 

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import ONE, conjugate, data_of
+from distgrad.ops.helpers import ONE, InDtype, conjugate, data_of
 
 
 @op("... -> ...", ufunc=np.sin)
@@ -106,16 +106,22 @@ def arctanh(a: Array) -> OpResult:
     return np.arctanh(a), lambda g: g / conjugate((1 - a) * (1 + a))
 
 
+_DEGREE, _RADIAN = InDtype(math.pi / 180), InDtype(180 / math.pi)
+# NumPy's own functions are scalar: a product takes a seventh of their time.
+
+
 @op("... -> ...", ufunc=np.deg2rad)
 def deg2rad(a: Array) -> OpResult:
     """Degrees in radians."""
-    return np.deg2rad(a), lambda g: g * (math.pi / 180)
+    y = np.deg2rad(a) if a.dtype.kind != "f" else np.multiply(a, _DEGREE.beside(a))
+    return y, lambda g: np.multiply(g, _DEGREE.beside(g))
 
 
 @op("... -> ...", ufunc=np.rad2deg)
 def rad2deg(a: Array) -> OpResult:
     """Radians in degrees."""
-    return np.rad2deg(a), lambda g: g * (180 / math.pi)
+    y = np.rad2deg(a) if a.dtype.kind != "f" else np.multiply(a, _RADIAN.beside(a))
+    return y, lambda g: np.multiply(g, _RADIAN.beside(g))
 
 
 UFUNCS[np.radians] = deg2rad

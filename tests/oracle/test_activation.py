@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import array, check, drawn, dtypes, shapes, torch
+from torch_names import FUNCTIONALS
 
 import distgrad as dg
 from distgrad import Tensor, nn
@@ -14,31 +15,6 @@ from distgrad.nn import functional as F
 
 TF = torch.nn.functional
 
-# name: the settings with which functionals of this name are called here and there
-FUNCTIONALS = {
-    "relu": [{}],
-    "relu6": [{}],
-    "leaky_relu": [{}, {"negative_slope": 0.3}],
-    "rrelu": [{}, {"lower": 0.1, "upper": 0.5}],
-    "hardtanh": [{}, {"min_val": -2.0, "max_val": 0.5}],
-    "hardsigmoid": [{}],
-    "hardswish": [{}],
-    "hardshrink": [{}, {"lambd": 1.0}, {"lambd": 0.0}],
-    "softshrink": [{}, {"lambd": 1.0}, {"lambd": 0.0}],
-    "threshold": [{"threshold": 1.0, "value": -2.0}],
-    "sigmoid": [{}],
-    "logsigmoid": [{}],
-    "tanh": [{}],
-    "tanhshrink": [{}],
-    "softsign": [{}],
-    "softplus": [{}, {"beta": 2.0, "threshold": 3.0}, {"beta": 0.5}],
-    "gelu": [{}, {"approximate": "tanh"}],
-    "silu": [{}],
-    "mish": [{}],
-    "elu": [{}, {"alpha": 0.7}],
-    "selu": [{}],
-    "celu": [{}, {"alpha": 0.7}],
-}
 OPS = {*FUNCTIONALS, "prelu", "gelu_tanh"} - {"relu6", "rrelu", "selu", "celu", "tanh"}
 CALLS = [
     (name, settings) for name, all_settings in FUNCTIONALS.items() for settings in all_settings
@@ -199,7 +175,7 @@ def test_a_nan_is_not_hidden(name, mode):
 
 
 # Where PyTorch's own closed form is ∞ · 0 or ∞ / ∞ ours has the limit.
-LIMITS = {("GELU", "value"), ("Softsign", "gradient")}
+LIMITS = {("Mish", "gradient"), ("GELU", "value"), ("Softsign", "gradient")}
 
 
 @pytest.mark.parametrize("name", POINTWISE)

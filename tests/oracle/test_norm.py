@@ -13,7 +13,7 @@ from distgrad.nn import functional as F
 
 TF = torch.nn.functional
 
-OPS = {"batch_norm": None, "layer_norm": None, "rms_norm": None}  # the tests below, by name
+OPS = {"batch_norm", "group_norm", "layer_norm", "rms_norm"}  # the tests below, by name
 
 
 @st.composite

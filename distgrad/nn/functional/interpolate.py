@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,7 @@ from distgrad.ops.geometry import Numbers, numbers
 from distgrad.ops.interpolate import (
     Taps,
     cubic_taps,
+    kept,
     linear_taps,
     nearest_taps,
     part_taps,
@@ -85,6 +87,7 @@ def upsample_bilinear(
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
+@functools.lru_cache(maxsize=64)
 def _taps(
     mode: str, length: int, size: int, factor: float | None, align: bool, antialias: bool
 ) -> Taps:
@@ -95,10 +98,10 @@ def _taps(
         if align:
             scale = (length - 1) / (size - 1) if size > 1 else 0.0
         if antialias:
-            return wide_taps(length, size, scale, mode == "bicubic")
+            return kept(*wide_taps(length, size, scale, mode == "bicubic"))
         table: Callable[..., Taps] = cubic_taps if mode == "bicubic" else linear_taps
-        return table(length, size, scale, align)
-    return nearest_taps(length, size, scale, 0.5 if mode == "nearest-exact" else 0.0)
+        return kept(*table(length, size, scale, align))
+    return kept(*nearest_taps(length, size, scale, 0.5 if mode == "nearest-exact" else 0.0))
 
 
 def _check_mode(axes: int, mode: str, align_corners: bool | None, antialias: bool) -> None:

@@ -40,7 +40,8 @@ def huber_loss(
     if delta <= 0:
         raise ShapeError(f"huber_loss: delta is the error at which it turns linear; got {delta}")
     x, y = compared("huber_loss", input, target)
-    return reduce_loss(ops.huber(x, y, delta=delta), reduction)
+    result: Tensor = ops.huber(x, y, delta=delta, reduction=reduction)
+    return result
 
 
 def smooth_l1_loss(
@@ -55,7 +56,8 @@ def smooth_l1_loss(
     x, y = compared("smooth_l1_loss", input, target)
     if beta == 0:
         return l1_loss(x, y, reduction=reduction)
-    return reduce_loss(ops.huber(x, y, delta=beta) * (1 / beta), reduction)
+    result: Tensor = ops.huber(x, y, delta=beta, scale=1 / beta, reduction=reduction)
+    return result
 
 
 def poisson_nll_loss(

@@ -114,9 +114,10 @@ def group_norm(
             f"group_norm needs (n, c, …) with c a multiple of num_groups={num_groups}; "
             f"got {input.shape}"
         )
-    rows = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
-    y: Tensor = ops.layer_norm(rows, None, None, axes=1, eps=eps)
-    return _by_channel("group_norm", y.reshape(input.shape), weight, bias)
+    w, b = optional(weight), optional(bias)
+    _check_channels("group_norm", input, w, b)
+    y: Tensor = ops.group_norm(input, w, b, groups=num_groups, eps=eps)
+    return y
 
 
 def instance_norm(
@@ -219,13 +220,17 @@ def _last_axes(name: str, x: TensorLike, lengths: int | Sequence[int]) -> tuple[
     return x, len(shape)
 
 
+def _check_channels(name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+    for what, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.shape != x.shape[1:2]:
+            raise ShapeError(f"{name}: {what} has shape {p.shape}, the channels {x.shape[1:2]}")
+
+
 def _by_channel(name: str, y: Tensor, weight: TensorLike | None, bias: TensorLike | None) -> Tensor:
     column = (-1,) + (1,) * (y.ndim - 2)
-    for what, p in (("weight", optional(weight)), ("bias", optional(bias))):
-        if p is None:
-            continue
-        if p.shape != y.shape[1:2]:
-            raise ShapeError(f"{name}: {what} has shape {p.shape}, the channels {y.shape[1:2]}")
-        y = y * p.reshape(column) if what == "weight" else y + p.reshape(column)
+    w, b = optional(weight), optional(bias)
+    _check_channels(name, y, w, b)
+    y = y if w is None else y * w.reshape(column)
+    y = y if b is None else y + b.reshape(column)
     result: Tensor = y
     return result

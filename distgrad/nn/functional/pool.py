@@ -277,7 +277,10 @@ def _adaptive_max(
 
 def _adaptive_avg(name: str, axes: int, x: TensorLike, output_size: Sizes) -> Tensor:
     def call(x: Tensor) -> Any:
-        for axis, size in enumerate(_sizes(output_size, x.shape[2:]), start=2):
+        sizes = _sizes(output_size, x.shape[2:])
+        if set(sizes) == {1}:
+            return ops.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+        for axis, size in enumerate(sizes, start=2):
             index, weight = part_taps(x.shape[axis], size)
             x = ops.resample(x, index=fixed(index), weight=fixed(weight), axis=axis)
         return x

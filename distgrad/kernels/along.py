@@ -1,0 +1,167 @@
+"""Twins of what picks or mixes elements along one axis: take and resample.
+
+An array is seen as (outer, n, inner): what is before the axis, the axis, what follows it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.jit import kernel
+from distgrad.ops.indexing import checked_index
+from distgrad.ops.interpolate import adjoint
+
+
+def beside(a: Array, axis: int) -> Array:
+    """Return ``a`` as (outer, n, inner)."""
+    shape = a.shape
+    return dense(a).reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+
+
+def counted(axis: Any, a: Array) -> int | None:
+    """Return the axis counted from 0; None for arrays and axes that are left to the reference."""
+    if type(axis) is not int or not suits(a) or not -a.ndim <= axis < a.ndim:
+        return None
+    return axis % a.ndim
+
+
+def neighbours(axis: Any, a: Array) -> tuple[int, int] | None:
+    """Return the first of these axes and the one after the last; None unless they are neighbours.
+
+    None for ``axis`` is all of them.
+    """
+    if not suits(a):
+        return None
+    if axis is None:
+        return 0, a.ndim
+    if type(axis) is int:
+        found = counted(axis, a)
+        return None if found is None else (found, found + 1)
+    if type(axis) is not tuple or not all(type(i) is int and -a.ndim <= i < a.ndim for i in axis):
+        return None
+    axes = sorted(i % a.ndim for i in axis)
+    if not axes or axes != list(range(axes[0], axes[0] + len(axes))):
+        return None
+    return axes[0], axes[-1] + 1
+
+
+def take(
+    a: Array, *, indices: TensorLike, axis: int | None = None, mode: str = "raise"
+) -> OpResult | None:
+    """The twin of ``ops.take`` along an axis."""
+    along = counted(axis, a)
+    if along is None or mode != "raise":
+        return None
+    index = np.asarray(checked_index("take", indices, a.shape[along], along))
+    shape, dtype, places = a.shape, a.dtype, index.astype(np.int64).reshape(-1)
+    y = np.empty((*shape[:along], *index.shape, *shape[along + 1 :]), dtype)
+    x = beside(a, along)
+    across = (x.shape[0], places.size, x.shape[2])
+    _take(x, places, y.reshape(across))
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, dtype)
+        _give(dense(g).reshape(across), places, beside(d, along))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _take(x: Array, places: Array, y: Array) -> None:
+    if x.shape[2] == 1:
+        for i in range(y.shape[0]):
+            for k in range(places.size):
+                y[i, k, 0] = x[i, places[k], 0]
+        return
+    for i in range(y.shape[0]):
+        for k in range(places.size):
+            p = places[k]
+            for j in range(y.shape[2]):
+                y[i, k, j] = x[i, p, j]
+
+
+@kernel
+def _give(g: Array, places: Array, d: Array) -> None:
+    if d.shape[2] == 1:
+        for i in range(d.shape[0]):
+            for k in range(places.size):
+                d[i, places[k], 0] += g[i, k, 0]
+        return
+    for i in range(d.shape[0]):
+        for k in range(places.size):
+            p = places[k]
+            for j in range(d.shape[2]):
+                d[i, p, j] += g[i, k, j]
+
+
+def resample(x: Array, *, index: Array, weight: Array, axis: int) -> OpResult | None:
+    """The twin of ``ops.resample``."""
+    if not suits(x) or not index.size:
+        return None
+    there, back = _tables(index, weight, x.shape[axis], x.dtype)
+
+    def vjp(g: Array) -> Array:
+        return _resampled(g, back, axis)
+
+    return _resampled(x, there, axis), vjp
+
+
+_Tables: TypeAlias = "tuple[tuple[Array, Array], tuple[Array, Array]]"
+_known: dict[Any, tuple[_Tables, tuple[Array, Array]]] = {}
+
+
+def _tables(index: Array, weight: Array, length: int, dtype: Any) -> _Tables:
+    """Return the tables of both ways as kernels take them. Those that cannot change are kept."""
+
+    def plain(i: Array, w: Array) -> tuple[Array, Array]:
+        return np.array(i, np.int64, order="C"), np.array(w, dtype, order="C")
+
+    key = id(index), id(weight), length, dtype
+    if key in _known:
+        return _known[key][0]
+    made = plain(index, weight), plain(*adjoint(index, weight, length))
+    if not index.flags.writeable and not weight.flags.writeable:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = made, (index, weight)  # held, so that no other array has their ids
+    return made
+
+
+_MOST_KNOWN = 64
+
+
+def _resampled(x: Array, taps: tuple[Array, Array], axis: int) -> Array:
+    y = np.empty((*x.shape[:axis], len(taps[0]), *x.shape[axis + 1 :]), x.dtype)
+    _resample(beside(x, axis), *taps, beside(y, axis))
+    return y
+
+
+@kernel
+def _resample(x: Array, index: Array, weight: Array, y: Array) -> None:
+    zero = y.dtype.type(0)
+    if x.shape[2] == 1:
+        for i in range(y.shape[0]):
+            for k in range(index.shape[0]):
+                total = zero
+                for t in range(index.shape[1]):
+                    if weight[k, t] != zero:
+                        total += weight[k, t] * x[i, index[k, t], 0]
+                y[i, k, 0] = total
+        return
+    for i in range(y.shape[0]):
+        for k in range(index.shape[0]):
+            for j in range(y.shape[2]):
+                y[i, k, j] = zero
+            for t in range(index.shape[1]):
+                w, p = weight[k, t], index[k, t]
+                if w != zero:  # it takes nothing, not even of a NaN
+                    for j in range(y.shape[2]):
+                        y[i, k, j] += w * x[i, p, j]

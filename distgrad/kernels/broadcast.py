@@ -1,0 +1,111 @@
+"""Twins of what has one number for a channel, and of triangles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.jit import kernel
+
+
+def prelu(a: Array, weight: Array) -> OpResult | None:
+    """The twin of ``ops.prelu`` with one weight, or one for each channel (axis 1)."""
+    if not suits(a) or not isinstance(weight, np.ndarray) or not suits(a, weight):
+        return None
+    channels = weight.size
+    axes = weight.ndim
+    if channels > 1 and (
+        a.ndim < 2 or axes != a.ndim - 1 or weight.shape[0] != a.shape[1] or channels != a.shape[1]
+    ):
+        return None
+    if axes > a.ndim:
+        return None
+    rest = math.prod(a.shape[2:]) if channels > 1 else a.size
+    planes, w = dense(a).reshape(-1, channels, rest), dense(weight).reshape(-1)
+    shape, dtype, of_weight = a.shape, a.dtype, weight.shape
+    y = np.empty(shape, dtype)
+    _leaky(planes, w, y.reshape(planes.shape))
+
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
+        d, dw = np.empty(shape, dtype), np.zeros(channels, np.float64)
+        _leaky_back(dense(g).reshape(planes.shape), planes, w, d.reshape(planes.shape), dw)
+        return d, dw.astype(dtype).reshape(of_weight)
+
+    return y, Joint(vjp)
+
+
+@kernel
+def _leaky(x: Array, w: Array, y: Array) -> None:
+    zero = x.dtype.type(0)
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            s = w[c]
+            for k in range(x.shape[2]):
+                v = x[n, c, k]
+                y[n, c, k] = v if v > zero else s * v
+
+
+@kernel
+def _leaky_back(g: Array, x: Array, w: Array, d: Array, dw: Array) -> None:
+    zero = x.dtype.type(0)
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            s = w[c]
+            for begin in range(0, x.shape[2], 512):
+                gs, xs = g[n, c, begin : begin + 512], x[n, c, begin : begin + 512]
+                ds, part = d[n, c, begin : begin + 512], zero
+                for k in range(xs.size):
+                    positive = xs[k] > zero
+                    ds[k] = gs[k] if positive else s * gs[k]
+                    part += zero if positive else gs[k] * xs[k]
+                dw[c] += part
+
+
+def tril(a: Array, *, k: int = 0) -> OpResult | None:
+    """The twin of ``ops.tril``."""
+    return _triangle(a, k, _lower)
+
+
+def triu(a: Array, *, k: int = 0) -> OpResult | None:
+    """The twin of ``ops.triu``."""
+    return _triangle(a, k, _upper)
+
+
+def _triangle(a: Array, k: int, copy: Callable[..., None]) -> OpResult | None:
+    if not suits(a) or a.ndim < 2 or type(k) is not int:
+        return None
+
+    def cut(x: Array) -> Array:
+        y = np.empty(x.shape, x.dtype)
+        copy(dense(x).reshape(-1, *x.shape[-2:]), k, y.reshape(-1, *x.shape[-2:]))
+        return y
+
+    return cut(a), cut
+
+
+@kernel
+def _lower(x: Array, k: int, y: Array) -> None:
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            end = min(max(i + k + 1, 0), x.shape[2])
+            for j in range(end):
+                y[n, i, j] = x[n, i, j]
+            for j in range(end, x.shape[2]):
+                y[n, i, j] = 0
+
+
+@kernel
+def _upper(x: Array, k: int, y: Array) -> None:
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            start = min(max(i + k, 0), x.shape[2])
+            for j in range(start):
+                y[n, i, j] = 0
+            for j in range(start, x.shape[2]):
+                y[n, i, j] = x[n, i, j]

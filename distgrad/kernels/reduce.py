@@ -1,0 +1,255 @@
+"""Twins of reductions over neighbouring axes: sums, extrema, the Euclidean norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array, Axis
+from distgrad.kernels.along import neighbours
+from distgrad.kernels.arrays import dense
+from distgrad.kernels.jit import kernel
+from distgrad.ops.helpers import spread
+from distgrad.ops.reduce import expand
+
+_BLOCK = 512
+
+
+def _parts(a: Array, axis: Axis, keepdims: Any) -> tuple[Array, tuple[int, ...]] | None:
+    """Return ``a`` as (outer, n, inner) and the shape of what comes out; None for the reference."""
+    axes = neighbours(axis, a)
+    if axes is None or not isinstance(keepdims, bool):
+        return None
+    shape, (first, end) = a.shape, axes
+    x = dense(a).reshape(
+        math.prod(shape[:first]), math.prod(shape[first:end]), math.prod(shape[end:])
+    )
+    return x, shape[:first] + ((1,) * (end - first) if keepdims else ()) + shape[end:]
+
+
+def _extremum(
+    ufunc: np.ufunc, back: Callable[..., None], a: Array, axis: Axis, keepdims: bool
+) -> OpResult | None:
+    parts = _parts(a, axis, keepdims)
+    if parts is None:
+        return None
+    x, out = parts
+    # NumPy's is as fast as memory, and right with NaN.
+    lines = x.reshape(x.shape[:2]) if x.shape[2] == 1 else x
+    y = ufunc.reduce(lines, axis=1).reshape(x.shape[0], x.shape[2])
+    shape, dtype = a.shape, a.dtype
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(shape, dtype)
+        back(dense(np.asarray(g)).reshape(y.shape), x, y, d.reshape(x.shape))
+        return d
+
+    return y.reshape(out), vjp
+
+
+def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.sum``."""
+    found = _total(a, axis, keepdims)
+    if found is None:
+        return None
+    shape = a.shape
+    return found[0], lambda g: spread(expand(g, shape, axis, keepdims), shape)
+
+
+def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.mean``."""
+    found = _total(a, axis, keepdims)
+    if found is None:
+        return None
+    shape, (total, n) = a.shape, found
+
+    def vjp(g: Array) -> Array:
+        return spread(expand(g / n, shape, axis, keepdims), shape)
+
+    return total / n, vjp
+
+
+def _total(a: Array, axis: Axis, keepdims: bool) -> tuple[Array, int] | None:
+    parts = _parts(a, axis, keepdims)
+    # Over columns NumPy adds whole rows, as fast as memory; and small ones are its own, too.
+    if parts is None or parts[0].shape[2] != 1 or a.size < _SMALL:
+        return None
+    x, out = parts
+    y = np.empty(x.shape[0], a.dtype)
+    _sums(x.reshape(x.shape[:2]), y)
+    return y.reshape(out), x.shape[1]
+
+
+_SMALL = 4096
+
+
+@kernel
+def _sums(x: Array, y: Array) -> None:
+    # A block is summed in its own dtype, blocks in float64.
+    for i in range(x.shape[0]):
+        whole = 0.0
+        for begin in range(0, x.shape[1], _BLOCK):
+            block, part = x[i, begin : begin + _BLOCK], x.dtype.type(0)
+            for k in range(block.size):
+                part += block[k]
+            whole += part
+        y[i] = whole
+
+
+def amax(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.amax``."""
+    return _extremum(np.maximum, _even, a, axis, keepdims)
+
+
+def amin(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.amin``."""
+    return _extremum(np.minimum, _even, a, axis, keepdims)
+
+
+def max(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.max``."""
+    return _extremum(np.maximum, _first, a, axis, keepdims)
+
+
+def min(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.min``."""
+    return _extremum(np.minimum, _first, a, axis, keepdims)
+
+
+@kernel
+def _even(g: Array, x: Array, y: Array, d: Array) -> None:
+    # Equal ones share evenly; NaN is equal to NaN here.
+    zero, one = d.dtype.type(0), d.dtype.type(1)
+    count = np.empty(y.shape[1], d.dtype)
+    for i in range(x.shape[0]):
+        if x.shape[2] == 1:
+            top, hits = y[i, 0], zero
+            for k in range(x.shape[1]):
+                v = x[i, k, 0]
+                hits += one if (v == top) | ((v != v) & (top != top)) else zero
+            share = g[i, 0] / hits
+            for k in range(x.shape[1]):
+                v = x[i, k, 0]
+                d[i, k, 0] = share if (v == top) | ((v != v) & (top != top)) else zero
+            continue
+        count[:] = zero
+        for k in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                v, top = x[i, k, j], y[i, j]
+                count[j] += one if (v == top) | ((v != v) & (top != top)) else zero
+        for j in range(x.shape[2]):
+            count[j] = g[i, j] / count[j]
+        for k in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                v, top = x[i, k, j], y[i, j]
+                d[i, k, j] = count[j] if (v == top) | ((v != v) & (top != top)) else zero
+
+
+@kernel
+def _first(g: Array, x: Array, y: Array, d: Array) -> None:
+    # The first of equal ones gets all of it; NaN is equal to NaN here.
+    zero = d.dtype.type(0)
+    left = np.empty(y.shape[1], d.dtype)
+    for i in range(x.shape[0]):
+        if x.shape[2] == 1:
+            top = y[i, 0]
+            for k in range(x.shape[1]):
+                d[i, k, 0] = zero
+            for k in range(x.shape[1]):
+                v = x[i, k, 0]
+                if v == top or (v != v and top != top):
+                    d[i, k, 0] = g[i, 0]
+                    break
+            continue
+        for j in range(x.shape[2]):
+            left[j] = g[i, j]
+        for k in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                v, top = x[i, k, j], y[i, j]
+                hit = (v == top) | ((v != v) & (top != top))
+                d[i, k, j] = left[j] if hit else zero
+                left[j] = zero if hit else left[j]
+
+
+def vector_norm(
+    a: Array, *, ord: float = 2, axis: Axis = None, keepdims: bool = False
+) -> OpResult | None:
+    """The twin of ``ops.vector_norm`` of order 2, where squares neither overflow nor vanish."""
+    parts = _parts(a, axis, keepdims) if ord == 2 else None
+    if parts is None:
+        return None
+    x, out = parts
+    y = np.empty((x.shape[0], x.shape[2]), a.dtype)
+    least, most = _SQUARES[a.dtype]
+    if x.shape[2] == 1:
+        fits = _norm_of_rows(x.reshape(x.shape[:2]), y.reshape(-1), least, most)
+    else:
+        fits = _norm(x, y, least, most)
+    if not fits:
+        return None
+    shape, dtype = a.shape, a.dtype
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(shape, dtype)
+        _norm_back(dense(np.asarray(g)).reshape(y.shape), x, y, d.reshape(x.shape))
+        return d
+
+    return y.reshape(out), vjp
+
+
+_SQUARES = {
+    np.dtype(t): (t(np.finfo(t).tiny / np.finfo(t).eps ** 2), t(np.finfo(t).max))
+    for t in (np.float32, np.float64)
+}
+"""Sums of squares between which none that counts was rounded to 0 or to infinity."""
+
+
+@kernel
+def _norm_of_rows(x: Array, y: Array, least: Any, most: Any) -> Any:
+    # A block is summed in its own dtype, blocks in float64.
+    fits = True
+    for i in range(x.shape[0]):
+        whole = 0.0
+        for begin in range(0, x.shape[1], _BLOCK):
+            block, part = x[i, begin : begin + _BLOCK], x.dtype.type(0)
+            for k in range(block.size):
+                part += block[k] * block[k]
+            whole += part
+        fits &= (whole >= least) & (whole <= most)
+        y[i] = np.sqrt(whole)
+    return fits
+
+
+@kernel
+def _norm(x: Array, y: Array, least: Any, most: Any) -> Any:
+    total = np.empty(x.shape[2], x.dtype)
+    fits = True
+    for i in range(x.shape[0]):
+        total[:] = x.dtype.type(0)
+        for k in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                total[j] += x[i, k, j] * x[i, k, j]
+        for j in range(x.shape[2]):
+            fits &= (total[j] >= least) & (total[j] <= most)
+            y[i, j] = np.sqrt(total[j])
+    return fits
+
+
+@kernel
+def _norm_back(g: Array, x: Array, y: Array, d: Array) -> None:
+    scale = np.empty(y.shape[1], d.dtype)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[2]):
+            scale[j] = g[i, j] / y[i, j]
+        if x.shape[2] == 1:
+            s = scale[0]
+            for k in range(x.shape[1]):
+                d[i, k, 0] = s * x[i, k, 0]
+            continue
+        for k in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                d[i, k, j] = scale[j] * x[i, k, j]

@@ -1,0 +1,67 @@
+"""benchmarks/ops.py times every op and layer, and the same function in both libraries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracle import torch
+
+from distgrad import nn
+from distgrad.autograd import REGISTRY
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import layer_shapes as layers
+import op_calls as sweep
+import ops as timing
+
+DRAWN = ("dropout", "rrelu", "RReLU", "Dropout", "AlphaDropout", "FeatureAlphaDropout")
+# Eigenvectors and factors are unique up to their signs.
+DRAWN += ("eigh", "svd", "qr", "Dropout1d", "Dropout2d", "Dropout3d")
+
+
+def test_every_op_is_timed_or_left_out_for_a_reason():
+    timed = {case.of for case in sweep.CASES}
+    through = layers.OPS_THROUGH_LAYERS
+    assert set(through.values()) <= timed
+    known = timed | set(through) | set(sweep.OPS_LEFT_OUT)
+    assert sorted(set(REGISTRY) - known) == []
+    assert sorted(set(sweep.OPS_LEFT_OUT) - set(REGISTRY)) == []
+
+
+def test_every_layer_is_timed_or_left_out_for_a_reason():
+    own = {
+        name
+        for name in nn.__all__
+        if isinstance(kind := getattr(nn, name), type) and issubclass(kind, nn.Module)
+    }
+    functionals = {name.replace("_", "") for name in sweep.FUNCTIONALS}
+    functionals |= {"sigmoid", "tanh", "gelu", "upsample"}
+    timed = {case.of for case in sweep.CASES} | set(layers.LAYERS_LEFT_OUT)
+    missing = [
+        name
+        for name in sorted(own - timed)
+        if name.lower() not in functionals and not name.startswith("Lazy")
+    ]
+    assert missing == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", sweep.CASES, ids=lambda case: case.name)
+def test_both_sides_compute_the_same(case):
+    ours, theirs = timing.results(case, 64, "odd" if case.strided else "plain")
+    assert ours.shape == tuple(theirs.shape)
+    if case.of not in DRAWN:
+        np.testing.assert_allclose(ours, theirs.detach().resolve_conj().numpy(), 2e-3, 1e-5)
+
+
+@pytest.mark.parametrize("layout", timing.LAYOUTS)
+def test_a_layout_has_the_same_numbers(layout):
+    x = np.arange(12.0).reshape(3, 4)
+    laid = timing.laid_out(x, layout)
+    np.testing.assert_array_equal(laid, x)
+    assert laid.strides == {"transposed": (8, 24), "sliced": (64, 8)}.get(layout, (32, 8))
+    assert torch.from_numpy(laid).shape == (3, 4)
