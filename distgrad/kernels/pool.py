@@ -21,6 +21,7 @@ from distgrad.ops.geometry import Numbers, Windows, numbers
 from distgrad.ops.pool import elements_of, pool_windows, window_counts
 
 _AXES = 3
+_MOST_PLACES = 1 << 31  # winners are kept as int32
 
 
 class _Bounds(NamedTuple):
@@ -151,7 +152,7 @@ def _volumes(x: Array) -> Array:
 def _largest(x: Array, bounds: _Bounds) -> OpResult:
     y = np.empty((*x.shape[:2], *bounds.counts), x.dtype)
     winners = np.empty(y.shape, np.int32)  # index in the plane
-    if math.prod(x.shape[2:]) > np.iinfo(np.int32).max:
+    if math.prod(x.shape[2:]) >= _MOST_PLACES:
         raise ShapeError(f"max-pooling of planes of 2 ** 31 elements and more: {x.shape}")
     _find(_volumes(x), *bounds.ends, _volumes(y), _volumes(winners))
     shape, planes = x.shape, x.shape[0] * x.shape[1]
@@ -185,14 +186,17 @@ def _find(
     height, width = x.shape[2], x.shape[3]
     for p in range(x.shape[0]):
         for k in range(d0.size):
+            front, rear = d0[k], d1[k]
             for i in range(h0.size):
+                top, bottom = h0[i], h1[i]
                 for j in range(w0.size):
-                    where = (d0[k] * height + h0[i]) * width + w0[j]
-                    best = x[p, d0[k], h0[i], w0[j]]
-                    for c in range(d0[k], d1[k]):
-                        for a in range(h0[i], h1[i]):
+                    left, right = w0[j], w1[j]
+                    where = (front * height + top) * width + left
+                    best = x[p, front, top, left]
+                    for c in range(front, rear):
+                        for a in range(top, bottom):
                             line = (c * height + a) * width
-                            for b in range(w0[j], w1[j]):
+                            for b in range(left, right):
                                 v = x[p, c, a, b]
                                 # The first of equal ones wins; NaN beats everything, the first NaN
                                 # all. No branches: which one wins cannot be predicted.

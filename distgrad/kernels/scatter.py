@@ -35,10 +35,11 @@ def getitem(a: Array, *, index: Any) -> OpResult | None:
     """The twin of ``ops.getitem`` for an array of whole numbers alone."""
     if type(index) is not np.ndarray or index.dtype.kind not in "iu" or not suits(a):
         return None
-    if np.count_nonzero((index >= len(a)) | (index < -len(a))):
-        return None  # NumPy says what is wrong
     places = index.astype(np.int64).reshape(-1)
-    places = np.where(places < 0, places + len(a), places)
+    if np.count_nonzero(places.view(np.uint64) >= len(a)):  # negative ones, or too large
+        places = np.where(places < 0, places + len(a), places)
+        if np.count_nonzero(places.view(np.uint64) >= len(a)):
+            return None  # NumPy says what is wrong
     shape, dtype = a.shape, a.dtype
     rows, width = dense(a).reshape(len(a), -1), a.size // len(a)
     y = np.empty((*index.shape, *shape[1:]), dtype)

@@ -23,6 +23,7 @@ from distgrad.errors import ShapeError
 BLOCK = 8192
 _LANES = 64
 _SHORT = 1 << 14  # elements: what costs more to look at alone than to copy
+_FEW = 8  # arrays that are looked at one by one before they are copied together
 _GLANCE = 1 << 20
 
 Given: TypeAlias = "Array | Part"
@@ -104,6 +105,8 @@ def _squares_of(arrays: Sequence[Array]) -> list[float]:
     squares_ = kernels.twin("squares_")
     if squares_ is None:
         return [_add(map(square, _blocks(g))) for g in arrays]
+    if len(arrays) <= _FEW and all(g.size <= BLOCK and g.dtype in _SIMPLE for g in arrays):
+        return [square(np.ascontiguousarray(g).reshape(-1)) for g in arrays]
     found = [0.0] * len(arrays)
     short: dict[np.dtype[Any], list[int]] = {}
     for i, g in enumerate(arrays):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import Tensor, nn, optim
-from distgrad.autograd import engine, grad
+from distgrad import Tensor
+from distgrad.autograd import grad
 from distgrad.autograd.node import Joint
 
 
@@ -352,29 +352,6 @@ def test_second_gradients_tell_a_tensor_from_one_that_shares_its_memory(function
     np.testing.assert_array_equal(0 if found[0] is None else found[0].array, expected)
 
 
-def test_a_first_gradient_is_computed_where_its_parameter_wants_it(monkeypatch):
-    layer = nn.Linear(4, 3)
-    optim.SGD(layer.parameters(), lr=0.1)  # the parameters have places in its buffer
-    copied = []
-    monkeypatch.setattr(Tensor, "accumulate_", lambda leaf, g: copied.append(leaf))
-    layer(np.ones((2, 4), "f4")).sum().backward()
-    assert copied == []
-    for p in layer.parameters():
-        assert p.grad.array is p._place.gradient
-    assert layer.weight.grad.array.tolist() == [[2.0] * 4] * 3
-    assert layer.bias.grad.array.tolist() == [2.0] * 3
-
-
-def test_a_second_gradient_is_added_to_the_first():
-    layer = nn.Linear(4, 3)
-    optim.SGD(layer.parameters(), lr=0.1)
-    x = np.ones((2, 4), "f4")
-    (layer(x).sum() + layer(2 * x).sum()).backward()
-    layer(x).sum().backward()
-    assert layer.weight.grad.array.tolist() == [[8.0] * 4] * 3
-    assert layer.bias.grad.array.tolist() == [6.0] * 3
-
-
 @pytest.mark.parametrize(("before", "deep", "after"), [(700, 5000, 40000), (0, 5000, 0)])
 def test_a_deep_graph_makes_the_collector_wait(before, deep, after):
     usual = gc.get_threshold()
@@ -389,56 +366,3 @@ def test_a_deep_graph_makes_the_collector_wait(before, deep, after):
         assert gc.get_threshold() == (after, 10, 10)
     finally:
         gc.set_threshold(*usual)
-
-
-def test_a_gradient_that_somebody_else_holds_is_copied():
-    kept = np.ones((2, 3))
-
-    class Keeping(dg.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 1
-
-        @staticmethod
-        def backward(ctx, g):
-            return Tensor(kept)
-
-    for function, seed in (
-        (Keeping.apply, np.ones((2, 3))),
-        (lambda x: x + 1, np.ones((2, 3))),
-        (lambda x: x.reshape(3, 2), np.ones((3, 2))),
-        (lambda x: x.T, np.ones((3, 2))),
-        (lambda x: x[1:], np.ones((1, 3))),
-        (np.sum, np.ones(())),
-    ):
-        x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
-        function(x).backward(Tensor(seed))
-        x.grad.array += 7
-        assert not np.shares_memory(x.grad.array, seed)
-        np.testing.assert_array_equal(seed, 1)
-        np.testing.assert_array_equal(kept, 1)
-
-
-def test_two_leaves_do_not_share_their_gradient():
-    x, y = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
-    (np.tanh(x) + np.tanh(y)).sum().backward()
-    (x * 1 + y * 1).sum().backward()
-    assert not np.shares_memory(x.grad.array, y.grad.array)
-    assert x.grad.array.flags.owndata or x.grad.array.base.base is None
-
-
-def test_a_gradient_that_nobody_else_holds_is_not_copied(monkeypatch):
-    copied = []
-    monkeypatch.setattr(Tensor, "accumulate_", lambda leaf, g: copied.append(leaf))
-    x = Tensor(np.ones((2, 3)), requires_grad=True)
-    np.tanh(x).backward(Tensor(np.ones((2, 3))))
-    assert copied == []
-    assert x.grad.array.flags.writeable
-
-
-def test_a_part_of_a_larger_gradient_is_copied_so_that_the_rest_is_freed():
-    large = np.ones(100)
-    small = large[:1]
-    del large
-    whole = np.ones(6).reshape(2, 3)
-    assert [engine._is_whole(small), engine._is_whole(whole)] == [False, True]
