@@ -45,6 +45,7 @@ _MODULES: dict[str, list[Op]] = {
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
     "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
+    "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
     "scatter": [ops.embedding, ops.getitem],

@@ -13,7 +13,6 @@ from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
-from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.make import empty
@@ -42,30 +41,22 @@ class Recurrence(NamedTuple):
 def _rnn(
     x: Tensor, states: States, weights: Weights, reverse: bool, *, nonlinearity: str
 ) -> Sequence[Tensor]:
-    y = ops.rnn(_gates(x, weights), *states, weights[1], nonlinearity=nonlinearity, reverse=reverse)
+    y = ops.rnn(x, *states, *weights[:4], nonlinearity=nonlinearity, reverse=reverse)
     return y, y[0 if reverse else -1]
 
 
 def _lstm(x: Tensor, states: States, weights: Weights, reverse: bool) -> Sequence[Tensor]:
-    y, c = ops.lstm(_gates(x, weights), *states, weights[1], reverse=reverse)
+    y, c = ops.lstm(x, *states, *weights[:4], reverse=reverse)
     return y, y[0 if reverse else -1], c
 
 
 def _gru(x: Tensor, states: States, weights: Weights, reverse: bool) -> Sequence[Tensor]:
-    w_ih, w_hh, b_ih, b_hh, _ = weights
-    y = ops.gru(F.linear(x, w_ih, b_ih), *states, w_hh, b_hh, reverse=reverse)
+    y = ops.gru(x, *states, *weights[:4], reverse=reverse)
     return y, y[0 if reverse else -1]
 
 
-def _gates(x: Tensor, weights: Weights) -> Tensor:
-    """The part of the gates that does not wait for the state, of all steps: one product."""
-    w_ih, _, b_ih, b_hh, _ = weights
-    return F.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
-
-
 def _lstm_projected(x: Tensor, states: States, weights: Weights, reverse: bool) -> Sequence[Tensor]:
-    w_hr = weights[4]
-    y, c = ops.lstm_projected(_gates(x, weights), *states, weights[1], w_hr, reverse=reverse)
+    y, c = ops.lstm_projected(x, *states, *weights, reverse=reverse)
     return y, y[0 if reverse else -1], c
 
 

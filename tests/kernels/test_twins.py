@@ -14,6 +14,27 @@ from distgrad.ops.interpolate import linear_taps
 pytest.importorskip("numba", reason="numba is not installed: there are no twins")
 
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
+
+
+def recurrence(gates):
+    """x, the state before (an LSTM's c too), the weights; an RNN has one bias."""
+    t, b, i, h = 37, 9, 7, 131  # no multiples of what is worked on at once
+
+    def draw(r):
+        states = [r.normal(size=(b, h)) for _ in range(2 if gates == 4 else 1)]
+        weights = [0.7 * r.normal(size=(gates * h, n)) * n**-0.5 for n in (i, h)]
+        biases = [r.normal(size=gates * h), None if gates == 1 else r.normal(size=gates * h)]
+        return [r.normal(size=(t, b, i)), *states, *weights, *biases], {}
+
+    return draw
+
+
+def projected(r):
+    t, b, i, h, p = 37, 9, 7, 131, 5
+    shapes = [(t, b, i), (b, p), (b, h), (4 * h, i), (4 * h, p), (4 * h,), (4 * h,), (p, h)]
+    return [r.normal(size=s) * (s[-1] ** -0.5 if len(s) == 2 else 1) for s in shapes], {}
+
+
 LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a block
     "adaptive_max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"output_size": (7, 4)}),
     "avg_pool": lambda r: (
@@ -68,6 +89,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(5, 31, 7))],
         {"indices": np.arange(-31, 31).reshape(2, 31), "axis": 1},
     ),
+    "gru": recurrence(3),
+    "lstm": recurrence(4),
+    "lstm_projected": projected,
+    "rnn": recurrence(1),
     "layer_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67), None], {}),
     "max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"kernel_size": 3, "stride": 2}),
     "scaled_dot_product_attention": lambda r: (

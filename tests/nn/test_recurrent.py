@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from distgrad import Tensor, manual_seed, nn, ops
+from distgrad import Tensor, enable_grad, manual_seed, nn, ops, reference_kernels
 from distgrad.errors import ShapeError
 
 KINDS = [nn.RNN, nn.LSTM, nn.GRU]
@@ -167,13 +167,22 @@ def test_cells_refuse_another_size_and_another_state(cell):
         cell(3, 4)(draw(2, 3), wrong)
 
 
-def test_ops_refuse_gates_that_do_not_fit_the_weight():
-    with pytest.raises(ShapeError, match=r"lstm expects x \(t, b, 4h\), .* got \(5, 2, 3\)"):
-        ops.lstm(draw(5, 2, 3), draw(2, 1), draw(2, 1), draw(4, 1))
-    with pytest.raises(ShapeError, match=r"gru expects .* W \(3h, h\); got \(5, 2, 6\) and \(6, 3"):
-        ops.gru(draw(5, 2, 6), draw(2, 2), draw(6, 3), None)
-    with pytest.raises(ShapeError, match="rnn: nonlinearity is 'tanh' or 'relu'; got 'sin'"):
-        ops.rnn(draw(5, 2, 3), draw(2, 3), draw(3, 3), nonlinearity="sin")
+@pytest.mark.parametrize("mode", [enable_grad, reference_kernels])
+def test_ops_refuse_gates_that_do_not_fit_the_weight(mode):
+    x, none = draw(5, 2, 3), (None, None)
+    with mode():
+        with pytest.raises(
+            ShapeError, match=r"lstm expects x \(t, b, i\), .* W_hh \(4h, h\); got \(5, 2, 3\), "
+        ):
+            ops.lstm(x, draw(2, 1), draw(2, 1), draw(4, 2), draw(4, 1), *none)
+        with pytest.raises(
+            ShapeError, match=r"gru expects .* got \(5, 2, 3\), \(6, 3\) and \(6, 3"
+        ):
+            ops.gru(x, draw(2, 2), draw(6, 3), draw(6, 3), *none)
+        with pytest.raises(ShapeError, match=r"lstm_projected expects .* W_hr \(p, h\); got"):
+            ops.lstm_projected(x, draw(2, 1), draw(2, 2), draw(8, 3), draw(8, 2), *none, draw(1, 2))
+        with pytest.raises(ShapeError, match="rnn: nonlinearity is 'tanh' or 'relu'; got 'sin'"):
+            ops.rnn(x, draw(2, 3), draw(3, 3), draw(3, 3), *none, nonlinearity="sin")
 
 
 def test_they_print_the_settings_that_are_not_the_default():

@@ -105,20 +105,19 @@ def test_dropout_changes_nothing_in_evaluation():
 
 
 def _theirs(kind, reverse, nonlinearity="tanh"):
-    """PyTorch's layer as a function of the gates: its input's weight is the identity."""
+    """PyTorch's layer as a function of its input, states, weights and biases."""
     names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
 
     def run(x, *rest):
-        *states, w, b = rest
-        n = w.shape[1]
+        *states, w_ih, w_hh, b_ih, b_hh = rest
         settings = {"nonlinearity": nonlinearity} if kind == "rnn" else {}
-        layer = getattr(torch.nn, kind.upper())(x.shape[-1], n, **settings).double()
-        zero = torch.zeros(x.shape[-1], dtype=torch.float64)
-        weights = [torch.eye(x.shape[-1], dtype=torch.float64), w, zero, zero if b is None else b]
+        layer = getattr(torch.nn, kind.upper())(x.shape[-1], w_hh.shape[1], **settings).double()
+        zero = torch.zeros(len(w_hh), dtype=x.dtype)
+        biases = [zero if b is None else b for b in (b_ih, b_hh)]
         states = [s[None] for s in states]
         y, last = torch.func.functional_call(
             layer,
-            dict(zip(names, weights, strict=True)),
+            dict(zip(names, [w_ih, w_hh, *biases], strict=True)),
             (x.flip(0) if reverse else x, states[0] if len(states) == 1 else tuple(states)),
         )
         y = y.flip(0) if reverse else y
@@ -139,25 +138,30 @@ OPS = {
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 @drawn
 @given(data=st.data())
-def test_ops_equal_pytorchs_layers_over_given_gates(name, data):
+def test_ops_equal_pytorchs_layers(name, data):
     op, gates, states = OPS[name]
-    t, b, h = (data.draw(st.integers(1, 3)) for _ in range(3))
+    t, b, i, h = (data.draw(st.integers(1, 3)) for _ in range(4))
     dtype, reverse = data.draw(dtypes), data.draw(st.booleans())
     settings = {"reverse": reverse}
     theirs = [reverse]
     if name == "rnn":
         settings["nonlinearity"] = data.draw(st.sampled_from(["tanh", "relu"]))
         theirs.append(settings["nonlinearity"])
-    shapes = [(t, b, gates * h), *[(b, h)] * states, (gates * h, h)]
+    shapes = [(t, b, i), *[(b, h)] * states, (gates * h, i), (gates * h, h)]
     inputs = [data.draw(array(s, dtype)) for s in shapes]
     run = _theirs(name, *theirs)
-    bias = [data.draw(array((gates * h,), dtype))] if name == "gru" else []
+    there = [data.draw(st.booleans()) for _ in range(2)]
+    inputs += [data.draw(array((gates * h,), dtype)) for bias in there if bias]
     used = slice(1, None) if name == "lstm" and data.draw(st.booleans()) else slice(None)
-    check(
-        lambda *a: op(*a, **settings)[used],
-        lambda *a: run(*a, *([] if bias else [None]))[used],
-        [*inputs, *bias],
-    )
+
+    def with_biases(f):
+        def call(*given):
+            given, biases = list(given[: states + 3]), list(given[states + 3 :])
+            return f(*given, *[biases.pop(0) if bias else None for bias in there])[used]
+
+        return call
+
+    check(with_biases(lambda *a: op(*a, **settings)), with_biases(run), inputs)
 
 
 def test_relu_at_exactly_zero_has_pytorchs_gradients():
