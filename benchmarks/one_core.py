@@ -40,6 +40,12 @@ PEERS = {  # the name of a side -> framework, form
     "torch channels-last": ("torch", "channels-last"),
     "jax": ("jax", "jit"),
 }
+KEPT = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+"""JAX's processes keep freed memory: without, a step of the MLP took 14 or 20 ms, by luck."""
 CHOICES = {name.rpartition(" ")[2]: name for name in PEERS}
 CONVOLUTIONAL = ("cnn", "resnet")
 SAME_LOSS = 0.01
@@ -93,7 +99,8 @@ def available(args: argparse.Namespace) -> list[Side]:
         elif form == "compiled" and not any(map(shutil.which, _compilers())):
             print(f"no '{name}': there is no C++ compiler ({', '.join(_compilers())})")
         else:
-            found.append(Side(name, framework, form, pythons[framework]))
+            kept = KEPT if framework == "jax" else {}
+            found.append(Side(name, framework, form, pythons[framework], kept))
     return found
 
 

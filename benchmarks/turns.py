@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 WORKER = str(Path(__file__).resolve().parent / "workers" / "turn.py")
@@ -26,6 +27,7 @@ class Side(NamedTuple):
     framework: str
     form: str
     python: str
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -60,6 +62,7 @@ class Worker:
         ranks = place.ranks if side.framework == "distgrad" else 1
         self._requests = [_pipe(Path(self._folder.name, str(rank))) for rank in range(ranks)]
         threads = max(1, place.threads // ranks)
+        extra = {**side.environment, **(extra or {})}
         command = [side.python]
         if ranks > 1:
             command += ["-m", "distgrad", "run", "-n", str(ranks), "--threads", str(threads)]

@@ -90,7 +90,7 @@ class Burgers(nn.Module):
         return t * (1 - x * x) * (here - there) - np.sin(math.pi * x)
 
     def forward(self, t: Any, x: Any) -> Tensor:
-        t, x = dg.tensor(t, requires_grad=True), dg.tensor(x, requires_grad=True)
+        t, x = Tensor(t, requires_grad=True), Tensor(x, requires_grad=True)
         u = self.u(t, x)
         # Points do not influence each other: the gradient of a sum holds each one's derivative.
         u_t, u_x = grad(u.sum(), [t, x], create_graph=True)
