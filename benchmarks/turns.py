@@ -141,10 +141,10 @@ def take_turns(workers: Sequence[Worker], rounds: int, seconds: float) -> list[l
     A turn has as many steps as take ``seconds``, at least one.
     """
     steps = []
-    for worker in workers:  # not counted; the first few steps may still be slow, so twice
-        for _ in range(2):
-            ms = worker.ask({"steps": 1})["ms"]
-        ms = min(ms, worker.ask({"steps": max(1, int(seconds * 200 / ms))})["ms"])
+    for worker in workers:  # what is asked for here is not counted: first steps are slower
+        ms = worker.ask({"steps": 1})["ms"]
+        if ms < seconds * 1e3:
+            ms = min(ms, worker.ask({"steps": max(1, int(seconds * 500 / ms))})["ms"])
         steps.append(max(1, round(seconds * 1e3 / ms)))
     times: list[list[float]] = [[] for _ in workers]
     for _ in range(rounds):
