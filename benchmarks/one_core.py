@@ -211,7 +211,7 @@ def main() -> None:
     if args.json and args.json.exists():
         result = earlier(json.loads(args.json.read_text()), result, args.json)
     forced = [name for name in FORCED if name in os.environ]
-    if forced:
+    if forced and args.rows:
         print(f"{', '.join(forced)}: unset for the workers, who choose their own kernels")
     peers = available(args) if args.rows else []
     for row in args.rows:

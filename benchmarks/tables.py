@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -140,11 +141,6 @@ def plot(result: Mapping[str, Any], file: str) -> None:
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=1)
     axes.set(xlabel="time of a step, distgrad's best form / peer (less than 1: distgrad is faster)")
-    axes.set_title(_wrapped(stamp(result)), fontsize=7)
+    figure.suptitle(textwrap.fill(stamp(result), 120), fontsize=8)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(file)
-
-
-def _wrapped(text: str) -> str:
-    cut, _, rest = text.partition("; ")
-    return f"{cut}\n{rest}"
