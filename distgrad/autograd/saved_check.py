@@ -107,8 +107,16 @@ def large(a: Array, entire: bool) -> bytes | str:
     """Return what ``fingerprint`` does of an array of more than WHOLE bytes."""
     if entire:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
-    flat = a if a.ndim == 1 else a.reshape(-1) if a.flags.c_contiguous else _corner(a)
+    flat = a if a.ndim == 1 else _in_memory(a)
     return flat[:: max(1, flat.size // SPREAD)].tobytes()
+
+
+def _in_memory(a: Array) -> Array:
+    """The elements in a row, as they lie in memory if it has no gaps (channels-last)."""
+    if not a.flags.c_contiguous:
+        strides = a.strides
+        a = a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i]))
+    return a.reshape(-1) if a.flags.c_contiguous else _corner(a)
 
 
 def _corner(a: Array) -> Array:

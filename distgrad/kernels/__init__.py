@@ -1,6 +1,7 @@
 """Fused twins of hot ops, for numba where it is installed; without it the reference runs.
 
-Importing this package costs nothing: numba is imported when the first twin is about to run.
+Convolution takes oneDNN where that is installed. Importing this package costs nothing: numba is
+imported, and oneDNN loaded, when the first twin is about to run.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
+from distgrad.kernels import onednn
 
-__all__ = ["TWINS", "UPDATES", "status", "twin"]
+__all__ = ["TWINS", "UPDATES", "part", "status", "twin"]
 
 TWINS: dict[Op, str] = {
+    ops.avg_pool: "pool",
     ops.batch_norm: "normalise",
     ops.convolution: "convolve",
+    ops.convolution_transpose: "convolve",
     ops.cross_entropy: "rows",
     ops.dropout: "pointwise",
     ops.embedding: "scatter",
@@ -51,9 +55,8 @@ def status() -> str:
     """Say whether fused twins run, and if not, why. Equal on all ranks whose numerics are equal."""
     if not fused_enabled.get():
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
-    if _broken:
-        return f"reference only ({_broken[0]})"
-    return _installed()
+    kernels = f"reference only ({_broken[0]})" if _broken else _installed()
+    return f"{kernels}; convolution by {onednn.road()}"
 
 
 @cache
@@ -65,8 +68,13 @@ def _installed() -> str:
     return f"numba {version}, {_processor()}"
 
 
+def part(module: str, name: str) -> Callable[..., Any] | None:
+    """Return a function of a module of this package that needs numba; None where that is not."""
+    return _load(module, name)
+
+
 def _load(module: str, name: str) -> Callable[..., Any] | None:
-    if _broken:
+    if _broken and module != "convolve":  # which goes without numba
         return None
     try:
         found: Callable[..., Any] = getattr(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
 
 Scalar: TypeAlias = "np.floating[Any]"
 """A number in the arrays' dtype."""
@@ -35,3 +36,64 @@ def dense(a: Array) -> Array:
 def flat(a: Array) -> Array:
     """Return ``dense(a)`` with one axis."""
     return dense(a).reshape(-1)
+
+
+Order: TypeAlias = "tuple[int, ...] | None"
+"""The axes from the one of longest strides to that of shortest; None where that is their order."""
+
+
+def in_memory(a: Array) -> tuple[Array, Order]:
+    """Return the elements in a row, as they lie in memory if it has no gaps, and the axes' order.
+
+    What has gaps, or cannot be written to, is copied.
+    """
+    flags = a.flags
+    if flags.c_contiguous and flags.writeable:
+        return (a if a.ndim == 1 else a.reshape(-1)), None
+    if not flags.c_contiguous and flags.writeable:
+        strides = a.strides
+        order = tuple(sorted(range(a.ndim), key=lambda i: -strides[i]))
+        turned = a.transpose(order)
+        if turned.flags.c_contiguous:
+            return turned.reshape(-1), order
+    return np.array(a, order="C").reshape(-1), None
+
+
+def in_order(a: Array, order: Order) -> Array:
+    """Return the elements in a row, the axes in an ``order`` that another array had in memory."""
+    turned = a if order is None else a.transpose(order)
+    flags = turned.flags
+    if flags.c_contiguous and flags.writeable:
+        return turned if turned.ndim == 1 else turned.reshape(-1)
+    return np.array(turned, order="C").reshape(-1)
+
+
+def blank(shape: Shape, dtype: Any, order: Order) -> tuple[Array, Array]:
+    """Return a new array, its axes in ``order`` in memory, and its elements in a row."""
+    if order is None:
+        a = np.empty(shape, dtype)
+        return a, a if len(shape) == 1 else a.reshape(-1)
+    row = np.empty(math.prod(shape), dtype)
+    turned = row.reshape([shape[i] for i in order])
+    return turned.transpose([order.index(i) for i in range(len(shape))]), row
+
+
+# Channels-last: the shape stays (n, c, …), in memory the channels of a place lie side by side.
+_LAST = {2: (0, 1), 3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+_FIRST = {2: (0, 1), 3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
+
+
+def lies_last(a: Array) -> bool:
+    """Whether ``a`` (n, c, …) of two to five axes has its channels last in memory, without gaps."""
+    order = _LAST.get(a.ndim)
+    return order is not None and bool(a.transpose(order).flags.c_contiguous)
+
+
+def channels_last(a: Array) -> Array:
+    """Return (n, c, …) as ``dense`` (n, …, c), copied if need be."""
+    return dense(a.transpose(_LAST[a.ndim]))
+
+
+def channels_first(a: Array) -> Array:
+    """Return (n, …, c) as (n, c, …), the memory as it is."""
+    return a.transpose(_FIRST[a.ndim])

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar, flat, suits
+from distgrad.kernels.arrays import Scalar, blank, in_memory, in_order, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.helpers import ZERO
@@ -23,8 +23,9 @@ def relu(a: Array) -> OpResult | None:
     y = np.maximum(a, ZERO[a.dtype])
 
     def vjp(g: Array) -> Array:
-        d = np.empty_like(y, order="C")
-        _relu_back(flat(g), flat(y), d.reshape(-1))
+        kept, order = in_memory(y)
+        d, row = blank(y.shape, y.dtype, order)
+        _relu_back(in_order(g, order), kept, row)
         return d
 
     return y, vjp
@@ -55,13 +56,13 @@ def _elementwise(
 ) -> OpResult | None:
     if not suits(a):
         return None
-    x = flat(a)
-    y = np.empty(a.shape, a.dtype)
-    forward(x, y.reshape(-1), *constants)
+    x, order = in_memory(a)
+    y, row = blank(a.shape, a.dtype, order)
+    forward(x, row, *constants)
 
     def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
-        back(flat(g), x, d.reshape(-1), *constants)
+        d, row = blank(a.shape, a.dtype, order)
+        back(in_order(g, order), x, row, *constants)
         return d
 
     return y, vjp
@@ -139,14 +140,16 @@ def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     """The twin of ``ops.dropout``."""
     if not suits(a) or keep.dtype != np.bool_ or keep.shape != a.shape:
         return None
-    mask = flat(keep)
+    x, order = in_memory(a)
+    mask = in_order(keep, order)
     scale = a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
-    y = np.empty(a.shape, a.dtype)
-    _masked(flat(a), mask, scale, y.reshape(-1))
+    shape = a.shape
+    y, row = blank(shape, a.dtype, order)
+    _masked(x, mask, scale, row)
 
     def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
-        _masked(flat(g), mask, scale, d.reshape(-1))
+        d, row = blank(shape, g.dtype, order)
+        _masked(in_order(g, order), mask, scale, row)
         return d
 
     return y, (vjp, None)

@@ -1,4 +1,4 @@
-"""Twin of max-pooling."""
+"""Twins of pooling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Ints
-from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels import channels_last
+from distgrad.kernels.arrays import dense, lies_last, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.pool import pool_windows, pooled_length
 
@@ -26,6 +27,8 @@ def max_pool(
     windows = pool_windows(2, kernel_size, stride, padding, dilation)
     if windows.dilation != (1, 1):
         return None
+    if lies_last(x):
+        return channels_last.max_pool(x, windows, ceil_mode)
     kernel_, steps, pads, _ = windows
     n, c, h, w = x.shape
     rows, cols = (pooled_length(*axis, ceil_mode) for axis in zip((h, w), *windows, strict=True))
@@ -39,6 +42,23 @@ def max_pool(
         return d.reshape(x.shape)
 
     return y.reshape(n, c, rows, cols), vjp
+
+
+def avg_pool(
+    x: Array,
+    *,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> OpResult | None:
+    """The twin of ``ops.avg_pool`` over two axes, of channels that lie last."""
+    if not suits(x) or x.ndim != 4 or not lies_last(x) or divisor_override == 0:
+        return None
+    windows = pool_windows(2, kernel_size, stride, padding)
+    return channels_last.avg_pool(x, windows, ceil_mode, count_include_pad, divisor_override)
 
 
 @kernel

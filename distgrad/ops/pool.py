@@ -93,9 +93,9 @@ def avg_pool(
     """The mean of each window, zeros of the padding included or not (PyTorch's settings)."""
     n, c, *lengths = x.shape
     windows = pool_windows(len(lengths), kernel_size, stride, padding, 1)
-    counts = _counts(lengths, windows, ceil_mode)
+    counts = window_counts(lengths, windows, ceil_mode)
     if divisor_override is None:
-        divisor = _elements(lengths, windows, counts, count_include_pad).astype(x.dtype)
+        divisor = elements_of(lengths, windows, counts, count_include_pad).astype(x.dtype)
     elif divisor_override == 0:
         raise ShapeError("avg_pool: divisor_override divides every sum and must not be zero")
     else:
@@ -223,14 +223,15 @@ def _largest(x: Array, elements: Sequence[Array]) -> OpResult:
     return best, vjp
 
 
-def _counts(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -> Numbers:
+def window_counts(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -> Numbers:
+    """Return how many windows there are along each axis."""
     return tuple(pooled_length(*axis, ceil_mode) for axis in zip(lengths, *windows, strict=True))
 
 
-def _elements(
+def elements_of(
     lengths: Sequence[int], windows: Windows, counts: Numbers, with_padding: bool
 ) -> Array:
-    """How many elements each window has: beyond the padding there is nothing to be counted."""
+    """Return how many elements each window has: beyond the padding nothing is counted."""
     along = []
     for length, count, kernel, stride, padding, _ in zip(lengths, counts, *windows, strict=True):
         start = np.arange(count) * stride - padding

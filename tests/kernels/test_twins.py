@@ -14,10 +14,18 @@ pytest.importorskip("numba", reason="numba is not installed: there are no twins"
 
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
 LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a block
+    "avg_pool": lambda r: (
+        [np.moveaxis(r.normal(size=(3, 31, 17, 5)), -1, 1)],
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+    ),
     "batch_norm": lambda r: ([r.normal(size=(5, 3, 13, 11)) + 3, None, r.normal(size=3)], {}),
     "convolution": lambda r: (
         [r.normal(size=(3, 5, 41, 37)), r.normal(size=(7, 5, 3, 3)), r.normal(size=7)],
         {"padding": 1},
+    ),
+    "convolution_transpose": lambda r: (
+        [r.normal(size=(3, 7, 21, 19)), r.normal(size=(7, 5, 3, 3)), r.normal(size=5)],
+        {"size": (41, 37), "stride": 2, "padding": 1},
     ),
     "cross_entropy": lambda r: (
         [30 * r.normal(size=(37, 67)), r.integers(0, 67, 37)],
