@@ -25,13 +25,14 @@ _scratch = threading.local()
 
 def of(problem: Problem) -> Any:
     """Return the way to do it over one or two axes."""
-    groups = problem.groups
-    alone = groups == problem.x[1] == problem.y[1] and groups > 1
-    if len(problem.windows.kernel) == 2:
-        return Channels(problem.windows) if alone else Rows(problem.windows, groups)
-    k, s, p, d = (v[0] for v in problem.windows)
-    windows = Windows((1, k), (1, s), (0, p), (1, d))
-    return Line(Channels(windows) if alone else Rows(windows, groups))
+    groups, windows = problem.groups, problem.windows
+    line = len(windows.kernel) == 1
+    if line:
+        k, s, p, d = (v[0] for v in windows)
+        windows = Windows((1, k), (1, s), (0, p), (1, d))
+    alone = groups == problem.x[1] and groups > 1
+    plane = Channels(windows, problem.y[1] // groups) if alone else Rows(windows, groups)
+    return Line(plane) if line else plane
 
 
 class Line:
@@ -106,31 +107,41 @@ class Rows:
 
 
 class Channels:
-    """The same where each channel has one filter of its own (groups = c = o)."""
+    """The same where each channel has ``filters`` of its own (groups = c, o = filters x c)."""
 
-    def __init__(self, windows: Windows) -> None:
-        self.windows = windows
+    def __init__(self, windows: Windows, filters: int) -> None:
+        self.windows, self.filters = windows, filters
 
     def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         """Let ``y`` be the convolution of ``x``."""
         shift = np.zeros(len(weight), x.dtype) if bias is None else bias
-        padded = _padded(x, self.windows.padding)
+        padded = self._repeated(x)
         _each(padded, _taps(weight), shift, *self.windows.stride, *self.windows.dilation, y)
 
     def to_data(self, g: Array, weight: Array, dx: Array) -> None:
         """Let ``dx`` be the gradient to ``x``, of the gradient ``g`` to ``y``."""
-        padded = _zeros(dx, self.windows.padding)
+        padded = _zeros((*dx.shape[:3], g.shape[3]), dx.dtype, self.windows.padding)
         _each_back(g, _taps(weight), *self.windows.stride, *self.windows.dilation, padded)
-        dx[...] = _inside(padded, dx, self.windows.padding)
+        inside = _inside(padded, dx.shape, self.windows.padding)
+        if self.filters == 1:
+            dx[...] = inside
+        else:
+            np.add.reduce(inside.reshape(*dx.shape, self.filters), axis=4, out=dx)
 
     def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
         """Let ``dw`` and ``db`` be the gradients to the weight and the bias."""
         taps = np.zeros((*dw.shape[2:], len(dw)), g.dtype)
-        padded = _padded(x, self.windows.padding)
+        padded = self._repeated(x)
         _each_weight(padded, g, *self.windows.stride, *self.windows.dilation, taps)
         dw[:, 0] = taps.transpose(2, 0, 1)
         if db is not None:
             db[...] = summed(g)
+
+    def _repeated(self, x: Array) -> Array:
+        """Each channel once for each of its filters, and the padding."""
+        if self.filters > 1:
+            x = np.repeat(x, self.filters, axis=3)
+        return _padded(x, self.windows.padding)
 
 
 def summed(g: Array) -> Array:
@@ -183,11 +194,11 @@ def _add_rows(d_rows: Array, geometry: Windows, size: Numbers, dx: Array) -> Non
     if kernel_ == stride == (1, 1) and not any(padding):
         dx[...] = d_rows.reshape(dx.shape)
         return
-    padded = _zeros(dx, padding)
+    padded = _zeros(dx.shape, dx.dtype, padding)
     runs = _runs(kernel_, dilation, dx.shape[-1])
     rows = d_rows.reshape(len(dx), *size, kernel_[0], *runs[:2])
     _row2im(rows, _lines(padded), *stride, dilation[0], *runs[2:])
-    dx[...] = _inside(padded, dx, padding)
+    dx[...] = _inside(padded, dx.shape, padding)
 
 
 def _runs(kernel_: Numbers, dilation: Numbers, channels: int) -> tuple[int, int, int, int]:
@@ -200,20 +211,20 @@ def _runs(kernel_: Numbers, dilation: Numbers, channels: int) -> tuple[int, int,
 def _padded(x: Array, padding: Numbers) -> Array:
     if not any(padding) and x.flags.c_contiguous and x.flags.writeable:
         return x
-    padded = _zeros(x, padding)
-    _inside(padded, x, padding)[...] = x
+    padded = _zeros(x.shape, x.dtype, padding)
+    _inside(padded, x.shape, padding)[...] = x
     return padded
 
 
-def _zeros(x: Array, padding: Numbers) -> Array:
-    b, h, w, c = x.shape
-    padded = _buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), x.dtype)
+def _zeros(shape: Numbers, dtype: np.dtype[Any], padding: Numbers) -> Array:
+    b, h, w, c = shape
+    padded = _buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), dtype)
     padded.fill(0)
     return padded
 
 
-def _inside(padded: Array, x: Array, padding: Numbers) -> Array:
-    (top, left), (h, w) = padding, x.shape[1:3]
+def _inside(padded: Array, shape: Numbers, padding: Numbers) -> Array:
+    (top, left), (h, w) = padding, shape[1:3]
     return padded[:, top : top + h, left : left + w]
 
 

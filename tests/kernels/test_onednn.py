@@ -118,7 +118,7 @@ def test_the_summary_names_the_road_of_a_model_that_convolves():
     assert "convolution" not in str(nn.summary(nn.Linear(1, 1)))
 
 
-@needs_library
+@pytest.mark.usefixtures("road")
 @pytest.mark.parametrize(
     ("shape", "settings"),
     [
@@ -131,7 +131,7 @@ def test_the_summary_names_the_road_of_a_model_that_convolves():
         ((2, 3, 5, 4, 4), {"padding": 3}),
     ],
 )
-def test_it_equals_the_reference(shape, settings):
+def test_both_roads_equal_the_reference(shape, settings):
     (x, w), y, grads = convolve(*shape, **settings)
     with dg.reference_kernels():
         wanted = ops.convolution(x, w, None, **settings)
