@@ -1,7 +1,8 @@
 """Twins of convolution and its transpose. What comes out is channels-last: (n, c, …) in shape,
 (n, …, c) in memory, which is what products give and what the next layer wants.
 
-By oneDNN where it is installed and has a kernel (float32), else by im2col and BLAS with numba.
+By oneDNN where it is installed and has a kernel (float32), else by im2col and BLAS with numba; by
+Winograd's filtering with BLAS where that is faster.
 """
 
 from __future__ import annotations
@@ -133,11 +134,11 @@ def _new(shape: Numbers, dtype: Any) -> Array:
 
 
 def _way(problem: Problem, bias: bool, dtype: np.dtype[Any]) -> _Way | None:
-    if dtype == np.float32:
-        way = onednn_convolution.plan(problem, bias)
-        if way is not None:
-            return way
-    if len(problem.windows.kernel) > 2:
-        return None
-    found = kernels.part("im2row", "of")
-    return None if found is None else found(problem)
+    library = onednn_convolution.plan(problem, bias) if dtype == np.float32 else None
+    ways: list[_Way | None] = [library]
+    if len(problem.windows.kernel) <= 2:
+        if (tiles := kernels.part("winograd", "of")) is not None:
+            ways.insert(0, tiles(problem, library is not None))
+        if library is None and (rows := kernels.part("im2row", "of")) is not None:
+            ways.append(rows(problem))
+    return next((way for way in ways if way is not None), None)

@@ -82,7 +82,7 @@ class Rows:
             for part in _parts(gs):
                 g_rows = gs[part].reshape(-1, filters.shape[0])
                 shape = len(g_rows), filters.shape[1]
-                rows = np.matmul(g_rows, filters, out=_buffer("rows", shape, g.dtype))
+                rows = np.matmul(g_rows, filters, out=buffer("rows", shape, g.dtype))
                 _add_rows(rows, self.windows, g.shape[1:3], ds[part])
 
     def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
@@ -155,7 +155,7 @@ def _parts(y: Array) -> Iterator[slice]:
     return (slice(i, min(i + step, len(y))) for i in range(0, len(y), step))
 
 
-def _buffer(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def buffer(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Memory that is used again by the next call: fresh pages cost more than what is done there."""
     size = math.prod(shape)
     key = f"{name} {dtype}"
@@ -181,7 +181,7 @@ def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
     if kernel_ == stride == (1, 1) and not any(padding):
         return x.reshape(-1, c)  # a pixel is its own window
     padded = _padded(x, padding)
-    rows = _buffer("rows", (len(x), *size, *kernel_, c), x.dtype)
+    rows = buffer("rows", (len(x), *size, *kernel_, c), x.dtype)
     runs = _runs(kernel_, dilation, c)
     _im2row(
         _lines(padded), rows.reshape(*rows.shape[:4], *runs[:2]), *stride, dilation[0], *runs[2:]
@@ -218,7 +218,7 @@ def _padded(x: Array, padding: Numbers) -> Array:
 
 def _zeros(shape: Numbers, dtype: np.dtype[Any], padding: Numbers) -> Array:
     b, h, w, c = shape
-    padded = _buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), dtype)
+    padded = buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), dtype)
     padded.fill(0)
     return padded
 

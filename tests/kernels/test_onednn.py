@@ -13,7 +13,10 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor, kernels, nn, ops
+from distgrad.kernels import convolve as convolve_module
 from distgrad.kernels import onednn, onednn_convolution
+from distgrad.kernels.onednn_convolution import Problem
+from distgrad.ops.geometry import windows_of
 from distgrad.parallel import numerics
 
 RNG = np.random.default_rng(7)
@@ -129,6 +132,9 @@ def test_the_summary_names_the_road_of_a_model_that_convolves():
         ((2, 16, 32, 29), {"padding": 1, "stride": 2}),
         ((2, 16, 24, 5, 7, 6), {"padding": 1, "groups": 2}),
         ((2, 3, 5, 4, 4), {"padding": 3}),
+        ((5, 128, 136, 10, 12), {"padding": 1}),  # by Winograd's filtering, as the next ones
+        ((3, 64, 72, 20, 18), {"padding": (0, 2)}),
+        ((1, 144, 128, 18, 22), {}),
     ],
 )
 def test_both_roads_equal_the_reference(shape, settings):
@@ -139,7 +145,19 @@ def test_both_roads_equal_the_reference(shape, settings):
         others = dg.autograd.grad([wanted], [x, w], gradient=[g])
     for a, b in zip([y, *grads], [wanted, *others], strict=True):
         scale = np.abs(b.array).max()
-        np.testing.assert_allclose(a.array, b.array, rtol=1e-4, atol=3e-6 * scale)
+        np.testing.assert_allclose(a.array, b.array, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("size", [(12, 10), (11, 10), (2, 2)])
+def test_winograds_filtering_is_taken_for_even_planes_that_are_large_enough(size):
+    winograd = pytest.importorskip("distgrad.kernels.winograd", exc_type=ImportError)
+    windows = windows_of((3, 3), 1, 1, 1)
+    problem = Problem((4, 128, *size), (128, 128, 3, 3), (4, 128, *size), windows, 1)
+    taken = isinstance(convolve_module._way(problem, True, np.dtype(np.float32)), winograd.Tiles)
+    assert taken == (size == (12, 10))
+    assert winograd.of(problem._replace(groups=2), False) is None
+    assert winograd.of(problem._replace(windows=windows._replace(stride=(2, 1))), False) is None
 
 
 @needs_library
