@@ -12,6 +12,7 @@ import pytest
 from distgrad.comm import Communicator, connect, run_ranks
 from distgrad.comm.worlds.local import LocalTransport
 
+pytest_plugins = ["roads"]
 os.environ["DISTGRAD_TUNING"] = "off"  # what this user has measured is no part of a test
 
 

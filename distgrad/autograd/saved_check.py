@@ -113,8 +113,15 @@ def large(a: Array, entire: bool) -> bytes | str:
     elif flags.f_contiguous:
         flat = a.T.reshape(-1)
     else:
-        return _corner(a).tobytes()
+        flat = _in_memory(a)
     return flat[:: max(1, flat.size // SPREAD)].tobytes()
+
+
+def _in_memory(a: Array) -> Array:
+    """The elements in a row, as they lie in memory if it has no gaps (channels-last)."""
+    strides = a.strides
+    turned = a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i]))
+    return turned.reshape(-1) if turned.flags.c_contiguous else _corner(a)
 
 
 _EACH = [SPREAD, *(max(2, round(2 * SPREAD ** (1 / axes))) for axes in range(1, 65))]

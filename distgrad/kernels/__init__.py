@@ -1,6 +1,7 @@
 """Fused twins of hot ops, for numba where it is installed; without it the reference runs.
 
-Importing this package costs nothing: numba is imported when the first twin is about to run.
+Convolution takes oneDNN where that is installed. Importing this package costs nothing: numba is
+imported, and oneDNN loaded, when the first twin is about to run.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op
+from distgrad.kernels import onednn
 
-__all__ = ["TWINS", "status", "twin"]
+__all__ = ["TWINS", "part", "status", "twin"]
 
 _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
@@ -27,7 +29,7 @@ _MODULES: dict[str, list[Op]] = {
     "attend": [ops.scaled_dot_product_attention],
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],
-    "convolve": [ops.convolution],
+    "convolve": [ops.convolution, ops.convolution_transpose],
     "gamma": [ops.digamma, ops.lgamma],
     "normalise": [ops.batch_norm, ops.layer_norm],
     "norms": [ops.group_norm, ops.rms_norm],
@@ -74,9 +76,8 @@ def status() -> str:
     """Say whether fused twins run, and if not, why. Equal on all ranks whose numerics are equal."""
     if not fused_enabled.get():
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
-    if _broken:
-        return f"reference only ({_broken[0]})"
-    return _installed()
+    kernels = f"reference only ({_broken[0]})" if _broken else _installed()
+    return f"{kernels}; convolution by {onednn.road()}"
 
 
 @cache
@@ -88,8 +89,13 @@ def _installed() -> str:
     return f"numba {version}, {_processor()}"
 
 
+def part(module: str, name: str) -> Callable[..., Any] | None:
+    """Return a function of a module of this package that needs numba; None where that is not."""
+    return _load(module, name)
+
+
 def _load(module: str, name: str) -> Callable[..., Any] | None:
-    if _broken:
+    if _broken and module != "convolve":  # which goes without numba
         return None
     try:
         found: Callable[..., Any] = getattr(

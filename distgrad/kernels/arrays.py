@@ -76,3 +76,24 @@ def blank(shape: Shape, dtype: Any, order: Order) -> tuple[Array, Array]:
     row = np.empty(math.prod(shape), dtype)
     turned = row.reshape([shape[i] for i in order])
     return turned.transpose([order.index(i) for i in range(len(shape))]), row
+
+
+# Channels-last: the shape stays (n, c, …), in memory the channels of a place lie side by side.
+_LAST = {2: (0, 1), 3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+_FIRST = {2: (0, 1), 3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
+
+
+def lies_last(a: Array) -> bool:
+    """Whether ``a`` (n, c, …) of two to five axes has its channels last in memory, without gaps."""
+    order = _LAST.get(a.ndim)
+    return order is not None and bool(a.transpose(order).flags.c_contiguous)
+
+
+def channels_last(a: Array) -> Array:
+    """Return (n, c, …) as ``dense`` (n, …, c), copied if need be."""
+    return dense(a.transpose(_LAST[a.ndim]))
+
+
+def channels_first(a: Array) -> Array:
+    """Return (n, …, c) as (n, c, …), the memory as it is."""
+    return a.transpose(_FIRST[a.ndim])

@@ -9,7 +9,8 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar, dense, flat, suits
+from distgrad.kernels import channels_last
+from distgrad.kernels.arrays import Scalar, dense, flat, lies_last, suits
 from distgrad.kernels.jit import kernel
 
 
@@ -85,11 +86,13 @@ def batch_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    planes = dense(x).reshape(x.shape[0], x.shape[1], -1)
-    if planes.shape[2] == 1 and len(planes) > 1:
+    if len(x) > 1 and x.size == len(x) * x.shape[1]:
         return _of_rows(x, weight, bias, eps)
     w = np.ones(shape, x.dtype) if weight is None else flat(weight)
     b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
+    if lies_last(x):
+        return channels_last.batch_norm(x, w, b, eps)
+    planes = dense(x).reshape(x.shape[0], x.shape[1], -1)
     y, mean, var = np.empty_like(planes), np.empty(shape, x.dtype), np.empty(shape, x.dtype)
     _statistics(planes, mean, var)
     r = 1 / np.sqrt(var + x.dtype.type(eps))

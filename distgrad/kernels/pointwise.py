@@ -14,7 +14,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels import mathematics as m
 from distgrad.kernels import special
-from distgrad.kernels.arrays import Scalar, flat, suits
+from distgrad.kernels.arrays import Scalar, blank, in_memory, in_order, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.recipe import of_one
 
@@ -345,14 +345,16 @@ def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     """The twin of ``ops.dropout``."""
     if not suits(a) or keep.dtype != np.bool_ or keep.shape != a.shape:
         return None
-    mask = flat(keep)
+    x, order = in_memory(a)
+    mask = in_order(keep, order)
     scale = a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
-    y = np.empty(a.shape, a.dtype)
-    _masked(flat(a), mask, scale, y.reshape(-1))
+    shape = a.shape
+    y, row = blank(shape, a.dtype, order)
+    _masked(x, mask, scale, row)
 
     def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
-        _masked(flat(g), mask, scale, d.reshape(-1))
+        d, row = blank(shape, g.dtype, order)
+        _masked(in_order(g, order), mask, scale, row)
         return d
 
     return y, (vjp, None)

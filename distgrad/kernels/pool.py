@@ -15,7 +15,8 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
-from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels import channels_last
+from distgrad.kernels.arrays import dense, lies_last, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.geometry import Numbers, Windows, numbers
 from distgrad.ops.pool import elements_of, pool_windows, window_counts
@@ -47,7 +48,11 @@ def max_pool(
     if windows.dilation.count(1) != len(windows.dilation):
         return None
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
-    return None if bounds is None else _largest(x, bounds)
+    if bounds is None:
+        return None
+    if x.ndim == 4 and lies_last(x):
+        return channels_last.max_pool(x, windows, ceil_mode)
+    return _largest(x, bounds)
 
 
 def adaptive_max_pool(x: Array, *, output_size: Ints) -> OpResult | None:
@@ -77,6 +82,8 @@ def avg_pool(
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
     if bounds is None or divisor_override == 0:
         return None
+    if x.ndim == 4 and lies_last(x):
+        return channels_last.avg_pool(x, windows, ceil_mode, count_include_pad, divisor_override)
     shares = _shares(x.shape[2:], windows, ceil_mode, count_include_pad, divisor_override, x.dtype)
     n, c, *lengths = x.shape
     y = np.empty((n, c, *bounds.counts), x.dtype)

@@ -20,7 +20,7 @@ from distgrad.ops.geometry import Numbers, numbers
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Convolution(Module):
+class Convolution(Module):
     """What all share: the settings, and filters drawn as PyTorch's."""
 
     axes: int
@@ -85,7 +85,7 @@ class _Convolution(Module):
         )
 
 
-class _Conv(_Convolution):
+class _Conv(Convolution):
     transposed = False
 
     def __init__(
@@ -158,7 +158,7 @@ class Conv3d(_Conv):
     axes = 3
 
 
-class _ConvTranspose(_Convolution):
+class _ConvTranspose(Convolution):
     transposed = True
 
     def __init__(

@@ -13,6 +13,8 @@ from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kernels.onednn import road
+from distgrad.nn.conv import Convolution
 from distgrad.nn.module import Module
 
 _HEAD = ("module", "type", "output shape", "parameters", "trainable")
@@ -40,6 +42,8 @@ class Summary:
     buffers: int
     size_mb: float
     """Parameters and buffers in units of 10⁶ bytes."""
+    convolution: str = ""
+    """What computes the convolutions, if there are any."""
 
     def __str__(self) -> str:
         table = [_HEAD, *(_cells(row) for row in self.rows)]
@@ -54,7 +58,8 @@ class Summary:
             f"{self.parameters:,} parameters, {self.trainable:,} trainable; "
             f"{self.buffers:,} in buffers; {self.size_mb:.2f} MB"
         )
-        return "\n".join([lines[0], rule, *lines[1:], rule, total])
+        convolved = [f"convolution by {self.convolution}"] if self.convolution else []
+        return "\n".join([lines[0], rule, *lines[1:], rule, total, *convolved])
 
 
 def summary(
@@ -98,6 +103,7 @@ def summary(
         trainable=sum(r.trainable for r in rows),
         buffers=sum(t.size for t in model.buffers()),
         size_mb=sum(t.array.nbytes for t in tensors) / 1e6,
+        convolution=road() if any(isinstance(m, Convolution) for m in model.modules()) else "",
     )
 
 

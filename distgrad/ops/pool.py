@@ -224,14 +224,14 @@ def _largest(x: Array, elements: Sequence[Array]) -> OpResult:
 
 
 def window_counts(lengths: Sequence[int], windows: Windows, ceil_mode: bool) -> Numbers:
-    """How many windows there are along each axis."""
+    """Return how many windows there are along each axis."""
     return tuple(pooled_length(*axis, ceil_mode) for axis in zip(lengths, *windows, strict=True))
 
 
 def elements_of(
     lengths: Sequence[int], windows: Windows, counts: Numbers, with_padding: bool
 ) -> Array:
-    """How many elements each window has: beyond the padding there is nothing to be counted."""
+    """Return how many elements each window has: beyond the padding nothing is counted."""
     along = []
     for length, count, kernel, stride, padding, _ in zip(lengths, counts, *windows, strict=True):
         start = np.arange(count) * stride - padding

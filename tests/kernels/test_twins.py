@@ -46,6 +46,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(3, 5, 41, 37)), r.normal(size=(7, 5, 3, 3)), r.normal(size=7)],
         {"padding": 1},
     ),
+    "convolution_transpose": lambda r: (
+        [r.normal(size=(3, 7, 21, 19)), r.normal(size=(7, 5, 3, 3)), r.normal(size=5)],
+        {"size": (41, 37), "stride": 2, "padding": 1},
+    ),
     "cross_entropy": lambda r: (
         [30 * r.normal(size=(37, 67)), r.integers(0, 67, 37)],
         {"label_smoothing": 0.1},

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import Tensor, kernels, nn, ops
+from distgrad import Tensor, nn, ops
 from distgrad.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("road")
 RNG = np.random.default_rng(3)
 
 
@@ -43,15 +44,20 @@ def test_a_line_is_an_image_of_height_one():
         np.testing.assert_array_equal(a.array, b.array.reshape(a.shape))
 
 
-def test_lines_have_a_twin_and_volumes_and_groups_none():
+def test_lines_planes_and_groups_have_a_twin_and_volumes_where_the_library_is(road):
     pytest.importorskip("numba", reason="numba is not installed: there are no twins")
-    found = [
-        ops.convolution.fused(normal(2, 4, *n), normal(4, 4 // g, *k), None, groups=g) is not None
-        for n, k, g in (((5,), (3,), 1), ((5, 5), (3, 3), 1), ((5, 5, 5), (1, 1, 1), 1))
-    ]
-    assert found == [True, True, False]
-    assert ops.convolution.fused(normal(2, 4, 5), normal(4, 1, 3), None, groups=4) is None
-    assert ops.convolution in kernels.TWINS
+    cases = ((5,), (3,), 1), ((5,), (3,), 4), ((5, 5), (3, 3), 2), ((5, 5, 5), (1, 1, 1), 1)
+    for dtype in (np.float32, np.float64):
+        for size, kernel, groups in cases:
+            x, w = normal(2, 4, *size).astype(dtype), normal(4, 4 // groups, *kernel).astype(dtype)
+            y = w.shape[:1] + tuple(n - k + 1 for n, k in zip(size, kernel, strict=True))
+            volume, library = len(size) == 3, road == "onednn" and dtype == np.float32
+            found = ops.convolution.fused(x, w, None, groups=groups)
+            assert (found is None) == (volume and not library)
+            found = ops.convolution_transpose.fused(
+                normal(2, *y).astype(dtype), w, None, size=size, groups=groups
+            )
+            assert (found is None) == (volume and not library)
 
 
 def test_same_padding_of_an_even_kernel_puts_the_odd_zero_at_the_end():

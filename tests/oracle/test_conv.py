@@ -15,7 +15,10 @@ from distgrad.nn import functional as F
 TF = torch.nn.functional
 OPS = ("convolution", "convolution_transpose", "convolution_weight")
 # PyTorch's own remark: an even kernel needs a copy of the input.
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same'"),
+    pytest.mark.usefixtures("road"),
+]
 LONGEST = {1: 9, 2: 7, 3: 5}
 
 

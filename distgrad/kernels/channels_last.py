@@ -1,0 +1,247 @@
+"""Twins of batch-norm and pooling for arrays whose channels lie last in memory: (n, …, c).
+
+The innermost loop runs over the channels of a place, so that all of it is vectorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.autograd.op import OpResult, OpResults
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import channels_first
+from distgrad.kernels.arrays import channels_last as last
+from distgrad.kernels.jit import kernel
+from distgrad.ops.geometry import Windows
+from distgrad.ops.pool import elements_of, window_counts
+
+_BLOCK = 128  # rows that are summed in their own dtype, and are still in the cache when read again
+
+
+def batch_norm(x: Array, w: Array, b: Array, eps: float) -> OpResults:
+    """The twin of ``ops.batch_norm``; gradients to the statistics are left to NumPy."""
+    places = last(x)
+    rows = places.reshape(-1, x.shape[1])
+    mean, var = np.empty(w.shape, x.dtype), np.empty(w.shape, x.dtype)
+    y = np.empty_like(rows)
+    _statistics(rows, mean, var)
+    r = 1 / np.sqrt(var + x.dtype.type(eps))
+    _affine(rows, mean, r * w, b, y)
+
+    def vjp(
+        wanted: tuple[bool, ...], g: Array | None, g_mean: Array | None, g_var: Array | None
+    ) -> tuple[Array | None, ...]:
+        d = np.empty_like(rows) if g is not None else np.zeros_like(rows)
+        dw, db = np.zeros_like(mean), np.zeros_like(mean)
+        n = len(rows)
+        if g is not None:
+            _batch_norm_back(last(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
+        if g_mean is not None:
+            d += g_mean / n
+        if g_var is not None:
+            d += (rows - mean) * (g_var * (2 / n))
+        return channels_first(d.reshape(places.shape)), dw, db
+
+    return (channels_first(y.reshape(places.shape)), mean, var), Joint(vjp)
+
+
+@kernel
+def _statistics(x: Array, mean: Array, var: Array) -> None:
+    # Memory is read once: the mean and the squares of a block around it, added to those of the
+    # blocks before in float64 (Chan, Golub and LeVeque 1983).
+    n, channels = x.shape
+    zero = x.dtype.type(0)
+    middle, square = np.zeros(channels, np.float64), np.zeros(channels, np.float64)
+    m, s = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for start in range(0, n, _BLOCK):
+        block = x[start : start + _BLOCK]
+        count = x.dtype.type(len(block))
+        m[:] = zero
+        s[:] = zero
+        for i in range(len(block)):
+            for c in range(channels):
+                m[c] += block[i, c]
+        for c in range(channels):
+            m[c] /= count
+        for i in range(len(block)):
+            for c in range(channels):
+                s[c] += (block[i, c] - m[c]) * (block[i, c] - m[c])
+        share = len(block) / (start + len(block))
+        for c in range(channels):
+            away = m[c] - middle[c]
+            square[c] += s[c] + away * away * start * share
+            middle[c] += away * share
+    for c in range(channels):
+        mean[c] = middle[c]
+        var[c] = square[c] / n
+
+
+@kernel
+def _affine(x: Array, mean: Array, scale: Array, shift: Array, y: Array) -> None:
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
+
+
+@kernel
+def _batch_norm_back(
+    g: Array, x: Array, w: Array, mean: Array, r: Array, d: Array, dw: Array, db: Array
+) -> None:
+    n, channels = x.shape
+    zero = x.dtype.type(0)
+    sum_g, sum_gx = np.zeros(channels, np.float64), np.zeros(channels, np.float64)
+    part_g, part_gx = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for start in range(0, n, _BLOCK):
+        stop = min(start + _BLOCK, n)
+        part_g[:] = zero
+        part_gx[:] = zero
+        for i in range(start, stop):
+            for c in range(channels):
+                part_g[c] += g[i, c]
+                part_gx[c] += g[i, c] * (x[i, c] - mean[c])
+        for c in range(channels):
+            sum_g[c] += part_g[c]
+            sum_gx[c] += part_gx[c]
+    mean_g, slope = part_g, part_gx
+    for c in range(channels):
+        db[c] = sum_g[c]
+        dw[c] = sum_gx[c] * r[c]
+        mean_g[c] = sum_g[c] / n
+        slope[c] = sum_gx[c] / n * r[c] * r[c]
+    scale = w * r
+    for i in range(n):
+        for c in range(channels):
+            d[i, c] = (g[i, c] - mean_g[c] - (x[i, c] - mean[c]) * slope[c]) * scale[c]
+
+
+def max_pool(x: Array, windows: Windows, ceil_mode: bool) -> OpResult:
+    """The twin of ``ops.max_pool`` over two axes, without dilation."""
+    places = last(x)
+    n, h, w, channels = places.shape
+    kernel_, steps, pads, _ = windows
+    y = np.empty((n, *window_counts((h, w), windows, ceil_mode), channels), x.dtype)
+    winners = np.empty(y.shape, np.int32)  # number in the window
+    _max_pool(places, *kernel_, *steps, *pads, y, winners)
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros((n, h, w, channels), g.dtype)
+        _max_pool_back(last(g), winners, *kernel_, *steps, *pads, d)
+        return channels_first(d)
+
+    return channels_first(y), vjp
+
+
+@kernel
+def _max_pool(
+    x: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, y: Array, winners: Array
+) -> None:
+    images, h, w, channels = x.shape
+    for n in range(images):
+        for i in range(y.shape[1]):
+            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            for j in range(y.shape[2]):
+                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                best, where = y[n, i, j], winners[n, i, j]
+                first = np.int32((top - i * sh + ph) * kw + left - j * sw + pw)
+                for c in range(channels):
+                    best[c] = x[n, top, left, c]
+                    where[c] = first
+                for a in range(top, bottom):
+                    for b in range(left, right):
+                        at = np.int32((a - i * sh + ph) * kw + b - j * sw + pw)
+                        place = x[n, a, b]
+                        for c in range(channels):
+                            # The first of equal ones wins; NaN beats everything, the first NaN all.
+                            v, u = place[c], best[c]
+                            wins = (v > u) | ((v != v) & (u == u))
+                            best[c] = v if wins else u
+                            where[c] = at if wins else where[c]
+
+
+@kernel
+def _max_pool_back(
+    g: Array, winners: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, d: Array
+) -> None:
+    images, h, w, channels = d.shape
+    zero = d.dtype.type(0)
+    for n in range(images):
+        for i in range(g.shape[1]):
+            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            for j in range(g.shape[2]):
+                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                here, where = g[n, i, j], winners[n, i, j]
+                for a in range(top, bottom):
+                    for b in range(left, right):
+                        at = np.int32((a - i * sh + ph) * kw + b - j * sw + pw)
+                        place = d[n, a, b]
+                        for c in range(channels):
+                            place[c] += here[c] if where[c] == at else zero
+
+
+def avg_pool(
+    x: Array,
+    windows: Windows,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> OpResult:
+    """The twin of ``ops.avg_pool`` over two axes."""
+    places = last(x)
+    n, h, w, channels = places.shape
+    kernel_, steps, pads, _ = windows
+    counts = window_counts((h, w), windows, ceil_mode)
+    if divisor_override is None:
+        sizes = elements_of((h, w), windows, counts, count_include_pad)
+    else:
+        sizes = np.full(counts, divisor_override)
+    share = np.asarray(1 / sizes, x.dtype)
+    y = np.empty((n, *counts, channels), x.dtype)
+    _avg_pool(places, *kernel_, *steps, *pads, share, y)
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros((n, h, w, channels), g.dtype)
+        _avg_pool_back(last(g), *kernel_, *steps, *pads, share, d)
+        return channels_first(d)
+
+    return channels_first(y), vjp
+
+
+@kernel
+def _avg_pool(
+    x: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, share: Array, y: Array
+) -> None:
+    images, h, w, channels = x.shape
+    for n in range(images):
+        for i in range(y.shape[1]):
+            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            for j in range(y.shape[2]):
+                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                out = y[n, i, j]
+                for c in range(channels):
+                    out[c] = 0
+                for a in range(top, bottom):
+                    for b in range(left, right):
+                        place = x[n, a, b]
+                        for c in range(channels):
+                            out[c] += place[c]
+                for c in range(channels):
+                    out[c] *= share[i, j]
+
+
+@kernel
+def _avg_pool_back(
+    g: Array, kh: int, kw: int, sh: int, sw: int, ph: int, pw: int, share: Array, d: Array
+) -> None:
+    images, h, w, channels = d.shape
+    for n in range(images):
+        for i in range(g.shape[1]):
+            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            for j in range(g.shape[2]):
+                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                here = g[n, i, j]
+                for a in range(top, bottom):
+                    for b in range(left, right):
+                        place = d[n, a, b]
+                        for c in range(channels):
+                            place[c] += here[c] * share[i, j]

@@ -1,0 +1,303 @@
+"""Convolutions by rows of windows and NumPy's BLAS, over one or two axes, in groups or not.
+
+A few images at a time, so that their rows stay in the cache and are never kept. Channels come last:
+a window is then a few long runs of memory, and a product's result is already where it belongs.
+Where each channel has a filter of its own there are no products: kernels do it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.onednn_convolution import Problem
+from distgrad.ops.geometry import Numbers, Windows
+
+_ROWS = 1024  # so many windows make a product large enough for BLAS
+_scratch = threading.local()
+
+
+def of(problem: Problem) -> Any:
+    """Return the way to do it over one or two axes."""
+    groups, windows = problem.groups, problem.windows
+    line = len(windows.kernel) == 1
+    if line:
+        k, s, p, d = (v[0] for v in windows)
+        windows = Windows((1, k), (1, s), (0, p), (1, d))
+    alone = groups == problem.x[1] and groups > 1
+    plane = Channels(windows, problem.y[1] // groups) if alone else Rows(windows, groups)
+    return Line(plane) if line else plane
+
+
+class Line:
+    """One axis, as images of height 1."""
+
+    def __init__(self, plane: Rows | Channels) -> None:
+        self.plane = plane
+
+    def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
+        """Let ``y`` be the convolution of ``x``."""
+        self.plane.forward(x[:, None], weight[:, :, None], bias, y[:, None])
+
+    def to_data(self, g: Array, weight: Array, dx: Array) -> None:
+        """Let ``dx`` be the gradient to ``x``, of the gradient ``g`` to ``y``."""
+        self.plane.to_data(g[:, None], weight[:, :, None], dx[:, None])
+
+    def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
+        """Let ``dw`` and ``db`` be the gradients to the weight and the bias."""
+        self.plane.to_weight(x[:, None], g[:, None], dw[:, :, None], db)
+
+
+class Rows:
+    """A convolution and its gradients, of arrays (n, h, w, c) and weights (o, c / groups, y, x)."""
+
+    def __init__(self, windows: Windows, groups: int) -> None:
+        self.windows, self.groups = windows, groups
+
+    def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
+        """Let ``y`` be the convolution of ``x``."""
+        for xs, ws, at in self._groups(x, weight):
+            ys = y[..., at]
+            filters = _filters(ws).T
+            for part in _parts(ys):
+                rows = _rows(xs[part], self.windows, y.shape[1:3])
+                out = ys[part].reshape(len(rows), -1) if self.groups == 1 else None
+                product = np.matmul(rows, filters, out=out)
+                if out is None:
+                    ys[part] = product.reshape(ys[part].shape)
+                if bias is not None:
+                    ys[part] += bias[at]
+
+    def to_data(self, g: Array, weight: Array, dx: Array) -> None:
+        """Let ``dx`` be the gradient to ``x``, of the gradient ``g`` to ``y``."""
+        for ds, ws, at in self._groups(dx, weight):
+            gs = g[..., at]
+            filters = _filters(ws)
+            for part in _parts(gs):
+                g_rows = gs[part].reshape(-1, filters.shape[0])
+                shape = len(g_rows), filters.shape[1]
+                rows = np.matmul(g_rows, filters, out=buffer("rows", shape, g.dtype))
+                _add_rows(rows, self.windows, g.shape[1:3], ds[part])
+
+    def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
+        """Let ``dw`` and ``db`` be the gradients to the weight and the bias."""
+        for xs, ws, at in self._groups(x, dw):
+            gs = g[..., at]
+            o, i, *kernel_ = ws.shape
+            total = np.zeros((o, math.prod(kernel_) * i), g.dtype)
+            for part in _parts(gs):
+                g_rows = gs[part].reshape(-1, o)
+                total += np.matmul(g_rows.T, _rows(xs[part], self.windows, g.shape[1:3]))
+            ws[...] = total.reshape(o, *kernel_, i).transpose(0, 3, 1, 2)
+        if db is not None:
+            db[...] = summed(g)
+
+    def _groups(self, x: Array, weight: Array) -> Iterator[tuple[Array, Array, slice]]:
+        """Each group's channels, its filters, and where its results are."""
+        i, o = x.shape[-1] // self.groups, len(weight) // self.groups
+        for j in range(self.groups):
+            at = slice(j * o, (j + 1) * o)
+            yield x[..., j * i : (j + 1) * i], weight[at], at
+
+
+class Channels:
+    """The same where each channel has ``filters`` of its own (groups = c, o = filters x c)."""
+
+    def __init__(self, windows: Windows, filters: int) -> None:
+        self.windows, self.filters = windows, filters
+
+    def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
+        """Let ``y`` be the convolution of ``x``."""
+        shift = np.zeros(len(weight), x.dtype) if bias is None else bias
+        padded = self._repeated(x)
+        _each(padded, _taps(weight), shift, *self.windows.stride, *self.windows.dilation, y)
+
+    def to_data(self, g: Array, weight: Array, dx: Array) -> None:
+        """Let ``dx`` be the gradient to ``x``, of the gradient ``g`` to ``y``."""
+        padded = _zeros((*dx.shape[:3], g.shape[3]), dx.dtype, self.windows.padding)
+        _each_back(g, _taps(weight), *self.windows.stride, *self.windows.dilation, padded)
+        inside = _inside(padded, dx.shape, self.windows.padding)
+        if self.filters == 1:
+            dx[...] = inside
+        else:
+            np.add.reduce(inside.reshape(*dx.shape, self.filters), axis=4, out=dx)
+
+    def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
+        """Let ``dw`` and ``db`` be the gradients to the weight and the bias."""
+        taps = np.zeros((*dw.shape[2:], len(dw)), g.dtype)
+        padded = self._repeated(x)
+        _each_weight(padded, g, *self.windows.stride, *self.windows.dilation, taps)
+        dw[:, 0] = taps.transpose(2, 0, 1)
+        if db is not None:
+            db[...] = summed(g)
+
+    def _repeated(self, x: Array) -> Array:
+        """Each channel once for each of its filters, and the padding."""
+        if self.filters > 1:
+            x = np.repeat(x, self.filters, axis=3)
+        return _padded(x, self.windows.padding)
+
+
+def summed(g: Array) -> Array:
+    """Return the sum over all axes but the last: a product is faster than NumPy's sum of rows."""
+    rows = g.reshape(-1, g.shape[-1])
+    return np.asarray(np.matmul(np.ones(len(rows), g.dtype), rows))
+
+
+def _parts(y: Array) -> Iterator[slice]:
+    step = max(1, _ROWS // (y.shape[1] * y.shape[2]))
+    return (slice(i, min(i + step, len(y))) for i in range(0, len(y), step))
+
+
+def buffer(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Memory that is used again by the next call: fresh pages cost more than what is done there."""
+    size = math.prod(shape)
+    key = f"{name} {dtype}"
+    held: Array | None = _scratch.__dict__.get(key)
+    if held is None or held.size < size:
+        held = _scratch.__dict__[key] = np.empty(size, dtype)
+    return held[:size].reshape(shape)
+
+
+def _filters(weight: Array) -> Array:
+    """(o, c, y, x) as (o, y x c)."""
+    return np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(len(weight), -1)
+
+
+def _taps(weight: Array) -> Array:
+    return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))  # y x c
+
+
+def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
+    """The windows of images (b, h, w, c), a row each: (b windows, y x c)."""
+    kernel_, stride, padding, dilation = geometry
+    c = x.shape[-1]
+    if kernel_ == stride == (1, 1) and not any(padding):
+        return x.reshape(-1, c)  # a pixel is its own window
+    padded = _padded(x, padding)
+    rows = buffer("rows", (len(x), *size, *kernel_, c), x.dtype)
+    runs = _runs(kernel_, dilation, c)
+    _im2row(
+        _lines(padded), rows.reshape(*rows.shape[:4], *runs[:2]), *stride, dilation[0], *runs[2:]
+    )
+    return rows.reshape(-1, kernel_[0] * kernel_[1] * c)
+
+
+def _add_rows(d_rows: Array, geometry: Windows, size: Numbers, dx: Array) -> None:
+    kernel_, stride, padding, dilation = geometry
+    if kernel_ == stride == (1, 1) and not any(padding):
+        dx[...] = d_rows.reshape(dx.shape)
+        return
+    padded = _zeros(dx.shape, dx.dtype, padding)
+    runs = _runs(kernel_, dilation, dx.shape[-1])
+    rows = d_rows.reshape(len(dx), *size, kernel_[0], *runs[:2])
+    _row2im(rows, _lines(padded), *stride, dilation[0], *runs[2:])
+    dx[...] = _inside(padded, dx.shape, padding)
+
+
+def _runs(kernel_: Numbers, dilation: Numbers, channels: int) -> tuple[int, int, int, int]:
+    """How many runs of memory a line of a window is, their length, distance, and one pixel's."""
+    if dilation[1] == 1:
+        return 1, kernel_[1] * channels, 0, channels
+    return kernel_[1], channels, dilation[1] * channels, channels
+
+
+def _padded(x: Array, padding: Numbers) -> Array:
+    if not any(padding) and x.flags.c_contiguous and x.flags.writeable:
+        return x
+    padded = _zeros(x.shape, x.dtype, padding)
+    _inside(padded, x.shape, padding)[...] = x
+    return padded
+
+
+def _zeros(shape: Numbers, dtype: np.dtype[Any], padding: Numbers) -> Array:
+    b, h, w, c = shape
+    padded = buffer("padded", (b, h + 2 * padding[0], w + 2 * padding[1], c), dtype)
+    padded.fill(0)
+    return padded
+
+
+def _inside(padded: Array, shape: Numbers, padding: Numbers) -> Array:
+    (top, left), (h, w) = padding, shape[1:3]
+    return padded[:, top : top + h, left : left + w]
+
+
+def _lines(padded: Array) -> Array:
+    return padded.reshape(*padded.shape[:2], -1)
+
+
+@kernel
+def _im2row(padded: Array, rows: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
+    images, height, width, lines, runs, length = rows.shape
+    for b in range(images):
+        for y in range(height):
+            for z in range(width):
+                for i in range(lines):
+                    for j in range(runs):
+                        source = padded[b, y * sh + i * dh, z * sw * pixel + j * step :]
+                        out = rows[b, y, z, i, j]
+                        for k in range(length):
+                            out[k] = source[k]
+
+
+@kernel
+def _row2im(rows: Array, padded: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
+    images, height, width, lines, runs, length = rows.shape
+    for b in range(images):
+        for y in range(height):
+            for z in range(width):
+                for i in range(lines):
+                    for j in range(runs):
+                        out = padded[b, y * sh + i * dh, z * sw * pixel + j * step :]
+                        source = rows[b, y, z, i, j]
+                        for k in range(length):
+                            out[k] += source[k]
+
+
+@kernel
+def _each(
+    x: Array, taps: Array, shift: Array, sh: int, sw: int, dh: int, dw: int, y: Array
+) -> None:
+    for b in range(y.shape[0]):
+        for p in range(y.shape[1]):
+            for q in range(y.shape[2]):
+                out = y[b, p, q]
+                for c in range(out.size):
+                    out[c] = shift[c]
+                for i in range(taps.shape[0]):
+                    for j in range(taps.shape[1]):
+                        pixel, tap = x[b, p * sh + i * dh, q * sw + j * dw], taps[i, j]
+                        for c in range(out.size):
+                            out[c] += pixel[c] * tap[c]
+
+
+@kernel
+def _each_back(g: Array, taps: Array, sh: int, sw: int, dh: int, dw: int, d: Array) -> None:
+    for b in range(g.shape[0]):
+        for p in range(g.shape[1]):
+            for q in range(g.shape[2]):
+                here = g[b, p, q]
+                for i in range(taps.shape[0]):
+                    for j in range(taps.shape[1]):
+                        pixel, tap = d[b, p * sh + i * dh, q * sw + j * dw], taps[i, j]
+                        for c in range(here.size):
+                            pixel[c] += here[c] * tap[c]
+
+
+@kernel
+def _each_weight(x: Array, g: Array, sh: int, sw: int, dh: int, dw: int, taps: Array) -> None:
+    for b in range(g.shape[0]):
+        for p in range(g.shape[1]):
+            for q in range(g.shape[2]):
+                here = g[b, p, q]
+                for i in range(taps.shape[0]):
+                    for j in range(taps.shape[1]):
+                        pixel, tap = x[b, p * sh + i * dh, q * sw + j * dw], taps[i, j]
+                        for c in range(here.size):
+                            tap[c] += here[c] * pixel[c]

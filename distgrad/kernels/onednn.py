@@ -1,0 +1,238 @@
+"""oneDNN through ctypes: the library found and loaded, its primitives, and who says what is used.
+
+It comes with the optional extra ``onednn``. float32 alone, on the calling thread alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import math
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.types import Array
+
+WHEEL = "onednn-cpu-gomp"
+_OLDEST = (3, 0)
+
+# What dnnl_types.h calls them.
+_CPU, _F32, _ANY, _USERS_SCRATCHPAD, _IN_ORDER = 1, 3, 1, 1, 1
+SRC, DST, WEIGHTS, BIAS, _SCRATCHPAD = 1, 17, 33, 41, 80
+DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS = 129, 145, 161, 169
+_ASK_IMPLEMENTATION, ASK_WEIGHTS, ASK_DIFF_WEIGHTS, _ASK_SCRATCHPAD = 8, 131, 132, 136
+INVALID, UNIMPLEMENTED = 2, 3
+
+Pointer = ctypes.c_void_p
+
+
+class LibraryError(RuntimeError):
+    """The library said no."""
+
+    def __init__(self, name: str, status: int) -> None:
+        super().__init__(f"dnnl_{name} returned status {status}")
+        self.status = status
+
+
+class _Version(ctypes.Structure):
+    _fields_ = (("major", ctypes.c_int), ("minor", ctypes.c_int), ("patch", ctypes.c_int))
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("index", ctypes.c_int), ("memory", Pointer))
+
+
+class Library:
+    """The shared library with an engine; every call raises if it fails.
+
+    Errors: OSError if it cannot be loaded, AttributeError if it lacks a function.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lib = lib = ctypes.CDLL(path)
+        lib.dnnl_version.restype = ctypes.POINTER(_Version)
+        version = lib.dnnl_version().contents
+        if (version.major, version.minor) < _OLDEST:
+            found, least = f"{version.major}.{version.minor}", ".".join(map(str, _OLDEST))
+            raise OSError(f"{path} is oneDNN {found}; {least} and newer are known here")
+        lib.dnnl_primitive_desc_query_md.restype = Pointer
+        lib.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+        lib.dnnl_memory_set_data_handle.argtypes = (Pointer, Pointer)
+        lib.dnnl_primitive_execute.argtypes = (Pointer, Pointer, ctypes.c_int, Pointer)
+        self.set_handle, self._execute = lib.dnnl_memory_set_data_handle, lib.dnnl_primitive_execute
+        self._threads, self._set_threads = lib.omp_get_max_threads, lib.omp_set_num_threads
+        self.engine = self.made("engine_create", _CPU, ctypes.c_size_t(0))
+        self.attributes = self.made("primitive_attr_create")
+        # Its own would be a thread's: a primitive could not be made in one and run in another.
+        self.call("primitive_attr_set_scratchpad_mode", self.attributes, _USERS_SCRATCHPAD)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call dnnl_``name``. Errors: LibraryError."""
+        if status := getattr(self._lib, f"dnnl_{name}")(*arguments):
+            raise LibraryError(name, status)
+
+    def made(self, name: str, *arguments: Any) -> Pointer:
+        """Return what dnnl_``name`` makes, through its first argument."""
+        made = Pointer()
+        self.call(name, ctypes.byref(made), *arguments)
+        return made
+
+    def free_with(self, owner: object, kind: str, *made: Pointer) -> None:
+        """Give back what was made when ``owner`` is gone."""
+        destroy = getattr(self._lib, f"dnnl_{kind}_destroy")
+        # At the end of the process nothing needs to be given back, and the library may be gone.
+        weakref.finalize(owner, lambda: [destroy(m) for m in made]).atexit = False
+
+    def layout(self, shape: Sequence[int], strides: Sequence[int] | None) -> Pointer:
+        """Return the description of an array; without ``strides`` (elements), as it likes best."""
+        axes, dims = len(shape), longs(shape)
+        if strides is None:
+            return self.made("memory_desc_create_with_tag", axes, dims, _F32, _ANY)
+        return self.made("memory_desc_create_with_strides", axes, dims, _F32, longs(strides))
+
+    def asked(self, description: Pointer, what: int) -> Pointer:
+        """Return the layout that a primitive has chosen; it lives as long as its description."""
+        return Pointer(self._lib.dnnl_primitive_desc_query_md(description, what, 0))
+
+    def bytes_of(self, layout: Pointer) -> int:
+        """Return how much memory an array of this layout takes."""
+        return int(self._lib.dnnl_memory_desc_get_size(layout))
+
+    def implementation(self, description: Pointer) -> str:
+        """Return which of its kernels the library has chosen."""
+        name = ctypes.c_char_p()
+        self.call("primitive_desc_query", description, _ASK_IMPLEMENTATION, 0, ctypes.byref(name))
+        return (name.value or b"").decode()
+
+    def run(self, primitive: Pointer, stream: Pointer, count: int, arguments: Any) -> None:
+        """Run a primitive on the calling thread. Errors: LibraryError."""
+        if self._threads() == 1:
+            status = self._execute(primitive, stream, count, arguments)
+        else:
+            with self.alone():
+                status = self._execute(primitive, stream, count, arguments)
+        if status:
+            raise LibraryError("primitive_execute", status)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep the library to the calling thread, and leave OpenMP's setting as it was."""
+        before = self._threads()
+        if before == 1:
+            yield
+            return
+        self._set_threads(1)
+        try:
+            yield
+        finally:
+            self._set_threads(before)
+
+
+class Primitive:
+    """One of the library's primitives, ready to run on arrays; for one thread."""
+
+    def __init__(
+        self, library: Library, description: Pointer, layouts: Sequence[tuple[int, Pointer]]
+    ) -> None:
+        self._library = library
+        with library.alone():
+            self._primitive = library.made("primitive_create", description)
+            self._stream = library.made("stream_create", library.engine, _IN_ORDER)
+        library.free_with(self, "primitive", self._primitive)
+        library.free_with(self, "stream", self._stream)
+        scratchpad = library.asked(description, _ASK_SCRATCHPAD)
+        self._scratch = library.bytes_of(scratchpad)
+        if self._scratch:
+            layouts = [*layouts, (_SCRATCHPAD, scratchpad)]
+        made = [library.made("memory_create", m, library.engine, None) for _, m in layouts]
+        library.free_with(self, "memory", *made)
+        self._memories = [m.value for m in made]
+        pairs = zip(layouts, made, strict=True)
+        self._count = len(made)
+        self._arguments = (_Argument * len(made))(*[_Argument(i, m) for (i, _), m in pairs])
+
+    def __call__(self, *arrays: Array) -> None:
+        """Run on ``arrays``, in the order of the layouts. Errors: LibraryError."""
+        library = self._library
+        if self._scratch:
+            arrays = (*arrays, memory("scratchpad", self._scratch))
+        for handle, a in zip(self._memories, arrays, strict=True):
+            library.set_handle(handle, a.__array_interface__["data"][0])
+        library.run(self._primitive, self._stream, self._count, self._arguments)
+
+
+class _OfThread(threading.local):
+    """What a thread has for itself: nothing here may be used by two at once."""
+
+    def __init__(self) -> None:
+        self.known: OrderedDict[Any, Any] = OrderedDict()
+        self.memory: dict[str, Array] = {}
+
+
+MINE = _OfThread()
+
+
+def memory(name: str, size: int) -> Array:
+    """Return so many bytes that the next call uses again, from the start of a cache line."""
+    held = MINE.memory.get(name)
+    if held is None or held.size < size:
+        raw = np.empty(size + 63, np.uint8)
+        held = MINE.memory[name] = raw[-raw.__array_interface__["data"][0] % 64 :]
+    return held
+
+
+@cache
+def installed() -> tuple[str, str]:
+    """Return the library's file and its version; "" where there is none."""
+    try:
+        wheel = importlib.metadata.distribution(WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        return "", ""
+    files = [f for f in wheel.files or () if f.name.startswith("libdnnl.so")]
+    return (str(files[0].locate()) if files else "libdnnl.so"), wheel.version
+
+
+REFUSED: list[str] = []
+"""Why the library that is installed is not used, once that is known."""
+
+
+def road() -> str:
+    """Say what convolves, without loading it: the same on all ranks whose numerics are equal."""
+    _, version = installed()
+    if off():
+        return "im2col and BLAS (DISTGRAD_ONEDNN=0)"
+    if not version:
+        return "im2col and BLAS (oneDNN is not installed; pip install 'distgrad[onednn]')"
+    if REFUSED:
+        return f"im2col and BLAS ({REFUSED[0]})"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
+    return f"oneDNN {version}" + (f" kept to {limit}" if limit else "")
+
+
+def off() -> bool:
+    """Whether the user wants to do without."""
+    return os.environ.get("DISTGRAD_ONEDNN") == "0"
+
+
+def longs(numbers: Sequence[int]) -> Any:
+    """Return C's array of 64-bit integers."""
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def strides(shape: Sequence[int]) -> list[int]:
+    """Return the strides (elements) of a dense array."""
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def strides_last(shape: Sequence[int]) -> list[int]:
+    """Return those of an array (n, c, …) whose channels lie last."""
+    n, *lengths, c = strides([shape[0], *shape[2:], shape[1]])
+    return [n, c, *lengths]

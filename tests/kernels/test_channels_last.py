@@ -1,0 +1,121 @@
+"""Arrays whose channels lie last in memory: what keeps them so, and that values do not care."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import Tensor, nn, ops
+from distgrad.kernels.arrays import channels_first, lies_last
+from distgrad.nn import functional as F
+
+pytest.importorskip("numba", reason="numba is not installed: there are no twins")
+RNG = np.random.default_rng(4)
+
+
+def last(*shape, dtype=np.float32):
+    """A leaf of this shape (n, c, …), its channels last in memory."""
+    n, c, *lengths = shape
+    a = channels_first(RNG.normal(size=(n, *lengths, c)).astype(dtype))
+    assert lies_last(a)
+    assert not a.flags.c_contiguous
+    return Tensor(a, requires_grad=True)
+
+
+KEEPING = {
+    "convolution": lambda x: F.conv2d(x, RNG.normal(size=(3, 5, 2, 2)).astype("f"), padding=1),
+    "transposed": lambda x: F.conv_transpose2d(x, RNG.normal(size=(5, 3, 2, 2)).astype("f")),
+    "batch-norm": nn.BatchNorm2d(5),
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "dropout": lambda x: F.dropout(x, 0.5),
+    "max-pool": lambda x: F.max_pool2d(x, 3, stride=2, padding=1),
+    "avg-pool": lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
+    "sum": lambda x: x + x * 2,
+}
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("layer", KEEPING.values(), ids=KEEPING)
+def test_a_layer_of_the_convolutional_part_keeps_the_channels_last_both_ways(layer):
+    x = last(2, 5, 9, 7)
+    y = layer(x)
+    assert lies_last(y.array)
+    (dx,) = dg.autograd.grad([y], [x], gradient=[last(*y.shape).detach()])
+    assert lies_last(dx.array)
+
+
+TAKING = {
+    "batch_norm": ([lambda: RNG.normal(size=5), lambda: RNG.normal(size=5)], {}),
+    "max_pool": ([], {"kernel_size": 3, "stride": 2, "padding": 1}),
+    "avg_pool": ([], {"kernel_size": (2, 3), "padding": (1, 0), "ceil_mode": True}),
+    "relu": ([], {}),
+    "gelu": ([], {}),
+}
+
+
+@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("shape", [(3, 5, 9, 7), (2, 5, 37, 41), (1, 1, 4, 4)])
+def test_values_and_gradients_are_the_references(name, dtype, shape):
+    others, settings = TAKING[name]
+    op = getattr(ops, name)
+    x = last(*shape, dtype=dtype) if shape[1] > 1 else Tensor(RNG.normal(size=shape).astype(dtype))
+    x.requires_grad_()
+    inputs = [x, *(Tensor(o()[: shape[1]].astype(dtype), requires_grad=True) for o in others)]
+    g = None
+    results = []
+    for mode in (dg.enable_grad, dg.reference_kernels):
+        with mode():
+            y = op(*inputs, **settings)
+            y, *more = y if isinstance(y, tuple) else (y,)
+            g = RNG.normal(size=y.shape).astype(dtype) if g is None else g
+            total = (y * g).sum() + sum((m * m).sum() for m in more)
+            results.append([y, *more, *dg.autograd.grad([total], inputs)])
+    tolerance = 3e-5 if dtype == np.float32 else 1e-10
+    for found, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(found.array, wanted.array, rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "max_pool"])
+def test_a_gradient_in_another_order_is_the_same_gradient(name):
+    x = last(2, 5, 9, 7)
+    others, settings = TAKING[name]
+    inputs = [x, *(o().astype(np.float32) for o in others)]
+    y = getattr(ops, name)(*inputs, **settings)
+    y = y[0] if isinstance(y, tuple) else y
+    g = last(*y.shape).detach()
+    plain = Tensor(np.array(g.array, order="C"))
+    a, b = (dg.autograd.grad([y], [x], gradient=[h], retain_graph=True)[0] for h in (g, plain))
+    np.testing.assert_array_equal(a.array, b.array)
+
+
+def test_a_nan_wins_its_window_and_the_first_of_equal_ones_the_gradient():
+    x = last(1, 3, 4, 4)
+    x.array[...] = 1
+    x.array[0, 1, 1, 1] = np.nan
+    y = F.max_pool2d(x, 2)
+    assert np.isnan(y.array).sum() == 1
+    y.backward(np.ones(y.shape, np.float32))
+    wanted = np.zeros((4, 4))
+    wanted[::2, ::2] = 1
+    np.testing.assert_array_equal(x.grad.array[0, 0], wanted)
+    assert x.grad.array[0, 1, 1, 1] == 1
+
+
+def test_variance_of_numbers_far_from_zero_is_exact():
+    x = last(64, 8, 16, 16)
+    x.array[...] += 1000
+    _, mean, var = ops.batch_norm(x, None, None)
+    exact = x.array.astype(np.float64)
+    np.testing.assert_allclose(mean.array, exact.mean((0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(var.array, exact.var((0, 2, 3)), rtol=1e-5)
+
+
+def test_an_array_that_was_changed_in_place_is_noticed_in_any_order():
+    x = last(3, 8, 16, 16)
+    y = F.relu(x * 2)
+    y.array[...] = 0
+    with pytest.raises(dg.GradError, match="changed in place"):
+        y.sum().backward()
