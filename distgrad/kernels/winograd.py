@@ -19,8 +19,7 @@ from distgrad.kernels.jit import kernel
 from distgrad.kernels.onednn_convolution import Problem
 
 _TILES = 256  # so many make products large enough for BLAS and small enough for the cache
-# Channels (fewest, most) with which this is faster: than im2col, and than oneDNN's kernels.
-_BESIDE_ROWS, _BESIDE_LIBRARY = (64, 1 << 16), (128, 256)
+_BESIDE_ROWS, _BESIDE_LIBRARY = 64, 128  # channels from which on im2col, and oneDNN, are slower
 
 
 def of(problem: Problem, library: bool) -> Tiles | None:
@@ -32,8 +31,7 @@ def of(problem: Problem, library: bool) -> Tiles | None:
     if kernel_ != (3, 3) or stride != (1, 1) or dilation != (1, 1) or max(padding) > 2:
         return None
     n, o, *size = problem.y
-    fewest, most = _BESIDE_LIBRARY if library else _BESIDE_ROWS
-    fits = all(fewest <= channels <= most for channels in (problem.x[1], o))
+    fits = min(problem.x[1], o) >= (_BESIDE_LIBRARY if library else _BESIDE_ROWS)
     if problem.groups > 1 or not fits or any(length % 2 for length in size):
         return None
     enough = n * math.prod(size) // 4 >= 64  # tiles: else bringing the filters into form costs more
