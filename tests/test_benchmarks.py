@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training import alone
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 WORKERS = BENCHMARKS / "workers"
@@ -52,8 +53,11 @@ def test_a_worker_of_a_benchmark_runs_on_one_rank(worker, arguments, printed):
 
 
 def losses(framework, row, form):
-    step = framework.build(row, form, batch=4)
-    return [float(step()) for _ in range(3)]
+    def run():
+        step = framework.build(row, form, batch=4)
+        return [float(step()) for _ in range(3)]
+
+    return alone(run)  # a worker makes a world of its own
 
 
 @pytest.mark.parametrize("row", ROWS)
