@@ -393,3 +393,15 @@ def test_an_error_of_an_op_is_that_of_the_eager_step():
         run(x, np.array([0, 2]))
     with pytest.raises(dg.ShapeError, match="label 7"):
         run(x, np.array([0, 7]))
+
+
+def test_layers_that_write_in_place():
+    def make():
+        body = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)]
+        head = [nn.Flatten(), nn.Linear(4 * 16, 3), nn.Dropout(0.5, inplace=True)]
+        model = nn.Sequential(*body, *head)
+        return trained(model, optim.SGD(model.parameters(), lr=0.1)), model
+
+    rng = np.random.default_rng(4)
+    images = [rng.normal(size=(5, 1, 6, 6)).astype("f4") for _ in range(STEPS)]
+    both(make, [(x, rng.integers(0, 3, 5)) for x in images])

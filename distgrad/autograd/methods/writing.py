@@ -103,8 +103,8 @@ class Writing:
                 )
             value = named("astype", value, dtype=own.dtype)
         self._stand_for(value)
-        if value._node is None or value.array.base is not None:
-            own.array = value.array.copy()  # another's memory, perhaps: x.copy_(y)
+        if value._node is None or value._node.op.view:
+            own.array = _copied(value).array  # another's memory, perhaps: x.copy_(y)
         return self
 
     def _stand_for(self: W, value: Any) -> W:
@@ -168,6 +168,11 @@ class Writing:
         """Return a tensor of ``array``, which wants no gradients though this one be a Parameter."""
         own: Any = self
         return own._new(array, array.dtype, None, False)
+
+
+@apart
+def _copied(value: Any) -> Any:
+    return value._plain(value.array.copy(order="K"))
 
 
 @apart
