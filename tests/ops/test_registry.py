@@ -177,3 +177,15 @@ def test_gradcheck_finds_a_wrong_gradient_and_names_the_input():
 def test_gradcheck_finds_a_gradient_that_was_not_recorded():
     with pytest.raises(dg.GradError, match="gradient to input 0"):
         gradcheck(lambda a: dg.Tensor(a.array * a.array), [np.arange(1.0, 4.0)])
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_what_shares_memory_with_an_input_is_declared_a_view(op):
+    for inputs, settings in cases(op):
+        given = [np.asarray(x, np.float32) if is_float(x) else x for x in inputs]
+        for body in (op.function, op.fused):
+            result = None if body is None else body(*given, **settings)
+            values = [] if result is None else result[0]
+            for value in values if isinstance(values, tuple) else [values]:
+                shared = [isinstance(x, np.ndarray) and np.shares_memory(x, value) for x in given]
+                assert op.view or not any(shared)
