@@ -5,6 +5,7 @@ A line reads values, runs, writes values. Nothing here knows how lines are found
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ Values = list[Any]
 _ndarray = np.ndarray
 
 
-class Line:
+class Line(ABC):
     """One step of a program.
 
     ``reads`` and ``writes`` are the numbers of values; ``what`` tells lines of two recordings
@@ -31,16 +32,14 @@ class Line:
     def __init__(self, name: str, reads: Sequence[int], writes: Sequence[int], *what: Any) -> None:
         self.name, self.what = name, what
         self.reads, self.writes = tuple(reads), tuple(writes)
-        self.last: tuple[int, ...] = ()
-        """The values that nobody reads afterwards."""
         self.seconds = 0.0
         """What it took when it was recorded."""
         self.forms: tuple[tuple[Shape, np.dtype[Any]] | None, ...] = ()
         """Shape and dtype of what it writes; None for what is no array."""
 
+    @abstractmethod
     def runner(self) -> Callable[[Values], None]:
         """Return the function that runs it."""
-        raise NotImplementedError
 
 
 class Read(Line):

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -36,8 +36,6 @@ from distgrad.errors import CaptureError, DistgradError
 from distgrad.nn import Module
 from distgrad.nn.parameter import Buffer, Parameter
 
-_NUMBERS = (bool, int, float, complex, np.generic)
-
 
 class Recorder(Backward):
     """The lines of a step that is running, and which array is which value of theirs."""
@@ -53,6 +51,8 @@ class Recorder(Backward):
         """The modules that were called, and whether they were training."""
         self.leaves: dict[int, Tensor] = {}
         """The parameters and buffers that were read."""
+        self._names: dict[int, str] = {}  # of leaves, by ``id``
+        self._named: set[int] = set()  # modules whose leaves have names
         self._arrays: dict[int, tuple[weakref.ref[Array], int]] = {}  # by ``id``
         self.given = frozenset(map(id, tensors))
         """The Tensors among the arguments, which outlive the step."""
@@ -130,11 +130,7 @@ class Recorder(Backward):
 
     def name_of(self, leaf: Tensor) -> str:
         """Return how messages call a parameter or buffer."""
-        for module, _ in self.modules.values():
-            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-                if tensor is leaf:
-                    return f"'{name}' of {type(module).__name__}"
-        return f"a leaf of shape {leaf.shape}"
+        return self._names.get(id(leaf)) or f"a leaf of shape {leaf.shape}"
 
     def refuse_unknown(self, what: str) -> NoReturn:
         """Raise CaptureError for values that come from nowhere."""
@@ -199,6 +195,13 @@ class Recorder(Backward):
     def apart(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Call a function that works beside the tape, and write the call down."""
         args = tuple([list(x) if isinstance(x, Iterator) else x for x in args])
+        for x in (*args, *kwargs.values()):
+            if isinstance(x, FunctionType) and x.__closure__:
+                raise CaptureError(
+                    f"{users_line()}: {x.__name__}(), which is given to {_called(function, args)}, "
+                    f"would go on with the values of this call in every replay of the captured "
+                    f"step: optimizers that call a closure are for uncaptured steps"
+                )
         given = Tree((args, dict(kwargs)), self._as_given)
         begun = perf_counter()
         with self.paused():
@@ -217,7 +220,11 @@ class Recorder(Backward):
                     array = x.array
                 shown.append(array)
                 return Leaf(self.value(array), True)
-            if isinstance(x, np.ndarray) or type(x) in {bool, int, float} or type(x) is np.generic:
+            if (
+                isinstance(x, np.ndarray)
+                or type(x) in {bool, int, float}
+                or isinstance(x, np.generic)
+            ):
                 shown.append(x)
                 return Leaf(self.value(x), False)
             return None
@@ -230,7 +237,8 @@ class Recorder(Backward):
     def whole(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Call a function that reads values, and write the call down as an op."""
         op = Whole(function, args, kwargs)
-        return self.apply(op, op.given, {})
+        given, op.given = op.given, []  # the program keeps the op, and would keep them
+        return self.apply(op, given, {})
 
     def after_backward(self, *what: Any) -> None:
         """Of a pass that is itself on the tape the ops have told."""
@@ -261,6 +269,10 @@ class Recorder(Backward):
     def entered(self, module: Module) -> None:
         """Note that a module was called."""
         self.modules.setdefault(id(module), (module, module.training))
+        if id(module) not in self._named:  # the outermost names all that are inside
+            self._named |= {id(m) for m in module.modules()}
+            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+                self._names.setdefault(id(tensor), f"'{name}' of {type(module).__name__}")
 
     # -- what varies in arguments -----------------------------------------------------------------
 

@@ -86,11 +86,9 @@ def batch_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    if len(x) > 1 and x.size == len(x) * x.shape[1]:
-        return _of_rows(x, weight, bias, eps)
     w = np.ones(shape, x.dtype) if weight is None else flat(weight)
     b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
-    if lies_last(x):
+    if lies_last(x) or 1 < len(x) == x.size // x.shape[1]:  # rows: their channels lie last
         return channels_last.batch_norm(x, w, b, eps)
     planes = dense(x).reshape(x.shape[0], x.shape[1], -1)
     y, mean, var = np.empty_like(planes), np.empty(shape, x.dtype), np.empty(shape, x.dtype)
@@ -168,93 +166,3 @@ def _batch_norm_back(
         for n in range(x.shape[0]):
             for k in range(x.shape[2]):
                 d[n, c, k] = (g[n, c, k] - mean_g - (x[n, c, k] - m) * slope) * scale
-
-
-def _of_rows(x: Array, weight: Array | None, bias: Array | None, eps: float) -> OpResults:
-    """Batch-norm of rows (n, c), where a channel's elements lie apart: channels side by side."""
-    c = x.shape[1]
-    rows, shape = dense(x).reshape(-1, c), (c,)
-    w = np.ones(shape, x.dtype) if weight is None else flat(weight)
-    b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
-    y, mean, var = np.empty_like(rows), np.empty(shape, x.dtype), np.empty(shape, x.dtype)
-    _row_statistics(rows, mean, var)
-    r = 1 / np.sqrt(var + x.dtype.type(eps))
-    _row_affine(rows, mean, r * w, b, y)
-
-    def vjp(
-        wanted: tuple[bool, ...], g: Array | None, g_mean: Array | None, g_var: Array | None
-    ) -> tuple[Array | None, ...]:
-        d, dw, db = np.zeros_like(rows), np.zeros_like(mean), np.zeros_like(mean)
-        n = len(rows)
-        if g is not None:
-            _rows_back(dense(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
-        if g_mean is not None:
-            d += g_mean / n
-        if g_var is not None:
-            d += (rows - mean) * (g_var * (2 / n))
-        return d.reshape(x.shape), dw, db
-
-    return (y.reshape(x.shape), mean, var), Joint(vjp)
-
-
-_ROWS = 64
-
-
-@kernel
-def _row_statistics(x: Array, mean: Array, var: Array) -> None:
-    # A block of rows is summed in its own dtype, blocks in float64.
-    n, c = x.shape
-    part, total = np.zeros(c, x.dtype), np.zeros(c, np.float64)
-    for i in range(n):
-        for j in range(c):
-            part[j] += x[i, j]
-        if i % _ROWS == _ROWS - 1 or i == n - 1:
-            for j in range(c):
-                total[j] += part[j]
-                part[j] = 0
-    for j in range(c):
-        mean[j] = total[j] / n
-        total[j] = 0
-    for i in range(n):
-        for j in range(c):
-            part[j] += (x[i, j] - mean[j]) * (x[i, j] - mean[j])
-        if i % _ROWS == _ROWS - 1 or i == n - 1:
-            for j in range(c):
-                total[j] += part[j]
-                part[j] = 0
-    for j in range(c):
-        var[j] = total[j] / n
-
-
-@kernel
-def _row_affine(x: Array, mean: Array, scale: Array, shift: Array, y: Array) -> None:
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            y[i, j] = (x[i, j] - mean[j]) * scale[j] + shift[j]
-
-
-@kernel
-def _rows_back(
-    g: Array, x: Array, w: Array, mean: Array, r: Array, d: Array, dw: Array, db: Array
-) -> None:
-    n, c = x.shape
-    part_g, part_gx = np.zeros(c, x.dtype), np.zeros(c, x.dtype)
-    sum_g, sum_gx = np.zeros(c, np.float64), np.zeros(c, np.float64)
-    for i in range(n):
-        for j in range(c):
-            part_g[j] += g[i, j]
-            part_gx[j] += g[i, j] * (x[i, j] - mean[j])
-        if i % _ROWS == _ROWS - 1 or i == n - 1:
-            for j in range(c):
-                sum_g[j] += part_g[j]
-                sum_gx[j] += part_gx[j]
-                part_g[j] = part_gx[j] = 0
-    for j in range(c):
-        db[j] = sum_g[j]
-        dw[j] = sum_gx[j] * r[j]
-        part_g[j] = sum_g[j] / n
-        part_gx[j] = sum_gx[j] / n * r[j] * r[j]
-    for i in range(n):
-        for j in range(c):
-            centred = x[i, j] - mean[j]
-            d[i, j] = (g[i, j] - part_g[j] - centred * part_gx[j]) * (w[j] * r[j])

@@ -10,6 +10,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import CaptureError, nn, optim
+from distgrad.autograd.apart import apart
 from distgrad.nn import functional as F
 
 X = np.arange(12, dtype="f4").reshape(3, 4) / 7
@@ -193,3 +194,24 @@ def test_a_step_that_was_refused_leaves_tensors_as_they_were():
     assert dg.tensor(X).max().item() == X.max()
     optimizer = optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
     optimizer.step()
+
+
+def test_a_closure_for_the_optimizer_is_refused():
+    model = nn.Linear(4, 2)
+    optimizer = optim.LBFGS(model.parameters())
+
+    def step(x):
+        def loss():
+            optimizer.zero_grad()
+            total = model(x).square().sum()
+            total.backward()
+            return total
+
+        return optimizer.step(loss)
+
+    refused(step, dg.tensor(X), match=r"loss\(\), which is given to LBFGS.step")
+
+
+def test_a_number_of_numpy_is_no_constant():
+    captured = dg.capture(apart(lambda x: np.float64(x.array.max())))
+    assert [captured(dg.tensor(X * n)) for n in range(5)] == [(X * n).max() for n in range(5)]
