@@ -34,8 +34,8 @@ class Line(ABC):
         self.reads, self.writes = tuple(reads), tuple(writes)
         self.seconds = 0.0
         """What it took when it was recorded."""
-        self.forms: tuple[tuple[Shape, np.dtype[Any]] | None, ...] = ()
-        """Shape and dtype of what it writes; None for what is no array."""
+        self.forms: tuple[tuple[Shape, np.dtype[Any], Shape] | None, ...] = ()
+        """Shape, dtype and strides of what it writes; None for what is no array."""
 
     @abstractmethod
     def runner(self) -> Callable[[Values], None]:

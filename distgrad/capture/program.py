@@ -9,10 +9,12 @@ import numpy as np
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.capture.lines import Line, Values
+from distgrad.capture.native import Moved, lowered
 from distgrad.capture.tree import Tree, alike
 from distgrad.nn import Module
 
 _WIDTH = 48
+_UNKNOWN: Any = object()
 
 
 class Program:
@@ -35,6 +37,8 @@ class Program:
         self._marks = [_mark(leaf) for leaf in leaves]
         self._had = list(had)
         self._plan = self._planned()
+        self.native: Any = _UNKNOWN
+        """What the lines were lowered to; None where they are replayed one by one."""
         self.calls = 0
         """How often it was run, the recordings included."""
 
@@ -50,11 +54,24 @@ class Program:
         """Do what the step does, for other arguments; return what it returns."""
         values: Values = [None] * self._count
         values[: len(arrays)] = arrays
-        for run, last in self._plan:
+        if self.native is _UNKNOWN:
+            self.native = lowered(self.lines, arrays, self.result)
+        start = 0
+        if self.native is not None:
+            try:
+                if self.native.run(values):
+                    return self.result.fill(values)
+            except Moved as moved:
+                start = moved.line
+        for run, last in self._plan[start:]:
             run(values)
             for number in last:
                 values[number] = None
         return self.result.fill(values)
+
+    def goes_on_from(self, old: Program) -> None:
+        """Take over what another recording of the same lines was lowered to."""
+        self.calls, self.native = old.calls + 1, old.native
 
     def difference(self, other: Program) -> str | None:
         """Say where another recording of the same step differs; None if it does not."""

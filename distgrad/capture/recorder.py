@@ -148,7 +148,7 @@ class Recorder(Backward):
         """Write down a line that has just been run."""
         line.seconds = seconds
         line.forms = tuple(
-            (a.shape, a.dtype) if isinstance(a, np.ndarray) else None for a in written
+            (a.shape, a.dtype, a.strides) if type(a) is np.ndarray else None for a in written
         )
         self.lines.append(line)
 

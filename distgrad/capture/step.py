@@ -87,7 +87,10 @@ class CapturedStep(Generic[P, R]):
                 f"{old.calls} calls ago: {what}. What changes from call to call has to be an "
                 f"argument, a parameter or a buffer, or be done outside of the captured step"
             )
-        program.calls = 1 if old is None else old.calls + 1
+        if old is None:
+            program.calls = 1
+        else:
+            program.goes_on_from(old)
         kept = self._programs.pop(key, [])
         self._programs[key] = [*(p for p in kept if p is not old), program]
         self.program = program

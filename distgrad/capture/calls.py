@@ -1,0 +1,401 @@
+"""Machine-level calls: which function, on what memory, and how the call is cut into strips.
+
+A call works on units: elements, or rows. Its words may be numbers, the addresses of operands, of
+words of its own, and counts of units; the rest of the lowering looks at nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distgrad.autograd.types import Array, Shape
+from distgrad.capture.loops import Loop, loop
+from distgrad.kernels import part
+
+if TYPE_CHECKING:
+    from distgrad.capture.forms import Form
+
+_FEW_ROWS = 256
+
+
+class Unlowered(Exception):  # noqa: N818 (no error: the line stays one of Python)
+    """What a line does has no machine-level form."""
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A stretch of memory: planned (its size alone is known), or an array that is there."""
+
+    size: int
+    source: Any = None
+    """None where it is planned; an array that never moves; or a key of who finds it each time."""
+    kept: bool = False
+    """Whether it is read by others than machine-level calls."""
+    shared: Any = None
+    """What stands for all memory that this may be a part of; None where it is by itself."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where a call reads or writes: ``step`` bytes on from one unit to the next."""
+
+    buffer: Buffer
+    offset: int
+    step: int
+    extent: int
+    """The bytes from the first to behind the last."""
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class At:
+    """A word that is the address of an operand."""
+
+    operand: int
+
+
+@dataclass(frozen=True)
+class Own:
+    """A word that is the address of a word of the same call."""
+
+    word: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """A word that counts: so many for each unit."""
+
+    each: int
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of machine code."""
+
+    name: str
+    function: int
+    of_numpy: bool
+    words: list[Any]
+    operands: list[Operand]
+    units: int = 1
+    elements: int = 0
+    """Of a unit; 0 where it cannot be cut."""
+    one_by_one: bool = False
+    """Whether each unit is a call of its own."""
+    floats: list[int] = field(default_factory=list)
+    """The bits of numbers that are no whole ones."""
+
+
+class Tape:
+    """The calls that a stretch of a program comes to, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.checks: list[Any] = []
+        """(function, form, form): what is called with their arrays when the stretch has run."""
+        self._constants: dict[Any, Buffer] = {}
+
+    def new(self, shape: Shape, dtype: Any, strides: Shape | None = None) -> Form:
+        """Return a new array."""
+        from distgrad.capture.forms import Form  # noqa: PLC0415 (they are made of each other)
+
+        return Form(self, Buffer(math.prod(shape) * dtype.itemsize), shape, dtype, strides)
+
+    def constant(self, array: Array) -> Form:
+        """Return an array that never changes."""
+        from distgrad.capture.forms import Form  # noqa: PLC0415
+
+        key = array.dtype, array.shape, array.tobytes()
+        if key not in self._constants:
+            self._constants[key] = Buffer(array.nbytes, np.array(array, order="C"))
+        return Form(self, self._constants[key], array.shape, array.dtype)
+
+    # -- ufuncs -----------------------------------------------------------------------------------
+
+    def elementwise(self, ufunc: np.ufunc, forms: Sequence[Form], out: Form) -> None:
+        """Write ``ufunc(*forms)`` to ``out``."""
+        found = loop(ufunc, (*[f.dtype for f in forms], out.dtype))
+        if found is None:
+            raise Unlowered(f"np.{ufunc.__name__} of these dtypes")
+        shape, strides = _merged(out, forms)
+        forms = [*forms, out]
+        if len(shape) == 2 and self._by_rows(ufunc, forms, shape, strides):
+            return
+        self._loops(ufunc.__name__, found, forms, [f.offset for f in forms], shape, strides)
+
+    def _loops(
+        self,
+        name: str,
+        found: Loop,
+        forms: Sequence[Form],
+        offsets: Sequence[int],
+        shape: Sequence[int],
+        strides: Sequence[Sequence[int]],
+    ) -> None:
+        if len(shape) > 2:
+            if shape[0] > _FEW_ROWS:
+                raise Unlowered("many axes")
+            for i in range(shape[0]):
+                at = [o + i * s[0] for o, s in zip(offsets, strides, strict=True)]
+                self._loops(name, found, forms, at, shape[1:], [s[1:] for s in strides])
+            return
+        if len(shape) == 2 and shape[0] > shape[1]:  # the long one inside
+            shape, strides = shape[::-1], [s[::-1] for s in strides]
+        inner = shape[-1] if shape else 1
+        steps = [s[-1] if shape else 0 for s in strides]
+        rows = shape[0] if len(shape) == 2 else 0
+        operands = []
+        last = len(forms) - 1
+        for i, (f, o, s) in enumerate(zip(forms, offsets, strides, strict=True)):
+            operands.append(_operand(f, o, s, shape, s[0] if rows else steps[i], i == last))
+        count: Any = inner if rows else Count(1)
+        words = [
+            *(Own(4), Own(4 + len(forms)), Own(5 + len(forms)), found.data),
+            *(At(i) for i in range(len(forms))),
+            count,
+            *steps,
+        ]
+        call = Call(name, found.function, True, words, operands, rows or inner)
+        call.one_by_one, call.elements = bool(rows), 0 if rows else 1
+        self.calls.append(call)
+
+    def _by_rows(
+        self,
+        ufunc: np.ufunc,
+        forms: Sequence[Form],
+        shape: Sequence[int],
+        strides: Sequence[Sequence[int]],
+    ) -> bool:
+        """Write a row, or a column, combined with a matrix as one call."""
+        rows, columns = shape
+        out = forms[-1]
+        item = out.itemsize
+        whole, row, column = [columns * item, item], [0, item], [item, 0]
+        seen = [list(s) for s in strides]
+        matrix = lambda f: f.seen_as(shape, whole)  # noqa: E731
+        name = {np.add: "add_row", np.multiply: "multiply_row"}.get(ufunc)
+        if len(forms) == 3 and name is not None and out.dtype.char in "fd":
+            if seen == [row, whole, whole]:
+                forms, seen = [forms[1], forms[0], out], [whole, row, whole]
+            if seen == [whole, row, whole]:
+                line = forms[1].seen_as([columns], [item])
+                self.kernel(name, matrix(forms[0]), line, matrix(out), units=(0, 2))
+                return True
+        if ufunc is np.positive and seen == [column, whole] and out.dtype.char in "fd":
+            self.kernel(
+                "spread_column", forms[0].seen_as([rows], [item]), matrix(out), units=(0, 1)
+            )
+            return True
+        if len(forms) == 3 and column in seen[:2] and whole in seen[:2] and rows > columns // 8:
+            # The column is spread first: a call for each row would cost more.
+            wide = self.new((rows, columns), out.dtype)
+            at = seen.index(column)
+            self.kernel(
+                "spread_column", forms[at].seen_as([rows], [item]), wide, units=(0, 1)
+            )
+            pair = [wide if i == at else matrix(f) for i, f in enumerate(forms[:2])]
+            self.elementwise(ufunc, pair, matrix(out))
+            return True
+        return False
+
+    # -- products and sums ------------------------------------------------------------------------
+
+    def product(self, a: Form, b: Form, out: Form, batch: Shape) -> None:
+        """Write the matrix products to ``out``."""
+        found = loop(np.matmul, (a.dtype, b.dtype, out.dtype))
+        if found is None:
+            raise Unlowered("np.matmul of these dtypes")
+        forms = [a, b, out]
+        outer = [_spread(f.shape[:-2], f.strides[:-2], batch) for f in forms]
+        shape, outer = _merge(batch, outer)
+        self._products(found, forms, [f.offset for f in forms], shape, outer)
+
+    def _products(
+        self,
+        found: Loop,
+        forms: Sequence[Form],
+        offsets: Sequence[int],
+        shape: Sequence[int],
+        outer: Sequence[Sequence[int]],
+    ) -> None:
+        if len(shape) > 1:
+            if shape[0] > _FEW_ROWS:
+                raise Unlowered("many axes")
+            for i in range(shape[0]):
+                at = [o + i * s[0] for o, s in zip(offsets, outer, strict=True)]
+                self._products(found, forms, at, shape[1:], [s[1:] for s in outer])
+            return
+        a, b, out = forms
+        count = shape[0] if shape else 1
+        steps = [s[0] if shape else 0 for s in outer]
+        operands = [
+            _operand(f, o, [s, *f.strides[-2:]], [count, *f.shape[-2:]], 0, f is out)
+            for f, o, s in zip(forms, offsets, steps, strict=True)
+        ]
+        words = [
+            *(Own(4), Own(7), Own(11), found.data),
+            *(At(0), At(1), At(2)),
+            *(count, a.shape[-2], a.shape[-1], b.shape[-1]),
+            *steps,
+            *(*a.strides[-2:], *b.strides[-2:], *out.strides[-2:]),
+        ]
+        self.calls.append(Call("matmul", found.function, True, words, operands))
+
+    def sum_along(self, a: Form, out: Form) -> None:
+        """Sum each row of ``a`` as np.add.reduce does: NumPy's own loop, in pairs."""
+        found = loop(np.add, (a.dtype,) * 3)
+        if found is None:
+            raise Unlowered("np.add.reduce of this dtype")
+        rows, columns = a.shape
+        self.elementwise(np.positive, [self.constant(np.zeros((), a.dtype))], out)
+        item = a.itemsize
+        operands = [
+            _operand(out, out.offset, [item], [rows], item, True),
+            _operand(a, a.offset, [columns * item, item], [rows, columns], columns * item, False),
+        ]
+        words = [Own(4), Own(7), Own(8), found.data, At(0), At(1), At(0), columns, 0, item, 0]
+        call = Call("add.reduce", found.function, True, words, operands, rows)
+        call.one_by_one = True
+        self.calls.append(call)
+
+    def sum_over(self, a: Form, out: Form) -> None:
+        """Sum the rows of ``a``, one after the other, as np.add.reduce does."""
+        self.kernel("add_rows", a, out)
+
+    # -- kernels ----------------------------------------------------------------------------------
+
+    def kernel(
+        self,
+        kernel: Callable[..., Any] | str,
+        *args: Any,
+        writes: int = 1,
+        units: Sequence[int] | None = None,
+        out: int | None = None,
+    ) -> None:
+        """Call a kernel with Forms, dense ones, and numbers; the last ``writes`` are written, or ``out``.
+
+        ``units`` says which of them are cut along their first axes; the others are read whole.
+        """
+        native = _native()
+        own = isinstance(kernel, str)
+        function: Any = getattr(native, kernel) if isinstance(kernel, str) else kernel
+        kinds, words, operands, floats = [], [0, 0, 0, 0], [], []
+        words[:2] = [Own(2), Own(3)]  # where it would put a result and an error
+        length, elements = 1, 0
+        for i, x in enumerate(args):
+            if not hasattr(x, "strides") or isinstance(x, np.generic):
+                kind = native.kind_of(np.asarray(x).dtype, None)
+                kinds.append(kind)
+                if native.is_float(kind):
+                    floats.append(_bits(x))
+                else:
+                    words.append(int(x))
+                continue
+            if not x.dense or not x.size:
+                raise Unlowered("a kernel of what is not dense")
+            kinds.append(native.kind_of(x.dtype, x.ndim))
+            cut = units is not None and i in units
+            inner = math.prod(x.shape[1:])
+            if cut:
+                length, elements = x.shape[0], max(elements, inner)
+            step = inner * x.itemsize if cut else 0
+            written = i >= len(args) - writes if out is None else i == out
+            operands.append(Operand(x.buffer, x.offset, step, x.size * x.itemsize, written))
+            words += [
+                *(0, 0, Count(inner) if cut else x.size, x.itemsize, At(len(operands) - 1)),
+                *(Count(1) if cut else x.shape[0], *x.shape[1:]),
+                *x.seen_as(x.shape, _strides(x)).strides,
+            ]
+        address = native.compiled(function, kinds) if own else native.entry(function, kinds)
+        room = native.FEW if len(words) - 2 <= native.FEW else native.MANY
+        if address is None or len(words) - 2 > room or len(floats) > native.FLOATS:
+            raise Unlowered("a kernel that is not compiled for these")
+        # Two words of its own stand behind those it is handed.
+        words = words[:2] + words[4:]
+        words += [0] * (room - len(words)) + floats + [0] * (native.FLOATS - len(floats)) + [0, 0]
+        words[:2] = [Own(len(words) - 2), Own(len(words) - 1)]
+        name = kernel if isinstance(kernel, str) else function.__name__
+        self.calls.append(Call(name, address, False, words, operands, length, elements))
+
+
+def _native() -> Any:
+    import distgrad.kernels.native as native  # noqa: PLC0415 (numba is not imported before)
+
+    return native
+
+
+def available() -> bool:
+    """Whether calls can be made here: numba is there, and all lies where it is looked for."""
+    from distgrad.capture.loops import readable  # noqa: PLC0415
+
+    works = part("native", "works")
+    return works is not None and readable() and bool(works())
+
+
+def _bits(x: Any) -> int:
+    number = np.zeros(2, np.asarray(x).dtype) if np.asarray(x).dtype.itemsize == 4 else None
+    if number is None:
+        return int(np.asarray(x, np.float64).view(np.int64))
+    number[0] = x
+    return int(number.view(np.int64)[0])
+
+
+def _strides(x: Form) -> Shape:
+    strides, step = [], x.itemsize
+    for n in reversed(x.shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
+
+
+def _operand(
+    f: Form,
+    offset: int,
+    strides: Sequence[int],
+    shape: Sequence[int],
+    step: int,
+    written: bool,
+) -> Operand:
+    if any(s < 0 for s in strides):
+        raise Unlowered("steps backwards")
+    extent = f.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    return Operand(f.buffer, offset, step, extent, written)
+
+
+def _spread(shape: Sequence[int], strides: Sequence[int], full: Sequence[int]) -> list[int]:
+    """Return the strides of what is broadcast to ``full``."""
+    extra = len(full) - len(shape)
+    own = [0 if n == 1 and m != 1 else s for n, m, s in zip(shape, full[extra:], strides, strict=True)]
+    return [0] * extra + own
+
+
+def _merged(out: Form, forms: Sequence[Form]) -> tuple[list[int], list[list[int]]]:
+    """Return as few axes as do, and the strides of the inputs and ``out`` along them."""
+    strides = [_spread(f.shape, f.strides, out.shape) for f in (*forms, out)]
+    order = sorted(range(out.ndim), key=lambda i: -out.strides[i])
+    turned = [[s[i] for i in order] for s in strides]
+    return _merge([out.shape[i] for i in order], turned)
+
+
+def _merge(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[list[int], list[list[int]]]:
+    merged: list[int] = []
+    steps: list[list[int]] = [[] for _ in strides]
+    for i, n in enumerate(shape):
+        if n == 1:
+            continue
+        if merged and all(s[-1] == n * given[i] for s, given in zip(steps, strides, strict=True)):
+            merged[-1] *= n
+            for s, given in zip(steps, strides, strict=True):
+                s[-1] = given[i]
+        else:
+            merged.append(n)
+            for s, given in zip(steps, strides, strict=True):
+                s.append(given[i])
+    return merged, steps

@@ -1,0 +1,342 @@
+"""From a program's lines to stretches of machine-level calls, with lines of Python in between.
+
+Each line is run once more on Forms, which have no values: what it comes to is a list of calls.
+A line that meets what Forms do not know stays as it is; so does an op one of whose closures does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
+from distgrad.autograd.walk import unbroadcast
+from distgrad.capture.calls import Buffer, Call, Tape, Unlowered
+from distgrad.capture.forms import Form
+from distgrad.capture.gradients import (
+    Accumulate,
+    Add,
+    Cast,
+    Fit,
+    Pull,
+    PullAll,
+    PullInto,
+    Seed,
+)
+from distgrad.capture.lines import Apply, Constant, Line, Read, ReadGradient, View
+from distgrad.capture.tree import Tree
+from distgrad.capture.twins import BODIES, lowering
+from distgrad.capture.whole import Whole
+
+_OUTSIDE = object()
+"""Stands for all memory that is not the program's: who knows what is a part of what."""
+
+
+@dataclass(eq=False)
+class Stretch:
+    """Lines that are run as machine-level calls, one after the other."""
+
+    calls: list[Call] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+    begun: list[tuple[Tensor, str, bool]] = field(default_factory=list)
+    """Leaves, their names, and whether they have no gradient yet."""
+    first: list[Tensor] = field(default_factory=list)
+    """Leaves that get their first gradient."""
+    checks: list[Any] = field(default_factory=list)
+    shown: list[int] = field(default_factory=list)
+    """Numbers of values that are made here and asked for by lines of Python."""
+
+
+class Lowered:
+    """A program's lines as stretches and lines of Python, in order."""
+
+    def __init__(self, lines: Sequence[Line], arguments: Sequence[Array], result: Tree) -> None:
+        self.arguments, self.result = arguments, result
+        self.lines = lines
+        self._python: set[int] = set()
+        """Lines that must stay as they are."""
+        while not self._tried():
+            pass
+
+    def _tried(self) -> bool:
+        self.tape = Tape()
+        self.forms: dict[int, Form] = {}
+        self.outside: list[Form] = []
+        """The values that are not made by calls."""
+        self.closures: dict[int, tuple[int, Any]] = {}
+        self.parts: list[int | Stretch] = []
+        self._made: set[int] = set()  # values that are made by calls
+        self._homes: dict[int, Stretch] = {}  # and where
+        self._leaves: dict[int, Form] = {}  # gradients
+        self._stretch: Stretch | None = None
+        for number, array in enumerate(self.arguments):
+            self.forms[number] = self._outside(number, array.shape, array.dtype, array.strides)
+        for number, line in enumerate(self.lines):
+            calls, checks = len(self.tape.calls), len(self.tape.checks)
+            if number not in self._python:
+                try:
+                    self._lower(number, line)
+                    continue
+                except Exception as error:  # noqa: BLE001 (a body may do anything with a Form)
+                    self.why = getattr(self, "why", {})
+                    self.why[number] = repr(error)
+                    del self.tape.calls[calls:], self.tape.checks[checks:]
+                self._python.add(number)
+                if line.kind in {"back", "grad"} and line.reads:
+                    source = self.closures.get(line.reads[0])
+                    if source is not None:  # its closures are wanted as they are
+                        self._python.add(source[0])
+                        return False
+            self._stays(number, line)
+        self._close()
+        wanted = [n for n in self.result.numbers if n in self._made]
+        for n in wanted:
+            self._show(n, fresh=True)
+        return True
+
+    # -- lines of Python --------------------------------------------------------------------------
+
+    def _stays(self, number: int, line: Line) -> None:
+        self._close()
+        for n in line.reads:
+            if n in self._made:
+                self._show(n, fresh=line.kind == "call")
+        self.parts.append(number)
+        written = zip(line.writes, line.forms, strict=False)
+        for to, form in written:
+            self._made.discard(to)
+            self.forms.pop(to, None)
+            if form is not None and len(form) == 3:
+                self.forms[to] = self._outside(to, *form)
+        for leaf in list(self._leaves):  # a call may give it another gradient
+            if line.kind == "call":
+                del self._leaves[leaf]
+
+    def _outside(self, key: Any, shape: Any, dtype: Any, strides: Any) -> Form:
+        size = dtype.itemsize + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))
+        buffer = Buffer(size if 0 not in shape else 0, ("value", key))
+        buffer.shared = _OUTSIDE
+        form = Form(self.tape, buffer, shape, dtype, strides)
+        self.outside.append(form)
+        return form
+
+    def _show(self, number: int, *, fresh: bool) -> None:
+        """Let a value be seen by lines of Python."""
+        form = self.forms[number]
+        buffer = form.buffer
+        if buffer.source is not None and not (
+            isinstance(buffer.source, np.ndarray) or buffer.source[0] in {"value", "fresh"}
+        ):
+            raise AssertionError(f"value {number} is a part of a gradient")
+        buffer.kept = True
+        if fresh and buffer.source is None:
+            buffer.source = "fresh", id(buffer)
+        for part in self.parts:
+            if isinstance(part, Stretch) and self._homes[number] is part:
+                if number not in part.shown:
+                    part.shown.append(number)
+
+    def _close(self) -> None:
+        if self._stretch is not None:
+            self._stretch.calls = self.tape.calls[self._calls :]
+            self._stretch.checks = self.tape.checks[self._checks :]
+            self.parts.append(self._stretch)
+            self._stretch = None
+
+    # -- lines that come to calls -----------------------------------------------------------------
+
+    def _lower(self, number: int, line: Line) -> None:
+        if self._stretch is None:
+            self._calls, self._checks = len(self.tape.calls), len(self.tape.checks)
+            opened = Stretch()
+        else:
+            opened = self._stretch
+        if isinstance(line, ReadGradient):
+            raise Unlowered("a gradient that may be anywhere")
+        _LOWERED[type(line)](self, opened, number, line)
+        opened.lines.append(number)
+        self._stretch = opened
+
+    def _homed(self, opened: Stretch, numbers: Sequence[int]) -> None:
+        for n in numbers:
+            self._made.add(n)
+            self._homes[n] = opened
+
+    def _read(self, opened: Stretch, number: int, line: Read) -> None:
+        (to,) = line.writes
+        array = line.leaf.array
+        shape, dtype, strides = line.forms[0]  # type: ignore[misc]
+        if (array.shape, array.dtype, array.strides) != (shape, dtype, strides):
+            raise Unlowered("a leaf that has changed")
+        self.forms[to] = self._outside(to, shape, dtype, strides)
+        self.forms[to].buffer.shared = None
+        opened.reads.append(line)
+
+    def _constant(self, opened: Stretch, number: int, line: Constant) -> None:
+        (to,) = line.writes
+        a = line.array
+        self.forms[to] = self._outside(to, a.shape, a.dtype, a.strides)
+        opened.constants.append(line)
+
+    def _view(self, opened: Stretch, number: int, line: View) -> None:
+        (of,), (to,) = line.reads, line.writes
+        shape, dtype, offset, strides = line.form
+        source = self.forms[of]
+        if source.dtype != dtype:
+            raise Unlowered("another dtype")
+        self._write(opened, line, [to], [source.seen_as(shape, strides, offset)])
+
+    def _apply(self, opened: Stretch, number: int, line: Apply) -> None:
+        if line.attributes.numbers or isinstance(line.op, Whole):
+            raise Unlowered("settings that vary, or a user's function")
+        inputs, settings = self._filled(line.inputs), line.attributes.value
+        body = BODIES.get(line.op)
+        if body is not None:
+            result = body(self.tape, *inputs, **settings)
+        elif line.fused:
+            twin = lowering(line.op)
+            if twin is None:
+                raise Unlowered("a twin that nothing is known of")
+            result = twin(self.tape, *inputs, **settings)
+        else:
+            result = line.op.function(*inputs, **settings)
+        value, closures = result
+        *to, at = line.writes
+        self._write(opened, line, to, value if isinstance(value, tuple) else (value,))
+        self.closures[at] = number, closures
+
+    def _pull(self, opened: Stretch, number: int, line: Pull) -> None:
+        closure = self._closures(line)
+        if line.number >= 0:
+            closure = closure[line.number]
+        self._write(opened, line, line.writes, [closure(*self._filled(line.gs))])
+
+    def _pull_all(self, opened: Stretch, number: int, line: PullAll) -> None:
+        joint = self._closures(line)
+        if not isinstance(joint, Joint):
+            raise Unlowered("closures of another kind")
+        found = joint.function(line.wanted, *self._filled(line.gs))
+        asked = [found[i] for i, wanted in enumerate(line.wanted) if wanted]
+        self._write(opened, line, line.writes, asked)
+
+    def _closures(self, line: Line) -> Any:
+        found = self.closures.get(line.reads[0])
+        if found is None:
+            raise Unlowered("closures of a line of Python")
+        return found[1]
+
+    def _pull_into(self, opened: Stretch, number: int, line: PullInto) -> None:
+        closure = self._closures(line)[line.number]
+        out = self._first_gradient(line.leaf)
+        closure(self.forms[line.reads[1]], out)
+        opened.begun.append((line.leaf, line.name, True))
+        opened.first.append(line.leaf)
+        self._leaves[id(line.leaf)] = out
+
+    def _accumulate(self, opened: Stretch, number: int, line: Accumulate) -> None:
+        g, leaf = self.forms[line.reads[0]], line.leaf
+        if line.first:
+            out = self._first_gradient(leaf)
+            if g.shape != out.shape or g.dtype != out.dtype:
+                raise Unlowered("a gradient of another form")
+            self.tape.elementwise(np.positive, [g], out)
+            opened.begun.append((leaf, line.name, True))
+            opened.first.append(leaf)
+            self._leaves[id(leaf)] = out
+            return
+        total = self._leaves.get(id(leaf))
+        if total is None:
+            raise Unlowered("a gradient that may be anywhere")
+        if total.shape != g.shape or total.dtype != g.dtype:
+            raise Unlowered("a gradient of another form")
+        self.tape.elementwise(np.add, [total, g], total)
+
+    def _first_gradient(self, leaf: Tensor) -> Form:
+        place = leaf._place
+        if place is None:
+            raise Unlowered("a gradient without a place")
+        a = place.gradient
+        if not a.flags.c_contiguous:
+            raise Unlowered("a place that is not dense")
+        buffer = Buffer(a.nbytes, ("place", leaf))
+        buffer.shared = _OUTSIDE
+        return Form(self.tape, buffer, a.shape, a.dtype)
+
+    def _seed(self, opened: Stretch, number: int, line: Seed) -> None:
+        if line.reads:
+            raise Unlowered("weights")
+        one = self.tape.constant(np.full(line.shape, 1.0, line.dtype))
+        self._write(opened, line, line.writes, [one])
+
+    def _fit(self, opened: Stretch, number: int, line: Fit) -> None:
+        g: Any = self.forms[line.reads[0]]
+        self._write(opened, line, line.writes, [unbroadcast(g, line.shape)])
+
+    def _cast(self, opened: Stretch, number: int, line: Cast) -> None:
+        if line.real:
+            raise Unlowered("complex numbers")
+        self._write(opened, line, line.writes, [self.forms[line.reads[0]].astype(line.dtype)])
+
+    def _add(self, opened: Stretch, number: int, line: Add) -> None:
+        a, b = [self.forms[n] for n in line.reads]
+        out: Any = None
+        if line.in_place:
+            if a.buffer.source is not None or a.buffer.kept or a.shape != b.shape:
+                raise Unlowered("a sum that others read")
+            out = a
+        self._write(opened, line, line.writes, [np.add(a, b, out=out)])
+
+    def _filled(self, tree: Tree) -> Any:
+        if any(n not in self.forms for n in tree.numbers):
+            raise Unlowered("no array")
+        values = _Lookup(self.forms)
+        return tree.fill(values)  # type: ignore[arg-type]
+
+    def _write(self, opened: Stretch, line: Line, to: Sequence[int], found: Sequence[Any]) -> None:
+        for form, was in zip(found, line.forms, strict=False):
+            if not isinstance(form, Form):
+                raise Unlowered("no Form comes out")
+            if was is not None and (form.shape, form.dtype) != was[:2]:
+                raise Unlowered(f"{form.shape} {form.dtype} comes out, which was {was[:2]}")
+            if was is not None and not _same_layout(form, was[2]):
+                raise Unlowered(f"another layout comes out: {form.strides}, which was {was[2]}")
+        for n, form in zip(to, found, strict=True):
+            self.forms[n] = form
+        self._homed(opened, to)
+
+
+class _Lookup:
+    def __init__(self, forms: dict[int, Form]) -> None:
+        self._forms = forms
+
+    def __getitem__(self, number: int) -> Form:
+        return self._forms[number]
+
+
+def _same_layout(form: Form, strides: Sequence[int]) -> bool:
+    return not form.size or all(
+        n == 1 or a == b for n, a, b in zip(form.shape, form.strides, strides, strict=True)
+    )
+
+
+_LOWERED: dict[type[Line], Callable[..., None]] = {
+    Read: Lowered._read,
+    Constant: Lowered._constant,
+    View: Lowered._view,
+    Apply: Lowered._apply,
+    Pull: Lowered._pull,
+    PullAll: Lowered._pull_all,
+    PullInto: Lowered._pull_into,
+    Accumulate: Lowered._accumulate,
+    Seed: Lowered._seed,
+    Fit: Lowered._fit,
+    Cast: Lowered._cast,
+    Add: Lowered._add,
+}

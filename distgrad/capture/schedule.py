@@ -1,0 +1,254 @@
+"""The order of calls, which of them run strip by strip together, and where their memory lies.
+
+Calls on as many elements each, one after the other, are a group: it is run for a few thousand
+elements at a time, which stay in the processor's first cache, and what only the group itself reads
+has no more memory than a strip. Any order that keeps who reads what gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from distgrad.capture.calls import Buffer, Call, Operand
+
+STRIP = 4096
+"""Elements of a strip, about."""
+_WHOLE = 256
+"""Strips are a multiple: vectors are as full as without strips, and so have the same bits."""
+_ALIGN = 64
+
+
+@dataclass(eq=False)
+class Group:
+    """Calls that are run together: one, or several on the same elements."""
+
+    calls: list[Call] = field(default_factory=list)
+    unit: int = 1
+    """Elements that are not cut."""
+    local: set[Buffer] = field(default_factory=set)
+    """Buffers that are as long as a strip."""
+
+    @property
+    def elements(self) -> int:
+        """How many elements a call works on."""
+        first = self.calls[0]
+        return first.units * first.elements
+
+    @property
+    def strip(self) -> int:
+        """How many units are run at a time; 0 where all are."""
+        if self.calls[0].one_by_one:
+            return 1
+        if not self.calls[0].elements:
+            return 0
+        step = _WHOLE // math.gcd(_WHOLE, self.unit)
+        units = max(step, STRIP // self.unit // step * step)
+        return units if units * self.unit < self.elements else 0
+
+
+def live(stretches: Sequence[Sequence[Call]]) -> list[list[Call]]:
+    """Return the calls whose results are read, in order."""
+    read: set[Buffer] = set()
+    found: list[list[Call]] = []
+    for calls in reversed(stretches):
+        kept: list[Call] = []
+        for call in reversed(calls):
+            written = [o.buffer for o in call.operands if o.written]
+            if any(b in read or b.kept or b.source is not None for b in written):
+                kept.append(call)
+                read.update(o.buffer for o in call.operands if not o.written)
+                # A sum reads what it writes.
+                read.update(b for b in written)
+        found.append(kept[::-1])
+    return found[::-1]
+
+
+def groups(calls: Sequence[Call]) -> list[Group]:
+    """Return the calls in an order in which those on the same elements stand together."""
+    before, after = _needs(calls)
+    left = [len(b) for b in before]
+    ready = [i for i, n in enumerate(left) if not n]
+    made: list[Group] = []
+    done = [False] * len(calls)
+
+    def finish(i: int) -> None:
+        done[i] = True
+        for j in after[i]:
+            left[j] -= 1
+            if not left[j]:
+                ready.append(j)
+
+    while ready:
+        ready.sort()
+        alone = next((i for i in ready if not _can_join(calls[i])), None)
+        if alone is not None:
+            ready.remove(alone)
+            made.append(Group([calls[alone]]))
+            finish(alone)
+            continue
+        sizes = defaultdict(list)
+        for i in ready:
+            sizes[calls[i].units * calls[i].elements].append(i)
+        chosen = max(sizes.values(), key=lambda found: (len(found), -found[0]))
+        group, inside = Group(), set[int]()
+        size = calls[chosen[0]].units * calls[chosen[0]].elements
+        waiting = chosen
+        while waiting:
+            i = min(waiting)
+            waiting.remove(i)
+            if i in ready:
+                ready.remove(i)
+            if not _joined(group, calls[i]):
+                ready.append(i)
+                continue
+            inside.add(i)
+            done[i] = True
+            for j in after[i]:
+                left[j] -= 1
+                if not left[j]:
+                    ready.append(j)
+            waiting = [
+                j
+                for j in ready
+                if _can_join(calls[j])
+                and calls[j].units * calls[j].elements == size
+                and (calls[j].elements in (1, group.unit) or group.unit == 1)
+                and all(aligned for k, aligned in before[j].items() if k in inside)
+            ]
+        made.append(group)
+    return made
+
+
+def _can_join(call: Call) -> bool:
+    return bool(call.elements) and not call.one_by_one
+
+
+def _joined(group: Group, call: Call) -> bool:
+    if group.unit > 1 and call.elements not in (1, group.unit):
+        return False
+    group.unit = max(group.unit, call.elements)
+    group.calls.append(call)
+    return True
+
+
+def _needs(calls: Sequence[Call]) -> tuple[list[dict[int, bool]], list[list[int]]]:
+    """Return which calls each one comes after, and whether they may be in one group."""
+    seen: dict[object, list[tuple[int, Operand]]] = defaultdict(list)
+    before: list[dict[int, bool]] = []
+    after: list[list[int]] = [[] for _ in calls]
+    for i, call in enumerate(calls):
+        mine: dict[int, bool] = {}
+        for o in call.operands:
+            shared = o.buffer.shared
+            for j, other in seen[shared or o.buffer]:
+                if not (o.written or other.written):
+                    continue
+                if other.buffer is o.buffer and not _overlap(o, other):
+                    continue
+                same = other.buffer is o.buffer and _aligned(call, o, calls[j], other)
+                mine[j] = mine.get(j, True) and same
+        for o in call.operands:
+            seen[o.buffer.shared or o.buffer].append((i, o))
+        before.append(mine)
+        for j in mine:
+            after[j].append(i)
+    return before, after
+
+
+def _overlap(a: Operand, b: Operand) -> bool:
+    return a.offset < b.offset + b.extent and b.offset < a.offset + a.extent
+
+
+def _aligned(x: Call, a: Operand, y: Call, b: Operand) -> bool:
+    """Whether the same elements lie in the same places."""
+    return (
+        (a.offset, a.extent) == (b.offset, b.extent)
+        and a.step * y.elements == b.step * x.elements != 0
+    )
+
+
+def shorten(made: Sequence[Sequence[Group]]) -> None:
+    """Find the buffers of which a strip is enough."""
+    users: dict[Buffer, set[Group]] = defaultdict(set)
+    for stretch in made:
+        for group in stretch:
+            for call in group.calls:
+                for o in call.operands:
+                    users[o.buffer].add(group)
+    for stretch in made:
+        for group in stretch:
+            if not group.strip or group.calls[0].one_by_one:
+                continue
+            for call in group.calls:
+                for o in call.operands:
+                    b = o.buffer
+                    if b.source is None and not b.kept and users[b] == {group}:
+                        whole = o.extent == b.size and o.step * call.units == b.size
+                        if whole and _first_written(group, b):
+                            group.local.add(b)
+            for call in group.calls:  # all must see it in the same places
+                for o in call.operands:
+                    if o.buffer in group.local and o.step * call.units != o.buffer.size:
+                        group.local.discard(o.buffer)
+
+
+def _first_written(group: Group, buffer: Buffer) -> bool:
+    for call in group.calls:
+        uses = [o for o in call.operands if o.buffer is buffer]
+        if uses:
+            return all(o.written for o in uses)
+    return False
+
+
+def placed(made: Sequence[Sequence[Group]]) -> tuple[dict[Buffer, int], int]:
+    """Return where in one stretch of memory each planned buffer lies, and how long that is."""
+    spans: dict[Buffer, list[int]] = {}
+    sizes: dict[Buffer, int] = {}
+    time = 0
+    for stretch in made:
+        for group in stretch:
+            begin, end = time, time + len(group.calls)
+            for call in group.calls:
+                for o in call.operands:
+                    b = o.buffer
+                    if b.source is not None:
+                        continue
+                    local = b in group.local
+                    first, last = (time, time) if local else (begin, end)
+                    span = spans.setdefault(b, [first, last])
+                    span[1] = max(span[1], last)
+                    sizes[b] = _local_size(group, b) if local else b.size
+                time += 1
+            time = end + 1
+    for b, span in spans.items():
+        if b.kept:
+            span[1] = time
+    return _packed((s[0], s[1], b, sizes[b]) for b, s in spans.items())
+
+
+def _local_size(group: Group, buffer: Buffer) -> int:
+    return buffer.size * group.strip * group.unit // group.elements
+
+
+def _packed(wanted: Iterable[tuple[int, int, Buffer, int]]) -> tuple[dict[Buffer, int], int]:
+    active: list[tuple[int, int, int]] = []  # offset, size, end
+    places: dict[Buffer, int] = {}
+    top = 0
+    for begin, end, buffer, size in sorted(wanted, key=lambda x: (x[0], -x[3])):
+        active = [x for x in active if x[2] >= begin]
+        active.sort()
+        room = -(-max(size, 1) // _ALIGN) * _ALIGN
+        best, at = None, 0
+        for offset, taken, _ in active:
+            gap = offset - at
+            if gap >= room and (best is None or gap < best[0]):
+                best = gap, at
+            at = max(at, offset + taken)
+        place = at if best is None else best[1]
+        active.append((place, room, end))
+        places[buffer] = place
+        top = max(top, place + room)
+    return places, top

@@ -1,0 +1,189 @@
+"""What fused twins come to as machine-level calls: the same kernels, their arrays as Forms.
+
+A twin takes real arrays, so it cannot be run on Forms as an op's body can; what it hands to its
+kernels is told here once more. What is not in the table stays a line of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distgrad import ops
+from distgrad.autograd.op import Op
+from distgrad.capture.calls import Tape, Unlowered
+from distgrad.capture.forms import Form
+from distgrad.ops.softmax import check_labels
+
+Lowering = Callable[..., Any]
+_TABLE: dict[Op, Lowering] = {}
+CHECKS = "checks"
+
+
+def lowering(op: Op) -> Lowering | None:
+    """Return ``f(tape, *forms, **settings)``, which returns what the twin does; None without."""
+    found = _TABLE.get(op)
+    if found is not None:
+        return found
+    made = getattr(op.fused, "made", None)
+    if made is None:
+        return None
+    _, inputs, loops = made._how
+    if loops.__name__ == "_loops":
+        return lambda tape, *forms, **settings: _elementwise(tape, made, inputs, forms, settings)
+    return None
+
+
+def lowered_ops() -> list[Op]:
+    """Return the ops whose twins are told of here, besides those made by the recipe."""
+    return [*_TABLE]
+
+
+def _twin(op: Op) -> Callable[[Lowering], Lowering]:
+    def known(body: Lowering) -> Lowering:
+        _TABLE[op] = body
+        return body
+
+    return known
+
+
+def _need(holds: bool, why: str = "a twin of these") -> None:
+    if not holds:
+        raise Unlowered(why)
+
+
+def _rows(a: Form) -> Form:
+    return a.reshape(a.size)
+
+
+def _dense(a: Form) -> Form:
+    return a if a.dense else a.copy()
+
+
+# -- made by the recipe ---------------------------------------------------------------------------
+
+
+def _elementwise(
+    tape: Tape, made: Any, inputs: tuple[str, ...], forms: Any, settings: dict[str, Any]
+) -> Any:
+    first = forms[0]
+    _need(all(isinstance(f, Form) and f.dense and f.dtype == first.dtype for f in forms))
+    _need(all(f.shape == first.shape for f in forms) and len(forms) == len(inputs))
+    kernels = made[first.dtype]
+    p = None if kernels is None else kernels.settled(settings)
+    _need(p is not None)
+    rows = [_rows(f) for f in forms]
+    result = tape.new(first.shape, first.dtype)
+    kept = dict(zip(inputs, rows, strict=True), y=_rows(result))
+    n = len(rows) + 1
+    tape.kernel(kernels.forward, *rows, kept["y"], *p, writes=1, units=range(n), out=n - 1)
+
+    def closure(back: Any) -> Callable[[Form], Form]:
+        def vjp(g: Form) -> Form:
+            d = tape.new(first.shape, first.dtype)
+            read = [_rows(_dense(g)), *[kept[name] for name in back.reads]]
+            n = len(read) + 1
+            tape.kernel(back.run, *read, _rows(d), *p, units=range(n), out=n - 1)
+            return d
+
+        return vjp
+
+    closures = tuple([closure(b) for b in kernels.backs])
+    return result, closures if len(inputs) > 1 else closures[0]
+
+
+# -- losses and rows ------------------------------------------------------------------------------
+
+
+@_twin(ops.cross_entropy)
+def _cross_entropy(
+    tape: Tape,
+    logits: Form,
+    labels: Any,
+    *,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
+    from distgrad.kernels import rows  # noqa: PLC0415 (numba)
+
+    _need(isinstance(labels, Form) and labels.dtype == np.int64 and logits.ndim == 2)
+    _need(labels.shape == logits.shape[:1] and labels.dense)
+    x, dtype, n = _dense(logits), logits.dtype, logits.shape[0]
+    whole = np.dtype(np.int64)
+    targets, seen = tape.new((n,), whole), tape.new((2,), whole)
+    p, loss = tape.new(x.shape, dtype), tape.new((n,), dtype)
+    smoothing = dtype.type(label_smoothing)
+    tape.kernel(
+        rows._cross_entropy, x, labels, ignore_index, smoothing, p, loss, targets, seen, writes=4
+    )
+
+    def check(found: Any, given: Any) -> None:
+        if found[1] >= 0:
+            check_labels(given, logits.shape, ignore_index)  # names it
+
+    tape.checks.append((check, seen, labels))
+    scale = tape.new((1,), dtype)
+    tape.kernel("share", seen, scale)
+    scale = scale.reshape(())
+
+    def vjp(g: Form) -> Form:
+        weights = g * scale if reduction == "mean" else g
+        d = tape.new(x.shape, dtype)
+        each = int(reduction == "none")
+        weights = _rows(_dense(weights))
+        tape.kernel(rows._cross_entropy_back, weights, each, p, targets, smoothing, d)
+        return d
+
+    if reduction == "none":
+        return loss, (vjp, None)
+    total = np.add.reduce(loss)  # type: ignore[call-overload]
+    return (total * scale if reduction == "mean" else total), (vjp, None)
+
+
+def _over_rows(forward: str, back: str) -> Lowering:
+    def lowered(tape: Tape, a: Form, *, axis: int) -> Any:
+        from distgrad.kernels import rows  # noqa: PLC0415 (numba)
+
+        _need(a.ndim > 0 and axis in (-1, a.ndim - 1))
+        y = tape.new(a.shape, a.dtype)
+        shape = (-1, a.shape[-1])
+        tape.kernel(getattr(rows, forward), _dense(a).reshape(shape), y.reshape(shape))
+
+        def vjp(g: Form) -> Form:
+            d = tape.new(a.shape, a.dtype)
+            read = _dense(g).reshape(shape), y.reshape(shape)
+            tape.kernel(getattr(rows, back), *read, d.reshape(shape))
+            return d
+
+        return y, vjp
+
+    return lowered
+
+
+_twin(ops.softmax)(_over_rows("_softmax", "_softmax_back"))
+_twin(ops.log_softmax)(_over_rows("_log_softmax", "_log_softmax_back"))
+
+
+# -- bodies that ask for arrays -------------------------------------------------------------------
+
+
+def getitem(tape: Tape, a: Form, *, index: Any) -> Any:
+    """A part by slices and numbers, and its gradient, which is zero elsewhere."""
+    part = a[index]
+
+    def vjp(g: Form) -> Form:
+        whole = tape.new(a.shape, a.dtype)
+        _need(g.dtype == a.dtype)
+        if not (part.size == a.size and part.strides == a.strides):
+            tape.kernel("clear", _rows(whole))
+        tape.elementwise(np.positive, [g], whole[index])
+        return whole
+
+    return part, vjp
+
+
+BODIES: dict[Op, Lowering] = {ops.getitem: getitem}
+"""In place of bodies that Forms cannot go through."""

@@ -1,0 +1,244 @@
+"""Runs lists of machine-level calls: the second stage of captured steps. Imports numba.
+
+A list is an array of int64 words. What is called is compiled already: a kernel of this package by
+numba's own convention, or the inner loop of one of NumPy's ufuncs. Nothing here knows ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel import default_manager
+from numba.extending import intrinsic
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.jit import exact_kernel
+
+FEW, MANY, FLOATS = 16, 64, 4
+"""How many words and floating-point numbers a kernel is handed; what it does not take is idle."""
+LOOP, OF_NUMPY, OF_FEW, OF_MANY = range(4)
+"""What an instruction is: a loop over strips, NumPy's inner loop, a kernel of FEW or MANY words."""
+HEAD = 6
+"""Words of a call before its counts and pointers: size, what, function, counts, pointers, args."""
+HEAD_OF_LOOP = 4
+"""Size, what, units, units of a strip."""
+
+
+def _caller(words: int, floats: int) -> Any:
+    """Return the function ``call(function, arguments)``, both addresses.
+
+    On the platforms that have numba's wheels whole numbers and floats are passed in registers of
+    their own kind, so their order among each other does not matter, and more of them do no harm.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def call(typing: Any, function: Any, arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word, real = ir.IntType(64), ir.DoubleType()
+            at = builder.inttoptr(args[1], word.as_pointer())
+            given = [
+                builder.load(builder.gep(at, [ir.Constant(word, k)])) for k in range(words)
+            ] + [
+                builder.bitcast(builder.load(builder.gep(at, [ir.Constant(word, words + k)])), real)
+                for k in range(floats)
+            ]
+            result = ir.IntType(32) if floats else ir.VoidType()
+            kind = ir.FunctionType(result, [x.type for x in given])
+            status = builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
+            return builder.sext(status, word) if floats else ir.Constant(word, 0)
+
+        return types.int64(types.int64, types.int64), generate
+
+    return call
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _word_at(typing: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], ir.IntType(64).as_pointer()))
+
+    return types.int64(types.int64), generate
+
+
+_of_numpy, _of_few, _of_many = _caller(4, 0), _caller(FEW, FLOATS), _caller(MANY, FLOATS)
+
+
+@exact_kernel
+def run(w: Array, begin: int, end: int, moved: Array, base: int) -> int:
+    """Run the instructions in words ``begin`` to ``end``; return 0, or the word that failed.
+
+    First, each row (word, object, offset) of ``moved`` is followed: the word becomes the address of
+    the data of the NumPy array that the address in word ``object`` is, plus the offset.
+    """
+    for k in range(moved.shape[0]):
+        # An array's first field after the head of every object is its data.
+        w[moved[k, 0]] = _word_at(w[moved[k, 1]] + 16) + moved[k, 2]
+    pc = begin
+    while pc < end:
+        if w[pc + 1] != LOOP:
+            if _called(w, pc, base):
+                return pc
+            pc += w[pc]
+            continue
+        units, strip, after = w[pc + 2], w[pc + 3], pc + w[pc]
+        done = 0
+        while done < units:
+            now = min(strip, units - done)
+            at = pc + HEAD_OF_LOOP
+            while at < after:
+                counts, pointers = w[at + 3], w[at + 4]
+                first = at + HEAD
+                for k in range(first, first + 2 * counts, 2):
+                    w[w[k]] = now * w[k + 1]
+                if _called(w, at, base):
+                    return at
+                first += 2 * counts
+                for k in range(first, first + 2 * pointers, 2):
+                    w[w[k]] += now * w[k + 1]
+                at += w[at]
+            done += now
+        at = pc + HEAD_OF_LOOP
+        while at < after:
+            first = at + HEAD + 2 * w[at + 3]
+            for k in range(first, first + 2 * w[at + 4], 2):
+                w[w[k]] -= units * w[k + 1]
+            at += w[at]
+        pc = after
+    return 0
+
+
+@exact_kernel
+def _called(w: Array, pc: int, base: int) -> int:
+    arguments = base + 8 * w[pc + 5]
+    if w[pc + 1] == OF_NUMPY:
+        return _of_numpy(w[pc + 2], arguments)  # type: ignore[no-any-return]
+    if w[pc + 1] == OF_FEW:
+        return _of_few(w[pc + 2], arguments)  # type: ignore[no-any-return]
+    return _of_many(w[pc + 2], arguments)  # type: ignore[no-any-return]
+
+
+# -- what is called -------------------------------------------------------------------------------
+
+
+def entry(kernel: Callable[..., Any], kinds: Sequence[Any]) -> int | None:
+    """Return the address of a kernel that is compiled for arguments of these numba types."""
+    for signature, compiled in kernel.overloads.items():  # type: ignore[attr-defined]
+        if [*_leaves(signature)] == [*kinds]:
+            library, name = compiled.library, compiled.fndesc.llvm_func_name
+            return int(library.get_pointer_to_function(name)) or None
+    return None
+
+
+def compiled(kernel: Callable[..., Any], kinds: Sequence[Any]) -> int | None:
+    """Return ``entry`` of a kernel without ``*args``, which is compiled if it has to be."""
+    kernel.compile(tuple(kinds))  # type: ignore[attr-defined]
+    return entry(kernel, kinds)
+
+
+def kind_of(dtype: Any, axes: int | None) -> Any:
+    """Return numba's type of contiguous arrays of ``axes``, or of a number if that is None."""
+    element = numba.from_dtype(np.dtype(dtype))
+    return element if axes is None else types.Array(element, axes, "C")
+
+
+def is_float(kind: Any) -> bool:
+    """Whether a number of this type is passed as a floating-point one."""
+    return isinstance(kind, types.Float)
+
+
+def _leaves(signature: Any) -> Any:
+    for kind in signature:
+        if isinstance(kind, types.BaseTuple):
+            yield from _leaves(tuple(kind))
+        else:
+            yield kind
+
+
+def works() -> bool:
+    """Whether calls arrive here as they should: tried with a kernel of every kind of argument."""
+    if default_manager[types.Array(types.float32, 1, "C")].get_argument_type() is None:
+        return False
+    a, b = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
+    kinds = [kind_of(np.float32, 1), types.int64, types.float32, types.float64, kind_of("f4", 1)]
+    function = compiled(_trial, kinds)
+    if function is None:
+        return False
+    w = np.zeros(128, np.int64)
+    base = w.ctypes.data
+    at, objects = 32, 8
+    words = [base + 8 * 10, base + 8 * 12, 0, 0, 6, 4, 0, 6, 4, 3, 0, 0, 6, 4, 0, 6, 4]
+    w[objects : objects + 2] = id(a), id(b)
+    for what, room in ((OF_FEW, FEW), (OF_MANY, MANY)):
+        if len(words) > room:
+            continue
+        w[: HEAD + 1] = 0
+        w[16 : 16 + HEAD] = HEAD, what, function, 0, 0, at
+        w[at : at + len(words)] = words
+        floats = np.array([0, 2.5], np.float64)
+        floats.view(np.float32)[0] = 1.5
+        w[at + room : at + room + 2] = floats.view(np.int64)
+        moved = np.array([[at + 6, objects, 0], [at + 14, objects + 1, 0]])
+        if run(w, 16, 16 + HEAD, moved, base) or not np.array_equal(b, a * 3 + 1.5 + 2.5):
+            return False
+    return True
+
+
+@exact_kernel
+def _trial(a: Array, n: int, x: Any, y: Any, out: Array) -> None:
+    for i in range(out.size):
+        out[i] = a[i] * n + x + y
+
+
+# -- kernels with NumPy's bits that NumPy has no inner loop for -----------------------------------
+
+
+@exact_kernel
+def add_rows(a: Array, out: Array) -> None:
+    """Sum (rows, columns) over the rows, one after the other, as ``np.add.reduce`` does."""
+    for j in range(a.shape[1]):
+        out[j] = 0  # which NumPy begins with, so that a sum of -0.0 is 0.0
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[j] += a[i, j]
+
+
+@exact_kernel
+def add_row(a: Array, row: Array, out: Array) -> None:
+    """Add a row to each of (rows, columns)."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + row[j]
+
+
+@exact_kernel
+def multiply_row(a: Array, row: Array, out: Array) -> None:
+    """Multiply each of (rows, columns) by a row."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] * row[j]
+
+
+@exact_kernel
+def spread_column(column: Array, out: Array) -> None:
+    """Write a number for each row of (rows, columns) all along it."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = column[i]
+
+
+@exact_kernel
+def share(seen: Array, out: Array) -> None:
+    """Write 1 / seen[0], NaN for 0, as ``ops.reduction.share`` has it outside of empty shards."""
+    out[0] = 1 / np.float64(seen[0]) if seen[0] else np.nan
+
+
+@exact_kernel
+def clear(out: Array) -> None:
+    """Write zeros."""
+    for i in range(out.size):
+        out[i] = 0
