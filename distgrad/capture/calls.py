@@ -112,7 +112,9 @@ class Tape:
 
         key = array.dtype, array.shape, array.tobytes()
         if key not in self._constants:
-            self._constants[key] = Buffer(array.nbytes, np.array(array, order="C"))
+            kept = np.array(array, order="C")
+            kept.flags.writeable = False
+            self._constants[key] = Buffer(array.nbytes, kept)
         return Form(self, self._constants[key], array.shape, array.dtype)
 
     # -- ufuncs -----------------------------------------------------------------------------------
@@ -231,20 +233,22 @@ class Tape:
                 self._products(found, forms, at, shape[1:], [s[1:] for s in outer])
             return
         a, b, out = forms
+        # One at a time: NumPy's loop over several moves the addresses that it is given.
         count = shape[0] if shape else 1
-        steps = [s[0] if shape else 0 for s in outer]
         operands = [
-            _operand(f, o, [s, *f.strides[-2:]], [count, *f.shape[-2:]], 0, f is out)
-            for f, o, s in zip(forms, offsets, steps, strict=True)
+            _operand(f, o, [*s, *f.strides[-2:]], [*shape, *f.shape[-2:]], (*s, 0)[0], f is out)
+            for f, o, s in zip(forms, offsets, outer, strict=True)
         ]
         words = [
             *(Own(4), Own(7), Own(11), found.data),
             *(At(0), At(1), At(2)),
-            *(count, a.shape[-2], a.shape[-1], b.shape[-1]),
-            *steps,
+            *(1, a.shape[-2], a.shape[-1], b.shape[-1]),
+            *(0, 0, 0),
             *(*a.strides[-2:], *b.strides[-2:], *out.strides[-2:]),
         ]
-        self.calls.append(Call("matmul", found.function, True, words, operands))
+        call = Call("matmul", found.function, True, words, operands, count)
+        call.one_by_one = count > 1
+        self.calls.append(call)
 
     def sum_along(self, a: Form, out: Form) -> None:
         """Sum each row of ``a`` as np.add.reduce does: NumPy's own loop, in pairs."""

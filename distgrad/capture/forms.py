@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.types import Shape
-from distgrad.capture.calls import Buffer, Call, Operand, Tape, Unlowered
+from distgrad.capture.calls import Buffer, Tape, Unlowered
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 """NumPy's functions that are no ufuncs."""
@@ -64,6 +65,12 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         return not self.size or all(
             n == 1 or s == w for n, s, w in zip(self.shape, self.strides, wanted, strict=True)
         )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether no axis has longer strides than one before it."""
+        steps = [s for n, s in zip(self.shape, self.strides, strict=True) if n > 1 and s]
+        return all(a >= b > 0 for a, b in pairwise([*steps, *steps[-1:]]))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -183,6 +190,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         return known(*args, **kwargs)
 
 
+_MOST_SUMS = 64
 _BASIC = {int, slice, type(None), type(...)}
 
 
@@ -199,7 +207,7 @@ def _dense(shape: Sequence[int], itemsize: int) -> Shape:
 
 def _each(tape: Tape, ufunc: np.ufunc, inputs: Sequence[Any], out: Form | None) -> Form:
     kinds = [type(x) if type(x) in _WEAK else getattr(x, "dtype", None) for x in inputs]
-    if None in kinds:
+    if any(k is None for k in kinds):  # a dtype may equal None
         raise Unlowered("an input of another kind")
     try:
         *taken, given = ufunc.resolve_dtypes((*kinds, None))
@@ -237,15 +245,14 @@ def _as_form(tape: Tape, x: Any, dtype: Any) -> Form:
 
 def _layout(shape: Shape, itemsize: int, forms: Sequence[Form]) -> Shape | None:
     """Return the strides that NumPy gives what comes out; None for C order."""
-    full = [f for f in forms if f.shape == shape and len(shape) > 1]
-    if all(f.dense for f in full):
+    if all(f.in_order for f in forms):
         return None
-    order = tuple(sorted(range(len(shape)), key=lambda i: -abs(full[0].strides[i])))
-    if len(full) == len([f for f in forms if f.size > 1]) and all(
-        f.transpose(order).dense for f in full
-    ):
-        turned = _dense([shape[i] for i in order], itemsize)
-        return tuple(turned[order.index(i)] for i in range(len(shape)))
+    full = [f for f in forms if f.size > 1]
+    if all(f.shape == shape for f in full):
+        order = tuple(sorted(range(len(shape)), key=lambda i: -abs(full[0].strides[i])))
+        if all(f.transpose(order).dense for f in full):
+            turned = _dense([shape[i] for i in order], itemsize)
+            return tuple(turned[order.index(i)] for i in range(len(shape)))
     raise Unlowered("layouts that differ")
 
 
@@ -290,6 +297,13 @@ def _summed(
     elif long == real[: len(long)]:
         rows, columns = math.prod(a.shape[i] for i in long), math.prod(kept)
         form.tape.sum_over(a.reshape(rows, columns), out.reshape(columns))
+    elif long == [*range(long[0], long[-1] + 1)]:
+        outer, rows = math.prod(a.shape[: long[0]]), math.prod(a.shape[i] for i in long)
+        parts, sums = a.reshape(outer, rows, -1), out.reshape(outer, -1)
+        if outer > _MOST_SUMS:
+            raise Unlowered("many sums")
+        for i in range(outer):
+            form.tape.sum_over(parts[i], sums[i])
     else:
         raise Unlowered("a sum over axes in the middle")
     return out
@@ -345,6 +359,7 @@ def _transpose(a: Form, axes: Any = None) -> Form:
 @_function(np.concatenate)
 def _concatenate(parts: Sequence[Any], axis: int = 0) -> Form:
     first = next(p for p in parts if isinstance(p, Form))
+    parts = [first.tape.constant(p) if isinstance(p, np.ndarray) else p for p in parts]
     if not all(isinstance(p, Form) and p.dtype == first.dtype for p in parts):
         raise Unlowered("parts that differ")
     if first.ndim > 1 and not all(p.dense for p in parts):
@@ -361,9 +376,18 @@ def _concatenate(parts: Sequence[Any], axis: int = 0) -> Form:
     return new
 
 
-def operand(form: Form, n: int, step: int) -> Operand:
-    """Return a form's elements as ``n`` in a row, ``step`` bytes apart."""
-    return Operand(form.buffer, form.offset, n, step)
-
-
-__all__ = ["FUNCTIONS", "Call", "Form", "operand"]
+@_function(np.split)
+def _split(a: Form, indices_or_sections: Any, axis: int = 0) -> list[Form]:
+    axis %= a.ndim
+    length, given = a.shape[axis], indices_or_sections
+    if isinstance(given, int):
+        if given < 1 or length % given:
+            raise Unlowered("parts that differ")
+        given = range(length // given, length, length // given)
+    ends = [*given, length]
+    if not all(0 <= i <= j <= length for i, j in zip([0, *ends], ends, strict=False)):
+        raise Unlowered("parts that overlap")
+    before = (slice(None),) * axis
+    return [
+        a[(*before, slice(int(i), int(j)))] for i, j in zip([0, *ends], ends, strict=False)
+    ]

@@ -6,17 +6,20 @@ A line that meets what Forms do not know stays as it is; so does an op one of wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.engine import seed_of
 from distgrad.autograd.node import Joint
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import unbroadcast
-from distgrad.capture.calls import Buffer, Call, Tape, Unlowered
+from distgrad.capture.backward import seed
+from distgrad.capture.calls import Buffer, Tape, Unlowered
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import (
     Accumulate,
@@ -28,11 +31,12 @@ from distgrad.capture.gradients import (
     PullInto,
     Seed,
 )
-from distgrad.capture.lines import Apply, Constant, Line, Read, ReadGradient, View
+from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
 from distgrad.capture.tree import Tree
 from distgrad.capture.twins import BODIES, lowering
 from distgrad.capture.whole import Whole
 
+_SEEDS = (seed, getattr(seed_of, "__wrapped__", seed_of))
 _OUTSIDE = object()
 """Stands for all memory that is not the program's: who knows what is a part of what."""
 
@@ -41,7 +45,7 @@ _OUTSIDE = object()
 class Stretch:
     """Lines that are run as machine-level calls, one after the other."""
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
@@ -275,6 +279,19 @@ class Lowered:
         one = self.tape.constant(np.full(line.shape, 1.0, line.dtype))
         self._write(opened, line, line.writes, [one])
 
+    def _call(self, opened: Stretch, number: int, line: Call) -> None:
+        (given, _), result = line.args.value, line.result
+        if line.function not in _SEEDS:
+            raise Unlowered("a function beside the tape")
+        if result is None:  # the gradient that it was given
+            return
+        gradient, weights = given[1], given[2:]
+        if gradient is not None or any(type(w) is not float for w in weights):
+            raise Unlowered("a gradient of the user's")
+        shape, dtype, _ = line.forms[0]  # type: ignore[misc]
+        one = np.full(shape, math.prod(weights, start=1.0), dtype)
+        self._write(opened, line, line.writes, [self.tape.constant(one)])
+
     def _fit(self, opened: Stretch, number: int, line: Fit) -> None:
         g: Any = self.forms[line.reads[0]]
         self._write(opened, line, line.writes, [unbroadcast(g, line.shape)])
@@ -337,6 +354,7 @@ _LOWERED: dict[type[Line], Callable[..., None]] = {
     Accumulate: Lowered._accumulate,
     Seed: Lowered._seed,
     Fit: Lowered._fit,
+    Call: Lowered._call,
     Cast: Lowered._cast,
     Add: Lowered._add,
 }

@@ -63,8 +63,9 @@ class Native:
         self.found = found
         self._lock = threading.Lock()
         self._arena: Array | None = None
+        self._fresh: dict[Any, Array] = {}  # memory of what leaves the step, of the present call
         parts = [
-            _Part(found, p, self._code, stretches.index(p), places) if isinstance(p, Stretch) else p
+            _Part(found, p, self._code, stretches.index(p), places, self._fresh) if isinstance(p, Stretch) else p
             for p in found.parts
         ]
         first = next(i for i, p in enumerate(parts) if isinstance(p, _Part))
@@ -93,6 +94,7 @@ class Native:
                     for number in dying:
                         values[number] = None
         finally:
+            self._fresh.clear()
             self._lock.release()
         return True
 
@@ -143,16 +145,22 @@ class _Part:
     is_first = False
 
     def __init__(
-        self, found: Lowered, stretch: Stretch, code: Code, number: int, places: dict[Any, int]
+        self,
+        found: Lowered,
+        stretch: Stretch,
+        code: Code,
+        number: int,
+        places: dict[Any, int],
+        fresh: dict[Any, Array],
     ) -> None:
         import distgrad.kernels.native as native  # noqa: PLC0415 (numba)
 
         self._stretch, self._code, self._run, self._places = stretch, code, native.run, places
-        self.line = stretch.lines[0]
+        self.line, self._fresh = stretch.lines[0], fresh
         self._begin, self._end, self._moved, self._keys, slots = code.stretches[number]
         self._pack = struct.Struct(f"={len(self._keys)}q").pack_into
         self._at = 8 * slots
-        self._forms = {f.buffer.source: f for f in _outside_forms(found, stretch)}
+        self._forms = {f.buffer.source: f for f in found.outside}
         reads = {line.writes[0]: line.leaf for line in stretch.reads}
         self._values = [
             (n, self._forms.get(("value", n))) for kind, n in self._keys if kind == "value"
@@ -185,20 +193,19 @@ class _Part:
         for leaf, name, none in self._stretch.begun:
             if (leaf.grad is None) is not none:
                 raise unexpected(name, first=none)
-        fresh: dict[Any, Array] = {}
-        objects = [self._found(key, v, fresh) for key in self._keys]
+        objects = [self._found(key, v) for key in self._keys]
         self._pack(self._code.w, self._at, *map(id, objects))
         code = self._code
         if failed := self._run(code.w, self._begin, self._end, self._moved, code.base):
             raise CaptureError(f"a kernel of a captured step failed (word {failed}): is memory left?")
         for check, *forms in self._checks:
-            check(*[self._array(f, v, fresh) for f in forms])
+            check(*[self._array(f, v) for f in forms])
         for leaf in self._stretch.first:
             leaf.grad = output(leaf._place.gradient, None, 0)  # type: ignore[union-attr]
         for n, form in self._shown:
-            v[n] = self._array(form, v, fresh)
+            v[n] = self._array(form, v)
 
-    def _found(self, key: Any, v: Values, fresh: dict[Any, Array]) -> Array:
+    def _found(self, key: Any, v: Values) -> Array:
         kind, what = key
         if kind == "value":
             array = v[what]
@@ -219,7 +226,9 @@ class _Part:
             if place is None or not place.gradient.flags.c_contiguous:
                 self._has_moved("the place of a gradient")
             return place.gradient  # type: ignore[no-any-return]
-        fresh[key] = made = np.empty(self._sizes[key], np.uint8)
+        made = self._fresh.get(key)
+        if made is None:
+            made = self._fresh[key] = np.empty(self._sizes[key], np.uint8)
         return made
 
     def _has_moved(self, what: str) -> None:
@@ -242,7 +251,7 @@ class _Part:
             }
         return found  # type: ignore[no-any-return]
 
-    def _array(self, form: Form, v: Values, fresh: dict[Any, Array]) -> Array:
+    def _array(self, form: Form, v: Values) -> Array:
         source, offset = form.buffer.source, form.offset
         memory: Any
         if source is None:
@@ -254,16 +263,24 @@ class _Part:
             if memory.shape == form.shape and memory.strides == form.strides:
                 return memory  # type: ignore[no-any-return]
         else:
-            memory = fresh[source]
+            memory = self._fresh[source]
+        if not memory.flags.c_contiguous:
+            return np.asarray(_Seen(memory, form))
         return np.ndarray(form.shape, form.dtype, memory, offset, form.strides)
 
 
-def _outside_forms(found: Lowered, stretch: Stretch) -> list[Form]:
-    return [
-        f
-        for f in found.outside
-        if type(f.buffer.source) is tuple
-    ]
+class _Seen:
+    """A view of memory with gaps."""
+
+    def __init__(self, memory: Array, form: Form) -> None:
+        self.memory = memory  # which lives as long as the view
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (memory.ctypes.data + form.offset, not memory.flags.writeable),
+            "typestr": form.dtype.str,
+            "shape": form.shape,
+            "strides": form.strides,
+        }
 
 
 def _dying(found: Lowered, parts: Sequence[Any]) -> list[tuple[int, ...]]:

@@ -170,20 +170,23 @@ _twin(ops.log_softmax)(_over_rows("_log_softmax", "_log_softmax_back"))
 # -- bodies that ask for arrays -------------------------------------------------------------------
 
 
-def getitem(tape: Tape, a: Form, *, index: Any) -> Any:
-    """A part by slices and numbers, and its gradient, which is zero elsewhere."""
-    part = a[index]
-
-    def vjp(g: Form) -> Form:
-        whole = tape.new(a.shape, a.dtype)
-        _need(g.dtype == a.dtype)
-        if not (part.size == a.size and part.strides == a.strides):
-            tape.kernel("clear", _rows(whole))
-        tape.elementwise(np.positive, [g], whole[index])
-        return whole
-
-    return part, vjp
+def _getitem(tape: Tape, a: Form, *, index: Any) -> Any:
+    return a[index], lambda g: _put_back(tape, g, index, a.shape, a.dtype)
 
 
-BODIES: dict[Op, Lowering] = {ops.getitem: getitem}
+def _add_at(tape: Tape, g: Form, *, index: Any, shape: Any, dtype: Any) -> Any:
+    return _put_back(tape, g, index, shape, np.dtype(dtype)), lambda gg: gg[index]
+
+
+def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
+    whole = tape.new(shape, dtype)
+    place = whole[index]
+    _need(g.dtype == dtype and g.shape == place.shape)
+    if place.size < whole.size:
+        tape.kernel("clear", _rows(whole), units=(0,))
+    tape.elementwise(np.positive, [g], place)
+    return whole
+
+
+BODIES: dict[Op, Lowering] = {ops.getitem: _getitem, ops.add_at: _add_at}
 """In place of bodies that Forms cannot go through."""
