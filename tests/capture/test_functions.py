@@ -29,6 +29,7 @@ LOOKED_UP = {
     "masked_fill": lambda x, i: T(x).masked_fill(T(x) > 0.5, 0.0),
     "masked_fill_": lambda x, i: (T(x) * 1).masked_fill_(T(x) > 0.5, 0.0),
     "ndim": lambda x, i: T(x) * np.ndim(T(x)) + np.shape(T(x))[0] + np.size(T(x)),
+    "new_full": lambda x, i: T(x) + T(x).new_full((3, 4), 2.0) + T(x).new_zeros(3, 4),
     "one_hot": lambda x, i: F.one_hot(T(i), 4),
     "put": lambda x, i: T(x).put(T(i), T(x)[0, :3]),
     "scatter": lambda x, i: T(x).scatter(1, T(i), T(x)),
