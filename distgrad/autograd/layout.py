@@ -10,8 +10,8 @@ import math
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from distgrad.autograd.types import Array
 
@@ -174,6 +174,8 @@ class FlatBuffer:
     values: Array
     gradients: Array
     sharding: Sharding | None = None
+    neighbours: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """What ``autograd.neighbours`` has found, by the first one's start and how many they are."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

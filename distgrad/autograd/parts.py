@@ -14,6 +14,7 @@ import numpy as np
 
 from distgrad.autograd.flat import held, hold_, sharding_of
 from distgrad.autograd.layout import FlatBuffer, Part, Place
+from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.tensor import Size, Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError
@@ -93,12 +94,15 @@ def gradients_to_write(tensors: Iterable[Tensor]) -> list[Array]:
 
     Those that lie side by side in a buffer are one flat array.
     """
+    having = [t for t in tensors if t.grad is not None]
+    beside = neighbours(having)
+    if beside is not None:
+        return [stretch.flat for stretch in beside.stretches]
     found: list[Array] = []
     placed: dict[FlatBuffer, list[tuple[int, int]]] = {}
-    for t in tensors:
+    for t in having:
         gradient, place = t.grad, t._place
-        if gradient is None:
-            continue
+        assert gradient is not None
         if place is not None and held(gradient) is place.gradient and not place.buffer.sharding:
             start = place.slot.start
             placed.setdefault(place.buffer, []).append((start, start + place.gradient.size))

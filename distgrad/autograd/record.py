@@ -78,9 +78,15 @@ def recorded(  # noqa: PLR0912 (calls cost)
             edges.append((None, x, CONSTANT, None, None))
             if type(x) is not _ndarray:
                 continue
-        given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire), None))
+        for saved in read:
+            if saved[0] is a:
+                given.append(saved)
+                break
+        else:
+            given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire), None))
     if joint is not None:
-        read = inside(joint.func, entire)
+        found = inside(joint.func, entire)
+        read = [(a, old, _role(a, inputs, value)) for a, old, _ in found]
     return Node(op, edges, joint, attributes, outputs, read or (), given or ())
 
 

@@ -15,8 +15,8 @@ from distgrad.autograd.parts import part_of, values_here
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.clip import clip_grads_with_norm_, gradients
-from distgrad.optim.norms import real_view, total_norm
+from distgrad.optim.clip import clip_grads_with_norm_, gradient_norm
+from distgrad.optim.norms import real_view
 
 
 def adaptive_clip_grad_(
@@ -104,9 +104,8 @@ class AutoClip:
     def __call__(self, params: Iterable[Tensor]) -> float:
         """Remember the gradients' norm, clip them in place, and return the norm before that."""
         listed = [params] if isinstance(params, Tensor) else list(params)
-        grads = gradients(listed)
-        norm = total_norm(grads, self.norm_type)
-        if grads and math.isfinite(norm):
+        norm = gradient_norm(listed, self.norm_type)
+        if any(p.grad is not None for p in listed) and math.isfinite(norm):
             self._remember(norm)
         clip_grads_with_norm_(listed, self.max_norm, norm)
         return norm

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
 
 from distgrad.autograd.apart import apart
+from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.parts import gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import NonFiniteError, ShapeError
-from distgrad.optim.norms import Given, joint_norms
+from distgrad.optim.norms import Given, joint_norms, norm_beside
 from distgrad.optim.norms import total_norm as joint_norm
 
 
@@ -34,7 +36,7 @@ def clip_grad_norm_(
     finite leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
     """
     params = _listed(params)
-    norm = joint_norm(gradients(params), norm_type)
+    norm = gradient_norm(params, norm_type)
     if error_if_nonfinite:
         _refuse_nonfinite(norm, "the gradient norm")
     _scale_(params, max_norm, norm)
@@ -127,6 +129,14 @@ def layer_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
+def gradient_norm(params: Iterable[Tensor], norm_type: float = 2.0) -> float:
+    """Return the joint norm of the gradients that the parameters have."""
+    having = [p for p in _listed(params) if p.grad is not None]
+    beside = neighbours(having) if norm_type == 2.0 else None
+    norm = None if beside is None else norm_beside(beside)
+    return joint_norm(gradients(having), norm_type) if norm is None else norm
+
+
 def gradients(params: Iterable[Tensor]) -> list[Given]:
     """Return the gradients of the parameters that have one, or this rank's part of them."""
     return [part_of(p.grad) for p in _listed(params) if p.grad is not None]
@@ -140,7 +150,8 @@ def _scale_(params: list[Tensor], max_norm: float, norm: float) -> None:
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
-        with np.errstate(invalid="ignore"):  # an infinite gradient times 0 is the promised NaN
+        # An infinite gradient times 0 is the promised NaN.
+        with nullcontext() if math.isfinite(norm) else np.errstate(invalid="ignore"):
             for g in gradients_to_write(params):
                 np.multiply(g, scale, out=g)
 

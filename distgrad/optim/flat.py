@@ -56,6 +56,15 @@ class Run:
     window: slice  # which of the elements of the whole are in ``value`` and the arrays of ``state``
     value: Array
     state: State
+    gradient: Array | None  # where backward leaves all gradients, side by side, as one array
+
+    def is_in_place(self) -> bool:
+        """Whether every parameter has a gradient, at its place."""
+        for p, place in zip(self.params, self.places, strict=False):
+            grad = p.grad
+            if grad is None or held(grad) is not place.gradient:
+                return False
+        return self.gradient is not None
 
     @property
     def sharding(self) -> Sharding | None:
@@ -88,7 +97,6 @@ class Run:
         Where backward has left them side by side they are one array. Of others the long ones are
         taken as they are, and short ones are copied together.
         """
-        # The usual cases, at the least cost: there may be thousands of parameters.
         grads = [held(p.grad) for p in self.params[first:last] if p.grad is not None]
         wanted = [place.gradient for place in self.places[first:last]]
         in_place = [*map(is_, grads, wanted)] if wanted else [False] * len(grads)
@@ -153,21 +161,34 @@ class FlatParameters:
         """
         for run in self.runs():
             run.settle()
+            # The usual case, at the least cost: there may be thousands of parameters.
+            if run.gradient is not None and run.is_in_place() and self._is_alike(run):
+                step, before = self.steps[run.numbers[0]] + 1, self.scalars[run.numbers[0]]
+                state = run.state | before
+                function(run.value, run.gradient, state, step)
+                self._count(run.numbers, step, state, before)
+                continue
             for first, last in self._alike(run):
                 numbers = run.numbers[first:last]
                 step, before = self.steps[numbers[0]] + 1, self.scalars[numbers[0]]
-                after = before
+                state = before
                 # Also for no elements: the numbers of the state move on every rank.
                 for window, grad in run.gradients(first, last):
                     own = run.within(window)
                     state = {k: v[own] for k, v in run.state.items()} | before
                     function(run.value[own], grad, state, step)
-                    after = {k: state[k] for k in before}
-                for i in numbers:
-                    self.steps[i] = step
-                if before:
-                    for i in numbers:
-                        self.scalars[i] = after
+                self._count(numbers, step, state, before)
+
+    def _count(
+        self, numbers: Sequence[int], step: int, state: State, before: Mapping[str, float]
+    ) -> None:
+        """Note that parameters took their step number ``step``, and the state's numbers after."""
+        for i in numbers:
+            self.steps[i] = step
+        if before:
+            after = {k: state[k] for k in before}
+            for i in numbers:
+                self.scalars[i] = after
 
     def settle(self) -> None:
         """Return when the values may be written."""
@@ -225,16 +246,16 @@ class FlatParameters:
         for name, view in state.items():
             view[...] = np.asarray(entry[name]).reshape(-1)[window] if entry else 0
 
+    def _is_alike(self, run: Run) -> bool:
+        """Whether all parameters of a run are at the same step, and have the same numbers."""
+        steps = [self.steps[i] for i in run.numbers]
+        if steps.count(steps[0]) != len(steps):
+            return False
+        scalars = [self.scalars[i] for i in run.numbers] if self.scalars[0] else []
+        return not scalars or scalars.count(scalars[0]) == len(scalars)
+
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of stretches that have gradients and the same step and numbers."""
-        # The usual case, at the least cost: there may be thousands of parameters.
-        steps = [self.steps[i] for i in run.numbers]
-        have_all = not any(p.grad is None for p in run.params)
-        if have_all and steps.count(steps[0]) == len(steps):
-            scalars = [self.scalars[i] for i in run.numbers] if self.scalars[0] else []
-            if not scalars or scalars.count(scalars[0]) == len(scalars):
-                yield 0, len(steps)
-                return
 
         def key(i: int) -> tuple[float, ...]:
             number = run.numbers[i]
@@ -265,7 +286,12 @@ class FlatParameters:
                 f"assign a contiguous array"
             )
         state = {k: np.zeros_like(value) for k in self.names}
-        run = Run(numbers, params, list(map(held, params)), places, slots, window, value, state)
+        arrays = list(map(held, params))
+        gradient = None
+        if places:
+            start = places[0].slot.start
+            gradient = places[0].buffer.gradients[start + window.start : start + window.stop]
+        run = Run(numbers, params, arrays, places, slots, window, value, state, gradient)
         for k, (i, slot) in enumerate(zip(numbers, slots, strict=True)):
             own = run.inside(k, k + 1)
             # The elements of the parameter; of one that others move none, and those begin nowhere.

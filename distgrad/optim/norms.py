@@ -15,6 +15,7 @@ import numpy as np
 
 from distgrad import kernels
 from distgrad.autograd.layout import Part
+from distgrad.autograd.neighbours import Neighbours
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
@@ -56,6 +57,22 @@ def joint_norms(groups: Sequence[Sequence[Given]], norm_type: float = 2.0) -> li
         a * math.pow(sum(numbers), 1 / norm_type) if a and math.isfinite(a) else a
         for a, numbers in zip(largest, found, strict=True)
     ]
+
+
+def norm_beside(grads: Neighbours) -> float | None:
+    """Return the joint 2-norm of gradients that lie side by side, to the bit of ``total_norm``.
+
+    None where it takes looking at them one by one.
+    """
+    squares_ = kernels.twin("squares_")
+    if squares_ is None or any(s.flat.dtype not in _SIMPLE for s in grads.stretches):
+        return None
+    found = [0.0] * len(grads.gradients)
+    for stretch in grads.stretches:
+        squares_(stretch.flat, stretch.bounds, BLOCK, out := np.empty(len(stretch.numbers)))
+        for number, square_ in zip(stretch.numbers, out.tolist(), strict=True):
+            found[number] = square_
+    return math.sqrt(_add(found))
 
 
 def squares(g: Array) -> float:

@@ -404,8 +404,9 @@ def refuse_differentiable(who: str, differentiable: bool) -> None:
 
 def _numbers(group: Group) -> Group:
     """Return the group with plain numbers for those that are Tensors of one element."""
-    if any(map(_has_tensor, group.values())):
-        return {k: _number(v) for k, v in group.items()}
+    for value in group.values():
+        if isinstance(value, Tensor) or (type(value) is tuple and any(map(_has_tensor, value))):
+            return {k: _number(v) for k, v in group.items()}
     return group
 
 

@@ -75,6 +75,6 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 def _tensor(norm: float, of: list[Tensor]) -> Tensor:
     # Of a gradient in parts (zero=1 and more) the form can be read, and not the values.
-    dtypes = [np.empty(0, t.dtype).real.dtype for t in of] or [np.dtype(np.float32)]
+    dtypes = [np.empty(0, d).real.dtype for d in {t.dtype for t in of}] or [np.dtype(np.float32)]
     dtype = np.result_type(*dtypes)
     return Tensor(np.array(norm, dtype))
