@@ -42,12 +42,15 @@ class Verdict:
     """Whether the norm of the reduced gradients, and every shard's loss, is a finite number.
 
     In one node each rank looks at the slices that it sums while it has them in its cache, and all
-    read what each has found; sums made otherwise every rank looks at for itself. Collective.
+    read what each has found; sums made otherwise every rank looks at for itself, as soon as they
+    are there. Collective.
     """
 
     def __init__(self, world: World, buckets: Sequence[Bucket]) -> None:
-        self._sums = [b.gradients.local for b in buckets]
         self._looked = [False] * len(buckets)
+        self._own = [0.0] * len(buckets)
+        for i, bucket in enumerate(buckets):
+            bucket.gradients.after = partial(self._look_at_all, i, bucket.gradients.local)
         shared = [b.gradients.shared for b in buckets if b.gradients.shared is not None]
         found = None
         if shared and world.comm.topology.one_node:
@@ -62,16 +65,18 @@ class Verdict:
         self._numbers[bucket, rank] = rough_squares(own)
         self._looked[bucket] = True
 
+    def _look_at_all(self, bucket: int, whole: Array) -> None:
+        if not self._looked[bucket]:
+            self._own[bucket] = rough_squares(whole)
+
     def finite(self) -> bool:
         """Tell, once all buckets of a batch are summed; the same on all ranks.
 
         The numbers are written again when all ranks sum the next batch: who is there has read.
         """
         total = 0.0
-        for looked, found, array in zip(
-            self._looked, self._numbers.tolist(), self._sums, strict=True
-        ):
-            total += sum(found) if looked else rough_squares(array)
+        for looked, found, own in zip(self._looked, self._numbers.tolist(), self._own, strict=True):
+            total += sum(found) if looked else own
         self.restart()
         return math.isfinite(total)
 
