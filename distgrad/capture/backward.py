@@ -47,8 +47,8 @@ class Backward:
     def __init__(self) -> None:
         self.made: dict[Node, tuple[int, Any]] = {}
         """The closures of each node: their number and themselves."""
-        self.disturbed = False
-        """Whether anything was called that may have set or dropped gradients."""
+        self.touched: set[int] = set()
+        """Whose gradients the step has set or dropped itself, by ``id``."""
         self.had: list[tuple[Tensor, bool]] = []
         """Of leaves whose gradients the step finds as they are: whether there were none."""
 
@@ -345,7 +345,7 @@ class Backward:
 
     def first_gradient(self, leaf: Tensor, first: bool) -> None:
         """Note whether the step finds ``leaf`` without a gradient, if that is not its own doing."""
-        if not self.disturbed and all(leaf is not known for known, _ in self.had):
+        if id(leaf) not in self.touched and all(leaf is not known for known, _ in self.had):
             self.had.append((leaf, first))
 
     def _takes_out(self, leaf: Tensor, vjp: Any, arrays: Sequence[Any]) -> bool:

@@ -31,19 +31,25 @@ _slot: Any = Tensor.__dict__["array"]
 _grad: Any = Tensor.__dict__["grad"]
 _mutex = threading.Lock()
 _guarding = 0
+_here = threading.local()
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Guard the values of Tensors inside, in threads that record."""
+def guarded() -> Iterator[set[int]]:
+    """Guard the values of Tensors inside, in threads that record.
+
+    Yields whose gradients (by ``id`` of the Tensor) were set or dropped inside, by whomever.
+    """
     global _guarding  # noqa: PLW0603 (simulated ranks are threads, and record at the same time)
+    _here.touched = touched = set[int]()
     with _mutex:
         _guarding += 1
         type.__setattr__(Tensor, "array", property(_read, _write))
         type.__setattr__(Tensor, "grad", property(_grad.__get__, _set_grad))
     try:
-        yield
+        yield touched
     finally:
+        _here.touched = None
         with _mutex:
             _guarding -= 1
             if not _guarding:
@@ -66,6 +72,9 @@ def _write(tensor: Tensor, array: Array) -> None:
 
 
 def _set_grad(tensor: Tensor, grad: Tensor | None) -> None:
+    touched: set[int] | None = getattr(_here, "touched", None)
+    if touched is not None:
+        touched.add(id(tensor))
     recording = recorder()
     new = grad is None and sys._getframe(1).f_globals.get("__name__") in _MAKERS
     if recording is None or new:

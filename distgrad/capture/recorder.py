@@ -26,7 +26,7 @@ from distgrad.autograd.record import LISTS
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.capture.backward import Backward, seed
+from distgrad.capture.backward import Backward
 from distgrad.capture.guard import Form
 from distgrad.capture.later import Later
 from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
@@ -207,7 +207,6 @@ class Recorder(Backward):
         with self.paused():
             result = function(*map(_now, args), **{k: _now(x) for k, x in kwargs.items()})
         seconds = perf_counter() - begun
-        self.disturbed |= function is not seed
         self._read.clear()  # it may have given parameters other arrays
         if any(result is x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)):
             self.add(Call(_called(function, args), function, given, None), seconds=seconds)

@@ -78,7 +78,7 @@ class CapturedStep(Generic[P, R]):
         self, args: Any, kwargs: Any, arrays: list[Any], key: Any, old: Program | None
     ) -> Any:
         recorder = Recorder(arrays, [*_tensors((args, kwargs))])
-        with guarded(), switched(watching, recorder):
+        with guarded() as recorder.touched, switched(watching, recorder):
             result = self.function(*args, **kwargs)
         program = _program(recorder, result)
         if old is not None and (what := old.difference(program)) is not None:

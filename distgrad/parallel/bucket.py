@@ -9,6 +9,7 @@ import numpy as np
 
 from distgrad.autograd.flat import bind_, held
 from distgrad.autograd.layout import FlatBuffer, FlatLayout
+from distgrad.autograd.memory import in_a_row
 from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -27,7 +28,8 @@ class ShardedBuffer:
     ``local`` is the current shard's; behind its ``size`` values lie ``flags`` more, which are
     summed with them (who used which parameter). ``kept`` are arrays of shards that were filled in
     earlier batches and not handed in yet (``no_sync``). ``shared`` is memory for ``local`` that the
-    ranks of the node share. With a ``share`` each rank gets the sum of its slice alone.
+    ranks of the node share, ``own`` such of this rank, zeros. With a ``share`` each rank gets the
+    sum of its slice alone.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ShardedBuffer:
         name: str,
         shared: SharedArray | None = None,
         share: Share | None = None,
+        own: Array | None = None,
     ) -> None:
         self.name = name
         self.size = size
@@ -50,13 +53,15 @@ class ShardedBuffer:
             self._pages = OwnPages(size + flags, dtype)
             self.local = self._pages.array
         else:
-            self.local = np.zeros(size + flags, dtype)
+            self.local = np.zeros(size + flags, dtype) if own is None else own
         self.flags: Array = self.local[size:]
         """The extra values, one per member."""
         self.kept: dict[int, Array] = {}
         self.work: Pending | None = None
         self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
         """What starts the sum of a rank's parts into ``local`` in the exchange's place: a hook."""
+        self.after: Callable[[], None] | None = None
+        """What is called when ``local`` holds the sum, which is in a cache then."""
         self._sum: TreeSum | None = None
         self._whole: int | None = None  # the summand that ``local`` is, where a rank has no others
         self._lent: list[Array] = []  # copies in use by the sum
@@ -134,6 +139,8 @@ class ShardedBuffer:
             if self._lent:
                 self._pool += self._lent
                 self._lent = []
+            if self.after is not None:
+                self.after()
             if self._pages is not None:
                 self.give_back()
 
@@ -198,10 +205,18 @@ def make_buckets(
         shares.allocate(parts)
     whole = shares is None or shares.stage < 2
     shared = world.comm.share(specs) if whole else None
-    memory = [None] * len(parts) if shared is None else shared
+    none: list[None] = [None] * len(parts)
+    own: Sequence[Array | None] = none
+    values: Sequence[Array | None] = none
+    if whole and shared is None:
+        own = in_a_row([(n, dtype) for n, dtype, _ in specs], np.zeros)
+    if shares is None:
+        flags = map(len, parts)
+        values = in_a_row([(n - k, d) for (n, d, _), k in zip(specs, flags, strict=True)])
+    memory = zip(shared or none, own, values, strict=True)
     return [
-        Bucket(i, part, one, shares)
-        for i, (part, one) in enumerate(zip(parts, memory, strict=True))
+        Bucket(i, part, *arrays, shares)
+        for i, (part, arrays) in enumerate(zip(parts, memory, strict=True))
     ]
 
 
@@ -235,9 +250,12 @@ class Bucket:
         self,
         index: int,
         named: Sequence[tuple[str, Tensor]],
-        shared: SharedArray | None = None,
+        shared: SharedArray | None,
+        own: Array | None,
+        values: Array | None,
         shares: Shares | None = None,
     ) -> None:
+        """``own`` is memory for gradients if none is shared, ``values`` for what no rank shares."""
         self.names, self.params = [n for n, _ in named], [p for _, p in named]
         layout = FlatLayout.of(p.shape for p in self.params)
         dtype = self.params[0].dtype
@@ -245,8 +263,11 @@ class Bucket:
         name = f"bucket {index} ({ends})"
         self.share = None if shares is None else shares.add(name, self.params, layout)
         count = len(named)
-        self.gradients = ShardedBuffer(layout.size, count, dtype.str, name, shared, self.share)
-        self.values = np.empty(layout.size, dtype) if self.share is None else self.share.values
+        self.gradients = ShardedBuffer(layout.size, count, dtype.str, name, shared, self.share, own)
+        if self.share is not None:
+            values = self.share.values
+        assert values is not None
+        self.values = values
         buffer = FlatBuffer(layout, self.values, self.gradients.local, self.share)
         self.places = bind_(self.params, buffer)
         self._partial: list[PartialGradient] = []

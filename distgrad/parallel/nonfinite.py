@@ -45,12 +45,15 @@ class Verdict:
     """Whether the norm of the reduced gradients, and every shard's loss, is a finite number.
 
     In one node each rank looks at the slices that it sums while it has them in its cache, and all
-    read what each has found; sums made otherwise every rank looks at for itself. Collective.
+    read what each has found; sums made otherwise every rank looks at for itself, as soon as they
+    are there. Collective.
     """
 
     def __init__(self, world: World, buckets: Sequence[Bucket]) -> None:
-        self._sums = [b.gradients.local for b in buckets]
         self._looked = np.zeros(len(buckets), bool)
+        self._own = [0.0] * len(buckets)
+        for i, bucket in enumerate(buckets):
+            bucket.gradients.after = partial(self._look_at_all, i, bucket.gradients.local)
         shared = [b.gradients.shared for b in buckets if b.gradients.shared is not None]
         found = None
         if shared and world.comm.topology.one_node:
@@ -65,6 +68,10 @@ class Verdict:
         number, looked = self._numbers[bucket, rank : rank + 1], self._looked[bucket : bucket + 1]
         return [(note_rough_squares, number, own), (np.copyto, looked, _YES)]
 
+    def _look_at_all(self, bucket: int, whole: Array) -> None:
+        if not self._looked[bucket]:
+            self._own[bucket] = rough_squares(whole)
+
     def finite(self) -> bool:
         """Tell, once all buckets of a batch are summed; the same on all ranks.
 
@@ -72,8 +79,9 @@ class Verdict:
         """
         total = 0.0
         looked = self._looked.tolist()
-        for bucket, found in enumerate(self._numbers.tolist()):
-            total += sum(found) if looked[bucket] else rough_squares(self._sums[bucket])
+        for there, found, own in zip(looked, self._numbers.tolist(), self._own, strict=True):
+            total += sum(found) if there else own
+        self.restart()
         return math.isfinite(total)
 
     def restart(self) -> None:
