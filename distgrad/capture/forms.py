@@ -7,12 +7,13 @@ such arrays. What they do not know raises Unlowered, and the line stays one of P
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.op import Op
 from distgrad.autograd.types import Shape
 from distgrad.capture.calls import Buffer, Tape, Unlowered
 
@@ -167,6 +168,16 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         if np.dtype(dtype) != self.dtype or settings or not self.dense:
             raise Unlowered("another dtype")
         return self.copy()
+
+    def lowered(self, op: Op, inputs: Sequence[Any], settings: Mapping[str, Any]) -> Form:
+        """Return what the twin of ``op`` returns for these, of which this is the first."""
+        from distgrad.capture.twins import lowering  # noqa: PLC0415 (they know Forms)
+
+        found = lowering(op)
+        if found is None:
+            raise Unlowered(f"the twin of {op.name}")
+        value: Form = found(self.tape, *inputs, **settings)[0]
+        return value
 
     # -- NumPy's protocols ------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from distgrad import ops
 from distgrad.autograd.op import Op
 from distgrad.capture.calls import Tape, Unlowered
 from distgrad.capture.forms import Form
+from distgrad.ops import slopes
+from distgrad.ops.activation import of_sigmoid
 from distgrad.ops.softmax import check_labels
 
 Lowering = Callable[..., Any]
@@ -92,6 +94,43 @@ def _elementwise(
 
     closures = tuple([closure(b) for b in kernels.backs])
     return result, closures if len(inputs) > 1 else closures[0]
+
+
+@_twin(ops.sigmoid)
+def _sigmoid(tape: Tape, a: Form) -> Any:
+    from distgrad.kernels import pointwise  # noqa: PLC0415 (numba)
+
+    y, _ = _elementwise(tape, pointwise.sigmoid.made, ("x",), (a,), {})  # type: ignore[attr-defined]
+    return y, of_sigmoid(y)
+
+
+@_twin(ops.tanh_backward)
+def _tanh_backward(tape: Tape, g: Form, y: Form) -> Any:
+    from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)
+
+    d, _ = _elementwise(tape, kernels.of_tanh.made, ("a", "b"), (y, g), {})  # type: ignore[attr-defined]
+    return d, slopes.of_tanh_backward(g, y)  # type: ignore[arg-type]
+
+
+@_twin(ops.sigmoid_backward)
+def _sigmoid_backward(tape: Tape, g: Form, y: Form) -> Any:
+    from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)
+
+    d, _ = _elementwise(tape, kernels.of_sigmoid.made, ("a", "b"), (y, g), {})  # type: ignore[attr-defined]
+    return d, slopes.of_sigmoid_backward(g, y)  # type: ignore[arg-type]
+
+
+@_twin(ops.scaled_product)
+def _scaled_product(tape: Tape, a: Form, b: Form, c: Form, *, factor: float = 1.0) -> Any:
+    from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)
+
+    _need(all(isinstance(f, Form) and f.dense and f.shape == c.shape for f in (a, b, c)))
+    d = tape.new(c.shape, c.dtype)
+    rows = map(_rows, (a, b, c))
+    tape.kernel(
+        kernels.product_of_three, *rows, c.dtype.type(factor), _rows(d), units=(0, 1, 2, 4), out=4
+    )
+    return d, slopes.of_scaled_product(a, b, c, factor)  # type: ignore[arg-type]
 
 
 # -- losses and rows ------------------------------------------------------------------------------

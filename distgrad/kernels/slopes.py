@@ -26,13 +26,13 @@ def sigmoid(a: Any) -> OpResult | None:
 
 def tanh_backward(g: Array, y: Array) -> OpResult | None:
     """The twin of ``ops.tanh_backward``."""
-    found = _of_tanh(y, g)
+    found = of_tanh(y, g)
     return None if found is None else (found[0], slopes.of_tanh_backward(g, y))
 
 
 def sigmoid_backward(g: Array, y: Array) -> OpResult | None:
     """The twin of ``ops.sigmoid_backward``."""
-    found = _of_sigmoid(y, g)
+    found = of_sigmoid(y, g)
     return None if found is None else (found[0], slopes.of_sigmoid_backward(g, y))
 
 
@@ -42,12 +42,12 @@ def scaled_product(a: Array, b: Array, c: Array, *, factor: float = 1.0) -> OpRe
         return None
     z, order = in_memory(c)
     d, row = blank(a.shape, a.dtype, order)
-    _scaled_product(in_order(a, order), in_order(b, order), z, a.dtype.type(factor), row)
+    product_of_three(in_order(a, order), in_order(b, order), z, a.dtype.type(factor), row)
     return d, slopes.of_scaled_product(a, b, c, factor)
 
 
 @kernel
-def _scaled_product(a: Array, b: Array, c: Array, factor: Scalar, d: Array) -> None:
+def product_of_three(a: Array, b: Array, c: Array, factor: Scalar, d: Array) -> None:
     for i in range(d.size):
         d[i] = a[i] * b[i] * (factor * c[i])
 
@@ -86,4 +86,4 @@ def _sigmoid_member(F: Any) -> Any:
 
 
 _tanh_member.__name__, _sigmoid_member.__name__ = "tanh_backward", "sigmoid_backward"
-_of_tanh, _of_sigmoid = of_two(_tanh_member), of_two(_sigmoid_member)
+of_tanh, of_sigmoid = of_two(_tanh_member), of_two(_sigmoid_member)

@@ -51,6 +51,9 @@ def either_fused(op: Op, *inputs: Array | Tensor, **settings: Any) -> Any:
     """Run ``op`` as ``either`` does, by its twin where it has one that takes these arrays."""
     if any(isinstance(x, Tensor) for x in inputs):
         return op(*inputs, **settings)
+    lower = getattr(inputs[0], "lowered", None)  # a Form of a captured step, which has no values
+    if lower is not None:
+        return lower(op, inputs, settings)
     fused = op.fused if fused_enabled.get() else None
     result = None if fused is None else fused(*inputs, **settings)
     return (op.function(*inputs, **settings) if result is None else result)[0]
