@@ -69,7 +69,8 @@ def group_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    form, dtype, n, c = x.shape, x.dtype, *x.shape[:2]
+    form, dtype = x.shape, x.dtype
+    n, c = form[:2]
     planes = dense(x).reshape(n * groups, c // groups, -1)  # a group of a sample, channel, place
     w = np.ones(shape, x.dtype) if weight is None else flat(weight)
     b = np.zeros(shape, x.dtype) if bias is None else flat(bias)

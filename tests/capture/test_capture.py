@@ -405,3 +405,24 @@ def test_layers_that_write_in_place():
     rng = np.random.default_rng(4)
     images = [rng.normal(size=(5, 1, 6, 6)).astype("f4") for _ in range(STEPS)]
     both(make, [(x, rng.integers(0, 3, 5)) for x in images])
+
+
+def test_gradients_are_gathered_over_calls_whatever_is_drawn_before_them() -> None:
+    def trained(captured: bool) -> bytes:
+        dg.manual_seed(2)
+        model = nn.Sequential(nn.Linear(5, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def gather(x: np.ndarray) -> None:
+            (model(dg.tensor(x)) ** 2).mean().backward()
+
+        call = dg.capture(gather) if captured else gather
+        for i in range(12):
+            if i % 3 == 0:
+                optimizer.zero_grad()
+            call(np.full((7, 5), i / 10, np.float32))
+            if i % 3 == 2:
+                optimizer.step()
+        return b"".join(p.array.tobytes() for p in model.parameters())
+
+    assert trained(True) == trained(False)

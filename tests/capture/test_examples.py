@@ -32,8 +32,8 @@ SHORT = {
     "gallery/super_resolution.py": f"--steps 6 {BATCHES} 8 --images 20",
     "gallery/time_sequence.py": f"--steps 2 {BATCHES} 48 --length 8 --future 3 --hidden 3",
     "gallery/unet.py": f"--steps 4 {BATCHES} 4 --images 8 --size 32",
-    "gallery/vae.py": f"--steps 6 {BATCHES} 24 --accumulate 2",
-    "gallery/vit.py": f"--steps 6 {BATCHES} 12 --dim 8 --depth 2 --accumulate 2",
+    "gallery/vae.py": f"--steps 6 {BATCHES} 24",
+    "gallery/vit.py": f"--steps 6 {BATCHES} 12 --dim 8 --depth 2",
     **{
         f"gallery/word_lm.py {model}": f"--model {model} --steps 6 {BATCHES} 4 {WORDS}"
         for model in ("lstm", "gru", "transformer")
