@@ -12,6 +12,7 @@ fresh processes. PyTorch and JAX are looked for in this Python; other Pythons ca
   python benchmarks/one_core.py --jax-python PYTHON --json one_core.json --plot one_core.png
   python benchmarks/one_core.py --rows gpt cnn --json one_core.json    # the file keeps other rows
   python benchmarks/one_core.py --rows --json one_core.json --markdown # only shows what it has
+  python benchmarks/one_core.py --isa avx2     # as on a CPU without AVX-512
   python benchmarks/one_core.py --cores all    # distgrad on a rank a core, peers with all threads
 """
 
@@ -46,6 +47,17 @@ KEPT = {
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
 """JAX's processes keep freed memory: without, a step of the MLP took 14 or 20 ms, by luck."""
+AVX2 = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Zen",
+    "NUMBA_CPU_NAME": "znver3",
+    "NUMBA_CPU_FEATURES": "",  # what a CPU of that name has, not this one
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
+"""What keeps every side to AVX2 on a CPU with AVX-512."""
 CHOICES = {name.rpartition(" ")[2]: name for name in PEERS}
 CONVOLUTIONAL = ("cnn", "resnet")
 SAME_LOSS = 0.01
@@ -64,6 +76,7 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="few short turns; no compiling, no fresh processes")
     add("--fresh", action=argparse.BooleanOptionalAction, help="measure first steps and memory")
     add("--core", type=int, default=max(os.sched_getaffinity(0)), help="(default: the last)")
+    add("--isa", choices=["own", "avx2"], default="own", help="limit all sides to AVX2")
     add("--cores", choices=["one", "all"], default="one")
     add("--torch-python", default=sys.executable, metavar="PYTHON", help="one that has torch")
     add("--jax-python", default=sys.executable, metavar="PYTHON", help="one that has JAX")
@@ -76,6 +89,8 @@ def arguments() -> argparse.Namespace:
     args.fresh = not args.quick and args.cores == "one" if args.fresh is None else args.fresh
     if args.peers is None:
         args.peers = [p for p in CHOICES if not (args.quick and p == "compiled")]
+    if args.isa != "own":  # no variable holds the compiler of torch.compile back
+        args.peers = [p for p in args.peers if p != "compiled"]
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install 'distgrad[plot]'")
     return args
@@ -124,6 +139,11 @@ def sides_of(row: str, peers: list[Side], place: Place) -> list[Side]:
     return sides
 
 
+def limited(side: Side, isa: str) -> Side:
+    """Return a side that uses the vector instructions of ``isa`` alone."""
+    return side._replace(environment={**side.environment, **(AVX2 if isa == "avx2" else {})})
+
+
 def place_of(row: str, args: argparse.Namespace) -> Place:
     if args.cores == "one":
         return Place(args.core, 1)
@@ -136,7 +156,7 @@ def place_of(row: str, args: argparse.Namespace) -> Place:
 def measure(row: str, peers: list[Side], args: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Return the row's figures, and the versions that its workers named."""
     place = place_of(row, args)
-    sides = sides_of(row, peers, place)
+    sides = [limited(side, args.isa) for side in sides_of(row, peers, place)]
     workers, failed = started(sides, row, place)
     try:
         times = dict(
@@ -207,7 +227,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     args = arguments()
-    result = {"machine": tables.machine(), "cores": args.cores, "rows": []}
+    result = {"machine": tables.machine(args.isa), "cores": args.cores, "rows": []}
     if args.json and args.json.exists():
         result = earlier(json.loads(args.json.read_text()), result, args.json)
     forced = [name for name in FORCED if name in os.environ]
@@ -233,9 +253,10 @@ def main() -> None:
 
 def earlier(old: dict[str, Any], new: dict[str, Any], file: Path) -> dict[str, Any]:
     """Return what the file holds, if it is of this machine and kind of run."""
-    for key, of in (("cpu", "machine"), ("cores", "machine")):
-        if old[of][key] != new[of][key]:
-            sys.exit(f"{file} is of another machine ({old[of][key]}): name another file")
+    for key in ("cpu", "cores", "vectors"):
+        if old["machine"][key] != new["machine"][key]:
+            was = old["machine"][key]
+            sys.exit(f"{file} is of another machine or --isa ({was}): name another file")
     if old["cores"] != new["cores"]:
         sys.exit(f"{file} is of --cores {old['cores']}: name another file")
     old["machine"]["versions"] |= new["machine"]["versions"]

@@ -390,5 +390,8 @@ OPS_LEFT_OUT = {
     "lstm_projected": "a variant of the LSTM",
     "lu_unpivoted": "a part of lu",
     "qr_complete": "a variant of qr",
+    "scaled_product": "the way back of tanh_backward",
+    "sigmoid_backward": "the way back of sigmoid",
+    "tanh_backward": "the way back of tanh",
     "zeta": "PyTorch has no gradient to x",
 }

@@ -15,8 +15,11 @@ from typing import Any
 DISTGRAD = "distgrad"
 
 
-def machine() -> dict[str, Any]:
-    """Return the processor's name, its vector instructions and the number of cores."""
+def machine(isa: str = "own") -> dict[str, Any]:
+    """Return the processor's name, its vector instructions and the number of cores.
+
+    ``isa``: what all sides are limited to, where it is not the processor's own.
+    """
     file = Path("/proc/cpuinfo")
     text = file.read_text() if file.exists() else ""
 
@@ -33,9 +36,10 @@ def machine() -> dict[str, Any]:
             versions[package] = metadata.version(package)
     flags = field("flags").split()
     vectors = next((v for v in ("avx512f", "avx2") if v in flags), "")
+    named = {"avx512f": "AVX-512", "avx2": "AVX2"}.get(vectors, vectors or "unknown")
     return {
         "cpu": name,
-        "vectors": {"avx512f": "AVX-512", "avx2": "AVX2"}.get(vectors, vectors or "unknown"),
+        "vectors": named if isa == "own" else f"{named}, all sides limited to {isa.upper()}",
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions,
     }

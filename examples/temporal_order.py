@@ -22,7 +22,6 @@ from distgrad.nn import functional as F
 
 # Symbols 0 and 1 are A and B, whose order is asked for; 2 to 5 distract.
 SYMBOLS, DISTRACTORS, CLASSES = 6, 2, 4
-ONE_HOT = np.eye(SYMBOLS, dtype=np.float32)
 SOLVED = 0.99  # of the test sequences, as in the paper
 COLORS = ("tab:red", "tab:blue")
 
@@ -37,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clip-norm", type=float, default=1.0, help="largest norm of a gradient")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--evaluate-every", type=int, default=200, metavar="N")
     parser.add_argument("--test", type=int, default=10000, metavar="N", help="test sequences")
     parser.add_argument("--plot", metavar="FILE", help="draw both runs: .png, .pdf or .svg")
@@ -75,7 +75,7 @@ class Reader(nn.Module):
         recurrent.data[...] = np.linalg.qr(recurrent.data)[0]
 
     def forward(self, x: Any) -> Tensor:
-        _, last = self.rnn(ONE_HOT[x])  # 1 b h
+        _, last = self.rnn(F.one_hot(x, SYMBOLS).float())  # 1 b h
         return self.head(last[0])
 
 
@@ -91,6 +91,7 @@ class Run:
     test_accuracy: float = math.nan
     outcome: str = ""
     first_bits: str = ""
+    last_bits: str = ""
 
     @property
     def name(self) -> str:
@@ -146,6 +147,7 @@ def train(args: argparse.Namespace, clip_norm: float | None) -> Run:
         metrics={"accuracy": dg.accuracy},
         nonfinite="continue",  # a run that fails is a result
         callbacks=[note],
+        capture=args.capture,
     )
     state = trainer.fit(
         loader,
@@ -154,6 +156,7 @@ def train(args: argparse.Namespace, clip_norm: float | None) -> Run:
         evaluate_every=args.evaluate_every,
         stop=[Diverged()],
     )
+    run.last_bits = nn.state_sha256(model.state_dict())
     run.test_accuracy = trainer.evaluate(test)["accuracy"]
     diverged = state.step < args.steps
     run.outcome = state.stopped if diverged else "solved" if run.solved else "failed"
@@ -214,6 +217,7 @@ def main() -> None:
     world.print(f"{args.steps} steps of {sequences}, {world}")
     world.print(f"both runs start from the bits {runs[0].first_bits}")
     world.print(table(runs))
+    world.print(f"sha256 {runs[-1].last_bits}")
     if args.plot and world.rank == 0:  # one file, one writer
         plot(args.plot, runs, args.clip_norm)
         print(f"plot in {args.plot}")

@@ -337,6 +337,10 @@ def _as_numpy(declared: Op) -> Callable[..., Any]:
     return call
 
 
+_OF_FORMS = frozenset({np.can_cast, np.ndim, np.shape, np.size})
+"""NumPy's functions that look at shape and dtype alone, which a recorded step may know."""
+
+
 def plain(*functions: Callable[..., Any]) -> None:
     """Let NumPy functions without a gradient (comparisons, argmax, …) work on Tensors' data.
 
@@ -347,7 +351,6 @@ def plain(*functions: Callable[..., Any]) -> None:
         name = numpy_function.__name__
         steps = isinstance(numpy_function, np.ufunc)
 
-        @apart
         def call(*args: Any, **kwargs: Any) -> Any:
             bare = {k: _bare(v) for k, v in kwargs.items()}
             result = numpy_function(*(_bare(x) for x in args), **bare)
@@ -358,7 +361,7 @@ def plain(*functions: Callable[..., Any]) -> None:
                     constant(x, f"np.{name}", "an argument")
             return _wrapped(result)
 
-        return call
+        return call if numpy_function in _OF_FORMS else apart(call)
 
     for numpy_function in functions:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS

@@ -85,7 +85,8 @@ def recorded(  # noqa: PLR0912 (calls cost)
         else:
             given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire), None))
     if joint is not None:
-        read = inside(joint.func, entire)
+        found = inside(joint.func, entire)
+        read = [(a, old, _role(a, inputs, value)) for a, old, _ in found]
     return Node(op, edges, joint, attributes, outputs, read or (), given or ())
 
 

@@ -27,9 +27,10 @@ class Rerun:
     """Gives closures that hold Tensors in place of arrays.
 
     Where all that a closure reads are the op's inputs and its output, these take the arrays'
-    places. An op whose closures read anything else is run again on Tensors: a value computed again
-    takes the place of the recorded one in the graph, so that gradients of gradients reach tensors
-    which the user still holds.
+    places. An op whose closures read anything else is run again on Tensors, and so are those that
+    computed its inputs, unless it has kept these: a value computed again takes the place of the
+    recorded one in the graph, so that gradients of gradients reach tensors which the user still
+    holds.
     """
 
     def __init__(self) -> None:
@@ -46,8 +47,11 @@ class Rerun:
             top = stack[-1]
             missing = [
                 source
-                for _, source, index, _, _ in edges_of(top)
-                if index != CONSTANT and isinstance(source, Node) and source not in self._values
+                for i, (_, source, index, _, _) in enumerate(edges_of(top))
+                if index != CONSTANT
+                and isinstance(source, Node)
+                and source not in self._values
+                and _kept(top, i) is None
             ]
             if missing and top not in self._values:
                 stack += missing
@@ -70,9 +74,13 @@ class Rerun:
             refuse_changed(node)
         check_held(node)
         inputs = []
-        for _, source, index, _, _ in edges_of(node):
-            recorded = index != CONSTANT and isinstance(source, Node)
-            inputs.append(self._values[source][index] if recorded else source)
+        for i, (_, source, index, _, _) in enumerate(edges_of(node)):
+            if index == CONSTANT or not isinstance(source, Node):
+                inputs.append(source)
+            elif source in self._values:
+                inputs.append(self._values[source][index])
+            else:
+                inputs.append(output(_kept(node, i), source, index))
         value, vjps = node.op.function(*inputs, **node.attributes)
         values = value if isinstance(value, tuple) else (value,)
         self._values[node] = [
@@ -87,7 +95,7 @@ def _refilled(node: Node) -> list[Edge] | None:
     None where a closure reads what is no input and no output, or is not that of the op's body (its
     fused twin knows no Tensors): the op has to be run again.
     """
-    if node.joint is not None or node.outputs != 1 or not node.op.second_order:
+    if node.joint is not None or not node.op.second_order:
         return None
     home = node.op.home
     roles = {id(a): role for a, _, role in node.read}
@@ -118,9 +126,14 @@ def _refilled(node: Node) -> list[Edge] | None:
     return edges
 
 
+def _kept(node: Node, number: int) -> Any:
+    """Return the array of input ``number``, if the node's closures read it."""
+    return next((a for a, _, role in node.read if role == number), None)
+
+
 def _as_tensor(node: Node, a: Any, role: int | None) -> Any:
     """Return the Tensor that has ``a`` and its place in the graph; None if nobody knows it."""
-    if role is None:
+    if role is None or (role == OUTPUT and node.outputs != 1):
         return None
     if role == OUTPUT:
         return output(a, _again(node), 0)
@@ -142,9 +155,9 @@ def _again(node: Node) -> Node:
 
 
 def _is_form(content: Any) -> bool:
-    """Whether it is a shape, an index of whole numbers and slices, or a dtype."""
+    """Whether it is a shape, an index of numbers and slices, a dtype, or a tuple of such."""
     if type(content) is tuple:
-        return all(type(n) in _PLAIN for n in content)
+        return all(type(n) in _PLAIN or _is_form(n) for n in content)
     return isinstance(content, np.dtype)
 
 

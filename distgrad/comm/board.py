@@ -19,6 +19,7 @@ PIECE = 1 << 20
 """Bytes per rank of the staging room of one collective: what ordinary arrays pass through."""
 LANES = 2
 _SPIN = 100  # looks, of about 0.3 µs each: for a rank that is about to come
+_CLOSER = 12  # looks of a compiled call in the same time
 _LINE = 64  # bytes; what another rank writes lies in a line of its own
 _TEXT = 2 * _LINE  # where a slot's description is
 _DATA = 6 * _LINE
@@ -75,6 +76,7 @@ class Board:
             for i, r in enumerate(self.ranks)
         }
         self._mine = self._slots[rank]
+        self._texts = [b""] * SLOTS  # of this rank's slots
         self._lows = [*self._low.values()]
         self._others_slots = [[at >> 3 for at in self._slots[r]] for r in self.others]
         self.place = self.ranks.index(rank)
@@ -82,6 +84,8 @@ class Board:
         self.rank = rank
         self.spins = _SPIN if spins else 1
         """How often a wait looks before it lets others have the core."""
+        self.close_looks = self.spins * _CLOSER if spins else 1
+        """The same, where looking is compiled."""
         flat = np.frombuffer(memory, np.uint8)
         self._flat: Array = flat
         rooms = start + count * SLOTS * _SLOT
@@ -90,6 +94,17 @@ class Board:
         self._small: dict[tuple[np.dtype[np.generic], int, int], list[Array]] = {}  # views
         self._done = 0  # collectives below this number are complete here
         self._early: set[int] = set()  # and these above it
+
+    @property
+    def order(self) -> list[int]:
+        """Where the others' notices are and this rank's own, for a call that is compiled.
+
+        The address of the words, how many lie between two slots, the first word of this rank's
+        slots, how many others there are, and the first words of theirs.
+        """
+        address: int = self._flat.__array_interface__["data"][0]
+        firsts = [self._slots[r][0] >> 3 for r in self.others]
+        return [address, _SLOT >> 3, self._mine[0] >> 3, len(firsts), *firsts]
 
     # -- which collective -----------------------------------------------------------------------
 
@@ -104,7 +119,9 @@ class Board:
         at = self._mine[number % SLOTS]
         word = at >> 3
         self._words[word + 1] = digest
-        self._bytes[at + _TEXT : at + _TEXT + len(text)] = text
+        if self._texts[number % SLOTS] is not text:
+            self._bytes[at + _TEXT : at + _TEXT + len(text)] = text
+            self._texts[number % SLOTS] = text
         self._words[word] = number + 1
         self._signal()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,6 +20,26 @@ Call: TypeAlias = tuple[Any, ...]
 """A function of arrays and its arguments."""
 
 
+class Meeting(Protocol):
+    """The calls of a collective with the waiting before and after them, in one compiled call."""
+
+    def __call__(self, number: int, digest: int, looks: int, summed: bool) -> int:
+        """Go on with collective ``number`` and return how far it came.
+
+        0: not all others have come; 1: one of them posted another digest; 2: the calls were made,
+        and that was told; 3: all others have told it, too. Each wait looks ``looks`` times, and
+        what comes before is skipped if the calls were made already (``summed``). A barrier is at 3
+        as soon as all have come.
+        """
+
+    def arrived(self) -> float:
+        """Return the part of the last call's time after which all others had come."""
+
+
+Compiler: TypeAlias = Callable[[Board, Sequence[Call] | None], Meeting | None]
+"""Makes one, unless it has no compiled form of some call; of no calls (None) a barrier."""
+
+
 class Node:
     """The surroundings of a rank in a group of ``size``; nothing is shared until it is met."""
 
@@ -27,6 +47,8 @@ class Node:
         self.topology = Topology(tuple((rank,) for rank in range(size)))
         self.board: Board | None = None
         """The memory of this node's ranks; None where this one shares with nobody."""
+        self.compiler: Compiler | None = None
+        """What makes sums over shared arrays quick, if there is something."""
         self._arrays: WeakValueDictionary[int, SharedArray] = WeakValueDictionary()
 
     def keep(self, shared: SharedArray) -> None:
@@ -51,8 +73,8 @@ class SharedArray:
     """Further ones, for ranks whose run of summands makes several parts."""
     calls: dict[object, list[Call]] = field(default_factory=dict)
     """What an algorithm has worked out for it, to be called again with the next sum."""
-    after: list[Callable[[Array], None]] = field(default_factory=list)
-    """What looks at the slice that this rank has summed, before the others go on."""
+    after: list[Callable[[Array], Sequence[Call]]] = field(default_factory=list)
+    """Returns the calls that look at the slice that this rank has summed, before others go on."""
 
 
 def cut_arrays(

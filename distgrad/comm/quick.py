@@ -19,11 +19,12 @@ from distgrad.comm.canonical import Node, Part, Plan
 from distgrad.comm.fingerprint import encode
 from distgrad.comm.group import Group
 from distgrad.comm.message import Array, Steps
-from distgrad.comm.node import Call
+from distgrad.comm.node import Call, Meeting
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
 
 _UNTIMED = 8  # looks at the board, of about 0.3 µs each
+_NO_TIME = 3e-6  # seconds, the same in one compiled call
 
 
 class KnownSum:
@@ -47,11 +48,13 @@ class KnownSum:
         self.nodes: list[Node] = [*plan.nodes[transport.rank]]
         """What this rank has to bring."""
         self._algorithm, self._plan, self._slices = algorithm, plan, slices
+        self.progress = transport.state.progress(transport.context)
         self._alone = transport.size == 1 and len(self.nodes) == 1
         node = transport.node
         self._board = node.board if node.topology.one_node and algorithm.quick else None
         self._shared = node.find(out)
         self._calls: Sequence[Call] | None = None
+        self.meeting: Meeting | None = None
         self._small = False
         encoded = encode(what)
         self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
@@ -60,6 +63,8 @@ class KnownSum:
         if self._shared is not None and hierarchical.fits(self._shared, plan):
             rank = transport.rank
             self._calls = hierarchical.calls_in_one_node(self._shared, rank, plan, slices)
+            if node.compiler is not None:
+                self.meeting = node.compiler(self._board, self._calls)
         elif self._shared is None and slices is None:
             self._small = board_sum.fits(out.nbytes, plan)
 
@@ -71,7 +76,7 @@ class KnownSum:
                 out[...] = own[0]
             return NOTHING
         if board is not None and fork.generation == transport.state.generation:
-            number = transport.state.progress(transport.context).started
+            number = self.progress.started
             if board.is_free(number):
                 if self._calls is not None and self._shared is not None:
                     hierarchical.put_in_place(own, self._shared)
@@ -116,16 +121,20 @@ class KnownBarrier:
         self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
         node = transport.node
         self._board = node.board if node.topology.one_node else None
+        self.progress = transport.state.progress(transport.context)
+        self.meeting: Meeting | None = None
+        if node.compiler is not None and self._board is not None:
+            self.meeting = node.compiler(self._board, None)
 
-    def start(self) -> Started:
-        """Say that this rank is there; complete once all are."""
+    def start(self, *, look: bool = True) -> Started:
+        """Say that this rank is there; complete once all are. ``look`` now whether they are."""
         transport, board = self.transport, self._board
         if transport.size == 1:
             return NOTHING
         if board is not None and fork.generation == transport.state.generation:
-            number = transport.state.progress(transport.context).started
+            number = self.progress.started
             if board.is_free(number):
-                return QuickSum(self, board, (), _NO_ARRAY)
+                return QuickSum(self, board, (), _NO_ARRAY, look=look)
         return self._work(Group(transport))
 
     def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
@@ -150,6 +159,7 @@ class QuickSum:
         "_calls",
         "_error",
         "_known",
+        "_meeting",
         "_out",
         "_progress",
         "_rest",
@@ -167,12 +177,17 @@ class QuickSum:
         board: Board,
         calls: Sequence[Call],
         small: Array | None = None,
+        *,
+        look: bool = True,
     ) -> None:
-        """``small`` is the total of parts that were written beside the notices."""
-        transport = known.transport
+        """``small`` is the total of parts that were written beside the notices.
+
+        ``look``: see at once whether the others are there.
+        """
         self._known, self._board, self._calls, self._out = known, board, calls, small
-        self._state = transport.state
-        self._progress = progress = self._state.progress(transport.context)
+        self._meeting = known.meeting
+        self._state = state = known.transport.state
+        self._progress = progress = known.progress
         self.number, self.what = progress.started, known.what
         self._rest: Work | None = None
         self._error: BaseException | None = None
@@ -181,10 +196,11 @@ class QuickSum:
         progress.started += 1
         progress.unfinished.add(self.number)
         board.post(self.number, known.digest, known.text)
-        self._state.works.append(self)
+        state.works.append(self)
         if small is None:
-            self._state.times.one_more()
-        self.poll()
+            state.times.one_more()
+        if look:
+            self.poll()
 
     def poll(self) -> bool:
         """Advance as far as possible without waiting; True once the collective is complete.
@@ -196,6 +212,11 @@ class QuickSum:
         if self._rest is not None:
             self.done = self._rest.poll()
             return self.done
+        if self._meeting is not None:
+            return self._meet(self._meeting, 1)
+        return self._go_step_by_step()
+
+    def _go_step_by_step(self) -> bool:
         board, number = self._board, self.number
         if not self._summed:
             if not board.have_arrived(number):
@@ -211,17 +232,37 @@ class QuickSum:
                 board.reach(number, 1)
         if self._out is None and not board.have_reached(number, 1):
             return False
-        board.finish(number)
-        self._progress.unfinished.discard(number)
+        self._complete()
+        return True
+
+    def _meet(self, meeting: Meeting, looks: int) -> bool:
+        """Do the same in a compiled call that looks so often."""
+        stage = meeting(self.number, self._known.digest, looks, self._summed)
+        if stage == 3:
+            self._complete()
+            return True
+        if stage == 1:
+            return self._go_on().poll()
+        self._summed = stage == 2
+        return False
+
+    def _complete(self) -> None:
+        self._board.finish(self.number)
+        self._progress.unfinished.discard(self.number)
         state = self._state
-        state.last_quick = self._known.transport.members, (perf_counter(), number, self.what)
+        state.last_quick = self._known.transport.members, (perf_counter(), self.number, self.what)
         self._leave()
         self.done = True
-        return True
 
     def wait(self) -> None:
         """Return when the collective is complete; raises as ``Work.wait``."""
         if self.done:
+            return
+        if self._meeting is not None and self._rest is None:
+            begun = perf_counter()
+            if not self._look(self._meeting, begun):
+                self._go_on().wait_on(begun, self._arrived if self._summed else None)
+                self.done = True
             return
         # The clock costs as much as some looks: what a small sum waits in these few is not counted.
         for _ in range(0 if self._out is None else min(_UNTIMED, self._board.spins)):
@@ -234,6 +275,23 @@ class QuickSum:
                 return
         self._go_on().wait_on(begun, self._arrived if self._summed else None)
         self.done = True
+
+    def soon(self) -> bool:
+        """Wait the little while in which the others come as a rule; True if it is complete then."""
+        if self.done or self._meeting is None or self._rest is not None:
+            return self.poll()
+        return self._look(self._meeting, perf_counter())
+
+    def _look(self, meeting: Meeting, begun: float) -> bool:
+        summed = self._summed
+        complete = self._meet(meeting, self._board.close_looks)
+        took = perf_counter() - begun
+        if took > _NO_TIME:
+            if not summed and (complete or self._summed):
+                self._arrived = begun + meeting.arrived() * took
+            if complete:
+                self._state.times.held_up(self.what, begun, self._arrived)
+        return complete
 
     def _leave(self) -> None:
         """Be in flight no longer."""
@@ -275,6 +333,8 @@ class Nothing:
     def poll(self) -> bool:
         """Say that it is complete."""
         return True
+
+    soon = poll
 
     def wait(self) -> None:
         """Return at once."""

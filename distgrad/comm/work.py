@@ -95,6 +95,10 @@ class Work:
             self._fail(error)
             raise
 
+    def soon(self) -> bool:
+        """Advance without waiting, as a sum inside a node may; True if it is complete."""
+        return self.poll()
+
     def wait(self) -> None:
         """Return when the collective is complete.
 

@@ -7,15 +7,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.counts import Binomial
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.shared import (
     broadcast_to,
     constant,
+    given,
     lazy,
     logits_to_probs,
     normalised_logits,
@@ -92,18 +95,24 @@ class _Choice(Distribution):
         found: Array = np.minimum(drawn, p.shape[-1] - 1)
         return found
 
-    def _logits_at(self, outcomes: Array) -> Tensor:
-        """The logit of each outcome, of the shape that outcomes and batch broadcast to."""
+    @beside()
+    def _check_outcomes(self, tensor: Tensor) -> None:
+        outcomes = tensor.array
         if outcomes.size and (outcomes.min() < 0 or outcomes.max() >= self._param.shape[-1]):
             raise ShapeError(
                 f"{type(self).__name__}: outcomes from {outcomes.min()} to {outcomes.max()} are "
                 f"not all in 0..{self._param.shape[-1] - 1}"
             )
+
+    def _logits_at(self, outcomes: Tensor) -> Tensor:
+        """The logit of each outcome, of the shape that outcomes and batch broadcast to."""
+        self._check_outcomes(outcomes)
         shape = np.broadcast_shapes(outcomes.shape, self._batch_shape)
         # Each batch axis by its own index, lined up on the right: one operation on the tape.
         n = len(self._batch_shape)
         places = [
-            np.arange(m).reshape((m,) + (1,) * (n - 1 - i)) for i, m in enumerate(self._batch_shape)
+            fixed(np.arange(m).reshape((m,) + (1,) * (n - 1 - i)))
+            for i, m in enumerate(self._batch_shape)
         ]
         found: Tensor = self.logits[(*places, np.broadcast_to(outcomes, shape))]
         return found
@@ -113,9 +122,9 @@ class _Choice(Distribution):
         found: Tensor = -np.sum(logs * self.probs, axis=-1)
         return found
 
-    def _one_hot(self, outcomes: Array) -> Tensor:
-        k = self._param.shape[-1]
-        return Tensor((outcomes[..., None] == np.arange(k)).astype(self._param.dtype))
+    def _one_hot(self, outcomes: Tensor) -> Tensor:
+        places = fixed(np.arange(self._param.shape[-1]))
+        return recorded((np.expand_dims(outcomes, -1) == places).astype(self._param.dtype))
 
 
 class Categorical(_Choice):
@@ -134,27 +143,28 @@ class Categorical(_Choice):
     @property
     def mean(self) -> Tensor:
         """NaN: outcomes have no mean."""
-        return Tensor(np.full(self._batch_shape, math.nan, self._param.dtype))
+        return Tensor(fixed(np.full(self._batch_shape, math.nan, self._param.dtype)))
 
     @property
     def mode(self) -> Tensor:
         """The likeliest outcome."""
-        return Tensor(np.asarray(np.argmax(self.probs.array, axis=-1)))
+        return recorded(np.argmax(self.probs, axis=-1))
 
     @property
     def variance(self) -> Tensor:
         """NaN: outcomes have none."""
         return self.mean
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw outcomes (int64)."""
         return Tensor(np.asarray(self._chosen(sample_shape), np.int64))
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """The logit of ``value``."""
-        index = value.array if isinstance(value, Tensor) else np.asarray(value)
+        index = given(value)
         if self._validate_args:
-            self._validate_sample(Tensor(index))
+            self._validate_sample(index)
         return self._logits_at(index.astype(np.int64))
 
     def entropy(self) -> Tensor:
@@ -163,7 +173,7 @@ class Categorical(_Choice):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return 0 to k - 1."""
-        return self._expanded(Tensor(np.arange(self._param.shape[-1])), expand)
+        return self._expanded(Tensor(fixed(np.arange(self._param.shape[-1]))), expand)
 
 
 class OneHotCategorical(_Choice):
@@ -185,7 +195,7 @@ class OneHotCategorical(_Choice):
     @property
     def mode(self) -> Tensor:
         """The likeliest outcome."""
-        return self._one_hot(np.asarray(np.argmax(self.probs.array, axis=-1)))
+        return self._one_hot(recorded(np.argmax(self.probs, axis=-1)))
 
     @property
     def variance(self) -> Tensor:
@@ -193,14 +203,15 @@ class OneHotCategorical(_Choice):
         found: Tensor = self.probs * (1 - self.probs)
         return found
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw vectors."""
-        return self._one_hot(np.asarray(self._chosen(sample_shape)))
+        return self._one_hot(Tensor(np.asarray(self._chosen(sample_shape))))
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """The logit of the place of the 1."""
-        x = self._value(value, self._param).array
-        return self._logits_at(np.asarray(np.argmax(x, axis=-1)))
+        x = self._value(value, self._param)
+        return self._logits_at(recorded(np.argmax(x, axis=-1)))
 
     def entropy(self) -> Tensor:
         """-Σ p log p."""
@@ -209,7 +220,7 @@ class OneHotCategorical(_Choice):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return the rows of the identity."""
         k = self._param.shape[-1]
-        return self._expanded(Tensor(np.eye(k, dtype=self._param.dtype)), expand)
+        return self._expanded(Tensor(fixed(np.eye(k, dtype=self._param.dtype))), expand)
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical):
@@ -256,6 +267,7 @@ class Multinomial(_Choice):
         found: Tensor = self.total_count * self.probs * (1 - self.probs)
         return found
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw counts."""
         p = self.probs.array.astype(np.float64)
@@ -269,7 +281,7 @@ class Multinomial(_Choice):
         k = self._value(value, self._param)
         shape = np.broadcast_shapes(k.shape, self.logits.shape)
         k, logits = broadcast_to(k, shape), broadcast_to(self.logits, shape)
-        logits = recorded(np.where((k.array == 0) & (logits.array == -math.inf), 0, logits))
+        logits = recorded(np.where((k == 0) & (logits == -math.inf), 0, logits))
         found: Tensor = (
             lgamma(np.sum(k, axis=-1) + 1)
             - np.sum(lgamma(k + 1), axis=-1)

@@ -57,7 +57,7 @@ class ContinuousBernoulli(_Chance):
     def _cut(self) -> tuple[Any, Any]:
         """Where p is far enough from ½, and p there, elsewhere another."""
         low, high = self._lims
-        far = (self.probs.array <= low) | (self.probs.array > high)
+        far = (self.probs <= low) | (self.probs > high)
         return far, np.where(far, self.probs, low).astype(self._param.dtype)
 
     def _chosen(self, far: Any, formula: Any, series: Any) -> Tensor:
@@ -101,9 +101,7 @@ class ContinuousBernoulli(_Chance):
         far, p = self._cut()
         formula = (p**x * (1 - p) ** (1 - x) + p - 1) / (2 * p - 1)
         return recorded(
-            np.where(
-                x.array <= 0, 0.0, np.where(x.array >= 1, 1.0, np.where(far, formula, x))
-            ).astype(x.dtype)
+            np.where(x <= 0, 0.0, np.where(x >= 1, 1.0, np.where(far, formula, x))).astype(x.dtype)
         )
 
     def icdf(self, value: TensorLike) -> Tensor:

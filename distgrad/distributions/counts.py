@@ -6,21 +6,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.shared import (
     binary_cross_entropy,
     broadcast_all,
     broadcast_to,
     constant,
+    given,
     lazy,
     logits_to_probs,
     one_of,
     parameter,
     probs_to_logits,
+    recorded,
 )
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import logsigmoid
@@ -91,8 +95,8 @@ class Bernoulli(_Chance):
     @property
     def mode(self) -> Tensor:
         """The likelier one; NaN for a half."""
-        p = self.probs.array
-        return Tensor(np.where(p == 0.5, np.nan, p >= 0.5).astype(p.dtype))
+        p = self.probs
+        return recorded(np.where(p == 0.5, np.nan, p >= 0.5).astype(p.dtype))
 
     @property
     def variance(self) -> Tensor:
@@ -100,6 +104,7 @@ class Bernoulli(_Chance):
         found: Tensor = self.probs * (1 - self.probs)
         return found
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw zeros and ones."""
         shape = self._extended_shape(sample_shape)
@@ -116,7 +121,7 @@ class Bernoulli(_Chance):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return 0 and 1."""
-        return self._expanded(Tensor(np.arange(2, dtype=self._param.dtype)), expand)
+        return self._expanded(Tensor(fixed(np.arange(2, dtype=self._param.dtype))), expand)
 
 
 class Geometric(_Chance):
@@ -130,7 +135,13 @@ class Geometric(_Chance):
     ) -> None:
         p = self._set(probs, logits)
         super().__init__(p.shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not np.all(p.array > 0):
+        if self._validate_args and probs is not None:
+            self._check_positive()
+
+    @beside()
+    def _check_positive(self) -> None:
+        p = self._param
+        if not np.all(p.array > 0):
             raise ShapeError(
                 f"Expected parameter probs of distribution {self!r} to be positive, but found "
                 f"invalid values:\n{p}"
@@ -158,6 +169,7 @@ class Geometric(_Chance):
         found: Tensor = (1.0 / self.probs - 1.0) / self.probs
         return found
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
         u = 1 - generator().random(self._extended_shape(sample_shape))  # in (0, 1]
@@ -168,7 +180,7 @@ class Geometric(_Chance):
     def log_prob(self, value: TensorLike) -> Tensor:
         """Value · log(1 - p) + log p."""
         x = self._value(value, self._param)
-        p = np.where((self.probs.array == 1) & (x.array == 0), 0, self.probs)
+        p = np.where((self.probs == 1) & (x == 0), 0, self.probs)
         found: Tensor = x * np.log1p(-p) + np.log(self.probs)
         return found
 
@@ -197,9 +209,10 @@ class Binomial(_Chance):
     ) -> None:
         name, value = one_of("Binomial", probs=probs, logits=logits)
         value = parameter(value)
-        count = total_count.array if isinstance(total_count, Tensor) else np.asarray(total_count)
-        self.total_count, value = broadcast_all(count.astype(value.dtype), value)
+        count = given(total_count).detach().astype(value.dtype)
+        self.total_count, value = broadcast_all(count, value)
         self._param = self.__dict__[name] = value
+        self._most = total_count if isinstance(total_count, int) else None
         super().__init__(value.shape, validate_args=validate_args)
 
     @property
@@ -216,8 +229,8 @@ class Binomial(_Chance):
     @property
     def mode(self) -> Tensor:
         """⌊(n + 1) p⌋, at most n."""
-        n, p = self.total_count.array, self.probs.array
-        return Tensor(np.minimum(np.floor((n + 1) * p), n))
+        n, p = self.total_count, self.probs
+        return recorded(np.minimum(np.floor((n + 1) * p), n))
 
     @property
     def variance(self) -> Tensor:
@@ -225,6 +238,7 @@ class Binomial(_Chance):
         found: Tensor = self.total_count * self.probs * (1 - self.probs)
         return found
 
+    @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw numbers of successes."""
         n, p = self.total_count.array.astype(np.int64), self.probs.array.astype(np.float64)
@@ -249,13 +263,17 @@ class Binomial(_Chance):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return 0 to ``total_count``. Errors: NotImplementedError where counts differ."""
-        n = self.total_count.array
-        most = int(n.max(initial=0))
-        if np.any(n != most):
-            raise NotImplementedError(
-                "enumerate_support and entropy of a Binomial need the same total_count everywhere"
-            )
-        return self._expanded(Tensor(np.arange(most + 1).astype(self._param.dtype)), expand)
+        most = self._most
+        if most is None:
+            n = self.total_count.array
+            most = int(n.max(initial=0))
+            if np.any(n != most):
+                raise NotImplementedError(
+                    "enumerate_support and entropy of a Binomial need the same total_count "
+                    "everywhere"
+                )
+        values = fixed(np.arange(most + 1).astype(self._param.dtype))
+        return self._expanded(Tensor(values), expand)
 
 
 class NegativeBinomial(_Chance):
@@ -293,8 +311,8 @@ class NegativeBinomial(_Chance):
     @property
     def mode(self) -> Tensor:
         """⌊(n - 1) exp(logits)⌋, at least 0."""
-        n, odds = self.total_count.array, np.exp(self.logits.array)
-        return Tensor(np.maximum(np.floor((n - 1) * odds), 0))
+        n, odds = self.total_count, np.exp(self.logits)
+        return recorded(np.maximum(np.floor((n - 1) * odds), 0))
 
     @property
     def variance(self) -> Tensor:
@@ -302,6 +320,7 @@ class NegativeBinomial(_Chance):
         found: Tensor = self.mean * (1 + np.exp(self.logits))
         return found
 
+    @beside("logits")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw Poisson numbers of gamma distributed rates."""
         random, shape = generator(), self._extended_shape(sample_shape)
@@ -314,7 +333,7 @@ class NegativeBinomial(_Chance):
         k, n = self._value(value, self._param), self.total_count
         weight = n * logsigmoid(-self.logits) + k * logsigmoid(self.logits)
         normaliser = lgamma(1.0 + k) + lgamma(n) - lgamma(n + k)
-        normaliser = np.where((n.array + k.array) == 0, 0, normaliser)
+        normaliser = np.where((n + k) == 0, 0, normaliser)
         found: Tensor = weight - normaliser
         return found
 
@@ -341,13 +360,14 @@ class Poisson(Distribution):
     @property
     def mode(self) -> Tensor:
         """⌊rate⌋."""
-        return Tensor(np.floor(self.rate.array))
+        return recorded(np.floor(self.rate))
 
     @property
     def variance(self) -> Tensor:
         """``rate``."""
         return self.rate
 
+    @beside()
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
         rate: Array = self.rate.array.astype(np.float64)

@@ -11,7 +11,8 @@ from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
-from distgrad.distributions.shared import broadcast_to, lazy, recorded
+from distgrad.distributions.beside import beside
+from distgrad.distributions.shared import broadcast_to, given, lazy, recorded
 from distgrad.errors import ShapeError
 
 D = TypeVar("D", bound="Distribution")
@@ -52,6 +53,7 @@ class Distribution:
             raise ValueError(f"set_default_validate_args takes True or False; got {value!r}")
         Distribution._validate = bool(value)
 
+    @beside()
     def _check_parameters(self) -> None:
         for name, constraint in self.arg_constraints.items():
             if constraints.is_dependent(constraint) or name not in self.__dict__:
@@ -172,15 +174,15 @@ class Distribution:
     def _value(self, value: TensorLike, like: Tensor) -> Tensor:
         """``value`` as a Tensor, real unless it is a sample of another kind, and checked."""
         if not isinstance(value, Tensor):
-            array = np.asarray(value)
-            weak = isinstance(value, int | float | list) or array.dtype.kind in "biu"
-            value = Tensor(array.astype(like.dtype) if weak else array)
-        elif value.dtype.kind in "biu":
-            value = Tensor(value.array.astype(like.dtype))
+            weak = isinstance(value, int | float | list)
+            value = given(np.asarray(value, like.dtype) if weak else value)
+        if value.dtype.kind in "biu":
+            value = value.astype(like.dtype)
         if self._validate_args:
             self._validate_sample(value)
         return value
 
+    @beside()
     def _validate_sample(self, value: Tensor) -> None:
         axes = len(self._event_shape)
         inner = value.shape[value.ndim - axes :] if axes else ()

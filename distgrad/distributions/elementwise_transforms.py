@@ -7,20 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
 from distgrad.distributions.independent import sum_rightmost
-from distgrad.distributions.shared import eps, recorded, tiny
+from distgrad.distributions.shared import constant, eps, recorded, tiny
 from distgrad.distributions.transform import Transform
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid, softplus
 from distgrad.ops.softmax import softmax
 
 
+def _shape(x: TensorLike) -> Shape:
+    return x.shape if isinstance(x, Tensor) else np.shape(x)
+
+
 def _sign(factor: Any) -> Any:
-    signs = np.sign(factor.array if isinstance(factor, Tensor) else np.asarray(factor))
-    return int(signs) if signs.ndim == 0 else signs
+    if not isinstance(factor, Tensor):
+        signs = np.sign(np.asarray(factor))
+        return int(signs) if signs.ndim == 0 else signs
+    with no_grad():
+        found = np.sign(factor)
+    return found if found.ndim else int(found.item())
 
 
 class AffineTransform(Transform):
@@ -42,7 +51,7 @@ class AffineTransform(Transform):
 
     def forward_shape(self, shape: Shape) -> Shape:
         """Return ``shape`` broadcast with ``loc`` and ``scale``."""
-        return np.broadcast_shapes(shape, np.shape(self.loc), np.shape(self.scale))
+        return np.broadcast_shapes(shape, _shape(self.loc), _shape(self.scale))
 
     inverse_shape = forward_shape
 
@@ -57,12 +66,12 @@ class AffineTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log |scale|."""
         if isinstance(self.scale, int | float):
-            logs = Tensor(np.full(x.shape, math.log(abs(self.scale)), x.dtype))
+            logs = constant(math.log(abs(self.scale)), x)
         else:
             logs = recorded(
                 np.broadcast_to(
                     np.log(np.absolute(self.scale)),
-                    np.broadcast_shapes(x.shape, np.shape(self.scale)),
+                    np.broadcast_shapes(x.shape, _shape(self.scale)),
                 )
             )
         return sum_rightmost(logs, self.event_dim)
@@ -105,7 +114,7 @@ class PowerTransform(Transform):
 
     def forward_shape(self, shape: Shape) -> Shape:
         """Return ``shape`` broadcast with ``exponent``."""
-        return np.broadcast_shapes(shape, np.shape(self.exponent))
+        return np.broadcast_shapes(shape, _shape(self.exponent))
 
     inverse_shape = forward_shape
 

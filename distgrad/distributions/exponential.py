@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from distgrad.autograd import random
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.shared import EULER, broadcast_all, constant, eps, given, recorded, tiny
 from distgrad.errors import ShapeError
@@ -19,8 +21,13 @@ from distgrad.ops.gamma import lgamma
 
 def uniform(shape: Shape, like: Tensor) -> Tensor:
     """Numbers inside (0, 1), of the dtype of ``like``."""
-    drawn = random.uniform(shape, dtype=like.dtype)
-    return Tensor(np.clip(drawn.array, tiny(like.dtype), 1 - eps(like.dtype) / 2))
+    return _uniform(shape, like.dtype)
+
+
+@apart
+def _uniform(shape: Shape, dtype: Any) -> Tensor:
+    drawn = random.uniform(shape, dtype=dtype)
+    return Tensor(np.clip(drawn.array, tiny(dtype), 1 - eps(dtype) / 2))
 
 
 class Exponential(Distribution):
@@ -135,7 +142,7 @@ class Laplace(_LocationScale):
         """loc - scale sign(u) log(1 - |u|) of a uniform u in (-1, 1)."""
         u = 2 * uniform(self._extended_shape(sample_shape), self.loc) - 1
         least = -1 + eps(u.dtype)
-        u = Tensor(np.maximum(u.array, np.asarray(least, u.dtype)))
+        u = np.maximum(u, fixed(np.asarray(least, u.dtype)))
         found: Tensor = self.loc - self.scale * (np.sign(u) * np.log1p(-np.absolute(u)))
         return found
 
@@ -294,7 +301,12 @@ class Uniform(Distribution):
     ) -> None:
         self.low, self.high = broadcast_all(low, high)
         super().__init__(self.low.shape, validate_args=validate_args)
-        if self._validate_args and not np.all(self.low.array < self.high.array):
+        if self._validate_args:
+            self._check_bounds()
+
+    @beside()
+    def _check_bounds(self) -> None:
+        if not np.all(self.low.array < self.high.array):
             raise ShapeError(
                 f"Uniform is not defined when low >= high; got low={self.low}, high={self.high}"
             )
@@ -335,8 +347,8 @@ class Uniform(Distribution):
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """-log(high - low); -∞ outside."""
-        x = self._value(value, self.low).array
-        within = (self.low.array <= x) & (self.high.array > x)
+        x = self._value(value, self.low)
+        within = (self.low <= x) & (self.high > x)
         found: Tensor = recorded(np.where(within, -np.log(self.high - self.low), -math.inf))
         return found.astype(self.low.dtype)
 

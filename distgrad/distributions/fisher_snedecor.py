@@ -55,9 +55,8 @@ class FisherSnedecor(Distribution):
             Gamma(0.5 * df, 0.5 * df, validate_args=False).rsample(sample_shape)
             for df in (self.df1, self.df2)
         )
-        drawn: Tensor = one / two
-        drawn.array = inside(drawn.array, tiny(drawn.dtype))
-        return drawn
+        found: Tensor = inside(one / two, low=tiny(self.df1.dtype))
+        return found
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """½ df1 log r + (½ df1 - 1) log x - ½ (df1 + df2) log(1 + r x) - log B, r = df1 / df2."""

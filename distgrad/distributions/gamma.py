@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
@@ -57,8 +58,7 @@ class Gamma(Distribution):
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """A standard gamma number over ``rate``."""
         drawn = standard_gamma(self.concentration, self._extended_shape(sample_shape)) / self.rate
-        drawn.array = inside(drawn.array, tiny(drawn.dtype))
-        found: Tensor = drawn
+        found: Tensor = inside(drawn, low=tiny(drawn.dtype))
         return found
 
     def log_prob(self, value: TensorLike) -> Tensor:
@@ -125,9 +125,9 @@ class Dirichlet(Distribution):
         a = self.concentration
         above = np.clip(a - 1, 0, None)
         total = np.sum(above, axis=-1, keepdims=True)
-        corner = np.all(a.array < 1, axis=-1, keepdims=True)
+        corner = np.all(a < 1, axis=-1, keepdims=True)
         inner = above / np.where(corner, 1, total)
-        first = (np.arange(a.shape[-1]) == 0).astype(a.dtype)
+        first = fixed((np.arange(a.shape[-1]) == 0).astype(a.dtype))
         found: Tensor = np.where(corner, first, inner)
         return found
 

@@ -40,10 +40,10 @@ class GeneralizedPareto(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """From ``loc`` to loc - scale / concentration, if that is negative, else without end."""
-        k = self.concentration.array
+        k = self.concentration
         with np.errstate(divide="ignore"):
-            end = np.where(k < 0, self.loc.array - self.scale.array / k, math.inf)
-        return constraints.interval(self.loc, Tensor(end.astype(k.dtype)))
+            end = np.where(k < 0, self.loc - self.scale / k, math.inf)
+        return constraints.interval(self.loc, end.astype(k.dtype))
 
     @property
     def mean(self) -> Tensor:
@@ -71,7 +71,7 @@ class GeneralizedPareto(Distribution):
         z = self._z(value)
         k, zero = self._safe()
         y = 1 + 1 / k
-        inner = np.where(y.array == 0, 0.0, y * np.log1p(k * z))
+        inner = np.where(y == 0, 0.0, y * np.log1p(k * z))
         return recorded(-np.log(self.scale) - np.where(zero, z, inner))
 
     def log_survival_function(self, value: TensorLike) -> Tensor:
@@ -107,13 +107,13 @@ class GeneralizedPareto(Distribution):
     def _safe(self) -> tuple[Tensor, Any]:
         """The concentration, 1 where it is too small to divide by, and where that is."""
         k = self.concentration
-        zero = np.absolute(k.array) < tiny(k.dtype) / eps(k.dtype)
+        zero = np.absolute(k) < tiny(k.dtype) / eps(k.dtype)
         return recorded(np.where(zero, 1.0, k).astype(k.dtype)), zero
 
     def _below(self, bound: float) -> Tensor:
         k = self.concentration
-        return recorded(np.where(k.array < bound, k, bound - 1.0).astype(k.dtype))
+        return recorded(np.where(k < bound, k, bound - 1.0).astype(k.dtype))
 
     def _where_below(self, bound: float, moment: Tensor) -> Tensor:
-        found = np.where(self.concentration.array < bound, moment, math.nan)
+        found = np.where(self.concentration < bound, moment, math.nan)
         return recorded(found.astype(moment.dtype))

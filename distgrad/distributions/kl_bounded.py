@@ -42,7 +42,7 @@ def _to_normal(entropy: Any, mean: Any, variance: Any, q: Normal) -> Any:
 def _pareto(p: Pareto, q: Pareto) -> Any:
     ratio = q.alpha / p.alpha
     kl = q.alpha * np.log(p.scale / q.scale) - np.log(ratio) + ratio - 1
-    return outside(kl, p.scale.array < q.scale.array)
+    return outside(kl, p.scale < q.scale)
 
 
 @register_kl(Pareto, Exponential)
@@ -59,7 +59,7 @@ def _pareto_gamma(p: Pareto, q: Gamma) -> Any:
 
 @register_kl(Pareto, Normal)
 def _pareto_normal(p: Pareto, q: Normal) -> Any:
-    finite = p.alpha.array > 2
+    finite = p.alpha > 2
     mean, variance = (np.where(finite, m, 1.0) for m in (p.mean, p.variance))
     return outside(_to_normal(p.entropy(), mean, variance, q), ~finite)
 
@@ -69,7 +69,7 @@ def _uniform_pareto(p: Uniform, q: Pareto) -> Any:
     width = p.high - p.low
     mean_log = (x_log_x(p.high) - x_log_x(p.low) - width) / width
     logs = np.log(q.alpha) + q.alpha * np.log(q.scale) - (q.alpha + 1) * mean_log
-    return outside(-np.log(width) - logs, p.low.array < q.scale.array)
+    return outside(-np.log(width) - logs, p.low < q.scale)
 
 
 def _mean_log_density(q: ContinuousBernoulli, mean: Any) -> Any:
@@ -94,7 +94,7 @@ def _continuous_bernoulli_normal(p: ContinuousBernoulli, q: Normal) -> Any:
 @register_kl(ContinuousBernoulli, Uniform)
 def _continuous_bernoulli_uniform(p: ContinuousBernoulli, q: Uniform) -> Any:
     kl = -p.entropy() + np.log(q.high - q.low)
-    return outside(kl, (q.low.array > 0) | (q.high.array < 1))
+    return outside(kl, (q.low > 0) | (q.high < 1))
 
 
 @register_kl(Beta, ContinuousBernoulli)
@@ -105,4 +105,4 @@ def _beta_continuous_bernoulli(p: Beta, q: ContinuousBernoulli) -> Any:
 @register_kl(Uniform, ContinuousBernoulli)
 def _uniform_continuous_bernoulli(p: Uniform, q: ContinuousBernoulli) -> Any:
     kl = -p.entropy() - _mean_log_density(q, p.mean)
-    return outside(kl, (p.low.array < 0) | (p.high.array > 1))
+    return outside(kl, (p.low < 0) | (p.high > 1))

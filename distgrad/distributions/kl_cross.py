@@ -139,7 +139,7 @@ def outside(kl: Any, where: Any) -> Any:
 @register_kl(Uniform, Exponential)
 def _uniform_exponential(p: Uniform, q: Exponential) -> Any:
     kl = q.rate * (p.high + p.low) / 2 - np.log((p.high - p.low) * q.rate)
-    return outside(kl, p.low.array < 0)
+    return outside(kl, p.low < 0)
 
 
 @register_kl(Uniform, Gamma)
@@ -148,7 +148,7 @@ def _uniform_gamma(p: Uniform, q: Gamma) -> Any:
     t1 = np.log(width)
     t2 = (x_log_x(p.high) - x_log_x(p.low) - width) / width
     kl = -t1 + q.rate * (p.high + p.low) / 2 + lgamma(a) - a * np.log(q.rate) - (a - 1) * t2
-    return outside(kl, p.low.array < 0)
+    return outside(kl, p.low < 0)
 
 
 @register_kl(Uniform, Gumbel)
@@ -194,7 +194,7 @@ for _p, _q in _NOWHERE:
 @register_kl(Beta, Uniform)
 def _beta_uniform(p: Beta, q: Uniform) -> Any:
     kl = -p.entropy() + np.log(q.high - q.low)
-    return outside(kl, (q.low.array > 0) | (q.high.array < 1))
+    return outside(kl, (q.low > 0) | (q.high < 1))
 
 
 @register_kl(Uniform, Beta)
@@ -207,4 +207,4 @@ def _uniform_beta(p: Uniform, q: Beta) -> Any:
     logs = (q.concentration1 - 1) * one + (q.concentration0 - 1) * two
     total = q.concentration1 + q.concentration0
     kl = -t1 - logs + lgamma(q.concentration1) + lgamma(q.concentration0) - lgamma(total)
-    return outside(kl, (p.high.array > 1) | (p.low.array < 0))
+    return outside(kl, (p.high > 1) | (p.low < 0))

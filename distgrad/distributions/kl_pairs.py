@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
+from distgrad.autograd.tensor import Tensor
 from distgrad.distributions.categorical import Categorical, OneHotCategorical
 from distgrad.distributions.counts import Bernoulli, Binomial, Geometric, Poisson
 from distgrad.distributions.exponential import Exponential, Gumbel, Laplace, Uniform, Weibull
@@ -57,22 +59,27 @@ def _multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Any:
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli(p: Bernoulli, q: Bernoulli) -> Any:
     t1 = p.probs * (softplus(-q.logits) - softplus(-p.logits))
-    t1 = np.where(q.probs.array == 0, math.inf, t1)
-    t1 = np.where(p.probs.array == 0, 0, t1)
+    t1 = np.where(q.probs == 0, math.inf, t1)
+    t1 = np.where(p.probs == 0, 0, t1)
     t2 = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
-    t2 = np.where(q.probs.array == 1, math.inf, t2)
-    t2 = np.where(p.probs.array == 1, 0, t2)
+    t2 = np.where(q.probs == 1, math.inf, t2)
+    t2 = np.where(p.probs == 1, 0, t2)
     return t1 + t2
+
+
+@apart
+def _check_counts(p: Tensor, q: Tensor) -> None:
+    if np.any(p.array < q.array):
+        raise NotImplementedError(
+            "KL between Binomials where q.total_count > p.total_count is not implemented"
+        )
 
 
 @register_kl(Binomial, Binomial)
 def _binomial(p: Binomial, q: Binomial) -> Any:
-    if np.any(p.total_count.array < q.total_count.array):
-        raise NotImplementedError(
-            "KL between Binomials where q.total_count > p.total_count is not implemented"
-        )
+    _check_counts(p.total_count, q.total_count)
     kl = p.total_count * (p.probs * (p.logits - q.logits) + np.log1p(-p.probs) - np.log1p(-q.probs))
-    return np.where(p.total_count.array > q.total_count.array, math.inf, kl)
+    return np.where(p.total_count > q.total_count, math.inf, kl)
 
 
 @register_kl(Geometric, Geometric)
@@ -88,8 +95,8 @@ def _poisson(p: Poisson, q: Poisson) -> Any:
 @register_kl(Categorical, Categorical)
 def _categorical(p: Categorical, q: Categorical) -> Any:
     t = p.probs * (p.logits - q.logits)
-    t = np.where(q.probs.array == 0, math.inf, t)
-    t = np.where(np.broadcast_to(p.probs.array == 0, t.shape), 0, t)
+    t = np.where(q.probs == 0, math.inf, t)
+    t = np.where(np.broadcast_to(p.probs == 0, t.shape), 0, t)
     return _sum(t)
 
 
@@ -137,7 +144,7 @@ def _weibull(p: Weibull, q: Weibull) -> Any:
 @register_kl(Uniform, Uniform)
 def _uniform(p: Uniform, q: Uniform) -> Any:
     kl = np.log((q.high - q.low) / (p.high - p.low))
-    return np.where((q.low.array > p.low.array) | (q.high.array < p.high.array), math.inf, kl)
+    return np.where((q.low > p.low) | (q.high < p.high), math.inf, kl)
 
 
 @register_kl(Cauchy, Cauchy)

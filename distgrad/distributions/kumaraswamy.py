@@ -69,8 +69,7 @@ class Kumaraswamy(TransformedDistribution):
     def mode(self) -> Tensor:
         """((a - 1) / (a b - 1)) ** (1 / a); NaN unless a and b are 1 or more, one of them more."""
         a, b = self._both
-        x, y = a.array, b.array
-        found = (x >= 1) & (y >= 1) & (x * y > 1)
+        found = (a >= 1) & (b >= 1) & (a * b > 1)
         power = np.where(found, (a - 1) / np.where(found, a * b - 1, 1.0), 1.0)
         inner = np.where(found, power ** np.reciprocal(a), math.nan)
         return recorded(inner.astype(a.dtype))

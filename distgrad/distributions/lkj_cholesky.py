@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.shared import broadcast_all, recorded, tiny
 from distgrad.errors import ShapeError
@@ -40,6 +42,7 @@ class LKJCholesky(Distribution):
         """Lower triangular matrices with rows of length 1."""
         return constraints.corr_cholesky
 
+    @beside()
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw factors, row by row: a direction, and how far it goes (the onion method)."""
         random, n, dtype = generator(), self.dim, self.concentration.dtype
@@ -58,7 +61,9 @@ class LKJCholesky(Distribution):
     def log_prob(self, value: TensorLike) -> Tensor:
         """Σ (dim - i + 2 concentration - 2) log Lᵢᵢ for i from 2 to dim, normalised."""
         x, eta, n = self._value(value, self.concentration), self.concentration, self.dim
-        powers = 2 * (np.expand_dims(eta, -1) - 1) + np.arange(n - 2, -1, -1, dtype=eta.dtype)
+        powers = 2 * (np.expand_dims(eta, -1) - 1) + fixed(
+            np.arange(n - 2, -1, -1, dtype=eta.dtype)
+        )
         logs = np.log(diagonal(x, axis1=-2, axis2=-1)[..., 1:])
         alpha = eta + 0.5 * (n - 1)
         normaliser = 0.5 * (n - 1) * math.log(math.pi) + mvlgamma(alpha - 0.5, n - 1)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd import random
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
@@ -95,7 +96,7 @@ class LowRankMultivariateNormal(Distribution):
         """L, of 1 + Wᵀ D⁻¹ W."""
         w = self.cov_factor
         k = np.swapaxes(w, -2, -1) @ (w / np.expand_dims(self.cov_diag, -1))
-        return recorded(np.linalg.cholesky(k + np.eye(w.shape[-1], dtype=w.dtype)))
+        return recorded(np.linalg.cholesky(k + fixed(np.eye(w.shape[-1], dtype=w.dtype))))
 
     def expand(self, batch_shape: Any) -> Any:
         """Return the distribution with parameters broadcast to ``batch_shape``."""
@@ -145,4 +146,6 @@ class LowRankMultivariateNormal(Distribution):
 
 
 def _diagonal_matrix(values: Tensor) -> Tensor:
-    return recorded(np.expand_dims(values, -1) * np.eye(values.shape[-1], dtype=values.dtype))
+    return recorded(
+        np.expand_dims(values, -1) * fixed(np.eye(values.shape[-1], dtype=values.dtype))
+    )

@@ -86,7 +86,7 @@ class MixtureSameFamily(Distribution):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw a component, and from it."""
         with no_grad():
-            chosen = self.mixture_distribution.expand(self._batch_shape).sample(sample_shape).array
+            chosen = self.mixture_distribution.expand(self._batch_shape).sample(sample_shape)
             drawn = self.component_distribution.sample(sample_shape)
             axis = -1 - self._event_axes
             index = np.reshape(chosen, (*chosen.shape, *(1,) * (self._event_axes + 1)))

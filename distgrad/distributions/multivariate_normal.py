@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd import random
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.distribution import Distribution, SampleShape
@@ -147,7 +148,7 @@ def mahalanobis(factor: Tensor, d: Tensor) -> Tensor:
 
 def _inverse_triangular(factor: Tensor) -> Tensor:
     eye = np.broadcast_to(np.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
-    found: Tensor = solve_triangular(factor, np.array(eye), lower=True)
+    found: Tensor = solve_triangular(factor, fixed(np.array(eye)), lower=True)
     return found
 
 

@@ -221,7 +221,7 @@ class _Half(Distribution):
         """That of both signs, twice as likely; -∞ below 0."""
         x = self._value(value, self.scale)
         both = self.base_dist.log_prob(x) + math.log(2)
-        found: Tensor = recorded(np.where(x.array >= 0, both, -math.inf))
+        found: Tensor = recorded(np.where(x >= 0, both, -math.inf))
         return found
 
     def cdf(self, value: TensorLike) -> Tensor:
@@ -301,7 +301,7 @@ class StudentT(Distribution):
     @property
     def mean(self) -> Tensor:
         """``loc``; NaN for df ≤ 1."""
-        found: Tensor = recorded(np.where(self.df.array <= 1, math.nan, self.loc))
+        found: Tensor = recorded(np.where(self.df <= 1, math.nan, self.loc))
         return found
 
     @property
@@ -312,7 +312,7 @@ class StudentT(Distribution):
     @property
     def variance(self) -> Tensor:
         """scale² df / (df - 2); infinite for df ≤ 2, NaN for df ≤ 1."""
-        df = self.df.array
+        df = self.df
         safe = np.where(df > 2, self.df, 3.0)
         finite = self.scale * self.scale * safe / (safe - 2)
         found: Tensor = recorded(np.where(df > 2, finite, np.where(df > 1, math.inf, math.nan)))

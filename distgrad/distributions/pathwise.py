@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import Op, OpResult
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor
@@ -18,15 +19,28 @@ from distgrad.ops.incomplete_numbers import beta_slope, gamma_slope
 
 def standard_gamma(concentration: Tensor, shape: Shape) -> Tensor:
     """Draw Gamma(concentration, 1) samples of ``shape``, which concentration broadcasts to."""
+    drawn = _gamma_numbers(concentration, shape)
+    found: Tensor = _standard_gamma(np.broadcast_to(concentration, shape), drawn=drawn)
+    return found
+
+
+@apart
+def _gamma_numbers(concentration: Tensor, shape: Shape) -> Array:
     dtype = concentration.dtype
     drawn = generator().standard_gamma(concentration.array.astype(np.float64), shape)
-    drawn = np.maximum(np.asarray(drawn).astype(dtype), tiny(dtype))
-    found: Tensor = _standard_gamma(np.broadcast_to(concentration, shape), drawn=drawn)
+    found: Array = np.maximum(np.asarray(drawn).astype(dtype), tiny(dtype))
     return found
 
 
 def dirichlet(concentration: Tensor, shape: Shape) -> Tensor:
     """Draw Dirichlet(concentration) samples of ``shape`` (the last axis sums up to 1)."""
+    drawn = _dirichlet_numbers(concentration, shape)
+    found: Tensor = _dirichlet(np.broadcast_to(concentration, shape), drawn=drawn)
+    return found
+
+
+@apart
+def _dirichlet_numbers(concentration: Tensor, shape: Shape) -> Array:
     dtype, a = concentration.dtype, concentration.array.astype(np.float64)
     # log Gamma(a) = log Gamma(a + 1) + log U / a: small concentrations do not underflow.
     random = generator()
@@ -34,8 +48,7 @@ def dirichlet(concentration: Tensor, shape: Shape) -> Tensor:
     logs -= np.max(logs, axis=-1, keepdims=True)
     weights = np.exp(logs)
     drawn = weights / np.sum(weights, axis=-1, keepdims=True)
-    drawn = np.clip(drawn.astype(dtype), tiny(dtype), 1 - eps(dtype) / 2)
-    found: Tensor = _dirichlet(np.broadcast_to(concentration, shape), drawn=drawn)
+    found: Array = np.clip(drawn.astype(dtype), tiny(dtype), 1 - eps(dtype) / 2)
     return found
 
 

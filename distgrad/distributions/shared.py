@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
+from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.flat import held
 from distgrad.autograd.mode import enable_grad
+from distgrad.autograd.op import Op, OpResult
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
@@ -29,9 +33,9 @@ def parameter(value: TensorLike) -> Tensor:
 
     Errors: ShapeError for complex ones, TypeError for what is no number.
     """
-    tensor = value if isinstance(value, Tensor) else Tensor(value)
+    tensor = given(value)
     if tensor.dtype.kind in "biu":
-        return Tensor(tensor.array.astype(Tensor(0.0).dtype))
+        return tensor.astype(get_default_dtype())
     if tensor.dtype.kind != "f":
         raise ShapeError(
             f"a distribution's parameters are Tensors of real numbers, or numbers; got {value!r}"
@@ -40,8 +44,13 @@ def parameter(value: TensorLike) -> Tensor:
 
 
 def given(value: TensorLike) -> Tensor:
-    """``value`` as a Tensor."""
-    return value if isinstance(value, Tensor) else Tensor(value)
+    """``value`` as a Tensor; numbers are constants of a recorded step."""
+    if isinstance(value, Tensor):
+        return value
+    made = Tensor(value)
+    if not isinstance(value, np.ndarray):
+        fixed(held(made))
+    return made
 
 
 def broadcast_all(*values: TensorLike) -> list[Tensor]:
@@ -51,7 +60,7 @@ def broadcast_all(*values: TensorLike) -> list[Tensor]:
     made = []
     for v in values:
         if isinstance(v, int | float) and dtype is not None:
-            made.append(Tensor(np.asarray(v, dtype)))
+            made.append(Tensor(fixed(np.asarray(v, dtype))))
         else:
             made.append(parameter(v))
     try:
@@ -72,7 +81,7 @@ def broadcast_to(tensor: Tensor, shape: Shape) -> Tensor:
 
 def constant(value: Any, like: Tensor) -> Tensor:
     """A Tensor of the shape and dtype of ``like``, filled with ``value``."""
-    return Tensor(np.full(like.shape, value, like.dtype))
+    return Tensor(fixed(np.full(like.shape, value, like.dtype)))
 
 
 def tiny(dtype: Any) -> float:
@@ -120,12 +129,12 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def above(parameter: Tensor, bound: float) -> Tensor:
     """The parameter where it is above ``bound``; elsewhere what no moment divides by 0 for."""
     x = parameter
-    return recorded(np.where(x.array > bound, x, bound + 1.0).astype(x.dtype))
+    return recorded(np.where(x > bound, x, bound + 1.0).astype(x.dtype))
 
 
 def where_above(parameter: Tensor, bound: float, moment: Tensor, other: float) -> Tensor:
     """The moment where the parameter is above ``bound``, else ``other``."""
-    return recorded(np.where(parameter.array > bound, moment, other).astype(moment.dtype))
+    return recorded(np.where(parameter > bound, moment, other).astype(moment.dtype))
 
 
 def one_of(name: str, **given: TensorLike | None) -> tuple[str, Any]:
@@ -153,6 +162,10 @@ class lazy:  # noqa: N801 (a decorator)
         return value
 
 
-def inside(value: Array, low: float, high: float = np.inf) -> Array:
-    """Numbers that rounding took to a bound, back inside."""
-    return np.clip(value, low, high)
+def _inside_body(x: Array, *, low: float) -> OpResult:
+    """Numbers that rounding took to a bound, back inside; the gradient knows nothing of it."""
+    return np.clip(x, low, np.inf), lambda g: g
+
+
+inside = Op(_inside_body, ("... -> ...",), None, (0.5, 2.0), False)
+# No member of the registry: its gradient is not that of its values.

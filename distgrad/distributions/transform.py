@@ -11,6 +11,7 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
+from distgrad.distributions.shared import given
 
 
 class Transform(ABC):
@@ -34,7 +35,7 @@ class Transform(ABC):
 
     def __call__(self, x: TensorLike) -> Tensor:
         """Return f(x)."""
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = given(x)
         y = self._call(x)
         if self._cache_size:
             self._pair = (x, y)
@@ -98,8 +99,13 @@ class _Inverse(Transform):
     def __init__(self, forward: Transform) -> None:
         super().__init__()
         self._forward = forward
-        self.bijective, self.sign = forward.bijective, forward.sign
+        self.bijective = forward.bijective
         self.domain, self.codomain = forward.codomain, forward.domain
+
+    @property
+    def sign(self) -> Any:  # type: ignore[override]
+        """That of the transform."""
+        return self._forward.sign
 
     @property
     def inv(self) -> Transform:

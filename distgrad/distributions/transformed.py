@@ -133,7 +133,7 @@ class TransformedDistribution(Distribution):
     def _real(self, value: TensorLike) -> Tensor:
         y = given(value)
         if y.dtype.kind in "biu":
-            y = Tensor(y.array.astype(np.float32))
+            y = y.astype(np.float32)
         if self._validate_args:
             self._validate_sample(y)
         return y

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
@@ -101,7 +102,7 @@ class ComposeTransform(Transform):
             total = total + sum_rightmost(part.log_abs_det_jacobian(x, after), axes - here)
             axes += part.codomain.event_dim - here
             x = after
-        return total if self.parts else Tensor(np.zeros(x.shape, x.dtype))
+        return total if self.parts else Tensor(fixed(np.zeros(x.shape, x.dtype)))
 
     def forward_shape(self, shape: Shape) -> Shape:
         """Return theirs, one after the other."""
@@ -208,7 +209,8 @@ class ReshapeTransform(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return 0."""
-        return Tensor(np.zeros(x.shape[: x.ndim - len(self.in_shape)], x.dtype))
+        shape = x.shape[: x.ndim - len(self.in_shape)]
+        return Tensor(fixed(np.zeros(shape, x.dtype)))
 
     def forward_shape(self, shape: Shape) -> Shape:
         """Return ``shape`` with its last axes as ``out_shape``."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions import constraints
@@ -25,7 +26,7 @@ class StickBreakingTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         part = x - _log_left(x.shape[-1], x.dtype)
         taken, kept = -softplus(-part), -softplus(part)  # the logs of both parts
-        none = np.zeros((*x.shape[:-1], 1), x.dtype)
+        none = fixed(np.zeros((*x.shape[:-1], 1), x.dtype))
         before = np.concatenate([none, np.cumsum(kept, axis=-1)], axis=-1)
         return recorded(np.exp(before + np.concatenate([taken, none], axis=-1)))
 
@@ -97,21 +98,21 @@ class CorrCholeskyTransform(Transform):
         e = eps(x.dtype)
         z = _lower_of(np.clip(np.tanh(x), -1 + e, 1 - e))
         left = np.cumprod(np.sqrt(1 - z * z), axis=-1)
-        one = np.ones((*z.shape[:-1], 1), z.dtype)
+        one = fixed(np.ones((*z.shape[:-1], 1), z.dtype))
         before = np.concatenate([one, left[..., :-1]], axis=-1)
-        return recorded((z + np.eye(z.shape[-1], dtype=z.dtype)) * before)
+        return recorded((z + fixed(np.eye(z.shape[-1], dtype=z.dtype))) * before)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        one = np.ones((*y.shape[:-1], 1), y.dtype)
+        one = fixed(np.ones((*y.shape[:-1], 1), y.dtype))
         left = np.concatenate([one, (1 - np.cumsum(y * y, axis=-1))[..., :-1]], axis=-1)
-        rows, columns = np.tril_indices(y.shape[-1], -1)
+        rows, columns = map(fixed, np.tril_indices(y.shape[-1], -1))
         t = y[..., rows, columns] / np.sqrt(left[..., rows, columns])
         return recorded(0.5 * (np.log1p(t) - np.log1p(-t)))
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ½ Σ log of what each place of a row has left, and tanh's log derivatives."""
         left = 1 - np.cumsum(y * y, axis=-1)
-        rows, columns = np.tril_indices(y.shape[-1], -2)
+        rows, columns = map(fixed, np.tril_indices(y.shape[-1], -2))
         stick = 0.5 * np.sum(np.log(left[..., rows, columns]), axis=-1)
         slope = -2 * np.sum(x + softplus(-2 * x) - math.log(2.0), axis=-1)
         return recorded(stick + slope)
@@ -140,7 +141,7 @@ def _check_axes(transform: Transform, shape: Shape, axes: int) -> None:
 
 def _log_left(k: int, dtype: Any) -> Array:
     """The logs of k, k - 1, …, 1: for x = 0 all parts of a stick are alike."""
-    return np.log(np.arange(k, 0, -1)).astype(dtype)
+    return fixed(np.log(np.arange(k, 0, -1)).astype(dtype))
 
 
 def _diagonal(x: Tensor) -> Any:
@@ -148,7 +149,7 @@ def _diagonal(x: Tensor) -> Any:
 
 
 def _with_diagonal(x: Tensor, values: Any) -> Tensor:
-    eye = np.eye(x.shape[-1], dtype=x.dtype)
+    eye = fixed(np.eye(x.shape[-1], dtype=x.dtype))
     return recorded(tril(x, k=-1) + np.expand_dims(values, -1) * eye)
 
 
@@ -167,5 +168,5 @@ def _lower_of(x: Any) -> Any:
     n, length = _side(x.shape[-1]), x.shape[-1]
     places = np.full((n, n), length)  # the 0 that is put at the end
     places[np.tril_indices(n, -1)] = np.arange(length)
-    none = np.zeros((*x.shape[:-1], 1), x.dtype)
-    return np.concatenate([x, none], axis=-1)[..., places]
+    none = fixed(np.zeros((*x.shape[:-1], 1), x.dtype))
+    return np.concatenate([x, none], axis=-1)[..., fixed(places)]

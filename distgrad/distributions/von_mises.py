@@ -10,6 +10,7 @@ import numpy as np
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.shared import broadcast_all, recorded
 from distgrad.ops.bessel import i0e, i1e
@@ -47,6 +48,7 @@ class VonMises(Distribution):
         found: Tensor = 1 - i1e(self.concentration) / i0e(self.concentration)
         return found
 
+    @beside()
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw angles from -π to π (Best & Fisher 1979)."""
         center, k = (p.array.astype(np.float64) for p in (self.loc, self.concentration))

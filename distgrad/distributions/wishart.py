@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd import random
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
+from distgrad.distributions.beside import beside
 from distgrad.distributions.distribution import Distribution, SampleShape
 from distgrad.distributions.gamma import Chi2
 from distgrad.distributions.multivariate_normal import MultivariateNormal
@@ -53,16 +55,21 @@ class Wishart(Distribution):
             raise ShapeError(f"Wishart: {name} must be (…, n, n); got {matrix.shape}")
         number = parameter(df)
         if isinstance(df, int | float):
-            number = Tensor(np.asarray(df, matrix.dtype))
+            number = Tensor(fixed(np.asarray(df, matrix.dtype)))
         batch = np.broadcast_shapes(number.shape, matrix.shape[:-2])
         self.df = broadcast_to(number, batch)
         self.__dict__[name] = broadcast_to(matrix, (*batch, n, n))
         super().__init__(batch, (n, n), validate_args=validate_args)
+        self._check_degrees()
+        # A normal distribution of the vectors knows all three matrices.
+        zeros = Tensor(fixed(np.zeros(n, matrix.dtype)))
+        self._vectors = MultivariateNormal(zeros, validate_args=False, **{name: matrix})
+
+    @beside()
+    def _check_degrees(self) -> None:
+        n = self._event_shape[-1]
         if np.any(self.df.array <= n - 1):
             raise ShapeError(f"Wishart: df={self.df} must be above n - 1 = {n - 1} everywhere")
-        # A normal distribution of the vectors knows all three matrices.
-        zeros = Tensor(np.zeros(n, matrix.dtype))
-        self._vectors = MultivariateNormal(zeros, validate_args=False, **{name: matrix})
 
     @lazy
     def scale_tril(self) -> Tensor:
@@ -101,7 +108,7 @@ class Wishart(Distribution):
     def mode(self) -> Tensor:
         """(df - n - 1) Σ; NaN for df ≤ n + 1."""
         factor = self._degrees - (self._event_shape[-1] + 1)
-        found = np.where(factor.array > 0, factor * self.covariance_matrix, math.nan)
+        found = np.where(factor > 0, factor * self.covariance_matrix, math.nan)
         return recorded(found.astype(self.df.dtype))
 
     @property
@@ -115,10 +122,10 @@ class Wishart(Distribution):
         """L A Aᵀ Lᵀ of a triangular A: normal numbers and, on the diagonal, χ (Bartlett 1933)."""
         n = self._event_shape[-1]
         shape, dtype = self._extended_shape(sample_shape), self.df.dtype
-        degrees = np.expand_dims(self.df, -1) - np.arange(n, dtype=dtype)
+        degrees = np.expand_dims(self.df, -1) - fixed(np.arange(n, dtype=dtype))
         squares = Chi2(recorded(degrees), validate_args=False).rsample(sample_shape)
-        below = np.tril(random.normal(shape, dtype=dtype).array, -1)
-        a = below + np.expand_dims(np.sqrt(squares), -1) * np.eye(n, dtype=dtype)
+        below = np.tril(random.normal(shape, dtype=dtype), -1)
+        a = below + np.expand_dims(np.sqrt(squares), -1) * fixed(np.eye(n, dtype=dtype))
         root = self._vectors._factor @ a
         return recorded(root @ np.swapaxes(root, -2, -1))
 
@@ -153,6 +160,6 @@ class Wishart(Distribution):
     def _mean_log_det(self) -> Tensor:
         """E log |V| = Σᵢ ψ(½ (df - i)) + n log 2 + log |Σ|, i from 0 to n - 1."""
         n = self._event_shape[-1]
-        halves = 0.5 * (np.expand_dims(self.df, -1) - np.arange(n, dtype=self.df.dtype))
+        halves = 0.5 * (np.expand_dims(self.df, -1) - fixed(np.arange(n, dtype=self.df.dtype)))
         psi = np.sum(digamma(halves), axis=-1)
         return recorded(psi + n * math.log(2) + 2 * self._vectors._half_log_det())

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
@@ -264,11 +266,16 @@ def _at_slices(
         return _at_slices(name, x.reshape(1), dim, index, source).reshape(())
     axis = one_axis(dim, x.ndim, name)
     negative = name == "index_fill"
-    rows = checked_index(name, index, x.shape[axis], axis, negative=negative).reshape(-1)
+    rows = _row_of(name, index, x.shape[axis], axis, negative)
     wanted = (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])
     if np.ndim(source) and np.shape(source) != wanted:
         raise ShapeError(f"{name}: source has shape {np.shape(source)}; x and index ask {wanted}")
     return ops.index_put(x, (slice(None),) * axis + (rows,), source)
+
+
+@apart
+def _row_of(name: str, index: TensorLike, length: int, axis: int | None, negative: bool) -> Array:
+    return checked_index(name, index, length, axis, negative=negative).reshape(-1)
 
 
 def index_put(
@@ -283,7 +290,7 @@ def put(
 ) -> Tensor:
     """``input`` with ``source`` at ``index`` of all elements in a row."""
     x = tensor_of(input)
-    rows = checked_index("put", index, x.size, None).reshape(-1)
+    rows = _row_of("put", index, x.size, None, True)
     given = tensor_of(source).reshape(-1)
     if given.size != rows.size:
         raise ShapeError(f"put: {rows.size} indices take as many values; got {given.size}")

@@ -39,10 +39,11 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
     ],
     "places": [ops.add_along, ops.put_along, ops.take_along],
+    "slopes": [ops.scaled_product, ops.sigmoid, ops.sigmoid_backward, ops.tanh_backward],
     "pointwise": [
         *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),
         *(ops.hardshrink, ops.softshrink, ops.threshold),
-        *(ops.sigmoid, ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
+        *(ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
         *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.erfinv, ops.ndtri),
         *(ops.sign, ops.dropout),
     ],

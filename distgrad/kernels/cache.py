@@ -30,6 +30,8 @@ from numba.core.serialize import dumps
 
 from distgrad.files import open_regular, read_all, replacing, shown
 
+_done: list[str] = []  # the kernels that this process has compiled and kept
+
 _PATIENCE = 60.0  # seconds; a kernel compiles in 1 to 10 s
 _MOST = 1 << 26  # bytes of a file; a kernel has some 10,000
 _DIGEST = 32  # bytes
@@ -61,6 +63,11 @@ def cache_folder() -> Path | None:
         )
         return None
     return folder
+
+
+def tally() -> int:
+    """Return how many kernels this process has compiled and kept."""
+    return len(_done)
 
 
 class Store:
@@ -127,6 +134,7 @@ class KernelCache:
         if not compiled.lifted and not compiled.library.has_dynamic_globals:
             name = self._file(signature, compiled.library.codegen)
             self._store.write(name, dumps(compiled._reduce()))
+            _done.append(self._name)
 
     def flush(self) -> None:
         """Forget nothing: damaged and old files are replaced one by one."""
@@ -274,6 +282,10 @@ def _ingredient(value: Any, *above: object) -> object:
         return "itself" if value in above else _recipe(value, *above)
     if isinstance(value, np.ndarray):  # its repr leaves out what is in the middle
         return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        # No part of a kernel: a twin's table, met where an attribute bears the twin's name. What
+        # is in it has other addresses in every process.
+        return type(value)
     return type(value), value
 
 

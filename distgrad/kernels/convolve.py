@@ -54,7 +54,7 @@ def convolution(
     way = _way(problem, bias is not None, images.dtype)
     if way is None:
         return None
-    x, filters = channels_last(images), dense(weight)
+    shape, x, filters = images.shape, channels_last(images), dense(weight)
     y = _new(y_shape, x.dtype)
     way.forward(x, filters, None if bias is None else dense(bias), y)
 
@@ -69,7 +69,7 @@ def convolution(
             db = None if bias is None else np.empty(bias.shape, x.dtype)
             way.to_weight(x, gy, dw, db)
         if wanted[0]:
-            dx = _new(images.shape, x.dtype)
+            dx = _new(shape, x.dtype)
             way.to_data(gy, filters, dx)
         return None if dx is None else channels_first(dx), dw, db
 
@@ -102,7 +102,7 @@ def convolution_transpose(
     way = _way(problem, False, images.dtype)
     if way is None:
         return None
-    x, filters = channels_last(images), dense(weight)
+    shape, x, filters = images.shape, channels_last(images), dense(weight)
     y = _new(y_shape, x.dtype)
     way.to_data(x, filters, y)
     if bias is not None:
@@ -114,7 +114,7 @@ def convolution_transpose(
         gy = channels_last(g)
         dx = dw = db = None
         if wanted[0]:
-            dx = _new(images.shape, x.dtype)
+            dx = _new(shape, x.dtype)
             way.forward(gy, filters, None, dx)
         if wanted[1]:
             dw = np.empty(filters.shape, x.dtype)

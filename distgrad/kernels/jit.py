@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -25,6 +26,11 @@ _depth = 0
 _folder = cache_folder()
 _store = Store(_folder) if _folder else None
 _turn = Turn(_folder) if _folder else None
+
+
+def kept_in() -> Path | None:
+    """Return the folder of compiled kernels; None where none can be kept."""
+    return _folder
 
 
 # numba's wrappers for C are a third of the time to compile, and nobody calls them.

@@ -21,13 +21,13 @@ def rms_norm(
     if not suits(x, weight) or (weight is not None and weight.shape != shape):
         return None
     width = math.prod(shape)
-    rows = dense(x).reshape(-1, width)
+    rows, form, dtype = dense(x).reshape(-1, width), x.shape, x.dtype
     w = np.ones(width, x.dtype) if weight is None else flat(weight)
     y, r = np.empty(x.shape, x.dtype), np.empty(len(rows), x.dtype)
     _rms_norm(rows, w, x.dtype.type(eps), y.reshape(rows.shape), r)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        d, dw = np.empty(x.shape, x.dtype), np.zeros_like(w)
+        d, dw = np.empty(form, dtype), np.zeros_like(w)
         _rms_norm_back(dense(g).reshape(rows.shape), rows, w, r, d.reshape(rows.shape), dw)
         return d, dw.reshape(shape)
 
@@ -69,7 +69,7 @@ def group_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    n, c = x.shape[:2]
+    form, dtype, n, c = x.shape, x.dtype, *x.shape[:2]
     planes = dense(x).reshape(n * groups, c // groups, -1)  # a group of a sample, channel, place
     w = np.ones(shape, x.dtype) if weight is None else flat(weight)
     b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
@@ -78,7 +78,7 @@ def group_norm(
     _group_norm(planes, w, b, x.dtype.type(eps), y.reshape(planes.shape), mean, r)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        d, dw, db = np.empty(x.shape, x.dtype), np.zeros_like(w), np.zeros_like(w)
+        d, dw, db = np.empty(form, dtype), np.zeros_like(w), np.zeros_like(w)
         g = dense(g).reshape(planes.shape)
         _group_norm_back(g, planes, w, mean, r, d.reshape(planes.shape), dw, db)
         return d, dw, db

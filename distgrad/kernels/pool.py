@@ -85,12 +85,12 @@ def avg_pool(
     if x.ndim == 4 and lies_last(x):
         return channels_last.avg_pool(x, windows, ceil_mode, count_include_pad, divisor_override)
     shares = _shares(x.shape[2:], windows, ceil_mode, count_include_pad, divisor_override, x.dtype)
-    n, c, *lengths = x.shape
-    y = np.empty((n, c, *bounds.counts), x.dtype)
+    shape, dtype = x.shape, x.dtype
+    y = np.empty((*shape[:2], *bounds.counts), dtype)
     _mean(_volumes(x), *bounds.ends, shares, _volumes(y))
 
     def vjp(g: Array) -> Array:
-        d = np.zeros((n, c, *lengths), x.dtype)
+        d = np.zeros(shape, dtype)
         _mean_back(_volumes(g), *bounds.ends, shares, _volumes(d))
         return d
 
@@ -174,12 +174,13 @@ def _largest(x: Array, bounds: _Bounds) -> OpResult:
 
 def _largest_of_all(x: Array) -> OpResult:
     shape, ones = x.shape, (1,) * (x.ndim - 2)
-    planes = dense(x).reshape(shape[0] * shape[1], -1)
+    count = shape[0] * shape[1]
+    planes = dense(x).reshape(count, -1)
     winners = planes.argmax(axis=1).reshape(-1, 1)  # NumPy's: the first NaN, else the first largest
 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, g.dtype)
-        np.put_along_axis(d.reshape(planes.shape), winners, g.reshape(-1, 1), 1)
+        np.put_along_axis(d.reshape(count, -1), winners, g.reshape(-1, 1), 1)
         return d
 
     return np.take_along_axis(planes, winners, 1).reshape((*shape[:2], *ones)), vjp

@@ -130,12 +130,12 @@ def of_loss(member: Member) -> Twin:
         x, order = in_memory(a)
         z = in_order(b, order)
         F = a.dtype.type
-        scale = share(a.size if reduction == "mean" else 1, a.dtype)
+        scale, shape, dtype = share(a.size if reduction == "mean" else 1, a.dtype), a.shape, a.dtype
         total = np.asarray(F(kernels.forward(x, z, *p)) * scale)
 
         def closure(back: _Back) -> Callable[[Array], Array]:
             def vjp(g: Array) -> Array:
-                result, d = blank(a.shape, a.dtype, order)
+                result, d = blank(shape, dtype, order)
                 back.run(F(g * scale), x, z, d, *p)
                 return result
 

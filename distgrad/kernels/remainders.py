@@ -54,9 +54,10 @@ def _with_quotient(
     if found is None:
         return None
     value, (x, z, order) = found
+    shape, dtype = value.shape, value.dtype
 
     def to_divisor(g: Array) -> Array:
-        result, d = blank(value.shape, value.dtype, order)
+        result, d = blank(shape, dtype, order)
         back(in_order(g, order), x, z, d)
         return result
 

@@ -31,12 +31,13 @@ def _over_rows(
     """Run ``forward(a, y)`` and ``back(g, y, d)`` on the rows along the last axis."""
     if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
         return None
-    y = np.empty(a.shape, a.dtype)
-    rows = y.reshape(-1, a.shape[-1])
+    shape, dtype = a.shape, a.dtype  # the closure does not hold what it would not read
+    y = np.empty(shape, dtype)
+    rows = y.reshape(-1, shape[-1])
     forward(dense(a).reshape(rows.shape), rows)
 
     def vjp(g: Array) -> Array:
-        d = np.empty(a.shape, a.dtype)
+        d = np.empty(shape, dtype)
         back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
         return d
 

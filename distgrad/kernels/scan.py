@@ -121,18 +121,19 @@ def prod(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | N
     axes = neighbours(axis, a)
     if axes is None:
         return None
-    shape, (first, end) = a.shape, axes
+    shape, dtype, (first, end) = a.shape, a.dtype, axes
     x = dense(a).reshape(
         math.prod(shape[:first]), math.prod(shape[first:end]), math.prod(shape[end:])
     )
-    y = np.empty((x.shape[0], x.shape[2]), a.dtype)
+    form = x.shape[0], x.shape[2]
+    y = np.empty(form, dtype)
     _product(x, y)
     ones = (1,) * (end - first) if keepdims else ()
     value = y.reshape(shape[:first] + ones + shape[end:])
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, a.dtype)
-        _product_back(dense(np.asarray(g)).reshape(y.shape), x, d.reshape(x.shape))
+        d = np.empty(shape, dtype)
+        _product_back(dense(np.asarray(g)).reshape(form), x, d.reshape(x.shape))
         return d
 
     return value, vjp

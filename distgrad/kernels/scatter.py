@@ -19,9 +19,10 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
         return None
     rows = checked_rows(indices, weight)
     flat_rows = np.array(rows, np.int64).reshape(-1)
+    shape, dtype = weight.shape, weight.dtype
 
     def vjp(g: Array) -> Array:
-        d = np.zeros(weight.shape, weight.dtype)
+        d = np.zeros(shape, dtype)
         if flat_rows.size:
             _add_rows(dense(g).reshape(flat_rows.size, -1), flat_rows, d)
         if padding_idx is not None:

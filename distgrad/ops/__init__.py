@@ -230,6 +230,9 @@ from distgrad.ops.shape import squeeze as squeeze
 from distgrad.ops.shape import swapaxes as swapaxes
 from distgrad.ops.shape import transpose as transpose
 from distgrad.ops.shape import unflatten as unflatten
+from distgrad.ops.slopes import scaled_product as scaled_product
+from distgrad.ops.slopes import sigmoid_backward as sigmoid_backward
+from distgrad.ops.slopes import tanh_backward as tanh_backward
 from distgrad.ops.softmax import cross_entropy as cross_entropy
 from distgrad.ops.softmax import log_softmax as log_softmax
 from distgrad.ops.softmax import softmax as softmax

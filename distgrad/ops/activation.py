@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, Samples, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import HALF, ONE, ZERO, conjugate, fractional
+from distgrad.ops.helpers import HALF, ZERO, conjugate, either_fused, fractional
+from distgrad.ops.slopes import sigmoid_backward
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -95,7 +97,12 @@ def sigmoid(a: Array) -> OpResult:
     y = half * np.tanh(half * a) + half
     if y.dtype.kind == "c":
         return y, lambda g: g * conjugate(y * (1 - y))
-    return y, lambda g: g * y * (ONE.beside(y) - y)
+    return y, of_sigmoid(y)
+
+
+def of_sigmoid(y: Array) -> Callable[[Array], Array]:
+    """Return the closure of ``sigmoid``, whose value is the real ``y``."""
+    return lambda g: either_fused(sigmoid_backward, g, y)
 
 
 @op("... -> ...", samples=_with({}), real=True)

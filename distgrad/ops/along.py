@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array, Shape
@@ -34,7 +35,7 @@ def _writes(rng: np.random.Generator) -> list[Sample]:
 @op("... -> ...", samples=_reads)
 def take_along(a: Array, *, index: TensorLike, axis: int, name: str = "take_along") -> OpResult:
     """The elements at ``index`` along ``axis``; it is no longer than a along the others."""
-    places = places_of(name, a.shape, axis, index)
+    places = _places(name, a.shape, axis, index)
     shape = a.shape
     return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, a.dtype)
 
@@ -44,7 +45,7 @@ def add_along(
     a: Array, src: Array, *, index: TensorLike, axis: int, name: str = "add_along"
 ) -> OpResult:
     """``a`` with ``src`` (of the index's shape) added at ``index`` along ``axis``."""
-    places = places_of(name, a.shape, axis, index)
+    places = _places(name, a.shape, axis, index)
     return a + _put_back(src, places, a.shape, a.dtype), (
         lambda g: g,
         lambda g: np.reshape(g, (-1,))[places],
@@ -56,7 +57,7 @@ def put_along(
     a: Array, src: Array, *, index: TensorLike, axis: int, name: str = "put_along"
 ) -> OpResult:
     """``a`` with ``src`` (of the index's shape) put at ``index``; of several the last one stays."""
-    places = places_of(name, a.shape, axis, index)
+    places = _places(name, a.shape, axis, index)
     # Which value comes to lie where: of several for one place the last.
     last: Array = np.full(a.size, -1)
     last[places.reshape(-1)] = np.arange(places.size)
@@ -77,8 +78,13 @@ def _put_back(g: Array, places: Array, shape: Shape, dtype: Any) -> Array:
     return np.reshape(put_back(row, index=places.reshape(-1), shape=(size,), dtype=dtype), shape)
 
 
+@apart
 def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
     """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
+    return _places(name, shape, dim, index)
+
+
+def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
     (axis,) = axis_numbers(dim, max(len(shape), 1), name)
     given = integers(index, f"{name}: the index")
     fits = given.ndim == len(shape) and all(

@@ -112,11 +112,12 @@ def eigh(a: Array, *, UPLO: Literal["L", "U"] = "L") -> OpResults:
     eigenvectors is not defined: NaN or infinite, as in PyTorch; that through the values is.
     """
     w, V = np.linalg.eigh(a, UPLO)
+    n = a.shape[-1]
 
     def vjp(gw: Array | None, gV: Array | None) -> Any:
         inner: Array | int = 0
         if gV is not None:
-            unit = np.eye(a.shape[-1], dtype=w.dtype)
+            unit = np.eye(n, dtype=w.dtype)
             gaps = np.expand_dims(w, -2) - np.expand_dims(w, -1) + unit
             X = np.matmul(H(V), gV)
             inner = 0.5 * (X - H(X)) / gaps
@@ -257,10 +258,11 @@ def qr(a: Array) -> OpResults:
 def qr_complete(a: Array) -> OpResults:
     """Q, R with a = Q R, Q square; without gradients where m > n, whose last columns are free."""
     Q, R = np.linalg.qr(a, "complete")
+    shape = a.shape
 
     def vjp(gQ: Array | None, gR: Array | None) -> Any:
         raise GradError(
-            f"qr(mode='complete') of shape {a.shape}: the columns of Q that complete it are any, "
+            f"qr(mode='complete') of shape {shape}: the columns of Q that complete it are any, "
             f"and have no gradient; use mode='reduced'"
         )
 

@@ -32,10 +32,11 @@ def eig(a: Array | Tensor) -> OpResults:
     Where eigenvalues coincide, the gradient is not defined: NaN or infinite.
     """
     w, V = eig(a) if isinstance(a, Tensor) else _complex_eig(a)
+    n = a.shape[-1]
 
     def vjp(gw: Array | None, gV: Array | None) -> Any:
         inner: Any = 0
-        off = 1 - np.eye(a.shape[-1], dtype=data_of(w).real.dtype)
+        off = 1 - np.eye(n, dtype=data_of(w).real.dtype)
         if gV is not None:
             X = np.matmul(H(V), gV)
             gaps = conjugate(np.expand_dims(w, -2) - np.expand_dims(w, -1)) + (1 - off)

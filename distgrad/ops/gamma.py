@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.op import Op, OpResult, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -96,6 +97,12 @@ def _slope(a: Array, x: Array) -> OpResult:
 _igamma_slope = Op(_slope, ("..., ... -> ...",), None, (0.5, 2.0), False)
 
 
+@apart
+def _check_mvlgamma(x: Tensor, p: int) -> None:
+    if np.any(x.array <= (p - 1) / 2):
+        raise ShapeError(f"mvlgamma: all elements must exceed (p - 1) / 2 = {(p - 1) / 2}")
+
+
 def mvlgamma(a: TensorLike, p: int) -> Tensor:
     """log of the multivariate gamma function Γₚ(a), elementwise (James 1964).
 
@@ -104,9 +111,8 @@ def mvlgamma(a: TensorLike, p: int) -> Tensor:
     if p < 1:
         raise ShapeError(f"mvlgamma: p={p} is a dimension; it must be 1 or more")
     x = a if isinstance(a, Tensor) else Tensor(a)
-    if np.any(x.array <= (p - 1) / 2):
-        raise ShapeError(f"mvlgamma: all elements must exceed (p - 1) / 2 = {(p - 1) / 2}")
-    below = np.arange(p, dtype=fractional(x.dtype)) / -2
+    _check_mvlgamma(x, p)
+    below = fixed(np.arange(p, dtype=fractional(x.dtype)) / -2)
     terms = lgamma(np.expand_dims(x, -1) + below)
     value: Tensor = np.sum(terms, axis=-1) + p * (p - 1) / 4 * math.log(math.pi)
     return value

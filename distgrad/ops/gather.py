@@ -7,16 +7,18 @@ one stays.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.along import add_along, put_along, take_along, with_length
-from distgrad.ops.helpers import data_of, integers
+from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
 
@@ -50,7 +52,7 @@ def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tens
     """
     x, shape = as_tensor(x), np.shape(data_of(index))
     if np.ndim(src) == 0:
-        values: Any = np.broadcast_to(_like("scatter", src, x), shape)
+        values: Any = _broadcast(_like("scatter", src, x), src, shape)
     else:
         values = corner("scatter", src, x, shape)
     result: Tensor = put_along(x, values, index=index, axis=dim, name="scatter")
@@ -61,10 +63,8 @@ def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """The slices of ``x`` at the 1-d ``index`` along ``dim``. Errors: ShapeError out of range."""
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "index_select")
-    rows = checked_index("index_select", index, x.shape[axis], axis, negative=False)
-    if rows.ndim > 1:
-        raise ShapeError(f"index_select takes a 1-d index; got shape {rows.shape}: use np.take")
-    taken: Any = np.take(x, rows.reshape(-1), axis=axis)
+    rows = _rows("index_select", index, x.shape[axis], axis)
+    taken: Any = np.take(x, rows, axis=axis)
     return as_tensor(taken)
 
 
@@ -77,7 +77,7 @@ def index_add(
     """
     x, source = as_tensor(x), as_tensor(source)
     (axis,) = axis_numbers(dim, x.ndim, "index_add")
-    rows = checked_index("index_add", index, x.shape[axis], axis, negative=False).reshape(-1)
+    rows = _rows("index_add", index, x.shape[axis], axis)
     if source.shape != (expected := (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])):
         raise ShapeError(f"index_add: source has shape {source.shape}; x and index ask {expected}")
     scaled: Any = source if alpha == 1 else source * alpha
@@ -94,14 +94,10 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
     With ``accumulate`` repeated indices add up. Errors: ShapeError. Source: torch.index_put.
     """
     x = as_tensor(x)
-    numbered: Array = np.arange(x.size).reshape(x.shape)
-    try:
-        places = np.asarray(numbered[plain_index(indices)])
-    except IndexError as error:
-        raise ShapeError(f"index_put: {error}") from error
+    places = _numbered(x.shape, indices)
     given = _like("index_put", values, x)
     try:
-        spread = np.broadcast_to(given, places.shape)
+        spread = _broadcast(given, values, places.shape)
     except ValueError as error:
         raise ShapeError(
             f"index_put: values of shape {given.shape} do not broadcast to {places.shape}, the "
@@ -139,25 +135,51 @@ def take_along_axis(arr: TensorLike, indices: TensorLike, axis: int | None = -1)
     arr = as_tensor(arr)
     if axis is None:
         return take_along_axis(np.ravel(arr), indices, 0)
-    index = integers(indices, "take_along_axis: the index")
+    index = indices if isinstance(indices, Tensor) else np.asarray(indices)
     if index.ndim != arr.ndim:
         raise ShapeError(
             f"take_along_axis: the index has {index.ndim} axes, the array {arr.ndim}; make it equal"
         )
     (along,) = axis_numbers(axis, arr.ndim, "take_along_axis")
     n, k = arr.shape[along], index.shape[along]
-    index = checked_index("take_along_axis", index, n, along)
     if index.size and with_length(arr.shape, along, k) == index.shape:
-        return gather(arr, along, index)
+        return gather(arr, along, _spread(index, n, along, index.shape))
     rest = np.broadcast_shapes(with_length(arr.shape, along, 1), with_length(index.shape, along, 1))
     if rest != with_length(arr.shape, along, 1):
         arr = np.broadcast_to(arr, with_length(rest, along, n))
-    return gather(arr, along, np.broadcast_to(index, with_length(rest, along, k)))
+    return gather(arr, along, _spread(index, n, along, with_length(rest, along, k)))
+
+
+@apart
+def _spread(index: TensorLike, length: int, axis: int, shape: Shape) -> Array:
+    """NumPy's index into ``length`` elements along ``axis``, counted from 0, in ``shape``."""
+    found = checked_index("take_along_axis", index, length, axis)
+    return found if found.shape == shape else np.broadcast_to(found, shape)
 
 
 # -- what they share ------------------------------------------------------------------------------
 
 
+@apart
+def _rows(name: str, index: TensorLike, length: int, axis: int) -> Array:
+    """The 1-d index (or number) of slices along an axis of ``length``, in a row."""
+    rows = checked_index(name, index, length, axis, negative=False)
+    if rows.ndim > 1:
+        raise ShapeError(f"{name} takes a 1-d index; got shape {rows.shape}: use np.take")
+    return rows.reshape(-1)
+
+
+@apart
+def _numbered(shape: Shape, indices: Any) -> Array:
+    """The positions, among all elements of ``shape``, of those at ``indices``."""
+    numbered: Array = np.arange(math.prod(shape)).reshape(shape)
+    try:
+        return np.asarray(numbered[plain_index(indices)])
+    except IndexError as error:
+        raise ShapeError(f"index_put: {error}") from error
+
+
+@apart
 def _mask(name: str, mask: TensorLike) -> Array:
     array = np.asarray(data_of(mask))
     if array.dtype != np.bool_:
@@ -173,6 +195,14 @@ def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:
     return given.astype(x.dtype)
 
 
+def _broadcast(array: Array | Tensor, given: TensorLike, shape: Shape) -> Array | Tensor:
+    """``array``, made of what was ``given``, in ``shape``."""
+    if isinstance(given, int | float | complex):
+        array = Tensor(fixed(np.asarray(array)))
+    spread: Array = np.broadcast_to(array, shape)
+    return spread
+
+
 def corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Array | Tensor:
     """The part of ``src`` that an index of ``shape`` covers, in x's dtype."""
     values = _like(name, src, x)
@@ -186,16 +216,27 @@ def corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Arr
 def added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     """``x`` with ``values`` added at ``places`` of all its elements; repeated ones add up."""
     row = np.reshape(values, (-1,))
-    total = put_back(row, index=places.reshape(-1), shape=(x.size,), dtype=x.dtype)
+    total = put_back(row, index=_flat(places), shape=(x.size,), dtype=x.dtype)
     return as_tensor(x + np.reshape(total, x.shape))
 
 
 def _replaced(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     if places.size == 0:  # nothing is written; the gradient to values is one of nothing, too
         return as_tensor(x + np.sum(values))
-    # Which value comes to lie where: of several for one place the last.
-    last: Array = np.full(x.size, -1)
+    kept, source = _last(places, x.shape)
+    chosen = np.reshape(values, (-1,))[source]
+    return as_tensor(np.where(kept, x, chosen))
+
+
+@apart
+def _last(places: Array, shape: Shape) -> tuple[Array, Array]:
+    """Where nothing is written, and which value comes to lie where: of several the last."""
+    last: Array = np.full(math.prod(shape), -1)
     last[places.reshape(-1)] = np.arange(places.size)
-    last = last.reshape(x.shape)
-    chosen = np.reshape(values, (-1,))[np.maximum(last, 0)]
-    return as_tensor(np.where(last < 0, x, chosen))
+    last = last.reshape(shape)
+    return last < 0, np.maximum(last, 0)
+
+
+@apart
+def _flat(places: Array) -> Array:
+    return places.reshape(-1)

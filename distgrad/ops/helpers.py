@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from distgrad.autograd.mode import empty_shard
+from distgrad.autograd.mode import empty_shard, fused_enabled
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -45,6 +45,15 @@ def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:
     if any(isinstance(x, Tensor) for x in inputs):
         return op(*inputs, **settings)
     return op.function(*inputs, **settings)[0]
+
+
+def either_fused(op: Op, *inputs: Array | Tensor, **settings: Any) -> Any:
+    """Run ``op`` as ``either`` does, by its twin where it has one that takes these arrays."""
+    if any(isinstance(x, Tensor) for x in inputs):
+        return op(*inputs, **settings)
+    fused = op.fused if fused_enabled.get() else None
+    result = None if fused is None else fused(*inputs, **settings)
+    return (op.function(*inputs, **settings) if result is None else result)[0]
 
 
 def fractional(dtype: DTypeLike) -> np.dtype[Any]:

@@ -117,7 +117,7 @@ def append(arr: TensorLike, values: TensorLike, axis: int | None = None) -> Any:
 def split_(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> OpResults:
     """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
     parts = tuple(np.split(a, indices_or_sections, axis=axis))
-    shapes = [p.shape for p in parts]
+    shapes = tuple([p.shape for p in parts])
     dtype = a.dtype
 
     def vjp(*gs: Array | None) -> Array:

@@ -11,6 +11,7 @@ from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Closure, Ints, Operand
 from distgrad.errors import ShapeError
+from distgrad.ops.few_rows import turned, turned_is_faster
 from distgrad.ops.helpers import conjugate
 
 
@@ -125,9 +126,14 @@ def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     """x Wᵀ + b over the last axis, W of shape (out, in); b may be None."""
     shape = x.shape
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
-    y = np.matmul(x if len(shape) == 2 else _rows(x), T(weight))
-    if bias is not None:
-        y = np.add(y, bias, out=y) if type(y) is np.ndarray and y.dtype == bias.dtype else y + bias
+    rows = x if len(shape) == 2 else _rows(x)
+    if turned_is_faster(rows, weight):
+        y = turned(rows, weight, bias)
+    else:
+        y = np.matmul(rows, T(weight))
+        if bias is not None:
+            same = type(y) is np.ndarray and y.dtype == bias.dtype
+            y = np.add(y, bias, out=y) if same else y + bias
     if len(shape) == 2 and weight.dtype.kind != "c" and x.dtype.kind != "c":
         return y, (
             lambda g: np.matmul(g, weight),

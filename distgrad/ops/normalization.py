@@ -135,7 +135,7 @@ def batch_norm(
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != x.shape[1:2]:
             raise ValueError(f"{name} has shape {p.shape}, axis 1 of the input {x.shape[1:2]}")
-    n = _count(x.shape, over)
+    n, shape = _count(x.shape, over), x.shape
     xh, r, mean, var, centred = _normalised(x, over, eps)
     w = None if weight is None else np.reshape(weight, column)
     y = xh if w is None else xh * w
@@ -146,7 +146,7 @@ def batch_norm(
         if g is not None:
             terms.append(_back(g if w is None else g * w, xh, r, over))
         if g_mean is not None:
-            terms.append(np.broadcast_to(np.reshape(g_mean / n, column), x.shape))
+            terms.append(np.broadcast_to(np.reshape(g_mean / n, column), shape))
         if g_var is not None:
             terms.append(np.reshape(g_var * (2 / n), column) * centred)
         return sum(terms[1:], terms[0])

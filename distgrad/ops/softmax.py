@@ -101,14 +101,15 @@ def cross_entropy(
     if label_smoothing:
         uniform = log_total - np.add.reduce(shifted, axis=1) / c
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-    scale = share(np.count_nonzero(keep), flat.dtype)
+    form, dtype = flat.shape, flat.dtype
+    scale = share(np.count_nonzero(keep), dtype)
 
     def vjp(g: Array) -> Array:
         if reduction == "mean":
             g = g * scale
         # Left out, not multiplied by 0: where all are ignored the mean's g is NaN.
         weighted = np.reshape(np.where(keep, np.reshape(g, (-1,)), 0), (-1, 1))
-        target = np.full(flat.shape, label_smoothing / c, flat.dtype)
+        target = np.full(form, label_smoothing / c, dtype)
         target[rows, targets] += 1 - label_smoothing
         d = np.reshape((e / total - target) * weighted, (n, places, c))
         return np.reshape(np.swapaxes(d, 1, 2), shape)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
@@ -52,7 +53,7 @@ def _sort_pytorchs(
     if x.ndim == 0:
         return ValuesAndIndices(+x, Tensor(np.zeros((), np.intp)))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
-    order = _order(x.array, axis, descending)
+    order = _places(x, axis, descending)
     return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), Tensor(order))
 
 
@@ -100,7 +101,7 @@ def topk(
     (axis,) = axis_numbers(dim, x.ndim, "topk")
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
-    order = np.take(_order(x.array, axis, largest), np.arange(k), axis=axis)
+    order = _places(x, axis, largest, 0, k)
     return ValuesAndIndices(_along(x, order, axis), Tensor(order))
 
 
@@ -113,7 +114,7 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> Val
     (axis,) = axis_numbers(dim, x.ndim, "kthvalue")
     if not 1 <= k <= x.shape[axis]:
         raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
-    index = np.take(_order(x.array, axis, False), [k - 1], axis=axis)
+    index = _places(x, axis, False, k - 1, k)
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
@@ -270,6 +271,15 @@ def _kept(values: Tensor, index: Array, axis: int, keepdim: bool) -> ValuesAndIn
 
 def _along(x: Tensor, index: Array, axis: int) -> Tensor:
     return as_tensor(np.take_along_axis(x, index, axis))
+
+
+@apart
+def _places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | None = None) -> Any:
+    """The indices of the elements in order along ``axis``, those from ``first`` to ``past``."""
+    order = _order(x.array, axis, descending)
+    if past is None:
+        return order
+    return np.take(order, np.arange(first, past), axis=axis)
 
 
 def _order(data: Array, axis: int, descending: bool) -> Array:

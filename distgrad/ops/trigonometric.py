@@ -9,7 +9,8 @@ import numpy as np
 from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import ONE, InDtype, conjugate, data_of
+from distgrad.ops.helpers import ONE, InDtype, conjugate, data_of, either_fused
+from distgrad.ops.slopes import tanh_backward
 
 
 @op("... -> ...", ufunc=np.sin)
@@ -85,7 +86,9 @@ def cosh(a: Array) -> OpResult:
 def tanh(a: Array) -> OpResult:
     """The hyperbolic tangent."""
     y = np.tanh(a)
-    return y, lambda g: g * conjugate(ONE.beside(y) - y * y)
+    if y.dtype.kind == "c":
+        return y, lambda g: g * conjugate(ONE.beside(y) - y * y)
+    return y, lambda g: either_fused(tanh_backward, g, y)
 
 
 @op("... -> ...", ufunc=np.arcsinh)

@@ -51,18 +51,16 @@ class ShardedBuffer:
             self.local = self._pages.array
         else:
             self.local = np.zeros(size + flags, dtype)
+        self.flags: Array = self.local[size:]
+        """The extra values, one per member."""
         self.kept: dict[int, Array] = {}
         self.work: Pending | None = None
         self.transfer: Callable[[Exchange, Sequence[Part]], Pending] | None = None
         """What starts the sum of a rank's parts into ``local`` in the exchange's place: a hook."""
         self._sum: TreeSum | None = None
+        self._whole: int | None = None  # the summand that ``local`` is, where a rank has no others
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
-
-    @property
-    def flags(self) -> Array:
-        """The extra values, one per member."""
-        return self.local[self.size :]
 
     # -- over several batches -------------------------------------------------------------------
 
@@ -87,12 +85,16 @@ class ShardedBuffer:
 
     def restart(self) -> None:
         """Drop the sum of a batch that was left unfinished (an exception, a ``break``)."""
-        self._sum = None
-        self._pool += self._lent
-        self._lent = []
+        self._sum = self._whole = None
+        if self._lent:
+            self._pool += self._lent
+            self._lent = []
 
     def add(self, exchange: Exchange, shard: int) -> None:
         """Take ``local`` as summand ``shard``; it may be written to afterwards."""
+        if exchange.only == shard:
+            self._whole = shard
+            return
         # An odd summand is added to its neighbour at once, an even one has to wait for it; but
         # nothing is written to ``local`` after the last one.
         last = shard == exchange.last
@@ -103,31 +105,51 @@ class ShardedBuffer:
 
     def start(self, exchange: Exchange) -> None:
         """Start the sum over all shards, those kept included, into ``local``."""
-        summed = self._summed(exchange)
-        for shard in sorted(self.kept):  # of batches that had more shards: behind all others
-            summed.add(shard, self._lend(self.kept.pop(shard)))
-        self._sum = None
-        if self.share is not None:
-            self.work = exchange.scatter(summed.parts, self.local, self.share.summed, self.name)
-        elif self.transfer is None:
-            self.work = exchange.start(summed.parts, self.local, self.name)
+        if self._whole is not None and not self.kept:
+            parts: Sequence[Part] = [(0, self._whole, self.local)]
         else:
-            self.work = self.transfer(exchange, summed.parts)
+            parts = self._parts(exchange)
+        self._sum = self._whole = None
+        if self.share is not None:
+            self.work = exchange.scatter(parts, self.local, self.share.summed, self.name)
+        elif self.transfer is None:
+            self.work = exchange.start(parts, self.local, self.name)
+        else:
+            self.work = self.transfer(exchange, parts)
+
+    def poll(self) -> bool:
+        """Let the sum come nearer; whether ``local`` holds it."""
+        if self.work is None:
+            return True
+        if not self.work.poll():
+            return False
+        self.wait()
+        return True
 
     def wait(self) -> None:
         """Wait until ``local`` holds the sum."""
         if self.work is not None:
             self.work.wait()
             self.work = None
-            self._pool += self._lent
-            self._lent = []
-            self.give_back()
+            if self._lent:
+                self._pool += self._lent
+                self._lent = []
+            if self._pages is not None:
+                self.give_back()
 
     def give_back(self) -> None:
         """Give back the memory of sums that other ranks have, if asked to (zero=2 and more)."""
         if self._pages is not None and self.share is not None:
             self._pool.clear()
             self._pages.keep(self.share.own, slice(self.size, self.local.size))
+
+    def _parts(self, exchange: Exchange) -> Sequence[Part]:
+        summed = self._summed(exchange)
+        if self._whole is not None:
+            summed.add(self._whole, self.local, keep=True)
+        for shard in sorted(self.kept):  # of batches that had more shards: behind all others
+            summed.add(shard, self._lend(self.kept.pop(shard)))
+        return summed.parts
 
     def _summed(self, exchange: Exchange) -> TreeSum:
         if self._sum is None:
@@ -237,11 +259,12 @@ class Bucket:
         self.previous: Array | None = None
         self.had = [False] * len(self.params)  # which parameters had gradients before the batch
         self.unfinished = len(self.params)
+        self._ones = np.ones(count, dtype)
 
     def begin(self) -> None:
         """Keep what the user left in the gradients, to add the sum to it."""
         self.had = [p.grad is not None for p in self.params]
-        if any(self.had):
+        if True in self.had:
             kept = [
                 np.zeros(p.shape, p.dtype) if p.grad is None else held(p.grad) for p in self.params
             ]
@@ -253,7 +276,7 @@ class Bucket:
         Returns whether one of its losses was not finite.
         """
         # An empty shard's gradients count for nothing, so what was gathered stays aside.
-        if empty or not self.gradients.take_up(shard):
+        if empty or not (self.gradients.kept and self.gradients.take_up(shard)):
             for p in self.params:
                 p.grad = None
             return False
@@ -267,7 +290,7 @@ class Bucket:
         A shard whose loss is not finite flags NaN, for all ranks to see.
         """
         flags = self.gradients.flags
-        flags.fill(np.nan if loss_nonfinite else 1)
+        np.copyto(flags, np.nan if loss_nonfinite else self._ones)
         for i, p in enumerate(self.params):
             if p.grad is None:
                 self.views[i][...] = 0
@@ -300,10 +323,11 @@ class Bucket:
             sums = self.gradients.local[self.own]
             np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
-        for i, (p, was_used, had) in enumerate(zip(self.params, self.used, self.had, strict=True)):
-            if not (had or (was_used and not left_out)):
+        flags, partial = self.gradients.flags.tolist(), self._partial
+        for i, p in enumerate(self.params):
+            if not (self.had[i] or (flags[i] and not left_out)):
                 p.grad = None
-            elif self._partial:
-                p.grad = self._partial[i]
+            elif partial:
+                p.grad = partial[i]
             elif p.grad is None or p.grad.array is not self.views[i]:
                 p.grad = Tensor(self.views[i])

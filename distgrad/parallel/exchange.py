@@ -37,6 +37,11 @@ class Exchange:
         """The last summand this rank brings; -1 if it brings none."""
         return max((s for s in self.run if s not in self.absent), default=-1)
 
+    @cached_property
+    def only(self) -> int:
+        """The summand of a rank that can bring no other; -1 if it could."""
+        return self.run.start if len(self.run) == 1 else -1
+
     def start(self, parts: Sequence[Part], out: Array, name: str) -> Pending:
         """Start the sum of all ranks' parts into ``out``, which may be one of them."""
         return self._start(parts, out, name, None)

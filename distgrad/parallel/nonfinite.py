@@ -23,12 +23,15 @@ import numpy as np
 
 from distgrad.autograd.flat import own_window
 from distgrad.autograd.types import Array
+from distgrad.comm import Call
 from distgrad.errors import DistgradError, NonFiniteError
 from distgrad.optim.norms import rough_squares
 from distgrad.parallel.bucket import Bucket
+from distgrad.parallel.compiled import note_rough_squares
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World
 
+_YES = np.ones(1, bool)
 Nonfinite: TypeAlias = Literal["raise", "skip", "continue"]
 
 
@@ -47,7 +50,7 @@ class Verdict:
 
     def __init__(self, world: World, buckets: Sequence[Bucket]) -> None:
         self._sums = [b.gradients.local for b in buckets]
-        self._looked = [False] * len(buckets)
+        self._looked = np.zeros(len(buckets), bool)
         shared = [b.gradients.shared for b in buckets if b.gradients.shared is not None]
         found = None
         if shared and world.comm.topology.one_node:
@@ -58,9 +61,9 @@ class Verdict:
             for i, array in enumerate(shared):
                 array.after.append(partial(self._look, i, world.rank))
 
-    def _look(self, bucket: int, rank: int, own: Array) -> None:
-        self._numbers[bucket, rank] = rough_squares(own)
-        self._looked[bucket] = True
+    def _look(self, bucket: int, rank: int, own: Array) -> Sequence[Call]:
+        number, looked = self._numbers[bucket, rank : rank + 1], self._looked[bucket : bucket + 1]
+        return [(note_rough_squares, number, own), (np.copyto, looked, _YES)]
 
     def finite(self) -> bool:
         """Tell, once all buckets of a batch are summed; the same on all ranks.
@@ -68,16 +71,14 @@ class Verdict:
         The numbers are written again when all ranks sum the next batch: who is there has read.
         """
         total = 0.0
-        for looked, found, array in zip(
-            self._looked, self._numbers.tolist(), self._sums, strict=True
-        ):
-            total += sum(found) if looked else rough_squares(array)
-        self.restart()
+        looked = self._looked.tolist()
+        for bucket, found in enumerate(self._numbers.tolist()):
+            total += sum(found) if looked[bucket] else rough_squares(self._sums[bucket])
         return math.isfinite(total)
 
     def restart(self) -> None:
-        """Forget what was seen of a batch that was left unfinished."""
-        self._looked = [False] * len(self._looked)
+        """Forget what was seen of the last batch."""
+        self._looked[:] = False
 
 
 def raise_nonfinite(buckets: Sequence[Bucket], world: World) -> None:

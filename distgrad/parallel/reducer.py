@@ -16,6 +16,7 @@ from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
 from distgrad.parallel.alone import alone
 from distgrad.parallel.bucket import Bucket, ShardedBuffer, cut, make_buckets
+from distgrad.parallel.compiled import compile_sums
 from distgrad.parallel.exchange import Exchange, exchange_of
 from distgrad.parallel.hooks.register import CommHook
 from distgrad.parallel.nonfinite import Nonfinite, Verdict, raise_nonfinite
@@ -52,6 +53,7 @@ class Reducer(Observable):
         self.frozen = [(n, p) for n, p in named if not p.requires_grad]
         trained = [(n, p) for n, p in named if p.requires_grad]
         look = nonfinite != "continue"
+        compile_sums(world.comm)
         self.shares = Shares(world, algorithm, zero, Fleeting, look=look) if zero else None
         self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
         if self.shares is not None:
@@ -99,8 +101,8 @@ class Reducer(Observable):
             self._enter(position)
         self._loss_nonfinite |= self.pass_nonfinite
         self.pass_nonfinite = False
-        # Forward is over: the statistics of this pass are complete.
-        self.statistics.gather(position.weight)
+        if self.statistics.modules:  # forward is over: the statistics of this pass are complete
+            self.statistics.gather(position.weight)
         if self.synchronize:
             self._prepare(position)
         return self._weight(position)
@@ -109,13 +111,14 @@ class Reducer(Observable):
         """Count the leaf in its bucket, and start what became complete."""
         if not self.synchronize:
             return
-        self._bucket_of[leaf].unfinished -= 1
-        # Buckets start in index order: ranks agree on it without talking.
-        while self._next < len(self.buckets) and not self.buckets[self._next].unfinished:
-            self._hand_in(self.buckets[self._next])
-        for buffer in self._flying:
-            if buffer.work is not None and buffer.work.poll():
-                buffer.wait()
+        bucket = self._bucket_of[leaf]
+        bucket.unfinished = unfinished = bucket.unfinished - 1
+        if self._flying:
+            self._flying = [buffer for buffer in self._flying if not buffer.poll()]
+        if not unfinished:
+            # Buckets start in index order: ranks agree on it without talking.
+            while self._next < len(self.buckets) and not self.buckets[self._next].unfinished:
+                self._hand_in(self.buckets[self._next])
         if self.shares is not None:
             self.shares.poll()
 
@@ -164,9 +167,11 @@ class Reducer(Observable):
                 bucket.begin()
         self._open, self._first, self._position = True, False, position
         shard, empty = position.shard, position.empty
-        opened = [bucket.open(shard, empty) for bucket in self.buckets]  # all, also after a True
-        self._loss_nonfinite = any(opened)
-        self.statistics.open(shard, empty)
+        self._loss_nonfinite = False
+        for bucket in self.buckets:
+            self._loss_nonfinite |= bucket.open(shard, empty)
+        if self.statistics.modules:
+            self.statistics.open(shard, empty)
         self._samples = max(self._samples, position.total)
 
     def _prepare(self, position: ShardPosition) -> None:
@@ -188,14 +193,16 @@ class Reducer(Observable):
                 self.verdict.restart()
             if self.shares is not None:
                 self.shares.restart()
-            for buffer in (self.statistics.buffer, *(b.gradients for b in self.buckets)):
-                buffer.restart()
+            self.statistics.buffer.restart()
+            for bucket in self.buckets:
+                bucket.gradients.restart()
         if position.last:
             self.agreement.check(current_shard())
-        if not position.empty:
-            self.statistics.add(self._exchange, position.shard)
-        if position.last:
-            self._launch(self.statistics.buffer)
+        if self.statistics.modules:
+            if position.count:
+                self.statistics.buffer.add(exchange, position.shard)
+            if position.last:
+                self._launch(self.statistics.buffer)
 
     def _zeroed(self) -> bool:
         """Whether the user has dropped the gradients that were gathered without being summed."""
@@ -215,7 +222,7 @@ class Reducer(Observable):
 
     def _hand_in(self, bucket: Bucket) -> None:
         assert self._exchange is not None
-        if not self._position.empty:
+        if self._position.count:
             bucket.fill(self._loss_nonfinite)
             if self.observers:
                 self._show_shard(bucket)
@@ -228,11 +235,10 @@ class Reducer(Observable):
 
     def _launch(self, buffer: ShardedBuffer) -> None:
         assert self._exchange is not None
-        if buffer.local.size:
-            if self.shares is not None and self.shares.stage >= 2:
-                self._make_room()
-            buffer.start(self._exchange)
-            self._flying.append(buffer)
+        if self.shares is not None and self.shares.stage >= 2:
+            self._make_room()
+        buffer.start(self._exchange)
+        self._flying.append(buffer)
 
     def _make_room(self) -> None:
         """Wait until so few buckets are on their way that one more may be, with its scratch."""
@@ -241,22 +247,24 @@ class Reducer(Observable):
             buffer.wait()
 
     def _finish(self) -> None:
-        self.statistics.finish()
-        if self.shares is not None:
-            self.shares.told.begin()
+        if self.statistics.modules:
+            self.statistics.finish()
+        shares = self.shares
+        if shares is not None:
+            shares.told.begin()
         for bucket in self.buckets:
             bucket.gradients.wait()
             if bucket.share is not None:
                 bucket.share.tell()  # while the next sums are on their way
         self._flying.clear()
         self._first, self._samples = True, 0
-        if self.shares is not None:
-            finite = self.shares.agree()
+        if shares is not None:
+            finite = shares.agree()
+            shares.summed()
         else:
             finite = None if self.verdict is None else self.verdict.finite()
-        if self.shares is not None:
-            self.shares.summed()
-        self._show_batch(finite)
+        if self.observers:
+            self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"
         for bucket in self.buckets:
             bucket.finish(self.left_out)
@@ -271,8 +279,6 @@ class Reducer(Observable):
             observer.shard_ready(bucket.names, bucket.views, shard, weight, self._loss_nonfinite)
 
     def _show_batch(self, finite: bool | None) -> None:
-        if not self.observers:
-            return
         grads = {
             name: view if used else None
             for b in self.buckets
@@ -286,15 +292,16 @@ class Reducer(Observable):
             b.gradients.give_back()
 
     def _check(self, position: ShardPosition) -> None:
-        thawed = next((n for n, p in self.frozen if p.requires_grad), None)
-        if thawed is not None:
-            raise GradError(
-                f"'{thawed}' was frozen when DistributedDataParallel was made and requires "
-                f"gradients now; they would differ between ranks. Make it anew after requires_grad_"
-            )
+        for name, p in self.frozen:
+            if p.requires_grad:
+                raise GradError(
+                    f"'{name}' was frozen when DistributedDataParallel was made and requires "
+                    f"gradients now; they would differ between ranks. Make it anew after "
+                    f"requires_grad_"
+                )
         # With one shard a rank, a second pass adds up as in another batch: PyTorch's meaning.
         alone = position.first and position.last and not self.world.canonical
-        if position is self._done and not alone:
+        if not alone and position is self._done:
             raise GradError(
                 f"a second backward pass in shard {position.shard} of step {position.step}, whose "
                 f"gradients were handed in by the first; run all but the last one inside "

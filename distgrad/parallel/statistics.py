@@ -11,7 +11,6 @@ from distgrad.autograd.layout import FlatLayout
 from distgrad.autograd.types import Array
 from distgrad.nn import Module
 from distgrad.parallel.bucket import ShardedBuffer
-from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.shards import ShardPosition, current_shard
 
 # Forward passes that wait for a backward pass; of a model that never learns there is no end.
@@ -79,11 +78,6 @@ class StatisticsBuffer:
                 gathered = slot.view(self.buffer.local)
                 gathered += slot.view(sums) * (weight / calls)
             self.buffer.flags[number] += weight
-
-    def add(self, exchange: Exchange, shard: int) -> None:
-        """Hand in what the shard has gathered."""
-        if self.modules:
-            self.buffer.add(exchange, shard)
 
     def finish(self) -> None:
         """Wait for the sums and apply them to every module that took part."""

@@ -132,14 +132,17 @@ class Shares:
 
     def send_values(self) -> None:
         """Start to bring what was moved to all ranks: in forward order, as it will be read."""
-        moved = [share for share in reversed(self.buckets) if share.stale]
-        for share in moved:
+        fetched = []
+        for share in reversed(self.buckets):
+            if share.stale and not share.fetched_when_read:
+                fetched.append(share)
             share.stale = False
-        fetched = [share for share in moved if not share.fetched_when_read]
         works = self.memory.start([(s.values, s.slices, s.name) for s in fetched])
         for share, work in zip(fetched, works, strict=True):
-            share.work = work
-        self._flying.extend(work for work in dict.fromkeys(works) if not work.done)
+            share.sent(work)
+        for work in works:
+            if not work.done and work not in self._flying:
+                self._flying.append(work)
 
     @contextmanager
     def values_here(self) -> Iterator[None]:
@@ -212,7 +215,7 @@ class Shares:
         """Forget what was told of a batch that was left unfinished."""
         self.decide()
         for share in self.buckets:
-            share.report.told = False
+            share.report.restart()
 
     def backward_started(self) -> None:
         """Note that values are needed by a backward pass from here on, each where it says so."""

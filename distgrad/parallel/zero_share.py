@@ -12,7 +12,7 @@ from distgrad.autograd.flat import held, hold_, own_window
 from distgrad.autograd.layout import FlatLayout, Mover, Part, Place, Ranks, Slot
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator, Started
+from distgrad.comm import Call, Communicator, Started
 from distgrad.errors import GradError
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_arrival import await_, stop_waiting
@@ -153,11 +153,10 @@ class Share:
         """Tell of the own slice, whose sum is there."""
         self.ranks.told.tell(self.report, self.ranks.look)
 
-    def summed_slice(self, own: Array) -> None:
-        """Tell of the own slice, which was summed now, where all ranks have that in common."""
+    def summed_slice(self, own: Array) -> Sequence[Call]:
+        """Return the calls that tell of the own slice once it is summed, to those of the node."""
         del own
-        if self.ranks.told.common:
-            self.report.tell(self.ranks.look)
+        return self.report.calls(self.ranks.look) if self.ranks.told.common else ()
 
     # -- how the values come back -----------------------------------------------------------------
 
@@ -170,6 +169,13 @@ class Share:
         """Note that the own values were written."""
         self.stale = True
         self.gradients_change()  # updates may have them for scratch memory
+
+    def sent(self, work: Started) -> None:
+        """Let readers wait until ``work`` has brought the values, unless it will have soon."""
+        # Where all ranks have them in common one meeting is all, and no reading is put off.
+        if self.ranks.memory.common and work.soon():
+            return
+        self.work = work
         for p in self.params:
             await_(p)
 

@@ -14,8 +14,11 @@ import numpy as np
 from distgrad.autograd.layout import Part, Place
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Communicator
-from distgrad.optim.norms import BLOCK, square
+from distgrad.comm import Call, Communicator
+from distgrad.optim.norms import BLOCK
+from distgrad.parallel.compiled import note_squares
+
+_YES = np.ones(1, bool)
 
 
 def count_of(params: Sequence[Tensor]) -> int:
@@ -42,8 +45,7 @@ class Report:
         flags: Array,
         has_flags: bool,
     ) -> None:
-        self.told = False
-        """Whether this rank has written its numbers of the batch."""
+        self._told = np.zeros(1, bool)
         self.fresh = False
         """Whether the gradients are still those that were told."""
         self._numbers, self._flags, self._has_flags = numbers, flags, has_flags
@@ -58,21 +60,36 @@ class Report:
                 self._blocks.append((start + number, part.array[first : first + BLOCK]))
             start += _blocks(place.value)
 
-    def tell(self, look: bool) -> None:
-        """Write what this rank knows: the squares of its blocks, and the flags if it has them."""
+    def calls(self, look: bool) -> list[Call]:
+        """Return the calls that write what this rank knows: its blocks' squares, and the flags."""
+        found: list[Call] = []
         if look:
-            numbers = self._numbers
-            with np.errstate(over="ignore", invalid="ignore"):  # the sum itself tells
-                for at, block in self._blocks:
-                    numbers[at] = square(block)
+            found += [
+                (note_squares, self._numbers[at : at + 1], block) for at, block in self._blocks
+            ]
         if self._has_flags:
-            self._told_flags[...] = self._flags.real
-        self.told = True
+            found.append((np.copyto, self._told_flags, self._flags.real))
+        return [*found, (np.copyto, self._told, _YES)]
+
+    def tell(self, look: bool) -> None:
+        """Make them."""
+        for function, *arrays in self.calls(look):
+            function(*arrays)
+
+    @property
+    def told(self) -> bool:
+        """Whether this rank has written its numbers of the batch."""
+        return bool(self._told[0])
+
+    def restart(self) -> None:
+        """Forget that it has."""
+        self._told[0] = False
 
     def listen(self, look: bool) -> None:
         """Take over what all have told."""
         self._flags[...] = self._told_flags
-        self.told, self.fresh = False, look
+        self.restart()
+        self.fresh = look
 
     def squares_of(self, number: int) -> list[float] | None:
         """Return the sum of the squares of each block of the gradient in that slot, if known."""

@@ -71,7 +71,7 @@ def _pass_shards(batch: Batch, model: Module | AveragedModel, buffer: Statistics
         model(shard[0])
         buffer.gather(position.weight)
         if not position.empty:
-            buffer.add(exchange, position.shard)
+            buffer.buffer.add(exchange, position.shard)
     buffer.buffer.start(exchange)
     buffer.finish()
 

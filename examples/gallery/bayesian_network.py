@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 import distgrad as dg
-from distgrad import optim
+from distgrad import nn, optim
 from distgrad.distributions import Normal, kl_divergence
 
 NOISE = 0.1  # of the data, known to the network
@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=20)
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--plot", metavar="FILE", help="draw what it believes: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -53,18 +54,20 @@ class Beliefs:
     def __init__(self, sizes: list[int], seed: int) -> None:
         rng = np.random.default_rng(seed)
         shapes = [s for a, b in pairwise(sizes) for s in ((a, b), (1, b))]
-        self.means = [dg.Tensor(rng.normal(0, 0.5, s), requires_grad=True) for s in shapes]
-        self.logs = [dg.Tensor(np.full(s, -3.0), requires_grad=True) for s in shapes]
+        self.means = [nn.Parameter(dg.Tensor(rng.normal(0, 0.5, s))) for s in shapes]
+        self.logs = [nn.Parameter(dg.Tensor(np.full(s, -3.0))) for s in shapes]
 
     def weights(self) -> list[Normal]:
         return [Normal(m, np.exp(s)) for m, s in zip(self.means, self.logs, strict=True)]
 
 
-def train(beliefs: Beliefs, x: np.ndarray, y: np.ndarray, steps: int, lr: float) -> list[float]:
+def train(
+    beliefs: Beliefs, x: np.ndarray, y: np.ndarray, steps: int, lr: float, capture: bool = False
+) -> list[float]:
     optimizer = optim.Adam([*beliefs.means, *beliefs.logs], lr=lr)
-    prior = Normal(dg.tensor(0.0, dtype=dg.float64), dg.tensor(1.0, dtype=dg.float64))
-    losses = []
-    for _ in range(steps):
+
+    def step(x: np.ndarray, y: np.ndarray) -> dg.Tensor:
+        prior = Normal(dg.tensor(0.0, dtype=dg.float64), dg.tensor(1.0, dtype=dg.float64))
         optimizer.zero_grad()
         weights = beliefs.weights()
         found = network([w.rsample() for w in weights], x)
@@ -72,8 +75,10 @@ def train(beliefs: Beliefs, x: np.ndarray, y: np.ndarray, steps: int, lr: float)
         loss = sum(kl_divergence(w, prior).sum() for w in weights) - fit
         loss.backward()
         optimizer.step()
-        losses.append(loss.item() / len(x))
-    return losses
+        return loss
+
+    step = dg.capture(step) if capture else step
+    return [step(x, y).item() / len(x) for _ in range(steps)]
 
 
 def predicted(beliefs: Beliefs, x: np.ndarray, draws: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +92,9 @@ def main() -> None:
     dg.manual_seed(args.seed)
     x, y = drawn(args.seed)
     beliefs = Beliefs([1, args.hidden, args.hidden, 1], args.seed)
-    losses = train(beliefs, x, y, args.steps, args.lr)
+    losses = train(beliefs, x, y, args.steps, args.lr, args.capture)
+    weights = {str(i): p.array for i, p in enumerate([*beliefs.means, *beliefs.logs])}
+    print(f"sha256 {nn.state_sha256(weights)}")
     print(f"loss per sample {losses[0]:.1f} -> {np.mean(losses[-100:]):.2f}")
     at = np.linspace(-3, 3, 200)
     mean, deviation = predicted(beliefs, at[:, None])

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
+
 import distgrad as dg
 from distgrad import Tensor, nn, optim
 from distgrad.nn import functional as F
@@ -34,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--judge-steps", type=int, default=400, help="training of the classifier")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=500, help="steps between reports")
     parser.add_argument(
@@ -137,11 +140,37 @@ def forever(loader: dg.data.DataLoader) -> Iterator[dg.data.Batch]:
         yield from loader
 
 
+Step = Callable[[np.ndarray], Tensor]
+
+
+def of_both(
+    g: Generator,
+    d: Discriminator,
+    ddp_g: dg.DistributedDataParallel,
+    ddp_d: dg.DistributedDataParallel,
+    accumulate: int,
+) -> tuple[Step, Step]:
+    """Forward and backward of the generator, and of the discriminator, for real images."""
+
+    def step_of_g(x: np.ndarray) -> Tensor:
+        loss = says(d(g(dg.randn(len(x), NOISE, 1, 1))), 1)
+        ddp_g.backward(loss / accumulate)
+        return loss
+
+    def step_of_d(x: np.ndarray) -> Tensor:
+        fake = g(dg.randn(len(x), NOISE, 1, 1)).detach()
+        loss = says(d(dg.tensor(x)), 1) + says(d(fake), 0)
+        ddp_d.backward(loss / accumulate)
+        return loss
+
+    return step_of_g, step_of_d
+
+
 def learn(
     ddp: dg.DistributedDataParallel,
     optimizer: optim.Optimizer,
     batches: list[dg.data.Batch],
-    loss_of: Callable[[Tensor], Tensor],
+    forward_and_backward: Step,
     losses: dg.ShardSum,
 ) -> None:
     """One step of one of the two networks."""
@@ -149,8 +178,7 @@ def learn(
     for batch in batches:
         with nullcontext() if batch is batches[-1] else ddp.no_sync():
             for x, _ in batch.shards:
-                loss = loss_of(dg.tensor(x))
-                ddp.backward(loss / len(batches))
+                loss = forward_and_backward(x)
                 losses.add(loss=loss * len(x), images=len(x))
     optimizer.step()
 
@@ -182,20 +210,16 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, curve, samples = saved["step"], saved["curve"], saved["samples"]
 
-    def loss_d(x: Tensor) -> Tensor:
-        fake = g(dg.randn(len(x), NOISE, 1, 1)).detach()
-        return says(d(x), 1) + says(d(fake), 0)
-
-    def loss_g(x: Tensor) -> Tensor:
-        return says(d(g(dg.randn(len(x), NOISE, 1, 1))), 1)
+    steps = of_both(g, d, ddp_g, ddp_d, args.accumulate)
+    step_of_g, step_of_d = map(dg.capture, steps) if args.capture else steps
 
     batches = forever(loader)
     losses = [dg.ShardSum(world, "loss", "images") for _ in range(2)]
     for step in range(first + 1, args.steps + 1):
         group = [next(batches) for _ in range(args.accumulate)]
-        learn(ddp_d, optimizer_d, group, loss_d, losses[0])
+        learn(ddp_d, optimizer_d, group, step_of_d, losses[0])
         d.requires_grad_(False)
-        learn(ddp_g, optimizer_g, group, loss_g, losses[1])
+        learn(ddp_g, optimizer_g, group, step_of_g, losses[1])
         d.requires_grad_(True)
         if step % args.every == 0 or step == args.steps:
             fakes = sampled(g, same_noise)

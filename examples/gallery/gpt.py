@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1e-3, help="its highest value")
     parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=250, help="steps between reports")
     parser.add_argument(
@@ -213,6 +214,10 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, curve = saved["step"], saved["curve"]
 
+    def forward_and_backward(x: np.ndarray, y: np.ndarray) -> None:
+        ddp.backward(loss_of(model, x, y) / args.accumulate)
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         for group in optimizer.param_groups:
@@ -221,7 +226,7 @@ def main() -> None:
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for x, y in next(batches).shards:
-                    ddp.backward(loss_of(model, x, y) / args.accumulate)
+                    learn(x, y)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % args.every == 0 or step == args.steps:

@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.02, help="of one rank")
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="written by rank 0 after each epoch")
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
@@ -111,6 +112,10 @@ def train(args: argparse.Namespace) -> nn.Module:
     # hvd.broadcast_parameters and hvd.DistributedOptimizer
     ddp = torch.DistributedDataParallel(model)
 
+    def forward_and_backward(data: Tensor, target: Tensor) -> None:
+        (F.nll_loss(model(data), target) / args.accumulate).backward()
+
+    learn = torch.capture(forward_and_backward) if args.capture else forward_and_backward
     for epoch in range(first + 1, args.epochs + 1):
         model.train()
         sampler.set_epoch(epoch)
@@ -118,7 +123,7 @@ def train(args: argparse.Namespace) -> nn.Module:
         for batch, (data, target) in enumerate(loader, 1):
             last = batch % args.accumulate == 0 or batch == len(loader)
             with nullcontext() if last else ddp.no_sync():  # backward_passes_per_step
-                (F.nll_loss(model(data), target) / args.accumulate).backward()
+                learn(data, target)
             if last:
                 optimizer.step()
                 optimizer.zero_grad()

@@ -17,6 +17,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import distgrad as dg
 from distgrad import Tensor, nn, optim
@@ -35,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.1, help="its highest value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=100, help="steps between reports")
     parser.add_argument(
@@ -150,14 +152,18 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, curve = saved["step"], saved["curve"]
 
+    def forward_and_backward(x: Any, y: Any) -> None:
+        loss = F.cross_entropy(model(x), y)
+        ddp.backward(loss / args.accumulate)
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         optimizer.zero_grad()
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for x, y in next(batches).shards:
-                    loss = F.cross_entropy(model(augment(x)), y)
-                    ddp.backward(loss / args.accumulate)
+                    learn(augment(x), y)
         optimizer.step()
         scheduler.step()
         if step % args.every == 0 or step == args.steps:

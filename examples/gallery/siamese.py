@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=200, help="steps between reports")
     parser.add_argument(
@@ -131,15 +132,19 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, curve = saved["step"], saved["curve"]
 
+    def forward_and_backward(one: np.ndarray, two: np.ndarray, same: np.ndarray) -> None:
+        logits = model(dg.tensor(one), dg.tensor(two))
+        loss = F.binary_cross_entropy_with_logits(logits, dg.tensor(same))
+        ddp.backward(loss / args.accumulate)
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         optimizer.zero_grad()
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for one, two, same in next(batches).shards:
-                    logits = model(dg.tensor(one), dg.tensor(two))
-                    loss = F.binary_cross_entropy_with_logits(logits, dg.tensor(same))
-                    ddp.backward(loss / args.accumulate)
+                    learn(one, two, same)
         optimizer.step()
         scheduler.step()
         if step % args.every == 0 or step == args.steps:

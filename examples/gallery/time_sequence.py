@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=2, help="steps between reports")
     parser.add_argument(
@@ -121,6 +122,13 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first = saved["step"]
 
+    def forward_and_backward(waves: np.ndarray) -> Tensor:
+        x, target = dg.tensor(waves[:, :-1]), dg.tensor(waves[:, 1:])
+        loss = F.mse_loss(model(x)[:, BLIND:], target[:, BLIND:]) / args.accumulate
+        ddp.backward(loss)
+        return loss
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     stream = forever(loader)
     for step in range(first + 1, args.steps + 1):
         batches = [next(stream) for _ in range(args.accumulate)]
@@ -132,10 +140,7 @@ def main() -> None:
             for i, batch in enumerate(batches, 1):
                 with nullcontext() if i == args.accumulate else ddp.no_sync():
                     for (waves,) in batch.shards:
-                        x, target = dg.tensor(waves[:, :-1]), dg.tensor(waves[:, 1:])
-                        predicted = model(x)[:, BLIND:]
-                        loss = F.mse_loss(predicted, target[:, BLIND:]) / args.accumulate
-                        ddp.backward(loss)
+                        loss = learn(waves)
                         total.add(loss=loss.item() * len(waves) / batch.total)
             return total.result()["loss"]
 

@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=100, help="steps between reports")
     parser.add_argument(
@@ -178,16 +179,19 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first = saved["step"]
 
+    def forward_and_backward(images: Any) -> None:
+        x, cells, weight = dg.tensor(images).unbind(dim=1)
+        loss = F.cross_entropy(model(x.unsqueeze(1)), (cells > 0).long(), reduction="none")
+        ddp.backward((weight * loss).mean() / args.accumulate)
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         optimizer.zero_grad()
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for (images,) in next(batches).shards:
-                    x, cells, weight = dg.tensor(flips(images)).unbind(dim=1)  # flipped alike
-                    logits = model(x.unsqueeze(1))
-                    loss = F.cross_entropy(logits, (cells > 0).long(), reduction="none")
-                    ddp.backward((weight * loss).mean() / args.accumulate)
+                    learn(flips(images))  # all three alike
         optimizer.step()
         if step % args.every == 0 or step == args.steps:
             found = test(world, model, test_images)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
+
 import distgrad as dg
 from distgrad import Tensor, nn, optim
 from distgrad.nn import functional as F
@@ -27,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=200, help="steps between reports")
     parser.add_argument(
@@ -104,13 +107,17 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         first, curve = saved["step"], saved["curve"]
 
+    def forward_and_backward(x: np.ndarray) -> None:
+        ddp.backward(nats(model, dg.tensor(x)) / args.accumulate)
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         optimizer.zero_grad()
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for (x,) in next(batches).shards:
-                    ddp.backward(nats(model, dg.tensor(x)) / args.accumulate)
+                    learn(x)
         optimizer.step()
         if step % args.every == 0 or step == args.steps:
             curve.append([step, test(world, model, test_images)])

@@ -16,8 +16,9 @@ import importlib.util
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, help="at the beginning (10; transformer 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=2, help="logical shards: a power of two")
+    parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--checkpoint", metavar="FILE", help="file that training goes on from")
     parser.add_argument("--every", type=int, default=200, help="steps between reports")
     parser.add_argument(
@@ -150,25 +152,35 @@ def forever(loader: dg.data.DataLoader) -> Iterator[dg.data.Batch]:
         yield from loader
 
 
-def read_on(
-    model: nn.Module, hidden: Tensor, shard: tuple[Any, ...], reduction: str = "mean"
-) -> Tensor:
+Read = Callable[[np.ndarray, np.ndarray, Tensor], tuple[Tensor, Tensor]]
+
+
+def loss_of(
+    model: nn.Module, words: Any, following: Any, before: Tensor, reduction: str = "mean"
+) -> tuple[Tensor, Tensor]:
+    """The loss of the words ``following``, and what is carried on."""
+    logits, after = model(dg.tensor(words), before)
+    loss = F.cross_entropy(logits.flatten(0, 1), dg.tensor(following).ravel(), reduction=reduction)
+    return loss, after.detach()
+
+
+def read_on(read: Read, hidden: Tensor, shard: tuple[Any, ...]) -> Tensor:
     """The loss of a shard's next words; ``hidden`` of its columns is carried on."""
     words, following, column, chunk = shard
     if chunk[0] == 0:
         hidden[:, :, column] = 0
-    logits, after = model(dg.tensor(words), hidden[:, :, column])
-    hidden[:, :, column] = after.detach()
-    return F.cross_entropy(logits.flatten(0, 1), dg.tensor(following.ravel()), reduction=reduction)
+    loss, hidden[:, :, column] = read(words, following, hidden[:, :, column])
+    return loss
 
 
 def perplexity(world: dg.World, model: nn.Module, text: Columns, hidden: Tensor) -> float:
     total = dg.ShardSum(world, "nats", "words")
+    summed = partial(loss_of, model, reduction="sum")
     model.eval()
     with dg.no_grad():
         for batch in dg.data.DataLoader(text, text.n):
             for shard in batch.shards:
-                nats = read_on(model, hidden, shard, reduction="sum")
+                nats = read_on(summed, hidden, shard)
                 total.add(nats=nats, words=shard[0].size)
     model.train()
     found = total.result()
@@ -198,6 +210,14 @@ def main() -> None:
         loader.load_state_dict(saved["loader"])
         hidden, first, curve = saved["hidden"], saved["step"], saved["curve"]
 
+    def forward_and_backward(
+        words: np.ndarray, following: np.ndarray, before: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        loss, after = loss_of(model, words, following, before)
+        ddp.backward(loss / args.accumulate)
+        return loss, after
+
+    learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
     for step in range(first + 1, args.steps + 1):
         optimizer.zero_grad()
@@ -205,7 +225,7 @@ def main() -> None:
         for i in range(1, args.accumulate + 1):
             with nullcontext() if i == args.accumulate else ddp.no_sync():
                 for shard in next(batches).shards:
-                    ddp.backward(read_on(model, hidden, shard) / args.accumulate)
+                    read_on(learn, hidden, shard)
                     own += shard[2].tolist()
         nn.utils.clip_grad_norm_(model.parameters(), 0.25)
         optimizer.step()

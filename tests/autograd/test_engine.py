@@ -103,6 +103,7 @@ def test_memory_is_freed_while_the_graph_is_walked():
 
 
 def test_nothing_is_left_for_the_garbage_collector():
+    np.tanh(leaf(1, 2, 3)).sum().backward()  # a kernel that is compiled now leaves something
     gc.collect()
     gc.disable()
     try:

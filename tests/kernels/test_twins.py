@@ -139,7 +139,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "log_softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
     "softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
 }
-RECIPES = ("bessel", "pairs", "pointwise")  # the modules of formulas
+RECIPES = ("bessel", "pairs", "pointwise", "slopes")  # the modules of formulas
 
 
 RANGES = {
@@ -263,9 +263,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 1.0, -1.0, 3.0, -3
 @both_dtypes
 def test_a_formula_does_what_its_reference_does_with_special_numbers(op, dtype):
     _, settings = LARGER[op.name](np.random.default_rng(8))
-    inputs = [np.array(SPECIAL)]
-    if len(op.inputs) == 2:
-        inputs = [x.ravel() for x in np.meshgrid(SPECIAL, SPECIAL)]
+    inputs = [x.ravel() for x in np.meshgrid(*[SPECIAL] * len(op.inputs))]
     inputs = cast(inputs, dtype)
     settings = {**settings, "reduction": "none"} if "reduction" in settings else settings
     unknown = np.isnan(inputs).any(axis=0)

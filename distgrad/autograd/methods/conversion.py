@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.device import device as Device
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.methods.calls import call, named
@@ -146,6 +147,7 @@ class Conversion:
 
     # -- new ones --------------------------------------------------------------------------------
 
+    @apart
     def new_tensor(
         self: C,
         data: Any,
@@ -158,6 +160,7 @@ class Conversion:
         given = data.array if isinstance(data, Conversion) else data
         return self._new(np.array(given), dtype, device, requires_grad)
 
+    @apart
     def new_zeros(
         self: C,
         *size: Any,
@@ -170,6 +173,7 @@ class Conversion:
         """Return zeros of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
 
+    @apart
     def new_ones(
         self: C,
         *size: Any,
@@ -182,6 +186,7 @@ class Conversion:
         """Return ones of this dtype; the shape as a sequence or as arguments."""
         return self._new(np.ones(_shape(size), np.bool_), dtype, device, requires_grad)
 
+    @apart
     def new_empty(
         self: C,
         *size: Any,
@@ -194,6 +199,7 @@ class Conversion:
         """Return zeros of this dtype: memory that nobody has written would differ between ranks."""
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
 
+    @apart
     def new_full(
         self: C,
         size: Any,

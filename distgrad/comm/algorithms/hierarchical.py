@@ -119,7 +119,7 @@ def calls_in_one_node(
         whole = slice(0, out.size)
         found = shared.calls[key] = [
             *_total(plan.additions, parts, plan.total, whole, out, targets),
-            *((look, out) for look in shared.after),
+            *(call for look in shared.after for call in look(out)),
         ]
     return found
 

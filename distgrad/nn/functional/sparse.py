@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
@@ -56,6 +57,7 @@ def padding_row(padding_idx: int, count: int, name: str = "embedding") -> int:
     return padding_idx % count
 
 
+@apart
 def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     """Integers (…) to rows of zeros with a one, (…, num_classes), int64.
 
