@@ -36,8 +36,8 @@ def _writes(rng: np.random.Generator) -> list[Sample]:
 def take_along(a: Array, *, index: TensorLike, axis: int, name: str = "take_along") -> OpResult:
     """The elements at ``index`` along ``axis``; it is no longer than a along the others."""
     places = _places(name, a.shape, axis, index)
-    shape = a.shape
-    return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, a.dtype)
+    shape, dtype = a.shape, a.dtype
+    return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, dtype)
 
 
 @op("..., ... -> ...", samples=_writes)
@@ -62,12 +62,12 @@ def put_along(
     last: Array = np.full(a.size, -1)
     last[places.reshape(-1)] = np.arange(places.size)
     written = np.flatnonzero(last >= 0)
-    shape, dtype, stays = a.shape, src.dtype, (last < 0).reshape(a.shape)
+    shape, form, dtype, stays = a.shape, places.shape, src.dtype, (last < 0).reshape(a.shape)
     chosen = last[written]
     values = _put_back(np.reshape(src, (-1,))[chosen], written, shape, a.dtype)
 
     def to_src(g: Array) -> Array:
-        return _put_back(np.reshape(g, (-1,))[written], chosen, places.shape, dtype)
+        return _put_back(np.reshape(g, (-1,))[written], chosen, form, dtype)
 
     return np.where(stays, a, values), (lambda g: np.where(stays, g, 0), to_src)
 
