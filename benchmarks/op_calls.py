@@ -253,9 +253,39 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         normal(2, lambda r, a, b: (a, Fixed(b > 0))),
     ),
     "take": (
+        lambda a, i: np.take(a, i.array, axis=1),
+        lambda a, i: torch.index_select(a, 1, i),
+        normal(1, lambda r, a: (a, Fixed(r.integers(0, a.shape[1], a.shape[1])))),
+    ),
+    "take_along": (
         lambda a, i: np.take_along_axis(a, i.array, 1),
         lambda a, i: torch.gather(a, 1, i),
         normal(2, lambda r, a, b: (a, Fixed(b.argsort(1)))),
+    ),
+    "take_along columns": (
+        lambda a, i: np.take_along_axis(a, i.array, 0),
+        lambda a, i: torch.gather(a, 0, i),
+        normal(2, lambda r, a, b: (a, Fixed(b.argsort(0)))),
+    ),
+    "add_along scatter_add": (
+        lambda a, b, i: ops.scatter_add(a, 1, i.array, b),
+        lambda a, b, i: torch.scatter_add(a, 1, i, b),
+        normal(2, lambda r, a, b: (a, b, Fixed(b.argsort(1)))),
+    ),
+    "add_at index_add": (
+        lambda a, b, i: ops.index_add(a, 0, i.array, b),
+        lambda a, b, i: torch.index_add(a, 0, i, b),
+        normal(2, lambda r, a, b: (a, b, _with_rows(r, a)[1])),
+    ),
+    "put_along scatter": (
+        lambda a, b, i: ops.scatter(a, 1, i.array, b),
+        lambda a, b, i: torch.scatter(a, 1, i, b),
+        normal(2, lambda r, a, b: (a, b, Fixed(b.argsort(1)))),
+    ),
+    "where masked_fill": (
+        lambda a, m: ops.masked_fill(a, m.array, 0.5),
+        lambda a, m: torch.masked_fill(a, m, 0.5),
+        normal(2, lambda r, a, b: (a, Fixed(b > 0))),
     ),
     "broadcast_to": (
         lambda a: np.broadcast_to(a[:1], a.shape) * 1.0,
@@ -349,7 +379,6 @@ for _name in ("real", "imag", "conj", "angle"):
 case("complex", ops.complex, torch.complex, normal(2), "fft")
 
 OPS_LEFT_OUT = {
-    "add_at": "the way back of getitem, which is timed",
     "bessel_j0": "PyTorch has no gradient of it",
     "bessel_j1": "PyTorch has no gradient of it",
     "convolution_weight": "the way back of a convolution",

@@ -30,6 +30,7 @@ _MODULES: dict[str, list[Op]] = {
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
+    "factors": [ops.det, ops.inv, ops.solve],
     "gamma": [ops.digamma, ops.lgamma],
     "normalise": [ops.batch_norm, ops.layer_norm],
     "norms": [ops.group_norm, ops.rms_norm],
@@ -37,6 +38,7 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.maximum, ops.minimum, ops.logaddexp, ops.logaddexp2, ops.hypot, ops.arctan2),
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
     ],
+    "places": [ops.add_along, ops.put_along, ops.take_along],
     "slopes": [ops.scaled_product, ops.sigmoid, ops.sigmoid_backward, ops.tanh_backward],
     "pointwise": [
         *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),
@@ -51,7 +53,8 @@ _MODULES: dict[str, list[Op]] = {
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
-    "scatter": [ops.embedding, ops.getitem],
+    "scatter": [ops.add_at, ops.embedding, ops.getitem],
+    "triangular": [ops.cholesky, ops.solve_triangular],
 }
 TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""

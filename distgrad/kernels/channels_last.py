@@ -22,7 +22,7 @@ _BLOCK = 128  # rows that are summed in their own dtype, and are still in the ca
 def batch_norm(x: Array, w: Array, b: Array, eps: float) -> OpResults:
     """The twin of ``ops.batch_norm``; gradients to the statistics are left to NumPy."""
     places = last(x)
-    rows = places.reshape(-1, x.shape[1])
+    form, rows = places.shape, places.reshape(-1, x.shape[1])
     mean, var = np.empty(w.shape, x.dtype), np.empty(w.shape, x.dtype)
     y = np.empty_like(rows)
     _statistics(rows, mean, var)
@@ -41,9 +41,9 @@ def batch_norm(x: Array, w: Array, b: Array, eps: float) -> OpResults:
             d += g_mean / n
         if g_var is not None:
             d += (rows - mean) * (g_var * (2 / n))
-        return channels_first(d.reshape(places.shape)), dw, db
+        return channels_first(d.reshape(form)), dw, db
 
-    return (channels_first(y.reshape(places.shape)), mean, var), Joint(vjp)
+    return (channels_first(y.reshape(form)), mean, var), Joint(vjp)
 
 
 @kernel

@@ -27,15 +27,16 @@ def layer_norm(
     rows = dense(x).reshape(-1, width)
     w = np.ones(width, x.dtype) if weight is None else flat(weight)
     b = np.zeros(width, x.dtype) if bias is None else flat(bias)
-    y, mean, r = np.empty_like(rows), np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+    form, y = x.shape, np.empty_like(rows)
+    mean, r = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
     _layer_norm(rows, w, b, x.dtype.type(eps), y, mean, r)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         d, dw, db = np.empty_like(rows), np.zeros_like(w), np.zeros_like(w)
         _layer_norm_back(dense(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
-        return d.reshape(x.shape), dw.reshape(shape), db.reshape(shape)
+        return d.reshape(form), dw.reshape(shape), db.reshape(shape)
 
-    return y.reshape(x.shape), Joint(vjp)
+    return y.reshape(form), Joint(vjp)
 
 
 @kernel
@@ -90,7 +91,7 @@ def batch_norm(
     b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
     if lies_last(x) or 1 < len(x) == x.size // x.shape[1]:  # rows: their channels lie last
         return channels_last.batch_norm(x, w, b, eps)
-    planes = dense(x).reshape(x.shape[0], x.shape[1], -1)
+    form, planes = x.shape, dense(x).reshape(x.shape[0], x.shape[1], -1)
     y, mean, var = np.empty_like(planes), np.empty(shape, x.dtype), np.empty(shape, x.dtype)
     _statistics(planes, mean, var)
     r = 1 / np.sqrt(var + x.dtype.type(eps))
@@ -107,9 +108,9 @@ def batch_norm(
             d += (g_mean / n)[:, None]
         if g_var is not None:
             d += (planes - mean[:, None]) * (g_var * (2 / n))[:, None]
-        return d.reshape(x.shape), dw, db
+        return d.reshape(form), dw, db
 
-    return (y.reshape(x.shape), mean, var), Joint(vjp)
+    return (y.reshape(form), mean, var), Joint(vjp)
 
 
 @kernel

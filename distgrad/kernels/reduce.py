@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
@@ -74,26 +75,54 @@ def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | N
 
 
 def _total(a: Array, axis: Axis, keepdims: bool) -> tuple[Array, int] | None:
-    parts = _parts(a, axis, keepdims)
-    # Over columns NumPy adds whole rows, as fast as memory; and small ones are its own, too.
-    if parts is None or parts[0].shape[2] != 1 or a.size < _SMALL:
+    axes = neighbours(axis, a)
+    if axes is None or a.size < _SMALL or not isinstance(keepdims, bool):
+        return None  # small ones are NumPy's
+    shape, (first, end) = a.shape, axes
+    n = math.prod(shape[first:end])
+    lines = _lines(a, first, end)
+    if lines is None:  # over columns NumPy adds whole rows, as fast as memory
         return None
-    x, out = parts
-    y = np.empty(x.shape[0], a.dtype)
-    _sums(x.reshape(x.shape[:2]), y)
-    return y.reshape(out), x.shape[1]
+    x, step, length = lines
+    y = np.empty(a.size // length, a.dtype if length == n else np.float64)
+    _sums(x, step, length, y)
+    if length != n:
+        y = np.add.reduce(y).astype(a.dtype)
+    return y.reshape(shape[:first] + ((1,) * (end - first) if keepdims else ()) + shape[end:]), n
 
 
 _SMALL = 4096
 
 
+def _lines(a: Array, first: int, end: int) -> tuple[Array, int, int] | None:
+    """Return the memory of ``a`` in a row, steps from line to line over these axes, their length.
+
+    Lines with gaps between them are those of rows, also if all is asked for. Nothing is copied that
+    can be written to. None where no lines lie in a row each.
+    """
+    n = math.prod(a.shape[first:end])
+    if not a.flags.writeable:
+        a = np.array(a, order="K")
+    if a.flags.c_contiguous:
+        return (a.reshape(-1), n, n) if end == a.ndim else None
+    if a.flags.f_contiguous:
+        return (a.T.reshape(-1), n, n) if first == 0 and end >= a.ndim - 1 else None
+    if a.ndim != 2 or end == 1 or a.strides[1] != a.itemsize:
+        return None
+    (rows, columns), step = a.shape, a.strides[0]
+    if step % a.itemsize or step < columns * a.itemsize:
+        return None
+    step //= a.itemsize
+    return as_strided(a, ((rows - 1) * step + columns,), (a.itemsize,)), step, columns
+
+
 @kernel
-def _sums(x: Array, y: Array) -> None:
+def _sums(x: Array, step: int, n: int, y: Array) -> None:
     # A block is summed in its own dtype, blocks in float64.
-    for i in range(x.shape[0]):
-        whole = 0.0
-        for begin in range(0, x.shape[1], _BLOCK):
-            block, part = x[i, begin : begin + _BLOCK], x.dtype.type(0)
+    for i in range(y.size):
+        line, whole = x[i * step : i * step + n], 0.0
+        for begin in range(0, n, _BLOCK):
+            block, part = line[begin : begin + _BLOCK], x.dtype.type(0)
             for k in range(block.size):
                 part += block[k]
             whole += part

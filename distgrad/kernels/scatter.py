@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import OpResult
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 from distgrad.ops.indexing import checked_rows
@@ -53,6 +53,20 @@ def getitem(a: Array, *, index: Any) -> OpResult | None:
         return d
 
     return y, vjp
+
+
+def add_at(g: Array, *, index: Any, shape: Shape, dtype: Any) -> OpResult | None:
+    """The twin of ``ops.add_at`` for an array of whole numbers from 0 on."""
+    if type(index) is not np.ndarray or index.dtype.kind not in "iu" or not suits(g):
+        return None
+    if np.dtype(dtype) not in (np.float32, np.float64) or not shape or not shape[0]:
+        return None
+    places = index.astype(np.int64).reshape(-1)
+    if np.count_nonzero(places.view(np.uint64) >= shape[0]):
+        return None
+    y = np.zeros(shape, dtype)
+    _add_rows(dense(g).reshape(places.size, -1), places, y.reshape(shape[0], -1))
+    return y, lambda gg: gg[index]
 
 
 @kernel

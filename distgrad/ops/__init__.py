@@ -33,6 +33,9 @@ from distgrad.ops.activation import softshrink as softshrink
 from distgrad.ops.activation import softsign as softsign
 from distgrad.ops.activation import tanhshrink as tanhshrink
 from distgrad.ops.activation import threshold as threshold
+from distgrad.ops.along import add_along as add_along
+from distgrad.ops.along import put_along as put_along
+from distgrad.ops.along import take_along as take_along
 from distgrad.ops.arrange import flip as flip
 from distgrad.ops.arrange import fliplr as fliplr
 from distgrad.ops.arrange import flipud as flipud

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import Op, OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -28,7 +29,10 @@ def call(declared: Op, *inputs: Array | Tensor, **settings: Any) -> Any:
     """
     if any(isinstance(x, Tensor) for x in inputs):
         return declared(*inputs, **settings)
-    return declared.function(*inputs, **settings)[0]
+    result = None
+    if declared.fused is not None and fused_enabled.get():
+        result = declared.fused(*inputs, **settings)
+    return (declared.function(*inputs, **settings) if result is None else result)[0]
 
 
 def _zeros(g: Array) -> Array:

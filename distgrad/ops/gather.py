@@ -7,9 +7,7 @@ one stays.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,8 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, integers
+from distgrad.ops.along import add_along, put_along, take_along, with_length
+from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
 
@@ -30,9 +29,8 @@ def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     ``index`` has as many axes as ``x`` and may be shorter along the others; y has its shape.
     Errors: ShapeError for other shapes and an index out of range. Source: torch.gather.
     """
-    x = as_tensor(x)
-    places = places_of("gather", x.shape, dim, index)
-    return x.reshape(-1)[places]
+    result: Tensor = take_along(as_tensor(x), index=index, axis=dim, name="gather")
+    return result
 
 
 def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
@@ -42,8 +40,9 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
     corner of ``src`` that it covers is read. Errors: ShapeError. Source: torch.scatter_add.
     """
     x = as_tensor(x)
-    places = places_of("scatter_add", x.shape, dim, index)
-    return added(x, places, corner("scatter_add", src, x, places.shape))
+    values = corner("scatter_add", src, x, np.shape(data_of(index)))
+    result: Tensor = add_along(x, values, index=index, axis=dim, name="scatter_add")
+    return result
 
 
 def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
@@ -51,11 +50,13 @@ def scatter(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> Tens
 
     Errors: ShapeError, as ``scatter_add``. Source: torch.scatter.
     """
-    x = as_tensor(x)
-    places = places_of("scatter", x.shape, dim, index)
+    x, shape = as_tensor(x), np.shape(data_of(index))
     if np.ndim(src) == 0:
-        return _replaced(x, places, _broadcast(_like("scatter", src, x), src, places.shape))
-    return _replaced(x, places, corner("scatter", src, x, places.shape))
+        values: Any = _broadcast(_like("scatter", src, x), src, shape)
+    else:
+        values = corner("scatter", src, x, shape)
+    result: Tensor = put_along(x, values, index=index, axis=dim, name="scatter")
+    return result
 
 
 def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
@@ -141,16 +142,19 @@ def take_along_axis(arr: TensorLike, indices: TensorLike, axis: int | None = -1)
         )
     (along,) = axis_numbers(axis, arr.ndim, "take_along_axis")
     n, k = arr.shape[along], index.shape[along]
-    rest = np.broadcast_shapes(_with(arr.shape, along, 1), _with(index.shape, along, 1))
-    if rest != _with(arr.shape, along, 1):
-        arr = np.broadcast_to(arr, _with(rest, along, n))
-    return gather(arr, along, _spread(index, n, along, _with(rest, along, k)))
+    if index.size and with_length(arr.shape, along, k) == index.shape:
+        return gather(arr, along, _spread(index, n, along, index.shape))
+    rest = np.broadcast_shapes(with_length(arr.shape, along, 1), with_length(index.shape, along, 1))
+    if rest != with_length(arr.shape, along, 1):
+        arr = np.broadcast_to(arr, with_length(rest, along, n))
+    return gather(arr, along, _spread(index, n, along, with_length(rest, along, k)))
 
 
 @apart
 def _spread(index: TensorLike, length: int, axis: int, shape: Shape) -> Array:
     """NumPy's index into ``length`` elements along ``axis``, counted from 0, in ``shape``."""
-    return np.broadcast_to(checked_index("take_along_axis", index, length, axis), shape)
+    found = checked_index("take_along_axis", index, length, axis)
+    return found if found.shape == shape else np.broadcast_to(found, shape)
 
 
 # -- what they share ------------------------------------------------------------------------------
@@ -181,55 +185,6 @@ def _mask(name: str, mask: TensorLike) -> Array:
     if array.dtype != np.bool_:
         raise ShapeError(f"{name}: the mask must be boolean; got dtype {array.dtype}")
     return array
-
-
-def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
-    return (*shape[:axis], length, *shape[axis + 1 :])
-
-
-@apart
-def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
-    """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
-    (axis,) = axis_numbers(dim, max(len(shape), 1), name)
-    given = integers(index, f"{name}: the index")
-    fits = given.ndim == len(shape) and all(
-        m <= n for i, (m, n) in enumerate(zip(given.shape, shape, strict=True)) if i != axis
-    )
-    if not fits:
-        raise ShapeError(
-            f"{name}: an index of shape {given.shape} does not fit an array of shape {shape}; it "
-            f"has as many axes and is no longer along any but axis {axis}"
-        )
-    if not shape:  # a number counts as an array of one element
-        return checked_index(name, given, 1, 0, negative=False)
-    step = math.prod(shape[axis + 1 :])
-    places = checked_index(name, given, shape[axis], axis, negative=False) * step
-    if given.size <= _SMALL:
-        return places + _first_places(shape, given.shape, axis)
-    for part in _parts(shape, given.shape, axis):
-        places = places + part
-    return places
-
-
-_SMALL = 1024
-"""Elements of an index up to which its places are kept for the next of its shape."""
-
-
-@functools.lru_cache(maxsize=64)
-def _first_places(shape: Shape, of_index: Shape, axis: int) -> Array:
-    """The places of an index of zeros along ``axis``."""
-    first = np.zeros((1,) * len(shape), np.intp)
-    for part in _parts(shape, of_index, axis):
-        first = first + part
-    return first
-
-
-def _parts(shape: Shape, of_index: Shape, axis: int) -> Iterator[Array]:
-    """What the position along each other axis adds to a place."""
-    for i, n in enumerate(of_index):
-        if i != axis:
-            step = math.prod(shape[i + 1 :])
-            yield (np.arange(n) * step).reshape(_with((1,) * len(shape), i, n))
 
 
 def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:

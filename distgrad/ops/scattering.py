@@ -11,7 +11,8 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.gather import added, corner, places_of
+from distgrad.ops.along import places_of
+from distgrad.ops.gather import added, corner
 from distgrad.ops.indexing import as_tensor, checked_index
 from distgrad.ops.shape import axis_numbers
 

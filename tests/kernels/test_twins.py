@@ -35,6 +35,17 @@ def projected(r):
     return [r.normal(size=s) * (s[-1] ** -0.5 if len(s) == 2 else 1) for s in shapes], {}
 
 
+def regular(r):
+    a = 0.3 * r.normal(size=(3, 5, 13, 13))
+    a[..., range(13), np.roll(range(13), 3)] += 3  # no row stays where it is
+    return a
+
+
+def positive_definite(r):
+    a = r.normal(size=(3, 5, 13, 13))
+    return a @ a.swapaxes(-1, -2) + np.eye(13)
+
+
 LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a block
     "adaptive_max_pool": lambda r: ([r.normal(size=(3, 5, 31, 17))], {"output_size": (7, 4)}),
     "avg_pool": lambda r: (
@@ -92,6 +103,28 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "take": lambda r: (
         [r.normal(size=(5, 31, 7))],
         {"indices": np.arange(-31, 31).reshape(2, 31), "axis": 1},
+    ),
+    "cholesky": lambda r: ([positive_definite(r)], {}),
+    **dict.fromkeys(("det", "inv"), lambda r: ([regular(r)], {})),
+    "solve": lambda r: ([regular(r), r.normal(size=(3, 5, 13, 7))], {}),
+    "solve_triangular": lambda r: (
+        [regular(r), r.normal(size=(3, 5, 13, 7))],
+        {"lower": False},
+    ),
+    "add_at": lambda r: (
+        [r.normal(size=(5, 13, 7))],
+        {"index": r.integers(0, 31, (5, 13)), "shape": (31, 7), "dtype": "f8"},
+    ),
+    "take_along": lambda r: (
+        [r.normal(size=(5, 31, 7))],
+        {"index": np.arange(5 * 31 * 7).reshape(5, 31, 7) % 31, "axis": 1},
+    ),
+    **dict.fromkeys(
+        ("add_along", "put_along"),
+        lambda r: (
+            [r.normal(size=(5, 31, 7)), r.normal(size=(5, 37, 7))],
+            {"index": r.integers(1, 29, (5, 37, 7)), "axis": 1},
+        ),
     ),
     "gru": recurrence(3),
     "lstm": recurrence(4),

@@ -1,0 +1,159 @@
+"""Twins of what Gauss's elimination solves in small matrices: solve, inv, det."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.node import Joint
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.triangular import are_small, stack
+from distgrad.ops.linalg import T
+
+
+def solve(a: Array, b: Array) -> OpResult | None:
+    """The twin of ``ops.solve`` for small matrices, one for each right side."""
+    if type(b) is not np.ndarray or not are_small(a, b):
+        return None
+    factors = _factored(a)
+    if factors is None:
+        return None
+    x = np.array(b, order="C")
+    _solve(*factors, stack(x))
+
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, Array]:
+        gb = np.array(g, order="C")
+        _solve_transposed(*factors, stack(gb))
+        return -np.matmul(gb, T(x)) if wanted[0] else None, gb
+
+    return x, Joint(vjp)
+
+
+def inv(a: Array) -> OpResult | None:
+    """The twin of ``ops.inv`` for small matrices."""
+    factors = _factored(a) if are_small(a) else None
+    if factors is None:
+        return None
+    y = np.zeros(a.shape, a.dtype)
+    _diagonal(y)[...] = 1
+    _solve(*factors, stack(y))
+    return y, lambda g: -np.matmul(np.matmul(T(y), g), T(y))
+
+
+def det(a: Array) -> OpResult | None:
+    """The twin of ``ops.det`` for small regular matrices."""
+    factors = _factored(a) if are_small(a) else None
+    if factors is None:
+        return None
+    y = np.empty(a.shape[:-2], a.dtype)
+    _product(*factors, y.reshape(-1))
+    if np.count_nonzero(y) != y.size:
+        return None  # it was too small for the dtype
+    shape = a.shape
+
+    def vjp(g: Array) -> Array:
+        d = np.zeros(shape, y.dtype)
+        _diagonal(d)[...] = np.expand_dims(g * y, -1)
+        _solve_transposed(*factors, stack(d))
+        return d
+
+    return y, vjp
+
+
+def _diagonal(a: Array) -> Array:
+    view: Array = np.einsum("...ii->...i", a)
+    return view
+
+
+def _factored(a: Array) -> tuple[Array, Array] | None:
+    """Return triangles and exchanged rows; None where one is singular: the reference says which."""
+    lu = np.array(a, order="C").reshape(-1, *a.shape[-2:])
+    rows = np.empty(lu.shape[:2], np.int64)
+    return (lu, rows) if _eliminate(lu, rows) else None
+
+
+@kernel
+def _eliminate(a: Array, rows: Array) -> Any:
+    n, regular = a.shape[1], True
+    for m in range(a.shape[0]):
+        for i in range(n):
+            best, top = i, abs(a[m, i, i])
+            for k in range(i + 1, n):
+                v = abs(a[m, k, i])
+                if v > top:
+                    best, top = k, v
+            rows[m, i] = best
+            if best != i:
+                for j in range(n):
+                    a[m, i, j], a[m, best, j] = a[m, best, j], a[m, i, j]
+            d = a[m, i, i]
+            regular &= d != 0
+            for k in range(i + 1, n):
+                f = a[m, k, i] / d
+                a[m, k, i] = f
+                for j in range(i + 1, n):
+                    a[m, k, j] -= f * a[m, i, j]
+    return regular
+
+
+@kernel
+def _solve(lu: Array, rows: Array, x: Array) -> None:
+    n, width = lu.shape[1], x.shape[2]
+    for m in range(lu.shape[0]):
+        for i in range(n):
+            k = rows[m, i]
+            if k != i:
+                for c in range(width):
+                    x[m, i, c], x[m, k, c] = x[m, k, c], x[m, i, c]
+        for i in range(1, n):
+            for j in range(i):
+                f = lu[m, i, j]
+                for c in range(width):
+                    x[m, i, c] -= f * x[m, j, c]
+        for s in range(n):
+            i = n - 1 - s
+            for j in range(i + 1, n):
+                f = lu[m, i, j]
+                for c in range(width):
+                    x[m, i, c] -= f * x[m, j, c]
+            d = lu[m, i, i]
+            for c in range(width):
+                x[m, i, c] /= d
+
+
+@kernel
+def _solve_transposed(lu: Array, rows: Array, x: Array) -> None:
+    n, width = lu.shape[1], x.shape[2]
+    for m in range(lu.shape[0]):
+        for i in range(n):
+            d = lu[m, i, i]
+            for c in range(width):
+                x[m, i, c] /= d
+            for j in range(i + 1, n):
+                f = lu[m, i, j]
+                for c in range(width):
+                    x[m, j, c] -= f * x[m, i, c]
+        for s in range(n):
+            i = n - 1 - s
+            for j in range(i):
+                f = lu[m, i, j]
+                for c in range(width):
+                    x[m, j, c] -= f * x[m, i, c]
+        for s in range(n):
+            i = n - 1 - s
+            k = rows[m, i]
+            if k != i:
+                for c in range(width):
+                    x[m, i, c], x[m, k, c] = x[m, k, c], x[m, i, c]
+
+
+@kernel
+def _product(lu: Array, rows: Array, y: Array) -> None:
+    for m in range(lu.shape[0]):
+        total = y.dtype.type(1)
+        for i in range(lu.shape[1]):
+            total *= lu[m, i, i] if rows[m, i] == i else -lu[m, i, i]
+        y[m] = total

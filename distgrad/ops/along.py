@@ -1,0 +1,132 @@
+"""Reading and writing at an index of its own for each line along an axis, and the gradients."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.apart import apart
+from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.tensor import TensorLike
+from distgrad.autograd.types import Array, Shape
+from distgrad.errors import ShapeError
+from distgrad.ops.helpers import integers
+from distgrad.ops.indexing import checked_index, put_back
+from distgrad.ops.shape import axis_numbers
+
+
+def _reads(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(2, 3, 2))
+    shapes = [((2, 5, 2), 1), ((1, 4, 1), 1), ((2, 3, 4), -1)]
+    return [((x,), {"index": rng.integers(0, 2, s), "axis": axis}) for s, axis in shapes]
+
+
+def _writes(rng: np.random.Generator) -> list[Sample]:
+    return [
+        ((*inputs, rng.normal(size=s["index"].shape)), s)  # some places are written twice
+        for inputs, s in _reads(rng)
+    ]
+
+
+@op("... -> ...", samples=_reads)
+def take_along(a: Array, *, index: TensorLike, axis: int, name: str = "take_along") -> OpResult:
+    """The elements at ``index`` along ``axis``; it is no longer than a along the others."""
+    places = _places(name, a.shape, axis, index)
+    shape, dtype = a.shape, a.dtype
+    return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, dtype)
+
+
+@op("..., ... -> ...", samples=_writes)
+def add_along(
+    a: Array, src: Array, *, index: TensorLike, axis: int, name: str = "add_along"
+) -> OpResult:
+    """``a`` with ``src`` (of the index's shape) added at ``index`` along ``axis``."""
+    places = _places(name, a.shape, axis, index)
+    return a + _put_back(src, places, a.shape, a.dtype), (
+        lambda g: g,
+        lambda g: np.reshape(g, (-1,))[places],
+    )
+
+
+@op("..., ... -> ...", samples=_writes)
+def put_along(
+    a: Array, src: Array, *, index: TensorLike, axis: int, name: str = "put_along"
+) -> OpResult:
+    """``a`` with ``src`` (of the index's shape) put at ``index``; of several the last one stays."""
+    places = _places(name, a.shape, axis, index)
+    # Which value comes to lie where: of several for one place the last.
+    last: Array = np.full(a.size, -1)
+    last[places.reshape(-1)] = np.arange(places.size)
+    written = np.flatnonzero(last >= 0)
+    shape, form, dtype, stays = a.shape, places.shape, src.dtype, (last < 0).reshape(a.shape)
+    chosen = last[written]
+    values = _put_back(np.reshape(src, (-1,))[chosen], written, shape, a.dtype)
+
+    def to_src(g: Array) -> Array:
+        return _put_back(np.reshape(g, (-1,))[written], chosen, form, dtype)
+
+    return np.where(stays, a, values), (lambda g: np.where(stays, g, 0), to_src)
+
+
+def _put_back(g: Array, places: Array, shape: Shape, dtype: Any) -> Array:
+    row = np.reshape(g, (-1,))
+    size = math.prod(shape)
+    return np.reshape(put_back(row, index=places.reshape(-1), shape=(size,), dtype=dtype), shape)
+
+
+@apart
+def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
+    """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
+    return _places(name, shape, dim, index)
+
+
+def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
+    (axis,) = axis_numbers(dim, max(len(shape), 1), name)
+    given = integers(index, f"{name}: the index")
+    fits = given.ndim == len(shape) and all(
+        m <= n for i, (m, n) in enumerate(zip(given.shape, shape, strict=True)) if i != axis
+    )
+    if not fits:
+        raise ShapeError(
+            f"{name}: an index of shape {given.shape} does not fit an array of shape {shape}; it "
+            f"has as many axes and is no longer along any but axis {axis}"
+        )
+    if not shape:  # a number counts as an array of one element
+        return checked_index(name, given, 1, 0, negative=False)
+    step = math.prod(shape[axis + 1 :])
+    places = checked_index(name, given, shape[axis], axis, negative=False) * step
+    if given.size <= _SMALL:
+        return places + _first_places(shape, given.shape, axis)
+    for part in _parts(shape, given.shape, axis):
+        places = places + part
+    return places
+
+
+_SMALL = 1024
+"""Elements of an index up to which its places are kept for the next of its shape."""
+
+
+@functools.lru_cache(maxsize=64)
+def _first_places(shape: Shape, of_index: Shape, axis: int) -> Array:
+    """The places of an index of zeros along ``axis``."""
+    first = np.zeros((1,) * len(shape), np.intp)
+    for part in _parts(shape, of_index, axis):
+        first = first + part
+    return first
+
+
+def _parts(shape: Shape, of_index: Shape, axis: int) -> Iterator[Array]:
+    """What the position along each other axis adds to a place."""
+    for i, n in enumerate(of_index):
+        if i != axis:
+            step = math.prod(shape[i + 1 :])
+            yield (np.arange(n) * step).reshape(with_length((1,) * len(shape), i, n))
+
+
+def with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
+    """Return the shape with another length along ``axis``."""
+    return (*shape[:axis], length, *shape[axis + 1 :])
