@@ -36,6 +36,15 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def keeps_form(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare that shapes and dtypes of what ``function`` returns depend on those it is given.
+
+    What computes with the results may then be planned when a step is recorded.
+    """
+    function.keeps_form = True  # type: ignore[attr-defined]
+    return function
+
+
 def fixed(array: A) -> A:
     """Declare that an array depends on shapes and settings alone: a recorded step may keep it."""
     recording = recorder()

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.hooks import apply_hooks, run_afterwards
 from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import recorder
@@ -278,6 +278,7 @@ def listeners_of(leaves: Iterable[Tensor]) -> list[GradListener]:
 
 
 @apart
+@keeps_form
 def seed_of(root: Tensor, gradient: TensorLike | None, weight: float) -> Tensor:
     """Return the gradient that a backward pass starts from, times ``weight``."""
     if isinstance(gradient, Tensor) and weight == 1.0:  # the common case

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.stream import generator, manual_seed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
@@ -30,6 +30,7 @@ __all__ = [
 
 
 @apart
+@keeps_form
 def normal(
     shape: Ints = (),
     *,
@@ -48,6 +49,7 @@ def normal(
 
 
 @apart
+@keeps_form
 def uniform(
     shape: Ints = (),
     *,
@@ -63,6 +65,7 @@ def uniform(
 
 
 @apart
+@keeps_form
 def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     """Return whole numbers (int64) from ``low`` to ``high`` - 1, or from 0 to ``low`` - 1.
 
@@ -75,6 +78,7 @@ def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
 
 
 @apart
+@keeps_form
 def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np.float32) -> Tensor:
     """Return 1 with probability ``p``, else 0, in the shape of ``p`` unless ``shape`` is given.
 
@@ -95,6 +99,7 @@ def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np
 
 
 @apart
+@keeps_form
 def permutation(n: int) -> Tensor:
     """Return 0 to ``n`` - 1 (int64) in random order. Errors: ShapeError for a negative ``n``."""
     if n < 0:

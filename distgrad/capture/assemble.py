@@ -17,7 +17,7 @@ class Code:
     """The words of all stretches, and which of them depend on where memory is."""
 
     def __init__(self, made: Sequence[Sequence[Group]], places: dict[Buffer, int]) -> None:
-        import distgrad.kernels.native as native  # noqa: PLC0415 (numba)
+        from distgrad.kernels import native  # noqa: PLC0415 (numba)
 
         self._native = native
         self._places = places
@@ -27,11 +27,11 @@ class Code:
         self._moved: list[tuple[int, int, int]] = []
         self._slots: dict[Any, int] = {}
         self.keep: list[Any] = []
-        self.stretches: list[tuple[int, int, Any, list[Any]]] = []
-        """First word, last, what moves, and the keys of the objects whose addresses are slots."""
+        self.stretches: list[tuple[int, int, Any, list[Any], int]] = []
+        """First word, last, what moves, the keys of objects and where their addresses stand."""
         for groups in made:
             self._stretch(groups)
-        self.w = np.array(self._words, np.int64)
+        self.w: Any = np.array(self._words, np.int64)
         self.base = self.w.ctypes.data
         for word, target in self._own:
             self.w[word] = self.base + 8 * target
@@ -79,9 +79,7 @@ class Code:
         looped = bool(group.strip)
         # Units of the group in units of the call.
         factor = group.unit // max(call.elements, 1) if call.elements else 1
-        steps = [
-            0 if o.buffer in group.local else o.step * factor for o in call.operands
-        ]
+        steps = [0 if o.buffer in group.local else o.step * factor for o in call.operands]
         counts = [i for i, x in enumerate(call.words) if type(x) is Count] if looped else []
         if call.one_by_one:
             counts = []
@@ -105,8 +103,9 @@ class Code:
             elif type(x) is Count:
                 words.append(x.each * call.units)
             else:
-                self._address(args + i, call.operands[x.operand].buffer,
-                              call.operands[x.operand].offset)
+                self._address(
+                    args + i, call.operands[x.operand].buffer, call.operands[x.operand].offset
+                )
         words[head] = len(words) - head
 
     def _address(self, word: int, buffer: Buffer, offset: int) -> None:

@@ -179,8 +179,11 @@ class Tape:
         item = out.itemsize
         whole, row, column = [columns * item, item], [0, item], [item, 0]
         seen = [list(s) for s in strides]
-        matrix = lambda f: f.seen_as(shape, whole)  # noqa: E731
-        name = {np.add: "add_row", np.multiply: "multiply_row"}.get(ufunc)
+
+        def matrix(f: Form) -> Form:
+            return f.seen_as(shape, whole)
+
+        name = "add_row" if ufunc is np.add else "multiply_row" if ufunc is np.multiply else None
         if len(forms) == 3 and name is not None and out.dtype.char in "fd":
             if seen == [row, whole, whole]:
                 forms, seen = [forms[1], forms[0], out], [whole, row, whole]
@@ -197,9 +200,7 @@ class Tape:
             # The column is spread first: a call for each row would cost more.
             wide = self.new((rows, columns), out.dtype)
             at = seen.index(column)
-            self.kernel(
-                "spread_column", forms[at].seen_as([rows], [item]), wide, units=(0, 1)
-            )
+            self.kernel("spread_column", forms[at].seen_as([rows], [item]), wide, units=(0, 1))
             pair = [wide if i == at else matrix(f) for i, f in enumerate(forms[:2])]
             self.elementwise(ufunc, pair, matrix(out))
             return True
@@ -281,15 +282,18 @@ class Tape:
         units: Sequence[int] | None = None,
         out: int | None = None,
     ) -> None:
-        """Call a kernel with Forms, dense ones, and numbers; the last ``writes`` are written, or ``out``.
+        """Call a kernel with dense Forms and numbers.
 
-        ``units`` says which of them are cut along their first axes; the others are read whole.
+        The last ``writes`` are written, or argument ``out``; ``units`` says which of them are cut
+        along their first axes, the others are read whole.
         """
         native = _native()
         own = isinstance(kernel, str)
         function: Any = getattr(native, kernel) if isinstance(kernel, str) else kernel
-        kinds, words, operands, floats = [], [0, 0, 0, 0], [], []
-        words[:2] = [Own(2), Own(3)]  # where it would put a result and an error
+        kinds: list[Any] = []
+        words: list[Any] = [0, 0]
+        operands: list[Operand] = []
+        floats: list[int] = []
         length, elements = 1, 0
         for i, x in enumerate(args):
             if not hasattr(x, "strides") or isinstance(x, np.generic):
@@ -316,11 +320,10 @@ class Tape:
                 *x.seen_as(x.shape, _strides(x)).strides,
             ]
         address = native.compiled(function, kinds) if own else native.entry(function, kinds)
-        room = native.FEW if len(words) - 2 <= native.FEW else native.MANY
-        if address is None or len(words) - 2 > room or len(floats) > native.FLOATS:
+        room = native.FEW if len(words) <= native.FEW else native.MANY
+        if address is None or len(words) > room or len(floats) > native.FLOATS:
             raise Unlowered("a kernel that is not compiled for these")
-        # Two words of its own stand behind those it is handed.
-        words = words[:2] + words[4:]
+        # Two words of its own stand behind those it is handed: for a result and an error.
         words += [0] * (room - len(words)) + floats + [0] * (native.FLOATS - len(floats)) + [0, 0]
         words[:2] = [Own(len(words) - 2), Own(len(words) - 1)]
         name = kernel if isinstance(kernel, str) else function.__name__
@@ -328,7 +331,7 @@ class Tape:
 
 
 def _native() -> Any:
-    import distgrad.kernels.native as native  # noqa: PLC0415 (numba is not imported before)
+    from distgrad.kernels import native  # noqa: PLC0415 (numba is not imported before)
 
     return native
 
@@ -374,7 +377,9 @@ def _operand(
 def _spread(shape: Sequence[int], strides: Sequence[int], full: Sequence[int]) -> list[int]:
     """Return the strides of what is broadcast to ``full``."""
     extra = len(full) - len(shape)
-    own = [0 if n == 1 and m != 1 else s for n, m, s in zip(shape, full[extra:], strides, strict=True)]
+    own = [
+        0 if n == 1 and m != 1 else s for n, m, s in zip(shape, full[extra:], strides, strict=True)
+    ]
     return [0] * extra + own
 
 

@@ -189,7 +189,8 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         if method != "__call__" or settings:
             raise Unlowered(f"np.{ufunc.__name__}.{method}")
         if ufunc is np.matmul:
-            return _product(self.tape, *inputs, target)
+            a, b = inputs
+            return _product(self.tape, a, b, target)
         if ufunc.signature is not None or ufunc.nout != 1:
             raise Unlowered(f"np.{ufunc.__name__}")
         return _each(self.tape, ufunc, inputs, target)
@@ -224,9 +225,7 @@ def _each(tape: Tape, ufunc: np.ufunc, inputs: Sequence[Any], out: Form | None) 
         *taken, given = ufunc.resolve_dtypes((*kinds, None))
     except TypeError as error:
         raise Unlowered(str(error)) from error
-    forms = [
-        _as_form(tape, x, dtype) for x, dtype in zip(inputs, taken, strict=True)
-    ]
+    forms = [_as_form(tape, x, dtype) for x, dtype in zip(inputs, taken, strict=True)]
     try:
         shape = np.broadcast_shapes(*[f.shape for f in forms])
     except ValueError as error:
@@ -399,6 +398,4 @@ def _split(a: Form, indices_or_sections: Any, axis: int = 0) -> list[Form]:
     if not all(0 <= i <= j <= length for i, j in zip([0, *ends], ends, strict=False)):
         raise Unlowered("parts that overlap")
     before = (slice(None),) * axis
-    return [
-        a[(*before, slice(int(i), int(j)))] for i, j in zip([0, *ends], ends, strict=False)
-    ]
+    return [a[(*before, slice(int(i), int(j)))] for i, j in zip([0, *ends], ends, strict=False)]

@@ -35,8 +35,14 @@ from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradie
 from distgrad.capture.tree import Tree
 from distgrad.capture.twins import BODIES, lowering
 from distgrad.capture.whole import Whole
+from distgrad.errors import DistgradError
 
 _SEEDS = (seed, getattr(seed_of, "__wrapped__", seed_of))
+_STRANGE = (
+    *(Unlowered, DistgradError, TypeError, ValueError, AttributeError, LookupError),
+    NotImplementedError,
+)
+"""What a body raises that does with a Form what is for arrays alone."""
 _OUTSIDE = object()
 """Stands for all memory that is not the program's: who knows what is a part of what."""
 
@@ -79,6 +85,7 @@ class Lowered:
         self._made: set[int] = set()  # values that are made by calls
         self._homes: dict[int, Stretch] = {}  # and where
         self._leaves: dict[int, Form] = {}  # gradients
+        self._open: set[int] = set()  # values whose shapes depend on values, and their closures
         self._stretch: Stretch | None = None
         for number, array in enumerate(self.arguments):
             self.forms[number] = self._outside(number, array.shape, array.dtype, array.strides)
@@ -88,9 +95,7 @@ class Lowered:
                 try:
                     self._lower(number, line)
                     continue
-                except Exception as error:  # noqa: BLE001 (a body may do anything with a Form)
-                    self.why = getattr(self, "why", {})
-                    self.why[number] = repr(error)
+                except _STRANGE:
                     del self.tape.calls[calls:], self.tape.checks[checks:]
                 self._python.add(number)
                 if line.kind in {"back", "grad"} and line.reads:
@@ -113,15 +118,26 @@ class Lowered:
             if n in self._made:
                 self._show(n, fresh=line.kind == "call")
         self.parts.append(number)
+        known = self._keeps_form(line)
         written = zip(line.writes, line.forms, strict=False)
         for to, form in written:
             self._made.discard(to)
             self.forms.pop(to, None)
-            if form is not None and len(form) == 3:
+            if known and form is not None and len(form) == 3:
                 self.forms[to] = self._outside(to, *form)
+            elif not known:
+                self._open.add(to)
         for leaf in list(self._leaves):  # a call may give it another gradient
             if line.kind == "call":
                 del self._leaves[leaf]
+
+    def _keeps_form(self, line: Line) -> bool:
+        """Whether what the line writes has the shapes it had, whatever the values are."""
+        if isinstance(line, Call) and not getattr(line.function, "keeps_form", False):
+            return False
+        if isinstance(line, Apply) and line.attributes.numbers:  # a mask, say, that picks
+            return False
+        return self._open.isdisjoint(line.reads)
 
     def _outside(self, key: Any, shape: Any, dtype: Any, strides: Any) -> Form:
         size = dtype.itemsize + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))
@@ -138,14 +154,13 @@ class Lowered:
         if buffer.source is not None and not (
             isinstance(buffer.source, np.ndarray) or buffer.source[0] in {"value", "fresh"}
         ):
-            raise AssertionError(f"value {number} is a part of a gradient")
+            raise Unlowered(f"value {number} is a part of a gradient")
         buffer.kept = True
         if fresh and buffer.source is None:
             buffer.source = "fresh", id(buffer)
         for part in self.parts:
-            if isinstance(part, Stretch) and self._homes[number] is part:
-                if number not in part.shown:
-                    part.shown.append(number)
+            if part is self._homes[number] and number not in part.shown:
+                part.shown.append(number)
 
     def _close(self) -> None:
         if self._stretch is not None:

@@ -19,7 +19,7 @@ from distgrad.autograd.tensor import output
 from distgrad.autograd.types import Array
 from distgrad.capture import schedule
 from distgrad.capture.assemble import Code
-from distgrad.capture.calls import available
+from distgrad.capture.calls import Unlowered, available
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import unexpected
 from distgrad.capture.lines import Line, Values
@@ -43,7 +43,10 @@ def lowered(lines: Sequence[Line], arguments: Sequence[Array], result: Tree) -> 
     """Return the lines as machine-level calls; None where there is no numba, or nothing to gain."""
     if not _usable():
         return None
-    made = Lowered(lines, arguments, result)
+    try:
+        made = Lowered(lines, arguments, result)
+    except Unlowered:
+        return None
     if not any(isinstance(part, Stretch) and part.calls for part in made.parts):
         return None
     return Native(made)
@@ -65,7 +68,9 @@ class Native:
         self._arena: Array | None = None
         self._fresh: dict[Any, Array] = {}  # memory of what leaves the step, of the present call
         parts = [
-            _Part(found, p, self._code, stretches.index(p), places, self._fresh) if isinstance(p, Stretch) else p
+            _Part(found, p, self._code, stretches.index(p), places, self._fresh)
+            if isinstance(p, Stretch)
+            else p
             for p in found.parts
         ]
         first = next(i for i, p in enumerate(parts) if isinstance(p, _Part))
@@ -153,7 +158,7 @@ class _Part:
         places: dict[Any, int],
         fresh: dict[Any, Array],
     ) -> None:
-        import distgrad.kernels.native as native  # noqa: PLC0415 (numba)
+        from distgrad.kernels import native  # noqa: PLC0415 (numba)
 
         self._stretch, self._code, self._run, self._places = stretch, code, native.run, places
         self.line, self._fresh = stretch.lines[0], fresh
@@ -165,7 +170,7 @@ class _Part:
         self._values = [
             (n, self._forms.get(("value", n))) for kind, n in self._keys if kind == "value"
         ]
-        self._reads = [(n, leaf) for n, leaf in reads.items()]
+        self._reads = [*reads.items()]
         self._constants = [(c.writes[0], c.array) for c in stretch.constants]
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
         self._checks = stretch.checks
@@ -197,7 +202,9 @@ class _Part:
         self._pack(self._code.w, self._at, *map(id, objects))
         code = self._code
         if failed := self._run(code.w, self._begin, self._end, self._moved, code.base):
-            raise CaptureError(f"a kernel of a captured step failed (word {failed}): is memory left?")
+            raise CaptureError(
+                f"a kernel of a captured step failed (word {failed}): is memory left?"
+            )
         for check, *forms in self._checks:
             check(*[self._array(f, v) for f in forms])
         for leaf in self._stretch.first:
@@ -249,7 +256,7 @@ class _Part:
                 for o in c.operands
                 if type(o.buffer.source) is tuple
             }
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _array(self, form: Form, v: Values) -> Array:
         source, offset = form.buffer.source, form.offset

@@ -164,10 +164,10 @@ def _overlap(a: Operand, b: Operand) -> bool:
 
 def _aligned(x: Call, a: Operand, y: Call, b: Operand) -> bool:
     """Whether the same elements lie in the same places."""
-    return (
-        (a.offset, a.extent) == (b.offset, b.extent)
-        and a.step * y.elements == b.step * x.elements != 0
-    )
+    return (a.offset, a.extent) == (
+        b.offset,
+        b.extent,
+    ) and a.step * y.elements == b.step * x.elements != 0
 
 
 def shorten(made: Sequence[Sequence[Group]]) -> None:
@@ -180,19 +180,22 @@ def shorten(made: Sequence[Sequence[Group]]) -> None:
                     users[o.buffer].add(group)
     for stretch in made:
         for group in stretch:
-            if not group.strip or group.calls[0].one_by_one:
-                continue
-            for call in group.calls:
-                for o in call.operands:
-                    b = o.buffer
-                    if b.source is None and not b.kept and users[b] == {group}:
-                        whole = o.extent == b.size and o.step * call.units == b.size
-                        if whole and _first_written(group, b):
-                            group.local.add(b)
-            for call in group.calls:  # all must see it in the same places
-                for o in call.operands:
-                    if o.buffer in group.local and o.step * call.units != o.buffer.size:
-                        group.local.discard(o.buffer)
+            if group.strip and not group.calls[0].one_by_one:
+                _shorten(group, users)
+
+
+def _shorten(group: Group, users: dict[Buffer, set[Group]]) -> None:
+    for call in group.calls:
+        for o in call.operands:
+            b = o.buffer
+            if b.source is None and not b.kept and users[b] == {group}:
+                whole = o.extent == b.size and o.step * call.units == b.size
+                if whole and _first_written(group, b):
+                    group.local.add(b)
+    for call in group.calls:  # all must see it in the same places
+        for o in call.operands:
+            if o.buffer in group.local and o.step * call.units != o.buffer.size:
+                group.local.discard(o.buffer)
 
 
 def _first_written(group: Group, buffer: Buffer) -> bool:

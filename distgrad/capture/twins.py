@@ -74,8 +74,9 @@ def _elementwise(
     _need(all(isinstance(f, Form) and f.dense and f.dtype == first.dtype for f in forms))
     _need(all(f.shape == first.shape for f in forms) and len(forms) == len(inputs))
     kernels = made[first.dtype]
-    p = None if kernels is None else kernels.settled(settings)
-    _need(p is not None)
+    found = None if kernels is None else kernels.settled(settings)
+    _need(found is not None)
+    p: tuple[Any, ...] = found or ()
     rows = [_rows(f) for f in forms]
     result = tape.new(first.shape, first.dtype)
     kept = dict(zip(inputs, rows, strict=True), y=_rows(result))
@@ -178,7 +179,7 @@ def _cross_entropy(
 
     if reduction == "none":
         return loss, (vjp, None)
-    total = np.add.reduce(loss)  # type: ignore[call-overload]
+    total = np.add.reduce(loss)
     return (total * scale if reduction == "mean" else total), (vjp, None)
 
 

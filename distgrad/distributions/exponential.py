@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd import random
-from distgrad.autograd.apart import apart, fixed
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.distributions import constraints
@@ -25,6 +25,7 @@ def uniform(shape: Shape, like: Tensor) -> Tensor:
 
 
 @apart
+@keeps_form
 def _uniform(shape: Shape, dtype: Any) -> Tensor:
     drawn = random.uniform(shape, dtype=dtype)
     return Tensor(np.clip(drawn.array, tiny(dtype), 1 - eps(dtype) / 2))

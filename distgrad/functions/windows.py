@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
@@ -44,6 +44,7 @@ class _Places:
 
 
 @apart
+@keeps_form
 def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any = None) -> Tensor:
     """Return a new Tensor of ``weights``. Errors: DistgradError for a dtype that is not real."""
     found = np.dtype(get_default_dtype() if dtype is None else dtype)

@@ -48,6 +48,7 @@ def scaled_product(a: Array, b: Array, c: Array, *, factor: float = 1.0) -> OpRe
 
 @kernel
 def product_of_three(a: Array, b: Array, c: Array, factor: Scalar, d: Array) -> None:
+    """Let d = factor a b c."""
     for i in range(d.size):
         d[i] = a[i] * b[i] * (factor * c[i])
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import device as Device
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.methods.calls import call, named
@@ -161,6 +161,7 @@ class Conversion:
         return self._new(np.array(given), dtype, device, requires_grad)
 
     @apart
+    @keeps_form
     def new_zeros(
         self: C,
         *size: Any,
@@ -174,6 +175,7 @@ class Conversion:
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
 
     @apart
+    @keeps_form
     def new_ones(
         self: C,
         *size: Any,
@@ -187,6 +189,7 @@ class Conversion:
         return self._new(np.ones(_shape(size), np.bool_), dtype, device, requires_grad)
 
     @apart
+    @keeps_form
     def new_empty(
         self: C,
         *size: Any,
@@ -200,6 +203,7 @@ class Conversion:
         return self._new(np.zeros(_shape(size), np.bool_), dtype, device, requires_grad)
 
     @apart
+    @keeps_form
     def new_full(
         self: C,
         size: Any,

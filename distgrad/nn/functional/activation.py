@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import Op
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -80,6 +80,7 @@ def rrelu(
 
 
 @apart
+@keeps_form
 def _slopes(shape: Shape, lower: float, upper: float, dtype: DTypeLike) -> Array:
     drawn = generator().random(shape, dtype=np.float32)
     return np.asarray(lower + (upper - lower) * drawn, dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, whole
+from distgrad.autograd.apart import apart, keeps_form, whole
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -158,6 +158,7 @@ def _floored(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bo
 
 
 @apart
+@keeps_form
 def _keep(shape: tuple[int, ...], p: float) -> Array:
     keep: Array = generator().random(shape, dtype=np.float32) >= p
     return keep

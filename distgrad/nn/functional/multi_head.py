@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, fixed
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
@@ -237,11 +237,13 @@ def _additive(
 
 
 @apart
+@keeps_form
 def _hidden(mask: Tensor, dtype: DTypeLike) -> Tensor:
     return Tensor(np.where(mask.array, np.asarray(-np.inf, dtype), np.asarray(0, dtype)))
 
 
 @apart
+@keeps_form
 def _causal(t: int, s: int, dtype: DTypeLike) -> Tensor:
     return _additive("", ~np.tri(t, s, dtype=bool), [(t, s)], dtype)
 
@@ -261,6 +263,7 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool) -> Tens
 
 
 @apart
+@keeps_form
 def _seeing(mask: Tensor) -> Array:
     sees: Array = np.max(mask.array, axis=-1, keepdims=True, initial=-np.inf) > -np.inf
     return sees

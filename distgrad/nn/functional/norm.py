@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -167,6 +167,7 @@ def instance_norm_training(
 
 
 @apart
+@keeps_form
 def _over_samples(s: Array, n: int, c: int) -> Array:
     mean: Array = np.add.reduce(s.reshape(n, c), axis=0) / max(n, 1)
     return mean
