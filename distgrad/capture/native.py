@@ -63,6 +63,8 @@ class Native:
         places, self.size = schedule.placed(self.groups)
         self._code = Code(self.groups, places)
         self.stretches = stretches
+        self.lines = sum(len(s.lines) for s in stretches)
+        """How many lines are run so."""
         self.found = found
         self._lock = threading.Lock()
         self._arena: Array | None = None

@@ -86,7 +86,9 @@ class Program:
 
     def __str__(self) -> str:
         total = sum(line.seconds for line in self.lines) or 1.0
-        rows = [f"{len(self.lines)} lines, {total * 1e6:,.0f} µs when recorded"]
+        called = 0 if self.native in (None, _UNKNOWN) else self.native.lines
+        more = f"; {called} of them as machine-level calls" if called else ""
+        rows = [f"{len(self.lines)} lines, {total * 1e6:,.0f} µs when recorded{more}"]
         rows.append(f"{'line':>4}  {'kind':5}{'what':{_WIDTH}}{'values':24}{'bytes':>12}{'µs':>9}")
         for number, line in enumerate(self.lines):
             reads = " ".join(map(str, line.reads))

@@ -70,6 +70,9 @@ def test_the_bits_are_those_of_the_eager_step_and_few_lines_stay() -> None:
     assert captured.program is not None
     found = native_lines(captured.program)
     assert found >= {"linear", "tanh", "relu", "gelu_tanh", "cross_entropy"}
+    assert f"; {captured.program.native.lines} of them as machine-level calls" in str(
+        captured.program
+    )
 
 
 def test_without_it_the_lines_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
