@@ -67,7 +67,10 @@ def empty_cases(declared):
             continue  # a vector is no batch
         empty = without_samples(declared, inputs)
         if any(np.size(x) == 0 for x in empty if x is not None):  # others are of one sample
-            yield empty, {**settings, **LENGTHS.get(declared.name, {})}
+            own = {**settings, **LENGTHS.get(declared.name, {})}
+            if declared.name.endswith("_along"):  # the index has the samples, too
+                own["index"], empty = own["index"][:0], [x[:0] for x in empty]
+            yield empty, own
 
 
 @every_op
