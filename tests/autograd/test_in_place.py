@@ -114,11 +114,23 @@ def test_an_optimizer_step_before_backward():
 
 
 def test_fused_kernels_and_convolutions():
-    x, w = tensor(2, 3, 6, 6), tensor(4, 3, 3, 3)
+    images = np.random.default_rng(4).normal(size=(2, 6, 6, 3)).transpose(0, 3, 1, 2)
+    x, w = Tensor(images, requires_grad=True), tensor(4, 3, 3, 3)
     y = F.conv2d(x, w, None).sum()
     x.array[...] = 0
     with pytest.raises(dg.GradError, match=r"that conv\w* read"):
         y.backward()
+
+
+def test_a_convolution_that_has_a_copy_reads_that():
+    pytest.importorskip("numba", reason="the reference reads the images themselves")
+    x, w = tensor(2, 3, 6, 6), tensor(4, 3, 3, 3)
+    (expected,) = grad(F.conv2d(x, w, None).sum(), [w])
+    y = F.conv2d(x, w, None).sum()  # the twin's, channels-last
+    x.array[...] = 0
+    y.backward()
+    assert w.grad is not None
+    np.testing.assert_array_equal(w.grad.array, expected.array)
 
 
 def test_the_states_of_a_recurrence():
@@ -298,7 +310,7 @@ def test_index_arrays_are_the_tapes_own_inside_a_tuple_and_noticed_alone():
 
 
 def test_the_fused_convolution_of_a_line():
-    x = Tensor(np.random.default_rng(0).normal(size=(2, 3, 6)))
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 6, 3)).transpose(0, 2, 1))
     y = F.conv1d(x, tensor(2, 3, 3)).sum()
     x.array *= 2
     with pytest.raises(dg.GradError, match=CHANGED):

@@ -13,6 +13,12 @@ from distgrad.autograd import REGISTRY
 PARTS = {
     "normal_cdf": "gelu",
     "add_at": "getitem",
+    "take_along": "gather and take_along_axis",
+    "add_along": "scatter_add",
+    "put_along": "scatter",
+    "tanh_backward": "tanh, whose gradients of gradients are compared",
+    "sigmoid_backward": "sigmoid",
+    "scaled_product": "tanh_backward",
 }
 
 
