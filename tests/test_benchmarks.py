@@ -122,7 +122,7 @@ def test_one_core_does_not_add_to_a_file_of_another_machine(tmp_path):
     file.write_text(json.dumps({"machine": machine, "cores": "one", "rows": []}))
     done = one_core_run("--rows", "--json", str(file))
     assert done.returncode
-    assert "of another machine (an abacus)" in done.stderr
+    assert "of another machine or --isa (an abacus)" in done.stderr
 
 
 def test_a_worker_that_ends_says_why():

@@ -1,4 +1,4 @@
-"""Words for the machine-level calls of a program: see ``kernels/native.py`` for what they mean."""
+"""Words for the machine-level calls of a program: see ``kernels/machine.py`` for what they mean."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Code:
     """The words of all stretches, and which of them depend on where memory is."""
 
     def __init__(self, made: Sequence[Sequence[Group]], places: dict[Buffer, int]) -> None:
-        from distgrad.kernels import native  # noqa: PLC0415 (numba)
+        from distgrad.kernels import machine  # noqa: PLC0415 (numba)
 
-        self._native = native
+        self._machine = machine
         self._places = places
         self._words: list[int] = [0] * _ROOM
         self._arena: list[tuple[int, int]] = []  # word, offset
@@ -57,9 +57,9 @@ class Code:
         for group in groups:
             if group.strip:
                 head = len(self._words)
-                native = self._native
+                machine = self._machine
                 units = group.elements // group.unit if group.elements else group.calls[0].units
-                self._words += [0, native.LOOP, units, group.strip]
+                self._words += [0, machine.LOOP, units, group.strip]
                 for call in group.calls:
                     self._call(call, group)
                 self._words[head] = len(self._words) - head
@@ -70,12 +70,12 @@ class Code:
         self.stretches.append((begin, len(self._words), moved, [*keys], slots))
 
     def _call(self, call: Call, group: Group) -> None:
-        native, words = self._native, self._words
+        machine, words = self._machine, self._words
         head = len(words)
-        what = native.OF_NUMPY
+        what = machine.OF_NUMPY
         if not call.of_numpy:
-            few = native.FEW + native.FLOATS + 2
-            what = native.OF_FEW if len(call.words) == few else native.OF_MANY
+            few = machine.FEW + machine.FLOATS + 2
+            what = machine.OF_FEW if len(call.words) == few else machine.OF_MANY
         looped = bool(group.strip)
         # Units of the group in units of the call.
         factor = group.unit // max(call.elements, 1) if call.elements else 1
@@ -88,7 +88,7 @@ class Code:
             for i, x in enumerate(call.words)
             if looped and type(x) is At and steps[x.operand]
         ]
-        args = head + native.HEAD + 2 * (len(counts) + len(pointers))
+        args = head + machine.HEAD + 2 * (len(counts) + len(pointers))
         words += [0, what, call.function, len(counts), len(pointers), args]
         for i in counts:
             words += [args + i, call.words[i].each * factor]

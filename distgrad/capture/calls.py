@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,9 +17,8 @@ from distgrad.autograd.types import Array, Shape
 from distgrad.capture.loops import Loop, loop
 from distgrad.kernels import part
 
-if TYPE_CHECKING:
-    from distgrad.capture.forms import Form
-
+Form: TypeAlias = Any
+"""Of forms.py, which says what is called here."""
 _FEW_ROWS = 256
 
 
@@ -94,7 +93,9 @@ class Call:
 class Tape:
     """The calls that a stretch of a program comes to, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Any, lowering: Callable[..., Any]) -> None:
+        """``form`` makes arrays without values; ``lowering(op)`` says what a twin comes to."""
+        self._form, self.lowering = form, lowering
         self.calls: list[Call] = []
         self.checks: list[Any] = []
         """(function, form, form): what is called with their arrays when the stretch has run."""
@@ -102,20 +103,16 @@ class Tape:
 
     def new(self, shape: Shape, dtype: Any, strides: Shape | None = None) -> Form:
         """Return a new array."""
-        from distgrad.capture.forms import Form  # noqa: PLC0415 (they are made of each other)
-
-        return Form(self, Buffer(math.prod(shape) * dtype.itemsize), shape, dtype, strides)
+        return self._form(self, Buffer(math.prod(shape) * dtype.itemsize), shape, dtype, strides)
 
     def constant(self, array: Array) -> Form:
         """Return an array that never changes."""
-        from distgrad.capture.forms import Form  # noqa: PLC0415
-
         key = array.dtype, array.shape, array.tobytes()
         if key not in self._constants:
             kept = np.array(array, order="C")
             kept.flags.writeable = False
             self._constants[key] = Buffer(array.nbytes, kept)
-        return Form(self, self._constants[key], array.shape, array.dtype)
+        return self._form(self, self._constants[key], array.shape, array.dtype)
 
     # -- ufuncs -----------------------------------------------------------------------------------
 
@@ -287,9 +284,9 @@ class Tape:
         The last ``writes`` are written, or argument ``out``; ``units`` says which of them are cut
         along their first axes, the others are read whole.
         """
-        native = _native()
+        machine = _machine()
         own = isinstance(kernel, str)
-        function: Any = getattr(native, kernel) if isinstance(kernel, str) else kernel
+        function: Any = getattr(machine, kernel) if isinstance(kernel, str) else kernel
         kinds: list[Any] = []
         words: list[Any] = [0, 0]
         operands: list[Operand] = []
@@ -297,16 +294,16 @@ class Tape:
         length, elements = 1, 0
         for i, x in enumerate(args):
             if not hasattr(x, "strides") or isinstance(x, np.generic):
-                kind = native.kind_of(np.asarray(x).dtype, None)
+                kind = machine.kind_of(np.asarray(x).dtype, None)
                 kinds.append(kind)
-                if native.is_float(kind):
+                if machine.is_float(kind):
                     floats.append(_bits(x))
                 else:
                     words.append(int(x))
                 continue
             if not x.dense or not x.size:
                 raise Unlowered("a kernel of what is not dense")
-            kinds.append(native.kind_of(x.dtype, x.ndim))
+            kinds.append(machine.kind_of(x.dtype, x.ndim))
             cut = units is not None and i in units
             inner = math.prod(x.shape[1:])
             if cut:
@@ -319,28 +316,28 @@ class Tape:
                 *(Count(1) if cut else x.shape[0], *x.shape[1:]),
                 *x.seen_as(x.shape, _strides(x)).strides,
             ]
-        address = native.compiled(function, kinds) if own else native.entry(function, kinds)
-        room = native.FEW if len(words) <= native.FEW else native.MANY
-        if address is None or len(words) > room or len(floats) > native.FLOATS:
+        address = machine.compiled(function, kinds) if own else machine.entry(function, kinds)
+        room = machine.FEW if len(words) <= machine.FEW else machine.MANY
+        if address is None or len(words) > room or len(floats) > machine.FLOATS:
             raise Unlowered("a kernel that is not compiled for these")
         # Two words of its own stand behind those it is handed: for a result and an error.
-        words += [0] * (room - len(words)) + floats + [0] * (native.FLOATS - len(floats)) + [0, 0]
+        words += [0] * (room - len(words)) + floats + [0] * (machine.FLOATS - len(floats)) + [0, 0]
         words[:2] = [Own(len(words) - 2), Own(len(words) - 1)]
         name = kernel if isinstance(kernel, str) else function.__name__
         self.calls.append(Call(name, address, False, words, operands, length, elements))
 
 
-def _native() -> Any:
-    from distgrad.kernels import native  # noqa: PLC0415 (numba is not imported before)
+def _machine() -> Any:
+    from distgrad.kernels import machine  # noqa: PLC0415 (numba is not imported before)
 
-    return native
+    return machine
 
 
 def available() -> bool:
     """Whether calls can be made here: numba is there, and all lies where it is looked for."""
     from distgrad.capture.loops import readable  # noqa: PLC0415
 
-    works = part("native", "works")
+    works = part("machine", "works")
     return works is not None and readable() and bool(works())
 
 

@@ -159,7 +159,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order: str = "C") -> Form:
         """Return a copy in C order."""
-        new = self.tape.new(self.shape, self.dtype)
+        new: Form = self.tape.new(self.shape, self.dtype)
         self.tape.elementwise(np.positive, [self], new)
         return new
 
@@ -171,9 +171,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
 
     def lowered(self, op: Op, inputs: Sequence[Any], settings: Mapping[str, Any]) -> Form:
         """Return what the twin of ``op`` returns for these, of which this is the first."""
-        from distgrad.capture.twins import lowering  # noqa: PLC0415 (they know Forms)
-
-        found = lowering(op)
+        found = self.tape.lowering(op)
         if found is None:
             raise Unlowered(f"the twin of {op.name}")
         value: Form = found(self.tape, *inputs, **settings)[0]
@@ -250,7 +248,8 @@ def _as_form(tape: Tape, x: Any, dtype: Any) -> Form:
         return x
     if isinstance(x, np.ndarray) and x.size > 1:
         raise Unlowered("an array of nobody")
-    return tape.constant(np.asarray(x, dtype))
+    constant: Form = tape.constant(np.asarray(x, dtype))
+    return constant
 
 
 def _layout(shape: Shape, itemsize: int, forms: Sequence[Form]) -> Shape | None:
@@ -377,7 +376,7 @@ def _concatenate(parts: Sequence[Any], axis: int = 0) -> Form:
     axis %= first.ndim
     shape = list(first.shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
-    new = first.tape.new(tuple(shape), first.dtype)
+    new: Form = first.tape.new(tuple(shape), first.dtype)
     begin = 0
     for p in parts:
         place = new[(*(slice(None),) * axis, slice(begin, begin + p.shape[axis]))]

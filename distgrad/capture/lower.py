@@ -76,7 +76,7 @@ class Lowered:
             pass
 
     def _tried(self) -> bool:
-        self.tape = Tape()
+        self.tape = Tape(Form, lowering)
         self.forms: dict[int, Form] = {}
         self.outside: list[Form] = []
         """The values that are not made by calls."""

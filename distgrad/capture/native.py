@@ -160,9 +160,9 @@ class _Part:
         places: dict[Any, int],
         fresh: dict[Any, Array],
     ) -> None:
-        from distgrad.kernels import native  # noqa: PLC0415 (numba)
+        from distgrad.kernels import machine  # noqa: PLC0415 (numba)
 
-        self._stretch, self._code, self._run, self._places = stretch, code, native.run, places
+        self._stretch, self._code, self._run, self._places = stretch, code, machine.run, places
         self.line, self._fresh = stretch.lines[0], fresh
         self._begin, self._end, self._moved, self._keys, slots = code.stretches[number]
         self._pack = struct.Struct(f"={len(self._keys)}q").pack_into

@@ -85,7 +85,7 @@ def _elementwise(
 
     def closure(back: Any) -> Callable[[Form], Form]:
         def vjp(g: Form) -> Form:
-            d = tape.new(first.shape, first.dtype)
+            d: Form = tape.new(first.shape, first.dtype)
             read = [_rows(_dense(g)), *[kept[name] for name in back.reads]]
             n = len(read) + 1
             tape.kernel(back.run, *read, _rows(d), *p, units=range(n), out=n - 1)
@@ -171,7 +171,7 @@ def _cross_entropy(
 
     def vjp(g: Form) -> Form:
         weights = g * scale if reduction == "mean" else g
-        d = tape.new(x.shape, dtype)
+        d: Form = tape.new(x.shape, dtype)
         each = int(reduction == "none")
         weights = _rows(_dense(weights))
         tape.kernel(rows._cross_entropy_back, weights, each, p, targets, smoothing, d)
@@ -193,7 +193,7 @@ def _over_rows(forward: str, back: str) -> Lowering:
         tape.kernel(getattr(rows, forward), _dense(a).reshape(shape), y.reshape(shape))
 
         def vjp(g: Form) -> Form:
-            d = tape.new(a.shape, a.dtype)
+            d: Form = tape.new(a.shape, a.dtype)
             read = _dense(g).reshape(shape), y.reshape(shape)
             tape.kernel(getattr(rows, back), *read, d.reshape(shape))
             return d
@@ -219,7 +219,7 @@ def _add_at(tape: Tape, g: Form, *, index: Any, shape: Any, dtype: Any) -> Any:
 
 
 def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
-    whole = tape.new(shape, dtype)
+    whole: Form = tape.new(shape, dtype)
     place = whole[index]
     _need(g.dtype == dtype and g.shape == place.shape)
     if place.size < whole.size:

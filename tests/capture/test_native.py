@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 import pinn
 
 pytestmark = pytest.mark.skipif(
-    kernels.part("native", "works") is None, reason="needs numba, whose kernels are called"
+    kernels.part("machine", "works") is None, reason="needs numba, whose kernels are called"
 )
 Step = Callable[..., Any]
 
