@@ -55,14 +55,20 @@ def neighbours(tensors: Sequence[Tensor]) -> Neighbours | None:
     return found
 
 
+def is_in_place(t: Tensor) -> bool:
+    """Whether the gradient of ``t`` is at its place in a buffer that is this rank's alone."""
+    place = t._place
+    if place is None or place.buffer.sharding is not None:
+        return False
+    return t.grad is not None and held(t.grad) is place.gradient
+
+
 def _found(tensors: Sequence[Tensor]) -> Neighbours | None:
     gradients: list[Array] = []
     placed: dict[FlatBuffer, list[tuple[int, int, int]]] = {}
     for number, t in enumerate(tensors):
         place = t._place
-        if place is None or place.buffer.sharding is not None:
-            return None
-        if t.grad is None or held(t.grad) is not place.gradient:
+        if place is None or not is_in_place(t):
             return None
         gradients.append(place.gradient)
         placed.setdefault(place.buffer, []).append((place.slot.start, place.slot.stop, number))

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from distgrad.autograd.flat import held, hold_, sharding_of
-from distgrad.autograd.layout import FlatBuffer, Part, Place
-from distgrad.autograd.neighbours import neighbours
+from distgrad.autograd.layout import Part, Place
+from distgrad.autograd.neighbours import is_in_place, neighbours
 from distgrad.autograd.tensor import Size, Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError
@@ -95,30 +95,17 @@ def gradients_to_write(tensors: Iterable[Tensor]) -> list[Array]:
     Those that lie side by side in a buffer are one flat array.
     """
     having = [t for t in tensors if t.grad is not None]
-    beside = neighbours(having)
-    if beside is not None:
-        return [stretch.flat for stretch in beside.stretches]
     found: list[Array] = []
-    placed: dict[FlatBuffer, list[tuple[int, int]]] = {}
-    for t in having:
-        gradient, place = t.grad, t._place
-        assert gradient is not None
-        if place is not None and held(gradient) is place.gradient and not place.buffer.sharding:
-            start = place.slot.start
-            placed.setdefault(place.buffer, []).append((start, start + place.gradient.size))
-        else:
-            part = part_of(gradient)
-            found.append(part.to_write() if isinstance(part, Part) else part)
-    for buffer, spans in placed.items():
-        spans.sort()  # buckets run from the last layer back
-        first, end = spans[0]
-        for start, stop in spans[1:]:
-            if start != end:
-                found.append(buffer.gradients[first:end])
-                first = start
-            end = stop
-        found.append(buffer.gradients[first:end])
-    return found
+    beside = neighbours(having)
+    if beside is None:  # some are elsewhere, or shared out
+        placed = [t for t in having if is_in_place(t)]
+        for t in having:
+            if not is_in_place(t):
+                assert t.grad is not None
+                part = part_of(t.grad)
+                found.append(part.to_write() if isinstance(part, Part) else part)
+        beside = neighbours(placed)
+    return found + [stretch.flat for stretch in beside.stretches] if beside else found
 
 
 def clear_(gradient: Tensor) -> None:

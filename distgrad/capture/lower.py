@@ -107,7 +107,7 @@ class Lowered:
         self._close()
         wanted = [n for n in self.result.numbers if n in self._made]
         for n in wanted:
-            self._show(n, fresh=True)
+            self._show(n)
         return True
 
     # -- lines of Python --------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class Lowered:
         self._close()
         for n in line.reads:
             if n in self._made:
-                self._show(n, fresh=line.kind == "call")
+                self._show(n)
         self.parts.append(number)
         known = self._keeps_form(line)
         written = zip(line.writes, line.forms, strict=False)
@@ -147,8 +147,11 @@ class Lowered:
         self.outside.append(form)
         return form
 
-    def _show(self, number: int, *, fresh: bool) -> None:
-        """Let a value be seen by lines of Python."""
+    def _show(self, number: int) -> None:
+        """Let a value be seen by lines of Python, or returned: it has memory of its own each time.
+
+        What such a line makes may be a view of it, and leave the step.
+        """
         form = self.forms[number]
         buffer = form.buffer
         if buffer.source is not None and not (
@@ -156,7 +159,7 @@ class Lowered:
         ):
             raise Unlowered(f"value {number} is a part of a gradient")
         buffer.kept = True
-        if fresh and buffer.source is None:
+        if buffer.source is None:
             buffer.source = "fresh", id(buffer)
         for part in self.parts:
             if part is self._homes[number] and number not in part.shown:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -169,15 +169,11 @@ class _Part:
         self._at = 8 * slots
         self._forms = {f.buffer.source: f for f in found.outside}
         reads = {line.writes[0]: line.leaf for line in stretch.reads}
-        self._values = [
-            (n, self._forms.get(("value", n))) for kind, n in self._keys if kind == "value"
-        ]
         self._reads = [*reads.items()]
         self._constants = [(c.writes[0], c.array) for c in stretch.constants]
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
         self._checks = stretch.checks
         self._arena: Array | None = None
-        self._arrays: dict[Any, Array] = {}
         self._last: dict[int, Array] = {}
         self._stable = set(reads)
 
@@ -189,7 +185,7 @@ class _Part:
 
     def settle(self, arena: Array) -> None:
         """Note where planned memory is."""
-        self._arena, self._arrays = arena, {}
+        self._arena = arena
 
     def run(self, v: Values) -> None:
         """Do what the lines do."""
@@ -248,17 +244,14 @@ class _Part:
             f"give it that before the step, or capture the step anew"
         )
 
-    @property
+    @cached_property
     def _sizes(self) -> dict[Any, int]:
-        found = self.__dict__.get("_sizes_")
-        if found is None:
-            found = self._sizes_ = {
-                o.buffer.source: o.buffer.size
-                for c in self._stretch.calls
-                for o in c.operands
-                if type(o.buffer.source) is tuple
-            }
-        return found
+        return {
+            o.buffer.source: o.buffer.size
+            for c in self._stretch.calls
+            for o in c.operands
+            if type(o.buffer.source) is tuple
+        }
 
     def _array(self, form: Form, v: Values) -> Array:
         source, offset = form.buffer.source, form.offset

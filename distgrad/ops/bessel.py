@@ -12,8 +12,7 @@ from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops import bessel_tables as tables
-from distgrad.ops.complex_numbers import call
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, either_fused
 
 _DOMAIN = (-3.0, 3.0)
 
@@ -82,19 +81,23 @@ def _odd(function: Callable[[Array], Array], a: Any) -> Array:
 @op("... -> ...", domain=_DOMAIN, real=True)
 def i0(a: Array) -> OpResult:
     """The modified Bessel function I₀."""
-    return _in_double(_grown(_i0e), a), lambda g: g * call(i1, a)
+    return _in_double(_grown(_i0e), a), lambda g: g * either_fused(i1, a)
 
 
 @op("... -> ...", domain=_DOMAIN, real=True)
 def i1(a: Array) -> OpResult:
     """The modified Bessel function I₁."""
-    return _odd(_grown(_i1e), a), lambda g: g * (call(i0, a) - _over(call(i1, a), a))
+    return _odd(
+        _grown(_i1e), a
+    ), lambda g: g * (either_fused(i0, a) - _over(either_fused(i1, a), a))
 
 
 @op("... -> ...", domain=_DOMAIN, real=True)
 def i0e(a: Array) -> OpResult:
     """exp(-|a|) I₀(a)."""
-    return _in_double(_i0e, a), lambda g: g * (call(i1e, a) - np.sign(data_of(a)) * call(i0e, a))
+    return _in_double(
+        _i0e, a
+    ), lambda g: g * (either_fused(i1e, a) - np.sign(data_of(a)) * either_fused(i0e, a))
 
 
 @op("... -> ...", domain=_DOMAIN, real=True)
@@ -102,8 +105,8 @@ def i1e(a: Array) -> OpResult:
     """exp(-|a|) I₁(a)."""
 
     def vjp(g: Array) -> Any:
-        y = call(i1e, a)
-        return g * (call(i0e, a) - _over(y, a) - np.sign(data_of(a)) * y)
+        y = either_fused(i1e, a)
+        return g * (either_fused(i0e, a) - _over(y, a) - np.sign(data_of(a)) * y)
 
     return _odd(_i1e, a), vjp
 
@@ -111,13 +114,15 @@ def i1e(a: Array) -> OpResult:
 @op("... -> ...", domain=_DOMAIN, real=True)
 def bessel_j0(a: Array) -> OpResult:
     """The Bessel function J₀."""
-    return _in_double(_j0, a), lambda g: -g * call(bessel_j1, a)
+    return _in_double(_j0, a), lambda g: -g * either_fused(bessel_j1, a)
 
 
 @op("... -> ...", domain=_DOMAIN, real=True)
 def bessel_j1(a: Array) -> OpResult:
     """The Bessel function J₁."""
-    return _odd(_j1, a), lambda g: g * (call(bessel_j0, a) - _over(call(bessel_j1, a), a))
+    return _odd(
+        _j1, a
+    ), lambda g: g * (either_fused(bessel_j0, a) - _over(either_fused(bessel_j1, a), a))
 
 
 # -- Hurwitz's zeta -------------------------------------------------------------------------------
@@ -139,9 +144,12 @@ def zeta(q: Array, *, x: float | Array) -> OpResult:
     dtype = given.dtype if given.dtype.kind == "f" else np.dtype(np.float64)
     with np.errstate(all="ignore"):
         value = _hurwitz(np.asarray(x, np.float64), given.astype(np.float64))
-    return np.asarray(
-        value.astype(dtype)
-    ), lambda g: g * np.asarray(-np.asarray(x), dtype) * call(zeta, q, x=np.asarray(x) + 1.0)
+    return (
+        np.asarray(value.astype(dtype)),
+        lambda g: (
+            g * np.asarray(-np.asarray(x), dtype) * either_fused(zeta, q, x=np.asarray(x) + 1.0)
+        ),
+    )
 
 
 def _hurwitz(x: Array, q: Array) -> Array:

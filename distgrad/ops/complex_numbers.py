@@ -9,30 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.mode import fused_enabled
-from distgrad.autograd.op import Op, OpResult, Sample, op
+from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import conjugate, data_of, either_fused
 
 
 def is_complex(a: Array | Tensor) -> bool:
     """Whether an array or Tensor holds complex numbers."""
     return bool(a.dtype.kind == "c")
-
-
-def call(declared: Op, *inputs: Array | Tensor, **settings: Any) -> Any:
-    """Call an op that NumPy has no name for from a body or closure, which hold either kind.
-
-    Tensors give a Tensor and are recorded, plain arrays give the plain value.
-    """
-    if any(isinstance(x, Tensor) for x in inputs):
-        return declared(*inputs, **settings)
-    result = None
-    if declared.fused is not None and fused_enabled.get():
-        result = declared.fused(*inputs, **settings)
-    return (declared.function(*inputs, **settings) if result is None else result)[0]
 
 
 def _zeros(g: Array) -> Array:
@@ -68,7 +54,7 @@ def imag(a: Array) -> OpResult:
     """The imaginary part; zeros for a real array."""
     if not is_complex(a):
         return np.zeros_like(data_of(a)), _zeros
-    return np.imag(a), lambda g: call(complex_, _zeros(g), g)
+    return np.imag(a), lambda g: either_fused(complex_, _zeros(g), g)
 
 
 @op("... -> ...", ufunc=np.conjugate)
@@ -88,6 +74,6 @@ def angle(z: Array, *, deg: bool = False) -> OpResult:
         x, y = np.real(z), np.imag(z)
         square = x * x + y * y
         scale = (180 / np.pi if deg else 1.0) * g / (square + (data_of(square) == 0))
-        return call(complex_, -y * scale, x * scale)
+        return either_fused(complex_, -y * scale, x * scale)
 
     return value, vjp

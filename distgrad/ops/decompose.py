@@ -15,8 +15,8 @@ from distgrad.autograd.op import OpResult, OpResults, Sample, constant, dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.complex_numbers import call, is_complex
-from distgrad.ops.helpers import data_of
+from distgrad.ops.complex_numbers import is_complex
+from distgrad.ops.helpers import data_of, either_fused
 from distgrad.ops.linalg import H, arrays
 from distgrad.ops.solve import solve_triangular
 
@@ -72,8 +72,8 @@ def cholesky(a: Array, *, upper: bool = False) -> OpResult:
     def vjp(g: Array) -> Any:
         P = np.matmul(H(L), H(g) if upper else g)
         twice = np.tril(P) + H(np.tril(P, -1))
-        left = call(solve_triangular, H(L), twice, lower=False)
-        return 0.5 * H(call(solve_triangular, H(L), H(left), lower=False))
+        left = either_fused(solve_triangular, H(L), twice, lower=False)
+        return 0.5 * H(either_fused(solve_triangular, H(L), H(left), lower=False))
 
     return (H(L) if upper else L), vjp
 
@@ -249,7 +249,7 @@ def qr(a: Array) -> OpResults:
         inner = np.matmul(Q, whole)
         if gQ is not None:
             inner = inner + gQ
-        return H(call(solve_triangular, R, H(inner), lower=False))  # … R⁻ᴴ
+        return H(either_fused(solve_triangular, R, H(inner), lower=False))  # … R⁻ᴴ
 
     return (Q, R), vjp
 

@@ -10,8 +10,7 @@ from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
-from distgrad.ops.complex_numbers import call
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, either_fused
 from distgrad.ops.linalg import arrays
 
 
@@ -31,7 +30,7 @@ def diagonal(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Op
     """The diagonal of two axes, as a new last axis; ``offset`` counts to the right."""
     shape = a.shape
     value = np.diagonal(a, offset, axis1, axis2)
-    return value, lambda g: call(
+    return value, lambda g: either_fused(
         diagonal_fill, g, shape=shape, offset=offset, axis1=axis1, axis2=axis2
     )
 

@@ -8,10 +8,12 @@ make up for that. Both forms have the same bits there.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 
 AVX512 = {"SkylakeX", "Cooperlake", "Sapphirerapids"}
@@ -23,7 +25,7 @@ _MOST_ROWS = 160
 _GAP = 16
 
 
-def turned_is_faster(x: Array, weight: Array) -> bool:
+def turned_is_faster(x: Any, weight: Any) -> bool:
     """Whether ``turned`` is faster than x Wᵀ of these two matrices; by their shapes and the BLAS.
 
     Measured on a Zen 5 (float32, one thread): 128 rows of 1024, W of 1024 × 1024 takes 0.85 of the
@@ -36,7 +38,8 @@ def turned_is_faster(x: Array, weight: Array) -> bool:
         and weight.ndim == 2
         # What is saved grows with W, what it costs with the result.
         and 4 * rows <= min(weight.shape)
-        and type(x) is type(weight) is np.ndarray
+        and not isinstance(x, Tensor)
+        and not isinstance(weight, Tensor)
         and x.dtype == weight.dtype == np.float32
         and weight.flags.c_contiguous
         and _copies_slowly()

@@ -11,9 +11,8 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Ints
 from distgrad.errors import ShapeError
-from distgrad.ops.complex_numbers import call
 from distgrad.ops.decompose import from_lower
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, either_fused
 from distgrad.ops.linalg import arrays
 from distgrad.ops.matrix_norms import Order, norm
 from distgrad.ops.solve import pinv
@@ -49,8 +48,8 @@ def _pinv(a: TensorLike, rcond: Any = None, hermitian: bool = False, *, rtol: An
     (matrix,) = arrays(a)
     cut = data_of(rtol if rcond is None else rcond)
     if hermitian:
-        return call(pinv, call(from_lower, matrix), rcond=cut)
-    return call(pinv, matrix, rcond=cut)
+        return either_fused(pinv, either_fused(from_lower, matrix), rcond=cut)
+    return either_fused(pinv, matrix, rcond=cut)
 
 
 @dispatch(np.linalg.matrix_rank)

@@ -14,8 +14,7 @@ from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.complex_numbers import call
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import conjugate, data_of, either_fused
 from distgrad.ops.linalg import H
 from distgrad.ops.solve import regular, solve_triangular
 
@@ -35,8 +34,8 @@ def lu_unpivoted(a: Array | Tensor) -> OpResult:
     def vjp(g: Array) -> Any:
         L, U = _unit(y), np.triu(y)
         inner = np.tril(np.matmul(H(L), np.tril(g, -1)), -1) + np.triu(np.matmul(np.triu(g), H(U)))
-        left = call(solve_triangular, H(L), inner, lower=False, unit_diagonal=True)
-        return H(call(solve_triangular, U, H(left), lower=False))
+        left = either_fused(solve_triangular, H(L), inner, lower=False, unit_diagonal=True)
+        return H(either_fused(solve_triangular, U, H(left), lower=False))
 
     return y, vjp
 
@@ -98,12 +97,12 @@ def lu_factor(a: Array | Tensor) -> tuple[Any, Array]:
     m, n = a.shape[-2:]
     k = min(m, n)
     a = np.take_along_axis(a, np.expand_dims(permutation_of(pivots, m), -1), -2)
-    y = call(lu_unpivoted, a[..., :k, :k])
+    y = either_fused(lu_unpivoted, a[..., :k, :k])
     if m > n:
-        below = H(call(solve_triangular, H(np.triu(y)), H(a[..., k:, :]), lower=True))
+        below = H(either_fused(solve_triangular, H(np.triu(y)), H(a[..., k:, :]), lower=True))
         y = np.concatenate((y, below), axis=-2)
     elif n > m:
-        beside = call(solve_triangular, y, a[..., k:], unit_diagonal=True)
+        beside = either_fused(solve_triangular, y, a[..., k:], unit_diagonal=True)
         y = np.concatenate((y, beside), axis=-1)
     return y, pivots
 

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.ops.complex_numbers import call
+from distgrad.ops.helpers import either_fused
 from distgrad.ops.linalg import H
 
 # Padé's approximation of degree 13 to eˣ, good to double precision up to the 1-norm _REACH
@@ -46,7 +46,7 @@ def matrix_exp(a: Array | Tensor) -> OpResult:
         A, n = H(a), a.shape[-1]
         upper = np.concatenate((A, g), axis=-1)
         lower = np.concatenate((np.zeros(g.shape, g.dtype), A), axis=-1)
-        return call(matrix_exp, np.concatenate((upper, lower), axis=-2))[..., :n, n:]
+        return either_fused(matrix_exp, np.concatenate((upper, lower), axis=-2))[..., :n, n:]
 
     return y, vjp
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
-from distgrad.ops.complex_numbers import call
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, either_fused
 from distgrad.ops.special import ERFC, INV_SQRT_2PI, cdf
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -20,7 +19,7 @@ _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 @op("... -> ...", domain=(-1.5, 3.0), real=True)
 def erfcx(a: Array) -> OpResult:
     """exp(a²) erfc(a), without underflow for large a."""
-    return _erfcx(data_of(a)), lambda g: g * (2 * a * call(erfcx, a) - _TWO_OVER_SQRT_PI)
+    return _erfcx(data_of(a)), lambda g: g * (2 * a * either_fused(erfcx, a) - _TWO_OVER_SQRT_PI)
 
 
 def _erfcx(a: Array) -> Array:
@@ -48,7 +47,7 @@ def log_ndtr(a: Array) -> OpResult:
         # φ / Φ: through erfcx where both vanish.
         slope = np.where(
             x < 0,
-            2 * INV_SQRT_2PI / call(erfcx, -far * _SQRT_HALF),
+            2 * INV_SQRT_2PI / either_fused(erfcx, -far * _SQRT_HALF),
             INV_SQRT_2PI * np.exp(-0.5 * near * near) / cdf(near),
         )
         return g * slope

@@ -12,8 +12,8 @@ from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.complex_numbers import call, is_complex
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.complex_numbers import is_complex
+from distgrad.ops.helpers import conjugate, data_of, either_fused
 from distgrad.ops.linalg import H, arrays
 
 
@@ -188,7 +188,7 @@ def solve_triangular(
     settings = {"lower": not lower, "unit_diagonal": unit_diagonal}
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, Array]:
-        gb = call(solve_triangular, H(a), g, **settings)
+        gb = either_fused(solve_triangular, H(a), g, **settings)
         if not wanted[0]:
             return None, gb
         k = 1 if unit_diagonal else 0

@@ -114,6 +114,25 @@ def test_what_is_returned_stays_as_it_is() -> None:
         assert (more.array == i + 1).all()
 
 
+def test_a_view_that_python_takes_of_planned_memory_stays_as_it_is() -> None:
+    weight = nn.Parameter(np.ones((4, 4), np.float32))
+    views: list[Callable[[Any], Any]] = [
+        np.flip,
+        np.diagonal,
+        np.rot90,
+        lambda y: np.split(y, 2)[1],
+    ]
+    for view in views:
+
+        def step(x: Any, view: Any = view) -> Any:
+            return view(weight * x)
+
+        captured = dg.capture(step)
+        found = [captured(np.full((4, 4), i, np.float32)) for i in range(8)]
+        assert native_lines(captured.program) >= {"multiply"}
+        assert all((y.array == i).all() for i, y in enumerate(found))
+
+
 def test_shapes_that_depend_on_values_are_followed() -> None:
     model = nn.Linear(4, 3)
 
