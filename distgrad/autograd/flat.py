@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from distgrad.autograd.types import Array
 _array: Any = Tensor.__dict__["array"]
 
 
-def held(tensor: Tensor) -> Array:
-    """Return the memory of ``tensor`` as it is, also while its values are on their way."""
-    array: Array = _array.__get__(tensor)
-    return array
+held: Callable[[Tensor], Array] = _array.__get__
+"""Return the memory of a Tensor as it is, also while its values are on their way."""
+
+
+gradient_held: Callable[[Tensor], Tensor | None] = Tensor.__dict__["grad"].__get__
+"""Return the gradient of a Tensor, as its attribute does, to ``map``."""
 
 
 def hold_(tensor: Tensor, array: Array) -> None:

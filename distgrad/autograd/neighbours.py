@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_, is_not
 
 import numpy as np
 
-from distgrad.autograd.flat import held
+from distgrad.autograd.flat import gradient_held, held
 from distgrad.autograd.layout import FlatBuffer
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -32,10 +34,10 @@ class Neighbours:
 
     def are_those_of(self, tensors: Sequence[Tensor]) -> bool:
         """Whether these are (still) the gradients of ``tensors``."""
-        for t, gradient in zip(tensors, self.gradients, strict=True):
-            if t.grad is None or held(t.grad) is not gradient:
-                return False
-        return True
+        grads = [*map(gradient_held, tensors)]
+        if len(grads) != len(self.gradients) or not all(map(is_not, grads, repeat(None))):
+            return False
+        return all(map(is_, map(held, grads), self.gradients))  # type: ignore[arg-type]
 
 
 def neighbours(tensors: Sequence[Tensor]) -> Neighbours | None:

@@ -11,6 +11,8 @@ from distgrad.capture.calls import At, Buffer, Call, Count, Own
 from distgrad.capture.schedule import Group
 
 _ROOM = 64
+_KINDS = ("value", "place", "fresh")
+"""What is looked for anew at every call, in the order of a stretch's objects."""
 
 
 class Code:
@@ -50,9 +52,10 @@ class Code:
                 for o in call.operands:
                     if o.buffer.source is not None and not isinstance(o.buffer.source, np.ndarray):
                         keys.setdefault(o.buffer.source)
+        ordered = sorted(keys, key=lambda key: _KINDS.index(key[0]))
         slots = len(self._words)
         self._words += [0] * max(len(keys), 1)
-        self._slots = {key: slots + i for i, key in enumerate(keys)}
+        self._slots = {key: slots + i for i, key in enumerate(ordered)}
         begin = len(self._words)
         for group in groups:
             if group.strip:
@@ -67,7 +70,7 @@ class Code:
                 for call in group.calls:
                     self._call(call, group)
         moved = np.array(self._moved, np.int64).reshape(-1, 3)
-        self.stretches.append((begin, len(self._words), moved, [*keys], slots))
+        self.stretches.append((begin, len(self._words), moved, ordered, slots))
 
     def _call(self, call: Call, group: Group) -> None:
         machine, words = self._machine, self._words

@@ -98,7 +98,7 @@ class Tape:
         self._form, self.lowering = form, lowering
         self.calls: list[Call] = []
         self.checks: list[Any] = []
-        """(function, form, form): what is called with their arrays when the stretch has run."""
+        """What ``check`` was told."""
         self._constants: dict[Any, Buffer] = {}
 
     def new(self, shape: Shape, dtype: Any, strides: Shape | None = None) -> Form:
@@ -113,6 +113,14 @@ class Tape:
             kept.flags.writeable = False
             self._constants[key] = Buffer(array.nbytes, kept)
         return self._form(self, self._constants[key], array.shape, array.dtype)
+
+    def check(self, number: Form, function: Callable[..., None], *forms: Form) -> None:
+        """Let ``function``, which says what is wrong, be called with the arrays ``forms``.
+
+        That is if ``number``, one of int64, is not negative when the stretch has run.
+        """
+        number.buffer.kept = True  # nothing else may be written there meanwhile
+        self.checks.append((number, function, forms))
 
     # -- ufuncs -----------------------------------------------------------------------------------
 

@@ -55,10 +55,8 @@ class Stretch:
     lines: list[int] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
-    begun: list[tuple[Tensor, str, bool]] = field(default_factory=list)
-    """Leaves, their names, and whether they have no gradient yet."""
-    first: list[Tensor] = field(default_factory=list)
-    """Leaves that get their first gradient."""
+    first: list[tuple[Tensor, str]] = field(default_factory=list)
+    """Leaves that get their first gradient, and their names."""
     checks: list[Any] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
     """Numbers of values that are made here and asked for by lines of Python."""
@@ -258,8 +256,7 @@ class Lowered:
         closure = self._closures(line)[line.number]
         out = self._first_gradient(line.leaf)
         closure(self.forms[line.reads[1]], out)
-        opened.begun.append((line.leaf, line.name, True))
-        opened.first.append(line.leaf)
+        opened.first.append((line.leaf, line.name))
         self._leaves[id(line.leaf)] = out
 
     def _accumulate(self, opened: Stretch, number: int, line: Accumulate) -> None:
@@ -269,8 +266,7 @@ class Lowered:
             if g.shape != out.shape or g.dtype != out.dtype:
                 raise Unlowered("a gradient of another form")
             self.tape.elementwise(np.positive, [g], out)
-            opened.begun.append((leaf, line.name, True))
-            opened.first.append(leaf)
+            opened.first.append((leaf, line.name))
             self._leaves[id(leaf)] = out
             return
         total = self._leaves.get(id(leaf))

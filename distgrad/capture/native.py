@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -169,72 +170,97 @@ class _Part:
         self._at = 8 * slots
         self._forms = {f.buffer.source: f for f in found.outside}
         reads = {line.writes[0]: line.leaf for line in stretch.reads}
-        self._reads = [*reads.items()]
+        self._reads, self._arrays_of_leaves = [*reads.items()], _getter([*reads])
         self._constants = [(c.writes[0], c.array) for c in stretch.constants]
+        values = [what for kind, what in self._keys if kind == "value"]
+        self._values = _getter(values)
+        self._leaves = [what for kind, what in self._keys if kind == "place"]
+        self._new = [key for key in self._keys if key[0] == "fresh"]
+        # The signature has the forms of arguments, and constants stay: others are looked at.
+        known = {*range(len(found.arguments)), *reads, *(n for n, _ in self._constants)}
+        self._varying = [n for n in values if n not in known]
+        self._steady: list[Any] = [None] * (len(reads) + len(self._leaves))
+        self._gradients: list[int] = []
+        self._ids: list[int] = []
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
-        self._checks = stretch.checks
+        self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
         self._arena: Array | None = None
-        self._last: dict[int, Array] = {}
-        self._stable = set(reads)
 
     def numbers(self) -> set[int]:
         """Return the values that are read."""
-        forms = [f for _, f in self._shown] + [f for c in self._checks for f in c[1:]]
+        forms = [f for _, f in self._shown] + [f for c in self._checks for f in c[2]]
         keys = [*self._keys, *(f.buffer.source for f in forms)]
         return {k[1] for k in keys if type(k) is tuple and k[0] == "value"}
 
     def settle(self, arena: Array) -> None:
         """Note where planned memory is."""
         self._arena = arena
+        self._numbers = arena[: arena.size // 8 * 8].data.cast("q")
 
     def run(self, v: Values) -> None:
         """Do what the lines do."""
-        for n, leaf in self._reads:
-            v[n] = leaf.array
-        for n, array in self._constants:
-            v[n] = array
-        for leaf, name, none in self._stretch.begun:
-            if (leaf.grad is None) is not none:
-                raise unexpected(name, first=none)
-        objects = [self._found(key, v) for key in self._keys]
-        self._pack(self._code.w, self._at, *map(id, objects))
+        self._look(v)
+        self._find(v)
         code = self._code
         if failed := self._run(code.w, self._begin, self._end, self._moved, code.base):
             raise CaptureError(
                 f"a kernel of a captured step failed (word {failed}): is memory left?"
             )
-        for check, *forms in self._checks:
-            check(*[self._array(f, v) for f in forms])
-        for leaf in self._stretch.first:
+        for at, check, forms in self._checks:
+            if self._numbers[at] >= 0:
+                check(*[self._array(f, v) for f in forms])
+        for leaf, _ in self._stretch.first:
             leaf.grad = output(leaf._place.gradient, None, 0)  # type: ignore[union-attr]
         for n, form in self._shown:
             v[n] = self._array(form, v)
 
-    def _found(self, key: Any, v: Values) -> Array:
-        kind, what = key
-        if kind == "value":
-            array = v[what]
-            if self._last.get(what) is not array:
-                form = self._forms[key]
-                if (
-                    type(array) is not _ndarray
-                    or array.shape != form.shape
-                    or array.dtype != form.dtype
-                    or array.strides != form.strides
-                ):
-                    self._has_moved(f"value {what}")
-                if what in self._stable:
-                    self._last[what] = array
-            return array  # type: ignore[no-any-return]
-        if kind == "place":
-            place = what._place
+    def _look(self, v: Values) -> None:
+        """See whether all is as it was when the step was recorded. Errors: Moved, CaptureError."""
+        for n, leaf in self._reads:
+            v[n] = leaf.array
+        for n, array in self._constants:
+            v[n] = array
+        for leaf, name in self._stretch.first:
+            if leaf.grad is not None:
+                raise unexpected(name, first=True)
+        steady = [*self._arrays_of_leaves(v), *[leaf._place for leaf in self._leaves]]
+        if not all(map(is_, steady, self._steady)):
+            self._look_again(v)
+            self._steady = steady
+        for n in self._varying:
+            self._refuse_other(n, v[n])
+
+    def _find(self, v: Values) -> None:
+        """Let the calls find what may be in another place each time, by the objects' addresses."""
+        for key in self._new:
+            if key not in self._fresh:
+                self._fresh[key] = np.empty(self._sizes[key], np.uint8)
+        new = [self._fresh[key] for key in self._new]
+        ids = [*map(id, self._values(v)), *self._gradients, *map(id, new)]
+        if ids != self._ids:
+            self._pack(self._code.w, self._at, *ids)
+            self._ids = ids
+
+    def _look_again(self, v: Values) -> None:
+        """See whether leaves and their gradients, which are elsewhere now, have their forms."""
+        for n, _ in self._reads:
+            self._refuse_other(n, v[n])
+        self._gradients = []
+        for leaf in self._leaves:
+            place = leaf._place
             if place is None or not place.gradient.flags.c_contiguous:
                 self._has_moved("the place of a gradient")
-            return place.gradient  # type: ignore[no-any-return]
-        made = self._fresh.get(key)
-        if made is None:
-            made = self._fresh[key] = np.empty(self._sizes[key], np.uint8)
-        return made
+            self._gradients.append(id(place.gradient))
+
+    def _refuse_other(self, number: int, array: Any) -> None:
+        form = self._forms.get(("value", number))
+        if form is not None and (
+            type(array) is not _ndarray
+            or array.shape != form.shape
+            or array.dtype != form.dtype
+            or array.strides != form.strides
+        ):
+            self._has_moved(f"value {number}")
 
     def _has_moved(self, what: str) -> None:
         if self.is_first:
@@ -253,6 +279,12 @@ class _Part:
             if type(o.buffer.source) is tuple
         }
 
+    def _place_of(self, number: Form) -> int:
+        """Return which of the numbers in planned memory this one is."""
+        assert number.buffer.source is None
+        assert number.dtype == np.int64
+        return (self._places[number.buffer] + number.offset) // 8
+
     def _array(self, form: Form, v: Values) -> Array:
         source, offset = form.buffer.source, form.offset
         memory: Any
@@ -269,6 +301,13 @@ class _Part:
         if not memory.flags.c_contiguous:
             return np.asarray(_Seen(memory, form))
         return np.ndarray(form.shape, form.dtype, memory, offset, form.strides)
+
+
+def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
+    """Return the function that picks the values with these numbers."""
+    if len(numbers) < 2:
+        return lambda v: tuple([v[n] for n in numbers])
+    return itemgetter(*numbers)
 
 
 class _Seen:

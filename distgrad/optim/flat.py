@@ -10,13 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import is_
+from itertools import groupby, repeat
+from operator import is_, is_not, itemgetter
 from typing import Any, NoReturn
 
 import numpy as np
 
-from distgrad.autograd.flat import bind_, held, hold_, own_window, place_of, sharding_of
+from distgrad.autograd.flat import (
+    bind_,
+    gradient_held,
+    held,
+    hold_,
+    own_window,
+    place_of,
+    sharding_of,
+)
 from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Sharding, Slot
 from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
@@ -58,13 +66,21 @@ class Run:
     state: State
     gradient: Array | None  # where backward leaves all gradients, side by side, as one array
 
+    def __post_init__(self) -> None:
+        self._wanted = [place.gradient for place in self.places]
+        self._pick = itemgetter(*self.numbers)
+
     def is_in_place(self) -> bool:
         """Whether every parameter has a gradient, at its place."""
-        for p, place in zip(self.params, self.places, strict=False):
-            grad = p.grad
-            if grad is None or held(grad) is not place.gradient:
-                return False
-        return self.gradient is not None
+        grads = [*map(gradient_held, self.params)]
+        if self.gradient is None or not all(map(is_not, grads, repeat(None))):
+            return False
+        return all(map(is_, map(held, grads), self._wanted))  # type: ignore[arg-type]
+
+    def of_each(self, listed: list[Any]) -> tuple[Any, ...]:
+        """Return what is listed for all parameters of the group, for those of this run."""
+        found = self._pick(listed)
+        return found if len(self.numbers) > 1 else (found,)
 
     @property
     def sharding(self) -> Sharding | None:
@@ -248,10 +264,10 @@ class FlatParameters:
 
     def _is_alike(self, run: Run) -> bool:
         """Whether all parameters of a run are at the same step, and have the same numbers."""
-        steps = [self.steps[i] for i in run.numbers]
+        steps = run.of_each(self.steps)
         if steps.count(steps[0]) != len(steps):
             return False
-        scalars = [self.scalars[i] for i in run.numbers] if self.scalars[0] else []
+        scalars = run.of_each(self.scalars) if self.scalars[0] else ()
         return not scalars or scalars.count(scalars[0]) == len(scalars)
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:

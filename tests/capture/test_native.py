@@ -162,6 +162,28 @@ def test_a_label_out_of_range_is_named_as_ever() -> None:
     captured(*batch(10))
 
 
+@pytest.mark.parametrize("width", [3, 8, 64])
+def test_what_a_check_reads_lies_where_nothing_else_is_written(width: int) -> None:
+    model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+
+    @dg.capture
+    def step(x: Any, y: Any) -> dg.Tensor:
+        optimizer.zero_grad()
+        loss: dg.Tensor = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = np.random.default_rng(width).normal(size=(32, 64)).astype(np.float32)
+    y = np.arange(32) % 10
+    for _ in range(4):
+        step(x, y)
+    y[3] = 17
+    with pytest.raises(dg.ShapeError, match="17"):
+        step(x, y)
+
+
 def test_infinity_and_nan_travel() -> None:
     batches = [batch(i) for i in range(6)]
     batches[4][0][1, 2], batches[4][0][3, 1] = np.inf, np.nan
