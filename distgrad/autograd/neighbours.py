@@ -51,7 +51,7 @@ def neighbours(tensors: Sequence[Tensor]) -> Neighbours | None:
     known, key = place.buffer.neighbours, (place.slot.start, len(tensors))
     found = known.get(key)
     if found is None or not found.are_those_of(tensors):
-        found = _found(tensors)
+        found = by_places(tensors) if all(map(is_in_place, tensors)) else None
         if found is not None:
             known[key] = found
     return found
@@ -65,12 +65,13 @@ def is_in_place(t: Tensor) -> bool:
     return t.grad is not None and held(t.grad) is place.gradient
 
 
-def _found(tensors: Sequence[Tensor]) -> Neighbours | None:
+def by_places(tensors: Sequence[Tensor]) -> Neighbours | None:
+    """Return the same for gradients that are to come, at their places."""
     gradients: list[Array] = []
     placed: dict[FlatBuffer, list[tuple[int, int, int]]] = {}
     for number, t in enumerate(tensors):
         place = t._place
-        if place is None or not is_in_place(t):
+        if place is None or place.buffer.sharding is not None:
             return None
         gradients.append(place.gradient)
         placed.setdefault(place.buffer, []).append((place.slot.start, place.slot.stop, number))

@@ -29,6 +29,8 @@ class Code:
         self._moved: list[tuple[int, int, int]] = []
         self._slots: dict[Any, int] = {}
         self.keep: list[Any] = []
+        self.beside: dict[Any, tuple[int, int]] = {}
+        """First word and last of what is done beside the tape."""
         self.stretches: list[tuple[int, int, Any, list[Any], int]] = []
         """First word, last, what moves, the keys of objects and where their addresses stand."""
         for groups in made:
@@ -68,7 +70,10 @@ class Code:
                 self._words[head] = len(self._words) - head
             else:
                 for call in group.calls:
+                    begin_of = self.beside.get(call.beside, (len(self._words),))[0]
                     self._call(call, group)
+                    if call.beside is not None:
+                        self.beside[call.beside] = begin_of, len(self._words)
         moved = np.array(self._moved, np.int64).reshape(-1, 3)
         self.stretches.append((begin, len(self._words), moved, ordered, slots))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +37,10 @@ class Buffer:
     """Whether it is read by others than machine-level calls."""
     shared: Any = None
     """What stands for all memory that this may be a part of; None where it is by itself."""
+
+
+OUTSIDE = object()
+"""Stands for all memory that is not the program's: who knows what is a part of what."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ class Call:
     """Of a unit; 0 where it cannot be cut."""
     one_by_one: bool = False
     """Whether each unit is a call of its own."""
-    floats: list[int] = field(default_factory=list)
-    """The bits of numbers that are no whole ones."""
+    beside: Any = None
+    """The line beside the tape that it belongs to: then it comes after all that were before it."""
 
 
 class Tape:

@@ -19,7 +19,8 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import unbroadcast
 from distgrad.capture.backward import seed
-from distgrad.capture.calls import Buffer, Tape, Unlowered
+from distgrad.capture.beside import Beside, beside
+from distgrad.capture.calls import OUTSIDE, Buffer, Tape, Unlowered
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import (
     Accumulate,
@@ -43,8 +44,6 @@ _STRANGE = (
     NotImplementedError,
 )
 """What a body raises that does with a Form what is for arrays alone."""
-_OUTSIDE = object()
-"""Stands for all memory that is not the program's: who knows what is a part of what."""
 
 
 @dataclass(eq=False)
@@ -55,8 +54,9 @@ class Stretch:
     lines: list[int] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
-    first: list[tuple[Tensor, str]] = field(default_factory=list)
-    """Leaves that get their first gradient, and their names."""
+    first: list[tuple[Tensor, str, int]] = field(default_factory=list)
+    """Leaves that get their first gradient, their names, and the line."""
+    beside: list[Beside] = field(default_factory=list)
     checks: list[Any] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
     """Numbers of values that are made here and asked for by lines of Python."""
@@ -140,7 +140,7 @@ class Lowered:
     def _outside(self, key: Any, shape: Any, dtype: Any, strides: Any) -> Form:
         size = dtype.itemsize + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))
         buffer = Buffer(size if 0 not in shape else 0, ("value", key))
-        buffer.shared = _OUTSIDE
+        buffer.shared = OUTSIDE
         form = Form(self.tape, buffer, shape, dtype, strides)
         self.outside.append(form)
         return form
@@ -256,7 +256,7 @@ class Lowered:
         closure = self._closures(line)[line.number]
         out = self._first_gradient(line.leaf)
         closure(self.forms[line.reads[1]], out)
-        opened.first.append((line.leaf, line.name))
+        opened.first.append((line.leaf, line.name, number))
         self._leaves[id(line.leaf)] = out
 
     def _accumulate(self, opened: Stretch, number: int, line: Accumulate) -> None:
@@ -266,7 +266,7 @@ class Lowered:
             if g.shape != out.shape or g.dtype != out.dtype:
                 raise Unlowered("a gradient of another form")
             self.tape.elementwise(np.positive, [g], out)
-            opened.first.append((leaf, line.name))
+            opened.first.append((leaf, line.name, number))
             self._leaves[id(leaf)] = out
             return
         total = self._leaves.get(id(leaf))
@@ -284,7 +284,7 @@ class Lowered:
         if not a.flags.c_contiguous:
             raise Unlowered("a place that is not dense")
         buffer = Buffer(a.nbytes, ("place", leaf))
-        buffer.shared = _OUTSIDE
+        buffer.shared = OUTSIDE
         return Form(self.tape, buffer, a.shape, a.dtype)
 
     def _seed(self, opened: Stretch, number: int, line: Seed) -> None:
@@ -296,7 +296,8 @@ class Lowered:
     def _call(self, opened: Stretch, number: int, line: Call) -> None:
         (given, _), result = line.args.value, line.result
         if line.function not in _SEEDS:
-            raise Unlowered("a function beside the tape")
+            opened.beside.append(beside(self.tape, number, line, self.lines, self._leaves))
+            return
         if result is None:  # the gradient that it was given
             return
         gradient, weights = given[1], given[2:]

@@ -20,6 +20,7 @@ from distgrad.autograd.tensor import output
 from distgrad.autograd.types import Array
 from distgrad.capture import schedule
 from distgrad.capture.assemble import Code
+from distgrad.capture.beside import Beside
 from distgrad.capture.calls import Unlowered, available
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import unexpected
@@ -166,8 +167,6 @@ class _Part:
         self._stretch, self._code, self._run, self._places = stretch, code, machine.run, places
         self.line, self._fresh = stretch.lines[0], fresh
         self._begin, self._end, self._moved, self._keys, slots = code.stretches[number]
-        self._pack = struct.Struct(f"={len(self._keys)}q").pack_into
-        self._at = 8 * slots
         self._forms = {f.buffer.source: f for f in found.outside}
         reads = {line.writes[0]: line.leaf for line in stretch.reads}
         self._reads, self._arrays_of_leaves = [*reads.items()], _getter([*reads])
@@ -175,7 +174,10 @@ class _Part:
         values = [what for kind, what in self._keys if kind == "value"]
         self._values = _getter(values)
         self._leaves = [what for kind, what in self._keys if kind == "place"]
-        self._new = [key for key in self._keys if key[0] == "fresh"]
+        self._pack = struct.Struct(f"={len(values) + len(self._leaves)}q").pack_into
+        self._at = 8 * slots
+        new = [key for key in self._keys if key[0] == "fresh"]
+        self._new = [(key, slots + i) for i, key in enumerate(self._keys) if key in new]
         # The signature has the forms of arguments, and constants stay: others are looked at.
         known = {*range(len(found.arguments)), *reads, *(n for n, _ in self._constants)}
         self._varying = [n for n in values if n not in known]
@@ -183,6 +185,7 @@ class _Part:
         self._gradients: list[int] = []
         self._ids: list[int] = []
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
+        self._beside = [(b, *code.beside[b]) for b in stretch.beside]
         self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
         self._arena: Array | None = None
 
@@ -201,18 +204,43 @@ class _Part:
         """Do what the lines do."""
         self._look(v)
         self._find(v)
+        at, first, left = self._begin, self._stretch.first, 0
+        called: list[Beside] = []
+        for one, begin, end in self._beside:
+            ready = one.ready()
+            if ready and called:
+                called.append(one)
+                continue
+            # What may be wrong is looked at before anything is changed.
+            self._call(at, begin)
+            self._check(v)
+            left = _given_gradients(first, left, one.number)
+            for before in called:
+                before.done(v)
+            if ready:
+                called, at = [one], begin
+            else:
+                one.runner(v)
+                called, at = [], end
+        self._call(at, self._end)
+        self._check(v)
+        _given_gradients(first, left, None)
+        for before in called:
+            before.done(v)
+        for n, form in self._shown:
+            v[n] = self._array(form, v)
+
+    def _call(self, begin: int, end: int) -> None:
         code = self._code
-        if failed := self._run(code.w, self._begin, self._end, self._moved, code.base):
+        if failed := self._run(code.w, begin, end, self._moved, code.base):
             raise CaptureError(
                 f"a kernel of a captured step failed (word {failed}): is memory left?"
             )
+
+    def _check(self, v: Values) -> None:
         for at, check, forms in self._checks:
             if self._numbers[at] >= 0:
                 check(*[self._array(f, v) for f in forms])
-        for leaf, _ in self._stretch.first:
-            leaf.grad = output(leaf._place.gradient, None, 0)  # type: ignore[union-attr]
-        for n, form in self._shown:
-            v[n] = self._array(form, v)
 
     def _look(self, v: Values) -> None:
         """See whether all is as it was when the step was recorded. Errors: Moved, CaptureError."""
@@ -220,7 +248,7 @@ class _Part:
             v[n] = leaf.array
         for n, array in self._constants:
             v[n] = array
-        for leaf, name in self._stretch.first:
+        for leaf, name, _ in self._stretch.first:
             if leaf.grad is not None:
                 raise unexpected(name, first=True)
         steady = [*self._arrays_of_leaves(v), *[leaf._place for leaf in self._leaves]]
@@ -232,20 +260,21 @@ class _Part:
 
     def _find(self, v: Values) -> None:
         """Let the calls find what may be in another place each time, by the objects' addresses."""
-        for key in self._new:
+        words = self._code.w
+        for key, word in self._new:
             if key not in self._fresh:
                 self._fresh[key] = np.empty(self._sizes[key], np.uint8)
-        new = [self._fresh[key] for key in self._new]
-        ids = [*map(id, self._values(v)), *self._gradients, *map(id, new)]
+            words[word] = id(self._fresh[key])
+        ids = [*map(id, self._values(v))]
         if ids != self._ids:
-            self._pack(self._code.w, self._at, *ids)
+            self._pack(words, self._at, *ids, *self._gradients)
             self._ids = ids
 
     def _look_again(self, v: Values) -> None:
         """See whether leaves and their gradients, which are elsewhere now, have their forms."""
         for n, _ in self._reads:
             self._refuse_other(n, v[n])
-        self._gradients = []
+        self._gradients, self._ids = [], []
         for leaf in self._leaves:
             place = leaf._place
             if place is None or not place.gradient.flags.c_contiguous:
@@ -301,6 +330,16 @@ class _Part:
         if not memory.flags.c_contiguous:
             return np.asarray(_Seen(memory, form))
         return np.ndarray(form.shape, form.dtype, memory, offset, form.strides)
+
+
+def _given_gradients(first: Sequence[Any], done: int, line: int | None) -> int:
+    """Give leaves the gradients that lines before ``line`` have computed; return how many are."""
+    for leaf, _, number in first[done:]:
+        if line is not None and number > line:
+            break
+        leaf.grad = output(leaf._place.gradient, None, 0)
+        done += 1
+    return done
 
 
 def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:

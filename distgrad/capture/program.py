@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class Program:
         self._modules = [m for m, _ in modules]
         self._training = [training for _, training in modules]
         self._leaves = list(leaves)
-        self._marks = [_mark(leaf) for leaf in leaves]
+        self._trained = [leaf.requires_grad for leaf in leaves]
+        self._listeners = [leaf._listener for leaf in leaves]
         self._had = list(had)
         self._plan = self._planned()
         self.native: Any = _UNKNOWN
@@ -46,7 +48,8 @@ class Program:
         """Whether modules and parameters are in the modes they had when the step was recorded."""
         return (
             [m.training for m in self._modules] == self._training
-            and [_mark(leaf) for leaf in self._leaves] == self._marks
+            and [leaf.requires_grad for leaf in self._leaves] == self._trained
+            and all(map(is_, [leaf._listener for leaf in self._leaves], self._listeners))
             and all((leaf.grad is None) is none for leaf, none in self._had)
         )
 
@@ -118,10 +121,6 @@ class Program:
         return [
             (line.runner(), tuple(values)) for line, values in zip(self.lines, dying, strict=True)
         ]
-
-
-def _mark(leaf: Tensor) -> tuple[bool, int]:
-    return leaf.requires_grad, id(leaf._listener)
 
 
 def _short(line: Line) -> str:

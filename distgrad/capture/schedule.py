@@ -139,8 +139,11 @@ def _needs(calls: Sequence[Call]) -> tuple[list[dict[int, bool]], list[list[int]
     seen: dict[object, list[tuple[int, Operand]]] = defaultdict(list)
     before: list[dict[int, bool]] = []
     after: list[list[int]] = [[] for _ in calls]
+    border = -1
     for i, call in enumerate(calls):
-        mine: dict[int, bool] = {}
+        mine: dict[int, bool] = {} if border < 0 else {border: False}
+        if call.beside is not None:
+            mine, border = dict.fromkeys(range(i), False), i
         for o in call.operands:
             shared = o.buffer.shared
             for j, other in seen[shared or o.buffer]:

@@ -198,6 +198,27 @@ def _trial(a: Array, n: int, x: Any, y: Any, out: Array) -> None:
 
 
 @exact_kernel
+def joint_norm(squares: Array, order: Array, limit: Array, out: Array) -> None:
+    """Write the norm of arrays of these sums of squares, and what clips it to ``limit[0]``."""
+    total = 0.0
+    for i in range(order.size):
+        total += squares[order[i]]
+    out[0] = np.sqrt(total)
+    # Without a limit nothing is scaled: infinity / infinity would be a NaN.
+    out[1] = limit[0] / (out[0] + 1e-6) if limit[0] < np.inf else 1.0
+
+
+@exact_kernel
+def clip(flat: Array, norm_and_scale: Array) -> None:
+    """Multiply by the scale, if that is below 1."""
+    scale = norm_and_scale[1]
+    if not scale >= 1.0:
+        factor = flat.dtype.type(scale)
+        for i in range(flat.size):
+            flat[i] *= factor
+
+
+@exact_kernel
 def add_rows(a: Array, out: Array) -> None:
     """Sum (rows, columns) over the rows, one after the other, as ``np.add.reduce`` does."""
     for j in range(a.shape[1]):

@@ -9,68 +9,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import numba
 from numba.extending import overload
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.formula import where
 from distgrad.kernels.jit import exact, exact_kernel
 
 Formula = Callable[..., tuple[Any, ...]]
 Arrays = tuple[Array, ...]
-Numbers = tuple[Scalar, ...]
 
 
-def move_(
-    formula: Formula, value: Array, grad: Array, state: Arrays, factor: Scalar, numbers: Numbers
-) -> None:
-    """Let (value, *state) = formula(value, factor * grad, *state, *numbers), element by element.
+def move_(formula: Formula, value: Array, grad: Array, state: Arrays, numbers: Array) -> None:
+    """Let (value, *state) = formula(value, numbers[0] * grad, *state, *numbers[1:]) by element.
 
-    The factor is 1 or -1; any other gives the bits of a gradient that was scaled by it before.
+    numbers[0] is 1 or -1; any other gives the bits of a gradient that was scaled by it before.
     """
-    loop_of(formula, len(state))(value, grad, state, factor, numbers)
+    loop_of(formula, len(state))(value, grad, state, numbers)
 
 
 @cache
 def loop_of(formula: Formula, count: int) -> Callable[..., None]:
     """Return the loop of a formula with ``count`` arrays of state (at most three)."""
-    return exact_kernel(_LOOPS[count](numba.njit(**exact)(formula)))
+    numbers = len(signature(formula).parameters) - 2 - count
+    return exact_kernel(_LOOPS[count](numba.njit(**exact)(formula), numbers))
 
 
-def _without(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+def _without(f: Formula, n: int) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, numbers: Array) -> None:
+        factor, rest = numbers[0], to_fixed_tuple(numbers[1:], n)
         for i in range(x.size):
-            (x[i],) = f(x[i], factor * g[i], *numbers)
+            (x[i],) = f(x[i], factor * g[i], *rest)
 
     return loop
 
 
-def _with_one(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+def _with_one(f: Formula, n: int) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, numbers: Array) -> None:
         (a,) = state
+        factor, rest = numbers[0], to_fixed_tuple(numbers[1:], n)
         for i in range(x.size):
-            x[i], a[i] = f(x[i], factor * g[i], a[i], *numbers)
+            x[i], a[i] = f(x[i], factor * g[i], a[i], *rest)
 
     return loop
 
 
-def _with_two(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+def _with_two(f: Formula, n: int) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, numbers: Array) -> None:
         a, b = state
+        factor, rest = numbers[0], to_fixed_tuple(numbers[1:], n)
         for i in range(x.size):
-            x[i], a[i], b[i] = f(x[i], factor * g[i], a[i], b[i], *numbers)
+            x[i], a[i], b[i] = f(x[i], factor * g[i], a[i], b[i], *rest)
 
     return loop
 
 
-def _with_three(f: Formula) -> Callable[..., None]:
-    def loop(x: Array, g: Array, state: Arrays, factor: Scalar, numbers: Numbers) -> None:
+def _with_three(f: Formula, n: int) -> Callable[..., None]:
+    def loop(x: Array, g: Array, state: Arrays, numbers: Array) -> None:
         a, b, c = state
+        factor, rest = numbers[0], to_fixed_tuple(numbers[1:], n)
         for i in range(x.size):
-            x[i], a[i], b[i], c[i] = f(x[i], factor * g[i], a[i], b[i], c[i], *numbers)
+            x[i], a[i], b[i], c[i] = f(x[i], factor * g[i], a[i], b[i], c[i], *rest)
 
     return loop
 

@@ -178,11 +178,11 @@ class FlatParameters:
         for run in self.runs():
             run.settle()
             # The usual case, at the least cost: there may be thousands of parameters.
-            if run.gradient is not None and run.is_in_place() and self._is_alike(run):
+            if run.gradient is not None and run.is_in_place() and self.is_alike(run):
                 step, before = self.steps[run.numbers[0]] + 1, self.scalars[run.numbers[0]]
                 state = run.state | before
                 function(run.value, run.gradient, state, step)
-                self._count(run.numbers, step, state, before)
+                self.count_steps(run.numbers, step, state, before)
                 continue
             for first, last in self._alike(run):
                 numbers = run.numbers[first:last]
@@ -193,9 +193,9 @@ class FlatParameters:
                     own = run.within(window)
                     state = {k: v[own] for k, v in run.state.items()} | before
                     function(run.value[own], grad, state, step)
-                self._count(numbers, step, state, before)
+                self.count_steps(numbers, step, state, before)
 
-    def _count(
+    def count_steps(
         self, numbers: Sequence[int], step: int, state: State, before: Mapping[str, float]
     ) -> None:
         """Note that parameters took their step number ``step``, and the state's numbers after."""
@@ -262,7 +262,7 @@ class FlatParameters:
         for name, view in state.items():
             view[...] = np.asarray(entry[name]).reshape(-1)[window] if entry else 0
 
-    def _is_alike(self, run: Run) -> bool:
+    def is_alike(self, run: Run) -> bool:
         """Whether all parameters of a run are at the same step, and have the same numbers."""
         steps = run.of_each(self.steps)
         if steps.count(steps[0]) != len(steps):

@@ -34,6 +34,11 @@ def register_optimizer_step_post_hook(hook: Hook) -> RemovableHandle:
     return RemovableHandle(_everywhere[STEP_POST], hook)
 
 
+def is_hooked(optimizer: Hooked) -> bool:
+    """Whether someone wants to know of the steps of ``optimizer``, or of its state."""
+    return "_hooks" in vars(optimizer) or bool(_everywhere[STEP_PRE] or _everywhere[STEP_POST])
+
+
 class Hooked:
     """What an optimizer is besides its formula: who wants to know when it does something."""
 
@@ -117,7 +122,7 @@ def _around_step(step: Callable[..., Any]) -> Callable[..., Any]:
     @apart
     @functools.wraps(step)
     def hooked(self: Hooked, *args: Any, **kwargs: Any) -> Any:
-        if not ("_hooks" in vars(self) or _everywhere[STEP_PRE] or _everywhere[STEP_POST]):
+        if not is_hooked(self):
             result = step(self, *args, **kwargs)  # the usual case, at no cost
             self._step_is_over()
             return result

@@ -211,7 +211,7 @@ class Optimizer(Hooked):
             Optimizer.update(self, *[None] * 5)  # type: ignore[arg-type]  # says what is missing
         for group, store in zip(self.param_groups, self._stores, strict=True):
             store.names = self.state_names(group)  # momentum may have been turned on since
-            store.update(partial(self._move, group=_numbers(group)))
+            store.update(partial(self._move, group=numbers_of(group)))
         self._tell_listeners()
         return loss
 
@@ -305,7 +305,7 @@ class Optimizer(Hooked):
             members = [next(number) for _ in group["params"]]
             found = zip(members, group["params"], strict=True)
             state |= {n: entries[p] for n, p in found if p in entries}
-            settings = {k: v for k, v in _numbers(group).items() if k != "params"}
+            settings = {k: v for k, v in numbers_of(group).items() if k != "params"}
             groups.append({**settings, "params": members})
         return {"state": state, "param_groups": groups}
 
@@ -402,7 +402,7 @@ def refuse_differentiable(who: str, differentiable: bool) -> None:
         )
 
 
-def _numbers(group: Group) -> Group:
+def numbers_of(group: Group) -> Group:
     """Return the group with plain numbers for those that are Tensors of one element."""
     for value in group.values():
         if isinstance(value, Tensor) or (type(value) is tuple and any(map(_has_tensor, value))):

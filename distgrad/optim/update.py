@@ -22,9 +22,25 @@ Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 _BLOCK = 1 << 14
 
 
+class Unmoved:
+    """Stands for an array whose update is to be known and not done: see ``capture``.
+
+    The gradient and the state are Unmoved, too.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        self.moves: list[tuple[Formula, Any, Any, tuple[float, ...]]] = []
+        """The formulas that would have moved it, the gradients, the states, and the numbers."""
+
+    def told(self, formula: Formula, grad: Any, state: Any, numbers: tuple[float, ...]) -> None:
+        """Note how it would have been moved."""
+        self.moves.append((formula, grad, state, numbers))
+
+
 def move_(
     formula: Formula,
-    value: Array,
+    value: Array | Unmoved,
     grad: Array,
     state: tuple[Array, ...],
     *numbers: float,
@@ -34,12 +50,16 @@ def move_(
 
     The gradient is taken with the other sign to ``maximize``.
     """
+    if isinstance(value, Unmoved):
+        value.told(formula, grad, state, (-1.0 if maximize else 1.0, *numbers))
+        return
     dtype = value.dtype
-    given = tuple(map(dtype.type, numbers))
     twin = kernels.twin("move_") if dtype.kind == "f" and 4 <= dtype.itemsize <= 8 else None
     if twin is not None:
-        twin(formula, value, grad, state, dtype.type(-1 if maximize else 1), given)
+        numbers = (-1.0 if maximize else 1.0, *numbers)
+        twin(formula, value, grad, state, np.array(numbers, dtype))
         return
+    given = tuple(map(dtype.type, numbers))
     for start in range(0, value.size, _BLOCK):
         old, g, *others = (a[start : start + _BLOCK] for a in (value, grad, *state))
         new = formula(old, -g if maximize else g, *others, *given)

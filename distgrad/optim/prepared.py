@@ -1,0 +1,138 @@
+"""An optimizer's step as moves of long arrays that are known beforehand: see ``capture``.
+
+Each time it is asked whether the step would make the same moves, now with which numbers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.types import Array
+from distgrad.optim.flat import FlatParameters, Run
+from distgrad.optim.hooks import is_hooked
+from distgrad.optim.optimizer import Group, Optimizer, numbers_of
+from distgrad.optim.update import Formula, Unmoved
+
+step_of_all = Optimizer.step.__wrapped__  # type: ignore[attr-defined]
+"""The function that a recorder is told of for an optimizer that has no ``step`` of its own."""
+_STRANGE = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
+"""What an update raises that does with an Unmoved what is for arrays alone."""
+
+
+class Move:
+    """(value, *state) = formula(value, numbers[0] * grad, *state, *numbers[1:]), by element.
+
+    It is what the optimizer's update says of a run of parameters that lie side by side.
+    """
+
+    def __init__(self, store: FlatParameters, run: Run) -> None:
+        self.store, self.run = store, run
+        dtype = run.value.dtype
+        if dtype.kind != "f":
+            raise TypeError("complex numbers, which move as real ones")
+        self._value, self._grad = Unmoved(dtype), Unmoved(dtype)
+        self._arrays: dict[str, Any] = {name: Unmoved(dtype) for name in run.state}
+        self.formula: Any = None
+        self._order: Any = None
+        self.numbers = np.empty(0, dtype)
+        """Of the dtype of the value, and where ``ready`` leaves those of the step to come."""
+        self._pack: Any = None
+        self._step, self._state = 0, self._arrays
+        self._before: Mapping[str, float] = {}
+
+    def prepare(self, optimizer: Optimizer, group: Group) -> None:
+        """Learn which move it is. Errors: TypeError, or as the update raises."""
+        self.formula, self._order, numbers = self._asked(optimizer, group)
+        kind = self.numbers.dtype
+        self.numbers = np.empty(len(numbers), kind)
+        self._pack = struct.Struct(f"={len(numbers)}{kind.char}").pack_into
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The value, the gradient, and the arrays of the state in the formula's order."""
+        names = [next(n for n, a in self._arrays.items() if a is x) for x in self._order]
+        gradient = self.run.gradient
+        assert gradient is not None
+        return [self.run.value, gradient, *[self.run.state[name] for name in names]]
+
+    def ready(self, optimizer: Optimizer, group: Group) -> bool:
+        """Find the numbers of the step to come; False if it is another move."""
+        if self.run.sharding is not None or not self.store.is_alike(self.run):
+            return False
+        try:
+            formula, order, numbers = self._asked(optimizer, group)
+            self._pack(self.numbers, 0, *numbers)
+        except _STRANGE:
+            return False  # if it is wrong, the step itself says so
+        return formula is self.formula and order == self._order
+
+    def done(self) -> None:
+        """Count the step, which has been taken."""
+        self.store.count_steps(self.run.numbers, self._step, self._state, self._before)
+
+    def _asked(self, optimizer: Optimizer, group: Group) -> tuple[Formula, Any, tuple[float, ...]]:
+        first = self.run.numbers[0]
+        self._step, self._before = self.store.steps[first] + 1, self.store.scalars[first]
+        self._state = self._arrays | self._before if self._before else self._arrays
+        value, grad = self._value, self._grad
+        value.moves.clear()
+        if group.get("maximize") and not optimizer.maximizes:
+            raise TypeError("a gradient with another sign is another array")
+        optimizer.update(value, grad, self._state, self._step, group)  # type: ignore[arg-type]
+        if len(value.moves) != 1 or value.moves[0][1] is not grad:
+            raise TypeError("more than one move")
+        formula, _, order, numbers = value.moves[0]
+        return formula, order, numbers
+
+
+class PreparedStep:
+    """The moves of ``optimizer``, whose parameters all get their gradients at their places."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        """Errors: TypeError for a step that is more than moves of long arrays."""
+        self.optimizer = optimizer
+        self._groups: list[tuple[FlatParameters, list[Run], list[Move]]] = []
+        # A user's update may count its calls: it is not called but for a step.
+        if not type(optimizer).__module__.startswith("distgrad."):
+            raise TypeError("an optimizer of the user's")
+        for group, store in zip(optimizer.param_groups, optimizer._stores, strict=True):
+            if not isinstance(store, FlatParameters):
+                raise TypeError("whole parameters")
+            runs = store.runs()
+            for run in runs:
+                if run.sharding is not None or run.gradient is None or not store.is_alike(run):
+                    raise TypeError("parameters that do not move as one array")
+            moves = [Move(store, run) for run in runs]
+            for move in moves:
+                move.prepare(optimizer, numbers_of(group))
+            self._groups.append((store, runs, moves))
+
+    @property
+    def moves(self) -> list[Move]:
+        """All of them."""
+        return [move for _, _, moves in self._groups for move in moves]
+
+    def ready(self) -> bool:
+        """Find the numbers of the step to come; False if the step itself has to be called."""
+        optimizer = self.optimizer
+        if is_hooked(optimizer) or len(optimizer.param_groups) != len(self._groups):
+            return False
+        for group, (store, runs, moves) in zip(optimizer.param_groups, self._groups, strict=True):
+            store.names = optimizer.state_names(group)
+            if store.runs() is not runs:  # they have moved
+                return False
+            settings = numbers_of(group)
+            for move in moves:
+                if not move.ready(optimizer, settings):
+                    return False
+        return True
+
+    def done(self) -> None:
+        """Count the step, which has been taken, and tell who listens."""
+        for move in self.moves:
+            move.done()
+        self.optimizer._tell_listeners()
