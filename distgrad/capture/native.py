@@ -96,12 +96,19 @@ class Native:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            with _memory as arena:
-                self._settle(arena.of(self.size))
+            memory = vars(_memory)
+            arena = memory["array"]
+            memory["array"] = None  # a step that is run inside takes memory of its own
+            if arena is None or arena.size < self.size:
+                arena = _aligned(self.size)
+            try:
+                self._settle(arena)
                 for run, dying in self._steps:
                     run(values)
                     for number in dying:
                         values[number] = None
+            finally:
+                memory["array"] = arena
         finally:
             self._fresh.clear()
             self._lock.release()
@@ -117,26 +124,10 @@ class Native:
 
 
 class _Memory(threading.local):
-    """Planned memory of a thread; one that is asked for meanwhile is another."""
+    """Planned memory of a thread; None while a step is running there."""
 
     def __init__(self) -> None:
-        self._array = np.empty(0, np.uint8)
-        self._depth = 0
-
-    def __enter__(self) -> _Memory:
-        self._depth += 1
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._depth -= 1
-
-    def of(self, size: int) -> Array:
-        """Return at least ``size`` bytes, at the start of a cache line."""
-        if self._depth > 1:
-            return _aligned(size)
-        if self._array.size < size or not self._array.size:
-            self._array = _aligned(size)
-        return self._array
+        self.array: Array | None = None
 
 
 def _aligned(size: int) -> Array:

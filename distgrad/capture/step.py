@@ -53,10 +53,11 @@ class CapturedStep(Generic[P, R]):
         if watching.get() is not None:  # a part of another step, or detect_anomaly looks
             return self.function(*args, **kwargs)
         arrays, key = _signature(args, kwargs)
-        found = self._programs.get(key)
-        program = None
-        if found is not None:
-            program = next((p for p in found if p.fits()), None)
+        for program in self._programs.get(key, ()):
+            if program.fits():
+                break
+        else:
+            program = None
         if program is None or _due(program.calls):
             recorded: R = self._record(args, kwargs, arrays, key, program)
             return recorded
