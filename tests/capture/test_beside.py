@@ -267,3 +267,48 @@ def test_a_label_out_of_range_changes_nothing() -> None:
         world.step(np.ones((6, 5), np.float32), np.array([0, 1, 2, 3, 0, 1]))
     world.optimizer.zero_grad()
     assert world.bits() == before
+
+
+def _none(p: dg.Tensor) -> None:
+    p.grad = None
+
+
+def _doubled(p: dg.Tensor) -> None:
+    assert p.grad is not None
+    p.grad = p.grad * 2
+
+
+def _halved(p: dg.Tensor) -> None:
+    assert p.grad is not None
+    with dg.no_grad():
+        p.grad.mul_(0.5)
+
+
+def _kept(p: dg.Tensor) -> None:
+    pass
+
+
+@pytest.mark.parametrize("before", [_none, _kept], ids=["none", "kept"])
+@pytest.mark.parametrize("after", [_none, _doubled, _halved, _kept])
+@pytest.mark.parametrize("many", [1, 4])
+def test_gradients_that_the_step_itself_changes(before: Any, after: Any, many: int) -> None:
+    def changing(world: World) -> World:
+        params = list(world.model.parameters())
+
+        def step(x: Any, y: Any) -> Any:
+            for p in params:
+                before(p)
+            loss = F.cross_entropy(world.model(x), y)
+            loss.backward()
+            for p in params[:many]:
+                after(p)
+            norm = dg.clip_grad_norm_(params, 0.05)
+            world.optimizer.step()
+            return loss, norm
+
+        world.step = step
+        return world
+
+    eager, captured = changing(World(OPTIMIZERS["AdamW"])), changing(World(OPTIMIZERS["AdamW"]))
+    captured.step = dg.capture(captured.step)
+    assert eager.run() == captured.run()
