@@ -224,13 +224,15 @@ class FlatParameters:
 
         The same happens when ``names`` has changed; state that is still named is kept.
         """
-        if not self._runs or not all(
-            list(r.state) == self.names and all(map(is_, map(held, r.params), r.arrays))
-            for r in self._runs
-        ):
-            self._runs = []  # after an error all are made anew
-            bring_back(self.params)
-            self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
+        for r in self._runs:
+            if [*r.state] != self.names or not all(map(is_, map(held, r.params), r.arrays)):
+                break
+        else:
+            if self._runs:
+                return self._runs
+        self._runs = []  # after an error all are made anew
+        bring_back(self.params)
+        self._runs = [self._make(numbers) for numbers in _neighbours(self.params)]
         return self._runs
 
     def state_of(self, i: int) -> State:

@@ -238,8 +238,10 @@ class Optimizer(Hooked):
 
     def settings(self, group: Group, *without: str) -> dict[str, Any]:
         """Return the group's settings as the update function's keywords."""
-        left_out = {*without} if self.maximizes else {"maximize", *without}
-        return {k: group[k] for k in self.defaults if k not in left_out}
+        found = {k: group[k] for k in self.defaults}
+        for name in without if self.maximizes else (*without, "maximize"):
+            found.pop(name, None)
+        return found
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -405,9 +407,12 @@ def refuse_differentiable(who: str, differentiable: bool) -> None:
 def numbers_of(group: Group) -> Group:
     """Return the group with plain numbers for those that are Tensors of one element."""
     for value in group.values():
-        if isinstance(value, Tensor) or (type(value) is tuple and any(map(_has_tensor, value))):
+        if type(value) not in _PLAIN and _has_tensor(value):
             return {k: _number(v) for k, v in group.items()}
     return group
+
+
+_PLAIN = frozenset({float, bool, int, str, list, type(None)})  # what most are
 
 
 def _has_tensor(value: Any) -> bool:
