@@ -109,6 +109,12 @@ class Tape:
         """Return a new array."""
         return self._form(self, Buffer(math.prod(shape) * dtype.itemsize), shape, dtype, strides)
 
+    def zeros(self, shape: Shape, dtype: Any) -> Form:
+        """Return a new array of zeros."""
+        new = self.new(shape, dtype)
+        self.kernel("clear", new.reshape(new.size), units=(0,))
+        return new
+
     def constant(self, array: Array) -> Form:
         """Return an array that never changes."""
         key = array.dtype, array.shape, array.tobytes()
@@ -148,12 +154,15 @@ class Tape:
         shape: Sequence[int],
         strides: Sequence[Sequence[int]],
     ) -> None:
-        if len(shape) > 2:
-            if shape[0] > _FEW_ROWS:
+        if len(shape) > 2:  # the shortest axis outside
+            k = min(range(len(shape) - 1), key=lambda i: shape[i])
+            if shape[k] > _FEW_ROWS:
                 raise Unlowered("many axes")
-            for i in range(shape[0]):
-                at = [o + i * s[0] for o, s in zip(offsets, strides, strict=True)]
-                self._loops(name, found, forms, at, shape[1:], [s[1:] for s in strides])
+            rest = [*shape[:k], *shape[k + 1 :]]
+            inside = [[*s[:k], *s[k + 1 :]] for s in strides]
+            for i in range(shape[k]):
+                at = [o + i * s[k] for o, s in zip(offsets, strides, strict=True)]
+                self._loops(name, found, forms, at, rest, inside)
             return
         if len(shape) == 2 and shape[0] > shape[1]:  # the long one inside
             shape, strides = shape[::-1], [s[::-1] for s in strides]
@@ -289,13 +298,16 @@ class Tape:
         *args: Any,
         writes: int = 1,
         units: Sequence[int] | None = None,
-        out: int | None = None,
+        out: int | tuple[int, ...] | None = None,
     ) -> None:
         """Call a kernel with dense Forms and numbers.
 
-        The last ``writes`` are written, or argument ``out``; ``units`` says which of them are cut
-        along their first axes, the others are read whole.
+        The last ``writes`` are written, or those numbered ``out``; ``units`` says which of them are
+        cut along their first axes, the others are read whole.
         """
+        if out is None:
+            out = tuple(range(len(args) - writes, len(args)))
+        written = out if isinstance(out, tuple) else (out,)
         machine = _machine()
         own = isinstance(kernel, str)
         function: Any = getattr(machine, kernel) if isinstance(kernel, str) else kernel
@@ -321,8 +333,7 @@ class Tape:
             if cut:
                 length, elements = x.shape[0], max(elements, inner)
             step = inner * x.itemsize if cut else 0
-            written = i >= len(args) - writes if out is None else i == out
-            operands.append(Operand(x.buffer, x.offset, step, x.size * x.itemsize, written))
+            operands.append(Operand(x.buffer, x.offset, step, x.size * x.itemsize, i in written))
             words += [
                 *(0, 0, Count(inner) if cut else x.size, x.itemsize, At(len(operands) - 1)),
                 *(Count(1) if cut else x.shape[0], *x.shape[1:]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from distgrad.capture.calls import Buffer, Tape, Unlowered
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 """NumPy's functions that are no ufuncs."""
+
+
+class Flags(NamedTuple):
+    """Of NumPy's flags of an array those that kernels ask for."""
+
+    c_contiguous: bool
+    writeable: bool = True
 
 
 class Form(np.lib.mixins.NDArrayOperatorsMixin):
@@ -58,6 +65,11 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
     def T(self) -> Form:  # noqa: N802 (NumPy's name)
         """The axes reversed."""
         return self.transpose()
+
+    @property
+    def flags(self) -> Flags:
+        """What kernels ask of an array."""
+        return Flags(self.dense)
 
     @property
     def dense(self) -> bool:
@@ -104,8 +116,12 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
             lengths[lengths.index(-1)] = self.size // known
         if math.prod(lengths) != self.size:
             raise Unlowered("a shape that does not fit")
-        whole = self if self.dense else self.copy()
-        return whole.seen_as(lengths, _dense(lengths, self.itemsize))
+        if self.dense:
+            return self.seen_as(lengths, _dense(lengths, self.itemsize))
+        strides = _without_copy(self.shape, self.strides, lengths)
+        if strides is not None:
+            return self.seen_as(lengths, strides)
+        return self.copy().seen_as(lengths, _dense(lengths, self.itemsize))
 
     def transpose(self, *axes: Any) -> Form:
         """The axes in another order."""
@@ -157,6 +173,14 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
                 offset += (i % n) * s
         return self.seen_as(shape, strides, offset)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        place = self[index]
+        if not isinstance(value, Form) or value.buffer is not place.buffer:
+            raise Unlowered("writes into an array")
+        # The end of ``a[i] += b``: it is written.
+        if (value.offset, value.shape, value.strides) != (place.offset, place.shape, place.strides):
+            raise Unlowered("writes into an array")
+
     def copy(self, order: str = "C") -> Form:
         """Return a copy in C order."""
         new: Form = self.tape.new(self.shape, self.dtype)
@@ -184,6 +208,8 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         target = out[0] if isinstance(out, tuple) else out
         if method == "reduce" and ufunc is np.add:
             return _summed(self, target, *inputs, **settings)
+        if settings.get("order") == "C" and target is None and ufunc is np.matmul:
+            del settings["order"]
         if method != "__call__" or settings:
             raise Unlowered(f"np.{ufunc.__name__}.{method}")
         if ufunc is np.matmul:
@@ -210,6 +236,36 @@ def _dense(shape: Sequence[int], itemsize: int) -> Shape:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
+
+
+def _without_copy(
+    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
+) -> list[int] | None:
+    """Return the strides of a view in another shape, None where NumPy copies (no empty arrays)."""
+    old = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    found: list[int] = []
+    at = 0
+    while old and at < len(new):
+        # As few axes of both shapes as have the same number of elements.
+        begin, (mine, step) = at, old.pop(0)
+        theirs = new[at]
+        at += 1
+        while mine != theirs:
+            if mine < theirs:
+                n, s = old.pop(0)
+                if step != n * s:  # not one behind the other
+                    return None
+                mine, step = mine * n, s
+            else:
+                theirs *= new[at]
+                at += 1
+        part: list[int] = []
+        for n in reversed(new[begin:at]):
+            part.append(step)
+            step *= n
+        found += reversed(part)
+    last = found[-1] if found else strides[-1] if strides else 0
+    return found + [last] * (len(new) - len(found))  # axes of length 1, where any will do
 
 
 # -- ufuncs ---------------------------------------------------------------------------------------

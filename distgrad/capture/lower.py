@@ -131,8 +131,12 @@ class Lowered:
 
     def _keeps_form(self, line: Line) -> bool:
         """Whether what the line writes has the shapes it had, whatever the values are."""
-        if isinstance(line, Call) and not getattr(line.function, "keeps_form", False):
-            return False
+        if isinstance(line, Call):
+            # Of what it reads the shapes are known: a number may be the length of what it makes.
+            if not getattr(line.function, "keeps_form", False):
+                return False
+            if any(n not in self.forms for n in line.reads):
+                return False
         if isinstance(line, Apply) and line.attributes.numbers:  # a mask, say, that picks
             return False
         return self._open.isdisjoint(line.reads)

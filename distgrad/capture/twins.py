@@ -1,11 +1,12 @@
 """What fused twins come to as machine-level calls: the same kernels, their arrays as Forms.
 
-A twin takes real arrays, so it cannot be run on Forms as an op's body can; what it hands to its
-kernels is told here once more. What is not in the table stays a line of Python.
+A twin that is declared ``on_forms`` is run on them as an op's body is. Others take real arrays:
+what they hand to their kernels is told here once more. What is neither stays a line of Python.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from distgrad.capture.calls import Tape, Unlowered
 from distgrad.capture.forms import Form
 from distgrad.ops import slopes
 from distgrad.ops.activation import of_sigmoid
+from distgrad.ops.indexing import checked_rows
 from distgrad.ops.softmax import check_labels
 
 Lowering = Callable[..., Any]
@@ -29,7 +31,10 @@ def lowering(op: Op) -> Lowering | None:
     found = _TABLE.get(op)
     if found is not None:
         return found
-    made = getattr(op.fused, "made", None)
+    twin = op.fused
+    if getattr(twin, "on_forms", False):
+        return lambda tape, *forms, **settings: _taken(twin, forms, settings)
+    made = getattr(twin, "made", None)
     if made is None:
         return None
     _, inputs, loops = made._how
@@ -49,6 +54,12 @@ def _twin(op: Op) -> Callable[[Lowering], Lowering]:
         return body
 
     return known
+
+
+def _taken(twin: Any, forms: Any, settings: dict[str, Any]) -> Any:
+    found = twin(*forms, **settings)
+    _need(found is not None)
+    return found
 
 
 def _need(holds: bool, why: str = "a twin of these") -> None:
@@ -182,6 +193,49 @@ def _cross_entropy(
     return (total * scale if reduction == "mean" else total), (vjp, None)
 
 
+@_twin(ops.embedding)
+def _embedding(tape: Tape, indices: Any, weight: Form, *, padding_idx: int | None = None) -> Any:
+    from distgrad.kernels import scatter  # noqa: PLC0415 (numba)
+
+    _need(isinstance(indices, Form) and indices.dtype == np.int64 and weight.dense)
+    whole, (_, width) = np.dtype(np.int64), weight.shape
+    given = _rows(_dense(indices))
+    rows, seen = tape.new((given.size,), whole), tape.new((1,), whole)
+    y = tape.new((*indices.shape, width), weight.dtype)
+    tape.kernel("look_up", given, weight, rows, seen, y.reshape(-1, width), writes=3)
+
+    def check(found: Any, asked: Any, table: Any) -> None:
+        if found[0]:
+            checked_rows(asked, table)  # names the first
+
+    tape.checks.append((check, seen, indices, weight))
+
+    def vjp(g: Form) -> Form:
+        d: Form = tape.zeros(weight.shape, weight.dtype)
+        tape.kernel(scatter.add_rows, _dense(g).reshape(-1, width), rows, d)
+        if padding_idx is not None:
+            tape.kernel("clear", d[padding_idx], units=(0,))
+        return d
+
+    return y, (None, vjp)
+
+
+@_twin(ops.dropout)
+def _dropout(tape: Tape, a: Form, keep: Any, *, p: float) -> Any:
+    from distgrad.kernels import pointwise  # noqa: PLC0415 (numba)
+
+    _need(isinstance(keep, Form) and a.dense and keep.dense and keep.shape == a.shape)
+    mask, scale = _rows(keep), a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
+
+    def masked(x: Form) -> Form:
+        y: Form = tape.new(x.shape, x.dtype)
+        read = _rows(_dense(x)), mask, scale, _rows(y)
+        tape.kernel(pointwise.masked, *read, units=(0, 1, 3))
+        return y
+
+    return masked(a), (masked, None)
+
+
 def _over_rows(forward: str, back: str) -> Lowering:
     def lowered(tape: Tape, a: Form, *, axis: int) -> Any:
         from distgrad.kernels import rows  # noqa: PLC0415 (numba)
@@ -218,11 +272,10 @@ def _add_at(tape: Tape, g: Form, *, index: Any, shape: Any, dtype: Any) -> Any:
 
 
 def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
-    whole: Form = tape.new(shape, dtype)
-    place = whole[index]
+    place = tape.new(shape, dtype)[index]
     _need(g.dtype == dtype and g.shape == place.shape)
-    if place.size < whole.size:
-        tape.kernel("clear", _rows(whole), units=(0,))
+    whole: Form = (tape.zeros if place.size < math.prod(shape) else tape.new)(shape, dtype)
+    place = whole[index]
     tape.elementwise(np.positive, [g], place)
     return whole
 

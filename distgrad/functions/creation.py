@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -109,6 +109,7 @@ def from_numpy(ndarray: Array) -> Tensor:
 
 
 @apart
+@keeps_form
 def scalar_tensor(
     s: float, *, dtype: DTypeLike | None = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
@@ -121,6 +122,7 @@ def scalar_tensor(
 
 
 @apart
+@keeps_form
 def zeros(
     *sizes: Any,
     size: Any = None,
@@ -137,6 +139,7 @@ def zeros(
 
 
 @apart
+@keeps_form
 def ones(
     *sizes: Any,
     size: Any = None,
@@ -153,6 +156,7 @@ def ones(
 
 
 @apart
+@keeps_form
 def empty(
     *sizes: Any,
     size: Any = None,
@@ -178,6 +182,7 @@ def empty(
 
 
 @apart
+@keeps_form
 def full(
     size: Any,
     fill_value: float | complex,
@@ -197,6 +202,7 @@ def full(
 
 
 @apart
+@keeps_form
 def zeros_like(
     input: TensorLike,
     *,
@@ -212,6 +218,7 @@ def zeros_like(
 
 
 @apart
+@keeps_form
 def ones_like(
     input: TensorLike,
     *,
@@ -227,6 +234,7 @@ def ones_like(
 
 
 @apart
+@keeps_form
 def empty_like(
     input: TensorLike,
     *,
@@ -241,6 +249,7 @@ def empty_like(
 
 
 @apart
+@keeps_form
 def full_like(
     input: TensorLike,
     fill_value: float | complex,
@@ -257,6 +266,7 @@ def full_like(
 
 
 @apart
+@keeps_form
 def eye(
     n: int,
     m: int | None = None,
@@ -281,6 +291,7 @@ def _lengths(name: str, sizes: tuple[Any, ...], size: Any) -> Any:
 
 
 @apart
+@keeps_form
 def arange(
     start: float | None = None,
     end: float | None = None,
@@ -311,6 +322,7 @@ def arange(
 
 @with_out
 @apart
+@keeps_form
 def range(  # deprecated in PyTorch, and still typed
     start: float,
     end: float | None = None,
@@ -330,6 +342,7 @@ def range(  # deprecated in PyTorch, and still typed
 
 
 @apart
+@keeps_form
 def linspace(
     start: float,
     end: float,
@@ -348,6 +361,7 @@ def linspace(
 
 
 @apart
+@keeps_form
 def logspace(
     start: float,
     end: float,

@@ -1,9 +1,14 @@
-"""What twins ask of their arrays, and how they get it."""
+"""What twins ask of their arrays, and how they get it.
+
+A twin whose arrays all go through these functions may be run on arrays without values, too: what it
+comes to is then what a captured step calls (``on_forms``).
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -11,6 +16,7 @@ from distgrad.autograd.types import Array, Shape
 
 Scalar: TypeAlias = "np.floating[Any]"
 """A number in the arrays' dtype."""
+Twin = TypeVar("Twin", bound="Callable[..., Any]")
 
 
 def suits(first: Array, *others: Array | None) -> bool:
@@ -19,18 +25,60 @@ def suits(first: Array, *others: Array | None) -> bool:
     dtype = first.dtype
     if dtype.kind != "f" or dtype.itemsize < 4 or dtype.itemsize > 8:
         return False
-    if type(first) is not np.ndarray or not first.size:
+    kind = type(first)
+    if (kind is not np.ndarray and not hasattr(first, "tape")) or not first.size:
         return False
     for a in others:
-        if a is not None and (type(a) is not np.ndarray or a.dtype != dtype or not a.size):
+        if a is not None and (type(a) is not kind or a.dtype != dtype or not a.size):
             return False
     return True
+
+
+def on_forms(twin: Twin) -> Twin:
+    """Declare that a twin may be run on arrays without values (``capture.forms``)."""
+    twin.on_forms = True  # type: ignore[attr-defined]
+    return twin
+
+
+def run(kernel: Callable[..., Any], *args: Any, writes: tuple[int, ...]) -> None:
+    """Call a kernel, which writes the arguments of these numbers; the first one is an array.
+
+    With arrays without values it is called whenever the program they belong to runs.
+    """
+    if type(args[0]) is np.ndarray:
+        kernel(*args)
+    else:
+        args[0].tape.kernel(kernel, *args, out=writes)
+
+
+def empty(like: Array, shape: Shape) -> Array:
+    """Return a new array of the dtype and kind of ``like``."""
+    if type(like) is np.ndarray:
+        return np.empty(shape, like.dtype)
+    made: Array = like.tape.new(shape, like.dtype)  # type: ignore[attr-defined]
+    return made
+
+
+def zeros(like: Array, shape: Shape) -> Array:
+    """Return zeros of the dtype and kind of ``like``."""
+    if type(like) is np.ndarray:
+        return np.zeros(shape, like.dtype)
+    made: Array = like.tape.zeros(shape, like.dtype)  # type: ignore[attr-defined]
+    return made
+
+
+def ones(like: Array, shape: Shape) -> Array:
+    """Return ones of the dtype and kind of ``like``."""
+    if type(like) is np.ndarray:
+        return np.ones(shape, like.dtype)
+    made: Array = like.tape.constant(np.ones(shape, like.dtype))  # type: ignore[attr-defined]
+    return made
 
 
 def dense(a: Array) -> Array:
     """Return ``a`` as kernels are compiled for it: contiguous and writable, copied if need be."""
     flags = a.flags
-    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
+    return a if flags.c_contiguous and flags.writeable else a.copy()
 
 
 def flat(a: Array) -> Array:

@@ -10,10 +10,22 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
 from distgrad.kernels import channels_last
-from distgrad.kernels.arrays import Scalar, dense, flat, lies_last, suits
+from distgrad.kernels.arrays import (
+    Scalar,
+    dense,
+    empty,
+    flat,
+    lies_last,
+    on_forms,
+    ones,
+    run,
+    suits,
+    zeros,
+)
 from distgrad.kernels.jit import kernel
 
 
+@on_forms
 def layer_norm(
     x: Array, weight: Array | None, bias: Array | None, *, axes: int = 1, eps: float = 1e-5
 ) -> OpResult | None:
@@ -25,15 +37,16 @@ def layer_norm(
         return None
     width = math.prod(shape)
     rows = dense(x).reshape(-1, width)
-    w = np.ones(width, x.dtype) if weight is None else flat(weight)
-    b = np.zeros(width, x.dtype) if bias is None else flat(bias)
-    form, y = x.shape, np.empty_like(rows)
-    mean, r = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
-    _layer_norm(rows, w, b, x.dtype.type(eps), y, mean, r)
+    w = ones(x, (width,)) if weight is None else flat(weight)
+    b = zeros(x, (width,)) if bias is None else flat(bias)
+    form, y = x.shape, empty(x, rows.shape)
+    mean, r = empty(x, rows.shape[:1]), empty(x, rows.shape[:1])
+    run(_layer_norm, rows, w, b, x.dtype.type(eps), y, mean, r, writes=(4, 5, 6))
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        d, dw, db = np.empty_like(rows), np.zeros_like(w), np.zeros_like(w)
-        _layer_norm_back(dense(g).reshape(rows.shape), rows, w, mean, r, d, dw, db)
+        d, dw, db = empty(rows, rows.shape), zeros(w, w.shape), zeros(w, w.shape)
+        g = dense(g).reshape(rows.shape)
+        run(_layer_norm_back, g, rows, w, mean, r, d, dw, db, writes=(5, 6, 7))
         return d.reshape(form), dw.reshape(shape), db.reshape(shape)
 
     return y.reshape(form), Joint(vjp)

@@ -350,18 +350,19 @@ def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     scale = a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
     shape = a.shape
     y, row = blank(shape, a.dtype, order)
-    _masked(x, mask, scale, row)
+    masked(x, mask, scale, row)
 
     def vjp(g: Array) -> Array:
         d, row = blank(shape, g.dtype, order)
-        _masked(in_order(g, order), mask, scale, row)
+        masked(in_order(g, order), mask, scale, row)
         return d
 
     return y, (vjp, None)
 
 
 @kernel
-def _masked(a: Array, mask: Array, scale: Scalar, y: Array) -> None:
+def masked(a: Array, mask: Array, scale: Scalar, y: Array) -> None:
+    """Scale what the mask keeps; the rest is zero."""
     zero = y.dtype.type(0)
     for i in range(y.size):
         y[i] = a[i] * (scale if mask[i] else zero)

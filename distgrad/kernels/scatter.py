@@ -24,7 +24,7 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, dtype)
         if flat_rows.size:
-            _add_rows(dense(g).reshape(flat_rows.size, -1), flat_rows, d)
+            add_rows(dense(g).reshape(flat_rows.size, -1), flat_rows, d)
         if padding_idx is not None:
             d[padding_idx] = 0
         return d
@@ -49,7 +49,7 @@ def getitem(a: Array, *, index: Any) -> OpResult | None:
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, dtype)
         # ``index`` is mentioned, so that whoever changes it before is told: see saved_check.py.
-        _add_rows(dense(g).reshape(index.size, width), places, d.reshape(len(d), width))
+        add_rows(dense(g).reshape(index.size, width), places, d.reshape(len(d), width))
         return d
 
     return y, vjp
@@ -65,7 +65,7 @@ def add_at(g: Array, *, index: Any, shape: Shape, dtype: Any) -> OpResult | None
     if np.count_nonzero(places.view(np.uint64) >= shape[0]):
         return None
     y = np.zeros(shape, dtype)
-    _add_rows(dense(g).reshape(places.size, -1), places, y.reshape(shape[0], -1))
+    add_rows(dense(g).reshape(places.size, -1), places, y.reshape(shape[0], -1))
     return y, lambda gg: gg[index]
 
 
@@ -82,7 +82,8 @@ def _rows(a: Array, rows: Array, y: Array) -> None:
 
 
 @kernel
-def _add_rows(g: Array, rows: Array, d: Array) -> None:
+def add_rows(g: Array, rows: Array, d: Array) -> None:
+    """Add row i of ``g`` to row ``rows[i]`` of ``d``."""
     if d.shape[1] == 1:
         for i in range(rows.size):
             d[rows[i], 0] += g[i, 0]
