@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import Scalar, empty, flat, on_forms, run, suits, zeros
 from distgrad.kernels.jit import kernel
-from distgrad.kernels.mathematics import exp
+from distgrad.kernels.mathematics import exp, exp_of_negative, rank, unrank
 from distgrad.ops.linalg import T
 
 
@@ -38,17 +39,14 @@ def scaled_dot_product_attention(
     # In C order whatever the inputs' is: the kernels work on a view of it.
     p = np.matmul(q, T(k), order="C")  # ... t s
     first = 0 if is_causal else keys
-    _weigh(p, factor, first)
+    sums = _weigh(p, factor, first)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        dv = np.matmul(T(p), g) if wanted[2] else None
-        if not (wanted[0] or wanted[1]):
-            return None, None, dv, None
-        ds = np.matmul(g, T(v), order="C")
-        _weigh_back(p, ds, factor, first)
+        p, ds = np.matmul(q, T(k), order="C"), np.matmul(g, T(v), order="C")
+        _weigh_back(p, ds, factor, first, sums)
         dq = np.matmul(ds, k) if wanted[0] else None
         dk = np.matmul(T(ds), q) if wanted[1] else None
-        return dq, dk, dv, None
+        return dq, dk, np.matmul(T(p), g) if wanted[2] else None, None
 
     return np.matmul(p, v), Joint(vjp)
 
@@ -69,38 +67,44 @@ def _masked(
         run(_additive, flat(mask), flat(added), writes=(1,))
     elif mask.dtype != q.dtype:
         return None
-    p = np.matmul(q, T(k), order="C")  # ... t s
-    np.multiply(p, factor, out=p)
-    np.add(p, added, out=p)
+
+    def scores() -> Array:
+        s = np.matmul(q, T(k), order="C")  # ... t s
+        np.multiply(s, factor, out=s)
+        return np.add(s, added, out=s)
+
+    p = scores()
     one, first = q.dtype.type(1), 0 if is_causal else p.shape[-1]
-    _weigh(p, one, first)
+    sums = _weigh(p, one, first)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        dv = np.matmul(T(p), g) if wanted[2] else None
-        if not (wanted[0] or wanted[1] or wanted[3]):
-            return None, None, dv, None
-        ds = np.matmul(g, T(v), order="C")
-        _weigh_back(p, ds, one, first)
-        dmask = ds if wanted[3] else None
-        if not (wanted[0] or wanted[1]):
-            return None, None, dv, dmask
+        p, ds = scores(), np.matmul(g, T(v), order="C")
+        _weigh_back(p, ds, one, first, sums)
         scaled = np.multiply(ds, factor)
         dq = np.matmul(scaled, k) if wanted[0] else None
         dk = np.matmul(T(scaled), q) if wanted[1] else None
-        return dq, dk, dv, dmask
+        return dq, dk, np.matmul(T(p), g) if wanted[2] else None, ds if wanted[3] else None
 
     return np.matmul(p, v), Joint(vjp)
 
 
-def _weigh(scores: Array, factor: Scalar, first: int) -> None:
+Sums: TypeAlias = "tuple[Array, Array]"
+"""Of each query its largest score, and one over the sum: weights are computed again from them."""
+
+
+def _weigh(scores: Array, factor: Scalar, first: int) -> Sums:
     """Let scores (…, t, s) become weights; query i of the t sees the keys up to ``first`` + i."""
-    run(_attend, scores.reshape(-1, *scores.shape[-2:]), factor, first, writes=(0,))
+    s = scores.reshape(-1, *scores.shape[-2:])
+    top, share = empty(s, s.shape[:2]), empty(s, s.shape[:2])
+    run(_attend, s, factor, first, top, share, writes=(0, 3, 4))
+    return top, share
 
 
-def _weigh_back(p: Array, ds: Array, factor: Scalar, first: int) -> None:
-    """Let gradients of the weights become those of the products q kᵀ."""
-    shape = (-1, *p.shape[-2:])
-    run(_attend_back, p.reshape(shape), ds.reshape(shape), factor, first, writes=(1,))
+def _weigh_back(scores: Array, ds: Array, factor: Scalar, first: int, sums: Sums) -> None:
+    """Let scores become weights again, and the weights' gradients those of the products q kᵀ."""
+    shape = (-1, *scores.shape[-2:])
+    given = scores.reshape(shape), ds.reshape(shape), factor, first, *sums
+    run(_attend_back, *given, writes=(0, 1))
 
 
 _BLOCK = 64
@@ -113,31 +117,29 @@ def _in_blocks(q: Array, k: Array, v: Array, factor: Scalar) -> OpResult:
     blocks = [(start, min(start + _BLOCK, t)) for start in range(0, t, _BLOCK)]
     lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     y = empty(q, (*lead, t, v.shape[-1]))
-    weights = []
+    sums = []
     for start, stop in blocks:
         end = min(stop, keys)
         p = np.matmul(q[..., start:stop, :], T(k[..., :end, :]), order="C")
-        _weigh(p, factor, start)
+        sums.append(_weigh(p, factor, start))
         np.matmul(p, v[..., :end, :], out=y[..., start:stop, :])
-        weights.append(p)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         dq = empty(q, (*lead, *q.shape[-2:])) if wanted[0] else None
         dk = zeros(q, (*lead, *k.shape[-2:])) if wanted[1] else None
         dv = zeros(q, (*lead, *v.shape[-2:])) if wanted[2] else None
-        for (start, stop), p in zip(blocks, weights, strict=True):
-            end = p.shape[-1]
-            ours = g[..., start:stop, :]
+        for (start, stop), kept in zip(blocks, sums, strict=True):
+            end = min(stop, keys)
+            theirs, ours = q[..., start:stop, :], g[..., start:stop, :]
+            p = np.matmul(theirs, T(k[..., :end, :]), order="C")
+            ds = np.matmul(ours, T(v[..., :end, :]), order="C")
+            _weigh_back(p, ds, factor, start, kept)
             if dv is not None:
                 dv[..., :end, :] += np.matmul(T(p), ours)
-            if dq is None and dk is None:
-                continue
-            ds = np.matmul(ours, T(v[..., :end, :]), order="C")
-            _weigh_back(p, ds, factor, start)
             if dq is not None:
                 np.matmul(ds, k[..., :end, :], out=dq[..., start:stop, :])
             if dk is not None:
-                dk[..., :end, :] += np.matmul(T(ds), q[..., start:stop, :])
+                dk[..., :end, :] += np.matmul(T(ds), theirs)
         return dq, dk, dv, None
 
     return y, Joint(vjp)
@@ -152,40 +154,58 @@ def _additive(mask: Array, out: Array) -> None:
 
 
 @kernel
-def _attend(s: Array, factor: Scalar, first: int) -> None:
+def _attend(s: Array, factor: Scalar, first: int, tops: Array, shares: Array) -> None:
     """Scores become weights, row by row; row i sees the keys up to ``first`` + i."""
-    zero, one = s.dtype.type(0), s.dtype.type(1)
+    zero, one, none = s.dtype.type(0), s.dtype.type(1), s.dtype.type(-np.inf)
+    keys = _numbers(s.shape[2])
+    # Whole rows, what is not seen as -∞: they are as long as vectors like it, the seen parts not.
     for m in range(s.shape[0]):
         for i in range(s.shape[1]):
-            end = min(first + i + 1, s.shape[2])
-            top = s[m, i, 0] * factor
-            for j in range(end):
-                top = max(top, s[m, i, j] * factor)
-            if top == -np.inf:  # it sees no key
+            end = np.int32(first + i + 1)
+            highest = rank(none)
+            for j in range(s.shape[2]):
+                highest = max(highest, rank(s[m, i, j] * factor if keys[j] < end else none))
+            top = unrank(highest)
+            if top == none:  # it sees no key
                 top = zero
             total = zero
-            for j in range(end):
-                e = exp(s[m, i, j] * factor - top)
+            for j in range(s.shape[2]):
+                e = exp(s[m, i, j] * factor - top if keys[j] < end else none)
                 s[m, i, j] = e
                 total += e
             r = one / total if total != zero else zero
-            for j in range(end):
+            for j in range(s.shape[2]):
                 s[m, i, j] *= r
-            for j in range(end, s.shape[2]):
-                s[m, i, j] = zero
+            tops[m, i] = top
+            shares[m, i] = r
 
 
 @kernel
-def _attend_back(p: Array, ds: Array, factor: Scalar, first: int) -> None:
-    """Gradients of the weights become those of the products q kᵀ, in place."""
-    zero = ds.dtype.type(0)
-    for m in range(p.shape[0]):
-        for i in range(p.shape[1]):
-            end = min(first + i + 1, p.shape[2])
+def _attend_back(
+    s: Array, ds: Array, factor: Scalar, first: int, tops: Array, shares: Array
+) -> None:
+    """Scores become weights, and gradients of these those of the products q kᵀ, in place."""
+    zero, none = ds.dtype.type(0), ds.dtype.type(-np.inf)
+    keys = _numbers(s.shape[2])
+    for m in range(s.shape[0]):
+        for i in range(s.shape[1]):
+            end = np.int32(first + i + 1)
+            top, r = tops[m, i], shares[m, i]
             dot = zero
-            for j in range(end):
-                dot += p[m, i, j] * ds[m, i, j]
-            for j in range(end):
-                ds[m, i, j] = p[m, i, j] * (ds[m, i, j] - dot) * factor
-            for j in range(end, p.shape[2]):
-                ds[m, i, j] = zero
+            for j in range(s.shape[2]):
+                # Where this is no number for NaN, neither is r.
+                p = exp_of_negative(s[m, i, j] * factor - top if keys[j] < end else none) * r
+                s[m, i, j] = p
+                dot += p * ds[m, i, j] if keys[j] < end else zero
+            for j in range(s.shape[2]):
+                d = s[m, i, j] * (ds[m, i, j] - dot) * factor
+                ds[m, i, j] = d if keys[j] < end else zero
+
+
+@kernel
+def _numbers(n: int) -> Array:
+    """0, 1, …: numbers that are as wide as float32 are compared as fast as these."""
+    numbers = np.empty(n, np.int32)
+    for j in range(n):
+        numbers[j] = j
+    return numbers

@@ -260,3 +260,50 @@ for _reference, _of32, _of64 in (
     (sigmoid, _sigmoid32, _sigmoid64),
 ):
     vectorised(_reference, _of32, _of64)
+
+
+# -- the largest of many --------------------------------------------------------------------------
+
+_SIGN32, _REST32 = _I(31), _I(0x7FFFFFFF)
+_SIGN64, _REST64 = np.int64(63), np.int64(2**63 - 1)
+
+
+def rank(x: Any) -> Any:
+    """A whole number in the order of x (NaN is above or below all), of which ``unrank`` gives x.
+
+    Of whole numbers LLVM finds the largest in vectors, of floats not: one may be NaN.
+    """
+    bits = np.asarray(x).view(f"i{np.asarray(x).itemsize}")
+    return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+
+
+def _rank32(x: Any) -> Any:
+    bits = np.float32(x).view(np.int32)
+    return _I(bits ^ _I(_I(bits >> _SIGN32) & _REST32))
+
+
+def _rank64(x: Any) -> Any:
+    bits = np.float64(x).view(np.int64)
+    return bits ^ ((bits >> _SIGN64) & _REST64)
+
+
+def unrank(k: Any) -> Any:
+    """The number whose ``rank`` is k."""
+    bits = rank(np.asarray(k).view(f"f{np.asarray(k).itemsize}"))
+    return bits.view(f"f{bits.itemsize}")
+
+
+def _unrank32(k: Any) -> Any:
+    return _I(k ^ _I(_I(k >> _SIGN32) & _REST32)).view(np.float32)
+
+
+def _unrank64(k: Any) -> Any:
+    return np.int64(k ^ ((k >> _SIGN64) & _REST64)).view(np.float64)
+
+
+vectorised(rank, _rank32, _rank64)
+
+
+@overload(unrank, jit_options=_HOW)  # type: ignore[untyped-decorator]
+def _unrank(k: Any) -> Any:
+    return _unrank32 if k == numba.types.int32 else _unrank64

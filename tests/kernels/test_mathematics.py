@@ -113,3 +113,21 @@ def test_it_is_vectorised(name):
     each(x, x.copy())
     (code,) = each.inspect_llvm().values()
     assert " x float>" in code
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+def test_ranks_are_in_order_and_lead_back(dtype):
+    x = np.sort(np.array([*SPECIAL, *np.random.default_rng(1).normal(size=99)], dtype))
+
+    @kernel
+    def there_and_back(x, ranks, back):
+        for i in range(x.size):
+            ranks[i] = mathematics.rank(x[i])
+            back[i] = mathematics.unrank(mathematics.rank(x[i]))
+
+    ranks, back = np.empty(x.shape, f"i{x.itemsize}"), np.empty_like(x)
+    there_and_back(x, ranks, back)
+    np.testing.assert_array_equal(back.view(ranks.dtype), x.view(ranks.dtype))
+    np.testing.assert_array_equal(mathematics.rank(x), ranks)
+    assert (np.diff(ranks)[np.diff(x) > 0] > 0).all()
+    assert mathematics.unrank(ranks[0]) == -np.inf

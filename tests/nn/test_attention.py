@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import ShapeError, Tensor
+from distgrad import ShapeError, Tensor, kernels
 from distgrad.nn import functional as F
 
 RNG = np.random.default_rng(7)
@@ -86,3 +88,38 @@ def test_gradients_of_dropped_weights_are_those_of_the_same_mask():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("mask", [None, np.tril(np.ones((200, 200), bool))])
+def test_weights_are_not_kept_for_the_backward_pass(mask):
+    q, k, v = [Tensor(RNG.normal(size=(6, 200, 2)).astype("f4"), requires_grad=True) for _ in "qkv"]
+    attention(q, k, v, mask).sum().backward()  # what is compiled is there
+    tracemalloc.start()
+    y = attention(q, k, v, mask)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    y.sum().backward()
+    weights = 4 * 6 * 200 * 200
+    if kernels.part("attend", "scaled_dot_product_attention") is not None:
+        assert held < weights / 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_what_is_no_number_goes_as_far_as_in_the_reference(value, is_causal):
+    def run():
+        leaves = [Tensor(a.copy(), requires_grad=True) for a in (Q, K, V)]
+        leaves[0].array[0, 1, 3, 2] = value
+        y = attention(*leaves, is_causal=is_causal)
+        y.backward(G)
+        return [np.isfinite(a) for a in (y.array, *(t.grad.array for t in leaves))]
+
+    with np.errstate(all="ignore"):
+        found = run()
+        with dg.reference_kernels():
+            wanted = run()
+    # The reference's gradients pass NaN on to keys that no query has seen.
+    for a, b in zip(found[: 1 if is_causal else 4], wanted, strict=False):
+        np.testing.assert_array_equal(a, b)
+    assert found[0][0, 1, 2].all()
+    assert not found[1][0, 1, 3].any()
