@@ -92,6 +92,8 @@ class Call:
     """Whether each unit is a call of its own."""
     beside: Any = None
     """The line beside the tape that it belongs to: then it comes after all that were before it."""
+    follows: Call | None = None
+    """Before which it is not to be made, though it could be."""
 
 
 class Tape:
@@ -143,17 +145,20 @@ class Tape:
         forms = [*forms, out]
         if len(shape) == 2 and self._by_rows(ufunc, forms, shape, strides):
             return
-        self._loops(ufunc.__name__, found, forms, [f.offset for f in forms], shape, strides)
+        self._loops(ufunc, found, forms, [f.offset for f in forms], shape, strides)
 
     def _loops(
         self,
-        name: str,
+        ufunc: np.ufunc,
         found: Loop,
         forms: Sequence[Form],
         offsets: Sequence[int],
         shape: Sequence[int],
         strides: Sequence[Sequence[int]],
     ) -> None:
+        copies = ufunc is np.positive and 1 < len(shape) < 4
+        if copies and self._copied(forms, offsets, shape, strides):
+            return
         if len(shape) > 2:  # the shortest axis outside
             k = min(range(len(shape) - 1), key=lambda i: shape[i])
             if shape[k] > _FEW_ROWS:
@@ -162,7 +167,7 @@ class Tape:
             inside = [[*s[:k], *s[k + 1 :]] for s in strides]
             for i in range(shape[k]):
                 at = [o + i * s[k] for o, s in zip(offsets, strides, strict=True)]
-                self._loops(name, found, forms, at, rest, inside)
+                self._loops(ufunc, found, forms, at, rest, inside)
             return
         if len(shape) == 2 and shape[0] > shape[1]:  # the long one inside
             shape, strides = shape[::-1], [s[::-1] for s in strides]
@@ -180,9 +185,29 @@ class Tape:
             count,
             *steps,
         ]
-        call = Call(name, found.function, True, words, operands, rows or inner)
+        call = Call(ufunc.__name__, found.function, True, words, operands, rows or inner)
         call.one_by_one, call.elements = bool(rows), 0 if rows else 1
         self.calls.append(call)
+
+    def _copied(
+        self,
+        forms: Sequence[Form],
+        offsets: Sequence[int],
+        shape: Sequence[int],
+        strides: Sequence[Sequence[int]],
+    ) -> bool:
+        """Copy rows of elements that lie side by side in both arrays, two axes of them at most."""
+        item = forms[1].itemsize
+        if forms[1].dtype.char not in "fd" or any(s[-1] != item or min(s) < 0 for s in strides):
+            return False
+        parts = []
+        for f, at, s in zip(forms, offsets, strides, strict=True):
+            length = 1 + sum((n - 1) * step for n, step in zip(shape, s, strict=True)) // item
+            parts.append(f.seen_as([length], [item], at - f.offset))
+        lengths = [1, *shape][-3:]
+        steps = [step // item for s in strides for step in [0, *s][-3:-1]]
+        self.kernel("copy_rows", *parts, *lengths, *steps, out=1)
+        return True
 
     def _by_rows(
         self,

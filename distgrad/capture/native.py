@@ -18,7 +18,7 @@ import numpy as np
 
 from distgrad.autograd.tensor import output
 from distgrad.autograd.types import Array
-from distgrad.capture import schedule
+from distgrad.capture import again, schedule
 from distgrad.capture.assemble import Code
 from distgrad.capture.beside import Beside
 from distgrad.capture.calls import Unlowered, available
@@ -59,7 +59,7 @@ class Native:
 
     def __init__(self, found: Lowered) -> None:
         stretches = [p for p in found.parts if isinstance(p, Stretch)]
-        calls = schedule.live([p.calls for p in stretches])
+        calls = again.repeated(schedule.live([p.calls for p in stretches]))
         self.groups = [schedule.groups(c) for c in calls]
         schedule.shorten(self.groups)
         places, self.size = schedule.placed(self.groups)

@@ -18,6 +18,10 @@ STRIP = 4096
 """Elements of a strip, about."""
 _WHOLE = 256
 """Strips are a multiple: vectors are as full as without strips, and so have the same bits."""
+_AHEAD, _LITTLE = 64, 8
+"""How many calls before its turn one may be made, and one that makes something large."""
+_LARGE = 1 << 18
+"""Bytes that are to lie in memory no longer than they need to."""
 _ALIGN = 64
 
 
@@ -68,14 +72,14 @@ def live(stretches: Sequence[Sequence[Call]]) -> list[list[Call]]:
 
 def groups(calls: Sequence[Call]) -> list[Group]:
     """Return the calls in an order in which those on the same elements stand together."""
+    calls = _late(calls)
     before, after = _needs(calls)
     left = [len(b) for b in before]
+    reach = [_LITTLE if makes(call) >= _LARGE else _AHEAD for call in calls]
     ready = [i for i, n in enumerate(left) if not n]
     made: list[Group] = []
-    done = [False] * len(calls)
 
     def finish(i: int) -> None:
-        done[i] = True
         for j in after[i]:
             left[j] -= 1
             if not left[j]:
@@ -83,14 +87,16 @@ def groups(calls: Sequence[Call]) -> list[Group]:
 
     while ready:
         ready.sort()
-        alone = next((i for i in ready if not _can_join(calls[i])), None)
+        turn = ready[0]
+        near = [i for i in ready if i - turn <= reach[i]]
+        alone = next((i for i in near if not _can_join(calls[i])), None)
         if alone is not None:
             ready.remove(alone)
             made.append(Group([calls[alone]]))
             finish(alone)
             continue
         sizes = defaultdict(list)
-        for i in ready:
+        for i in near:
             sizes[calls[i].units * calls[i].elements].append(i)
         chosen = max(sizes.values(), key=lambda found: (len(found), -found[0]))
         group, inside = Group(), set[int]()
@@ -105,21 +111,45 @@ def groups(calls: Sequence[Call]) -> list[Group]:
                 ready.append(i)
                 continue
             inside.add(i)
-            done[i] = True
-            for j in after[i]:
-                left[j] -= 1
-                if not left[j]:
-                    ready.append(j)
+            finish(i)
             waiting = [
                 j
                 for j in ready
-                if _can_join(calls[j])
+                if j - turn <= reach[j]
+                and _can_join(calls[j])
                 and calls[j].units * calls[j].elements == size
                 and (calls[j].elements in (1, group.unit) or group.unit == 1)
                 and all(aligned for k, aligned in before[j].items() if k in inside)
             ]
         made.append(group)
     return made
+
+
+def _late(calls: Sequence[Call]) -> list[Call]:
+    """Let calls that read nothing (zeros are written, say) stand before those that need them."""
+    waiting: dict[object, list[Call]] = defaultdict(list)
+    found: list[Call] = []
+
+    def need(call: Call) -> None:
+        for o in call.operands:
+            for first in waiting.pop(o.buffer.shared or o.buffer, []):
+                need(first)
+        found.append(call)
+
+    for call in calls:
+        if len(call.operands) == 1 and call.operands[0].written:
+            b = call.operands[0].buffer
+            waiting[b.shared or b].append(call)
+        else:
+            need(call)
+    for rest in [*waiting.values()]:
+        found += rest
+    return found
+
+
+def makes(call: Call) -> int:
+    """Return how many bytes of planned memory a call writes."""
+    return sum(o.extent for o in call.operands if o.written and o.buffer.source is None)
 
 
 def _can_join(call: Call) -> bool:
@@ -137,6 +167,7 @@ def _joined(group: Group, call: Call) -> bool:
 def _needs(calls: Sequence[Call]) -> tuple[list[dict[int, bool]], list[list[int]]]:
     """Return which calls each one comes after, and whether they may be in one group."""
     seen: dict[object, list[tuple[int, Operand]]] = defaultdict(list)
+    places: dict[Call | None, int] = {call: i for i, call in enumerate(calls)}
     before: list[dict[int, bool]] = []
     after: list[list[int]] = [[] for _ in calls]
     border = -1
@@ -153,6 +184,8 @@ def _needs(calls: Sequence[Call]) -> tuple[list[dict[int, bool]], list[list[int]
                     continue
                 same = other.buffer is o.buffer and _aligned(call, o, calls[j], other)
                 mine[j] = mine.get(j, True) and same
+        if call.follows in places and places[call.follows] < i:
+            mine.setdefault(places[call.follows], True)
         for o in call.operands:
             seen[o.buffer.shared or o.buffer].append((i, o))
         before.append(mine)

@@ -274,9 +274,10 @@ def _add_at(tape: Tape, g: Form, *, index: Any, shape: Any, dtype: Any) -> Any:
 def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
     place = tape.new(shape, dtype)[index]
     _need(g.dtype == dtype and g.shape == place.shape)
+    if place.size == math.prod(shape) and place.dense and g.dense:  # all of it
+        return g.reshape(shape)
     whole: Form = (tape.zeros if place.size < math.prod(shape) else tape.new)(shape, dtype)
-    place = whole[index]
-    tape.elementwise(np.positive, [g], place)
+    tape.elementwise(np.positive, [g], whole[index])
     return whole
 
 

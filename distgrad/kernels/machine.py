@@ -275,3 +275,15 @@ def look_up(indices: Array, weight: Array, rows: Array, seen: Array, y: Array) -
         rows[i] = indices[i] if inside else 0
         for j in range(weight.shape[1]):
             y[i, j] = weight[rows[i], j]
+
+
+@exact_kernel
+def copy_rows(
+    a: Array, out: Array, m: int, rows: int, n: int, a0: int, a1: int, out0: int, out1: int
+) -> None:
+    """Copy ``m`` times ``rows`` times ``n`` elements; the next rows are so many further on."""
+    for i in range(m):
+        for k in range(rows):
+            x, y = i * a0 + k * a1, i * out0 + k * out1
+            for j in range(n):
+                out[y + j] = a[x + j]
