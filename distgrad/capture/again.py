@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from distgrad.capture.calls import Buffer, Call
 from distgrad.capture.schedule import makes
@@ -75,10 +75,13 @@ def _gap(
     first = calls[mine[0]]
     if _writers(calls, mine, b) != mine[:1] or first.name in _PRODUCTS:
         return None
-    pairs = zip(mine[1:], mine[2:], strict=False)  # it is read at least once before
-    gap = max(pairs, key=lambda g: g[1] - g[0], default=None)
-    long = gap is not None and made[gap[1]] - made[gap[0] + 1] >= _LONG * b.size
-    return gap if long else None
+    pairs = pairwise(mine[1:])  # it is read at least once before
+
+    def between(gap: tuple[int, int]) -> int:
+        return made[gap[1]] - made[gap[0] + 1]
+
+    gap = max(pairs, key=between, default=None)
+    return gap if gap is not None and between(gap) >= _LONG * b.size else None
 
 
 def _saves(

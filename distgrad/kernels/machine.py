@@ -267,11 +267,12 @@ def clear(out: Array) -> None:
 
 @exact_kernel
 def look_up(indices: Array, weight: Array, rows: Array, seen: Array, y: Array) -> None:
-    """Read rows at indices that nobody has looked at; count those out of range in ``seen``."""
-    seen[0] = 0
+    """Read rows at indices that nobody has looked at; ``seen`` is where one is wrong, or -1."""
+    seen[0] = -1
     for i in range(indices.size):
         inside = 0 <= indices[i] < weight.shape[0]
-        seen[0] += not inside
+        if not inside:
+            seen[0] = i
         rows[i] = indices[i] if inside else 0
         for j in range(weight.shape[1]):
             y[i, j] = weight[rows[i], j]

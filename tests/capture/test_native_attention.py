@@ -143,10 +143,10 @@ def test_a_token_out_of_range_is_named_as_ever(index: int) -> None:
 
 
 def test_rows_of_padding_get_no_gradient() -> None:
-    table = nn.Embedding(6, 3, padding_idx=2)
+    table = nn.Parameter(np.ones((6, 3), np.float32))
 
     def step(x: Any) -> Any:
-        return dg.autograd.grad((table(x) ** 2).sum(), [table.weight])[0]
+        return dg.autograd.grad(F.embedding(x, table, padding_idx=2).sum(), [table])[0]
 
     captured = dg.capture(step)
     for i in range(6):

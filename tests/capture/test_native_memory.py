@@ -1,0 +1,145 @@
+"""Planned memory of captured steps: what is kept, for how long, and what is computed again."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from jobs import ROOT
+
+import distgrad as dg
+from distgrad import kernels, optim
+from distgrad.capture import again, schedule
+from distgrad.capture.calls import Buffer, Call, Operand
+from distgrad.nn import functional as F
+
+sys.path.insert(0, str(ROOT / "examples"))
+import models
+
+pytestmark = pytest.mark.skipif(
+    kernels.part("machine", "works") is None, reason="needs numba, whose kernels are called"
+)
+CONTEXT = 128
+
+
+def gpt() -> Callable[..., Any]:
+    dg.manual_seed(3)
+    model = models.GPT(33, CONTEXT, layers=4, heads=2, width=64)
+    optimizer = optim.AdamW(model.parameters(), lr=0.01)
+
+    def step(x: Any, y: Any) -> dg.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        dg.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def text(i: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(i)
+    return rng.integers(0, 33, (8, CONTEXT)), rng.integers(0, 33, 8 * CONTEXT)
+
+
+def peak_of(step: Callable[..., Any]) -> int:
+    for i in range(2):
+        step(*text(i))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    step(*text(2))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most - before
+
+
+def planned(step: Any) -> int:
+    size: int = step.program.native.size
+    return size
+
+
+def test_a_captured_gpt_needs_four_fifths_of_the_eager_steps_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    eager, without = gpt(), dg.capture(gpt())
+    wanted = [eager(*text(i)).array.tobytes() for i in range(7)]
+    assert [without(*text(i)).array.tobytes() for i in range(7)] == wanted
+    monkeypatch.setattr(again, "ENOUGH", 0)
+    step = dg.capture(gpt())
+    assert [step(*text(i)).array.tobytes() for i in range(7)] == wanted
+    most = peak_of(eager)
+    assert planned(without) < most
+    assert planned(step) < 0.8 * most
+    assert peak_of(step) < 0.1 * most
+
+
+def call(name: str, writes: Buffer, *reads: Buffer) -> Call:
+    operands = [Operand(b, 0, 4, b.size) for b in reads]
+    operands.append(Operand(writes, 0, 4, writes.size, written=True))
+    return Call(name, 0, True, [], operands, units=writes.size // 4, elements=1)
+
+
+def test_zeros_are_written_just_before_they_are_added_to() -> None:
+    x, total, y = (Buffer(4 << 20) for _ in range(3))
+    calls = [call("clear", total), *[call("exp", y, x) for _ in range(30)], call("add", total, y)]
+    calls[-1].operands.append(Operand(total, 0, 4, total.size))
+    order = [c.name for group in schedule.groups(calls) for c in group.calls]
+    assert order[-2:] == ["clear", "add"]
+
+
+def test_what_is_large_is_not_made_long_before_its_turn() -> None:
+    x, late, *chain = (Buffer(4 << 20) for _ in range(42))
+    calls = [call("exp", b, a) for a, b in zip([x, *chain], chain, strict=False)]
+    calls += [call("matmul", late, x), call("matmul", x, late)]
+    calls[-2].elements = calls[-1].elements = 0
+    order = [c.name for group in schedule.groups(calls) for c in group.calls]
+    assert order.index("matmul") > 30
+
+
+def forward_and_back() -> tuple[list[Call], Buffer]:
+    """``x`` becomes ``y`` by a pass over memory; y is read, and again in the end."""
+    x, y, z, *others = (Buffer(4 << 20) for _ in range(10))
+    calls = [
+        *(call("exp", y, x), call("matmul", z, y)),
+        *[call("matmul", b, z) for b in others],
+        *(call("matmul", z, y), call("matmul", z, x)),
+    ]
+    return calls, x
+
+
+def made(calls: list[Call], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(again, "ENOUGH", 0)
+    return [c.name for c in again.repeated([calls])[0]]
+
+
+def test_a_pass_over_memory_is_repeated_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, _ = forward_and_back()
+    monkeypatch.setattr(again, "ENOUGH", 1 << 30)  # memory is cheap below
+    assert again.repeated([calls]) == [calls]
+    monkeypatch.setattr(again, "ENOUGH", 0)
+    found = again.repeated([calls])[0]
+    assert [c.name for c in found] == ["exp", *["matmul"] * 8, "exp", *["matmul"] * 2]
+    first, second = found[0].operands[-1].buffer, found[-3].operands[-1].buffer
+    assert second is not first
+    assert found[-2].operands[0].buffer is second
+    assert found[1].operands[0].buffer is first
+
+
+def test_what_is_not_there_any_more_or_changes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, x = forward_and_back()
+    calls.insert(3, call("matmul", x, Buffer(8)))  # its input changes
+    assert made(calls, monkeypatch).count("exp") == 1
+    calls, x = forward_and_back()
+    del calls[-1]  # nobody needs the input any more
+    assert made(calls, monkeypatch).count("exp") == 1
+    calls, x = forward_and_back()
+    x.source, x.shared = ("value", 0), object()  # of which others may be a part
+    assert made(calls, monkeypatch).count("exp") == 1
+    calls, _ = forward_and_back()
+    calls[0].name = "matmul"
+    assert made(calls, monkeypatch) == [c.name for c in calls]
