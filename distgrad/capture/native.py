@@ -19,6 +19,7 @@ import numpy as np
 from distgrad.autograd.tensor import output
 from distgrad.autograd.types import Array
 from distgrad.capture import again, schedule
+from distgrad.capture.arena import arena
 from distgrad.capture.assemble import Code
 from distgrad.capture.beside import Beside
 from distgrad.capture.calls import Unlowered, available
@@ -69,7 +70,7 @@ class Native:
         """How many lines are run so."""
         self.found = found
         self._lock = threading.Lock()
-        self._arena: Array | None = None
+        self._memory: Array | None = None
         self._fresh: dict[Any, Array] = {}  # memory of what leaves the step, of the present call
         parts = [
             _Part(found, p, self._code, stretches.index(p), places, self._fresh)
@@ -96,47 +97,39 @@ class Native:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            memory = vars(_memory)
-            arena = memory["array"]
-            memory["array"] = None  # a step that is run inside takes memory of its own
-            if arena is None or arena.size < self.size:
-                arena = _aligned(self.size)
+            of_thread = vars(arena)
+            memory = of_thread["memory"]
+            if memory is None or memory.size < self.size:
+                memory = arena.taken(self.size)
+            of_thread["memory"] = None  # a step that is run inside takes memory of its own
             try:
-                self._settle(arena)
+                self._settle(memory)
                 for run, dying in self._steps:
                     run(values)
                     for number in dying:
                         values[number] = None
             finally:
-                memory["array"] = arena
+                of_thread["memory"] = memory
         finally:
             self._fresh.clear()
             self._lock.release()
         return True
 
-    def _settle(self, arena: Array) -> None:
-        if arena is self._arena:
+    def forget(self, memory: Array) -> None:
+        """Hold this memory no longer."""
+        if memory is self._memory:  # or another thread has given other memory
+            self._memory = None
+            for part in self._native:
+                part.forget()
+
+    def _settle(self, memory: Array) -> None:
+        if memory is self._memory:
             return
-        self._arena = arena
-        self._code.settle(arena.ctypes.data)
+        self._memory = memory
+        arena.users.add(self)
+        self._code.settle(memory.ctypes.data)
         for part in self._native:
-            part.settle(arena)
-
-
-class _Memory(threading.local):
-    """Planned memory of a thread; None while a step is running there."""
-
-    def __init__(self) -> None:
-        self.array: Array | None = None
-
-
-def _aligned(size: int) -> Array:
-    room = np.empty(size + 128, np.uint8)
-    skip = -room.ctypes.data % 64
-    return room[skip : skip + size + 64]
-
-
-_memory = _Memory()
+            part.settle(memory)
 
 
 class _Part:
@@ -178,7 +171,7 @@ class _Part:
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
         self._beside = [(b, *code.beside[b]) for b in stretch.beside]
         self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
-        self._arena: Array | None = None
+        self._memory: Array | None = None
 
     def numbers(self) -> set[int]:
         """Return the values that are read."""
@@ -186,10 +179,15 @@ class _Part:
         keys = [*self._keys, *(f.buffer.source for f in forms)]
         return {k[1] for k in keys if type(k) is tuple and k[0] == "value"}
 
-    def settle(self, arena: Array) -> None:
+    def settle(self, memory: Array) -> None:
         """Note where planned memory is."""
-        self._arena = arena
-        self._numbers = arena[: arena.size // 8 * 8].data.cast("q")
+        self._memory = memory
+        self._numbers = memory[: memory.size // 8 * 8].data.cast("q")
+
+    def forget(self) -> None:
+        """Hold planned memory no longer."""
+        self._memory = None
+        del self._numbers
 
     def run(self, v: Values) -> None:
         """Do what the lines do."""
@@ -309,7 +307,7 @@ class _Part:
         source, offset = form.buffer.source, form.offset
         memory: Any
         if source is None:
-            memory, offset = self._arena, offset + self._places[form.buffer]
+            memory, offset = self._memory, offset + self._places[form.buffer]
         elif isinstance(source, _ndarray):
             memory = source
         elif source[0] == "value":

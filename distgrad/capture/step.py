@@ -11,6 +11,7 @@ import numpy as np
 
 from distgrad.autograd.mode import fused_enabled, grad_enabled, switched, watching
 from distgrad.autograd.tensor import Tensor
+from distgrad.capture.arena import arena
 from distgrad.capture.guard import guarded
 from distgrad.capture.later import Later
 from distgrad.capture.program import Program
@@ -78,6 +79,7 @@ class CapturedStep(Generic[P, R]):
     def _record(
         self, args: Any, kwargs: Any, arrays: list[Any], key: Any, old: Program | None
     ) -> Any:
+        arena.make_room()
         recorder = Recorder(arrays, [*_tensors((args, kwargs))])
         with guarded() as recorder.touched, switched(watching, recorder):
             result = self.function(*args, **kwargs)
