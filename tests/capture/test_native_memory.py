@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from jobs import ROOT
 
 import distgrad as dg
 from distgrad import kernels, optim
-from distgrad.capture import again, schedule
+from distgrad.capture import again, arena, schedule
 from distgrad.capture.calls import Buffer, Call, Operand
 from distgrad.nn import functional as F
 
@@ -143,3 +144,19 @@ def test_what_is_not_there_any_more_or_changes_is_kept(monkeypatch: pytest.Monke
     calls, _ = forward_and_back()
     calls[0].name = "matmul"
     assert made(calls, monkeypatch) == [c.name for c in calls]
+
+
+def test_planned_memory_is_given_back_while_a_step_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arena, "_LARGE", 1)
+    step = dg.capture(gpt())
+    for i in range(7):
+        step(*text(i))
+    memory = weakref.ref(arena.arena.memory)
+    step(*text(7))  # number 8, which is recorded
+    assert memory() is None
+    step(*text(8))
+    memory = weakref.ref(arena.arena.memory)
+    step(*text(9))
+    assert memory() is arena.arena.memory
