@@ -15,8 +15,6 @@ from itertools import accumulate, pairwise
 from distgrad.capture.calls import Buffer, Call
 from distgrad.capture.schedule import makes
 
-ENOUGH = 32 << 20
-"""Bytes of planned memory below which nothing is done."""
 _LARGE = 1 << 18
 _LONG = 4
 """Times its size that other calls make between two uses of an array: from then on it is large."""
@@ -26,8 +24,6 @@ _PRODUCTS = {"matmul"}
 def repeated(stretches: Sequence[Sequence[Call]]) -> list[list[Call]]:
     """Return the calls of each stretch, with those that are made twice."""
     seen = [{o.buffer for call in calls for o in call.operands} for calls in stretches]
-    if sum(b.size for b in set().union(*seen) if _planned(b)) < ENOUGH:
-        return [[*calls] for calls in stretches]
     homes = Counter(b for buffers in seen for b in buffers)
     return [_in_one([*calls], {b for b in homes if homes[b] > 1}) for calls in stretches]
 

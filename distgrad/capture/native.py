@@ -22,7 +22,7 @@ from distgrad.capture import again, schedule
 from distgrad.capture.arena import arena
 from distgrad.capture.assemble import Code
 from distgrad.capture.beside import Beside
-from distgrad.capture.calls import Unlowered, available
+from distgrad.capture.calls import Buffer, Call, Unlowered, available
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import unexpected
 from distgrad.capture.lines import Line, Values
@@ -32,6 +32,8 @@ from distgrad.errors import CaptureError
 
 _ndarray = np.ndarray
 _usable = cache(available)
+_ENOUGH = 16 << 20
+"""Bytes of planned memory from which on time is spent to need less: below, memory is cheap."""
 
 
 class Moved(Exception):  # noqa: N818 (no error: the lines themselves are replayed)
@@ -60,10 +62,10 @@ class Native:
 
     def __init__(self, found: Lowered) -> None:
         stretches = [p for p in found.parts if isinstance(p, Stretch)]
-        calls = again.repeated(schedule.live([p.calls for p in stretches]))
-        self.groups = [schedule.groups(c) for c in calls]
-        schedule.shorten(self.groups)
-        places, self.size = schedule.placed(self.groups)
+        calls = schedule.live([p.calls for p in stretches])
+        self.groups, places, self.size = _planned(calls)
+        if self.size >= _ENOUGH:
+            self.groups, places, self.size = _planned(again.repeated(calls), lean=True)
         self._code = Code(self.groups, places)
         self.stretches = stretches
         self.lines = sum(len(s.lines) for s in stretches)
@@ -130,6 +132,14 @@ class Native:
         self._code.settle(memory.ctypes.data)
         for part in self._native:
             part.settle(memory)
+
+
+def _planned(
+    calls: Sequence[Sequence[Call]], lean: bool = False
+) -> tuple[list[list[schedule.Group]], dict[Buffer, int], int]:
+    made = [schedule.groups(c, lean) for c in calls]
+    schedule.shorten(made)
+    return made, *schedule.placed(made)
 
 
 class _Part:

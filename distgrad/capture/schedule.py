@@ -19,7 +19,7 @@ STRIP = 4096
 _WHOLE = 256
 """Strips are a multiple: vectors are as full as without strips, and so have the same bits."""
 _AHEAD, _LITTLE = 64, 8
-"""How many calls before its turn one may be made, and one that makes something large."""
+"""How many calls before its turn one is made in a lean order, and one that makes what is large."""
 _LARGE = 1 << 18
 """Bytes that are to lie in memory no longer than they need to."""
 _ALIGN = 64
@@ -70,12 +70,17 @@ def live(stretches: Sequence[Sequence[Call]]) -> list[list[Call]]:
     return found[::-1]
 
 
-def groups(calls: Sequence[Call]) -> list[Group]:
-    """Return the calls in an order in which those on the same elements stand together."""
+def groups(calls: Sequence[Call], lean: bool = False) -> list[Group]:
+    """Return the calls in an order in which those on the same elements stand together.
+
+    In a ``lean`` one nothing is made long before its turn: it would lie in memory until then.
+    """
     calls = _late(calls)
     before, after = _needs(calls)
     left = [len(b) for b in before]
     reach = [_LITTLE if makes(call) >= _LARGE else _AHEAD for call in calls]
+    if not lean:
+        reach = [len(calls)] * len(calls)
     ready = [i for i, n in enumerate(left) if not n]
     made: list[Group] = []
 
