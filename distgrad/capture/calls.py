@@ -15,6 +15,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array, Shape
 from distgrad.capture.loops import Loop, loop
+from distgrad.capture.strides import dense, merge, spread
 from distgrad.kernels import part
 
 Form: TypeAlias = Any
@@ -257,8 +258,8 @@ class Tape:
         if found is None:
             raise Unlowered("np.matmul of these dtypes")
         forms = [a, b, out]
-        outer = [_spread(f.shape[:-2], f.strides[:-2], batch) for f in forms]
-        shape, outer = _merge(batch, outer)
+        outer = [spread(f.shape[:-2], f.strides[:-2], batch) for f in forms]
+        shape, outer = merge(batch, outer)
         self._products(found, forms, [f.offset for f in forms], shape, outer)
 
     def _products(
@@ -362,7 +363,7 @@ class Tape:
             words += [
                 *(0, 0, Count(inner) if cut else x.size, x.itemsize, At(len(operands) - 1)),
                 *(Count(1) if cut else x.shape[0], *x.shape[1:]),
-                *x.seen_as(x.shape, _strides(x)).strides,
+                *x.seen_as(x.shape, dense(x.shape, x.itemsize)).strides,
             ]
         address = machine.compiled(function, kinds) if own else machine.entry(function, kinds)
         room = machine.FEW if len(words) <= machine.FEW else machine.MANY
@@ -397,14 +398,6 @@ def _bits(x: Any) -> int:
     return int(number.view(np.int64)[0])
 
 
-def _strides(x: Form) -> Shape:
-    strides, step = [], x.itemsize
-    for n in reversed(x.shape):
-        strides.append(step)
-        step *= n
-    return tuple(reversed(strides))
-
-
 def _operand(
     f: Form,
     offset: int,
@@ -419,37 +412,9 @@ def _operand(
     return Operand(f.buffer, offset, step, extent, written)
 
 
-def _spread(shape: Sequence[int], strides: Sequence[int], full: Sequence[int]) -> list[int]:
-    """Return the strides of what is broadcast to ``full``."""
-    extra = len(full) - len(shape)
-    own = [
-        0 if n == 1 and m != 1 else s for n, m, s in zip(shape, full[extra:], strides, strict=True)
-    ]
-    return [0] * extra + own
-
-
 def _merged(out: Form, forms: Sequence[Form]) -> tuple[list[int], list[list[int]]]:
     """Return as few axes as do, and the strides of the inputs and ``out`` along them."""
-    strides = [_spread(f.shape, f.strides, out.shape) for f in (*forms, out)]
+    strides = [spread(f.shape, f.strides, out.shape) for f in (*forms, out)]
     order = sorted(range(out.ndim), key=lambda i: -out.strides[i])
     turned = [[s[i] for i in order] for s in strides]
-    return _merge([out.shape[i] for i in order], turned)
-
-
-def _merge(
-    shape: Sequence[int], strides: Sequence[Sequence[int]]
-) -> tuple[list[int], list[list[int]]]:
-    merged: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for i, n in enumerate(shape):
-        if n == 1:
-            continue
-        if merged and all(s[-1] == n * given[i] for s, given in zip(steps, strides, strict=True)):
-            merged[-1] *= n
-            for s, given in zip(steps, strides, strict=True):
-                s[-1] = given[i]
-        else:
-            merged.append(n)
-            for s, given in zip(steps, strides, strict=True):
-                s.append(given[i])
-    return merged, steps
+    return merge([out.shape[i] for i in order], turned)

@@ -16,6 +16,7 @@ import numpy as np
 from distgrad.autograd.op import Op
 from distgrad.autograd.types import Shape
 from distgrad.capture.calls import Buffer, Tape, Unlowered
+from distgrad.capture.strides import dense, without_copy
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 """NumPy's functions that are no ufuncs."""
@@ -43,7 +44,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         offset: int = 0,
     ) -> None:
         self.tape, self.buffer, self.shape, self.dtype = tape, buffer, tuple(shape), dtype
-        self.strides = _dense(shape, dtype.itemsize) if strides is None else tuple(strides)
+        self.strides = dense(shape, dtype.itemsize) if strides is None else tuple(strides)
         self.offset = offset
 
     @property
@@ -74,7 +75,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def dense(self) -> bool:
         """Whether its elements lie in C order without gaps."""
-        wanted = _dense(self.shape, self.itemsize)
+        wanted = dense(self.shape, self.itemsize)
         return not self.size or all(
             n == 1 or s == w for n, s, w in zip(self.shape, self.strides, wanted, strict=True)
         )
@@ -117,11 +118,11 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         if math.prod(lengths) != self.size:
             raise Unlowered("a shape that does not fit")
         if self.dense:
-            return self.seen_as(lengths, _dense(lengths, self.itemsize))
-        strides = _without_copy(self.shape, self.strides, lengths)
+            return self.seen_as(lengths, dense(lengths, self.itemsize))
+        strides = without_copy(self.shape, self.strides, lengths)
         if strides is not None:
             return self.seen_as(lengths, strides)
-        return self.copy().seen_as(lengths, _dense(lengths, self.itemsize))
+        return self.copy().seen_as(lengths, dense(lengths, self.itemsize))
 
     def transpose(self, *axes: Any) -> Form:
         """The axes in another order."""
@@ -230,44 +231,6 @@ _MOST_SUMS = 64
 _BASIC = {int, slice, type(None), type(...)}
 
 
-def _dense(shape: Sequence[int], itemsize: int) -> Shape:
-    strides, step = [], itemsize
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(strides))
-
-
-def _without_copy(
-    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
-) -> list[int] | None:
-    """Return the strides of a view in another shape, None where NumPy copies (no empty arrays)."""
-    old = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    found: list[int] = []
-    at = 0
-    while old and at < len(new):
-        # As few axes of both shapes as have the same number of elements.
-        begin, (mine, step) = at, old.pop(0)
-        theirs = new[at]
-        at += 1
-        while mine != theirs:
-            if mine < theirs:
-                n, s = old.pop(0)
-                if step != n * s:  # not one behind the other
-                    return None
-                mine, step = mine * n, s
-            else:
-                theirs *= new[at]
-                at += 1
-        part: list[int] = []
-        for n in reversed(new[begin:at]):
-            part.append(step)
-            step *= n
-        found += reversed(part)
-    last = found[-1] if found else strides[-1] if strides else 0
-    return found + [last] * (len(new) - len(found))  # axes of length 1, where any will do
-
-
 # -- ufuncs ---------------------------------------------------------------------------------------
 
 
@@ -316,7 +279,7 @@ def _layout(shape: Shape, itemsize: int, forms: Sequence[Form]) -> Shape | None:
     if all(f.shape == shape for f in full):
         order = tuple(sorted(range(len(shape)), key=lambda i: -abs(full[0].strides[i])))
         if all(f.transpose(order).dense for f in full):
-            turned = _dense([shape[i] for i in order], itemsize)
+            turned = dense([shape[i] for i in order], itemsize)
             return tuple(turned[order.index(i)] for i in range(len(shape)))
     raise Unlowered("layouts that differ")
 
