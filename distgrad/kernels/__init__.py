@@ -32,6 +32,7 @@ _MODULES: dict[str, list[Op]] = {
     "convolve": [ops.convolution, ops.convolution_transpose],
     "factors": [ops.det, ops.inv, ops.solve],
     "gamma": [ops.digamma, ops.lgamma],
+    "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "normalise": [ops.batch_norm, ops.layer_norm],
     "norms": [ops.group_norm, ops.rms_norm],
     "pairs": [

@@ -292,17 +292,45 @@ def nll(
     if weight is not None or not suits(log_probs) or log_probs.ndim != 2:
         return None
     shape, dtype = log_probs.shape, log_probs.dtype
-    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
-    n = np.count_nonzero(keep)
-    if n == 0:
-        return None
-    rows = np.arange(len(targets))
-    loss = np.where(keep, -log_probs[rows, targets], dtype.type(0))
-    scale = share(n, dtype)
+    check_reduction(reduction)
+    given = labels if type(labels) is np.ndarray else integers(labels, "labels")
+    if given.dtype != np.int64 or given.shape != shape[:1]:
+        check_labels(given, shape, ignore_index, "nll_loss")  # names what does not fit
+        given = given.astype(np.int64)
+    # The labels are copied, whoever changes them before the backward pass; -1 where ignored.
+    targets, seen = np.empty(shape[0], np.int64), np.empty(2, np.int64)
+    loss = np.empty(shape[0], dtype)
+    _nll(dense(log_probs), dense(given), ignore_index, loss, targets, seen)
+    count, bad = seen.tolist()
+    if bad >= 0 or count == 0:
+        return None  # the reference names it, and knows the mean of nothing
+    scale = share(count, dtype)
 
     def vjp(g: Array) -> Array:
+        weights = np.asarray(g * scale if reduction == "mean" else g)
         d = np.zeros(shape, dtype)
-        d[rows, targets] = np.where(keep, -(g * scale if reduction == "mean" else g), dtype.type(0))
+        _nll_back(flat(weights), int(reduction == "none"), targets, d)
         return d
 
     return np.asarray(reduced(loss, reduction, scale)), (vjp, None)
+
+
+@kernel
+def _nll(x: Array, labels: Array, ignored: int, loss: Array, targets: Array, seen: Array) -> None:
+    count, bad = 0, -1
+    for i in range(x.shape[0]):
+        label = labels[i]
+        keep = label != ignored
+        if keep and not 0 <= label < x.shape[1]:
+            bad, keep = i, False
+        targets[i] = label if keep else -1
+        count += keep
+        loss[i] = -x[i, label] if keep else x.dtype.type(0)
+    seen[0], seen[1] = count, bad
+
+
+@kernel
+def _nll_back(weights: Array, each: int, targets: Array, d: Array) -> None:
+    for i in range(d.shape[0]):
+        if targets[i] >= 0:
+            d[i, targets[i]] = -weights[i * each]

@@ -164,6 +164,9 @@ from distgrad.ops.loss import huber as huber
 from distgrad.ops.loss import mse as mse
 from distgrad.ops.loss import nll as nll
 from distgrad.ops.lu_factors import lu_unpivoted as lu_unpivoted
+from distgrad.ops.margin import cosine as cosine
+from distgrad.ops.margin import multi_margin as multi_margin
+from distgrad.ops.margin import multilabel_margin as multilabel_margin
 from distgrad.ops.matrix_exp import matrix_exp as matrix_exp
 from distgrad.ops.matrix_norms import matrix_power as matrix_power
 from distgrad.ops.matrix_norms import multi_dot as multi_dot

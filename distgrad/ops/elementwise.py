@@ -108,10 +108,12 @@ def negative(a: Array) -> OpResult:
     return np.negative(a), lambda g: -g
 
 
-@op("... -> ...", ufunc=np.positive, method="__pos__")
+@op("... -> ...", ufunc=np.positive, method="__pos__", view=True)
 def positive(a: Array) -> OpResult:
-    """+a."""
-    return np.positive(a), lambda g: g
+    """+a: the same memory, as PyTorch's; ``np.copy`` copies."""
+    if a.dtype.kind == "b":
+        return np.positive(a), _as_is  # which says that truth values have no sign
+    return np.reshape(a, a.shape), _as_is
 
 
 @op("... -> ...", ufunc=np.absolute, method="__abs__", domain=(0.2, 2.0))

@@ -57,7 +57,7 @@ def pad(
     widths = _widths(pad_width, array.ndim)
     if mode == "constant":
         return pad_constant(array, pad_width=widths, constant_values=constant_values)
-    result = array if any(map(any, widths)) else np.positive(array)
+    result = array if any(map(any, widths)) else np.copy(array)
     for axis, width in enumerate(widths):
         n = array.shape[axis]
         if n == 0 and any(width):

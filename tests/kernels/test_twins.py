@@ -61,6 +61,15 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(3, 7, 21, 19)), r.normal(size=(7, 5, 3, 3)), r.normal(size=5)],
         {"size": (41, 37), "stride": 2, "padding": 1},
     ),
+    "cosine": lambda r: ([*r.normal(size=(2, 5, 7, 1100))], {"axis": -1, "eps": 33.0}),
+    "multi_margin": lambda r: (
+        [2 * r.normal(size=(37, 67)), np.append([0, 66], r.integers(0, 67, 35))],
+        {"p": 2, "margin": 0.7},
+    ),
+    "multilabel_margin": lambda r: (
+        [2 * r.normal(size=(37, 67)), r.integers(-1, 67, (37, 67))],
+        {"reduction": "sum"},
+    ),
     "cross_entropy": lambda r: (
         [30 * r.normal(size=(37, 67)), r.integers(0, 67, 37)],
         {"label_smoothing": 0.1},

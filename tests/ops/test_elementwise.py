@@ -10,6 +10,7 @@ import pytest
 import distgrad as dg
 from distgrad import Tensor, ops
 from distgrad.autograd import grad
+from distgrad.errors import GradError, ShapeError
 
 
 def leaf(*values, dtype=np.float64):
@@ -256,3 +257,15 @@ def test_a_list_that_changes_after_the_forward_pass_does_not_change_the_gradient
     factors[0] = 7.0
     y.backward()
     assert x.grad.array.tolist() == [3, 4]
+
+
+def test_plus_x_is_the_same_memory_and_a_view_on_the_tape():
+    x = Tensor(np.arange(3.0))
+    assert np.shares_memory((+x).array, x.array)
+    assert np.shares_memory(np.positive(x).array, x.array)
+    assert not np.shares_memory(np.copy(x).array, x.array)
+    leaf = Tensor(np.arange(3.0), requires_grad=True)
+    with pytest.raises(GradError, match="on a view"):
+        (+(leaf * 2)).add_(1)
+    with pytest.raises(ShapeError, match="positive"):
+        +Tensor(np.array([True]))

@@ -12,6 +12,7 @@ from distgrad.autograd import REGISTRY
 # Ops that are parts of others, compared through them.
 PARTS = {
     "normal_cdf": "gelu",
+    "cosine": "cosine_similarity and cosine_embedding_loss",
     "add_at": "getitem",
     "take_along": "gather and take_along_axis",
     "add_along": "scatter_add",

@@ -21,6 +21,8 @@ OPS = {
         TF.binary_cross_entropy_with_logits,
     ),
     "nll": (ops.nll, TF.nll_loss),
+    "multi_margin": (ops.multi_margin, TF.multi_margin_loss),
+    "multilabel_margin": (ops.multilabel_margin, TF.multilabel_margin_loss),
     "cross_entropy": (ops.cross_entropy, TF.cross_entropy),
 }
 reductions = st.sampled_from(["mean", "sum", "none"])

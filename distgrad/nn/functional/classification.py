@@ -14,7 +14,6 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
-from distgrad.ops.helpers import first_outside, fractional, integers
 
 
 def cross_entropy(
@@ -140,7 +139,6 @@ def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = 
     return reduce_loss(ops.softplus(-y * x), reduction)
 
 
-@whole
 def multi_margin_loss(
     input: TensorLike,
     target: TensorLike,
@@ -157,27 +155,16 @@ def multi_margin_loss(
     """
     if p not in (1, 2):
         raise ShapeError(f"multi_margin_loss: p is 1 or 2; got {p}")
-    x, target, single = _batched(wrap_real("multi_margin_loss", input), wrap(target))
-    y = integers(target, "multi_margin_loss: labels")
+    x, y, single = _batched(wrap_real("multi_margin_loss", input), wrap(target))
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ShapeError(
             f"multi_margin_loss takes (n, c) and labels (n), or (c) and one label; got "
             f"{x.shape} and {y.shape}"
         )
-    n, c = x.shape
-    _check_classes("multi_margin_loss", y, c)
-    rows = np.arange(n)
-    excess = ops.relu(margin - x[rows, y].reshape(n, 1) + x)
-    others = np.ones((n, c), x.dtype)
-    others[rows, y] = 0
-    if weight is not None:
-        given = constant(wrap(weight), "multi_margin_loss", "weight")
-        others = others * np.asarray(given, fractional(x.dtype))[y][:, None]
-    loss = np.sum((excess if p == 1 else excess * excess) * others, axis=1) / c
-    return reduce_loss(loss[0] if single else loss, reduction)
+    loss: Tensor = ops.multi_margin(x, y, p=p, margin=margin, weight=weight, reduction=reduction)
+    return loss[0] if single and reduction == "none" else loss
 
 
-@whole
 def multilabel_margin_loss(
     input: TensorLike, target: TensorLike, *, reduction: str = "mean"
 ) -> Tensor:
@@ -186,25 +173,18 @@ def multilabel_margin_loss(
     ``input`` and integer ``target`` are (n, c) or (c); the labels of a row end at the first -1.
     Errors: ShapeError for two shapes and for a label out of range, naming it.
     """
-    x: Any = wrap_real("multilabel_margin_loss", input)
-    y = integers(target, "multilabel_margin_loss: labels")
+    x, y = wrap_real("multilabel_margin_loss", input), wrap(target)
     if x.shape != y.shape or x.ndim not in (1, 2):
         raise ShapeError(
             f"multilabel_margin_loss takes two of shape (n, c) or (c); got {x.shape} and {y.shape}"
         )
-    single = x.ndim == 1
-    x, y = (np.expand_dims(x, 0), y[None]) if single else (x, y)
-    n, c = x.shape
-    counted = np.logical_and.accumulate(y != -1, axis=1)
-    y = np.where(counted, y, 0)
-    _check_classes("multilabel_margin_loss", y, c)
-    rows = np.arange(n)[:, None]
-    other = np.ones((n, c), bool)
-    other[np.broadcast_to(rows, y.shape)[counted], y[counted]] = False
-    pairs = counted[:, :, None] & other[:, None, :]
-    own, all_ = x[rows, y].reshape(n, c, 1), x.reshape(n, 1, c)
-    loss = np.sum(ops.relu(1 - own + all_) * pairs.astype(x.dtype), axis=(1, 2)) / c
-    return reduce_loss(loss[0] if single else loss, reduction)
+    if x.ndim == 1:
+        row: Tensor = ops.multilabel_margin(
+            np.expand_dims(x, 0), np.expand_dims(y, 0), reduction=reduction
+        )
+        return row[0] if reduction == "none" else row
+    loss: Tensor = ops.multilabel_margin(x, y, reduction=reduction)
+    return loss
 
 
 def multilabel_soft_margin_loss(
@@ -265,15 +245,6 @@ def _column(weight: TensorLike, x: Tensor, axis: int) -> Array:
             f"cross_entropy: {x.shape[axis]} classes need as many weights; got {values.shape}"
         )
     return values.reshape((-1,) + (1,) * (x.ndim - 1 - axis))
-
-
-def _check_classes(name: str, labels: Array, classes: int) -> None:
-    bad = first_outside(labels, classes)
-    if bad is not None:
-        raise ShapeError(
-            f"{name}: label {bad[0]} at index {bad[1]} is out of range for {classes} classes "
-            f"(0..{classes - 1})"
-        )
 
 
 def _words(index: Any) -> str:

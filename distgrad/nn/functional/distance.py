@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import ops
 from distgrad.autograd.apart import whole
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -36,10 +37,9 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
         raise ShapeError(
             f"cosine_similarity: {first.shape} and {second.shape} do not broadcast; reshape one"
         ) from None
-    a: Any = np.broadcast_to(first, shape)
-    b: Any = np.broadcast_to(second, shape)
-    unit_a = a / np.maximum(_norm(a, 2.0, dim, True), eps)
-    result: Tensor = np.sum(unit_a * (b / np.maximum(_norm(b, 2.0, dim, True), eps)), axis=dim)
+    a: Any = first if first.shape == shape else np.broadcast_to(first, shape)
+    b: Any = second if second.shape == shape else np.broadcast_to(second, shape)
+    result: Tensor = ops.cosine(a, b, axis=dim, eps=eps)
     return result
 
 
@@ -119,9 +119,8 @@ def cosine_embedding_loss(
             f"cosine_embedding_loss takes (n, d), (n, d) and targets (n), or (d), (d) and a "
             f"number; got {a.shape}, {b.shape} and {y.shape}"
         )
-    tiny = 1e-12  # in place of a limit, as in PyTorch: the gradient at 0 is finite
-    squares = (np.sum(a * a, axis=-1) + tiny) * (np.sum(b * b, axis=-1) + tiny)
-    cosine: Any = np.sum(a * b, axis=-1) / np.sqrt(squares)
+    # A tiny number in place of a limit, as in PyTorch: the gradient at 0 is finite.
+    cosine: Any = ops.cosine(a, b, axis=-1, tiny=1e-12)
     apart = np.where(y == -1, _above_0(cosine - margin), 0)
     return reduce_loss(np.where(y == 1, 1 - cosine, 0) + apart, reduction)
 
@@ -187,9 +186,16 @@ def _above_0(x: Tensor) -> Any:
     return np.clip(x, 0, None)
 
 
-@whole
 def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     """(Σ |x|ᵖ) ** (1/p); its gradient at 0 is 0."""
+    if p == 2:
+        size = np.absolute(x) if x.dtype.kind == "c" else x
+        return ops.vector_norm(size, axis=axis, keepdims=keepdims)
+    return _norm_of_order(x, p, axis, keepdims)
+
+
+@whole
+def _norm_of_order(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     if p < 0:
         raise ShapeError(f"the order of a norm is not negative; got p={p}")
     size = np.absolute(x)
@@ -200,11 +206,8 @@ def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     if p == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     # A power of 0 has no finite slope: 1 stands in, and is taken out again.
-    if p == 2:
-        powers = x * x if x.dtype.kind != "c" else size * size
-    else:
-        powers = np.where(size.array == 0, 0, np.where(size.array == 0, 1, size) ** p)
+    powers = np.where(size.array == 0, 0, np.where(size.array == 0, 1, size) ** p)
     total: Any = np.sum(powers, axis=axis, keepdims=keepdims)
     zero = total.array == 0
     safe = np.where(zero, 1, total)
-    return np.where(zero, 0, np.sqrt(safe) if p == 2 else safe ** (1 / p))
+    return np.where(zero, 0, safe ** (1 / p))
