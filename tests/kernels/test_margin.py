@@ -1,4 +1,4 @@
-"""Cosines and hinge losses: what is not finite, labels that are none, inputs that are left alone."""
+"""Cosines and hinge losses: what is not finite, labels that are none, lengths below eps."""
 
 from __future__ import annotations
 
