@@ -228,6 +228,7 @@ LAYERS_LEFT_OUT = {
 }  # fmt: skip
 
 OPS_THROUGH_LAYERS = {
+    "alpha_dropout": "AlphaDropout",
     "adaptive_max_pool": "AdaptiveMaxPool2d",
     "avg_pool": "AvgPool2d",
     "batch_norm": "BatchNorm2d",
@@ -238,6 +239,7 @@ OPS_THROUGH_LAYERS = {
     "cosine": "CosineSimilarity",
     "cross_entropy": "CrossEntropyLoss",
     "embedding": "Embedding",
+    "glu": "GLU",
     "group_norm": "GroupNorm",
     "gru": "GRU",
     "huber": "HuberLoss",

@@ -33,6 +33,7 @@ _MODULES: dict[str, list[Op]] = {
     "factors": [ops.det, ops.inv, ops.solve],
     "gamma": [ops.digamma, ops.lgamma],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
+    "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
     "normalise": [ops.batch_norm, ops.layer_norm],
     "norms": [ops.group_norm, ops.rms_norm],
     "pairs": [
@@ -46,7 +47,7 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.hardshrink, ops.softshrink, ops.threshold),
         *(ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
         *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.erfinv, ops.ndtri),
-        *(ops.sign, ops.dropout),
+        *(ops.log_ndtr, ops.sign),
     ],
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
     "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],

@@ -10,14 +10,17 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
+from distgrad.kernels import pairs
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 
 
 def prelu(a: Array, weight: Array) -> OpResult | None:
-    """The twin of ``ops.prelu`` with one weight, or one for each channel (axis 1)."""
+    """The twin of ``ops.prelu`` with one weight, one for each channel (axis 1) or each element."""
     if not suits(a) or not isinstance(weight, np.ndarray) or not suits(a, weight):
         return None
+    if weight.shape == a.shape:
+        return pairs.prelu(a, weight)
     channels = weight.size
     axes = weight.ndim
     if channels > 1 and (

@@ -46,6 +46,22 @@ def minimum(F: Any) -> Any:
 
 
 @of_two
+def prelu(F: Any) -> Any:
+    zero = F(0)
+
+    def value(a: Any, b: Any) -> Any:
+        return a if a > zero else b * a
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        return g if a > zero else b * g
+
+    def to_b(g: Any, a: Any) -> Any:
+        return zero if a > zero else g * a
+
+    return value, to_a, to_b
+
+
+@of_two
 def logaddexp(F: Any) -> Any:
     half = F(0.5)
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels import mathematics as m
 from distgrad.kernels import special
-from distgrad.kernels.arrays import Scalar, blank, in_memory, in_order, suits
+from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.recipe import of_one
 
@@ -325,6 +322,24 @@ def ndtri(F: Any) -> Any:
 
 
 @of_one
+def log_ndtr(F: Any) -> Any:
+    zero, half, one = F(0), F(0.5), F(1)
+    root, scale = F(math.sqrt(0.5)), F(1 / math.sqrt(2 * math.pi))
+
+    def value(x: Any) -> Any:
+        rest, square = half * special.scaled_tail(abs(x) * root), half * x * x
+        below = m.log(rest) - square
+        return below if x < zero else m.log1p(-rest * m.exp(-square))
+
+    def back(g: Any, x: Any) -> Any:
+        # φ / Φ: through erfcx where both vanish.
+        rest, e = half * special.scaled_tail(abs(x) * root), m.exp(-half * x * x)
+        return g * (scale / rest if x < zero else scale * e / (one - rest * e))
+
+    return value, back
+
+
+@of_one
 def sign(F: Any) -> Any:
     zero, one = F(0), F(1)
 
@@ -338,26 +353,7 @@ def sign(F: Any) -> Any:
     return value, back
 
 
-# -- with a mask ------------------------------------------------------------------------------
-
-
-def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
-    """The twin of ``ops.dropout``."""
-    if not suits(a) or keep.dtype != np.bool_ or keep.shape != a.shape:
-        return None
-    x, order = in_memory(a)
-    mask = in_order(keep, order)
-    scale = a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
-    shape = a.shape
-    y, row = blank(shape, a.dtype, order)
-    masked(x, mask, scale, row)
-
-    def vjp(g: Array) -> Array:
-        d, row = blank(shape, g.dtype, order)
-        masked(in_order(g, order), mask, scale, row)
-        return d
-
-    return y, (vjp, None)
+# -- with a mask: see masked.py ---------------------------------------------------------------
 
 
 @kernel

@@ -10,8 +10,8 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import beside, counted, neighbours
-from distgrad.kernels.arrays import dense
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.arrays import Scalar, dense
+from distgrad.kernels.jit import inlined, kernel
 
 
 def cumsum(a: Array, *, axis: int) -> OpResult | None:
@@ -121,22 +121,33 @@ def prod(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | N
     axes = neighbours(axis, a)
     if axes is None:
         return None
-    shape, dtype, (first, end) = a.shape, a.dtype, axes
+    first, end = axes
+    if a.flags.f_contiguous and not a.flags.c_contiguous:  # read as it lies
+        y, vjp = _prod(a.T, a.ndim - end, a.ndim - first, keepdims)
+        return y.T, lambda g: vjp(np.asarray(g).T).T
+    return _prod(a, first, end, keepdims)
+
+
+def _prod(a: Array, first: int, end: int, keepdims: bool) -> tuple[Array, Callable[[Array], Array]]:
+    shape, dtype = a.shape, a.dtype
     x = dense(a).reshape(
         math.prod(shape[:first]), math.prod(shape[first:end]), math.prod(shape[end:])
     )
-    form = x.shape[0], x.shape[2]
-    y = np.empty(form, dtype)
+    y = np.empty((x.shape[0], x.shape[2]), dtype)
     _product(x, y)
     ones = (1,) * (end - first) if keepdims else ()
-    value = y.reshape(shape[:first] + ones + shape[end:])
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, dtype)
-        _product_back(dense(np.asarray(g)).reshape(form), x, d.reshape(x.shape))
+        d, least = np.empty(shape, dtype), _LEAST[dtype]
+        gs = dense(np.asarray(g)).reshape(y.shape)
+        if x.shape[2] == 1:
+            rows = x.shape[:2]
+            _product_back_rows(gs, x.reshape(rows), y, least, d.reshape(rows))
+        else:
+            _product_back(gs, x, y, least, d.reshape(x.shape))
         return d
 
-    return value, vjp
+    return y.reshape(shape[:first] + ones + shape[end:]), vjp
 
 
 @kernel
@@ -155,29 +166,82 @@ def _product(x: Array, y: Array) -> None:
                     y[i, j] *= x[i, k, j]
 
 
+_WIDTH, _LONG = 256, 4096
+_LEAST = {np.dtype(t): t(np.finfo(t).tiny) for t in (np.float32, np.float64)}
+
+
+@inlined
+def _others(y: Scalar, x: Scalar) -> Scalar:
+    return y / x
+
+
 @kernel
-def _product_back(g: Array, x: Array, d: Array) -> None:
-    # The product of those before, then of those after: zeros have the right gradient too.
-    last = x.shape[1] - 1
-    after = np.empty(x.shape[2], x.dtype)
+def _product_back(g: Array, x: Array, y: Array, least: Scalar, d: Array) -> None:
     for i in range(x.shape[0]):
-        if x.shape[2] == 1:
-            before = g[i, 0]
-            for k in range(last + 1):
-                d[i, k, 0] = before
-                before *= x[i, k, 0]
-            rest = x.dtype.type(1)
-            for k in range(last, -1, -1):
-                d[i, k, 0] *= rest
-                rest *= x[i, k, 0]
-            continue
+        plain = True
         for j in range(x.shape[2]):
-            d[i, 0, j] = g[i, j]
-            after[j] = x[i, last, j]
-        for k in range(1, last + 1):
-            for j in range(x.shape[2]):
-                d[i, k, j] = d[i, k - 1, j] * x[i, k - 1, j]
-        for k in range(last - 1, -1, -1):
-            for j in range(x.shape[2]):
-                d[i, k, j] *= after[j]
-                after[j] *= x[i, k, j]
+            size = abs(y[i, j])
+            plain &= (size >= least) & (size < np.inf)
+        if plain:
+            for k in range(x.shape[1]):
+                for j in range(x.shape[2]):
+                    d[i, k, j] = g[i, j] * _others(y[i, j], x[i, k, j])
+        else:
+            _without_own(g[i], x[i], d[i])
+
+
+@kernel
+def _without_own(g: Array, x: Array, d: Array) -> None:
+    # The product of those before, then of those after: zeros have the right gradient too.
+    last, after = x.shape[0] - 1, np.empty(x.shape[1], x.dtype)
+    for j in range(x.shape[1]):
+        d[0, j] = g[j]
+        after[j] = x[last, j]
+    for k in range(1, last + 1):
+        for j in range(x.shape[1]):
+            d[k, j] = d[k - 1, j] * x[k - 1, j]
+    for k in range(last - 1, -1, -1):
+        for j in range(x.shape[1]):
+            d[k, j] *= after[j]
+            after[j] *= x[k, j]
+
+
+@kernel
+def _product_back_rows(g: Array, x: Array, y: Array, least: Scalar, d: Array) -> None:
+    n = x.shape[1]
+    rest = n % _WIDTH if n >= _LONG else n
+    wide = n - rest
+    products, others = np.empty(_WIDTH, x.dtype), np.empty(_WIDTH, x.dtype)
+    for i in range(x.shape[0]):
+        size = abs(y[i, 0])
+        if (size >= least) & (size < np.inf):
+            for k in range(n):
+                d[i, k] = g[i, 0] * _others(y[i, 0], x[i, k])
+            continue
+        # A long row is columns side by side, whose chains of products do not wait for another.
+        whole = g[i, 0]
+        if wide:
+            block = x[i, :wide].reshape(wide // _WIDTH, _WIDTH)
+            products[:] = x.dtype.type(1)
+            for k in range(block.shape[0]):
+                for j in range(_WIDTH):
+                    products[j] *= block[k, j]
+            for k in range(wide, n):
+                whole *= x[i, k]
+            _chain(whole, products, others)
+            _without_own(others, block, d[i, :wide].reshape(block.shape))
+            whole = g[i, 0]
+            for j in range(_WIDTH):
+                whole *= products[j]
+        _chain(whole, x[i, wide:], d[i, wide:])
+
+
+@kernel
+def _chain(g: Scalar, x: Array, d: Array) -> None:
+    before, rest = g, x.dtype.type(1)
+    for k in range(x.size):
+        d[k] = before
+        before *= x[k]
+    for k in range(x.size - 1, -1, -1):
+        d[k] *= rest
+        rest *= x[k]

@@ -32,7 +32,8 @@ _even32, _odd32 = polynomial(_F, _POWERS32[::2]), polynomial(_F, _POWERS32[1::2]
 _even64, _odd64 = polynomial(float, _POWERS64[::2]), polynomial(float, _POWERS64[1::2])
 _near32, _near64 = polynomial(_F, ERF[:6]), polynomial(float, ERF)
 _ROOT_HALF32, _ROOT_HALF64 = _F(math.sqrt(0.5)), math.sqrt(0.5)
-_THREE32 = _F(3)
+_THREE32, _TEN32, _ROOT_PI32 = _F(3), _F(10), _F(1 / math.sqrt(math.pi))
+_far32 = polynomial(_F, (1.0, -1 / 2, 3 / 4, -15 / 8))
 
 
 def tail(x: Any) -> Any:
@@ -52,6 +53,26 @@ def _tail64(x: Any) -> Any:
     u = t + t - 1.0
     q = u * u
     return t * exp(_even64(q) + u * _odd64(q) - x * x)
+
+
+def scaled_tail(x: Any) -> Any:
+    """exp(x²) erfc(x) for x ≥ 0."""
+    return np.exp(x * x) * np.vectorize(math.erfc)(x)
+
+
+def _scaled_tail32(x: Any) -> Any:
+    t = _THREE32 / (_THREE32 + x)
+    u = t + t - _ONE32
+    q = u * u
+    near = t * (_even32(q) + u * _odd32(q))  # fitted up to 10; beyond, the first powers of 1 / x²
+    return _ROOT_PI32 / x * _far32(_ONE32 / (x * x)) if x > _TEN32 else near
+
+
+def _scaled_tail64(x: Any) -> Any:
+    t = 2.0 / (2.0 + x)
+    u = t + t - 1.0
+    q = u * u
+    return t * exp(_even64(q) + u * _odd64(q))
 
 
 def normal(x: Any) -> Any:
@@ -248,6 +269,7 @@ def _arctan2_64(y: Any, x: Any) -> Any:
 
 for _reference, _of32, _of64 in (
     (tail, _tail32, _tail64),
+    (scaled_tail, _scaled_tail32, _scaled_tail64),
     (normal, _normal32, _normal64),
     (erf, _erf32, _erf64),
     (normal_cdf, _normal_cdf32, _normal_cdf64),

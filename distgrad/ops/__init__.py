@@ -13,10 +13,12 @@ from distgrad.ops import nan_reductions as _nan_reductions  # noqa: F401
 from distgrad.ops import polynomial as _polynomial  # noqa: F401
 from distgrad.ops import rearrange as _rearrange  # noqa: F401
 from distgrad.ops import statistics as _statistics  # noqa: F401
+from distgrad.ops.activation import alpha_dropout as alpha_dropout
 from distgrad.ops.activation import dropout as dropout
 from distgrad.ops.activation import elu as elu
 from distgrad.ops.activation import gelu as gelu
 from distgrad.ops.activation import gelu_tanh as gelu_tanh
+from distgrad.ops.activation import glu as glu
 from distgrad.ops.activation import hardshrink as hardshrink
 from distgrad.ops.activation import hardsigmoid as hardsigmoid
 from distgrad.ops.activation import hardswish as hardswish

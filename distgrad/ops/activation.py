@@ -183,8 +183,25 @@ def gelu(a: Array) -> OpResult:
     return a * phi, lambda g: g * (phi + a * (INV_SQRT_2PI * np.exp(-0.5 * a * a)))
 
 
+@op(
+    "... -> ...",
+    samples=lambda rng: [((rng.normal(size=(2, 4, 6)),), {"axis": axis}) for axis in (-1, 1)],
+    real=True,
+)
+def glu(a: Array, *, axis: int) -> OpResult:
+    """x σ(z), where x and z are the halves of a along ``axis`` (Dauphin et al. 2017)."""
+    x, z = np.split(a, 2, axis=axis)
+    s = either_fused(sigmoid, z)
+
+    def vjp(g: Array) -> Any:
+        return np.concatenate([g * s, g * x * s * (1 - s)], axis=axis)
+
+    return x * s, vjp
+
+
 def _dropped(rng: np.random.Generator) -> list[Sample]:
-    return [((rng.normal(size=(3, 4)), rng.random((3, 4)) < 0.7), {"p": 0.3})]
+    x, planes = rng.normal(size=(3, 4, 2)), rng.random((3, 4, 1)) < 0.7
+    return [((x, rng.random(x.shape) < 0.7), {"p": 0.3}), ((x, planes), {"p": 0.3})]
 
 
 @op("..., ... -> ...", samples=_dropped, real=True)
@@ -192,3 +209,25 @@ def dropout(a: Array, keep: Array, *, p: float) -> OpResult:
     """Elements of a where ``keep`` (boolean) holds, over 1 - p; zeros elsewhere."""
     scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, fractional(a.dtype))
     return a * scale, (lambda g: g * scale, None)
+
+
+@op("..., ... -> ...", samples=_dropped, real=True)
+def alpha_dropout(a: Array, keep: Array, *, p: float) -> OpResult:
+    """SELU's floor where ``keep`` (boolean) does not hold, then mean 0 and variance 1 again.
+
+    Source: Klambauer et al. 2017.
+    """
+    scale, shift, floor = (np.asarray(x, fractional(a.dtype)) for x in alpha_levels(p))
+    slope = keep * scale
+    return np.where(keep, a * scale + shift, floor), (lambda g: g * slope, None)
+
+
+def alpha_levels(p: float) -> tuple[float, float, float]:
+    """Return scale, shift and what is left of a dropped element, of p below 1."""
+    scale = 1 / math.sqrt((1 - p) * (1 + p * SELU_FLOOR**2))
+    shift = -scale * p * SELU_FLOOR
+    return scale, shift, SELU_FLOOR * scale + shift
+
+
+SELU_FLOOR = -1.7580993408473766
+"""SELU's limit for -∞."""

@@ -15,7 +15,7 @@ from distgrad.nn import functional as F
 
 TF = torch.nn.functional
 
-OPS = {*FUNCTIONALS, "prelu", "gelu_tanh"} - {"relu6", "rrelu", "selu", "celu", "tanh"}
+OPS = {*FUNCTIONALS, "glu", "prelu", "gelu_tanh"} - {"relu6", "rrelu", "selu", "celu", "tanh"}
 CALLS = [
     (name, settings) for name, all_settings in FUNCTIONALS.items() for settings in all_settings
 ]

@@ -12,6 +12,7 @@ from distgrad.autograd import REGISTRY
 # Ops that are parts of others, compared through them.
 PARTS = {
     "normal_cdf": "gelu",
+    "alpha_dropout": "alpha_dropout, whose draws differ, by what it does to mean and variance",
     "cosine": "cosine_similarity and cosine_embedding_loss",
     "add_at": "getitem",
     "take_along": "gather and take_along_axis",

@@ -209,8 +209,7 @@ def glu(input: TensorLike, dim: int = -1) -> Tensor:
     input = wrap(input)
     if not -input.ndim <= dim < input.ndim or input.shape[dim] % 2:
         raise ShapeError(f"glu needs an axis {dim} of even length; got shape {input.shape}")
-    a, b = np.split(input, 2, axis=dim)
-    return _apply(ops.multiply, a, sigmoid(b))
+    return _apply(ops.glu, input, axis=dim)
 
 
 def softmax(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 
 from distgrad import ops
@@ -15,8 +12,6 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import stand_for, wrap
 from distgrad.ops.helpers import fractional
-
-_SELU_FLOOR = -1.7580993408473766  # SELU's limit for -∞ (Klambauer et al. 2017)
 
 
 def dropout(
@@ -147,14 +142,9 @@ def _floored(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bo
     if not training or p == 0:
         return x
     keep = _keep(mask, p)
-    if p == 1:
-        result: Any = ops.dropout(x, keep, p=p)
-    else:
-        scale = 1 / math.sqrt((1 - p) * (1 + p * _SELU_FLOOR**2))
-        shift = -scale * p * _SELU_FLOOR
-        result = np.where(keep, x, _SELU_FLOOR) * scale + shift
-    done: Tensor = result
-    return done
+    # Everything is zero for a p of 1, as in PyTorch.
+    result: Tensor = (ops.dropout if p == 1 else ops.alpha_dropout)(x, keep, p=p)
+    return result
 
 
 @apart

@@ -1,0 +1,128 @@
+"""Twins of dropout, of elements and of whole channels, and of gated linear units."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar, blank, dense, in_memory, in_order, suits
+from distgrad.kernels.jit import kernel
+from distgrad.kernels.mathematics import sigmoid
+from distgrad.ops.activation import alpha_levels
+
+
+def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
+    """The twin of ``ops.dropout``."""
+    return _kept(a, keep, 1 / (1 - p) if p < 1 else 0.0, 0.0, 0.0)
+
+
+def alpha_dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
+    """The twin of ``ops.alpha_dropout``."""
+    return _kept(a, keep, *alpha_levels(p))
+
+
+def _kept(a: Array, keep: Array, scale: float, shift: float, floor: float) -> OpResult | None:
+    """Return scale · a + shift where ``keep`` holds, else ``floor``: 0 for dropout, but for NaN."""
+    if not suits(a) or type(keep) is not np.ndarray or keep.dtype != np.bool_:
+        return None
+    F, shape = a.dtype.type, a.shape
+    levels = F(scale), F(shift), F(floor)
+    if keep.shape == shape:
+        x, order = in_memory(a)
+        mask = in_order(keep, order)
+        y, row = blank(shape, a.dtype, order)
+        _elements(x, mask, *levels, row)
+
+        def vjp(g: Array) -> Array:
+            d, row = blank(shape, g.dtype, order)
+            _elements(in_order(g, order), mask, F(scale), F(0), F(0), row)
+            return d
+
+        return y, (vjp, None)
+    planes = _planes(shape, keep.shape)
+    if planes is None:
+        return None
+    each, flags = (planes, a.size // planes), dense(keep).reshape(-1)
+    y = np.empty(shape, a.dtype)
+    _channels(dense(a).reshape(each), flags, *levels, y.reshape(each))
+
+    def of_channels(g: Array) -> Array:
+        d = np.empty(shape, g.dtype)
+        _channels(dense(g).reshape(each), flags, F(scale), F(0), F(0), d.reshape(each))
+        return d
+
+    return y, (of_channels, None)
+
+
+def _planes(shape: tuple[int, ...], mask: tuple[int, ...]) -> int | None:
+    """Return how many planes of ``shape`` have one flag each; None if ``mask`` is no such mask."""
+    if len(mask) != len(shape):
+        return None
+    axes = len(mask)
+    while axes and mask[axes - 1] == 1:
+        axes -= 1
+    return math.prod(mask) if mask[:axes] == shape[:axes] else None
+
+
+@kernel
+def _elements(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: Array) -> None:
+    zero = y.dtype.type(0)
+    if shift == zero and floor == zero:
+        for i in range(y.size):
+            y[i] = a[i] * (scale if mask[i] else zero)
+        return
+    for i in range(y.size):
+        y[i] = a[i] * scale + shift if mask[i] else floor
+
+
+@kernel
+def _channels(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: Array) -> None:
+    zero = y.dtype.type(0)
+    for i in range(a.shape[0]):
+        if mask[i]:
+            for k in range(a.shape[1]):
+                y[i, k] = a[i, k] * scale + shift
+        elif shift == zero and floor == zero:
+            for k in range(a.shape[1]):
+                y[i, k] = a[i, k] * zero  # NaN stays
+        else:
+            for k in range(a.shape[1]):
+                y[i, k] = floor
+
+
+def glu(a: Array, *, axis: int) -> OpResult | None:
+    """The twin of ``ops.glu``."""
+    if not suits(a) or type(axis) is not int or not -a.ndim <= axis < a.ndim or a.shape[axis] % 2:
+        return None
+    along, shape = axis % a.ndim, a.shape
+    half = a.size // math.prod(shape[:along]) // 2
+    x = dense(a).reshape(-1, 2, half)
+    y = np.empty((*shape[:along], shape[along] // 2, *shape[along + 1 :]), a.dtype)
+    _gated(x, y.reshape(-1, half))
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(shape, g.dtype)
+        _gated_back(dense(g).reshape(-1, half), x, d.reshape(-1, 2, half))
+        return d
+
+    return y, vjp
+
+
+@kernel
+def _gated(x: Array, y: Array) -> None:
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            y[i, k] = x[i, 0, k] * sigmoid(x[i, 1, k])
+
+
+@kernel
+def _gated_back(g: Array, x: Array, d: Array) -> None:
+    one = x.dtype.type(1)
+    for i in range(x.shape[0]):
+        for k in range(x.shape[2]):
+            s = sigmoid(x[i, 1, k])
+            d[i, 0, k] = g[i, k] * s
+            d[i, 1, k] = g[i, k] * x[i, 0, k] * s * (one - s)
