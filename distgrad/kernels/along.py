@@ -114,15 +114,19 @@ def resample(x: Array, *, index: Array, weight: Array, axis: int) -> OpResult | 
     return _resampled(x, there, axis), vjp
 
 
-_Tables: TypeAlias = "tuple[tuple[Array, Array], tuple[Array, Array]]"
-_known: dict[Any, tuple[_Tables, tuple[Array, Array]]] = {}
+_Table: TypeAlias = "tuple[Array, Array, bool]"
+_known: dict[Any, tuple[tuple[_Table, _Table], tuple[Array, Array]]] = {}
 
 
-def _tables(index: Array, weight: Array, length: int, dtype: Any) -> _Tables:
+def _tables(index: Array, weight: Array, length: int, dtype: Any) -> tuple[_Table, _Table]:
     """Return the tables of both ways as kernels take them. Those that cannot change are kept."""
 
-    def plain(i: Array, w: Array) -> tuple[Array, Array]:
-        return np.array(i, np.int64, order="C"), np.array(w, dtype, order="C")
+    def plain(i: Array, w: Array) -> _Table:
+        # By taps, and whether each element is one other as it is.
+        return np.array(i.T, np.int64, order="C"), np.array(w.T, dtype, order="C"), is_pick(w)
+
+    def is_pick(w: Array) -> bool:
+        return w.shape[1] == 1 and bool((w == 1).all())
 
     key = id(index), id(weight), length, dtype
     if key in _known:
@@ -138,30 +142,43 @@ def _tables(index: Array, weight: Array, length: int, dtype: Any) -> _Tables:
 _MOST_KNOWN = 64
 
 
-def _resampled(x: Array, taps: tuple[Array, Array], axis: int) -> Array:
-    y = np.empty((*x.shape[:axis], len(taps[0]), *x.shape[axis + 1 :]), x.dtype)
-    _resample(beside(x, axis), *taps, beside(y, axis))
+def _resampled(x: Array, table: _Table, axis: int) -> Array:
+    index, weight, picks = table
+    y = np.empty((*x.shape[:axis], index.shape[1], *x.shape[axis + 1 :]), x.dtype)
+    source, result = beside(x, axis), beside(y, axis)
+    if picks:
+        _take(source, index[0], result)
+    elif source.shape[2] == 1:
+        _resample_lines(
+            source.reshape(source.shape[:2]), index, weight, result.reshape(result.shape[:2])
+        )
+    else:
+        _resample(source, index, weight, result)
     return y
+
+
+@kernel
+def _resample_lines(x: Array, index: Array, weight: Array, y: Array) -> None:
+    zero = y.dtype.type(0)
+    for i in range(y.shape[0]):
+        line, to = x[i], y[i]
+        for t in range(index.shape[0]):
+            places, w = index[t], weight[t]
+            for k in range(places.size):
+                # A weight of zero takes nothing, not even of a NaN.
+                part = w[k] * line[places[k]] if w[k] != zero else zero
+                to[k] = part if t == 0 else to[k] + part
 
 
 @kernel
 def _resample(x: Array, index: Array, weight: Array, y: Array) -> None:
     zero = y.dtype.type(0)
-    if x.shape[2] == 1:
-        for i in range(y.shape[0]):
-            for k in range(index.shape[0]):
-                total = zero
-                for t in range(index.shape[1]):
-                    if weight[k, t] != zero:
-                        total += weight[k, t] * x[i, index[k, t], 0]
-                y[i, k, 0] = total
-        return
     for i in range(y.shape[0]):
-        for k in range(index.shape[0]):
+        for k in range(index.shape[1]):
             for j in range(y.shape[2]):
                 y[i, k, j] = zero
-            for t in range(index.shape[1]):
-                w, p = weight[k, t], index[k, t]
+            for t in range(index.shape[0]):
+                w, p = weight[t, k], index[t, k]
                 if w != zero:  # it takes nothing, not even of a NaN
                     for j in range(y.shape[2]):
                         y[i, k, j] += w * x[i, p, j]

@@ -51,7 +51,10 @@ def interpolate(
         if factors is None:
             raise ShapeError("interpolate: recompute_scale_factor means nothing for a given size")
         factors = None
-    for axis, (length, count) in enumerate(zip(lengths, sizes, strict=True), start=2):
+    # What shrinks first; of axes that grow the last one: the others copy and add whole lines of it.
+    axes = list(zip(range(2, result.ndim), lengths, sizes, strict=True))
+    shrinking = [a for a in axes if a[2] < a[1]]
+    for axis, length, count in (*shrinking, *[a for a in axes[::-1] if a[2] >= a[1]]):
         factor = None if factors is None else factors[axis - 2]
         index, weight = _taps(mode, length, count, factor, bool(align_corners), antialias)
         result = ops.resample(result, index=fixed(index), weight=fixed(weight), axis=axis)
