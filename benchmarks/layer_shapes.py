@@ -250,6 +250,7 @@ OPS_THROUGH_LAYERS = {
     "multi_margin": "MultiMarginLoss",
     "multilabel_margin": "MultiLabelMarginLoss",
     "nll": "NLLLoss",
+    "pad_border": "ReflectionPad2d",
     "resample": "Upsample",
     "rms_norm": "RMSNorm",
     "rnn": "RNN",

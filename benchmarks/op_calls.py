@@ -272,7 +272,7 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         lambda a, b, i: torch.scatter_add(a, 1, i, b),
         normal(2, lambda r, a, b: (a, b, Fixed(b.argsort(1)))),
     ),
-    "add_at index_add": (
+    "add_slices index_add": (
         lambda a, b, i: ops.index_add(a, 0, i.array, b),
         lambda a, b, i: torch.index_add(a, 0, i, b),
         normal(2, lambda r, a, b: (a, b, _with_rows(r, a)[1])),
@@ -379,11 +379,13 @@ for _name in ("real", "imag", "conj", "angle"):
 case("complex", ops.complex, torch.complex, normal(2), "fft")
 
 OPS_LEFT_OUT = {
+    "add_at": "the way back of getitem",
     "bessel_j0": "PyTorch has no gradient of it",
     "bessel_j1": "PyTorch has no gradient of it",
     "convolution_weight": "the way back of a convolution",
     "convolve": "PyTorch has no such function",
     "eig": "complex eigenvalues: LAPACK's time on both sides",
+    "fold_border": "the way back of pad_border",
     "from_lower": "a part of eigh",
     "igamma": "PyTorch has no gradient to its order",
     "igammac": "PyTorch has no gradient to its order",

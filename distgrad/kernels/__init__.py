@@ -25,7 +25,7 @@ __all__ = ["TWINS", "part", "status", "twin"]
 
 _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
-    "along": [ops.resample, ops.take],
+    "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],

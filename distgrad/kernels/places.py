@@ -14,9 +14,11 @@ from distgrad.kernels.jit import kernel
 from distgrad.ops.helpers import data_of
 
 
-def take_along(a: Array, *, index: TensorLike, axis: int, name: str = "") -> OpResult | None:
+def take_along(
+    a: Array, *, index: TensorLike, axis: int, name: str = "", negative: bool = False
+) -> OpResult | None:
     """The twin of ``ops.take_along`` for an index of the array's shape but along ``axis``."""
-    found = _places(a, index, axis)
+    found = _places(a, index, axis, negative=negative)
     if found is None:
         return None
     places, along = found
@@ -80,7 +82,7 @@ def put_along(
 
 
 def _places(
-    a: Array, index: TensorLike, axis: int, src: Array | None = None
+    a: Array, index: TensorLike, axis: int, src: Array | None = None, negative: bool = False
 ) -> tuple[Array, int] | None:
     """Return the index as (outer, k, inner) and the axis; None for what the reference does.
 
@@ -100,8 +102,13 @@ def _places(
         return None
     whole = given if given.dtype == np.int64 else given.astype(np.int64)
     # Without a sign: what is negative is out of range, and an index is read as it stands.
+    n = a.shape[along]
     places = beside(whole, along).view(np.uint64)
-    return (places, along) if _are_below(a.shape[along], places.reshape(-1)) else None
+    fits = _are_below(n, places.reshape(-1))
+    if negative and not fits:
+        places = np.where(whole < 0, whole + n, whole).view(np.uint64).reshape(places.shape)
+        fits = _are_below(n, places.reshape(-1))
+    return (places, along) if fits else None
 
 
 @kernel

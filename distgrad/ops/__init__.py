@@ -36,6 +36,7 @@ from distgrad.ops.activation import softsign as softsign
 from distgrad.ops.activation import tanhshrink as tanhshrink
 from distgrad.ops.activation import threshold as threshold
 from distgrad.ops.along import add_along as add_along
+from distgrad.ops.along import add_slices as add_slices
 from distgrad.ops.along import put_along as put_along
 from distgrad.ops.along import take_along as take_along
 from distgrad.ops.arrange import flip as flip
@@ -185,7 +186,9 @@ from distgrad.ops.normalization import rms_norm as rms_norm
 from distgrad.ops.numpy2 import matvec as matvec
 from distgrad.ops.numpy2 import vecdot as vecdot
 from distgrad.ops.numpy2 import vecmat as vecmat
+from distgrad.ops.pad import fold_border as fold_border
 from distgrad.ops.pad import pad as pad
+from distgrad.ops.pad import pad_border as pad_border
 from distgrad.ops.pad import pad_constant as pad_constant
 from distgrad.ops.pool import adaptive_max_pool as adaptive_max_pool
 from distgrad.ops.pool import avg_pool as avg_pool

@@ -33,9 +33,14 @@ def _writes(rng: np.random.Generator) -> list[Sample]:
 
 
 @op("... -> ...", samples=_reads)
-def take_along(a: Array, *, index: TensorLike, axis: int, name: str = "take_along") -> OpResult:
-    """The elements at ``index`` along ``axis``; it is no longer than a along the others."""
-    places = _places(name, a.shape, axis, index)
+def take_along(
+    a: Array, *, index: TensorLike, axis: int, name: str = "take_along", negative: bool = False
+) -> OpResult:
+    """The elements at ``index`` along ``axis``; it is no longer than a along the others.
+
+    ``negative`` ones count from the end, if that is allowed.
+    """
+    places = _places(name, a.shape, axis, index, negative)
     shape, dtype = a.shape, a.dtype
     return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, dtype)
 
@@ -72,6 +77,20 @@ def put_along(
     return np.where(stays, a, values), (lambda g: np.where(stays, g, 0), to_src)
 
 
+def _slices(rng: np.random.Generator) -> list[Sample]:
+    a, src, index = rng.normal(size=(2, 3, 2)), rng.normal(size=(2, 4, 2)), np.array([2, 0, 2, 1])
+    along = ((a, src), {"index": index, "axis": 1}), ((a[0], src[0]), {"index": index, "axis": 0})
+    return list(along)
+
+
+@op("..., ... -> ...", samples=_slices)
+def add_slices(a: Array, src: Array, *, index: Array, axis: int) -> OpResult:
+    """``a`` with the slices of ``src`` added at the 1-d ``index``, from 0 on, along ``axis``."""
+    rest = (a.shape[axis], *a.shape[:axis], *a.shape[axis + 1 :])
+    back = put_back(np.moveaxis(src, axis, 0), index=index, shape=rest, dtype=a.dtype)
+    return a + np.moveaxis(back, 0, axis), (lambda g: g, lambda g: np.take(g, index, axis=axis))
+
+
 def _put_back(g: Array, places: Array, shape: Shape, dtype: Any) -> Array:
     row = np.reshape(g, (-1,))
     size = math.prod(shape)
@@ -84,7 +103,9 @@ def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) ->
     return _places(name, shape, dim, index)
 
 
-def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
+def _places(
+    name: str, shape: tuple[int, ...], dim: int, index: TensorLike, negative: bool = False
+) -> Array:
     (axis,) = axis_numbers(dim, max(len(shape), 1), name)
     given = integers(index, f"{name}: the index")
     fits = given.ndim == len(shape) and all(
@@ -96,9 +117,9 @@ def _places(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> A
             f"has as many axes and is no longer along any but axis {axis}"
         )
     if not shape:  # a number counts as an array of one element
-        return checked_index(name, given, 1, 0, negative=False)
+        return checked_index(name, given, 1, 0, negative=negative)
     step = math.prod(shape[axis + 1 :])
-    places = checked_index(name, given, shape[axis], axis, negative=False) * step
+    places = checked_index(name, given, shape[axis], axis, negative=negative) * step
     if given.size <= _SMALL:
         return places + _first_places(shape, given.shape, axis)
     for part in _parts(shape, given.shape, axis):

@@ -17,7 +17,7 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
-from distgrad.ops.along import add_along, put_along, take_along, with_length
+from distgrad.ops.along import add_along, add_slices, put_along, take_along, with_length
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
@@ -39,8 +39,10 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
     ``index`` may be shorter than ``x`` along the other axes, and than ``src`` along all: only the
     corner of ``src`` that it covers is read. Errors: ShapeError. Source: torch.scatter_add.
     """
-    x = as_tensor(x)
-    values = corner("scatter_add", src, x, np.shape(data_of(index)))
+    given: Any
+    x, given = as_tensor(x), data_of(index)
+    short = isinstance(src, Tensor) and src.dtype is x.dtype and src.shape == np.shape(given)
+    values = src if short else corner("scatter_add", src, x, np.shape(given))
     result: Tensor = add_along(x, values, index=index, axis=dim, name="scatter_add")
     return result
 
@@ -81,10 +83,8 @@ def index_add(
     if source.shape != (expected := (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])):
         raise ShapeError(f"index_add: source has shape {source.shape}; x and index ask {expected}")
     scaled: Any = source if alpha == 1 else source * alpha
-    front = np.moveaxis(scaled, axis, 0)
-    shape = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
-    back = put_back(front, index=rows, shape=shape, dtype=x.dtype)
-    return as_tensor(x + np.moveaxis(back, 0, axis))
+    result: Tensor = add_slices(x, scaled, index=rows, axis=axis)
+    return result
 
 
 def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool = False) -> Tensor:
@@ -143,7 +143,7 @@ def take_along_axis(arr: TensorLike, indices: TensorLike, axis: int | None = -1)
     (along,) = axis_numbers(axis, arr.ndim, "take_along_axis")
     n, k = arr.shape[along], index.shape[along]
     if index.size and with_length(arr.shape, along, k) == index.shape:
-        return gather(arr, along, _spread(index, n, along, index.shape))
+        return take_along(arr, index=index, axis=along, name="take_along_axis", negative=True)
     rest = np.broadcast_shapes(with_length(arr.shape, along, 1), with_length(index.shape, along, 1))
     if rest != with_length(arr.shape, along, 1):
         arr = np.broadcast_to(arr, with_length(rest, along, n))

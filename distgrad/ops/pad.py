@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of, either
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 
@@ -57,21 +57,89 @@ def pad(
     widths = _widths(pad_width, array.ndim)
     if mode == "constant":
         return pad_constant(array, pad_width=widths, constant_values=constant_values)
-    result = array if any(map(any, widths)) else np.copy(array)
-    for axis, width in enumerate(widths):
-        n = array.shape[axis]
+    if not any(map(any, widths)):
+        return np.copy(array)
+    for axis, (n, width) in enumerate(zip(array.shape, widths, strict=True)):
         if n == 0 and any(width):
             raise ShapeError(f"np.pad: axis {axis} has no elements to pad with (mode={mode!r})")
-        if any(width):
-            result = np.take(result, fixed(_chosen(n, width, mode)), axis=axis)
-    return result
+    return pad_border(array, pad_width=widths, mode=mode)
 
 
-@functools.lru_cache(maxsize=64)
-def _chosen(n: int, width: tuple[int, int], mode: Any) -> Array:
-    index: Array = np.pad(np.arange(n), width, mode=mode)
-    index.flags.writeable = False
-    return index
+def _bordered(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(2, 3, 4))
+    width, far = ((0, 0), (1, 2), (3, 1)), ((1, 0), (0, 0), (0, 9))
+    return [
+        *(((x,), {"pad_width": width, "mode": mode}) for mode in MODES[1:]),
+        *(((x,), {"pad_width": far, "mode": mode}) for mode in MODES[1:]),
+    ]
+
+
+Widths: TypeAlias = "tuple[tuple[int, int], ...]"
+
+
+@op("... -> ...", samples=_bordered)
+def pad_border(a: Array, *, pad_width: Widths, mode: str) -> OpResult:
+    """A border of a's own elements: at the ``edge``, mirrored or wrapped (NumPy's modes)."""
+    shape = a.shape
+    inner, copies = _copies(shape, pad_width, mode)
+    y = np.empty([b + n + e for (b, e), n in zip(pad_width, shape, strict=True)], a.dtype)
+    y[inner] = data_of(a)
+    for _, to, source in copies:
+        y[to] = y[source]
+    return y, lambda g: either(fold_border, g, shape=shape, pad_width=pad_width, mode=mode)
+
+
+@op(
+    "... -> ...",
+    samples=lambda rng: [
+        ((rng.normal(size=(2, 5, 7)),),
+         {"shape": (2, 3, 4), "pad_width": ((0, 0), (0, 2), (2, 1)), "mode": mode})
+        for mode in MODES[1:]
+    ],
+)  # fmt: skip
+def fold_border(g: Array, *, shape: Shape, pad_width: Widths, mode: str) -> OpResult:
+    """The adjoint of ``pad_border``: each element and its copies in the border, added."""
+    inner, copies = _copies(shape, pad_width, mode)
+    d = np.array(data_of(g))
+    for axis, to, source in reversed(copies):
+        part = d[to]
+        once = part.shape[axis] != 1 and d[source].shape[axis] == 1
+        d[source] += np.add.reduce(part, axis=axis, keepdims=True) if once else part
+    return d[inner], lambda gg: either(pad_border, gg, pad_width=pad_width, mode=mode)
+
+
+Part: TypeAlias = "tuple[slice, ...]"
+
+
+@functools.lru_cache(maxsize=128)
+def _copies(shape: Shape, widths: Widths, mode: Any) -> tuple[Part, list[tuple[int, Part, Part]]]:
+    """Return where the array itself lies, and (axis, border, what is copied there), in order."""
+    inner = tuple([slice(b, b + n) for (b, _), n in zip(widths, shape, strict=True)])
+    found = []
+    for axis, (n, (before, after)) in enumerate(zip(shape, widths, strict=True)):
+        if not before and not after:
+            continue
+        source = before + np.pad(np.arange(n), (before, after), mode=mode)
+        for begin, end in ((0, before), (before + n, before + n + after)):
+            for start, stop in _runs(source, begin, end):
+                whole = (slice(None),) * axis, inner[axis + 1 :]  # what comes after is still empty
+                first, last = int(source[start]), int(source[stop - 1])
+                step = -1 if last < first else 1
+                past = None if last + step < 0 else last + step
+                to, of = slice(start, stop), slice(first, past, step)
+                found.append((axis, (*whole[0], to, *whole[1]), (*whole[0], of, *whole[1])))
+    return inner, found
+
+
+def _runs(source: Array, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a part of ``source`` into runs that stay, rise or fall by one from place to place."""
+    while begin < end:
+        stop = begin + 1
+        step = int(source[stop] - source[begin]) if stop < end else 0
+        while stop < end and step in (-1, 0, 1) and source[stop] - source[stop - 1] == step:
+            stop += 1
+        yield begin, stop
+        begin = stop
 
 
 def _widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:

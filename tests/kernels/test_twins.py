@@ -130,6 +130,14 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(5, 31, 7))],
         {"index": np.arange(5 * 31 * 7).reshape(5, 31, 7) % 31, "axis": 1},
     ),
+    "pad_border": lambda r: (
+        [r.normal(size=(5, 3, 17, 9))],
+        {"pad_width": ((0, 0), (0, 0), (2, 5), (3, 0)), "mode": "reflect"},
+    ),
+    "add_slices": lambda r: (
+        [r.normal(size=(5, 31, 7)), r.normal(size=(5, 37, 7))],
+        {"index": r.integers(0, 31, 37), "axis": 1},
+    ),
     **dict.fromkeys(
         ("add_along", "put_along"),
         lambda r: (

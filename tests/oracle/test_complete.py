@@ -13,6 +13,9 @@ from distgrad.autograd import REGISTRY
 PARTS = {
     "normal_cdf": "gelu",
     "alpha_dropout": "alpha_dropout, whose draws differ, by what it does to mean and variance",
+    "add_slices": "index_add",
+    "pad_border": "np.pad",
+    "fold_border": "np.pad",
     "cosine": "cosine_similarity and cosine_embedding_loss",
     "add_at": "getitem",
     "take_along": "gather and take_along_axis",
