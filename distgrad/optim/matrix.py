@@ -10,11 +10,10 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import State
+from distgrad.optim.newton_schulz import orthogonalized
 from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Number, Optimizer, Params
 from distgrad.optim.update import mix_, move_
-
-_STRIPS_FROM = 384  # rows: of fewer a product is sooner made whole
 
 
 class Adafactor(Optimizer):
@@ -202,7 +201,7 @@ def muon_(
         scale = 0.2 * math.sqrt(max(rows, columns))
     else:
         scale = math.sqrt(max(1.0, rows / columns))
-    direction = _orthogonalized(g, ns_coefficients, eps, ns_steps)
+    direction = orthogonalized(g, ns_coefficients, eps, ns_steps)
     mix_(value, 1 - lr * weight_decay, direction, -lr * scale)
 
 
@@ -210,38 +209,6 @@ def _ahead(x: Any, g: Any, b: Any, mu: Any, fresh: Any, nesterov: Any) -> tuple[
     """Return what Muon orthogonalizes, in the place of x."""
     b = b + fresh * (g - b)
     return g + mu * (b - g) if nesterov else b, b
-
-
-def _orthogonalized(
-    g: Array, coefficients: tuple[float, float, float], eps: float, steps: int
-) -> Array:
-    """Push the singular values of ``g`` towards 1: X ← a X + (b A + c A²) X with A = X Xᵀ."""
-    a, b, c = coefficients
-    tall = g.shape[0] > g.shape[1]
-    x = np.divide(g.T if tall else g, max(norm(g), eps), order="C")
-    y, gram = np.empty_like(x), np.empty((len(x), len(x)), x.dtype)
-    factor = np.empty_like(gram)
-    for _ in range(steps):
-        _symmetric_product_(x, gram)
-        _symmetric_product_(gram, factor)
-        mix_(factor, c, gram, b)
-        np.matmul(factor, x, out=y)
-        mix_(y, 1.0, x, a)
-        x, y = y, x
-    return np.ascontiguousarray(x.T) if tall else x
-
-
-def _symmetric_product_(x: Array, out: Array) -> None:
-    """Let ``out`` be X Xᵀ, of which half is computed where that is sooner: in four strips."""
-    rows, columns = x.shape
-    if rows < _STRIPS_FROM or columns > 2 * rows:
-        np.matmul(x, x.T, out=out)
-        return
-    width = -(-rows // 4)
-    for first in range(0, rows, width):
-        last = min(first + width, rows)
-        np.matmul(x[first:], x[first:last].T, out=out[first:, first:last])
-        out[first:last, last:] = out[last:, first:last].T
 
 
 def _rms(a: Array) -> float:
