@@ -30,6 +30,8 @@ class _Bounds(NamedTuple):
 
     ends: tuple[Array, ...]
     counts: Numbers
+    elements: dict[Numbers, Array | None]
+    """What ``_elements`` found, by the lengths of the axes."""
 
 
 def max_pool(
@@ -117,14 +119,14 @@ def _bounds(lengths: Numbers, windows: Windows, ceil_mode: bool) -> _Bounds | No
         last.append(np.minimum(start + k, length))
     if any((b >= e).any() for b, e in zip(first, last, strict=True)):
         return None  # padding alone: the reference says so
-    return _Bounds(_filled(first, last), counts)
+    return _Bounds(_filled(first, last), counts, {})
 
 
 @functools.lru_cache(maxsize=128)
 def _parts(lengths: Numbers, sizes: Numbers) -> _Bounds:
     pairs = [(np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m))
              for n, m in zip(lengths, sizes, strict=True)]  # fmt: skip
-    return _Bounds(_filled(*map(list, zip(*pairs, strict=True))), sizes)
+    return _Bounds(_filled(*map(list, zip(*pairs, strict=True))), sizes, {})
 
 
 def _filled(first: Sequence[Array], last: Sequence[Array]) -> tuple[Array, ...]:
@@ -156,13 +158,45 @@ def _volumes(x: Array) -> Array:
     return dense(x).reshape(n * c, *(1,) * (_AXES - len(lengths)), *lengths)
 
 
+_NARROW = 16  # lines shorter than that are not worth to be gone over by themselves
+_MOST_ELEMENTS = 1 << 16  # of the windows of a plane, in all, that are written down
+
+
+def _elements(lengths: Numbers, bounds: _Bounds) -> Array | None:
+    """Return the places in a plane of each window's first element, second, …: (kernel, windows).
+
+    Shorter windows repeat their last. None for more than are worth to be kept.
+    """
+    if lengths in bounds.elements:
+        return bounds.elements[lengths]
+    first, last = bounds.ends[:_AXES], bounds.ends[_AXES:]
+    most = [int((e - b).max()) for b, e in zip(first, last, strict=True)]
+    found = None
+    if math.prod(most) * math.prod(bounds.counts) <= _MOST_ELEMENTS:
+        found = np.zeros((*most, *map(len, first)), np.uint64)
+        sizes = (1,) * (_AXES - len(lengths)) + lengths
+        for axis, (b, e, n) in enumerate(zip(first, last, most, strict=True)):
+            along = np.minimum(b + np.arange(n)[:, None], e - 1) * math.prod(sizes[axis + 1 :])
+            form = [1] * (2 * _AXES)
+            form[axis], form[_AXES + axis] = along.shape
+            found += along.reshape(form).astype(np.uint64)
+        found = found.reshape(math.prod(most), -1)
+    bounds.elements[lengths] = found
+    return found
+
+
 def _largest(x: Array, bounds: _Bounds) -> OpResult:
     y = np.empty((*x.shape[:2], *bounds.counts), x.dtype)
     winners = np.empty(y.shape, np.int32)  # index in the plane
     if math.prod(x.shape[2:]) >= _MOST_PLACES:
         raise ShapeError(f"max-pooling of planes of 2 ** 31 elements and more: {x.shape}")
-    _find(_volumes(x), *bounds.ends, _volumes(y), _volumes(winners))
     shape, planes = x.shape, x.shape[0] * x.shape[1]
+    at = _elements(shape[2:], bounds) if shape[-1] < _NARROW else None
+    if at is not None:
+        rows = (a.reshape(planes, -1) for a in (dense(x), y, winners))
+        _find_at(at, *rows)
+    else:
+        _find(_volumes(x), *bounds.ends, _volumes(y), _volumes(winners))
 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, g.dtype)
@@ -192,27 +226,65 @@ def _find(
     y: Array, winners: Array,
 ) -> None:  # fmt: skip
     height, width = x.shape[2], x.shape[3]
+    top, place = np.empty(width, x.dtype), np.empty(width, np.int32)
     for p in range(x.shape[0]):
         for k in range(d0.size):
-            front, rear = d0[k], d1[k]
             for i in range(h0.size):
-                top, bottom = h0[i], h1[i]
-                for j in range(w0.size):
-                    left, right = w0[j], w1[j]
-                    where = (front * height + top) * width + left
-                    best = x[p, front, top, left]
-                    for c in range(front, rear):
-                        for a in range(top, bottom):
-                            line = (c * height + a) * width
-                            for b in range(left, right):
-                                v = x[p, c, a, b]
-                                # The first of equal ones wins; NaN beats everything, the first NaN
-                                # all. No branches: which one wins cannot be predicted.
-                                wins = (v > best) | ((v != v) & (best == best))
-                                best = v if wins else best
-                                where = line + b if wins else where
-                    y[p, k, i, j] = best
-                    winners[p, k, i, j] = where
+                # The largest of each column, all columns at once; then that of each window's.
+                for c in range(d0[k], d1[k]):
+                    for a in range(h0[i], h1[i]):
+                        line = x[p, c, a]
+                        start = np.int32((c * height + a) * width)
+                        if c == d0[k] and a == h0[i]:
+                            for b in range(width):
+                                top[b], place[b] = line[b], start + np.int32(b)
+                        else:
+                            _keep_larger(line, start, top, place)
+                _largest_of_columns(top, place, w0, w1, y[p, k, i], winners[p, k, i])
+
+
+@kernel
+def _keep_larger(line: Array, start: int, top: Array, place: Array) -> None:
+    for b in range(line.size):
+        v, best = line[b], top[b]
+        # The first of equal ones wins; NaN beats everything, the first NaN all.
+        wins = (v > best) | ((v != v) & (best == best))
+        top[b] = v if wins else best
+        place[b] = start + np.int32(b) if wins else place[b]
+
+
+@kernel
+def _largest_of_columns(
+    top: Array, place: Array, w0: Array, w1: Array, y: Array, winners: Array
+) -> None:
+    for j in range(w0.size):
+        left = w0[j]
+        best, where = top[left], place[left]
+        for b in range(left + 1, w1[j]):
+            v, at = top[b], place[b]
+            # No branches: which one wins cannot be predicted.
+            alike = (v == best) | ((v != v) & (best != best))
+            wins = (v > best) | ((v != v) & (best == best)) | (alike & (at < where))
+            best = v if wins else best
+            where = at if wins else where
+        y[j] = best
+        winners[j] = where
+
+
+@kernel
+def _find_at(at: Array, x: Array, y: Array, winners: Array) -> None:
+    # All windows of a plane at once: their first elements, then the second ones, ….
+    for p in range(x.shape[0]):
+        row, top, where = x[p], y[p], winners[p]
+        for j in range(top.size):
+            top[j], where[j] = row[at[0, j]], np.int32(at[0, j])
+        for t in range(1, at.shape[0]):
+            places = at[t]
+            for j in range(top.size):
+                v, best, place, old = row[places[j]], top[j], np.int32(places[j]), where[j]
+                wins = (v > best) | ((v != v) & (best == best))
+                top[j] = v if wins else best
+                where[j] = place if wins else old
 
 
 @kernel

@@ -30,9 +30,9 @@ def pad(
     last = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (input.ndim - len(last)) + last[::-1]
     if mode == "constant":
-        return wrap(
-            ops.pad(_cut(input, widths), [_not_negative(w) for w in widths], mode, value or 0)
-        )
+        if min(map(min, last), default=0) < 0:
+            input, widths = _cut(input, widths), [_not_negative(w) for w in widths]
+        return wrap(ops.pad_constant(input, pad_width=tuple(widths), constant_values=value or 0))
     if mode not in NUMPY_MODES:
         raise ShapeError(
             f"pad: mode is 'constant', 'reflect', 'replicate' or 'circular'; got {mode!r}"
@@ -41,7 +41,9 @@ def pad(
         raise ShapeError(f"pad: value={value} belongs to mode='constant'; got mode={mode!r}")
     for n, width in zip(input.shape, widths, strict=True):
         _check(mode, n, width)
-    return wrap(ops.pad(input, widths, NUMPY_MODES[mode]))
+    if not any(map(any, last)):
+        return input.clone()
+    return wrap(ops.pad_border(input, pad_width=tuple(widths), mode=NUMPY_MODES[mode]))
 
 
 def _cut(x: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
