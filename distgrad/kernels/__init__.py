@@ -57,6 +57,7 @@ _MODULES: dict[str, list[Op]] = {
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
     "scatter": [ops.add_at, ops.embedding, ops.getitem],
     "triangular": [ops.cholesky, ops.solve_triangular],
+    "windows": [ops.fold, ops.unfold],
 }
 TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""

@@ -130,6 +130,20 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(5, 31, 7))],
         {"index": np.arange(5 * 31 * 7).reshape(5, 31, 7) % 31, "axis": 1},
     ),
+    "unfold": lambda r: (
+        [r.normal(size=(3, 5, 31, 17))],
+        {"kernel": (3, 4), "stride": (2, 3), "padding": (2, 3), "dilation": (2, 1)},
+    ),
+    "fold": lambda r: (
+        [r.normal(size=(3, 60, 70))],
+        {
+            "size": (31, 17),
+            "kernel": (3, 4),
+            "stride": (2, 3),
+            "padding": 0,
+            "dilation": (2, 1),
+        },
+    ),
     "pad_border": lambda r: (
         [r.normal(size=(5, 3, 17, 9))],
         {"pad_width": ((0, 0), (0, 0), (2, 5), (3, 0)), "mode": "reflect"},
