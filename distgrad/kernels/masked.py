@@ -11,6 +11,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, blank, dense, in_memory, in_order, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid
+from distgrad.kernels.pointwise import masked
 from distgrad.ops.activation import alpha_levels
 
 
@@ -71,8 +72,7 @@ def _planes(shape: tuple[int, ...], mask: tuple[int, ...]) -> int | None:
 def _elements(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: Array) -> None:
     zero = y.dtype.type(0)
     if shift == zero and floor == zero:
-        for i in range(y.size):
-            y[i] = a[i] * (scale if mask[i] else zero)
+        masked(a, mask, scale, y)
         return
     for i in range(y.size):
         y[i] = a[i] * scale + shift if mask[i] else floor
