@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from distgrad.autograd.mode import recorder
+from distgrad.autograd.mode import recorder, watching
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -27,10 +27,10 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        recording = recorder()
-        if recording is None:
+        watcher = watching.get()
+        if watcher is None or not watcher.records:  # as ``recorder``, without a call
             return function(*args, **kwargs)
-        found: R = recording.apart(function, args, kwargs)
+        found: R = watcher.apart(function, args, kwargs)
         return found
 
     return call

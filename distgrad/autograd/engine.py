@@ -108,7 +108,7 @@ class _Leaves:
         elif total is not None and total._node is None and type(g) is _ndarray:
             _add(total.array, g, total.array)  # the short way of ``accumulate_``
         elif total is None and leaf._place is not None and g is leaf._place.gradient:
-            leaf.grad = as_tensor(g)
+            leaf.grad = output(g, None, 0)
         elif (
             total is None
             and type(g) is _ndarray

@@ -11,8 +11,11 @@ import numpy as np
 
 from distgrad.comm.message import Array
 
-SLOTS = 64
-"""Collectives a rank can be ahead of the slowest one."""
+SLOTS = 60
+"""Collectives a rank can be ahead of the slowest one.
+
+Of many numbers a multiple: in steps of as many collectives each slot has the same one every time.
+"""
 SMALL = 4096
 """Bytes of an array that travels with the notice itself."""
 PIECE = 1 << 20
@@ -94,17 +97,20 @@ class Board:
         self._small: dict[tuple[np.dtype[np.generic], int, int], list[Array]] = {}  # views
         self._done = 0  # collectives below this number are complete here
         self._early: set[int] = set()  # and these above it
+        self._free = 0  # all ranks are known to be ready for the collectives below this number
 
     @property
     def order(self) -> list[int]:
         """Where the others' notices are and this rank's own, for a call that is compiled.
 
         The address of the words, how many lie between two slots, the first word of this rank's
-        slots, how many others there are, and the first words of theirs.
+        slots, the one that says how many collectives are complete here, how many others there are,
+        and the first words of theirs.
         """
         address: int = self._flat.__array_interface__["data"][0]
         firsts = [self._slots[r][0] >> 3 for r in self.others]
-        return [address, _SLOT >> 3, self._mine[0] >> 3, len(firsts), *firsts]
+        low = self._low[self.rank]
+        return [address, _SLOT >> 3, self._mine[0] >> 3, low, len(firsts), *firsts]
 
     # -- which collective -----------------------------------------------------------------------
 
@@ -116,14 +122,19 @@ class Board:
 
     def post(self, number: int, digest: int, text: bytes) -> None:
         """Say that this rank is in collective ``number``; all it wrote before can be read."""
-        at = self._mine[number % SLOTS]
-        word = at >> 3
+        slot = number % SLOTS
+        self.describe(slot, text)
+        word = self._mine[slot] >> 3
         self._words[word + 1] = digest
-        if self._texts[number % SLOTS] is not text:
-            self._bytes[at + _TEXT : at + _TEXT + len(text)] = text
-            self._texts[number % SLOTS] = text
         self._words[word] = number + 1
         self._signal()
+
+    def describe(self, slot: int, text: bytes) -> None:
+        """Write to a slot what its collective is, unless that is what the last one was."""
+        if self._texts[slot] is not text:
+            at = self._mine[slot] + _TEXT
+            self._bytes[at : at + len(text)] = text
+            self._texts[slot] = text
 
     def arrivals(self, number: int) -> list[Flag]:
         """Return what is complete once all others are in collective ``number``."""
@@ -152,13 +163,23 @@ class Board:
         self._words[self._low[self.rank]] = self._done
         self._signal()
 
+    def over_after(self, number: int) -> int:
+        """Return what ``finish(number)`` would tell, -1 if others have to be looked at for that."""
+        return number + 1 if number == self._done and not self._early else -1
+
+    def note_over(self, number: int, over: int) -> None:
+        """Do what is left of ``finish(number)`` where ``over`` was told."""
+        if over < 0:
+            self.finish(number)
+        else:
+            self._done = over
+
     def is_free(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``free``."""
-        words, needed = self._words, number - SLOTS + 1
-        for index in self._lows:  # noqa: SIM110 - a generator's frame would cost more
-            if words[index] < needed:
-                return False
-        return True
+        if number >= self._free:
+            words = self._words
+            self._free = min([words[index] for index in self._lows]) + SLOTS
+        return number < self._free
 
     def have_arrived(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``arrivals``."""

@@ -25,6 +25,7 @@ from distgrad.comm.work import Work
 
 _UNTIMED = 8  # looks at the board, of about 0.3 µs each
 _NO_TIME = 3e-6  # seconds, the same in one compiled call
+_COMPLETE = 3  # how far a meeting comes (node.Meeting)
 
 
 class KnownSum:
@@ -51,26 +52,27 @@ class KnownSum:
         self.progress = transport.state.progress(transport.context)
         self._alone = transport.size == 1 and len(self.nodes) == 1
         node = transport.node
-        self._board = node.board if node.topology.one_node and algorithm.quick else None
+        self.board = node.board if node.topology.one_node and algorithm.quick else None
         self._shared = node.find(out)
-        self._calls: Sequence[Call] | None = None
+        self.calls: Sequence[Call] | None = None
+        """What is done when all have come, to arrays that the ranks share."""
         self.meeting: Meeting | None = None
         self._small = False
         encoded = encode(what)
         self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
-        if self._board is None:
+        if self.board is None:
             return
         if self._shared is not None and hierarchical.fits(self._shared, plan):
             rank = transport.rank
-            self._calls = hierarchical.calls_in_one_node(self._shared, rank, plan, slices)
+            self.calls = hierarchical.calls_in_one_node(self._shared, rank, plan, slices)
             if node.compiler is not None:
-                self.meeting = node.compiler(self._board, self._calls)
+                self.meeting = node.compiler(self.board, self.calls)
         elif self._shared is None and slices is None:
             self._small = board_sum.fits(out.nbytes, plan)
 
     def start(self, own: Sequence[Array], out: Array) -> Started:
         """Sum this rank's parts ``own``, flat and in the order of ``nodes``, into ``out``."""
-        transport, board = self.transport, self._board
+        transport, board = self.transport, self.board
         if self._alone:
             if own[0] is not out:
                 out[...] = own[0]
@@ -78,14 +80,25 @@ class KnownSum:
         if board is not None and fork.generation == transport.state.generation:
             number = self.progress.started
             if board.is_free(number):
-                if self._calls is not None and self._shared is not None:
+                if self.calls is not None and self._shared is not None:
                     hierarchical.put_in_place(own, self._shared)
-                    return QuickSum(self, board, self._calls)
+                    return QuickSum(self, board, self.calls)
                 if self._small:
                     rows = board_sum.write(board, number, own, out, self._plan)
                     return QuickSum(self, board, [(board_sum.add_rows, rows, out, self._plan)], out)
         group = Group(transport)
         return self._work(group, self._steps(group, own, out))
+
+    def at_once(self, own: Sequence[Array], out: Array) -> Started:
+        """Start it where the next thing is to wait for it: wait, a little while, here."""
+        shared = self._shared
+        if self.meeting is not None and shared is not None:
+            if own[-1] is not shared.own or len(own) != 1:
+                hierarchical.put_in_place(own, shared)
+            found = _meet_at_once(self, self.meeting)
+            if found is not None:
+                return found
+        return self.start(own, out)
 
     def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
         """Return a Work for what is left of a sum in which this rank has said that it is."""
@@ -120,15 +133,16 @@ class KnownBarrier:
         encoded = encode(self.what)
         self.digest, self.text = int.from_bytes(encoded[:8], "little", signed=True), encoded[8:]
         node = transport.node
-        self._board = node.board if node.topology.one_node else None
+        self.board = node.board if node.topology.one_node else None
+        self.calls = None
         self.progress = transport.state.progress(transport.context)
         self.meeting: Meeting | None = None
-        if node.compiler is not None and self._board is not None:
-            self.meeting = node.compiler(self._board, None)
+        if node.compiler is not None and self.board is not None:
+            self.meeting = node.compiler(self.board, None)
 
     def start(self, *, look: bool = True) -> Started:
         """Say that this rank is there; complete once all are. ``look`` now whether they are."""
-        transport, board = self.transport, self._board
+        transport, board = self.transport, self.board
         if transport.size == 1:
             return NOTHING
         if board is not None and fork.generation == transport.state.generation:
@@ -136,6 +150,11 @@ class KnownBarrier:
             if board.is_free(number):
                 return QuickSum(self, board, (), _NO_ARRAY, look=look)
         return self._work(Group(transport))
+
+    def at_once(self) -> Started:
+        """Start it where the next thing is to wait for it: wait, a little while, here."""
+        found = None if self.meeting is None else _meet_at_once(self, self.meeting)
+        return self.start() if found is None else found
 
     def go_on(self, number: int, calls: Sequence[Call], small: bool, summed: bool) -> Work:
         """Return a Work for what is left of a barrier in which this rank has said that it is."""
@@ -145,6 +164,32 @@ class KnownBarrier:
     def _work(self, group: Group) -> Work:
         # The check of the fingerprints with everyone is a barrier; there is nothing to add.
         return Work(group, self.what, _nothing(), everyone=True, timeout=self.timeout)
+
+
+def _meet_at_once(known: KnownSum | KnownBarrier, meeting: Meeting) -> Started | None:
+    """Start a collective and look for the others in one; None if it cannot be started so.
+
+    Nothing else goes on meanwhile, so that nobody need be told that it is under way.
+    """
+    transport, board, progress = known.transport, known.board, known.progress
+    state, number = transport.state, progress.started
+    if board is None or not board.is_free(number) or fork.generation != state.generation:
+        return None
+    begun = perf_counter()
+    progress.started = number + 1
+    stage = meeting.at_once(number, known.digest, known.text, board.close_looks)
+    sums = known.calls
+    if stage != _COMPLETE:
+        small = _NO_ARRAY if sums is None else None
+        return QuickSum(known, board, sums or (), small, met=(number, stage, begun))
+    ended = perf_counter()
+    state.last_quick = transport.members, (ended, number, known.what)
+    took = ended - begun
+    if took > _NO_TIME:
+        state.times.held_up(known.what, begun, begun + meeting.arrived() * took)
+    if sums is not None:
+        state.times.was_under_way(took)
+    return NOTHING
 
 
 class QuickSum:
@@ -163,6 +208,7 @@ class QuickSum:
         "_out",
         "_progress",
         "_rest",
+        "_since",
         "_state",
         "_summed",
         "_waits",
@@ -179,10 +225,12 @@ class QuickSum:
         small: Array | None = None,
         *,
         look: bool = True,
+        met: tuple[int, int, float] | None = None,
     ) -> None:
         """``small`` is the total of parts that were written beside the notices.
 
-        ``look``: see at once whether the others are there.
+        ``look``: see at once whether the others are there. ``met``: the collective was started
+        already, and waited for in vain: its number, how far it came, and since when.
         """
         self._known, self._board, self._calls, self._out = known, board, calls, small
         self._meeting = known.meeting
@@ -192,10 +240,14 @@ class QuickSum:
         self._rest: Work | None = None
         self._error: BaseException | None = None
         self._summed = self.done = self._waits = False
-        self._arrived = 0.0  # when all had come, if that was waited for
-        progress.started += 1
+        self._arrived = self._since = 0.0  # when all had come, and since when that was waited for
+        if met is not None:
+            self.number, stage, self._since = met
+            self._summed, look = stage == 2, False
+        else:
+            progress.started += 1
+            board.post(self.number, known.digest, known.text)
         progress.unfinished.add(self.number)
-        board.post(self.number, known.digest, known.text)
         state.works.append(self)
         if small is None:
             state.times.one_more()
@@ -259,7 +311,7 @@ class QuickSum:
         if self.done:
             return
         if self._meeting is not None and self._rest is None:
-            begun = perf_counter()
+            begun = self._since or perf_counter()
             if not self._look(self._meeting, begun):
                 self._go_on().wait_on(begun, self._arrived if self._summed else None)
                 self.done = True

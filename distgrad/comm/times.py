@@ -57,6 +57,11 @@ class Times:
         if not self._in_flight:
             self._under_way += perf_counter() - self._begun
 
+    def was_under_way(self, seconds: float) -> None:
+        """Count a collective that was begun, waited for and complete, all of it now."""
+        if not self._in_flight:
+            self._under_way += seconds
+
     def under_way(self, now: float) -> float:
         """Return the seconds in which at least one collective was under way."""
         return self._under_way + (now - self._begun if self._in_flight else 0.0)

@@ -27,34 +27,38 @@ goes to the double at a, WIDEN: floats at b become doubles at a."""
 ABSENT, OTHERS, SUMMED, COMPLETE = range(4)
 """How far it has come: some rank is not there; one is there for something else; own work is done,
 but not everyone's; all is done."""
-HEAD = 9
+HEAD = 10
 """Numbers that an order begins with: the clock at the start, when all had come and at the end, the
-address of the words, their number between two meetings, this rank's first word, how many others
-there are, how many rows the table has, and 0 for a barrier: nobody waits for others' work. The
-first words of the others follow, then the rows."""
+address of the words, their number between two meetings, this rank's first word and the one that
+says how many meetings are over for it, how many others there are, how many rows the table has, and
+0 for a barrier: nobody waits for others' work. The first words of the others follow, then the
+rows."""
+TO_BE_TOLD, TOLD, DONE = range(3)
+"""Where a call begins: nobody knows yet that this rank is there; they do; its work is done."""
 _code: Callable[[Callable[..., Any]], Any] = intrinsic
 _X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 @exact_kernel
-def meet(order: Array, turn: int, number: int, digest: int, looks: int, summed: bool) -> int:
+def meet(
+    order: Array, turn: int, number: int, digest: int, looks: int, begin: int, over: int
+) -> int:
     """Follow ``order`` in meeting ``number`` and return how far it came.
 
     The first word of a rank says which meeting it is in (its number + 1), the next what for, and
     the ninth that its work is done. ``turn`` is the number's place among the words, ``looks`` how
-    often a wait looks, ``summed`` whether the work is done already.
+    often a wait looks, ``begin`` where to begin. Once all is complete so many meetings are ``over``
+    for this rank, which is told; -1 leaves that to the caller.
     """
     order[0] = cycles()
-    words, at, others, rows = order[3], turn * order[4], order[6], order[7]
-    if not summed:
-        for i in range(others):
-            place = words + (order[HEAD + i] + at) * 8
-            look = 1
-            while load(place) <= number:
-                if look == looks:
-                    return ABSENT
-                look += 1
-                pause()
+    words, at, others, rows = order[3], turn * order[4], order[7], order[8]
+    if begin == TO_BE_TOLD:
+        own = words + (order[5] + at) * 8
+        store(own + 8, digest)
+        store(own, number + 1)
+    if begin != DONE:
+        if not _reach(order, at, number + 1, looks):
+            return ABSENT
         for i in range(others):
             if load(words + (order[HEAD + i] + at + 1) * 8) != digest:
                 return OTHERS
@@ -62,20 +66,32 @@ def meet(order: Array, turn: int, number: int, digest: int, looks: int, summed: 
         for row in range(rows):
             k = HEAD + others + 4 * row
             _do(order[k], order[k + 1], order[k + 2], order[k + 3])
-        if order[8] == 0:
+        if order[9] == 0:
             order[2] = order[1]
+            if over >= 0:
+                store(words + order[6] * 8, over)
             return COMPLETE
         store(words + (order[5] + at + 8) * 8, (number << 24) + 1)
-    for i in range(others):
-        place = words + (order[HEAD + i] + at + 8) * 8
+    if not _reach(order, at + 8, (number << 24) + 1, looks):
+        return SUMMED
+    order[2] = cycles()
+    if over >= 0:
+        store(words + order[6] * 8, over)
+    return COMPLETE
+
+
+@exact_kernel
+def _reach(order: Array, at: int, value: int, looks: int) -> bool:
+    """Whether a word of each of the others, ``at`` from its first, comes to a value in time."""
+    for i in range(order[7]):
+        place = order[3] + (order[HEAD + i] + at) * 8
         look = 1
-        while load(place) < (number << 24) + 1:
+        while load(place) < value:
             if look == looks:
-                return SUMMED
+                return False
             look += 1
             pause()
-    order[2] = cycles()
-    return COMPLETE
+    return True
 
 
 @exact_kernel

@@ -7,7 +7,7 @@ ranks share gradients out (zero=1 and more) they are collective.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.neighbours import neighbours
-from distgrad.autograd.parts import gradients_to_write, part_of
+from distgrad.autograd.parts import gradients_to_write, part_of, squares_told
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import Given, joint_norms, norm_beside
@@ -132,9 +132,26 @@ def layer_of(name: str) -> str:
 def gradient_norm(params: Iterable[Tensor], norm_type: float = 2.0) -> float:
     """Return the joint norm of the gradients that the parameters have."""
     having = [p for p in _listed(params) if p.grad is not None]
-    beside = neighbours(having) if norm_type == 2.0 else None
-    norm = None if beside is None else norm_beside(beside)
-    return joint_norm(gradients(having), norm_type) if norm is None else norm
+    if norm_type == 2.0:
+        beside = neighbours(having)
+        norm = _told_norm(having) if beside is None else norm_beside(beside)
+        if norm is not None:
+            return norm
+    return joint_norm(gradients(having), norm_type)
+
+
+def _told_norm(having: Sequence[Tensor]) -> float | None:
+    """Return the joint norm of gradients that ranks share out, if they have told each other."""
+    total = 0.0
+    for p in having:
+        squares = squares_told(p.grad)
+        if squares is None:
+            return None
+        of_one = 0.0
+        for number in squares:  # as ``norms`` adds them up
+            of_one += number
+        total += of_one
+    return math.sqrt(total)
 
 
 def gradients(params: Iterable[Tensor]) -> list[Given]:

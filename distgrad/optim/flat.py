@@ -89,8 +89,9 @@ class Run:
 
     def settle(self) -> None:
         """Return when ``value`` may be written."""
-        if self.sharding is not None:
-            self.sharding.settle()
+        sharding = self.sharding
+        if sharding is not None:
+            sharding.settle()
 
     def inside(self, first: int, last: int) -> slice:
         """Return the own elements of params[first:last], counted from the whole's first."""

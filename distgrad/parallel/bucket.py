@@ -13,7 +13,7 @@ from distgrad.autograd.memory import in_a_row
 from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.comm import Part, SharedArray, TreeSum, nodes_of
+from distgrad.comm import KnownSum, Part, SharedArray, TreeSum, nodes_of
 from distgrad.parallel.exchange import Exchange
 from distgrad.parallel.future import Pending
 from distgrad.parallel.world import World
@@ -64,6 +64,8 @@ class ShardedBuffer:
         """What is called when ``local`` holds the sum, which is in a cache then."""
         self._sum: TreeSum | None = None
         self._whole: int | None = None  # the summand that ``local`` is, where a rank has no others
+        self._usual: tuple[Exchange, KnownSum] | None = None  # by which it was summed then
+        self._only = [self.local]
         self._lent: list[Array] = []  # copies in use by the sum
         self._pool: list[Array] = []  # and free ones: a fresh array costs twice a reused one
 
@@ -108,9 +110,16 @@ class ShardedBuffer:
         # The last sums go where the total will be, so that no rank has to copy its part there.
         self._summed(exchange).add(shard, array, keep=last)
 
-    def start(self, exchange: Exchange) -> None:
-        """Start the sum over all shards, those kept included, into ``local``."""
+    def start(self, exchange: Exchange, *, at_once: bool = False) -> None:
+        """Start the sum over all shards, those kept included, into ``local``.
+
+        ``at_once``: it is waited for next.
+        """
         if self._whole is not None and not self.kept:
+            if self.transfer is None and not exchange.alone:
+                self._whole = None
+                self.work = self._start_again(exchange, at_once)
+                return
             parts: Sequence[Part] = [(0, self._whole, self.local)]
         else:
             parts = self._parts(exchange)
@@ -121,6 +130,15 @@ class ShardedBuffer:
             self.work = exchange.start(parts, self.local, self.name)
         else:
             self.work = self.transfer(exchange, parts)
+
+    def _start_again(self, exchange: Exchange, at_once: bool) -> Pending:
+        """Start the usual sum: each rank has one summand, and it is ``local``."""
+        usual = self._usual
+        if usual is None or usual[0] is not exchange:
+            slices = None if self.share is None else self.share.summed
+            usual = self._usual = exchange, exchange.know(self.local, self.name, slices)
+        known = usual[1]
+        return (known.at_once if at_once else known.start)(self._only, self.local)
 
     def poll(self) -> bool:
         """Let the sum come nearer; whether ``local`` holds it."""
@@ -278,18 +296,22 @@ class Bucket:
             self._partial = [PartialGradient.at(place) for place in self.places]
         self.views = [place.gradient for place in self.places]
         self.previous: Array | None = None
-        self.had = [False] * len(self.params)  # which parameters had gradients before the batch
-        self.unfinished = len(self.params)
-        self._ones = np.ones(count, dtype)
+        self._none: Sequence[bool] = (False,) * count
+        self.had: Sequence[bool] = self._none  # which parameters had gradients before the batch
+        self.unfinished = count
 
     def begin(self) -> None:
         """Keep what the user left in the gradients, to add the sum to it."""
+        self.had = self._none
+        for p in self.params:
+            if p.grad is not None:
+                self._keep_previous()
+                break
+
+    def _keep_previous(self) -> None:
         self.had = [p.grad is not None for p in self.params]
-        if True in self.had:
-            kept = [
-                np.zeros(p.shape, p.dtype) if p.grad is None else held(p.grad) for p in self.params
-            ]
-            self.previous = np.concatenate([k.reshape(-1) for k in kept])[self.own]
+        kept = [np.zeros(p.shape, p.dtype) if p.grad is None else held(p.grad) for p in self.params]
+        self.previous = np.concatenate([k.reshape(-1) for k in kept])[self.own]
 
     def open(self, shard: int, empty: bool) -> bool:
         """Start from what ``shard`` has gathered in earlier batches: nothing, as a rule.
@@ -311,7 +333,7 @@ class Bucket:
         A shard whose loss is not finite flags NaN, for all ranks to see.
         """
         flags = self.gradients.flags
-        np.copyto(flags, np.nan if loss_nonfinite else self._ones)
+        flags.fill(np.nan if loss_nonfinite else 1.0)
         for i, p in enumerate(self.params):
             if p.grad is None:
                 self.views[i][...] = 0
@@ -345,6 +367,10 @@ class Bucket:
             np.add(0 if left_out else sums, self.previous, out=sums)
             self.previous = None
         flags, partial = self.gradients.flags.tolist(), self._partial
+        if partial and not left_out and 0.0 not in flags:  # the usual case
+            for p, part in zip(self.params, partial):  # noqa: B905 - strict=True costs more
+                p.grad = part
+            return
         for i, p in enumerate(self.params):
             if not (self.had[i] or (flags[i] and not left_out)):
                 p.grad = None

@@ -20,6 +20,8 @@ from distgrad.comm.node import address
 from distgrad.optim.norms import rough_squares, square
 
 _COPY, _ADD, _MEET, _SQUARES, _WIDEN = 0, 1, 3, 5, 7  # the kernel's rows; with doubles one more
+_TO_BE_TOLD, _TOLD, _DONE = range(3)  # where it begins
+_COMPLETE = 3  # and how far it comes
 _FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 Row = tuple[int, int, int, int]
 
@@ -48,14 +50,27 @@ def compile_sums(comm: Communicator) -> None:
 class _Meeting:
     """A ``comm.node.Meeting``."""
 
-    __slots__ = ("_calls", "_meet", "_order")
+    __slots__ = ("_board", "_calls", "_meet", "_order")
 
-    def __init__(self, meet: Callable[..., int], order: Array, calls: Sequence[Call]) -> None:
-        self._meet, self._order = meet, order
+    def __init__(
+        self, meet: Callable[..., int], board: Board, order: Array, calls: Sequence[Call]
+    ) -> None:
+        self._meet, self._board, self._order = meet, board, order
         self._calls = calls  # held: their arrays' addresses are in the order
 
     def __call__(self, number: int, digest: int, looks: int, summed: bool) -> int:
-        return self._meet(self._order, number % SLOTS, number, digest, looks, summed)
+        return self._meet(
+            self._order, number % SLOTS, number, digest, looks, _DONE if summed else _TOLD, -1
+        )
+
+    def at_once(self, number: int, digest: int, text: bytes, looks: int) -> int:
+        board, turn = self._board, number % SLOTS
+        board.describe(turn, text)
+        over = board.over_after(number)
+        stage = self._meet(self._order, turn, number, digest, looks, _TO_BE_TOLD, over)
+        if stage == _COMPLETE:
+            board.note_over(number, over)
+        return stage
 
     def arrived(self) -> float:
         begun, arrived, ended = self._order[:3].tolist()
@@ -72,10 +87,10 @@ def _meeting(
             return None
         rows += more
     rows = _joined(rows)
-    words, step, mine, count, *firsts = board.order
-    numbers = [0, 0, 0, words, step, mine, count, len(rows), int(calls is not None), *firsts]
+    words, step, mine, over, count, *firsts = board.order
+    numbers = [0, 0, 0, words, step, mine, over, count, len(rows), int(calls is not None), *firsts]
     order = np.array([*numbers, *(n for row in rows for n in row)], np.int64)
-    return _Meeting(meet, order, calls or ())
+    return _Meeting(meet, board, order, calls or ())
 
 
 def _rows(function: Callable[..., Any], *arrays: Array) -> list[Row] | None:

@@ -195,11 +195,11 @@ class DistributedDataParallel:
 
     @apart
     def _look_at(self, loss: Tensor) -> None:
-        if not self.world.position.empty:
-            if self.nonfinite == "raise":
+        policy = self.reducer.nonfinite
+        if policy != "continue" and self.world.position.count and not math.isfinite(float(loss)):
+            if policy == "raise":
                 self.check_finite(loss)
-            elif self.nonfinite == "skip" and not math.isfinite(float(loss)):
-                self.reducer.pass_nonfinite = True
+            self.reducer.pass_nonfinite = True
 
     @apart
     def _reduce_by(self, reduction: Reduction) -> None:

@@ -55,6 +55,10 @@ class Exchange:
     def _start(
         self, parts: Sequence[Part], out: Array, name: str, slices: Sequence[slice] | None
     ) -> Pending:
+        return self.know(out, name, slices).start([array for _, _, array in parts], out)
+
+    def know(self, out: Array, name: str, slices: Sequence[slice] | None) -> KnownSum:
+        """Return what ``start`` (or, with slices, ``scatter``) finds out first."""
         known, target = self._known.get(name, (None, None))
         if known is None or target is not out:
             known = self.comm.know_sum(
@@ -67,7 +71,7 @@ class Exchange:
                 name=name,
             )
             self._known[name] = known, out
-        return known.start([array for _, _, array in parts], out)
+        return known
 
 
 def exchange_of(world: World, total: int, algorithm: str = AUTO) -> Exchange:

@@ -55,9 +55,11 @@ class Reducer(Observable):
         look = nonfinite != "continue"
         compile_sums(world.comm)
         self.shares = Shares(world, algorithm, zero, Fleeting, look=look) if zero else None
+        self._fetched: Shares | None = None  # whose values are here while they are used
         self.buckets = make_buckets(world, cut(trained, bucket_bytes), self.shares)
         if self.shares is not None:
             fetch_for(self.shares, module)
+            self._fetched = self.shares if self.shares.fetches else None
             # Of parameters that are here while they are used there is nothing to compare.
             agreement.same_weights &= not self.shares.fetches
         self.verdict = Verdict(world, self.buckets) if look and not zero else None
@@ -80,6 +82,7 @@ class Reducer(Observable):
         self._open = False  # a shard has gradients that were not handed in yet
         self._position = world.position  # that shard
         self._first = True  # the next shard is the first since gradients were summed
+        self._unfinished = True  # sums of the last batch may be under way, or not taken notice of
         self._samples = 0  # of the largest batch since then
         self._exchange: Exchange | None = None
         self._exchanges: dict[int, Exchange] = {}  # by the number of shards with samples
@@ -93,8 +96,8 @@ class Reducer(Observable):
         """Open the shard, if it is not yet, and return the weight of its loss."""
         position = self.world.position
         self._check(position)
-        if self.shares is not None:
-            self.shares.backward_started()
+        if self._fetched is not None:
+            self._fetched.backward_started()
         if self._open and self._zeroed():
             self._forget()
         if not (self._open and position is self._position):
@@ -119,13 +122,14 @@ class Reducer(Observable):
             # Buckets start in index order: ranks agree on it without talking.
             while self._next < len(self.buckets) and not self.buckets[self._next].unfinished:
                 self._hand_in(self.buckets[self._next])
-        if self.shares is not None:
-            self.shares.poll()
+        shares = self.shares
+        if shares is not None and shares.flying:
+            shares.poll()
 
     def backward_finished(self) -> None:
         """Hand in the rest; after the last shard, wait for the sums."""
-        if self.shares is not None:
-            self.shares.backward_finished()
+        if self._fetched is not None:
+            self._fetched.backward_finished()
         if not self.synchronize:
             return
         while self._next < len(self.buckets):
@@ -189,20 +193,26 @@ class Reducer(Observable):
         for bucket in self.buckets:
             bucket.unfinished = len(bucket.params)
         if position.first:
-            if self.verdict is not None:
-                self.verdict.restart()
-            if self.shares is not None:
-                self.shares.restart()
-            self.statistics.buffer.restart()
-            for bucket in self.buckets:
-                bucket.gradients.restart()
+            if self._unfinished:
+                self._restart()
+            self._unfinished = True
         if position.last:
-            self.agreement.check(current_shard())
+            self.agreement.check()
         if self.statistics.modules:
             if position.count:
                 self.statistics.buffer.add(exchange, position.shard)
             if position.last:
                 self._launch(self.statistics.buffer)
+
+    def _restart(self) -> None:
+        """Forget the sums of a batch that was left unfinished (an exception, a ``break``)."""
+        if self.verdict is not None:
+            self.verdict.restart()
+        if self.shares is not None:
+            self.shares.restart()
+        self.statistics.buffer.restart()
+        for bucket in self.buckets:
+            bucket.gradients.restart()
 
     def _zeroed(self) -> bool:
         """Whether the user has dropped the gradients that were gathered without being summed."""
@@ -227,7 +237,7 @@ class Reducer(Observable):
             if self.observers:
                 self._show_shard(bucket)
             bucket.gradients.add(self._exchange, self._position.shard)
-        if bucket.share is not None:
+        if self._fetched is not None and bucket.share is not None:
             bucket.share.release()
         self._next += 1
         if self._position.last:
@@ -237,7 +247,8 @@ class Reducer(Observable):
         assert self._exchange is not None
         if self.shares is not None and self.shares.stage >= 2:
             self._make_room()
-        buffer.start(self._exchange)
+        # After the last one there is nothing to be done but to wait.
+        buffer.start(self._exchange, at_once=not self._flying and self._next == len(self.buckets))
         self._flying.append(buffer)
 
     def _make_room(self) -> None:
@@ -263,6 +274,7 @@ class Reducer(Observable):
             shares.summed()
         else:
             finite = None if self.verdict is None else self.verdict.finite()
+        self._unfinished = False
         if self.observers:
             self._show_batch(finite)
         self.left_out = finite is False and self.nonfinite == "skip"

@@ -67,11 +67,12 @@ class Shares:
         """Whether it is known who owns what; then the cut stays."""
         self.backward_runs = self.gives_back = False
         """Whether a backward pass is under way, and one has begun before: values may leave then."""
-        self._flying: list[Started] = []
+        self.flying: list[Started] = []
+        """Values on their way."""
         self._begun: ShardPosition | None = None  # the shard whose backward pass began last
         self._uneven: dict[int, bool] = {}  # by the number of shards that have samples
         # Others wait for the slice of a rank that has nothing more to do.
-        world.comm.transport.state.before_leaving.append(partial(_complete, self._flying))
+        world.comm.transport.state.before_leaving.append(partial(_complete, self.flying))
 
     def allocate(self, parts: Sequence[Sequence[tuple[str, Tensor]]]) -> None:
         """Make the memory of the buckets that will be added; collective."""
@@ -121,7 +122,7 @@ class Shares:
         start = 0
         for share in self.buckets:
             count = count_of(share.params)
-            share.report_in(self.told.numbers[start : start + count])
+            share.report_in(self.told.numbers[start : start + count], start)
             start += count
 
     # -- to those who clip, move and average ------------------------------------------------------
@@ -132,17 +133,18 @@ class Shares:
 
     def send_values(self) -> None:
         """Start to bring what was moved to all ranks: in forward order, as it will be read."""
-        fetched = []
+        sent = []
         for share in reversed(self.buckets):
             if share.stale and not share.fetched_when_read:
-                fetched.append(share)
+                sent.append(share)
             share.stale = False
-        works = self.memory.start([(s.values, s.slices, s.name) for s in fetched])
-        for share, work in zip(fetched, works, strict=True):
+        works = self.memory.start([(s.values, s.slices, s.name) for s in sent])
+        for share, work in zip(sent, works, strict=True):
+            if work.done:
+                continue
             share.sent(work)
-        for work in works:
-            if not work.done and work not in self._flying:
-                self._flying.append(work)
+            if not work.done and work not in self.flying:
+                self.flying.append(work)
 
     @contextmanager
     def values_here(self) -> Iterator[None]:
@@ -194,8 +196,8 @@ class Shares:
 
     def poll(self) -> None:
         """Let what is on its way come nearer."""
-        if self._flying:
-            self._flying[:] = [work for work in self._flying if not work.poll()]
+        if self.flying:
+            self.flying[:] = [work for work in self.flying if not work.poll()]
 
     # -- to the reducer ---------------------------------------------------------------------------
 

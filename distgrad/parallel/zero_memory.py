@@ -205,7 +205,7 @@ class OncePerNode:
     def before_writing(self) -> None:
         """Meet the others, once for all buckets: each comes when it has read the values."""
         if not self._quiet:
-            self._before.start(look=False).wait()
+            self._before.at_once().wait()
             self._quiet = True
 
     def start(
@@ -214,7 +214,7 @@ class OncePerNode:
         """Start an exchange between nodes; in one node all meet when each has written."""
         self._quiet = False
         if self.common and moved:
-            one = self._after.start(look=False)
+            one = self._after.at_once()
             return [one] * len(moved)
         return [
             self._comm.start_exchange(

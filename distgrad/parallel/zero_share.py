@@ -143,11 +143,11 @@ class Share:
         """Note that own gradients are about to be written to."""
         self.report.fresh = False
 
-    def report_in(self, numbers: Array) -> None:
-        """Tell in ``numbers`` what others need to know of this rank's slice."""
+    def report_in(self, numbers: Array, first: int) -> None:
+        """Tell in ``numbers``, from number ``first`` on, what others need of this rank's slice."""
         parts = [self.part(place) for place in self.places]
         flags = self.sums[self.layout.size :]
-        self.report = Report(numbers, self.places, parts, flags, self._has_flags)
+        self.report = Report(numbers, first, self.places, parts, flags, self._has_flags)
 
     def tell(self) -> None:
         """Tell of the own slice, whose sum is there."""
@@ -162,7 +162,8 @@ class Share:
 
     def settle(self) -> None:
         """Return when the own values may be written."""
-        self._complete()
+        if self.work is not None:
+            self._complete()
         self.ranks.memory.before_writing()
 
     def changed(self) -> None:
@@ -171,10 +172,7 @@ class Share:
         self.gradients_change()  # updates may have them for scratch memory
 
     def sent(self, work: Started) -> None:
-        """Let readers wait until ``work`` has brought the values, unless it will have soon."""
-        # Where all ranks have them in common one meeting is all, and no reading is put off.
-        if self.ranks.memory.common and work.soon():
-            return
+        """Let readers wait until ``work`` has brought the values."""
         self.work = work
         for p in self.params:
             await_(p)

@@ -33,13 +33,14 @@ def _blocks(p: Tensor | Array) -> int:
 class Report:
     """What is told of one bucket: the squares of its blocks, and who used which parameter.
 
-    ``numbers`` is its part of what is told, ``flags`` lie behind the gradients, and a rank that
-    ``has_flags`` has the sums of them.
+    ``numbers`` is its part of what is told, from number ``first`` on, ``flags`` lie behind the
+    gradients, and a rank that ``has_flags`` has the sums of them.
     """
 
     def __init__(
         self,
         numbers: Array,
+        first: int,
         places: Sequence[Place],
         parts: Sequence[Part],
         flags: Array,
@@ -50,15 +51,17 @@ class Report:
         """Whether the gradients are still those that were told."""
         self._numbers, self._flags, self._has_flags = numbers, flags, has_flags
         self._told_flags = numbers[numbers.size - flags.size :]
-        self._squares: dict[int, tuple[int, int]] = {}  # by the number (``id``) of the slot
+        self._heard: list[float] = []  # what all have told of all buckets
+        self._squares: dict[int, slice] = {}  # where of it, by the number (``id``) of the slot
         self._blocks: list[tuple[int, Array]] = []  # own blocks, and where their squares go
         start = 0
         for place, part in zip(places, parts, strict=True):
-            self._squares[id(place.slot)] = start, start + _blocks(place.value)
+            count = _blocks(place.value)
+            self._squares[id(place.slot)] = slice(first + start, first + start + count)
             # Ranks cut arrays at the borders of blocks.
-            for number, first in enumerate(range(0, part.array.size, BLOCK), part.first // BLOCK):
-                self._blocks.append((start + number, part.array[first : first + BLOCK]))
-            start += _blocks(place.value)
+            for number, begin in enumerate(range(0, part.array.size, BLOCK), part.first // BLOCK):
+                self._blocks.append((start + number, part.array[begin : begin + BLOCK]))
+            start += count
 
     def calls(self, look: bool) -> list[Call]:
         """Return the calls that write what this rank knows: its blocks' squares, and the flags."""
@@ -85,19 +88,17 @@ class Report:
         """Forget that it has."""
         self._told[0] = False
 
-    def listen(self, look: bool) -> None:
-        """Take over what all have told."""
+    def listen(self, heard: list[float], look: bool) -> None:
+        """Take over what all have told of all buckets."""
         self._flags[...] = self._told_flags
-        self.restart()
-        self.fresh = look
+        self._told[0] = False
+        self._heard, self.fresh = heard, look
 
     def squares_of(self, number: int) -> list[float] | None:
         """Return the sum of the squares of each block of the gradient in that slot, if known."""
         if not self.fresh:
             return None
-        start, stop = self._squares[number]
-        squares: list[float] = self._numbers[start:stop].tolist()
-        return squares
+        return self._heard[self._squares[number]]
 
 
 class Told:
@@ -131,9 +132,10 @@ class Told:
             self.add_up_(self.numbers)
         elif self._late:
             self._comm.start_barrier(name="gradients are told of").wait()
+        heard: list[float] = self.numbers.tolist() if look else []
         for report in reports:
-            report.listen(look)
-        return math.isfinite(sum(self.numbers.tolist())) if look else None
+            report.listen(heard, look)
+        return math.isfinite(sum(heard)) if look else None
 
     def add_up_(self, numbers: Array) -> None:
         """Sum ``numbers``, of which all but one rank has zeros, over the ranks."""

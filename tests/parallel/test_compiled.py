@@ -140,7 +140,35 @@ def test_what_has_no_row_is_left_to_the_calls(dtype):
     assert _meeting(meet, node.boards[0], node.calls(one_each(2))[0]) is None
 
 
-def _pair(dtype, late, compiled):
+def test_a_rank_that_comes_says_so_and_that_it_is_through():
+    node = Node(2)
+    first, second = (_meeting(meet, board, None) for board in node.boards)
+    for number in range(2 * SLOTS):
+        # A rank whose slot of that number another one may still look at does not come.
+        assert all(board.is_free(number) for board in node.boards)
+        assert first.at_once(number, 5, b"b", 2) == ABSENT
+        assert second.at_once(number, 5, b"b", 2) == COMPLETE
+        assert node.boards[0].text(1, number)[:1] == b"b"
+        assert first(number, 5, 2, False) == COMPLETE
+        node.boards[0].finish(number)
+    assert not node.boards[1].is_free(3 * SLOTS)
+    assert not node.boards[1].free(2 * SLOTS), "both have told that they are through"
+
+
+def test_a_rank_that_is_through_out_of_turn_tells_so_in_turn():
+    node = Node(2)
+    first, second = (_meeting(meet, board, None) for board in node.boards)
+    for number in range(2):
+        first.at_once(number, 5, b"b", 1)
+        second.at_once(number, 5, b"b", 1)
+    assert node.boards[0].free(SLOTS), "rank 0 has not told yet of number 0"
+    node.boards[0].finish(1)
+    assert node.boards[0].free(SLOTS)
+    node.boards[0].finish(0)
+    assert not node.boards[0].free(SLOTS + 1)
+
+
+def _pair(dtype, late, compiled, at_once=False):
     """Three sums and barriers with a rank that comes late; the sums' bits."""
     comm = Communicator(connect())
     if compiled:
@@ -156,21 +184,25 @@ def _pair(dtype, late, compiled):
         own[:] = (np.sin(np.arange(COUNT) * (comm.rank + 1.5) + step) * 100).astype(dtype)
         if late and comm.rank == step % comm.size:
             time.sleep(0.05)
-        known.start([own], own).wait()
+        (known.at_once if at_once else known.start)([own], own).wait()
         found.append(own.tobytes())
-        barrier.start().wait()
+        (barrier.at_once if at_once else barrier.start)().wait()
+    assert not comm.transport.state.works, "something is still said to be under way"
+    assert not known.progress.unfinished
     return found
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_ranks_that_come_late_or_not_get_the_bits_of_the_calls(dtype, late):
-    assert _pair(dtype, late, True) == _pair(dtype, False, False)
+def test_ranks_that_come_late_or_not_get_the_bits_of_the_calls(dtype, late, at_once):
+    assert _pair(dtype, late, True, at_once) == _pair(dtype, False, False)
 
 
 @pytest.mark.mpi
-def test_ranks_that_sum_different_arrays_are_told_so():
+@pytest.mark.parametrize("at_once", [False, True])
+def test_ranks_that_sum_different_arrays_are_told_so(at_once):
     comm = Communicator(connect())
     compile_sums(comm)
     shared = comm.share([(COUNT, np.dtype("f4"), 1)])
@@ -180,4 +212,4 @@ def test_ranks_that_sum_different_arrays_are_told_so():
     runs = [range(r, r + 1) for r in range(comm.size)]
     known = comm.know_sum(own, runs, name="head.weight" if comm.rank else "head.bias")
     with pytest.raises(MismatchError, match=r"head\.(weight|bias)"):
-        known.start([own], own).wait()
+        (known.at_once if at_once else known.start)([own], own).wait()
