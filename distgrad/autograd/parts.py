@@ -89,13 +89,6 @@ def part_of(gradient: Tensor) -> Array | Part:
     return place.buffer.sharding.part(place)
 
 
-def squares_told(gradient: Tensor | None) -> list[float] | None:
-    """Return the sums of the squares of its blocks, if ranks share it out and know them."""
-    place = gradient._place if type(gradient) is PartialGradient else None
-    sharding = None if place is None else place.buffer.sharding
-    return None if place is None or sharding is None else sharding.squares_of(place.slot)
-
-
 def gradients_to_write(tensors: Iterable[Tensor]) -> list[Array]:
     """Return the gradients of ``tensors``, or this rank's parts, in as few arrays as can be.
 

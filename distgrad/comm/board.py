@@ -79,7 +79,8 @@ class Board:
             for i, r in enumerate(self.ranks)
         }
         self._mine = self._slots[rank]
-        self._texts = [b""] * SLOTS  # of this rank's slots
+        self.texts = [b""] * SLOTS
+        """What stands in this rank's slots."""
         self._lows = [*self._low.values()]
         self._others_slots = [[at >> 3 for at in self._slots[r]] for r in self.others]
         self.place = self.ranks.index(rank)
@@ -95,9 +96,12 @@ class Board:
         room = (count + 1) * PIECE
         self._rooms = [flat[rooms + lane * room :][:room] for lane in range(LANES)]
         self._small: dict[tuple[np.dtype[np.generic], int, int], list[Array]] = {}  # views
-        self._done = 0  # collectives below this number are complete here
-        self._early: set[int] = set()  # and these above it
-        self._free = 0  # all ranks are known to be ready for the collectives below this number
+        self.done = 0
+        """Collectives below this number are complete here, and others are told so,"""
+        self.early: set[int] = set()
+        """and these above it."""
+        self.ready = 0
+        """All ranks are known to be ready for the collectives below this number."""
 
     @property
     def order(self) -> list[int]:
@@ -131,10 +135,10 @@ class Board:
 
     def describe(self, slot: int, text: bytes) -> None:
         """Write to a slot what its collective is, unless that is what the last one was."""
-        if self._texts[slot] is not text:
+        if self.texts[slot] is not text:
             at = self._mine[slot] + _TEXT
             self._bytes[at : at + len(text)] = text
-            self._texts[slot] = text
+            self.texts[slot] = text
 
     def arrivals(self, number: int) -> list[Flag]:
         """Return what is complete once all others are in collective ``number``."""
@@ -153,33 +157,22 @@ class Board:
 
     def finish(self, number: int) -> None:
         """Say that this rank needs nothing of collective ``number`` any more."""
-        if number != self._done:
-            self._early.add(number)
+        if number != self.done:
+            self.early.add(number)
             return
-        self._done += 1
-        while self._done in self._early:
-            self._early.remove(self._done)
-            self._done += 1
-        self._words[self._low[self.rank]] = self._done
+        self.done += 1
+        while self.done in self.early:
+            self.early.remove(self.done)
+            self.done += 1
+        self._words[self._low[self.rank]] = self.done
         self._signal()
-
-    def over_after(self, number: int) -> int:
-        """Return what ``finish(number)`` would tell, -1 if others have to be looked at for that."""
-        return number + 1 if number == self._done and not self._early else -1
-
-    def note_over(self, number: int, over: int) -> None:
-        """Do what is left of ``finish(number)`` where ``over`` was told."""
-        if over < 0:
-            self.finish(number)
-        else:
-            self._done = over
 
     def is_free(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``free``."""
-        if number >= self._free:
+        if number >= self.ready:
             words = self._words
-            self._free = min([words[index] for index in self._lows]) + SLOTS
-        return number < self._free
+            self.ready = min([words[index] for index in self._lows]) + SLOTS
+        return number < self.ready
 
     def have_arrived(self, number: int) -> bool:
         """Whether there is nothing to wait for in ``arrivals``."""

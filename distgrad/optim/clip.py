@@ -15,7 +15,7 @@ import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.neighbours import neighbours
-from distgrad.autograd.parts import gradients_to_write, part_of, squares_told
+from distgrad.autograd.parts import PartialGradient, gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import Given, joint_norms, norm_beside
@@ -144,7 +144,11 @@ def _told_norm(having: Sequence[Tensor]) -> float | None:
     """Return the joint norm of gradients that ranks share out, if they have told each other."""
     total = 0.0
     for p in having:
-        squares = squares_told(p.grad)
+        gradient = p.grad
+        place = gradient._place if type(gradient) is PartialGradient else None
+        if place is None or place.buffer.sharding is None:
+            return None
+        squares = place.buffer.sharding.squares_of(place.slot)
         if squares is None:
             return None
         of_one = 0.0

@@ -117,8 +117,13 @@ class ShardedBuffer:
         """
         if self._whole is not None and not self.kept:
             if self.transfer is None and not exchange.alone:
-                self._whole = None
-                self.work = self._start_again(exchange, at_once)
+                usual, self._whole = self._usual, None
+                if usual is None or usual[0] is not exchange:
+                    slices = None if self.share is None else self.share.summed
+                    usual = exchange, exchange.know(self.local, self.name, slices)
+                    self._usual = usual
+                known = usual[1]
+                self.work = (known.at_once if at_once else known.start)(self._only, self.local)
                 return
             parts: Sequence[Part] = [(0, self._whole, self.local)]
         else:
@@ -130,15 +135,6 @@ class ShardedBuffer:
             self.work = exchange.start(parts, self.local, self.name)
         else:
             self.work = self.transfer(exchange, parts)
-
-    def _start_again(self, exchange: Exchange, at_once: bool) -> Pending:
-        """Start the usual sum: each rank has one summand, and it is ``local``."""
-        usual = self._usual
-        if usual is None or usual[0] is not exchange:
-            slices = None if self.share is None else self.share.summed
-            usual = self._usual = exchange, exchange.know(self.local, self.name, slices)
-        known = usual[1]
-        return (known.at_once if at_once else known.start)(self._only, self.local)
 
     def poll(self) -> bool:
         """Let the sum come nearer; whether ``local`` holds it."""

@@ -65,11 +65,15 @@ class _Meeting:
 
     def at_once(self, number: int, digest: int, text: bytes, looks: int) -> int:
         board, turn = self._board, number % SLOTS
-        board.describe(turn, text)
-        over = board.over_after(number)
+        if board.texts[turn] is not text:
+            board.describe(turn, text)
+        over = number + 1 if number == board.done and not board.early else -1
         stage = self._meet(self._order, turn, number, digest, looks, _TO_BE_TOLD, over)
         if stage == _COMPLETE:
-            board.note_over(number, over)
+            if over < 0:
+                board.finish(number)
+            else:
+                board.done = over
         return stage
 
     def arrived(self) -> float:

@@ -170,7 +170,7 @@ class Reducer(Observable):
             for bucket in self.buckets:
                 bucket.begin()
         self._open, self._first, self._position = True, False, position
-        shard, empty = position.shard, position.empty
+        shard, empty = position.shard, not position.count
         self._loss_nonfinite = False
         for bucket in self.buckets:
             self._loss_nonfinite |= bucket.open(shard, empty)
@@ -265,13 +265,15 @@ class Reducer(Observable):
             shares.told.begin()
         for bucket in self.buckets:
             bucket.gradients.wait()
-            if bucket.share is not None:
-                bucket.share.tell()  # while the next sums are on their way
+            share = bucket.share
+            if share is not None and not share.report.told[0]:
+                share.tell()  # while the next sums are on their way
         self._flying.clear()
         self._first, self._samples = True, 0
         if shares is not None:
             finite = shares.agree()
-            shares.summed()
+            if shares.stage >= 2:
+                shares.summed()
         else:
             finite = None if self.verdict is None else self.verdict.finite()
         self._unfinished = False

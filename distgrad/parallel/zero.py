@@ -21,7 +21,7 @@ from distgrad.parallel.world import World
 from distgrad.parallel.zero_cut import Wanted, cut
 from distgrad.parallel.zero_memory import Memory, Pages, allocate, allocate_pages
 from distgrad.parallel.zero_share import Share, check_alone
-from distgrad.parallel.zero_told import Told, count_of
+from distgrad.parallel.zero_told import Report, Told, count_of
 
 Stage: TypeAlias = Literal[0, 1, 2, 3]
 
@@ -63,6 +63,7 @@ class Shares:
         self._pages: list[Pages] = []  # of values that are fetched
         self.told: Told
         self.buckets: list[Share] = []
+        self._reports: list[Report] = []
         self.decided = False
         """Whether it is known who owns what; then the cut stays."""
         self.backward_runs = self.gives_back = False
@@ -119,10 +120,11 @@ class Shares:
         for share, slices in zip(self.buckets, cut(wanted, self.world.size), strict=True):
             share.take(slices)
         self.decided = True
-        start = 0
+        start, self._reports = 0, []
         for share in self.buckets:
             count = count_of(share.params)
             share.report_in(self.told.numbers[start : start + count], start)
+            self._reports.append(share.report)
             start += count
 
     # -- to those who clip, move and average ------------------------------------------------------
@@ -206,12 +208,11 @@ class Shares:
 
         They know the squares of every block, too: what gradients are clipped by.
         """
-        return self.told.agree(self.look, [share.report for share in self.buckets])
+        return self.told.agree(self.look, self._reports)
 
     def summed(self) -> None:
-        """Give back what memory the sums of a batch took, if little is to be kept (zero=2, 3)."""
-        if self.stage >= 2:
-            self.comm.transport.state.drop_scratch()
+        """Give back what memory the sums of a batch took: little is to be kept (zero=2, 3)."""
+        self.comm.transport.state.drop_scratch()
 
     def restart(self) -> None:
         """Forget what was told of a batch that was left unfinished."""

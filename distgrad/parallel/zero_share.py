@@ -137,7 +137,8 @@ class Share:
 
     def squares_of(self, slot: Slot) -> list[float] | None:
         """Return the sum of the squares of each block of the gradient in ``slot``, if known."""
-        return self.report.squares_of(id(slot))
+        report = self.report
+        return report.heard[report.squares[id(slot)]] if report.fresh else None
 
     def gradients_change(self) -> None:
         """Note that own gradients are about to be written to."""

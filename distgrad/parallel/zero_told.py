@@ -46,18 +46,21 @@ class Report:
         flags: Array,
         has_flags: bool,
     ) -> None:
-        self._told = np.zeros(1, bool)
+        self.told = np.zeros(1, bool)
+        """Whether this rank has written its numbers of the batch."""
         self.fresh = False
         """Whether the gradients are still those that were told."""
         self._numbers, self._flags, self._has_flags = numbers, flags, has_flags
         self._told_flags = numbers[numbers.size - flags.size :]
-        self._heard: list[float] = []  # what all have told of all buckets
-        self._squares: dict[int, slice] = {}  # where of it, by the number (``id``) of the slot
+        self.heard: list[float] = []
+        """What all have told of all buckets."""
+        self.squares: dict[int, slice] = {}
+        """Where of it are the squares of a parameter's blocks, by the number of its slot."""
         self._blocks: list[tuple[int, Array]] = []  # own blocks, and where their squares go
         start = 0
         for place, part in zip(places, parts, strict=True):
             count = _blocks(place.value)
-            self._squares[id(place.slot)] = slice(first + start, first + start + count)
+            self.squares[id(place.slot)] = slice(first + start, first + start + count)
             # Ranks cut arrays at the borders of blocks.
             for number, begin in enumerate(range(0, part.array.size, BLOCK), part.first // BLOCK):
                 self._blocks.append((start + number, part.array[begin : begin + BLOCK]))
@@ -72,33 +75,22 @@ class Report:
             ]
         if self._has_flags:
             found.append((np.copyto, self._told_flags, self._flags.real))
-        return [*found, (np.copyto, self._told, _YES)]
+        return [*found, (np.copyto, self.told, _YES)]
 
     def tell(self, look: bool) -> None:
         """Make them."""
         for function, *arrays in self.calls(look):
             function(*arrays)
 
-    @property
-    def told(self) -> bool:
-        """Whether this rank has written its numbers of the batch."""
-        return bool(self._told[0])
-
     def restart(self) -> None:
         """Forget that it has."""
-        self._told[0] = False
+        self.told[0] = False
 
     def listen(self, heard: list[float], look: bool) -> None:
         """Take over what all have told of all buckets."""
         self._flags[...] = self._told_flags
-        self._told[0] = False
-        self._heard, self.fresh = heard, look
-
-    def squares_of(self, number: int) -> list[float] | None:
-        """Return the sum of the squares of each block of the gradient in that slot, if known."""
-        if not self.fresh:
-            return None
-        return self._heard[self._squares[number]]
+        self.told[0] = False
+        self.heard, self.fresh = heard, look
 
 
 class Told:
@@ -118,10 +110,9 @@ class Told:
             self.numbers[...] = 0
 
     def tell(self, report: Report, look: bool) -> None:
-        """Tell of a bucket whose sum is there, unless that was done with the sum."""
-        if not report.told:
-            report.tell(look)
-            self._late = True
+        """Tell of a bucket, later than with its sum."""
+        report.tell(look)
+        self._late = True
 
     def agree(self, look: bool, reports: Sequence[Report]) -> bool | None:
         """Let all ranks have what each tells; whether (``look``) all sums are finite numbers.

@@ -287,7 +287,7 @@ def test_what_was_told_of_an_unfinished_batch_is_not_taken_for_the_next_ones():
         seen = []
         for batch in t.batches():
             for share in t.ddp.shares.buckets if zero and seen else ():
-                share.report._told[0] = True  # as an exception in the wait for the sums leaves it
+                share.report.told[0] = True  # as an exception in the wait for the sums leaves it
                 t.ddp.reducer._unfinished = True
             t.backward(batch)
             seen.append(dg.clip_grad_norm_(t.model.parameters(), 0.05))
