@@ -272,8 +272,7 @@ class Reducer(Observable):
         self._first, self._samples = True, 0
         if shares is not None:
             finite = shares.agree()
-            if shares.stage >= 2:
-                shares.summed()
+            shares.summed()
         else:
             finite = None if self.verdict is None else self.verdict.finite()
         self._unfinished = False
