@@ -61,25 +61,25 @@ class Agreement:
         """Off while each rank trains weights of its own (local SGD)."""
         self._stepped: dict[int, dict[str, Any]] = {}
         self._batches = 0
-        self._due = every > 0  # whether the next batch's facts are compared
+        self.due = every > 0
+        """Whether the next batch's facts are compared."""
 
     def optimizer_stepped(self, optimizer: Any) -> None:
-        """Note the settings ``optimizer`` has moved the parameters with, for a check that is due.
+        """Note the settings ``optimizer`` has moved the parameters with; wanted for what is due.
 
         Its settings, not the optimizer: ranks need not forget a dropped one at the same time.
         """
-        if self._due:
-            known = [*self._stepped]
-            number = known.index(id(optimizer)) if id(optimizer) in known else len(known)
-            self._stepped[id(optimizer)] = settings_of(number, optimizer)
+        known = [*self._stepped]
+        number = known.index(id(optimizer)) if id(optimizer) in known else len(known)
+        self._stepped[id(optimizer)] = settings_of(number, optimizer)
 
     def check(self) -> None:
         """Compare, if it is time; called once a batch, at the same place on every rank."""
-        if self._due:
+        if self.due:
             compare(self.world, self._facts(current_shard()))
         self._batches += 1
         n, every = self._batches, self.every
-        self._due = every > 0 and (n % every == 0 or (n < every and n & (n - 1) == 0))
+        self.due = every > 0 and (n % every == 0 or (n < every and n & (n - 1) == 0))
         for listener in self.after_check:
             listener()
 

@@ -141,7 +141,8 @@ class Reducer(Observable):
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """Let the ranks agree on its settings, and have what each has moved."""
-        self.agreement.optimizer_stepped(optimizer)
+        if self.agreement.due:
+            self.agreement.optimizer_stepped(optimizer)
         if not self._stepped:  # its state was made among arrays of a first pass, which are gone
             self._stepped = True
             self.give_back_freed()
@@ -261,8 +262,6 @@ class Reducer(Observable):
         if self.statistics.modules:
             self.statistics.finish()
         shares = self.shares
-        if shares is not None:
-            shares.told.begin()
         for bucket in self.buckets:
             bucket.gradients.wait()
             share = bucket.share

@@ -219,6 +219,7 @@ class Shares:
     def restart(self) -> None:
         """Forget what was told of a batch that was left unfinished."""
         self.decide()
+        self.told.restart()
         for share in self.buckets:
             share.report.restart()
 

@@ -205,7 +205,9 @@ class OncePerNode:
     def before_writing(self) -> None:
         """Meet the others, once for all buckets: each comes when it has read the values."""
         if not self._quiet:
-            self._before.at_once().wait()
+            work = self._before.at_once()
+            if not work.done:
+                work.wait()
             self._quiet = True
 
     def start(

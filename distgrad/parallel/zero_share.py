@@ -170,7 +170,7 @@ class Share:
     def changed(self) -> None:
         """Note that the own values were written."""
         self.stale = True
-        self.gradients_change()  # updates may have them for scratch memory
+        self.report.fresh = False  # updates may have the gradients for scratch memory
 
     def sent(self, work: Started) -> None:
         """Let readers wait until ``work`` has brought the values."""

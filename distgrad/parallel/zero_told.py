@@ -103,8 +103,8 @@ class Told:
         self.common = found is not None
         self.numbers: Array = np.zeros(count) if found is None else found[0]
 
-    def begin(self) -> None:
-        """Get ready for the batch whose sums are waited for."""
+    def restart(self) -> None:
+        """Get ready for the next batch."""
         self._late = False
         if not self.common:
             self.numbers[...] = 0
@@ -126,6 +126,8 @@ class Told:
         heard: list[float] = self.numbers.tolist() if look else []
         for report in reports:
             report.listen(heard, look)
+        if self._late or not self.common:
+            self.restart()
         return math.isfinite(sum(heard)) if look else None
 
     def add_up_(self, numbers: Array) -> None:
