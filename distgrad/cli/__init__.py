@@ -19,14 +19,26 @@ VERBS = {"run": run, "debug": debug, "bench": bench, "plan": plan, "warm": warm}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     replace_what_cannot_be_encoded()
-    options = _parser().parse_args(arguments)
-    options.words = sys.argv[1:] if arguments is None else [*arguments]
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    options = _parse(words)
+    options.words = words
     try:
         status: int = options.work(options)
         return status
     except DistgradError as error:
         print(f"distgrad: {error}", file=sys.stderr)
         return 2
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words ask for; a mistake ends with the usage of the verb it was made in."""
+    parser = _parser()
+    if words and words[0] not in VERBS and words[0].endswith(".py"):
+        parser.error(f"'{words[0]}' is a script: start it with `distgrad run {words[0]}`")
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))
     for name, verb in VERBS.items():
         command = verbs.add_parser(name, help=verb.HELP)
-        command.set_defaults(work=verb.work)
+        command.set_defaults(work=verb.work, parser=command)
         verb.add_options(command)
     return parser

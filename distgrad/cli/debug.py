@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def work(options: argparse.Namespace) -> int:
     """Run the script on every rank; return the exit status."""
     job.check(options)
-    path = Path(options.script)
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    if options.module is None:
+        path, words = Path(options.script), [options.script, *options.args]
+        sys.path.insert(0, str(path.resolve().parent))
+    else:
+        spec = job.check_module(options.module[0])
+        path = Path(spec.origin or "")
+        words = [str(path), *options.module[1:]]
+        scope |= {"__spec__": spec, "__package__": spec.parent}
+        sys.path.insert(0, os.getcwd())
+    scope["__file__"] = str(path)
     # The script's own future statements count, not this file's.
     code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-    sys.argv = [options.script, *options.args]
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.argv = words
 
     def script() -> None:
         # Each rank has the script's globals for itself, as separate processes would.
-        scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
-        exec(code, scope)
+        exec(code, {**scope})
 
     run_ranks(options.n, script, schedule=options.schedule, report=True)
     return 0

@@ -15,7 +15,7 @@ from distgrad.comm import launchers
 from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.errors import LaunchError
 
-HELP = "start a script on N ranks with mpirun"
+HELP = "start a script or module on N ranks with mpirun"
 
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 # What a user may have set for the ranks; on other hosts mpirun does not know it by itself.
@@ -25,7 +25,7 @@ _OF_THE_USER = (*_THREADS, TUNING, "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_launch_options(parser)
-    job.add_options(parser)
+    job.add_options(parser, ranks="the physical cores that this process may use")
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,33 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
 
 def work(options: argparse.Namespace) -> int:
     """Start the job, or print its command; return the exit status."""
-    job.check(options)
-    return start(options, [sys.executable, options.script, *options.args])
+    job.check_program(options)
+    if options.n is None:
+        _choose_ranks(options)
+    return start(options, [sys.executable, *job.program(options)])
 
 
 def start(options: argparse.Namespace, program: Sequence[str]) -> int:
     """Start ``program`` on ``options.n`` ranks, or print the command; return the exit status."""
+    command, environment, open_mpi = prepare(options, program)
+    if options.dry_run:
+        prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
+        print(" ".join([*prefix, shlex.join(command)]))
+        return 0
+    environment = {**os.environ, **environment}
+    if open_mpi:
+        return supervise(command, environment)
+    # mpirun takes this process's place: Ctrl-C, signals and the exit status are its own.
+    os.execvpe(command[0], command, environment)
+
+
+def prepare(
+    options: argparse.Namespace, program: Sequence[str]
+) -> tuple[list[str], dict[str, str], bool]:
+    """Return the command that starts ``program``, the variables it adds, whether it is Open MPI's.
+
+    Errors: LaunchError.
+    """
     _check(options)
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
@@ -62,16 +83,23 @@ def start(options: argparse.Namespace, program: Sequence[str]) -> int:
         hostfile=options.hostfile,
         extra=shlex.split(options.mpirun),
     )
-    command += program
-    if options.dry_run:
-        prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
-        print(" ".join([*prefix, shlex.join(command)]))
-        return 0
-    environment = {**os.environ, **environment}
-    if open_mpi:
-        return supervise(command, environment)
-    # mpirun takes this process's place: Ctrl-C, signals and the exit status are its own.
-    os.execvpe(command[0], command, environment)
+    return [*command, *program], environment, open_mpi
+
+
+def _choose_ranks(options: argparse.Namespace) -> None:
+    """Set how many ranks there are where nobody said, and say so. Errors: SystemExit."""
+    if options.hostfile is not None:
+        options.parser.error("--hostfile needs -n N: how many ranks all its hosts are to have")
+    tasks = os.environ.get("SLURM_NTASKS", "")
+    in_slurm = "SLURM_JOB_ID" in os.environ and tasks.isdecimal()
+    options.n = int(tasks) if in_slurm else launchers.cores()
+    why = (
+        "as this Slurm job has tasks" if in_slurm else "one for each physical core that may be used"
+    )
+    ranks = "1 rank" if options.n == 1 else f"{options.n} ranks"
+    late = "-n" in job.program(options)
+    text = f"distgrad run: {ranks}, {why}; -n N before the program's name takes another number"
+    print(text + (" (yours comes after it)" if late else ""), file=sys.stderr, flush=True)
 
 
 def threads_per_rank(ranks: int) -> int:

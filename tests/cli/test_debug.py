@@ -133,3 +133,20 @@ def test_an_incomplete_command_shows_its_usage(arguments):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("usage: distgrad")
+
+
+def test_a_module_runs_on_every_rank_as_python_runs_it(debug, tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/helper.py").write_text("WORD = 'helped'")
+    text = "import sys\nfrom . import helper\nprint(helper.WORD, __name__, sys.argv[1:])\n"
+    (tmp_path / "pack/train.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "distgrad", "debug", "-n", "3", "-m", "pack.train", "-n", "9"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert lines(done) == ["helped __main__ ['-n', '9']"] * 3
