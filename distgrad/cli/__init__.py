@@ -7,13 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import bench, debug, plan, run, warm
+from distgrad.cli import bench, debug, doctor, plan, run, warm
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
 __all__ = ["main"]
 
-VERBS = {"run": run, "debug": debug, "bench": bench, "plan": plan, "warm": warm}
+VERBS = {
+    "run": run,
+    "debug": debug,
+    "doctor": doctor,
+    "bench": bench,
+    "plan": plan,
+    "warm": warm,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

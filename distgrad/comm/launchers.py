@@ -101,6 +101,12 @@ def one_node(environ: Mapping[str, str]) -> bool:
     return any(local in environ and environ[local] == environ.get(size) for local, size in pairs)
 
 
+def first_of_node(environ: Mapping[str, str]) -> bool:
+    """Whether this is the first rank of its node; True as well where no launcher says which."""
+    names = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+    return next((environ[name] for name in names if name in environ), "0") == "0"
+
+
 def in_batch_job(environ: Mapping[str, str]) -> bool:
     """Whether a batch system runs this process, so that its output goes to a log."""
     return any(name in environ for name in _BATCH_JOB)
