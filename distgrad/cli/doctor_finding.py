@@ -114,6 +114,8 @@ def tried(probe: str, patience: float = _TRIED) -> Mapping[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"fault": f"it has not come back for {patience:.0f} s"}
+    except OSError as error:
+        return {"fault": f"{sys.executable} cannot be started: {error.strerror or error}"}
     last = (done.stdout.splitlines() or [""])[-1]
     if done.returncode == 0 and last.startswith("{"):
         answer: dict[str, Any] = json.loads(last)

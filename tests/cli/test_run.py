@@ -1,7 +1,6 @@
 """``distgrad run``: the mpirun line it builds, what it refuses, and the real thing."""
 
 import os
-import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,54 +8,13 @@ from pathlib import Path
 
 import pytest
 from jobs import LAUNCHER, mpirun
+from machines import Machine
 
 import distgrad
 from distgrad import cli
 from distgrad.comm import launchers
 
 ROOT = Path(distgrad.__file__).parents[1]
-VERSIONS = {
-    "Open MPI": "mpirun (Open MPI) 5.0.11",
-    "MPICH": "HYDRA build details:\n    Version: 4.3.0",
-}
-UNSET = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "DISTGRAD_THREADS_AUTO", "SLURM_JOB_ID")
-UNSET += ("DISTGRAD_TUNING", "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA")
-
-
-class Machine:
-    """A machine of 8 cores with an MPI of one kind, on which dry runs are made."""
-
-    def __init__(self, folder, monkeypatch, capsys):
-        self.folder, self.monkeypatch, self.capsys = folder, monkeypatch, capsys
-        self.bin = folder / "bin"
-        self.bin.mkdir()
-        self.script = folder / "train.py"
-        self.script.write_text("print('ran')")
-        monkeypatch.setattr(sys, "executable", str(self.bin / "python"))
-        monkeypatch.setattr(launchers, "cores", lambda: 8)
-        self.user(1000)
-        for name in UNSET:
-            monkeypatch.delenv(name, raising=False)
-
-    def user(self, uid):
-        self.monkeypatch.setattr(os, "geteuid", lambda: uid)
-
-    def install(self, kind, folder=None):
-        mpirun = (folder or self.bin) / "mpirun"
-        mpirun.write_text(f"#!/bin/sh\necho '{VERSIONS[kind]}'\n")
-        mpirun.chmod(0o755)
-        return str(mpirun)
-
-    def dry_run(self, *arguments):
-        """Return (variables, mpirun's arguments, program) of the line printed."""
-        status = cli.main(["run", "--dry-run", *arguments])
-        printed = self.capsys.readouterr()
-        assert status == 0, printed.err
-        (line,) = printed.out.splitlines()
-        words = shlex.split(line)
-        start = next(i for i, w in enumerate(words) if w.endswith("mpirun"))
-        program = words.index(str(self.bin / "python"))
-        return dict(w.split("=", 1) for w in words[:start]), words[start:program], words[program:]
 
 
 @pytest.fixture
@@ -268,104 +226,6 @@ def test_cores_are_counted_once_however_many_threads_they_have(monkeypatch, tmp_
     assert launchers.cores() == 5
 
 
-def test_without_n_there_is_a_rank_for_each_physical_core_and_the_first_line_says_so(machine):
-    machine.install("Open MPI")
-    assert cli.main(["run", "--dry-run", str(machine.script), "-n", "3"]) == 0
-    printed = machine.capsys.readouterr()
-    assert "-n 8 " in printed.out
-    assert printed.out.rstrip().endswith("train.py -n 3")
-    first = printed.err.splitlines()[0]
-    assert first.startswith("distgrad run: 8 ranks, one for each physical core")
-    assert first.endswith("(yours comes after it)")
-    machine.monkeypatch.setattr(launchers, "cores", lambda: 1)
-    assert cli.main(["run", "--dry-run", str(machine.script)]) == 0
-    assert "distgrad run: 1 rank, one for each" in (said := machine.capsys.readouterr().err)
-    assert "yours" not in said
-
-
-def test_n_that_is_given_is_not_commented(machine):
-    machine.install("Open MPI")
-    for spelling in ("-n", "-np"):
-        _, command, _ = machine.dry_run(spelling, "3", str(machine.script))
-        assert command[-1] == "3"
-    assert cli.main(["run", "-n", "3", "--dry-run", str(machine.script)]) == 0
-    assert not machine.capsys.readouterr().err
-
-
-def test_without_n_a_slurm_job_has_as_many_ranks_as_tasks(machine):
-    machine.install("Open MPI")
-    machine.monkeypatch.setenv("SLURM_JOB_ID", "7")
-    machine.monkeypatch.setenv("SLURM_NTASKS", "96")
-    _, command, _ = machine.dry_run(str(machine.script))
-    assert command[-2:] == ["-n", "96"]
-
-
-@pytest.fixture
-def package(machine):
-    machine.install("Open MPI")
-    folder = machine.folder / "pack"
-    (folder / "inner").mkdir(parents=True)
-    for name in ("__init__", "__main__", "inner/__init__", "inner/train"):
-        (folder / f"{name}.py").write_text("raise AssertionError('imported')")
-    machine.monkeypatch.chdir(machine.folder)
-    return machine
-
-
-@pytest.mark.parametrize("module", ["pack", "pack.inner.train", "timeit"])
-def test_a_module_is_started_as_python_does_with_all_that_follows_and_not_imported(package, module):
-    before = [*sys.path]
-    _, command, program = package.dry_run(
-        "-n", "2", "-m", module, "-n", "5", "--threads", "x", "-h"
-    )
-    assert command[-2:] == ["-n", "2"]
-    assert program[1:] == ["-m", module, "-n", "5", "--threads", "x", "-h"]
-    assert sys.path == before
-
-
-NO_MODULE = {
-    "absent": ("nowhere", "there is no module 'nowhere': Python looks in this folder"),
-    "absent below": ("pack.nowhere.x", "there is no module 'pack.nowhere.x'"),
-    "a file": ("train.py", "leave .py out after -m"),
-    "no program": ("pack.inner", "'pack.inner' is a package without a __main__.py"),
-    "empty": ("", "there is no module ''"),
-}
-
-
-@pytest.mark.parametrize("name", NO_MODULE)
-def test_a_module_that_cannot_be_started_is_refused(package, name):
-    module, message = NO_MODULE[name]
-    assert cli.main(["run", "-n", "2", "-m", module]) == 2
-    assert message in package.capsys.readouterr().err
-
-
-USAGE = {
-    "no script": (["run", "-n", "2"], "name a script (or -m and a module)"),
-    "no module": (["run", "-m"], "-m: name a module after it"),
-    "no number": (["run", "-n", "two", "train.py"], "invalid int value: 'two'"),
-    "unknown": (["run", "--gpus", "2", "train.py"], "unrecognized arguments: --gpus"),
-    "hosts": (["run", "--hostfile", "hosts", "{script}"], "--hostfile needs -n N"),
-    "debug": (["debug", "train.py"], "the following arguments are required: -n"),
-}
-
-
-@pytest.mark.parametrize("name", USAGE)
-def test_a_mistake_is_answered_with_the_usage_of_its_verb(machine, name):
-    words, message = USAGE[name]
-    with pytest.raises(SystemExit) as caught:
-        cli.main([word.format(script=machine.script) for word in words])
-    said = machine.capsys.readouterr().err
-    assert caught.value.code == 2
-    assert message in said
-    assert said.startswith(f"usage: distgrad {words[0]} ")
-    assert "(SCRIPT | -m MODULE) [ARGUMENT ...]" in said
-
-
-def test_a_script_in_the_place_of_a_verb_is_answered_with_the_verb(machine):
-    with pytest.raises(SystemExit):
-        cli.main(["train.py", "--lr", "1"])
-    assert "start it with `distgrad run train.py`" in machine.capsys.readouterr().err
-
-
 # -- the real thing ---------------------------------------------------------------------------
 
 
@@ -400,21 +260,6 @@ def test_every_rank_runs_the_script_with_its_arguments(run):
 @pytest.mark.parametrize("status", [1, 7])
 def test_the_jobs_exit_status_is_the_commands(run, status):
     assert run(f"import sys; sys.exit({status})").returncode == status
-
-
-def test_every_rank_runs_a_module_of_this_folder_with_its_arguments(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack/helper.py").write_text("WORD = 'helped'")
-    text = r"import sys; from . import helper; sys.stdout.write(f'{helper.WORD} {sys.argv[1:]}\n')"
-    (tmp_path / "pack/train.py").write_text(text)
-    command = [sys.executable, "-m", "distgrad", "run", "-n", "2", "-m", "pack.train", "-n", "9"]
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("helped ['-n', '9']") == 2
 
 
 LOST = """\
