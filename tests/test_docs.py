@@ -142,6 +142,25 @@ def test_the_commands_of_network_md_are_taken_and_its_tables_have_every_name():
     assert named >= {field.name for field in fields(Tuning)}
 
 
+def test_the_commands_of_doctor_md_are_taken_and_its_tables_have_every_check():
+    from distgrad import cli  # noqa: PLC0415
+    from distgrad.cli import doctor  # noqa: PLC0415
+
+    text = (DOCS / "doctor.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = re.findall(r"distgrad (doctor .*?) *#", block)
+    assert len(commands) == len(block.splitlines())
+    for command in commands:
+        assert cli._parser().parse_args(command.split()).work is doctor.work
+    named = re.findall(r"^\| `(.*?)` \|", text, re.MULTILINE)
+    assert len(named) == len({*named})
+    assert {*named} >= {*doctor.PER_RANK, *doctor.PER_HOST}
+    source = (DOCS.parent / "distgrad/cli/doctor.py").read_text()
+    assert [name for name in named if f'"{name}"' not in source] == []
+    shown = set(re.findall(r"^(?:ok|note|problem) +(.{14}) ", text, re.MULTILINE))
+    assert {name.strip() for name in shown} <= {*named}
+
+
 def _bases(kind):
     return {name: None for base in kind.__mro__[1:-1] for name in vars(base)}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.cli.bench_report import size_name
-from distgrad.cli.doctor_files import is_network
+from distgrad.cli.doctor_files import NETWORK, kind_of
 from distgrad.cli.doctor_finding import Finding, note, ok, one_line, problem, tried
 from distgrad.errors import LaunchError
 from distgrad.files import shown
@@ -90,15 +90,16 @@ def _cache(found: Mapping[str, Any]) -> Iterator[Finding]:
     if found["folder"] is None:
         return
     folder = Path(found["folder"])
-    where = f"compiled kernels are kept in {shown(folder)}"
+    kind, _ = kind_of(folder.resolve())
+    where = f"compiled kernels are kept in {shown(folder)} ({kind})"
     # This one's kernel, which the look at it has compiled, is no sign of a warm machine.
     if found["current"] <= 1:
         yield note(f"{where}, which is empty: first steps compile", "distgrad warm")
     else:
         count = f"{found['current']} of this version, {found['old']} of others"
         yield ok(where, f"{count}, {size_name(found['bytes'])}")
-    if kind := is_network(folder):
-        text = f"{where}, on a file system of the network ({kind})"
+    if kind in NETWORK:
+        text = f"{where}, on a file system of the network"
         yield note(text, f"export DISTGRAD_CACHE=/tmp/distgrad-{os.getuid()}  # a disk of the node")
 
 

@@ -50,12 +50,6 @@ def kind_of(folder: Path) -> tuple[str, str]:
     return best[1], str(best[0])
 
 
-def is_network(folder: Path) -> str:
-    """Return the type of a file system that several hosts share; "" if it is the node's own."""
-    kind, _ = kind_of(folder.resolve())
-    return kind if kind in NETWORK else ""
-
-
 # -- shared memory ----------------------------------------------------------------------------
 
 

@@ -31,10 +31,11 @@ _TELLING = re.compile(
     r"(OMPI_MCA|PRTE_MCA|PMIX_MCA|UCX|FI|MPIR_CVAR|PSM\d?|OPENBLAS|OMP|MKL|BLIS|GOTO|KMP|NUMBA"
     r"|ONEDNN|DNNL|DISTGRAD|MALLOC)_\w+|GLIBC_TUNABLES|LD_PRELOAD|PYTHONPATH|TMPDIR|XDG_CACHE_HOME"
 )
-# A launcher tells each rank these, by the thousand.
+# A launcher or a library sets these by itself.
 _OF_THE_JOB = re.compile(
     r"PRTE_MCA_prte_\w+|PMIX_MCA_(mca_base|pmix)\w*|OMPI_MCA_(orte|mca_base)\w*|DISTGRAD_RANK_TAKEN"
     r"|OMPI_MCA_(PREFIXES|cpu_type|initial_wdir|num_procs)"
+    r"|KMP_DUPLICATE_LIB_OK"  # threadpoolctl's
 )
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 

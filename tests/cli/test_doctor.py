@@ -148,7 +148,7 @@ def test_more_threads_than_cores_are_a_problem(alone):
     assert "OMP_NUM_THREADS=4096, and there are" in finding.text
 
 
-def test_variables_that_a_launcher_gives_each_rank_are_not_shown():
+def test_variables_that_a_launcher_or_library_sets_are_not_shown():
     said = doctor_machine.variables(
         {"OMPI_MCA_pml": "ob1", "OMPI_MCA_num_procs": "9", "HOME": "/h", "UCX_TLS": ""}
     )

@@ -57,8 +57,6 @@ def test_a_folder_is_on_the_file_system_that_is_mounted_next_above_it(mounts, tm
         "/data/x": ("xfs", "/data"),
         "/data/my own/x": ("lustre", "/data/my own"),
     }
-    assert doctor_files.is_network(tmp_path / "/data/my own/x") == "lustre"
-    assert not doctor_files.is_network(tmp_path / "/data/x")
 
 
 def test_a_cache_on_a_file_system_of_the_network_is_a_note(alone, mounts):
@@ -67,7 +65,7 @@ def test_a_cache_on_a_file_system_of_the_network_is_a_note(alone, mounts):
     found |= {"folder": "/a/b", "current": 200, "old": 3, "bytes": 4096}
     alone.setattr(doctor_compute, "tried", lambda probe: found)
     finding = the_one(doctor_compute.look_at_kernels, state=NOTE)
-    assert "on a file system of the network (nfs4)" in finding.text
+    assert "kept in /a/b (nfs4), on a file system of the network" in finding.text
 
 
 # -- shared memory ------------------------------------------------------------------------------

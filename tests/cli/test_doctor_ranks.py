@@ -185,6 +185,24 @@ def job(monkeypatch, capsys, size=3, as_ranks=False):
     return run_ranks(size, body), capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("environ", "first"),
+    [
+        ({}, True),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "0"}, True),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}, False),
+        ({"MPI_LOCALRANKID": "2"}, False),
+        ({"SLURM_LOCALID": "0"}, True),
+    ],
+)
+def test_what_a_host_has_only_its_first_rank_looks_at(environ, first):
+    assert launchers.first_of_node(environ) == first
+    options = argparse.Namespace(checkpoints=".")
+    checks = doctor._checks_of_a_process(options, launchers.first_of_node(environ))
+    assert checks.keys() >= doctor.PER_RANK.keys()
+    assert (checks.keys() >= {*doctor.PER_HOST, "checkpoints"}) == first
+
+
 def test_rank_0_tells_what_all_have_found(monkeypatch, capsys):
     statuses, said = job(monkeypatch, capsys)
     assert statuses == [0, 0, 0]
