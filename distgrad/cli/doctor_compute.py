@@ -21,6 +21,7 @@ from distgrad.parallel import core_type, numerics
 
 _WIDTH = 384  # of the product that is timed: 2 to 10 ms
 _NUMBA = "pip install 'distgrad[fast]'"
+_NUMBA_ANEW = "pip install --force-reinstall numba llvmlite"
 _ONEDNN = "pip install 'distgrad[onednn]'"
 
 
@@ -68,16 +69,16 @@ def look_at_kernels() -> Iterator[Finding]:
         return
     found = tried("numba")
     if "fault" in found:
-        yield problem(f"numba cannot be used: {found['fault']}", f"{_NUMBA} --force-reinstall")
+        yield problem(f"numba cannot be used: {found['fault']}", _NUMBA_ANEW)
         return
     status = str(found["status"]).partition("; convolution")[0]
     if "right" not in found:
         is_absent = "not installed" in status or "No module named 'numba'" in status
-        state, option = (note, "") if is_absent else (problem, " --force-reinstall")
-        yield state(f"fused kernels: {one_line(status)}", _NUMBA + option)
+        state, cure = (note, _NUMBA) if is_absent else (problem, _NUMBA_ANEW)
+        yield state(f"fused kernels: {one_line(status)}", cure)
     elif not found["right"]:
         text = f"{status}: a compiled kernel computes wrong numbers"
-        yield problem(text, f"{_NUMBA} --force-reinstall  # until then: export DISTGRAD_FUSED=0")
+        yield problem(text, f"{_NUMBA_ANEW}  # until then: export DISTGRAD_FUSED=0")
     else:
         word = "compiled and run" if found["compiled"] else "read from the cache and run"
         yield ok(status, f"a kernel {word} in {found['seconds']:.2f} s")
@@ -120,7 +121,9 @@ def look_at_convolution() -> Iterator[Finding]:
     found = tried("convolution")
     if "fault" in found or not found["loaded"]:
         why = found.get("fault") or found["road"]
-        cure = f"{_ONEDNN} --force-reinstall  # it needs libgomp: apt install libgomp1"
+        cure = (
+            f"pip install --force-reinstall {onednn.WHEEL}  # needs libgomp: apt install libgomp1"
+        )
         yield problem(f"oneDNN {version} is not used: {one_line(str(why))}", cure)
     else:
         yield ok(f"convolution by {found['road']}")

@@ -111,7 +111,9 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
         left = [(p, s) for p, s in found if s.st_uid == os.getuid() and str(p) not in used]
         if left:
             figures = f"{len(left)} of {size_name(sum(s.st_size for _, s in left))}"
-            cure = f"rm {folder}/{pattern}  # when no job of yours runs here"
+            # By its owner: root may delete what is in use by others.
+            found_by = f"-maxdepth 1 -name '{pattern}' -uid {os.getuid()}"
+            cure = f"find {folder} {found_by} -delete  # when no job of yours runs here"
             yield note(f"killed jobs have left files {pattern}", cure, figures)
 
 
@@ -189,7 +191,7 @@ def look_at_tunings() -> Iterator[Finding]:
         return
     found, warning = tuning.stored(os.environ)
     if warning:
-        yield problem(warning, f"rm {shown(path)}  # or make it anew: distgrad bench -n 2 --tune")
+        yield problem(warning, f"export {tuning.VARIABLE}=off  # or let it name a file of tunings")
     elif found:
         clusters = f"{len(found)} cluster{'s' if len(found) > 1 else ''}"
         yield ok(f"{shown(path)} has tunings of {clusters}")
