@@ -101,7 +101,7 @@ def test_no_public_name_is_a_module_by_accident():
         "distgrad.distributed.algorithms.model_averaging": {"averagers"},
         "distgrad.distributed.nn": {"functional"},
         "distgrad.distributions": {"constraints", "transforms"},
-        "distgrad.nn": {"functional", "init", "utils"},
+        "distgrad.nn": {"functional", "init", "utils", "zoo"},
         "distgrad.nn.utils": {"parametrizations", "parametrize", "prune", "rnn", "stateless"},
         "distgrad.parallel": {"hooks"},
         "distgrad.utils": {"checkpoint", "data"},

@@ -1,7 +1,7 @@
 """Modules, layers, losses and initialisers with PyTorch's names and weight layouts."""
 
 from distgrad.missing import answers as _answers
-from distgrad.nn import functional, init, utils
+from distgrad.nn import functional, init, utils, zoo
 from distgrad.nn.activation import (
     CELU,
     ELU,
@@ -353,6 +353,7 @@ __all__ = [
     "state_sha256",
     "summary",
     "utils",
+    "zoo",
 ]
 
 for _name in __all__:

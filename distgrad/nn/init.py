@@ -12,6 +12,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.missing import answers as _answers
+from distgrad.nn.skip import skipping
 
 # Squares of the gains, as fractions: the deviation that keeps a signal's size through each.
 _SQUARED_GAINS: dict[str, tuple[float, float]] = {
@@ -25,12 +26,16 @@ _SQUARED_GAINS: dict[str, tuple[float, float]] = {
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with U(a, b)."""
+    if skipping.get():
+        return tensor
     tensor._to_write()[...] = common_generator().uniform(a, b, tensor.shape)
     return tensor
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with N(mean, std²)."""
+    if skipping.get():
+        return tensor
     tensor._to_write()[...] = common_generator().normal(mean, std, tensor.shape)
     return tensor
 

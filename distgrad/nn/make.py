@@ -37,7 +37,10 @@ def parameters_of(dtype: DTypeLike) -> Iterator[None]:
 
 def empty(*shape: int) -> Parameter:
     """Return a parameter of ``shape``, to be initialised."""
-    return Parameter(np.zeros(shape, parameter_dtype()))
+    # Not a copy: memory that no one has written is not taken yet.
+    parameter = Parameter(np.zeros(0, parameter_dtype()))
+    parameter.array = np.zeros(shape, parameter_dtype())
+    return parameter
 
 
 def constant(value: float, *shape: int) -> Parameter:

@@ -213,8 +213,8 @@ class Module(Tree["Module"]):
             module._run_state_hooks(hooks.LOAD_POST, found)
         return found
 
-    def _before_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
-        """Lazy layers take their shapes from the state."""
+    def _before_load(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Lazy layers take their shapes from the state, models give it their own names."""
 
     def _run_state_hooks(self, kind: str, *args: Any) -> None:
         for hook in list(self._state_hooks.values()):

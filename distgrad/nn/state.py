@@ -12,6 +12,8 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 
+_MOST_NAMES = 6  # in a message
+
 
 class IncompatibleKeys(NamedTuple):
     """What ``load_state_dict`` returns: names the state lacks, names the model does not have."""
@@ -36,20 +38,19 @@ def load(own: Mapping[str, Array], state: Mapping[str, Any], strict: bool) -> In
     unexpected = [n for n in state if n not in own]
     if strict and (missing or unexpected):
         raise ShapeError(
-            f"the state belongs to another model: missing {missing or 'nothing'}, "
-            f"unexpected {unexpected or 'nothing'}; pass strict=False to load what fits"
+            f"the state belongs to another model: missing {_listed(missing) or 'nothing'}, "
+            f"unexpected {_listed(unexpected) or 'nothing'}; {_cure(missing, unexpected)}"
         )
     given = {
         n: state[n].array if isinstance(state[n], Tensor) else np.asarray(state[n])
         for n in own
         if n in state
     }
+    misfits = {n: (own[n].shape, a.shape) for n, a in given.items() if own[n].shape != a.shape}
+    if misfits:
+        raise ShapeError(_of_another_shape(misfits))
     for name, value in given.items():
         mine = own[name]
-        if mine.shape != value.shape:
-            raise ShapeError(
-                f"'{name}' has shape {mine.shape} in the model and {value.shape} in the state"
-            )
         if not np.can_cast(value.dtype, mine.dtype, "same_kind"):
             raise ShapeError(
                 f"'{name}' is {mine.dtype} in the model and {value.dtype} in the state, which "
@@ -58,6 +59,50 @@ def load(own: Mapping[str, Array], state: Mapping[str, Any], strict: bool) -> In
     for name, value in given.items():
         np.copyto(own[name], value)
     return IncompatibleKeys(missing, unexpected)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as a list; of many the first ones and how many more there are."""
+    if len(names) <= _MOST_NAMES:
+        return str(names) if names else ""
+    return f"{names[:_MOST_NAMES]} and {len(names) - _MOST_NAMES} more"
+
+
+def _cure(missing: list[str], unexpected: list[str]) -> str:
+    """Return what to do about names that do not fit together."""
+    if missing and unexpected:
+        longer, shorter = unexpected[0], missing[0]
+        if longer.endswith(f".{shorter}"):
+            before = longer.removesuffix(shorter)
+            if {n.removeprefix(before) for n in unexpected} == set(missing):
+                return (
+                    f"the state's names begin with {before!r}: load {{name.removeprefix({before!r})"
+                    f": t for name, t in state.items()}}"
+                )
+        if shorter.endswith(f".{longer}"):
+            before = shorter.removesuffix(longer)
+            if {before + n for n in unexpected} == set(missing):
+                return (
+                    f"the model's names begin with {before!r}: load the state into "
+                    f"model.{before.rstrip('.')}"
+                )
+    return (
+        "pass strict=False to load what fits: what is missing keeps the model's values, what is "
+        "unexpected is left out"
+    )
+
+
+def _of_another_shape(misfits: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """Say which tensors (name to shapes in model and state) do not fit, and what to do."""
+    name, (mine, given) = next(iter(misfits.items()))
+    text = f"'{name}' has shape {mine} in the model and {given} in the state"
+    if len(mine) == 2 and mine[::-1] == given:
+        return f"{text}, its transpose: turn it, state['{name}'].T, and all that are like it"
+    others = f" (also: {_listed([n for n in misfits if n != name])})" if len(misfits) > 1 else ""
+    return (
+        f"{text}{others}: make the model with that size, or, to train a head of another size anew, "
+        f"take the name{'s' if others else ''} out of the state and pass strict=False"
+    )
 
 
 def retype(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

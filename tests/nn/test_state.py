@@ -205,3 +205,23 @@ def test_equal_seeds_make_equal_models():
 
     assert sha(3) == sha(3)
     assert sha(3) != sha(4)
+
+
+def test_a_state_whose_names_have_a_prefix_says_how_to_take_it_off():
+    model = cnn()
+    state = {f"module.{n}": a for n, a in numbered(model.state_dict()).items()}
+    with pytest.raises(ShapeError, match=r"begin with 'module\.': load .*removeprefix"):
+        model.load_state_dict(state)
+    model.load_state_dict({n.removeprefix("module."): a for n, a in state.items()})
+
+
+def test_a_state_of_a_part_says_which_part_takes_it():
+    outer = nn.ModuleDict({"net": cnn()})
+    with pytest.raises(ShapeError, match=r"names begin with 'net\.': .* into model\.net$"):
+        outer.load_state_dict(numbered(cnn().state_dict()))
+
+
+def test_of_many_names_the_first_are_shown_and_the_others_counted():
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
+    with pytest.raises(ShapeError, match=r"\['0.weight', .*'2.bias'\] and 12 more, unexpected"):
+        model.load_state_dict({})
