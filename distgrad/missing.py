@@ -216,7 +216,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "empty_strided": "dg.empty",
         "empty_permuted": "dg.empty",
         "multiprocessing": "start ranks with `distgrad run -n N` or mpirun; they call main()",
-        "hub": "dg.load reads what dg.save or safetensors wrote",
+        "hub": "dg.nn.zoo has models; dg.load reads what dg.save or safetensors wrote",
         "get_num_threads": "dg.init(threads=…) sets them; `distgrad run` tells them",
         **_all("nn.functional has it, with its arguments", _FUNCTIONAL),
     },

@@ -43,15 +43,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Decay the matrices, not the gains."""
-    params = list(model.parameters())
-    return [
-        {"params": [p for p in params if p.ndim >= 2], "weight_decay": 0.1},
-        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
 def next_character_loss(logits: Tensor, targets: Any) -> Tensor:
     return F.cross_entropy(logits, targets.reshape(-1))  # b t v against b t
 
@@ -84,7 +75,8 @@ def main() -> None:
     model = models.GPT(
         len(vocabulary), args.context, args.layers, args.heads, args.width, args.dropout
     )
-    optimizer = optim.AdamW(groups(model), lr=args.lr, betas=(0.9, 0.99))
+    groups = nn.zoo.decay_groups(model, 0.1)  # matrices decay, gains do not
+    optimizer = optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))
     schedule = optim.WarmupCosineLR(optimizer, min(100, args.steps // 2), args.steps, 0.1)
     trainer = dg.Trainer(
         model,

@@ -198,13 +198,7 @@ def main() -> None:
     names = "block_size", "n_layer", "n_head", "n_embd", "dropout"
     config = GPTConfig(len(vocabulary), **{name: getattr(args, name) for name in names})
     model = GPT(config)
-    decay = [p for p in model.parameters() if p.dim() >= 2]
-    nodecay = [p for p in model.parameters() if p.dim() < 2]
-    optim_groups = [
-        {"params": decay, "weight_decay": 0.1},
-        {"params": nodecay, "weight_decay": 0.0},
-    ]
-    optimizer = optim.AdamW(optim_groups, lr=args.lr, betas=(0.9, 0.99))
+    optimizer = optim.AdamW(nn.zoo.decay_groups(model, 0.1), lr=args.lr, betas=(0.9, 0.99))
     ddp = dg.DistributedDataParallel(model)
     first, curve = 0, []
     if args.resume and Path(args.checkpoint).exists():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,15 +42,17 @@ class Conv1D(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Map the last axis."""
-        return F.linear(x, self.weight.T, self.bias)
+        # Not F.linear of the transpose: its gradient would have to be turned back.
+        rows = wrap(x)
+        y = np.matmul(rows.reshape(-1, self.nx), self.weight) + self.bias
+        return y.reshape(*rows.shape[:-1], self.nf)
 
     def extra_repr(self) -> str:
         """Return the settings."""
         return f"nf={self.nf}, nx={self.nx}"
 
 
-@dataclass(frozen=True)
-class _Sizes:
+class _Sizes(NamedTuple):
     """What all blocks share."""
 
     width: int
