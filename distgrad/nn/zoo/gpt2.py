@@ -44,7 +44,7 @@ class Conv1D(Module):
         """Map the last axis."""
         # Not F.linear of the transpose: its gradient would have to be turned back.
         rows = wrap(x)
-        y = np.matmul(rows.reshape(-1, self.nx), self.weight) + self.bias
+        y: Tensor = np.matmul(rows.reshape(-1, self.nx), self.weight) + self.bias
         return y.reshape(*rows.shape[:-1], self.nf)
 
     def extra_repr(self) -> str:
