@@ -221,18 +221,18 @@ def _embedding(tape: Tape, indices: Any, weight: Form, *, padding_idx: int | Non
 
 @_twin(ops.dropout)
 def _dropout(tape: Tape, a: Form, keep: Any, *, p: float) -> Any:
-    from distgrad.kernels import pointwise  # noqa: PLC0415 (numba)
+    from distgrad.kernels import masked  # noqa: PLC0415 (numba)
 
     _need(isinstance(keep, Form) and a.dense and keep.dense and keep.shape == a.shape)
-    mask, scale = _rows(keep), a.dtype.type(1 / (1 - p) if p < 1 else 0.0)
+    mask, none = _rows(keep), a.dtype.type(0)
+    levels = a.dtype.type(1 / (1 - p) if p < 1 else 0.0), none, none
 
-    def masked(x: Form) -> Form:
+    def kept(x: Form) -> Form:
         y: Form = tape.new(x.shape, x.dtype)
-        read = _rows(_dense(x)), mask, scale, _rows(y)
-        tape.kernel(pointwise.masked, *read, units=(0, 1, 3))
+        tape.kernel(masked.kept, _rows(_dense(x)), mask, *levels, _rows(y), units=(0, 1, 5))
         return y
 
-    return masked(a), (masked, None)
+    return kept(a), (kept, None)
 
 
 def _over_rows(forward: str, back: str) -> Lowering:

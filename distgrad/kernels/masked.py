@@ -17,15 +17,15 @@ from distgrad.ops.activation import alpha_levels
 
 def dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     """The twin of ``ops.dropout``."""
-    return _kept(a, keep, 1 / (1 - p) if p < 1 else 0.0, 0.0, 0.0)
+    return _masked(a, keep, 1 / (1 - p) if p < 1 else 0.0, 0.0, 0.0)
 
 
 def alpha_dropout(a: Array, keep: Array, *, p: float) -> OpResult | None:
     """The twin of ``ops.alpha_dropout``."""
-    return _kept(a, keep, *alpha_levels(p))
+    return _masked(a, keep, *alpha_levels(p))
 
 
-def _kept(a: Array, keep: Array, scale: float, shift: float, floor: float) -> OpResult | None:
+def _masked(a: Array, keep: Array, scale: float, shift: float, floor: float) -> OpResult | None:
     """Return scale · a + shift where ``keep`` holds, else ``floor``: 0 for dropout, but for NaN."""
     if not suits(a) or type(keep) is not np.ndarray or keep.dtype != np.bool_:
         return None
@@ -35,11 +35,11 @@ def _kept(a: Array, keep: Array, scale: float, shift: float, floor: float) -> Op
         x, order = in_memory(a)
         mask = in_order(keep, order)
         y, row = blank(shape, a.dtype, order)
-        _elements(x, mask, *levels, row)
+        kept(x, mask, *levels, row)
 
         def vjp(g: Array) -> Array:
             d, row = blank(shape, g.dtype, order)
-            _elements(in_order(g, order), mask, F(scale), F(0), F(0), row)
+            kept(in_order(g, order), mask, F(scale), F(0), F(0), row)
             return d
 
         return y, (vjp, None)
@@ -69,7 +69,8 @@ def _planes(shape: tuple[int, ...], mask: tuple[int, ...]) -> int | None:
 
 
 @kernel
-def _elements(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: Array) -> None:
+def kept(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: Array) -> None:
+    """Scale and shift what the mask keeps; the rest is ``floor``, or times zero if that is 0."""
     zero = y.dtype.type(0)
     if shift == zero and floor == zero:
         masked(a, mask, scale, y)
