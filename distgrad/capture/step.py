@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -23,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _MOST = 8
+_NOTHING: list[Program] = []
 
 
 class CapturedStep(Generic[P, R]):
@@ -38,6 +40,8 @@ class CapturedStep(Generic[P, R]):
         self.program: Program | None = None
         """The program of the last call."""
         self._programs: dict[Any, list[Program]] = {}
+        """Never changed, but replaced: other threads read it."""
+        self._changing = threading.Lock()
         self._warned = False
 
     @property
@@ -54,13 +58,14 @@ class CapturedStep(Generic[P, R]):
         if watching.get() is not None:  # a part of another step, or detect_anomaly looks
             return self.function(*args, **kwargs)
         arrays, key = _signature(args, kwargs)
-        for program in self._programs.get(key, ()):
+        kept = self._programs.get(key, _NOTHING)
+        for program in kept:
             if program.fits():
                 break
         else:
             program = None
         if program is None or _due(program.calls):
-            recorded: R = self._record(args, kwargs, arrays, key, program)
+            recorded: R = self._record(args, kwargs, arrays, key, kept, program)
             return recorded
         program.calls += 1
         self.program = program
@@ -77,7 +82,13 @@ class CapturedStep(Generic[P, R]):
         return bound
 
     def _record(
-        self, args: Any, kwargs: Any, arrays: list[Any], key: Any, old: Program | None
+        self,
+        args: Any,
+        kwargs: Any,
+        arrays: list[Any],
+        key: Any,
+        kept: list[Program],
+        old: Program | None,
     ) -> Any:
         arena.make_room()
         recorder = Recorder(arrays, [*_tensors((args, kwargs))])
@@ -94,27 +105,33 @@ class CapturedStep(Generic[P, R]):
             program.calls = 1
         else:
             program.goes_on_from(old)
-        kept = self._programs.pop(key, [])
-        self._programs[key] = [*(p for p in kept if p is not old), program]
+        self._keep(key, kept, [*(p for p in kept if p is not old), program])
         self.program = program
-        self._drop_old()
         return _shown(result)
 
-    def _drop_old(self) -> None:
-        while len(self.programs) > self.most:
-            first = next(iter(self._programs))
-            self._programs[first].pop(0)
-            if not self._programs[first]:
-                del self._programs[first]
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"{_name(self.function)} was captured for more than {self.most} signatures; "
-                    f"the oldest are dropped and recorded again when they come back. Pad batches "
-                    f"to one shape, leave uneven ones out (drop_last), or dg.capture(most=…)",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
+    def _keep(self, key: Any, before: list[Program], programs: list[Program]) -> None:
+        """Keep the programs of a signature in place of those before; the oldest are dropped."""
+        with self._changing:
+            if self._programs.get(key, _NOTHING) is not before:
+                return  # another thread has recorded the same meanwhile
+            kept = {k: ps for k, ps in self._programs.items() if k != key} | {key: programs}
+            dropped = False
+            while sum(map(len, kept.values())) > self.most:
+                dropped = True
+                first = next(iter(kept))
+                kept[first] = kept[first][1:]
+                if not kept[first]:
+                    del kept[first]
+            self._programs = kept
+            warned, self._warned = self._warned, self._warned or dropped
+        if dropped and not warned:
+            warnings.warn(
+                f"{_name(self.function)} was captured for more than {self.most} signatures; "
+                f"the oldest are dropped and recorded again when they come back. Pad batches "
+                f"to one shape, leave uneven ones out (drop_last), or dg.capture(most=…)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
 
 def capture(function: Callable[P, R] | None = None, *, most: int = _MOST) -> Any:
