@@ -43,11 +43,6 @@ def lowering(op: Op) -> Lowering | None:
     return None
 
 
-def lowered_ops() -> list[Op]:
-    """Return the ops whose twins are told of here, besides those made by the recipe."""
-    return [*_TABLE]
-
-
 def _twin(op: Op) -> Callable[[Lowering], Lowering]:
     def known(body: Lowering) -> Lowering:
         _TABLE[op] = body
@@ -145,7 +140,7 @@ def _scaled_product(tape: Tape, a: Form, b: Form, c: Form, *, factor: float = 1.
     return d, slopes.of_scaled_product(a, b, c, factor)  # type: ignore[arg-type]
 
 
-# -- losses and rows ------------------------------------------------------------------------------
+# -- labels and masks ------------------------------------------------------------------------------
 
 
 @_twin(ops.cross_entropy)
@@ -233,30 +228,6 @@ def _dropout(tape: Tape, a: Form, keep: Any, *, p: float) -> Any:
         return y
 
     return kept(a), (kept, None)
-
-
-def _over_rows(forward: str, back: str) -> Lowering:
-    def lowered(tape: Tape, a: Form, *, axis: int) -> Any:
-        from distgrad.kernels import rows  # noqa: PLC0415 (numba)
-
-        _need(a.ndim > 0 and axis in (-1, a.ndim - 1))
-        y = tape.new(a.shape, a.dtype)
-        shape = (-1, a.shape[-1])
-        tape.kernel(getattr(rows, forward), _dense(a).reshape(shape), y.reshape(shape))
-
-        def vjp(g: Form) -> Form:
-            d: Form = tape.new(a.shape, a.dtype)
-            read = _dense(g).reshape(shape), y.reshape(shape)
-            tape.kernel(getattr(rows, back), *read, d.reshape(shape))
-            return d
-
-        return y, vjp
-
-    return lowered
-
-
-_twin(ops.softmax)(_over_rows("_softmax", "_softmax_back"))
-_twin(ops.log_softmax)(_over_rows("_log_softmax", "_log_softmax_back"))
 
 
 # -- bodies that ask for arrays -------------------------------------------------------------------

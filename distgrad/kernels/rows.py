@@ -10,7 +10,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.kernels.along import beside, counted
-from distgrad.kernels.arrays import Scalar, dense, flat, suits
+from distgrad.kernels.arrays import Scalar, dense, empty, flat, on_forms, run, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.ops.helpers import integers
@@ -18,6 +18,7 @@ from distgrad.ops.reduction import check_reduction, reduced, share
 from distgrad.ops.softmax import check_labels
 
 
+@on_forms
 def softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.softmax``."""
     return _over_rows(a, axis, _softmax, _softmax_back) or _over_columns(
@@ -31,14 +32,14 @@ def _over_rows(
     """Run ``forward(a, y)`` and ``back(g, y, d)`` on the rows along the last axis."""
     if not suits(a) or a.ndim == 0 or axis not in (-1, a.ndim - 1):
         return None
-    shape, dtype = a.shape, a.dtype  # the closure does not hold what it would not read
-    y = np.empty(shape, dtype)
+    shape = a.shape
+    y = empty(a, shape)
     rows = y.reshape(-1, shape[-1])
-    forward(dense(a).reshape(rows.shape), rows)
+    run(forward, dense(a).reshape(rows.shape), rows, writes=(1,))
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, dtype)
-        back(dense(g).reshape(rows.shape), rows, d.reshape(rows.shape))
+        d = empty(y, shape)
+        run(back, dense(g).reshape(rows.shape), rows, d.reshape(rows.shape), writes=(2,))
         return d
 
     return y, vjp
@@ -52,12 +53,12 @@ def _over_columns(
     if along is None:
         return None
     shape = a.shape
-    y = np.empty(shape, a.dtype)
-    forward(beside(a, along), beside(y, along))
+    y = empty(a, shape)
+    run(forward, beside(a, along), beside(y, along), writes=(1,))
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, y.dtype)
-        back(beside(g, along), beside(y, along), beside(d, along))
+        d = empty(y, shape)
+        run(back, beside(g, along), beside(y, along), beside(d, along), writes=(2,))
         return d
 
     return y, vjp
@@ -89,6 +90,7 @@ def _softmax_back(g: Array, y: Array, d: Array) -> None:
             d[i, j] = y[i, j] * (g[i, j] - dot)
 
 
+@on_forms
 def log_softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.log_softmax``."""
     return _over_rows(a, axis, _log_softmax, _log_softmax_back) or _over_columns(

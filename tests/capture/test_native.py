@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captured import Step, classifying_step, lines_of_python, native_lines
 from jobs import ROOT
 
 import distgrad as dg
 from distgrad import kernels, nn, ops, optim
 from distgrad.capture import native
 from distgrad.capture.lower import Stretch
-from distgrad.capture.program import Program
 from distgrad.nn import functional as F
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -24,7 +24,6 @@ import pinn
 pytestmark = pytest.mark.skipif(
     kernels.part("machine", "works") is None, reason="needs numba, whose kernels are called"
 )
-Step = Callable[..., Any]
 
 
 def mlp(width: int = 33) -> Step:
@@ -33,29 +32,12 @@ def mlp(width: int = 33) -> Step:
         *(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.3)),
         *(nn.Linear(width, 8), nn.GELU(approximate="tanh"), nn.LayerNorm(8), nn.Linear(8, 3)),
     )
-    optimizer = optim.AdamW(model.parameters(), lr=0.01)
-
-    def step(x: Any, y: Any) -> dg.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        dg.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss
-
-    return step
+    return classifying_step(model)
 
 
 def batch(i: int, n: int = 7) -> tuple[Any, Any]:
     rng = np.random.default_rng(i)
     return rng.normal(size=(n, 5)).astype(np.float32), rng.integers(0, 3, n)
-
-
-def native_lines(program: Program) -> set[str]:
-    """The names of the lines that are run as machine-level calls."""
-    assert program.native is not None
-    stretches = [p for p in program.native.found.parts if isinstance(p, Stretch)]
-    return {program.lines[n].name for s in stretches for n in s.lines}
 
 
 def losses(step: Step, batches: list[Any]) -> list[bytes]:
@@ -211,6 +193,22 @@ def test_threads_at_the_same_time() -> None:
     assert not wrong
     # Threads that record the same step at the same time leave one program.
     assert len(captured.programs) == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax])
+def test_softmax_is_native_along_every_axis(function: Any, axis: int) -> None:
+    weight = nn.Parameter(np.random.default_rng(0).normal(size=(3, 7, 8)).astype(np.float32))
+
+    def step(x: Any) -> Any:
+        y = function(weight * x, axis)
+        return y, *dg.autograd.grad((y * y).sum(), [weight])
+
+    captured = dg.capture(step)
+    for i in range(6):
+        x = np.random.default_rng(i).normal(size=(3, 7, 8)).astype(np.float32)
+        assert [a.array.tobytes() for a in step(x)] == [a.array.tobytes() for a in captured(x)]
+    assert lines_of_python(captured.program) == []
 
 
 def test_every_recipe_is_lowered_both_ways() -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captured import Step, classifying_step, lines_of_python
 from jobs import ROOT
 
 import distgrad as dg
-from distgrad import kernels, nn, optim
-from distgrad.capture.lower import Stretch
-from distgrad.capture.program import Program
+from distgrad import kernels, nn
 from distgrad.nn import functional as F
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -22,35 +21,17 @@ import models
 pytestmark = pytest.mark.skipif(
     kernels.part("machine", "works") is None, reason="needs numba, whose kernels are called"
 )
-Step = Callable[..., Any]
 
 
 def gpt(context: int, dropout: float = 0.0) -> Step:
     dg.manual_seed(3)
     model = models.GPT(11, context, layers=2, heads=2, width=12, dropout=dropout)
-    optimizer = optim.AdamW(model.parameters(), lr=0.01)
-
-    def step(x: Any, y: Any) -> dg.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        dg.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss
-
-    return step
+    return classifying_step(model)
 
 
 def text(i: int, context: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(i)
     return rng.integers(0, 11, (3, context)), rng.integers(0, 11, 3 * context)
-
-
-def lines_of_python(program: Program | None) -> list[str]:
-    assert program is not None
-    assert program.native is not None
-    parts = program.native.found.parts
-    return [program.lines[p].name for p in parts if not isinstance(p, Stretch)]
 
 
 # Below 64 keys attention is one block; above, several of which the last is shorter.

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captured import Step, classifying_step
 from jobs import ROOT
 
 import distgrad as dg
-from distgrad import kernels, optim
+from distgrad import kernels
 from distgrad.capture import again, arena, native, schedule
 from distgrad.capture.calls import Buffer, Call, Operand
-from distgrad.nn import functional as F
 
 sys.path.insert(0, str(ROOT / "examples"))
 import models
@@ -27,20 +27,10 @@ pytestmark = pytest.mark.skipif(
 CONTEXT = 128
 
 
-def gpt() -> Callable[..., Any]:
+def gpt() -> Step:
     dg.manual_seed(3)
     model = models.GPT(33, CONTEXT, layers=4, heads=2, width=64)
-    optimizer = optim.AdamW(model.parameters(), lr=0.01)
-
-    def step(x: Any, y: Any) -> dg.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        dg.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss
-
-    return step
+    return classifying_step(model)
 
 
 def text(i: int) -> tuple[Any, Any]:
