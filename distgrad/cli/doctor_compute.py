@@ -101,7 +101,8 @@ def _cache(found: Mapping[str, Any]) -> Iterator[Finding]:
         yield ok(where, f"{count}, {size_name(found['bytes'])}")
     if kind in NETWORK:
         text = f"{where}, on a file system of the network"
-        yield note(text, f"export DISTGRAD_CACHE=/tmp/distgrad-{os.getuid()}  # a disk of the node")
+        disk = "${TMPDIR:-/tmp}/distgrad-$(id -u)"
+        yield note(text, f"export DISTGRAD_CACHE={disk}  # a disk of the node")
 
 
 # -- oneDNN -----------------------------------------------------------------------------------

@@ -29,27 +29,21 @@ class Move:
     It is what the optimizer's update says of a run of parameters that lie side by side.
     """
 
-    def __init__(self, store: FlatParameters, run: Run) -> None:
+    def __init__(self, store: FlatParameters, run: Run, optimizer: Optimizer, group: Group) -> None:
+        """Errors: TypeError for what is more than a move, or as the update raises."""
         self.store, self.run = store, run
         dtype = run.value.dtype
         if dtype.kind != "f":
             raise TypeError("complex numbers, which move as real ones")
         self._value, self._grad = Unmoved(dtype), Unmoved(dtype)
         self._arrays: dict[str, Any] = {name: Unmoved(dtype) for name in run.state}
-        self.formula: Any = None
-        self._order: Any = None
-        self.numbers = np.empty(0, dtype)
-        """Of the dtype of the value, and where ``ready`` leaves those of the step to come."""
-        self._pack: Any = None
-        self._step, self._state = 0, self._arrays
+        self._step = 0
+        self._state: dict[str, Any] = self._arrays
         self._before: Mapping[str, float] = {}
-
-    def prepare(self, optimizer: Optimizer, group: Group) -> None:
-        """Learn which move it is. Errors: TypeError, or as the update raises."""
         self.formula, self._order, numbers = self._asked(optimizer, group)
-        kind = self.numbers.dtype
-        self.numbers = np.empty(len(numbers), kind)
-        self._pack = struct.Struct(f"={len(numbers)}{kind.char}").pack_into
+        self.numbers = np.empty(len(numbers), dtype)
+        """Of the dtype of the value, and where ``ready`` leaves those of the step to come."""
+        self._pack: Any = struct.Struct(f"={len(numbers)}{dtype.char}").pack_into
 
     @property
     def arrays(self) -> list[Array]:
@@ -106,9 +100,8 @@ class PreparedStep:
             for run in runs:
                 if run.sharding is not None or run.gradient is None or not store.is_alike(run):
                     raise TypeError("parameters that do not move as one array")
-            moves = [Move(store, run) for run in runs]
-            for move in moves:
-                move.prepare(optimizer, numbers_of(group))
+            settings = numbers_of(group)
+            moves = [Move(store, run, optimizer, settings) for run in runs]
             self._groups.append((store, runs, moves))
 
     @property
