@@ -43,7 +43,7 @@ def test_killed_and_resumed_on_another_number_of_ranks_it_ends_with_the_same_bit
 def test_one_rank_raises_and_the_job_ends_with_its_traceback_once(what: str) -> None:
     job = run_job(3, JOB, "--what", what, "--at", "7", "--rank", "2")
     assert job.status != 0
-    assert job.seconds < 15  # the bar is 5 s after the exception; start-up and a busy machine aside
+    assert job.seconds_after_fall < 5
     assert job.err.count(f"RuntimeError: this happened in {what}") == 1
     assert f"[rank 2/3] RuntimeError: this happened in {what}" in job.err
     assert "[rank 2/3] Traceback" in job.err

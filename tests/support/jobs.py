@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,18 @@ class Finished:
     out: str
     err: str
     seconds: float
+    ended: float
+    """When, as ``time.time()`` gives it."""
+
+    @property
+    def seconds_after_fall(self) -> float:
+        """How long the job went on after a rank had last said ``fell()``."""
+        return self.ended - max(float(t) for t in re.findall(r"FELL (\S+)", self.out))
+
+
+def fell() -> None:
+    """Say in a job that it falls now, for ``seconds_after_fall``: start-up does not count."""
+    print("FELL", time.time(), flush=True)
 
 
 def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Finished:
@@ -47,7 +60,8 @@ def run_job(ranks: int, script: Path, *args: str, timeout: float = 60.0) -> Fini
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
-    return Finished(done.returncode, done.stdout, done.stderr, time.perf_counter() - start)
+    took, now = time.perf_counter() - start, time.time()
+    return Finished(done.returncode, done.stdout, done.stderr, took, now)
 
 
 def mpirun(ranks: int) -> Sequence[str]:

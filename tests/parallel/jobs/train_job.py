@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import training
+from jobs import fell
 
 import distgrad as dg
 from distgrad import nn, optim
@@ -29,7 +30,10 @@ state = None
 
 
 def due(what: str) -> bool:
-    return args.what == what and world.rank == args.rank and trainer.state.step >= args.at
+    now = args.what == what and world.rank == args.rank and trainer.state.step >= args.at
+    if now:
+        fell()
+    return now
 
 
 @dg.op("... -> ...")
