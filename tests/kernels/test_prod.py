@@ -35,7 +35,8 @@ def test_zeros_and_long_rows_have_the_references_gradient(shape, axis, zeros, dt
     np.testing.assert_allclose(turned, expected, rtol=1e-3 if dtype == np.float32 else 1e-9)
 
 
-@pytest.mark.parametrize("row", [[1e-30, 1e-20, 3.0], [1e30, 1e20, 1e-30, 2.0], [np.nan, 2.0, 3.0]])
+# Too small or too large in whatever order they are multiplied, which depends on the processor.
+@pytest.mark.parametrize("row", [[1e-30, 1e-20, 3.0], [1e30, 1e20, 3.0, 2.0], [np.nan, 2.0, 3.0]])
 def test_a_product_beyond_its_dtype_has_the_gradient_of_the_others_products(row):
     x = np.array([row], np.float32)
     with dg.reference_kernels(), np.errstate(over="ignore"):
