@@ -39,8 +39,12 @@ exact: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrappe
 
 
 def kernel(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk."""
-    return _kept(function, numba.njit(fastmath=_FLAGS, **exact)(function))
+    """Compile a function of arrays and scalars of one dtype, once per dtype, kept on disk.
+
+    It is part of each kernel that calls it: called, it would be this code in the process that
+    compiles both, and the caller's copy, whose sums may have another order, where it is loaded.
+    """
+    return _kept(function, numba.njit(fastmath=_FLAGS, forceinline=True, **exact)(function))
 
 
 def exact_kernel(function: Callable[..., R]) -> Callable[..., R]:

@@ -105,3 +105,29 @@ def test_reference_kernels_runs_the_definition(monkeypatch):
     assert calls == []
     ops.relu(x)
     assert len(calls) == 1
+
+
+RECURRENT = """
+import hashlib
+import numpy as np
+import distgrad as dg
+from distgrad import nn
+found = hashlib.sha256()
+for dtype in (np.float32, np.float64):
+    for layer in (nn.RNN(3, 5), nn.LSTM(3, 5), nn.GRU(3, 5)):
+        params = [*layer.parameters()]
+        for i, p in enumerate(params):
+            p.data = np.random.default_rng(i).normal(size=p.shape).astype(dtype)
+        x = dg.tensor(np.random.default_rng(9).normal(size=(7, 24, 3)).astype(dtype))
+        y, _ = layer(x)
+        for a in (y, *dg.autograd.grad((y * y).sum(), params)):
+            found.update(a.array.tobytes())
+print(found.hexdigest())
+"""
+
+
+def test_compiled_and_loaded_kernels_that_call_kernels_have_the_same_bits(tmp_path) -> None:
+    # A callee that was compiled alone, too, was linked in place of the caller's own copy of it.
+    pytest.importorskip("numba")
+    first, second = (run(RECURRENT, DISTGRAD_CACHE=str(tmp_path)) for _ in ("compiled", "loaded"))
+    assert first == second
