@@ -48,7 +48,10 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def exact_kernel(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile a function as ``kernel`` does, but round every operation by itself."""
+    """Compile a function as ``kernel`` does, but round every operation by itself.
+
+    The order of its sums is as written, so a caller's copy of it has its bits.
+    """
     return _kept(function, numba.njit(**exact)(function))
 
 

@@ -11,7 +11,6 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, blank, dense, in_memory, in_order, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid
-from distgrad.kernels.pointwise import masked
 from distgrad.ops.activation import alpha_levels
 
 
@@ -73,7 +72,8 @@ def kept(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar, y: 
     """Scale and shift what the mask keeps; the rest is ``floor``, or times zero if that is 0."""
     zero = y.dtype.type(0)
     if shift == zero and floor == zero:
-        masked(a, mask, scale, y)
+        for i in range(y.size):
+            y[i] = a[i] * (scale if mask[i] else zero)  # NaN stays
         return
     for i in range(y.size):
         y[i] = a[i] * scale + shift if mask[i] else floor

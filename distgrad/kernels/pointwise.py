@@ -8,11 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from distgrad.autograd.types import Array
 from distgrad.kernels import mathematics as m
 from distgrad.kernels import special
-from distgrad.kernels.arrays import Scalar
-from distgrad.kernels.jit import kernel
 from distgrad.kernels.recipe import of_one
 
 # -- linear in pieces -------------------------------------------------------------------------
@@ -351,14 +348,3 @@ def sign(F: Any) -> Any:
         return zero
 
     return value, back
-
-
-# -- with a mask: see masked.py ---------------------------------------------------------------
-
-
-@kernel
-def masked(a: Array, mask: Array, scale: Scalar, y: Array) -> None:
-    """Scale what the mask keeps; the rest is zero."""
-    zero = y.dtype.type(0)
-    for i in range(y.size):
-        y[i] = a[i] * (scale if mask[i] else zero)
