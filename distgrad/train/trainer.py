@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from distgrad.autograd.mode import no_grad
@@ -13,7 +12,7 @@ from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
-from distgrad.observe import Progress, TimeSplit
+from distgrad.observe import TimeSplit
 from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
@@ -26,6 +25,7 @@ from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
 from distgrad.train.stop import Criteria, StopCriterion
+from distgrad.train.watch import Watch
 
 # Shapes of shards: two lengths in a whole batch, two in the last one, and as many again where
 # sequences are cut.
@@ -140,14 +140,13 @@ class Trainer:
         parts = self._parts(loader, criteria)
         checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
         total = criteria.most_steps(len(loader))
-        bar = Progress(visible=self._visible, total=total, done=self.state.step)
+        watch = Watch(self.ddp, visible=self._visible, total=total, done=self.state.step)
+        self.time_split = watch.split
         self.model.train()
         with self._requests.awaited():
-            with bar, self._time_split(bar) as split:
-                self.time_split = split
-                self._run(loader, criteria, parts, bar, evaluate, evaluate_every, split)
-            if split is not None and (said := split.summary()):
-                bar.say(said)
+            with watch:
+                self._run(loader, criteria, parts, watch, evaluate, evaluate_every)
+            watch.ended(self.state)
             self._requests.end(self.state, self.checkpoint)
         return self.state
 
@@ -226,23 +225,24 @@ class Trainer:
         loader: DataLoader,
         criteria: Criteria,
         parts: Parts,
-        bar: Progress,
+        watch: Watch,
         evaluate: DataLoader | None,
         evaluate_every: int | None,
-        split: TimeSplit | None,
     ) -> None:
-        state, clock = self.state, Clock(split)
+        state, clock = self.state, Clock(watch.split)
         over = state.step or criteria.most_steps(len(loader)) == 0
         state.stopped = criteria.check_again(state) if over else ""
         while not state.stopped:
             for batch in loader.batches():
                 self.step(batch, clock)
-                bar.step(state.epoch, self._shown())
+                watch.step(state)
                 epoch_over = loader.batch == len(loader)
                 state.epoch += epoch_over
                 due = state.step % evaluate_every == 0 if evaluate_every else epoch_over
                 if evaluate is not None and due:
-                    self._evaluate_within(evaluate, clock, bar)
+                    with clock.paused():
+                        state.evaluation = self.evaluate(evaluate)
+                    watch.evaluated(state)
                 for callback in self.callbacks:
                     callback(state)
                 reason = criteria.check(state)
@@ -250,15 +250,6 @@ class Trainer:
                 self._save_if_due(parts, clock)
                 if state.stopped:
                     break
-
-    def _time_split(self, bar: Progress) -> AbstractContextManager[TimeSplit | None]:
-        """Watch where the time goes, if there are ranks that may wait for each other.
-
-        Simulated ones take turns: the time of one is the others' waiting.
-        """
-        if self.world.size == 1 or not self.world.comm.transport.timed:
-            return nullcontext()
-        return TimeSplit(self.ddp, say=bar.say if self._visible else None)
 
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm
@@ -278,19 +269,6 @@ class Trainer:
         norm = clip_grad_norm_(self.model.parameters(), math.inf)
         clip(self.model.parameters())
         return norm
-
-    def _shown(self) -> dict[str, float]:
-        state = self.state
-        numbers = {"loss": state.loss, **state.metrics, "|g|": state.gradient_norm}
-        if state.skipped:
-            numbers["skipped"] = state.skipped
-        return {**numbers, "samples/s": state.samples_per_second}
-
-    def _evaluate_within(self, loader: DataLoader, clock: Clock, bar: Progress) -> None:
-        with clock.paused():
-            self.state.evaluation = self.evaluate(loader)
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in self.state.evaluation.items())
-        bar.say(f"step {self.state.step}: {shown}")
 
     def _save_if_due(self, parts: Parts, clock: Clock) -> None:
         due = self.every and self.state.step % self.every == 0
