@@ -335,7 +335,6 @@ class Tape:
             out = tuple(range(len(args) - writes, len(args)))
         written = out if isinstance(out, tuple) else (out,)
         machine = _machine()
-        own = isinstance(kernel, str)
         function: Any = getattr(machine, kernel) if isinstance(kernel, str) else kernel
         kinds: list[Any] = []
         words: list[Any] = [0, 0]
@@ -365,10 +364,10 @@ class Tape:
                 *(Count(1) if cut else x.shape[0], *x.shape[1:]),
                 *x.seen_as(x.shape, dense(x.shape, x.itemsize)).strides,
             ]
-        address = machine.compiled(function, kinds) if own else machine.entry(function, kinds)
         room = machine.FEW if len(words) <= machine.FEW else machine.MANY
-        if address is None or len(words) > room or len(floats) > machine.FLOATS:
-            raise Unlowered("a kernel that is not compiled for these")
+        if len(words) > room or len(floats) > machine.FLOATS:
+            raise Unlowered("a kernel of more words than are handed over")
+        address = machine.entry(function, kinds)
         # Two words of its own stand behind those it is handed: for a result and an error.
         words += [0] * (room - len(words)) + floats + [0] * (machine.FLOATS - len(floats)) + [0, 0]
         words[:2] = [Own(len(words) - 2), Own(len(words) - 1)]

@@ -1,11 +1,12 @@
 """Runs lists of machine-level calls: the second stage of captured steps. Imports numba.
 
-A list is an array of int64 words. What is called is compiled already: a kernel of this package by
+A list is an array of int64 words. What is called is machine code: a kernel of this package by
 numba's own convention, or the inner loop of one of NumPy's ufuncs. Nothing here knows ops.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -125,19 +126,31 @@ def _called(w: Array, pc: int, base: int) -> int:
 # -- what is called -------------------------------------------------------------------------------
 
 
-def entry(kernel: Callable[..., Any], kinds: Sequence[Any]) -> int | None:
-    """Return the address of a kernel that is compiled for arguments of these numba types."""
-    for signature, compiled in kernel.overloads.items():  # type: ignore[attr-defined]
+def entry(kernel: Callable[..., Any], kinds: Sequence[Any]) -> int:
+    """Return the address of a kernel for arguments of these numba types; compile it if need be."""
+    found = _compiled(kernel, kinds)
+    if found is None:
+        kernel.compile(_as_called(kernel, kinds))  # type: ignore[attr-defined]
+        found = _compiled(kernel, kinds)
+    library, name = found.library, found.fndesc.llvm_func_name
+    address = int(library.get_pointer_to_function(name))
+    assert address, f"{name} is not in the code that numba made for it"
+    return address
+
+
+def _compiled(kernel: Any, kinds: Sequence[Any]) -> Any:
+    for signature, made in kernel.overloads.items():
         if [*_leaves(signature)] == [*kinds]:
-            library, name = compiled.library, compiled.fndesc.llvm_func_name
-            return int(library.get_pointer_to_function(name)) or None
+            return made
     return None
 
 
-def compiled(kernel: Callable[..., Any], kinds: Sequence[Any]) -> int | None:
-    """Return ``entry`` of a kernel without ``*args``, which is compiled if it has to be."""
-    kernel.compile(tuple(kinds))  # type: ignore[attr-defined]
-    return entry(kernel, kinds)
+def _as_called(kernel: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
+    code = kernel.py_func.__code__
+    if not code.co_flags & inspect.CO_VARARGS:
+        return tuple(kinds)
+    named = code.co_argcount
+    return (*kinds[:named], types.BaseTuple.from_types(kinds[named:]))
 
 
 def kind_of(dtype: Any, axes: int | None) -> Any:
@@ -165,9 +178,7 @@ def works() -> bool:
         return False
     a, b = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
     kinds = [kind_of(np.float32, 1), types.int64, types.float32, types.float64, kind_of("f4", 1)]
-    function = compiled(_trial, kinds)
-    if function is None:
-        return False
+    function = entry(_trial, kinds)
     w = np.zeros(128, np.int64)
     base = w.ctypes.data
     at, objects = 32, 8
