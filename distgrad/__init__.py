@@ -163,6 +163,7 @@ from distgrad.parallel import (
 )
 from distgrad.serialization import load, save
 from distgrad.train import (
+    EarlyStopping,
     LossPlateau,
     MaxEpochs,
     MaxSteps,
@@ -209,6 +210,7 @@ __all__ = [
     "DistgradError",
     "DistributedDataParallel",
     "DistributedSampler",
+    "EarlyStopping",
     "GradError",
     "GradientHealth",
     "GradientNoiseScale",

@@ -5,6 +5,7 @@ from distgrad.train.metrics import accuracy
 from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 from distgrad.train.stop import (
+    EarlyStopping,
     LossPlateau,
     MaxEpochs,
     MaxSteps,
@@ -15,6 +16,7 @@ from distgrad.train.stop import (
 from distgrad.train.trainer import Trainer
 
 __all__ = [
+    "EarlyStopping",
     "LossPlateau",
     "MaxEpochs",
     "MaxSteps",

@@ -16,9 +16,10 @@ from distgrad import checkpoint
 from distgrad.autograd.types import Array
 from distgrad.comm import Communicator
 from distgrad.errors import CheckpointError, DistgradError
+from distgrad.nn import Module
 from distgrad.parallel import World
 from distgrad.parallel.agreement import compare
-from distgrad.train.parts import Parts, PerRank, Stateful, pack, unpack
+from distgrad.train.parts import Parts, PerRank, Stateful, Weights, pack, unpack
 
 Arrays = Mapping[str, Mapping[str, Array]]
 
@@ -76,10 +77,18 @@ def begin(world: World, folder: str | None, parts: Parts, *, resume: bool, step:
         world.print(f"resumed from {path}" if path else nothing)
 
 
-def _resume(world: World, folder: str, parts: Parts) -> str:
+def load_weights(world: World, folder: str, model: Module) -> str:
+    """Give ``model`` the weights of the newest checkpoint in ``folder``; return its name, or "".
+
+    Errors: CheckpointError, on every rank.
+    """
+    return _resume(world, folder, {"model": Weights(model)}, others=True)
+
+
+def _resume(world: World, folder: str, parts: Parts, *, others: bool = False) -> str:
     """Let all parts continue from the newest checkpoint that is whole; return its name, or "".
 
-    Damaged ones are skipped and named.
+    Damaged ones are skipped and named. There may be ``others`` in it.
     """
     arrays: Arrays | None = None
     header: dict[str, Any] = {}
@@ -87,7 +96,7 @@ def _resume(world: World, folder: str, parts: Parts) -> str:
         try:
             found = checkpoint.newest(folder, warn=world.print)
             if found is not None:
-                arrays, rests = _read(world, found, parts)
+                arrays, rests = _read(world, found, parts, others)
                 table = {s: [_spec(n, a) for n, a in named.items()] for s, named in arrays.items()}
                 header = {"rests": rests, "table": table, "path": found.path.name}
         except CheckpointError as error:
@@ -112,11 +121,12 @@ def _agree(world: World, error: str) -> None:
 
 
 def _read(
-    world: World, found: checkpoint.Checkpoint, parts: Parts
+    world: World, found: checkpoint.Checkpoint, parts: Parts, others: bool
 ) -> tuple[Arrays, dict[str, Any]]:
     """Return the states in a checkpoint, arrays apart, if they are those of ``parts``.
 
-    Errors: CheckpointError saying what is missing, or there and not of this run.
+    With ``others`` more may be in it, which is left out. Errors: CheckpointError saying what is
+    missing, or there and not of this run.
     """
     path = found.path.name
     arrays: Arrays = found.arrays
@@ -133,7 +143,10 @@ def _read(
             f"cannot resume from {path}: {_listed(missing)} is missing in it; make the Trainer as "
             f"it was when this was saved (schedule=, clip_norm=, also_saved=); if {_FOREIGN}"
         )
-    if extra:
+    if others:
+        arrays = {n: arrays[n] for n in parts if n in arrays}
+        rests = {n: rests[n] for n in parts}
+    elif extra:
         raise CheckpointError(
             f"cannot resume from {path}: it holds {_listed(extra)}, which this run has not; make "
             f"the Trainer as it was when this was saved (schedule=, clip_norm=, also_saved=)"

@@ -65,7 +65,7 @@ class Weights:
             restore_into(state, self.model.state_arrays())
 
 
-OWN = ("model", "optimizer", "state", "loader", "criteria", "schedule", "clip")
+OWN = ("model", "optimizer", "state", "loader", "criteria", "schedule", "clip", "best_evaluation")
 """The names of a Trainer's own parts."""
 
 

@@ -27,6 +27,8 @@ class TrainState:
     """Means over the last global batch."""
     evaluation: dict[str, float] = field(default_factory=dict)
     """The last evaluation: ``loss`` and the metrics' means."""
+    evaluation_step: int = 0
+    """After which step it was."""
     seconds: float = 0.0
     """Wall time of this run by rank 0's clock."""
     samples_per_second: float = 0.0
@@ -43,6 +45,7 @@ class TrainState:
             "epoch": self.epoch,
             "loss": self.loss,
             "evaluation": dict(self.evaluation),
+            "evaluation_step": self.evaluation_step,
             "skipped": self.skipped,
         }
 
@@ -51,4 +54,6 @@ class TrainState:
         numbers = (operator.index(state[name]) for name in ("step", "epoch", "skipped"))
         self.step, self.epoch, self.skipped = numbers
         self.loss = float(state["loss"])
+        # Runs of before it was saved evaluated after their last step, or nobody asked.
+        self.evaluation_step = operator.index(state.get("evaluation_step", self.step))
         self.evaluation = {name: float(value) for name, value in state["evaluation"].items()}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from distgrad.errors import DistgradError
+from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
 
@@ -81,6 +82,49 @@ class TargetMetric(_Memoryless):
         return f"{self.name} reached {found:.4g}" if reached else None
 
 
+class EarlyStopping:
+    """Stop when an evaluation's ``name`` has not improved in ``patience`` evaluations running.
+
+    ``mode`` "min" or "max" says what an improvement is (for the loss it is "min"), ``min_delta`` by
+    how much. ``fit(evaluate_every=)`` says how often there is one. Errors: DistgradError.
+    """
+
+    def __init__(
+        self,
+        name: str = "loss",
+        patience: int = 3,
+        *,
+        mode: Mode | None = None,
+        min_delta: float = 0.0,
+    ) -> None:
+        if patience < 1:
+            raise DistgradError(f"EarlyStopping: patience={patience} must be at least 1 evaluation")
+        self.name, self.patience = name, patience
+        self._monitor = Monitor("EarlyStopping", name, mode, min_delta)
+        self._waited = 0
+
+    def check(self, state: TrainState) -> str | None:
+        """Look at an evaluation, once."""
+        better = self._monitor.look(state)
+        if better is not None:
+            self._waited = 0 if better else self._waited + 1
+        if self._waited < self.patience:
+            return None
+        best, step = self._monitor.value, self._monitor.step
+        return (
+            f"{self.name} has not improved in {self._waited} evaluations: {best:.4g} at step {step}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best evaluation and how many came since."""
+        return {"best": self._monitor.state_dict(), "waited": self._waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self._monitor.load_state_dict(state["best"])
+        self._waited = operator.index(state["waited"])
+
+
 class LossPlateau:
     """Stop when the smoothed training loss has not fallen by ``min_delta`` for ``patience`` steps.
 
@@ -136,10 +180,11 @@ class Criteria:
         self._all += [MaxEpochs(epochs)] if epochs is not None else []
         self._all += [MaxSteps(max_steps)] if max_steps is not None else []
         for criterion in self._all:
-            if isinstance(criterion, TargetMetric) and not evaluated:
+            if isinstance(criterion, TargetMetric | EarlyStopping) and not evaluated:
+                what = f"{type(criterion).__name__}('{criterion.name}')"
                 raise DistgradError(
-                    f"TargetMetric('{criterion.name}') looks at evaluations, and there would be "
-                    f"none: pass evaluate=loader to fit"
+                    f"{what} looks at evaluations, and there would be none: pass evaluate=loader "
+                    f"to fit"
                 )
         if not self._all:
             raise DistgradError("fit would never stop: pass epochs=, max_steps= or stop=[…]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from distgrad.parallel.reducer import Reduction
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
 from distgrad.train.metrics import Metric
+from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
@@ -42,7 +44,9 @@ class Trainer:
     says what happens to a NaN or infinite loss or gradient: "raise" names rank, step and shard;
     "skip" leaves the step out on all ranks; "continue" goes on (as in DistributedDataParallel).
     ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
-    newest ``keep`` stay; ``also_saved`` are objects of yours that belong into it, by name: an
+    newest ``keep`` stay; ``best`` names what of the evaluations decides which one stays, too, in
+    its folder ``best``: "loss", or a metric with ``best_mode`` "max" or "min" (``load_best`` takes
+    its weights); ``also_saved`` are objects of yours that belong into it, by name: an
     average of the weights, a second optimizer, a communication hook's state, whatever has
     ``state_dict`` (called on every rank; ``gather`` of what differs between ranks) and
     ``load_state_dict``. ``callbacks`` are called with the TrainState after each step, on every
@@ -66,6 +70,8 @@ class Trainer:
         checkpoint: str | None = None,
         every: int = 0,
         keep: int = 3,
+        best: str | None = None,
+        best_mode: Mode | None = None,
         also_saved: Mapping[str, Stateful] | None = None,
         callbacks: Sequence[Callable[[TrainState], None]] = (),
         progress: bool = True,
@@ -91,6 +97,10 @@ class Trainer:
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
+        if best is not None and checkpoint is None:
+            raise DistgradError(f"Trainer(best={best!r}) needs the folder: Trainer(checkpoint=…)")
+        self.best = None if best is None else Monitor("Trainer(best=)", best, best_mode)
+        """The best evaluation so far, if one was asked for."""
         self.also_saved = check_also_saved(also_saved or {})
         self.callbacks = list(callbacks)
         self.ddp = DistributedDataParallel(
@@ -136,6 +146,11 @@ class Trainer:
                 "move each other's place in the data; make a second DataLoader over the same data"
             )
         evaluated = evaluate is not None
+        if self.best is not None and not evaluated:
+            raise DistgradError(
+                f"Trainer(best={self.best.name!r}) looks at evaluations, and there would be none: "
+                f"pass evaluate=loader to fit"
+            )
         criteria = Criteria(stop, epochs=epochs, max_steps=max_steps, evaluated=evaluated)
         parts = self._parts(loader, criteria)
         checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
@@ -211,6 +226,21 @@ class Trainer:
         loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
         return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
 
+    def load_best(self) -> str:
+        """Give the model the weights of the best evaluation; return its checkpoint's name.
+
+        Call it on every rank. Errors: DistgradError without ``checkpoint`` or before there is one;
+        CheckpointError.
+        """
+        folder = None if self.checkpoint is None else best_of(self.checkpoint)
+        found = "" if folder is None else checkpoints.load_weights(self.world, folder, self.model)
+        if not found:
+            raise DistgradError(
+                f"load_best: there is no checkpoint in {folder}: it takes Trainer(checkpoint=…, "
+                f"best=…) and an evaluation"
+            )
+        return found
+
     def _forward_and_backward(self, *sample: Any) -> tuple[Tensor, Tensor]:
         *inputs, target = sample
         output = self.model(*inputs)
@@ -242,6 +272,7 @@ class Trainer:
                 if evaluate is not None and due:
                     with clock.paused():
                         state.evaluation = self.evaluate(evaluate)
+                    state.evaluation_step = state.step
                     watch.evaluated(state)
                 for callback in self.callbacks:
                     callback(state)
@@ -271,11 +302,17 @@ class Trainer:
         return norm
 
     def _save_if_due(self, parts: Parts, clock: Clock) -> None:
-        due = self.every and self.state.step % self.every == 0
-        if self.checkpoint is not None and (due or self.state.stopped):
+        if self.checkpoint is None:
+            return
+        step = self.state.step
+        best = self.best is not None and self.best.look(self.state)
+        due = self.every and step % self.every == 0
+        folders = {best_of(self.checkpoint): 1} if best else {}
+        if due or self.state.stopped:
+            folders[self.checkpoint] = self.keep
+        for folder, keep in folders.items():
             with clock.paused():
-                step = self.state.step
-                checkpoints.save(self.world, self.checkpoint, step, parts, self.keep)
+                checkpoints.save(self.world, folder, step, parts, keep)
 
     def _parts(self, loader: DataLoader, criteria: Criteria) -> Parts:
         """Return all that a step changes, by the names under which it is saved."""
@@ -288,10 +325,17 @@ class Trainer:
         }
         if self.schedule is not None:
             parts["schedule"] = self.schedule
+        if self.best is not None:
+            parts["best_evaluation"] = self.best
         clip: object = self.clip_norm
         if isinstance(clip, Stateful):
             parts["clip"] = clip
         return parts | self.also_saved
+
+
+def best_of(folder: str) -> str:
+    """Return the folder, within that of the checkpoints, of the best one."""
+    return os.path.join(folder, "best")
 
 
 def _metric(name: str) -> str:

@@ -83,13 +83,16 @@ def fit(folder: Path, steps: int, *, resume: bool = False, **settings: Any) -> d
         schedule=optim.WarmupCosineLR(optimizer, 3, 30),
         clip_norm=optim.AutoClip(30),
         checkpoint=str(folder),
+        best="loss",
         also_saved=also,
         callbacks=callbacks,
         progress=False,
         **settings,
     )
     loader = dg.data.DataLoader(data(), 12, shuffle=True, seed=2)
-    trainer.fit(loader, max_steps=steps, stop=[dg.LossPlateau(1000)], resume=resume)
+    held_out = dg.data.DataLoader(data(), 20)
+    stop = [dg.LossPlateau(1000)]
+    trainer.fit(loader, max_steps=steps, stop=stop, resume=resume, evaluate=held_out)
     return trainer
 
 
@@ -257,6 +260,7 @@ PATHS = [
     *(("parts", "optimizer", n) for n in ("state", "param_groups")),
     *(("parts", "schedule", n) for n in ("last_epoch", "base_lrs")),
     ("parts", "clip", "norms"),
+    *(("parts", "best_evaluation", n) for n in ("value", "step", "seen")),
     *(("parts", "criteria", "0 LossPlateau", n) for n in ("best", "best_step", "mean")),
     ("parts", "ema", "averages"),
     ("parts", "ema", "num_updates"),
@@ -264,7 +268,7 @@ PATHS = [
 
 
 AS_GOOD_AS_ANY = {
-    *((name, "1.5") for name in ("loss", "best", "mean")),
+    *((name, "1.5") for name in ("loss", "best", "mean", "value")),
     *((name, "1.5") for name in ("last_epoch", "num_updates")),  # counters, read with int()
     ("criteria", "{'x': {}}"),  # those of this run are new then
     ("swa", "{'x': {}}"),  # which is all arrays, and ignores x

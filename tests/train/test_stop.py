@@ -8,6 +8,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import (
+    EarlyStopping,
     LossPlateau,
     MaxEpochs,
     MaxSteps,
@@ -182,16 +183,85 @@ def test_accuracy_refuses_labels_that_would_be_compared_with_every_row():
         accuracy(logits, np.zeros((4, 1), np.int64))
 
 
-def test_a_target_that_no_evaluation_can_reach_is_refused():
+@pytest.mark.parametrize(
+    "criterion", [TargetMetric("accuracy", 0.9), EarlyStopping("accuracy", mode="max")]
+)
+def test_a_target_that_no_evaluation_can_reach_is_refused(criterion):
     def body():
         dg.init()
         model = nn.Linear(2, 2)
         trainer = dg.Trainer(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy)
         data = dg.data.ArrayDataset(np.ones((4, 2), np.float32), np.arange(4) % 2)
-        trainer.fit(dg.data.DataLoader(data, 2), stop=[dg.TargetMetric("accuracy", 0.9)])
+        trainer.fit(dg.data.DataLoader(data, 2), stop=[criterion])
 
-    with pytest.raises(dg.DistgradError, match=r"TargetMetric\('accuracy'\).*pass evaluate="):
+    name = type(criterion).__name__
+    with pytest.raises(dg.DistgradError, match=rf"{name}\('accuracy'\).*pass evaluate="):
         run_ranks(1, body)
+
+
+def evaluations(values, name="loss", every=10):
+    """States of a training that is evaluated every ``every`` steps, and looked at after each."""
+    state = TrainState()
+    for value in values:
+        state.evaluation, state.evaluation_step = {name: value}, state.step + every
+        for _ in range(every):
+            state.step += 1
+            if state.step < state.evaluation_step:
+                continue
+            yield state
+            yield state  # a step without an evaluation: it was looked at before
+
+
+def stops(criterion, values, **settings):
+    """Return how many evaluations there were when it said stop, and what it said."""
+    for count, state in enumerate(evaluations(values, **settings)):
+        if reason := criterion.check(state):
+            return count // 2 + 1, reason
+    return None
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "expected"),
+    [
+        ({"patience": 2}, [3, 2, 2.5, 1.9, 1.9, 2.0], (6, "1.9 at step 40")),
+        ({"patience": 3}, [3, 2, 2.5, 1.9, 1.9, 2.0], None),
+        ({"patience": 2, "min_delta": 0.5}, [3, 2, 1.6, 1.7], (4, "2 at step 20")),
+        ({"patience": 2}, [math.nan, math.nan], (2, "nan at step 0")),
+        ({"patience": 2}, [math.nan, 5, math.nan, 4, 3], None),
+        ({"patience": 1, "mode": "max"}, [1, 2, 3, 2.9], (4, "3 at step 30")),
+        ({"patience": 1, "mode": "max"}, [-math.inf, -2, -3], (3, "-2 at step 20")),
+    ],
+)
+def test_early_stopping_counts_evaluations_without_an_improvement(settings, values, expected):
+    found = stops(EarlyStopping("loss", **settings), values)
+    if expected is None:
+        assert found is None
+    else:
+        count, best = expected
+        text = f"loss has not improved in {settings['patience']} evaluations: {best}"
+        assert found == (count, text)
+
+
+def test_early_stopping_goes_on_where_a_checkpoint_was():
+    values = [3, 2, 2.5, 2.4, 2.3]
+    states = [(s.step, dict(s.evaluation)) for s in evaluations(values)][::2]
+    first, second = EarlyStopping(patience=3), EarlyStopping(patience=3)
+    for step, evaluation in states[:4]:
+        state = TrainState(step=step, evaluation=evaluation, evaluation_step=step)
+        assert first.check(state) is None
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert second.check(state) is None  # that one counts once
+    step, evaluation = states[4]
+    assert second.check(TrainState(step=step, evaluation=evaluation, evaluation_step=step))
+
+
+def test_what_is_good_in_a_metric_has_to_be_said():
+    with pytest.raises(DistgradError, match="EarlyStopping: is a large 'accuracy' good or bad"):
+        EarlyStopping("accuracy")
+    with pytest.raises(DistgradError, match="patience=0 must be at least 1 evaluation"):
+        EarlyStopping(patience=0)
+    with pytest.raises(DistgradError, match="no 'acc' in the evaluation; it has accuracy"):
+        stops(EarlyStopping("acc", mode="max"), [0.5], name="accuracy")
 
 
 @pytest.mark.parametrize("zero", [0.0, np.float32(0), math.nan])
