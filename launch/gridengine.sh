@@ -18,7 +18,7 @@
 #$ -r y
 # `mpi` above is a parallel environment of your site: `qconf -spl` lists them.
 
-# The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
+# The environment that distgrad is installed in; a system MPI: module load it here.
 PATH=${VENV:-$PWD/.venv}/bin:$PATH
 # The folder is the job's: a requeued job keeps its number, and so finds its checkpoints.
 checkpoint=${CHECKPOINT:-$PWD/checkpoints/gridengine-$JOB_ID}
@@ -31,7 +31,7 @@ PRTE_MCA_plm_ssh_agent="$(command -v qrsh) -inherit -nostdin -V"
 export PRTE_MCA_plm_ssh_agent PRTE_MCA_plm_ssh_no_tree_spawn=1
 export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
 
-# Grid Engine's list (host, ranks, queue, …) as Open MPI reads it. An MPI built for Grid Engine
+# Grid Engine's list (host, slots, queue, …) as Open MPI reads it. An MPI built for Grid Engine
 # needs neither this nor qrsh.
 awk '{ print $1 " slots=" $2 }' "$PE_HOSTFILE" >"$TMPDIR/hosts"
 

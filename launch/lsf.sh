@@ -19,7 +19,7 @@
 #BSUB -Q 99
 #BSUB -o distgrad-%J.%I.log
 
-# The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
+# The environment that distgrad is installed in; a system MPI: module load it here.
 PATH=${VENV:-$PWD/.venv}/bin:$PATH
 # The folder is the job's: a requeued job keeps its number, and so finds its checkpoints.
 checkpoint=${CHECKPOINT:-$PWD/checkpoints/lsf-$LSB_JOBID}

@@ -20,7 +20,7 @@
 #PBS -j oe
 
 cd "$PBS_O_WORKDIR" || exit
-# The environment that launch/quickstart.sh made, or yours; a system MPI: module load it here.
+# The environment that distgrad is installed in; a system MPI: module load it here.
 PATH=${VENV:-$PWD/.venv}/bin:$PATH
 # The folder is the job's: a job that starts again keeps its number, and so finds its checkpoints.
 checkpoint=${CHECKPOINT:-$PWD/checkpoints/pbs-${PBS_JOBID/\[*\]/}} # 12[3].host is 12's third

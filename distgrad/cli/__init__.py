@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import bench, debug, doctor, plan, run, warm
+from distgrad.cli import bench, debug, doctor, plan, run, submit, warm
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 VERBS = {
     "run": run,
+    "submit": submit,
     "debug": debug,
     "doctor": doctor,
     "bench": bench,

@@ -1,0 +1,54 @@
+#!/bin/bash
+@head@
+#
+# A job that loses a host (-r), is put back by brequeue, or reaches its time limit (it then exits
+# with 99, see -Q) goes back to the queue and resumes from its last checkpoint. The elements of an
+# array (-J "distgrad[1-4]") have folders of their own.
+#BSUB -J @element@
+#BSUB -n @ranks@
+#BSUB -R "span[ptile=@ranks_per_node@]"
+#BSUB -R "affinity[core(@affinity@)]"
+#BSUB -W @time@
+#BSUB -wt 2
+#BSUB -wa USR1
+#BSUB -r
+#BSUB -Q 99
+#BSUB -q @queue@
+#BSUB -P @account@
+#BSUB -o @name@-%J.%I.log
+#BSUB @option@
+
+# The environment that distgrad is installed in; a system MPI: module load it here.
+@setup@
+PATH=@bin@:$PATH
+@if_checkpoint@# The folder is the job's: a requeued job keeps its number, and so finds its checkpoints.
+@if_checkpoint@checkpoint=${CHECKPOINT:-$PWD/checkpoints/lsf-$LSB_JOBID}
+@if_checkpoint@[ "${LSB_JOBINDEX:-0}" = 0 ] || checkpoint=$checkpoint/task-$LSB_JOBINDEX # 0: no array
+@network@
+# Open MPI's wheel knows nothing of LSF: the ranks on other hosts are started by LSF's blaunch in
+# the place of ssh (OMPI_… is Open MPI 4's name of it).
+PRTE_MCA_plm_ssh_agent=$(command -v blaunch)
+export PRTE_MCA_plm_ssh_agent PRTE_MCA_plm_ssh_no_tree_spawn=1
+export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
+@arguments@
+
+# The file has a line for each rank. An MPI built for LSF needs no blaunch.
+@run@ --hostfile "$LSB_DJOB_HOSTFILE" -n "$LSB_DJOB_NUMPROC" @program@ &
+job=$!
+
+# Called with the job's exit status: 99 asks for another start, where one can help.
+finish() {
+    case $1 in
+    0) [ -z "${limit:-}" ] || exit 99 ;; # saved, at the time limit
+    75) exit 99 ;;                       # a host was lost
+    esac
+    exit "$1"
+}
+
+# Two minutes before the time limit (-wt, -wa): the signal is passed on to the ranks, which write a
+# last checkpoint and end.
+trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
+# bkill: the ranks end, and so does the job.
+trap 'kill "$job"; wait "$job"; exit 143' INT TERM
+wait "$job"
+finish "$?"
