@@ -1,171 +1,106 @@
-"""launch/slurm.sbatch on a real Slurm of two hosts: a rank is killed, and the result is the same.
-
-The hosts are network namespaces of this machine, made by the tool netbox ($NETBOX, or beside the
-repository in shared/tools), and the Slurm is Debian's (packages slurm-wlm and munge).
-"""
+"""``distgrad submit`` on a real Slurm of three hosts: a rank is killed, the number of nodes changes,
+and the result is the same."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from slurm import ENVIRONMENT, REPO, Job, call, cluster
 
-REPO = Path(__file__).parents[2]
-NETBOX = Path(os.environ.get("NETBOX", REPO.parent / "shared/tools/netbox"))
-SLURM_CONF = Path("/etc/slurm/slurm.conf")
 STEPS = 600
-MODEL = ["--data", "digits", "--model", "mlp", "--shards", "4"]
-TRAINING = [*MODEL, "--epochs", "100", "--steps", str(STEPS)]
-ENVIRONMENT = {
-    **os.environ,
-    "VENV": sys.prefix,
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_btl_tcp_if_include": "eth0",
-    "PRTE_MCA_prte_if_include": "eth0",
-}
-ENVIRONMENT.pop("OMP_NUM_THREADS", None)  # nproc obeys it, and netbox would give Slurm one core
+TRAIN = REPO / "examples/train.py"
+MODEL = [TRAIN, "--data", "digits", "--model", "mlp", "--shards", "4", "--epochs", "100", "--json"]
+SAVING = ["--checkpoint", "{checkpoint}", "--every", "20", "--resume"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def call(*command: object, timeout: float = 30) -> str:
-    """Run a command that must succeed; return what it printed."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=REPO,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, f"{command} ended with {done.returncode}: {said}"
-    return done.stdout
-
-
-def processes() -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the command line of every process (the hosts' are among them)."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            yield int(folder.name), (folder / "cmdline").read_text().split("\0")[:-1]
-
-
-def why_not() -> str:
-    """Say what keeps this machine from being a cluster, or nothing."""
-    if os.geteuid() != 0:
-        return "only root can make the two hosts"
-    if not NETBOX.is_file():
-        return f"there is no netbox at {NETBOX}; NETBOX=/path/to/it names another place"
-    needed = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "munged": "munge"}
-    for command, package in {**needed, "ip": "iproute2", "nsenter": "util-linux"}.items():
-        if shutil.which(command) is None:
-            return f"{command} is not installed (Debian's package {package})"
-    if SLURM_CONF.exists() and "ClusterName=netbox" not in SLURM_CONF.read_text():
-        return f"{SLURM_CONF} is another cluster's"
-    if "dgbox" in call("ip", "netns"):
-        return "another netbox is up on this machine; `netbox down` removes it"
-    return ""
-
-
-@pytest.fixture
-def cluster() -> Iterator[None]:
-    """Two hosts, node0 and node1, with a Slurm over them."""
-    if reason := why_not():
-        pytest.skip(reason)
-    munge_was_running = any(Path(argv[0]).name == "munged" for _, argv in processes() if argv)
-    try:
-        call("bash", NETBOX, "up", 2)
-        assert "idle" in call("bash", NETBOX, "slurm", timeout=60)
+@pytest.fixture(scope="module", autouse=True)
+def three_hosts():
+    with cluster(3):
         yield
-    finally:
-        take_down()
-        SLURM_CONF.unlink(missing_ok=True)
-        if not munge_was_running:
-            call("service", "munge", "stop")
 
 
-def take_down() -> None:
-    """Remove the hosts and all that runs on them, whatever state they are in."""
-    for attempt in range(10):
-        # `netbox down` stops at a Slurm that still writes into the folder being deleted.
-        done = subprocess.run(["bash", NETBOX, "down"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        time.sleep(0.2 * attempt)
-    pytest.fail(f"netbox down: {done.stdout}{done.stderr}")
+@pytest.fixture(scope="module")
+def undisturbed(three_hosts):
+    alone = call(sys.executable, *MODEL, "--steps", STEPS, timeout=60)
+    return json.loads(alone.splitlines()[-1])
 
 
-class Job:
-    """The script of launch/, submitted with this test's folder for all that it writes."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.log = folder / "job.log"
-        self.checkpoints = folder / "checkpoints"
-        ENVIRONMENT["CHECKPOINT"] = str(self.checkpoints)
-        options = ["--parsable", "--ntasks-per-node=2", f"--output={self.log}"]
-        self.number = call("sbatch", *options, "launch/slurm.sbatch", *arguments).strip()
-
-    @property
-    def fields(self) -> dict[str, str]:
-        words = call("scontrol", "show", "job", self.number).split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
-
-    @property
-    def ranks(self) -> list[int]:
-        """The process numbers of its ranks, on both hosts."""
-        return [
-            pid
-            for pid, argv in processes()
-            if argv[1:2] == ["examples/train.py"] and str(self.checkpoints) in argv
-        ]
-
-    def wait(self, until: Callable[[], bool], what: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not until():
-            state, reason = self.fields["JobState"], self.fields["Reason"]
-            ended = state in {"FAILED", "CANCELLED", "TIMEOUT"}
-            if ended or time.monotonic() > deadline:
-                log = self.log.read_text() if self.log.exists() else "nothing"
-                pytest.fail(f"no {what} in {seconds} s: job {state} ({reason}), which said: {log}")
-            time.sleep(0.1)
-
-    @property
-    def results(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
-
-
-@pytest.mark.timeout(300)
 def test_a_job_with_a_killed_rank_is_requeued_and_ends_with_the_undisturbed_result(
-    cluster, tmp_path
+    tmp_path, undisturbed
 ):
-    alone = call(sys.executable, "examples/train.py", *TRAINING, "--json", timeout=60)
-    undisturbed = json.loads(alone.splitlines()[-1])
-
-    job = Job(tmp_path, *TRAINING, "--every", "20")
+    job = Job(tmp_path, "-n", 4, "--nodes", 2, "--", *MODEL, "--steps", STEPS, *SAVING)
     job.wait(lambda: any(job.checkpoints.glob("step-*")), "checkpoint", 60)
     assert len(job.ranks) == 4
     os.kill(max(job.ranks), signal.SIGKILL)
     job.wait(lambda: job.fields["Restarts"] == "1", "requeue after the kill", 30)
     assert job.results == [], "the run ended before the kill: more steps are needed"
-    job.wait(lambda: job.fields["JobState"] == "PENDING", "return to the queue", 30)
+    job.wait(lambda: job.states == ["PENDING"], "return to the queue", 30)
 
     # Slurm starts a requeued job after two minutes, and revokes by the second: not at once.
     time.sleep(2)
     call("scontrol", "update", f"job={job.number}", "StartTime=now")
-    job.wait(lambda: job.fields["JobState"] == "COMPLETED", "end", 90)
+    job.wait_for_the_end(90)
 
     (result,) = job.results
     assert result["ranks"] == 4
     assert result["steps"] == STEPS
     assert result["sha256"] == undisturbed["sha256"]
-    assert "resum" in job.log.read_text().lower()
+    assert "resum" in job.log.lower()
+
+
+def test_a_job_goes_on_on_another_number_of_nodes_with_the_same_result(tmp_path, undisturbed):
+    saving = ["--checkpoint", "mine", "--every", "20", "--resume"]
+    first = Job(tmp_path, "-n", 2, "--nodes", 2, "--", *MODEL, "--steps", 200, *saving)
+    first.wait_for_the_end()
+    second = Job(tmp_path, "-n", 3, "--nodes", 3, "--", *MODEL, "--steps", STEPS, *saving)
+    second.wait_for_the_end()
+    (result,) = second.results
+    assert result["ranks"] == 3
+    assert second.fields["NumNodes"] == "3"
+    assert first.results[0]["sha256"] != undisturbed["sha256"]
+    assert result["sha256"] == undisturbed["sha256"]
+
+
+def test_the_tasks_of_an_array_have_numbers_and_folders_of_their_own(tmp_path):
+    words = [*MODEL, "--steps", 40, "--seed", "{task}", *SAVING]
+    job = Job(tmp_path, "-n", 1, "--array", "1-3", "--", *words)
+    job.wait_for_the_end()
+    assert len({result["sha256"] for result in job.results}) == 3
+    assert sorted(f.name for f in job.checkpoints.iterdir()) == ["task-1", "task-2", "task-3"]
+
+
+def test_a_job_whose_script_raises_an_error_ends_and_is_not_requeued(tmp_path):
+    (tmp_path / "wrong.py").write_text(
+        "import distgrad as dg\nif dg.init().rank == 2:\n    raise ValueError('a wrong number')\n"
+    )
+    job = Job(tmp_path, "-n", 3, "--nodes", 3, "wrong.py")
+    job.wait(lambda: job.states != ["PENDING"], "start", 20)
+    while job.states == ["RUNNING"]:
+        time.sleep(0.1)
+    assert job.states == ["FAILED"]
+    assert job.fields["Restarts"] == "0"
+    assert job.fields["ExitCode"] == "1:0"
+    assert "ValueError: a wrong number" in job.log
+
+
+def test_what_slurm_says_of_an_unknown_partition_is_shown(tmp_path):
+    (tmp_path / "train.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "distgrad", "submit", "-n", "2", "--queue", "moon", "train.py"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "sbatch did not take the job (status 1)" in done.stderr
+    assert "invalid partition specified: moon" in done.stderr
