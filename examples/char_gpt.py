@@ -1,13 +1,15 @@
-"""Train a character-level GPT on a text file, with nanoGPT's settings for a CPU, but --lr 2e-3.
+"""Train a GPT on the characters of a text file, with nanoGPT's settings for a CPU, but --lr 2e-3.
 
 nanoGPT's 1e-3 ends at a validation loss of 1.90 on Tiny Shakespeare, in PyTorch as here.
-Without --text it reads the English documentation topics that come with Python.
+Without --text it reads the English documentation topics that come with Python; --tokenizer takes
+byte pairs in the place of characters.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 import models
@@ -23,10 +25,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--text", metavar="FILE", help="UTF-8 text to learn (default: Python's docs)"
     )
+    parser.add_argument(
+        "--tokenizer", metavar="SIZE|FILE", help="byte-pair tokens: so many, or a tokenizer.json's"
+    )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--context", type=int, default=64, help="characters the model looks back")
+    parser.add_argument("--context", type=int, default=64, help="tokens the model looks back")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--global-batch-size", type=int, default=12)
     parser.add_argument("--steps", type=int, default=2000)
@@ -38,26 +43,39 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
     parser.add_argument("--every", type=int, default=250, metavar="N", help="steps between them")
     parser.add_argument("--resume", action="store_true", help="continue the newest checkpoint")
-    parser.add_argument("--sample", type=int, default=200, metavar="N", help="characters to write")
+    parser.add_argument("--sample", type=int, default=200, metavar="N", help="tokens to write")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     return parser.parse_args()
 
 
-def next_character_loss(logits: Tensor, targets: Any) -> Tensor:
+def tokens_of(text: str, wanted: str | None) -> tuple[Any, int, Callable[[Any], str]]:
+    """Return the tokens of a text, how many there are to choose from, and the way back."""
+    if wanted is None:
+        tokens, vocabulary = dg.data.character_tokens(text)
+        return tokens, len(vocabulary), lambda some: "".join(vocabulary[t] for t in some)
+    tokenizer = (
+        dg.data.BytePairTokenizer.train(text, int(wanted))
+        if wanted.isdecimal()
+        else dg.data.BytePairTokenizer.load(wanted)
+    )
+    return tokenizer.encode(text), len(tokenizer), tokenizer.decode
+
+
+def next_token_loss(logits: Tensor, targets: Any) -> Tensor:
     return F.cross_entropy(logits, targets.reshape(-1))  # b t v against b t
 
 
-def write(model: Any, vocabulary: str, count: int) -> str:
-    """Continue a line break by ``count`` characters, drawn from the model."""
+def write(model: Any, start: int, count: int) -> list[int]:
+    """Continue the token ``start`` by ``count`` more, drawn from the model."""
     rng = np.random.default_rng(0)
-    tokens = [vocabulary.index("\n") if "\n" in vocabulary else 0]
+    tokens = [start]
     model.eval()
     with dg.no_grad():
         for _ in range(count):
-            logits = model(np.array([tokens[-model.context :]])).data[-1]
+            logits = model(np.array([tokens[-model.context :]])).array[-1].astype(float)
             p = np.exp(logits - logits.max())
-            tokens.append(int(rng.choice(len(vocabulary), p=p / p.sum())))
-    return "".join(vocabulary[t] for t in tokens)
+            tokens.append(int(rng.choice(len(p), p=p / p.sum())))
+    return tokens
 
 
 def main() -> None:
@@ -66,22 +84,20 @@ def main() -> None:
     dg.manual_seed(args.seed)
 
     text = dg.data.text_file(args.text) if args.text else dg.data.python_docs()
-    tokens, vocabulary = dg.data.character_tokens(text)
+    tokens, size, decode = tokens_of(text, args.tokenizer)
     train, windows = dg.data.split_text(tokens, args.context)
     validation = dg.data.Subset(windows, np.arange(0, len(windows), args.context))
     loader = dg.data.DataLoader(train, args.global_batch_size, shuffle=True, seed=args.seed)
     validation_loader = dg.data.DataLoader(validation, 128)
 
-    model = models.GPT(
-        len(vocabulary), args.context, args.layers, args.heads, args.width, args.dropout
-    )
+    model = models.GPT(size, args.context, args.layers, args.heads, args.width, args.dropout)
     groups = nn.zoo.decay_groups(model, 0.1)  # matrices decay, gains do not
     optimizer = optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))
     schedule = optim.WarmupCosineLR(optimizer, min(100, args.steps // 2), args.steps, 0.1)
     trainer = dg.Trainer(
         model,
         optimizer,
-        next_character_loss,
+        next_token_loss,
         schedule=schedule,
         clip_norm=1.0,
         checkpoint=args.checkpoint,
@@ -99,7 +115,7 @@ def main() -> None:
 
     sha256 = nn.state_sha256(model.state_dict())
     if args.sample:
-        world.print(write(model, vocabulary, args.sample))
+        world.print(decode(write(model, int(tokens[0]), args.sample)))
     world.print(f"stopped after {state.step} steps: {state.stopped}")
     world.print(f"validation loss {loss:.4f} on {len(validation)} windows, {world}")
     world.print(f"sha256 {sha256}")

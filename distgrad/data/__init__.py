@@ -26,11 +26,13 @@ from distgrad.data.sampler import (
     permutation,
 )
 from distgrad.data.text import character_tokens, python_docs, split_text, text_file
+from distgrad.data.tokenizer import BytePairTokenizer
 
 __all__ = [
     "ArrayDataset",
     "Batch",
     "BatchSampler",
+    "BytePairTokenizer",
     "ChainDataset",
     "ConcatDataset",
     "DataLoader",

@@ -1,5 +1,4 @@
-"""``distgrad submit`` on a real Slurm of three hosts: a rank is killed, the number of nodes changes,
-and the result is the same."""
+"""``distgrad submit`` on a real Slurm of three hosts: requeue, resume, arrays, errors."""
 
 from __future__ import annotations
 
