@@ -118,6 +118,7 @@ def write(scheduler: Scheduler, job: Job) -> str:
         "threads": str(job.threads or 1),
         "time": clock(job.seconds),
         "seconds": str(job.seconds),
+        "soft_seconds": str(job.seconds - WARNING),
         "array": job.array,
         "queue": job.queue,
         "account": job.account,
@@ -199,7 +200,6 @@ def _grid_engine(job: Job) -> Mapping[str, Value]:
     return {
         "environment": job.environment,
         "slots": str(job.ranks * threads),
-        "soft_time": clock(job.seconds - WARNING),
         "slots_of_a_host": "$2" if alone else f"int($2 / {threads})",
         "slots_given": '"$NSLOTS"' if alone else f"$((NSLOTS / {threads}))",
     }

@@ -87,7 +87,7 @@ WANTED = {
 -r y|-J 2-5""",
     "lsf": """-n 6|-R "span[ptile=2]"|-R "affinity[core(2)]"|-W 2:00|-q quick|-P lab|-r
 -J "train[2-5]\"""",
-    "sge": """-pe mpi 12|-l h_rt=02:00:00|-l s_rt=01:58:00|-q quick|-P lab|-N train|-r y|-t 2-5""",
+    "sge": """-pe mpi 12|-l h_rt=02:00:00|-q quick|-P lab|-N train|-r y|-t 2-5""",
 }
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ REPO = Path(__file__).parents[2]
 DISTGRAD = """\
 #!/bin/sh
 printf '%s\\n' "$@" >"$OUT/arguments"
+[ "$2" != --hostfile ] || cp "$3" "$OUT/seen"
 if [ -n "${UNTIL_USR1:-}" ]; then
     trap 'exit "$STATUS"' USR1
     : >"$OUT/started"
@@ -76,7 +77,6 @@ GRID_ENGINE = Script(
         "SGE_TASK_ID": "undefined",
         "PE_HOSTFILE": "{out}/pe_hosts",
         "NSLOTS": "3",
-        "TMPDIR": "{out}",
     },
     {"SGE_TASK_ID": "2"},
     99,
@@ -102,7 +102,7 @@ class Job:
         environment = plain | told | {"VENV": str(out), "OUT": str(out)} | variables
         environment["PATH"] = f"{tools}:{environment['PATH']}"
         self.process = subprocess.Popen(
-            ["bash", f"launch/{script.file}", *arguments], cwd=REPO, env=environment
+            ["bash", REPO / "launch" / script.file, *arguments], cwd=REPO, env=environment
         )
 
     def wait(self) -> int:
@@ -140,7 +140,7 @@ def test_the_ranks_and_hosts_are_the_schedulers(tmp_path, script):
     assert arguments[0] == "run"
     assert arguments[arguments.index("-n") + 1] == "3"
     if script is not SLURM:  # there mpirun asks Slurm
-        hosts = Path(arguments[arguments.index("--hostfile") + 1]).read_text()
+        hosts = (tmp_path / "seen").read_text()
         assert hosts == ("a slots=2\nb slots=1\n" if script is GRID_ENGINE else HOSTS)
     assert "examples/train.py" in arguments
 
@@ -203,6 +203,18 @@ def test_the_time_limit_puts_a_job_back_unless_the_script_failed(tmp_path, scrip
     job = after_the_warning(tmp_path, script, 1)
     assert job.wait() == 1
     assert not job.requeued
+
+
+@pytest.mark.parametrize("script", [LSF, GRID_ENGINE], ids=lambda s: s.file)
+@pytest.mark.parametrize(("status", "ended"), [(0, 99), (1, 1)])
+def test_a_timer_tells_the_ranks_of_the_time_limit(tmp_path, script, status, ended):
+    text = (REPO / "launch" / script.file).read_text()
+    assert text.count("3480") == 2
+    (tmp_path / "job").write_text(text.replace("3480", "1"))
+    hasty = replace(script, file=str(tmp_path / "job"))
+    job = Job(tmp_path, hasty, UNTIL_USR1="1", STATUS=str(status))
+    assert job.wait() == ended
+    assert (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize("status", [75, 137, 139])

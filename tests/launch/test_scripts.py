@@ -35,8 +35,8 @@ WIRING = {
         "scontrol requeue",
     ],
     "pbs.sh": ["#PBS -l walltime=", "#PBS -r y", "trap"],
-    "lsf.sh": ["#BSUB -W ", "#BSUB -r\n", "#BSUB -Q 99", "#BSUB -wa USR1", "#BSUB -wt 2", "trap"],
-    "gridengine.sh": ["#$ -l s_rt=", "#$ -l h_rt=", "#$ -r y", "trap"],
+    "lsf.sh": ["#BSUB -W ", "#BSUB -r\n", "#BSUB -Q 99", "timeout --foreground", "trap"],
+    "gridengine.sh": ["#$ -l h_rt=", "#$ -r y", "timeout --foreground", "trap"],
     "kubernetes-mpijob.yaml": ["activeDeadlineSeconds:", "backoffLimit:", "restartPolicy:"],
 }
 

@@ -137,6 +137,10 @@ class Hosts:
         )
         return Finished(done.returncode, done.stdout, done.stderr, time.perf_counter() - start)
 
+    def on(self, name: str, command: str) -> Sequence[str]:
+        """Return what runs a shell's command on a host."""
+        return [str(self._shell), name, command]
+
     def _space(self, name: str) -> str:
         return f"{self._prefix}-{name}"
 

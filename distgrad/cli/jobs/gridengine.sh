@@ -1,15 +1,14 @@
 #!/bin/bash
 @head@
 #
-# A job that loses a host (-r y) or reaches its soft time limit (it then exits with 99, which asks
-# for this) goes back to the queue and resumes from its last checkpoint. The tasks of an array (-t)
-# have folders of their own.
+# A job that loses a host (-r y) or nears its time limit (it then exits with 99, which asks for
+# this) goes back to the queue and resumes from its last checkpoint. The tasks of an array (-t) have
+# folders of their own.
 #$ -N @name@
 #$ -S /bin/bash
 #$ -cwd
 #$ -j y
 #$ -pe @environment@ @slots@
-#$ -l s_rt=@soft_time@
 #$ -l h_rt=@time@
 #$ -t @array@
 #$ -q @queue@
@@ -33,22 +32,27 @@ export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree
 
 # Grid Engine's list (host, slots, queue, …) as Open MPI reads it. An MPI built for Grid Engine
 # needs neither this nor qrsh.
-awk '{ print $1 " slots=" @slots_of_a_host@ }' "$PE_HOSTFILE" >"$TMPDIR/hosts"
+hosts=$(mktemp)
+trap 'rm "$hosts"' EXIT
+awk '{ print $1 " slots=" @slots_of_a_host@ }' "$PE_HOSTFILE" >"$hosts"
 
-@run@ --hostfile "$TMPDIR/hosts" -n @slots_given@ @program@ &
+# Two minutes before the time limit (h_rt above; a change of it changes this as well) the ranks are
+# told to write a last checkpoint and to end. (A soft limit, s_rt, ends what qrsh has started on the
+# other hosts, and with it the job.)
+timeout --foreground --preserve-status --signal=USR1 @soft_seconds@ \
+    @run@ --hostfile "$hosts" -n @slots_given@ @program@ &
 job=$!
 
 # Called with the job's exit status: 99 asks for another start, where one can help.
 finish() {
     case $1 in
-    0) [ -z "${limit:-}" ] || exit 99 ;; # saved, at the time limit
-    75) exit 99 ;;                       # a host was lost
+    0) if [ -n "${limit:-}" ] || [ "$SECONDS" -ge @soft_seconds@ ]; then exit 99; fi ;; # saved
+    75) exit 99 ;; # a host was lost
     esac
     exit "$1"
 }
 
-# At the soft limit (s_rt): the signal is passed on to the ranks, which write a last checkpoint and
-# end. qdel kills at once.
+# The same for who sends USR1 to the job. qdel kills at once.
 trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
 wait "$job"
 finish "$?"
