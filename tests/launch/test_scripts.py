@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -94,31 +93,3 @@ def test_every_file_that_a_script_names_exists(script):
     )
     missing = sorted({path for path in named if not (REPO / path).exists()})
     assert not missing, f"{name(script)}: {missing}"
-
-
-def read_yaml(path):
-    """Parse with whatever Python has PyYAML: this one, or Debian's (package python3-yaml)."""
-    program = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(sys.stdin))))"
-    for python in (sys.executable, "/usr/bin/python3"):
-        done = subprocess.run(
-            [python, "-c", program],
-            input=path.read_text(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if "No module named 'yaml'" not in done.stderr:
-            assert done.returncode == 0, done.stderr
-            return json.loads(done.stdout)
-    return pytest.skip("no Python here has PyYAML (Debian's package python3-yaml)")
-
-
-def test_the_mpijob_starts_as_many_ranks_as_it_has_slots():
-    claim, job = read_yaml(LAUNCH / "kubernetes-mpijob.yaml")
-    launcher, worker = (job["spec"]["mpiReplicaSpecs"][role] for role in ("Launcher", "Worker"))
-    command = launcher["template"]["spec"]["containers"][0]["command"]
-    ranks = int(command[command.index("-n") + 1])
-    assert ranks == worker["replicas"] * job["spec"]["slotsPerWorker"]
-    assert ranks <= int(command[command.index("--shards") + 1])
-    volumes = worker["template"]["spec"]["volumes"]
-    assert claim["metadata"]["name"] == volumes[0]["persistentVolumeClaim"]["claimName"]
