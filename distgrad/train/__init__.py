@@ -1,6 +1,7 @@
 """The training loop and when it ends."""
 
 from distgrad.train.batch_norm import update_bn
+from distgrad.train.lr_find import LRFind
 from distgrad.train.metrics import accuracy
 from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
@@ -17,6 +18,7 @@ from distgrad.train.trainer import Trainer
 
 __all__ = [
     "EarlyStopping",
+    "LRFind",
     "LossPlateau",
     "MaxEpochs",
     "MaxSteps",

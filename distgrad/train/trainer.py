@@ -21,6 +21,7 @@ from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
+from distgrad.train.lr_find import LRFind, lr_find
 from distgrad.train.metrics import Metric
 from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
@@ -226,6 +227,36 @@ class Trainer:
         loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
         return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
 
+    def lr_find(
+        self,
+        loader: DataLoader,
+        *,
+        min_lr: float = 1e-8,
+        max_lr: float = 1.0,
+        num_training: int = 100,
+        early_stop_threshold: float = 4.0,
+    ) -> LRFind:
+        """Return the loss at growing learning rates, from ``num_training`` steps that are undone.
+
+        It ends early at ``early_stop_threshold`` times the best loss, or where the loss is not
+        finite. ``lr_find(loader).suggestion()`` is a rate to begin with. Call it on every rank,
+        before ``fit``. Of several groups of parameters the first has the rate, and the others keep
+        their ratio to it. Source: Smith 2017, "Cyclical learning rates", section 3.3; the names
+        are Lightning's. Errors: DistgradError for limits that are none.
+        """
+        parts, schedule = self._parts(loader), self.schedule
+        self.schedule = None  # it would set the rate
+        try:
+            return lr_find(
+                *(self.step, self.optimizer, self.state, loader, parts),
+                min_lr=min_lr,
+                max_lr=max_lr,
+                num_training=num_training,
+                early_stop_threshold=early_stop_threshold,
+            )
+        finally:
+            self.schedule = schedule
+
     def load_best(self) -> str:
         """Give the model the weights of the best evaluation; return its checkpoint's name.
 
@@ -314,15 +345,16 @@ class Trainer:
             with clock.paused():
                 checkpoints.save(self.world, folder, step, parts, keep)
 
-    def _parts(self, loader: DataLoader, criteria: Criteria) -> Parts:
+    def _parts(self, loader: DataLoader, criteria: Criteria | None = None) -> Parts:
         """Return all that a step changes, by the names under which it is saved."""
         parts: dict[str, Stateful] = {
             "model": Weights(self.model),
             "optimizer": self.optimizer,
             "state": self.state,
             "loader": loader,
-            "criteria": criteria,
         }
+        if criteria is not None:
+            parts["criteria"] = criteria
         if self.schedule is not None:
             parts["schedule"] = self.schedule
         if self.best is not None:
