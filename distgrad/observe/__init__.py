@@ -1,7 +1,21 @@
-"""What the user sees while training runs: progress, the health of gradients, where time goes."""
+"""What the user sees of a training: progress, the health of gradients, where time goes, and what
+stays of it in a folder.
+"""
 
 from distgrad.observe.gradients import GradientHealth, GradientNoiseScale, Problem
 from distgrad.observe.progress import Progress
+from distgrad.observe.run import Logger, Run, RunRecord, TensorBoardLogger, read_run
 from distgrad.observe.time import TimeSplit
 
-__all__ = ["GradientHealth", "GradientNoiseScale", "Problem", "Progress", "TimeSplit"]
+__all__ = [
+    "GradientHealth",
+    "GradientNoiseScale",
+    "Logger",
+    "Problem",
+    "Progress",
+    "Run",
+    "RunRecord",
+    "TensorBoardLogger",
+    "TimeSplit",
+    "read_run",
+]

@@ -23,6 +23,8 @@ class TrainState:
     """Mean loss over the last global batch."""
     gradient_norm: float = float("nan")
     """2-norm of the gradient before clipping."""
+    learning_rate: float = float("nan")
+    """Of the last step, in the optimizer's first group."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Means over the last global batch."""
     evaluation: dict[str, float] = field(default_factory=dict)

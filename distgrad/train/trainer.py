@@ -13,7 +13,8 @@ from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
-from distgrad.observe import TimeSplit
+from distgrad.observe import Run, TimeSplit
+from distgrad.observe.run.layout import checkpoints_of
 from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
@@ -25,6 +26,7 @@ from distgrad.train.lr_find import LRFind, lr_find
 from distgrad.train.metrics import Metric
 from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
+from distgrad.train.record import Record, check_names, described, learning_rate
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
 from distgrad.train.stop import Criteria, StopCriterion
@@ -50,8 +52,10 @@ class Trainer:
     its weights); ``also_saved`` are objects of yours that belong into it, by name: an
     average of the weights, a second optimizer, a communication hook's state, whatever has
     ``state_dict`` (called on every rank; ``gather`` of what differs between ranks) and
-    ``load_state_dict``. ``callbacks`` are called with the TrainState after each step, on every
-    rank. Ctrl-C, SIGTERM and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
+    ``load_state_dict``. ``run`` is a folder for all that the training leaves (docs/run-folder.md),
+    with a line of metrics every ``log_every`` steps; ``checkpoint`` is then ``checkpoints`` in it.
+    ``callbacks`` are called with the TrainState after each step, on every rank. Ctrl-C, SIGTERM
+    and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
     ``zero`` shares out what moves the parameters, with the same bits (as in
     DistributedDataParallel): a checkpoint resumes under any other stage and number of ranks.
     ``capture`` records forward and backward once for each shape of a shard and replays them, with
@@ -74,6 +78,8 @@ class Trainer:
         best: str | None = None,
         best_mode: Mode | None = None,
         also_saved: Mapping[str, Stateful] | None = None,
+        run: str | os.PathLike[str] | Run | None = None,
+        log_every: int = 10,
         callbacks: Sequence[Callable[[TrainState], None]] = (),
         progress: bool = True,
         bucket_mb: float | None = None,
@@ -93,10 +99,19 @@ class Trainer:
                 f"every={every} is a number of steps, or 0 for the end alone, and keep={keep} the "
                 f"number of checkpoints that stay, 1 or more"
             )
+        if log_every < 1:
+            raise DistgradError(f"log_every={log_every}: a number of steps, 1 or more")
         self.reduction = reduction
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
+        self.run = Run(run) if isinstance(run, str | os.PathLike) else run
+        """What the training leaves in a folder, if one was asked for."""
+        self.log_every = log_every
+        if self.run is not None:
+            check_names(self.metrics)
+            self.run.model = self.run.model or model
+            checkpoint = checkpoint or str(checkpoints_of(self.run.folder))
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
         if best is not None and checkpoint is None:
             raise DistgradError(f"Trainer(best={best!r}) needs the folder: Trainer(checkpoint=…)")
@@ -156,7 +171,13 @@ class Trainer:
         parts = self._parts(loader, criteria)
         checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
         total = criteria.most_steps(len(loader))
-        watch = Watch(self.ddp, visible=self._visible, total=total, done=self.state.step)
+        watch = Watch(
+            self.ddp,
+            visible=self._visible,
+            total=total,
+            done=self.state.step,
+            record=self._record(loader, total, resume),
+        )
         self.time_split = watch.split
         self.model.train()
         with self._requests.awaited():
@@ -191,6 +212,7 @@ class Trainer:
             state.skipped += 1
         else:
             self.optimizer.step()
+        state.learning_rate = learning_rate(self.optimizer)
         if self.schedule is not None:
             self.schedule.step()
         state.step += 1
@@ -290,7 +312,7 @@ class Trainer:
         evaluate: DataLoader | None,
         evaluate_every: int | None,
     ) -> None:
-        state, clock = self.state, Clock(watch.split)
+        state, clock = self.state, watch.clock
         over = state.step or criteria.most_steps(len(loader)) == 0
         state.stopped = criteria.check_again(state) if over else ""
         while not state.stopped:
@@ -312,6 +334,27 @@ class Trainer:
                 self._save_if_due(parts, clock)
                 if state.stopped:
                     break
+
+    def _record(self, loader: DataLoader, total: int | None, resume: bool) -> Record | None:
+        """Return what writes of this fit into the run folder, if there is one."""
+        run = self.run
+        if run is None:
+            return None
+        run.resume |= resume
+        settings = described(
+            self.model,
+            self.optimizer,
+            self.schedule,
+            self.loss_fn,
+            loader,
+            total_steps=total,
+            clip_norm=self.clip_norm,
+            zero=self.ddp.zero,
+            shards=self.world.shards if self.world.canonical else None,
+        )
+        run.configure(trainer=settings)
+        every, callbacks = self.log_every, self.callbacks
+        return Record(run, self.state, every=every, total=total, callbacks=callbacks)
 
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm

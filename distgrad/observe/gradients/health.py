@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -70,6 +70,8 @@ class GradientHealth:
         self._measured: deque[Measured] = deque(maxlen=history)
         self._updates: deque[Array] = deque(maxlen=history)
         self._problems = Problems(self._layers.names, patience, history)
+        self.listeners: list[Callable[[int, dict[str, float], list[Problem]], None]] = []
+        """Called after each observed step: its number, the gradients' norms, what was wrong."""
         self._step = 0  # of the batch to come
         self._due = True  # whether that one is measured
         self._local: dict[int, Array] = {}
@@ -210,6 +212,11 @@ class GradientHealth:
         self._updates.append(update)
         runs = [] if self._world is None else self._world.runs
         self._problems.add(step, found, runs)
+        if self.listeners:
+            norms = dict(zip(self._layers.names, now.gradient.tolist(), strict=True))
+            wrong = [problem for problem in self.problems if problem.last == step]
+            for listener in self.listeners:
+                listener(step, norms, wrong)
 
     def _matrix(self, columns: list[Array]) -> Array:
         return np.stack(columns, axis=1) if columns else np.empty((len(self._layers), 0))

@@ -67,6 +67,8 @@ class TimeSplit:
         """Bytes per second of each host's network, if it was tested."""
         self.kinds: dict[str, Spent] = {}
         """What each kind of collective has cost this rank, since the block was entered."""
+        self.listeners: list[Callable[[int, Shares], None]] = []
+        """Called after each comparison, with its number of steps and the ranks' time in them."""
         self.last: Share | None = None
         """What became of this rank's last step; made anew for each."""
         self._skip, self._steps = _WARM_UP + 1, 0
@@ -174,6 +176,8 @@ class TimeSplit:
                 self._tests_due = 2 * self._compared
                 self.rates = network.measure(self.world.comm, [s.host for s in judged.ranks])
         self._begun, self._steps = self._step, 0
+        for listener in self.listeners:
+            listener(mine.steps, part)
         # The same numbers on all ranks, so they agree when to meet again.
         self._window = max(STEPS, math.ceil(SECONDS / max(part.step, 1e-6)))
         if not at_end:

@@ -1,0 +1,143 @@
+"""What a Trainer writes into its run folder: of each step, of evaluations, of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from distgrad.data import DataLoader
+from distgrad.errors import DistgradError
+from distgrad.nn import Module
+from distgrad.observe import GradientHealth, Run, TimeSplit
+from distgrad.observe.run.layout import COLUMNS, VALIDATION
+from distgrad.optim import LRScheduler, Optimizer
+from distgrad.parallel.agreement import settings_of
+from distgrad.train.clock import Clock
+from distgrad.train.state import TrainState
+
+_OWN = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "skipped")
+
+
+class Record:
+    """Tells ``run`` of a training's steps, every ``every``-th one, the first and the last.
+
+    ``total`` is how many steps there will be at most. ``callbacks`` that are a GradientHealth are
+    followed.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        state: TrainState,
+        *,
+        every: int,
+        total: int | None,
+        callbacks: Iterable[Callable[[TrainState], None]],
+    ) -> None:
+        self.run, self._state, self._every, self._total = run, state, every, total
+        self._healths = [c for c in callbacks if isinstance(c, GradientHealth)]
+        self._due = state.step + 1  # the first one, whatever its number
+        self._last: tuple[int, int, dict[str, float]] | None = None
+        self._clock = Clock()
+        self._samples, self._busy = 0, 0.0  # when the last line was logged
+
+    @contextmanager
+    def following(self, split: TimeSplit | None) -> Iterator[None]:
+        """Make the steps inside a part of the run, or of the part that the user has begun."""
+        run = self.run
+        sources: list[TimeSplit | GradientHealth] = [*self._healths]
+        sources += [] if split is None else [split]
+        run.begins(self._state.step, self._total)
+        with nullcontext() if run.inside else run:
+            for source in sources:
+                run.follow(source)
+            try:
+                yield
+            finally:
+                self._log_last()
+            run.ended_by = self._state.stopped
+
+    def step(self, state: TrainState, clock: Clock) -> None:
+        """Hear of a step, and by which clock."""
+        self._clock = clock
+        numbers = {
+            "loss": state.loss,
+            "gradient_norm": state.gradient_norm,
+            "learning_rate": state.learning_rate,
+            **state.metrics,
+        }
+        if state.skipped:
+            numbers["skipped"] = state.skipped
+        self._last = state.step, state.epoch, numbers
+        if state.step >= self._due:
+            self._log_last()
+
+    def evaluated(self, state: TrainState) -> None:
+        """Hear of an evaluation within the training."""
+        found = {VALIDATION + name: value for name, value in state.evaluation.items()}
+        self.run.log(state.step, found, epoch=state.epoch)
+
+    def _log_last(self) -> None:
+        if self._last is not None:
+            step, epoch, numbers = self._last
+            numbers["samples_per_second"] = self._rate()
+            self.run.log(step, numbers, epoch=epoch)
+            self._last, self._due = None, step - step % self._every + self._every
+
+    def _rate(self) -> float:
+        """Return samples/s since the last line, evaluations and checkpoints left out."""
+        samples, busy = self._clock.samples, self._clock.seconds - self._clock.lost
+        rate = (samples - self._samples) / max(busy - self._busy, 1e-9)
+        self._samples, self._busy = samples, busy
+        return rate
+
+
+def check_names(metrics: Mapping[str, object]) -> None:
+    """Raise DistgradError for a metric with a name that a run folder has for something else."""
+    for name in metrics:
+        if name in _OWN or name in COLUMNS:
+            raise DistgradError(
+                f"metrics={{{name!r}: …}} has a name that the run folder uses for something else "
+                f"({', '.join((*COLUMNS, *_OWN))}): choose another"
+            )
+
+
+def described(
+    model: Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
+    loss_fn: object,
+    loader: DataLoader,
+    **others: object,
+) -> dict[str, Any]:
+    """Return what a training is made of, as settings: names and numbers."""
+    before = f"optimizer 0 ({type(optimizer).__name__}), group 0, "
+    group = {k.removeprefix(before): v for k, v in settings_of(0, optimizer).items()
+             if k.startswith(before)}  # fmt: skip
+    start = group.pop("initial_lr", None)
+    return {
+        "model": type(model).__name__,
+        "optimizer": {"name": type(optimizer).__name__, **group}
+        | ({} if start is None else {"lr": start}),
+        "schedule": None if schedule is None else type(schedule).__name__,
+        "loss_fn": _named(loss_fn),
+        "global_batch_size": loader.global_batch_size,
+        "shuffle": loader.shuffle,
+        "seed": loader.seed,
+        **{name: _named(value) for name, value in others.items()},
+    }
+
+
+def learning_rate(optimizer: Optimizer) -> float:
+    """Return that of the first group; NaN where it has none."""
+    rate = optimizer.param_groups[0].get("lr")
+    return math.nan if rate is None else float(rate)
+
+
+def _named(value: object) -> object:
+    """Return numbers and words as they are, everything else by its name or that of its type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__qualname__", type(value).__name__)
