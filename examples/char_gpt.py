@@ -40,7 +40,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=4, help="logical shards: a power of two")
     parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--evaluate-every", type=int, default=500, metavar="N")
-    parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints alone")
     parser.add_argument("--every", type=int, default=250, metavar="N", help="steps between them")
     parser.add_argument("--resume", action="store_true", help="continue the newest checkpoint")
     parser.add_argument("--sample", type=int, default=200, metavar="N", help="tokens to write")
@@ -100,6 +101,7 @@ def main() -> None:
         next_token_loss,
         schedule=schedule,
         clip_norm=1.0,
+        run=args.run,
         checkpoint=args.checkpoint,
         every=args.every,
         capture=args.capture,

@@ -40,7 +40,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--zero", type=int, default=0, help="stage of sharded training: 0 to 3")
     parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--nonfinite", choices=["raise", "skip", "continue"], default="raise")
-    parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints alone")
     parser.add_argument("--every", type=int, default=100, metavar="N", help="steps between them")
     parser.add_argument("--resume", action="store_true", help="continue the newest checkpoint")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -75,6 +76,7 @@ def main() -> None:
         clip_norm=args.clip_norm,
         metrics={"accuracy": dg.accuracy},
         nonfinite=args.nonfinite,
+        run=args.run,
         checkpoint=args.checkpoint,
         every=args.every,
         algorithm=args.algorithm,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -93,6 +94,51 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
+
+
+class FakeMLflow(ModuleType):
+    """MLflow's five functions that docs/run-folder.md calls, which note what they are told."""
+
+    def __init__(self):
+        super().__init__("mlflow")
+        self.told = []
+
+    def __getattr__(self, name):
+        if name not in (
+            "set_tracking_uri",
+            "set_experiment",
+            "log_params",
+            "log_metrics",
+            "end_run",
+        ):
+            raise AttributeError(name)
+        return lambda *words: self.told.append((name, *words))
+
+
+def test_the_code_of_the_run_folder_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mlflow = FakeMLflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)  # half a gigabyte
+    names: dict[str, object] = {}
+    tensorboard = importlib.util.find_spec("tensorboard") is not None
+    for block in blocks("run-folder.md"):
+        if "TensorBoardLogger" in block and not tensorboard:
+            block = "from distgrad.observe import Run"  # noqa: PLW2901
+        exec(compile(block, "run-folder.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "3 epochs" in printed
+    assert "[(0, 69), (69, 115)]" in printed
+    assert mlflow.told[2:4] == [
+        ("log_params", {"lr": 1e-3, "width": 64}),
+        ("log_metrics", {"loss": 1.0, "validation/loss": 2.0}, 1),
+    ]
+    assert mlflow.told[-1] == ("end_run", "FINISHED")
+    named = set(
+        re.findall(r"^\| `([\w./]+)` \|", (DOCS / "run-folder.md").read_text(), re.MULTILINE)
+    )
+    there = {path.name + "/" * path.is_dir() for path in (tmp_path / "runs/a").iterdir()}
+    assert named - {"health.jsonl", "time.jsonl"} == there | {"plots/"}
+    assert (tmp_path / "runs/b/health.jsonl").exists()
 
 
 def test_the_table_of_collectives_has_every_verb_and_none_that_is_not():

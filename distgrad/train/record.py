@@ -78,6 +78,7 @@ class Record:
         """Hear of an evaluation within the training."""
         found = {VALIDATION + name: value for name, value in state.evaluation.items()}
         self.run.log(state.step, found, epoch=state.epoch)
+        self.run.flush()
 
     def _log_last(self) -> None:
         if self._last is not None:

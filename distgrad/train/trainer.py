@@ -386,6 +386,8 @@ class Trainer:
             folders[self.checkpoint] = self.keep
         for folder, keep in folders.items():
             with clock.paused():
+                if self.run is not None:  # a resume has all lines up to here
+                    self.run.flush()
                 checkpoints.save(self.world, folder, step, parts, keep)
 
     def _parts(self, loader: DataLoader, criteria: Criteria | None = None) -> Parts:

@@ -49,10 +49,15 @@ def begun(world: World, model: Module | None) -> dict[str, Any]:
         "numerics": numerics.fingerprint(),
         "environment": environment(os.environ),
         "git": git_state(_program_folder()) if world.rank == 0 else None,
-        "parameters": None if model is None else sum(p.size for p in model.parameters()),
+        "parameters": parameters(model),
         "hash": None,
         "peak_memory": None,
     }
+
+
+def parameters(model: Module | None) -> int | None:
+    """Return how many numbers a model learns; None where there is no model."""
+    return None if model is None else sum(p.size for p in model.parameters())
 
 
 def versions(world: World) -> dict[str, str]:

@@ -14,7 +14,7 @@ from distgrad.nn import Module, state_sha256
 from distgrad.observe.gradients import GradientHealth
 from distgrad.observe.gradients.problems import Problem
 from distgrad.observe.run.configuration import as_json, flat
-from distgrad.observe.run.facts import begun, peak_memory
+from distgrad.observe.run.facts import begun, parameters, peak_memory
 from distgrad.observe.run.layout import COLUMNS
 from distgrad.observe.run.loggers import Logger
 from distgrad.observe.run.plots import can_draw, draw_plots
@@ -100,6 +100,11 @@ class Run:
             self._writer.part |= {"first_step": self._first_step, "total_steps": total_steps}
             self._writer.save()
 
+    def flush(self) -> None:
+        """Hand all lines over to the system now, before a checkpoint or a long pause."""
+        if self._writer is not None:
+            self._writer.write()
+
     def follow(self, source: TimeSplit | GradientHealth) -> None:
         """Write down what a TimeSplit or a GradientHealth finds, until the block is left."""
         if not isinstance(source, TimeSplit | GradientHealth):
@@ -182,7 +187,7 @@ class Run:
         # Ranks that share parameters out gather them: on every rank, like the hash.
         state = None if self.model is None else self.model.state_dict()
         sha256 = state_sha256(state) if state is not None and world.rank == 0 else None
-        return {"peak_memory": peaks, "hash": sha256}
+        return {"peak_memory": peaks, "hash": sha256, "parameters": parameters(self.model)}
 
     def _tell_configuration(self) -> None:
         if self._writer is not None:

@@ -12,7 +12,7 @@ from distgrad.files import replacing, shown
 from distgrad.observe.run.append import Lines
 from distgrad.observe.run.facts import now
 from distgrad.observe.run.layout import FORMAT, HEALTH, METRICS, RUN, TIME
-from distgrad.observe.run.read import read_facts
+from distgrad.observe.run.read import read_facts, read_run
 
 WRITTEN = 2.0
 """Seconds after which lines are handed over to the system: as much is lost in a kill."""
@@ -113,4 +113,5 @@ def _prepared(folder: Path, started: str, resume: bool) -> dict[str, Any]:
             f"{shown(folder)} holds a run that began {facts['created']}; continue it with "
             f"resume=True (--resume, where the script has it), or name another folder"
         )
+    read_run(folder)  # what is damaged is better said now than at the end
     return facts
