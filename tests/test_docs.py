@@ -14,6 +14,7 @@ import pytest
 
 import distgrad as dg
 from distgrad.comm import ALL_REDUCE
+from distgrad.perrank import isolated
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -119,12 +120,12 @@ def test_the_code_of_the_run_folder_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     mlflow = FakeMLflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)  # half a gigabyte
-    names: dict[str, object] = {}
-    tensorboard = importlib.util.find_spec("tensorboard") is not None
-    for block in blocks("run-folder.md"):
-        if "TensorBoardLogger" in block and not tensorboard:
-            block = "from distgrad.observe import Run"  # noqa: PLW2901
-        exec(compile(block, "run-folder.md", "exec"), names)
+    code = blocks("run-folder.md")
+    if importlib.util.find_spec("tensorboard") is None:
+        code = [b for b in code if "TensorBoardLogger" not in b]
+        code.insert(-1, "from distgrad.observe import Run")
+    whole = compile("\n".join(code), "run-folder.md", "exec")
+    isolated(lambda: exec(whole, {}))  # its world has shards
     printed = capsys.readouterr().out
     assert "3 epochs" in printed
     assert "[(0, 69), (69, 115)]" in printed

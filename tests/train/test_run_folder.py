@@ -191,9 +191,11 @@ def test_checkpoints_lie_in_the_folder_and_a_second_training_is_refused(tmp_path
     with pytest.raises(CheckpointError, match=r"resume=True \(--resume\)"):
         alone(lambda: body(False))
     alone(lambda: body(True))
+    alone(lambda: body(True))  # it is over already
     run = read_run(tmp_path / "a")
     assert run.series("loss")[0].tolist() == [*range(1, 7)]
-    assert [part.ended_by for part in run.parts] == ["3 steps", "6 steps"]
+    assert [part.ended_by for part in run.parts] == ["3 steps", "6 steps", "6 steps"]
+    assert [(part.first_step, part.last_step) for part in run.parts] == [(0, 3), (3, 6), (6, 6)]
 
 
 def test_a_run_without_checkpoints_yet_is_resumed_from_the_beginning(tmp_path):

@@ -78,9 +78,9 @@ class Run:
         if not self._inside:
             raise DistgradError("run.log outside its block: write `with run:` around the training")
         step = operator.index(step)
-        self._step = step
         if self._first_step is None:
             self.begins(max(0, step - 1))
+        self._step = step
         if self._writer is not None:
             numbers = {_name(name): _number(name, value) for name, value in values.items()}
             self._writer.metrics(step, epoch, numbers)
@@ -94,10 +94,10 @@ class Run:
         superseded: they are done again.
         """
         if self._first_step is None:
-            self._first_step = first_step
+            self._first_step = self._step = first_step
         self._total_steps = total_steps
         if self._writer is not None:
-            self._writer.part |= {"first_step": self._first_step, "total_steps": total_steps}
+            self._writer.part |= self._extent()
             self._writer.save()
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class Run:
             raise DistgradError(f"the block of the run in {self.folder} was entered twice")
         world = self._world = self._world or current_world()
         part = begun(world, self.model)
-        part |= {"first_step": self._first_step, "total_steps": self._total_steps}
+        part |= self._extent()
         error = ""
         if world.rank == 0:
             try:
@@ -178,6 +178,11 @@ class Run:
             write_table(record)
             if self.plots and can_draw():
                 draw_plots(record)
+
+    def _extent(self) -> dict[str, int | None]:
+        first = self._first_step
+        last = None if first is None else self._step
+        return {"first_step": first, "last_step": last, "total_steps": self._total_steps}
 
     def _found_at_the_end(self) -> dict[str, Any]:
         """Return what all ranks have to say; collective."""

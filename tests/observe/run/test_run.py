@@ -197,10 +197,9 @@ def test_a_damaged_line_is_named_before_a_resumed_training_not_after_it(tmp_path
             file.write(b"\0\0\n")
         with pytest.raises(DistgradError, match=r"metrics.jsonl is damaged.*line 2: .*delete"):
             a_run(tmp_path / "a", resume=True).__enter__()
-        assert len(read_run(tmp_path / "a").parts) == 1
+        assert len(json.loads((tmp_path / "a" / "run.json").read_text())["parts"]) == 1
 
-    with pytest.raises(DistgradError, match="line 2"):
-        alone(body)
+    alone(body)
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 200_000])
