@@ -138,7 +138,8 @@ def test_the_code_of_the_run_folder_runs(tmp_path, monkeypatch, capsys):
         re.findall(r"^\| `([\w./]+)` \|", (DOCS / "run-folder.md").read_text(), re.MULTILINE)
     )
     there = {path.name + "/" * path.is_dir() for path in (tmp_path / "runs/a").iterdir()}
-    assert named - {"health.jsonl", "time.jsonl"} == there | {"plots/"}
+    assert there <= named
+    assert named - there <= {"health.jsonl", "time.jsonl", "plots/"}  # not of every training
     assert (tmp_path / "runs/b/health.jsonl").exists()
 
 
