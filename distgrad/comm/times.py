@@ -1,7 +1,8 @@
-"""Where a rank's time goes in collectives: counters that works add to, always on.
+"""Where a rank's time goes while it does not compute: counters that are always on.
 
-Only what holds the rank up is counted as waiting or transfer: not what is complete when it is
-wanted, and not the first 2 or 3 µs of a small sum inside a node, which would notice the clock.
+Works add to them what collectives take, the loader adds what reading samples takes. Of collectives
+only what holds the rank up is counted: not what is complete when it is wanted, and not the first 2
+or 3 µs of a small sum inside a node, which would notice the clock.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class Spent:
 class Times:
     """The counters of one rank: the sums, and those of each kind of collective."""
 
-    __slots__ = ("_begun", "_in_flight", "_under_way", "kinds", "transfer", "waiting")
+    __slots__ = ("_begun", "_in_flight", "_under_way", "data", "kinds", "transfer", "waiting")
 
     def __init__(self) -> None:
         self.kinds: dict[str, Spent] = {}
-        self.waiting = self.transfer = 0.0
+        self.waiting = self.transfer = self.data = 0.0
         self._under_way = self._begun = 0.0
         self._in_flight = 0
 
@@ -44,6 +45,10 @@ class Times:
             begun = arrived
         spent.transfer += ended - begun
         self.transfer += ended - begun
+
+    def was_reading(self, begun: float) -> None:
+        """Count what the training loop has waited for samples since ``begun``."""
+        self.data += perf_counter() - begun
 
     def one_more(self) -> None:
         """Note that a collective has begun: something is under way from the first of several."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from distgrad.autograd import stream
@@ -46,11 +47,15 @@ class Batch:
         A rank that has no sample of the batch gets one shard of arrays of length 0, so that every
         rank runs the same statements.
         """
+        times = self.world.comm.transport.state.times
         for indices, position in self._parts:
+            begun = perf_counter()
             found = self._read_ahead(position.shard)
             # A position of its own for every walk: backward tells them apart by identity.
             with inside(replace(position), self._calls, self._source):
-                yield self._recipe.read(indices, position.empty) if found is None else found[0]
+                value = self._recipe.read(indices, position.empty) if found is None else found[0]
+                times.was_reading(begun)
+                yield value
 
     def __iter__(self) -> Iterator[Any]:
         raise DataError(

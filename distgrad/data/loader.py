@@ -14,6 +14,7 @@ from distgrad.autograd import stream
 from distgrad.autograd.types import Array
 from distgrad.data import settings
 from distgrad.data.batch import Batch
+from distgrad.data.clocked import clocked
 from distgrad.data.dataset import IterableDataset
 from distgrad.data.order import (
     Batched,
@@ -206,12 +207,11 @@ class DataLoader:
 
     def _from(self, epoch: int, start: int) -> Iterator[Batch]:
         source = self._source()
-        if self.is_stream:
-            return self._streamed(epoch, start, source)
-        planned = self._planned(epoch, start, source)
-        if not self.num_workers:
-            return planned
-        return self._ready_workers().ahead(planned)
+        made = self._streamed if self.is_stream else self._planned
+        batches = made(epoch, start, source)
+        if self.num_workers and not self.is_stream:
+            batches = self._ready_workers().ahead(batches)
+        return clocked(batches, self.world)
 
     def _planned(self, epoch: int, start: int, source: int) -> Iterator[Batch]:
         order, recipe = self._order_of_batches, self._recipe(self.dataset)

@@ -60,6 +60,11 @@ def fingerprint() -> dict[str, object]:
     return {"NumPy": np.__version__, "BLAS": blas, "fused kernels": kernels.status()}
 
 
+def blas_threads() -> int:
+    """Return how many threads NumPy's matrix products of this process take; 0 if nobody knows."""
+    return max([int(i.get("num_threads", 0)) for i in _numpys_own(_loaded())], default=0)
+
+
 def _loaded() -> list[dict[str, Any]]:
     return [i for i in threadpool_info() if i.get("user_api") == "blas"]
 

@@ -31,7 +31,7 @@ class Watch:
         self.clock = Clock()
         self.bar = Progress(visible=visible, total=total, done=done)
         # Simulated ranks take turns: the time of one is the others' waiting.
-        timed = ddp.world.size > 1 and ddp.world.comm.transport.timed
+        timed = ddp.world.size == 1 or ddp.world.comm.transport.timed
         self.split = TimeSplit(ddp, say=self.bar.say if visible else None) if timed else None
 
     def __enter__(self) -> Watch:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,22 +57,79 @@ def test_a_rank_is_slow_that_computes_much_longer_than_most(computing, slow):
 
 def test_the_parts_of_a_ranks_time_add_up_and_transfer_is_what_nobody_is_without():
     table = shares(9.0, 5.0, 7.0)
-    first, second, _ = (table.of(share) for share in table.ranks)
+    first, second, _ = (table.of(share)[:3] for share in table.ranks)
     assert first == pytest.approx((0.9, 0.05, 0.05))
     assert second == pytest.approx((0.5, 0.45, 0.05))
     # One that waits less in all than others call transfer waits for nobody.
     ring = Shares((Share("a", 1, 10.0, 0.0, 1.0, 0.0), Share("b", 1, 10.0, 0.0, 6.0, 0.0)))
-    assert ring.of(ring.ranks[1]) == pytest.approx((0.4, 0.5, 0.1))
+    assert ring.of(ring.ranks[1]) == pytest.approx((0.4, 0.5, 0.1, 0.0))
 
 
 def test_the_accusation_names_the_ranks_their_host_and_what_it_costs():
-    assert shares(5.0, 5.0, 9.0).accusation() == (
+    assert shares(5.0, 5.0, 9.0).accusations() == [
         "rank 2 (host c) is slow: 90 ms of computing a step, 50 ms on the others: "
         "40% of the time is lost to it"
-    )
-    several = shares(5.0, 8.0, 5.0, 9.0, hosts="abbb").accusation()
+    ]
+    (several,) = shares(5.0, 8.0, 5.0, 9.0, hosts="abbb").accusations()
     assert several.startswith("ranks 1, 3 (host b) are slow: 90 ms of computing a step, 50 ms on")
-    assert shares(5.0, 5.0, 5.0).accusation() == ""
+    assert shares(5.0, 5.0, 5.0).accusations() == []
+
+
+def changed(table, **columns):
+    """The same ranks, each with its entry of every column."""
+    rows = [
+        replace(share, **{name: column[rank] for name, column in columns.items()})
+        for rank, share in enumerate(table.ranks)
+    ]
+    return Shares(tuple(rows))
+
+
+def test_reading_data_is_no_computing_and_a_rank_that_reads_slowly_is_told_so():
+    table = changed(shares(5.0, 9.0, 5.0), data=(0.1, 4.0, 0.2))
+    assert table.of(table.ranks[1]) == pytest.approx((0.5, 0.05, 0.05, 0.4))
+    assert table.slow_readers() == table.slow() == pytest.approx({1: 0.4})
+    assert table.accusations() == [
+        "rank 1 (host b) reads data slowly: 40 ms a step, the others 2 ms: 40% of the time is "
+        "lost to it; look at where its data lies, or let workers read ahead: "
+        "DataLoader(…, num_workers=2)"
+    ]
+    assert "compute 49%, reading data 14%, waiting" in table.described()
+
+
+def test_of_two_slow_ranks_one_computes_long_and_the_other_reads_long():
+    table = changed(shares(5.0, 9.0, 5.0, 8.0, 5.0), data=(0.0, 4.0, 0.0, 0.1, 0.0))
+    computes, reads = table.accusations()
+    assert computes.startswith("rank 3 (host d) is slow: 79 ms of computing a step, 50 ms on")
+    assert reads.startswith("rank 1 (host b) reads data slowly: 40 ms a step, the others 0 ms")
+
+
+def test_reading_that_takes_long_on_all_ranks_is_nobodys_fault_and_has_a_cure():
+    table = changed(shares(9.0, 9.0, 9.0), data=(4.0, 4.0, 5.0))
+    assert table.slow() == {}
+    assert table.accusations() == [
+        "reading data takes 40 ms of a step, 40% of the time: let workers read ahead: "
+        "DataLoader(…, num_workers=2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"threads": (2, 1, 2)}, "it computes with 1 thread, the others with 2"),
+        ({"cores": (4, 2, 4)}, "it computes with 2 cores, the others with 4"),
+        ({"threads": (2, 1, 2), "cores": (1, 4, 1)}, "it computes with 1 thread, the others"),
+        ({"threads": (2, 2, 2), "cores": (2, 2, 2)}, ""),
+        ({"threads": (1, 2, 1)}, ""),
+        ({"threads": (2, 0, 2)}, ""),  # nobody knows
+        ({"threads": (4, 1, 2)}, ""),
+    ],
+)
+def test_a_slow_rank_with_fewer_threads_or_cores_than_the_others_is_told_so(columns, said):
+    (text,) = changed(shares(5.0, 9.0, 5.0), **columns).accusations()
+    before, _, after = text.partition("; ")
+    assert before.endswith("40% of the time is lost to it")
+    assert after.startswith(said)
+    assert bool(after) == bool(said)
 
 
 def test_of_two_stretches_of_time_the_sums_are_judged():
@@ -285,10 +344,13 @@ def test_what_is_paused_is_left_out():
     assert 0.0 < alone(body) < 0.1
 
 
-def test_a_world_of_one_and_a_loop_that_raised_have_no_summary():
+def test_a_world_of_one_is_told_what_it_computes_and_reads():
     lone = alone(lambda: training(5))
-    assert lone.summary() == lone.table() == ""
+    assert re.fullmatch(r"time: .* a step: compute 100%, reading data 0%", lone.summary())
+    assert len(lone.table().splitlines()) == 2
 
+
+def test_a_loop_that_raised_has_no_summary():
     def body():
         kept = []
 
@@ -301,6 +363,38 @@ def test_a_world_of_one_and_a_loop_that_raised_have_no_summary():
         return kept[0].summary()
 
     assert simulated(2, body) == ["", ""]
+
+
+class Slow(dg.data.Dataset):
+    """Samples of which each takes a while to come."""
+
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return np.full(3, index, np.float32), index % 2
+
+    def __len__(self):
+        return 12
+
+
+class Stream(dg.data.IterableDataset):
+    """The same as a stream."""
+
+    def __iter__(self):
+        return (Slow()[i] for i in range(12))
+
+
+@pytest.mark.parametrize("data", [Slow, Stream])
+@pytest.mark.parametrize("form", ["global_batch_size", "batch_size"])
+def test_what_the_loop_waits_for_its_loader_is_reading_data(data, form):
+    def body():
+        times = dg.init().comm.transport.state.times
+        for part in dg.data.DataLoader(data(), **{form: 3}):
+            time.sleep(0.05)  # the loop's own time
+            if form == "global_batch_size":
+                assert len([*part.shards]) == 1
+        return times.data
+
+    assert 0.12 <= alone(body) < 0.3
 
 
 def test_steps_are_told_to_a_split_of_a_world():
@@ -359,12 +453,28 @@ def test_the_summary_names_the_rank_that_sleeps_and_its_host(how, ranks):
     assert len(re.findall(rf"^ +\d  {socket.gethostname()[:16]}", done.out, re.M)) == ranks
 
 
-def test_a_trainer_on_one_rank_has_nothing_to_say():
-    done = run_job(1, JOB, "trainer", "0")
+def test_a_trainer_on_one_rank_says_what_it_computes_and_reads():
+    done = run_job(1, JOB, "trainer", "-1")
     assert done.status == 0, done.err
-    assert done.out == "no split\n"
-    assert "time" not in done.err
+    assert re.search(r"^time: .* ms a step: compute (99|100)%, reading data [01]%$", done.err, re.M)
+    assert "slow" not in done.err
     assert "\n\n" not in done.err
+
+
+def test_the_summary_names_the_rank_that_reads_data_slowly():
+    done = run_job(3, JOB, "data", "1")
+    assert done.status == 0, done.err
+    assert f"rank 1 (host {socket.gethostname()}) reads data slowly: " in done.out
+    assert "is slow" not in done.out
+
+
+def test_the_summary_says_that_the_slow_rank_has_fewer_cores():
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores, of which one rank gets one")
+    done = run_job(3, JOB, "cores", "1")
+    assert done.status == 0, done.err
+    assert f"rank 1 (host {socket.gethostname()}) is slow: " in done.out
+    assert re.search(r"lost to it; it computes with 1 core, the others with \d+$", done.out, re.M)
 
 
 def test_a_job_in_which_nobody_is_slow_accuses_nobody():

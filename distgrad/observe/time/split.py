@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from distgrad.errors import DistgradError
 from distgrad.observe.time import network
 from distgrad.observe.time.table import Share, Shares, network_accusation, slow_hosts, spell
 from distgrad.parallel import DistributedDataParallel, World
+from distgrad.parallel.numerics import blas_threads
 
 STEPS, SECONDS = 100, 5.0
 """The shortest stretch after which the ranks compare their times: so many steps and seconds."""
@@ -29,15 +31,17 @@ class _Mark:
     waiting: float
     transfer: float
     under_way: float
+    data: float
 
 
 class TimeSplit:
-    """Splits each step's time, on every rank, into compute, waiting for others, and transfer.
+    """Splits each step's time, on every rank: computing, reading data, waiting, transfer.
 
     ``with TimeSplit(ddp) as split:`` around the training loop, on every rank. A step ends where a
     batch's gradients are summed; with a World instead of a DistributedDataParallel, where
-    ``split.step()`` is called. Only time in which a rank is held up counts as waiting or transfer;
-    what is sent while it computes is ``hidden``. Every 100 steps (and 5 s) the ranks compare their
+    ``split.step()`` is called. Reading data is what the loop waits for a DataLoader. Only time in
+    which a rank is held up counts as waiting or transfer; what is sent while it computes is
+    ``hidden``. Every 100 steps (and 5 s) the ranks compare their
     times: if one is to blame for more than 20 % of it, ``say`` gets a line with its name, once,
     until another one is. Where transfers take that much, between three hosts or more, each host's
     network is tested with a few messages of 1 MiB. Leaving the block is collective; ``summary()``
@@ -75,6 +79,7 @@ class TimeSplit:
         self._window, self._compared, self._tests_due = STEPS, 0, 1
         self._begun = self._step = self._mark()
         self._named: list[int | str] = []
+        self._machine: tuple[int, int] = (0, 0)  # BLAS threads and cores, once they are compared
 
     def __enter__(self) -> TimeSplit:
         if self._listeners is not None:
@@ -93,7 +98,7 @@ class TimeSplit:
                     spent.waiting - then.waiting,
                     spent.transfer - then.transfer,
                 )
-        if error is None and self.world.size > 1:
+        if error is None:
             self._compare(at_end=True)
 
     def step(self) -> None:
@@ -121,7 +126,7 @@ class TimeSplit:
     def summary(self) -> str:
         """Return where the time went and who held the others up, one to three lines.
 
-        "" if there was nothing to compare: one rank, an exception, two steps or fewer.
+        "" if there is nothing to tell: an exception, two steps or fewer.
         """
         if self.shares is None or not self.shares.ranks[0].steps:
             return ""
@@ -132,7 +137,7 @@ class TimeSplit:
         """Return the split of every rank, and on this rank that of each kind of collective."""
         if self.shares is None:
             return ""
-        lines = ["rank  host              ms/step  compute  waiting  transfer   hidden"]
+        lines = ["rank  host              ms/step  compute  waiting transfer     data   hidden"]
         for rank, share in enumerate(self.shares.ranks):
             steps = max(1, share.steps)
             parts = "".join(f"{part:9.1%}" for part in self.shares.of(share))
@@ -152,18 +157,20 @@ class TimeSplit:
 
     def _mark(self) -> _Mark:
         now, times = perf_counter(), self._state.times
-        return _Mark(now, times.waiting, times.transfer, times.under_way(now))
+        return _Mark(now, times.waiting, times.transfer, times.under_way(now), times.data)
 
     def _between(self, a: _Mark, b: _Mark, steps: int) -> Share:
         waiting, transfer = b.waiting - a.waiting, b.transfer - a.transfer
         hidden = max(0.0, b.under_way - a.under_way - waiting - transfer)
-        host = self.world.comm.transport.host
-        return Share(host, steps, b.now - a.now, waiting, transfer, hidden)
+        host, data = self.world.comm.transport.host, b.data - a.data
+        return Share(host, steps, b.now - a.now, waiting, transfer, hidden, data, *self._machine)
 
     # -- all ranks --------------------------------------------------------------------------------
 
     def _compare(self, *, at_end: bool = False) -> None:
         """Exchange what became of the time since the last exchange; say who is to blame."""
+        with self.paused():  # to ask takes milliseconds
+            self._machine = blas_threads(), len(os.sched_getaffinity(0))
         mine = self._between(self._begun, self._step, self._steps)
         with self.paused():
             rows = gather_json(self.world.comm, list(vars(mine).values()), "TimeSplit")
@@ -187,6 +194,7 @@ class TimeSplit:
         """Say who was to blame lately, unless that was the last thing said."""
         accused = self._accusations(part)
         who: list[int | str] = [*part.slow(), *slow_hosts(self.rates)]
+        who += ["data"] if part.data_matters else []
         if accused and who != self._named:
             self._named = who
             if self.world.rank == 0:
@@ -197,7 +205,7 @@ class TimeSplit:
         if shares.seconds < _ENOUGH:
             return []
         network_is_slow = network_accusation(self.rates) if shares.network_matters else ""
-        return [text for text in (shares.accusation(), network_is_slow) if text]
+        return [*shares.accusations(), *([network_is_slow] if network_is_slow else [])]
 
 
 def _later(mark: _Mark, before: _Mark, after: _Mark) -> _Mark:
@@ -207,4 +215,5 @@ def _later(mark: _Mark, before: _Mark, after: _Mark) -> _Mark:
         mark.waiting + after.waiting - before.waiting,
         mark.transfer + after.transfer - before.transfer,
         mark.under_way + after.under_way - before.under_way,
+        mark.data + after.data - before.data,
     )

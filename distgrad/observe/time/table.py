@@ -12,6 +12,8 @@ CULPABLE = 0.2
 SLOWER = 2.0
 """How many times slower than the others' a host's network must be."""
 _HOSTS = 4  # that are listed
+_WORTH_SAYING = 0.005  # of the time
+_CURE = "let workers read ahead: DataLoader(…, num_workers=2)"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,21 @@ class Share:
     """Held up in a collective to which all had come."""
     hidden: float
     """Of communication under way while the rank computed; a part of ``compute``."""
+    data: float = 0.0
+    """Waited for the loader to read samples."""
+    threads: int = 0
+    """Of its matrix products; 0 if that is not known."""
+    cores: int = 0
+    """That it may run on; 0 if that is not known."""
 
     @property
     def compute(self) -> float:
-        """All the rest: forward, backward, the optimizer, reading data."""
+        """All the rest: forward, backward, the optimizer."""
+        return self.busy - self.data
+
+    @property
+    def busy(self) -> float:
+        """All in which it was not held up by others: computing and reading data."""
         return self.seconds - self.held_up
 
     @property
@@ -47,6 +60,9 @@ class Share:
             self.waiting + other.waiting,
             self.transfer + other.transfer,
             self.hidden + other.hidden,
+            self.data + other.data,
+            other.threads,
+            other.cores,
         )
 
 
@@ -71,30 +87,51 @@ class Shares:
         """Seconds of transfer no rank can be without: who is held up least waits for nobody."""
         return min(share.held_up for share in self.ranks)
 
-    def of(self, share: Share) -> tuple[float, float, float]:
-        """Return the parts of a rank's time: compute, waiting, transfer; their sum is 1.
+    def of(self, share: Share) -> tuple[float, float, float, float]:
+        """Return the parts of a rank's time: compute, waiting, transfer, data; their sum is 1.
 
         A check that asks the left neighbour alone does not see for whom that one waits itself, so
         transfer is at most what the rank has that is held up least.
         """
         transfer = min(share.transfer, self.transfer)
         whole = max(share.seconds, 1e-9)
-        return share.compute / whole, (share.held_up - transfer) / whole, transfer / whole
+        waiting = share.held_up - transfer
+        return share.compute / whole, waiting / whole, transfer / whole, share.data / whole
 
     def slow(self) -> dict[int, float]:
         """Return the ranks to which much of the time is lost, and how much of it: 0 to 1.
 
-        All ranks take the same time for a step, so one that computes longer is one the others
+        All ranks take the same time for a step, so one that is busy longer is one the others
         wait for. It is compared with the (lower) median of all, so that at most half are slow.
         """
         whole = max(self.seconds, 1e-9)
-        lost = {r: (s.compute - self.usual) / whole for r, s in enumerate(self.ranks)}
+        usual = _usual([share.busy for share in self.ranks])
+        lost = {r: (s.busy - usual) / whole for r, s in enumerate(self.ranks)}
         return {rank: part for rank, part in lost.items() if part > CULPABLE}
+
+    def slow_readers(self) -> dict[int, float]:
+        """Return those of ``slow()`` that lose the time by reading data rather than computing."""
+        computing, reading = self.usual, self.usual_data
+        return {
+            rank: part
+            for rank, part in self.slow().items()
+            if self.ranks[rank].data - reading > self.ranks[rank].compute - computing
+        }
 
     @property
     def usual(self) -> float:
         """Seconds that most ranks compute, or less."""
-        return sorted(share.compute for share in self.ranks)[(len(self.ranks) - 1) // 2]
+        return _usual([share.compute for share in self.ranks])
+
+    @property
+    def usual_data(self) -> float:
+        """Seconds that most ranks read data, or less."""
+        return _usual([share.data for share in self.ranks])
+
+    @property
+    def data_matters(self) -> bool:
+        """Whether all ranks wait for their loaders a good part of the time."""
+        return self.usual_data > CULPABLE * self.seconds
 
     @property
     def network_matters(self) -> bool:
@@ -113,29 +150,71 @@ class Shares:
 
     def described(self) -> str:
         """Say where the time went, on the average of the ranks."""
-        parts = [self.of(share) for share in self.ranks]
-        compute, waiting, transfer = (sum(p) / len(parts) for p in zip(*parts, strict=True))
-        hidden = sum(s.hidden for s in self.ranks) / len(self.ranks) / max(1, self.ranks[0].steps)
+        count = len(self.ranks)
+        parts = zip(*map(self.of, self.ranks), strict=True)
+        compute, waiting, transfer, data = [sum(part) / count for part in parts]
+        said = [f"compute {compute:.0%}"]
+        if data >= _WORTH_SAYING or count == 1:
+            said.append(f"reading data {data:.0%}")
+        if count == 1:
+            return f"{spell(self.step)} a step: {', '.join(said)}"
+        hidden = sum(s.hidden for s in self.ranks) / count / max(1, self.ranks[0].steps)
+        said += [f"waiting for others {waiting:.0%}", f"transfer {transfer:.0%}"]
         return (
-            f"{spell(self.step)} a step on {spelled(range(len(self.ranks)))}: compute "
-            f"{compute:.0%}, waiting for others {waiting:.0%}, transfer {transfer:.0%} "
+            f"{spell(self.step)} a step on {spelled(range(count))}: {', '.join(said)} "
             f"({spell(hidden)} of communication a step hidden under compute)"
         )
 
-    def accusation(self) -> str:
-        """Name the slow ranks; "" if there are none."""
-        slow = self.slow()
-        if not slow:
-            return ""
+    def accusations(self) -> list[str]:
+        """Name the slow ranks, those that compute long and those that read; [] if all is well."""
+        slow, reading = self.slow(), self.slow_readers()
+        computing = {rank: part for rank, part in slow.items() if rank not in reading}
+        lines = [self._computes_long(computing)] if computing else []
+        lines += [self._reads_long(reading)] if reading else []
+        if not reading and self.data_matters:
+            lines.append(self._all_read_long())
+        return lines
+
+    def _computes_long(self, slow: Mapping[int, float]) -> str:
         steps = max(1, self.ranks[0].steps)
         mine = max(self.ranks[rank].compute for rank in slow) / steps
-        verb = "is" if len(slow) == 1 else "are"
-        hosts = _on(dict.fromkeys(self.ranks[r].host for r in slow))
+        means = self._fewer("threads", "thread", slow) or self._fewer("cores", "core", slow)
         return (
-            f"{spelled(slow)} ({hosts}) {verb} slow: "
+            f"{self._who(slow)} {_verb(slow, 'is', 'are')} slow: "
             f"{spell(mine)} of computing a step, {spell(self.usual / steps)} on the others: "
-            f"{max(slow.values()):.0%} of the time is lost to it"
+            f"{max(slow.values()):.0%} of the time is lost to it{means}"
         )
+
+    def _reads_long(self, slow: Mapping[int, float]) -> str:
+        steps = max(1, self.ranks[0].steps)
+        mine = max(self.ranks[rank].data for rank in slow) / steps
+        return (
+            f"{self._who(slow)} {_verb(slow, 'reads', 'read')} data slowly: {spell(mine)} a step, "
+            f"the others {spell(self.usual_data / steps)}: {max(slow.values()):.0%} of the time is "
+            f"lost to it; look at where its data lies, or {_CURE}"
+        )
+
+    def _all_read_long(self) -> str:
+        steps, part = max(1, self.ranks[0].steps), self.usual_data / max(self.seconds, 1e-9)
+        return (
+            f"reading data takes {spell(self.usual_data / steps)} of a step, {part:.0%} of the "
+            f"time: {_CURE}"
+        )
+
+    def _fewer(self, what: str, one: str, slow: Mapping[int, float]) -> str:
+        """Say that the slow ranks have fewer threads or cores than the others, if they do."""
+        count = [int(getattr(share, what)) for share in self.ranks]
+        mine = {count[rank] for rank in slow}
+        others = {count[rank] for rank in range(len(count)) if rank not in slow}
+        if len(mine) != 1 or len(others) != 1 or not 0 < min(mine) < min(others):
+            return ""
+        (few,), (many,) = mine, others
+        verb = _verb(slow, "it computes", "they compute")
+        return f"; {verb} with {few} {one if few == 1 else what}, the others with {many}"
+
+    def _who(self, ranks: Mapping[int, float]) -> str:
+        hosts = _on(dict.fromkeys(self.ranks[rank].host for rank in ranks))
+        return f"{spelled(ranks)} ({hosts})"
 
 
 def slow_hosts(rates: Mapping[str, float]) -> dict[str, float]:
@@ -181,6 +260,15 @@ def host_rates(pairs: Mapping[tuple[str, str], float]) -> dict[str, float]:
 def spell(seconds: float) -> str:
     """Return seconds as words: 3.1 ms, 2.40 s."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def _usual(seconds: Sequence[float]) -> float:
+    """Return the (lower) median."""
+    return sorted(seconds)[(len(seconds) - 1) // 2]
+
+
+def _verb(ranks: Mapping[int, float], one: str, several: str) -> str:
+    return one if len(ranks) == 1 else several
 
 
 def _on(hosts: Sequence[str] | Mapping[str, object]) -> str:

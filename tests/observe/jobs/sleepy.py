@@ -1,5 +1,10 @@
-"""A short training in which one rank (or none: -1) is slow: ``sleepy.py HOW RANK``."""
+"""A short training in which one rank (or none: -1) is slow: ``sleepy.py HOW RANK``.
 
+HOW is ddp, trainer or local; data, where reading data is what is slow; or cores, where the slow
+rank has one.
+"""
+
+import os
 import sys
 import time
 
@@ -21,10 +26,19 @@ STEPS = 60 if culprit < 0 else 30  # more than the second below which nobody is 
 
 def criterion(output, target):
     # Everyone works a while, so that what a busy machine adds is little.
-    time.sleep(0.06 if world.rank == culprit else 0.02)
+    time.sleep(0.06 if world.rank == culprit and how != "data" else 0.02)
     return F.cross_entropy(output, target)
 
 
+class Data(dg.data.ArrayDataset):
+    def __getitem__(self, index):
+        if how == "data" and world.rank == culprit:
+            time.sleep(0.005)
+        return super().__getitem__(index)
+
+
+if how == "cores" and world.rank == culprit:
+    os.sched_setaffinity(0, [*os.sched_getaffinity(0)][:1])
 x = rng.normal(size=(24, 8)).astype(np.float32)
 y = rng.integers(0, 3, 24)
 if how == "trainer":
@@ -37,11 +51,14 @@ if how == "trainer":
 ddp = dg.DistributedDataParallel(model)
 if how == "local":
     optimizer = dg.parallel.DiLoCo(ddp, optimizer, every=10)
+loader = dg.data.DataLoader(Data(x, y), 24)
 with TimeSplit(ddp) as split:
     for _ in range(STEPS):
-        optimizer.zero_grad()
-        ddp.backward(criterion(ddp(x), y))
-        optimizer.step()
+        for batch in loader:
+            optimizer.zero_grad()
+            for a, b in batch.shards:
+                ddp.backward(criterion(ddp(a), b))
+            optimizer.step()
 if world.rank == 0:
     print(split.summary())
     print(split.table())
