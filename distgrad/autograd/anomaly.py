@@ -40,6 +40,11 @@ class _Watch:
     """Looks at what every op was given and made."""
 
     records = False
+    entire = True
+    """Whether arrays that backward reads are kept whole, to be compared."""
+
+    def before_forward(self, op: Recordable) -> None:
+        """Wait for what it makes."""
 
     def after_forward(
         self,

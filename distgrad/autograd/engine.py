@@ -19,7 +19,16 @@ from distgrad.autograd.methods.calls import METHODS
 from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import GradListener, Tensor, TensorLike, output
 from distgrad.autograd.types import Array
-from distgrad.autograd.walk import Gathered, Received, Walk, as_tensor, leading_to, reach, start
+from distgrad.autograd.walk import (
+    Gathered,
+    Received,
+    Walk,
+    as_tensor,
+    leading_to,
+    reach,
+    start,
+    traced,
+)
 from distgrad.errors import GradError, ShapeError
 
 _ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
@@ -59,7 +68,7 @@ def backward(
     else:
         received = start([root], [seed], create_graph)
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph, retain_graph or create_graph).run(nodes)
+    Walk(received, leaves, create_graph, retain_graph or create_graph).run(traced(nodes))
     if leaves.waiting is not None:
         leaves.finish()
     for listener in listeners:
@@ -245,7 +254,7 @@ def grad(
         received = start(roots, seeds, create_graph)
         keep = retain_graph or create_graph
         walk = Walk(received, found, create_graph=create_graph, keep=keep, only=only, watch=watch)
-        walk.run(nodes)
+        walk.run(traced(nodes))
         seen = walk.seen
     else:
         seen = recording.grad(nodes, roots, seeds, found, only, watch, keep=retain_graph)

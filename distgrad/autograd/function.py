@@ -220,7 +220,8 @@ def _recorded(
     picks = Joint(lambda wanted, *gs: step.on_arrays(*gs))
     edges, _ = edges_from(args, picks)
     joint = functools.partial(_call, step)
-    watch = watching.get() is not None
+    watcher = watching.get()
+    watch = watcher is not None and watcher.entire
     held = [t for t in ctx._saved if t is not None]
     leaves = [s for _, s, i, _, _ in edges if isinstance(s, Tensor) and i != CONSTANT]
     read, given = saved_tensors(held, entire=watch), saved_tensors(leaves, entire=watch)

@@ -25,6 +25,8 @@ fused_enabled: ContextVar[bool] = ContextVar(
 )
 # What watches every op: ``detect_anomaly``, or the recorder of a captured step.
 watching: ContextVar[Any] = ContextVar("watching", default=None)
+# Who hears of every module's call: the recorder of a captured step, or a timeline.
+call_observer: ContextVar[Any] = ContextVar("call_observer", default=None)
 # Whether a stretch of the forward pass is being run again (``checkpoint``): what it observes
 # (running statistics) was observed the first time.
 recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)

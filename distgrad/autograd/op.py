@@ -92,8 +92,11 @@ class Op:
 
     def long(self, *inputs: Any, **attributes: Any) -> Any:
         """Compute the op with any number of inputs; ops of one and two have a short way too."""
-        if (recording := recorder()) is not None:
-            return recording.apply(self, inputs, attributes)
+        watch = watching.get()
+        if watch is not None:
+            if watch.records:
+                return watch.apply(self, inputs, attributes)
+            watch.before_forward(self)
         arrays = []
         record = False
         for x in inputs:
@@ -145,7 +148,7 @@ class Op:
                 attributes,
                 count,
                 real=self.real,
-                entire=watch is not None,
+                entire=watch is not None and watch.entire,
             )
         if watch is not None:
             arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]

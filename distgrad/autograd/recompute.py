@@ -22,7 +22,7 @@ from distgrad.autograd.saved_check import check_held, saved_tensors
 from distgrad.autograd.stream import at_position, position
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array
-from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start
+from distgrad.autograd.walk import Gathered, Walk, as_tensor, give, reach, start, traced
 from distgrad.errors import GradError
 
 
@@ -104,7 +104,8 @@ class _Stretch:
         self.inputs = [f"argument {i}" for i in self._where] + ["outside"] * len(self._outside)
         edges, _ = edges_from([*given, *self._outside], Joint(_never))
         read = [x for x in [*given, *leaves] if isinstance(x, Tensor)]
-        saved = saved_tensors(read, entire=watching.get() is not None)
+        watch = watching.get()
+        saved = saved_tensors(read, entire=watch is not None and watch.entire)
         node = Node(self, edges, _Again(self), {}, len(outs), saved)
         self.node = node
         return values, node
@@ -198,7 +199,7 @@ class _Again(Unfold):
         start(roots, seeds, False, into.received)
         inner = Walk(into.received, sink)
         inner.owned = into.owned
-        inner.run(nodes)
+        inner.run(traced(nodes))
         for _, source, _, _, _ in edges:
             if isinstance(source, Tensor):
                 into.sink.done(source)

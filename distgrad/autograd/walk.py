@@ -17,6 +17,7 @@ from distgrad.autograd.saved_check import WHOLE, changed, large, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import GradError
+from distgrad.tracing import tracer
 
 Received = dict[Node, Any]
 """What each node has received: its gradient, or a list of them for a node with several outputs."""
@@ -86,6 +87,12 @@ def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Ten
                 seen[source] = None
                 stack.append(source)
     return sorted(seen, key=operator.attrgetter("sequence"), reverse=True), consumers
+
+
+def traced(nodes: Sequence[Node]) -> Iterable[Node]:
+    """Return the nodes for a ``Walk`` to run, which a timeline, if one is recorded, follows."""
+    listener = tracer.get()
+    return nodes if listener is None else listener.walking(nodes)
 
 
 def leading_to(nodes: Sequence[Node], targets: set[Node | Tensor]) -> set[Node | Tensor]:

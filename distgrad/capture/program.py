@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
-from distgrad.capture.lines import Line, Values
+from distgrad.capture.lines import Call, Line, Values
 from distgrad.capture.native import Moved, lowered
 from distgrad.capture.tree import Tree, alike
 from distgrad.nn import Module
+from distgrad.optim import Optimizer
 
 _WIDTH = 48
 _UNKNOWN: Any = object()
@@ -41,6 +42,8 @@ class Program:
         self._plan = self._planned()
         self.native: Any = _UNKNOWN
         """What the lines were lowered to; None where they are replayed one by one."""
+        self.steps = any(isinstance(line, Call) and _is_step(line) for line in self.lines)
+        """Whether an optimizer moves parameters in it."""
         self.calls = 0
         """How often it was run, the recordings included."""
 
@@ -121,6 +124,11 @@ class Program:
         return [
             (line.runner(), tuple(values)) for line, values in zip(self.lines, dying, strict=True)
         ]
+
+
+def _is_step(line: Call) -> bool:
+    (first, *_), _ = line.args.value if line.args.value[0] else ((None,), {})
+    return isinstance(first, Optimizer) and line.function.__name__ == "step"
 
 
 def _short(line: Line) -> str:

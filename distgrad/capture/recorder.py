@@ -20,7 +20,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from distgrad.autograd.anomaly import users_line
 from distgrad.autograd.flat import held
-from distgrad.autograd.mode import fused_enabled, switched, watching
+from distgrad.autograd.mode import call_observer, fused_enabled, switched, watching
 from distgrad.autograd.op import Op
 from distgrad.autograd.record import LISTS
 from distgrad.autograd.signature import explain
@@ -34,6 +34,7 @@ from distgrad.capture.tree import Leaf, Tree
 from distgrad.capture.whole import Whole
 from distgrad.errors import CaptureError, DistgradError
 from distgrad.nn import Module
+from distgrad.nn.hooks import refuse_captured
 from distgrad.nn.parameter import Buffer, Parameter
 
 
@@ -41,6 +42,7 @@ class Recorder(Backward):
     """The lines of a step that is running, and which array is which value of theirs."""
 
     records = True
+    entire = False
 
     def __init__(self, arguments: Sequence[Array], tensors: Sequence[Tensor]) -> None:
         super().__init__()
@@ -155,7 +157,7 @@ class Recorder(Backward):
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Write down nothing inside."""
-        with switched(watching, None):
+        with switched(watching, None), switched(call_observer, None):
             yield
 
     def apply(self, op: Op, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
@@ -266,12 +268,17 @@ class Recorder(Backward):
         self._grads[id(array)] = weakref.ref(array), leaf
 
     def entered(self, module: Module) -> None:
-        """Note that a module was called."""
+        """Note that a module is called. Errors: CaptureError if it has hooks."""
+        for hook in module._hooks.values():
+            refuse_captured(module, hook)
         self.modules.setdefault(id(module), (module, module.training))
         if id(module) not in self._named:  # the outermost names all that are inside
             self._named |= {id(m) for m in module.modules()}
             for name, tensor in (*module.named_parameters(), *module.named_buffers()):
                 self._names.setdefault(id(tensor), f"'{name}' of {type(module).__name__}")
+
+    def left(self, module: Module) -> None:
+        """Of what it has done the ops have told."""
 
     # -- what varies in arguments -----------------------------------------------------------------
 

@@ -10,7 +10,13 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.mode import fused_enabled, grad_enabled, switched, watching
+from distgrad.autograd.mode import (
+    call_observer,
+    fused_enabled,
+    grad_enabled,
+    switched,
+    watching,
+)
 from distgrad.autograd.tensor import Tensor
 from distgrad.capture.arena import arena
 from distgrad.capture.guard import guarded
@@ -19,6 +25,7 @@ from distgrad.capture.program import Program
 from distgrad.capture.recorder import Recorder
 from distgrad.capture.tree import Leaf, Tree
 from distgrad.errors import CaptureError
+from distgrad.tracing import span, tracer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +76,14 @@ class CapturedStep(Generic[P, R]):
             return recorded
         program.calls += 1
         self.program = program
-        result: R = program.run(arrays)
+        listener = tracer.get()
+        if listener is None:
+            result: R = program.run(arrays)
+            return result
+        with span(_name(self.function), "captured step"):
+            result = program.run(arrays)
+        if program.steps:
+            listener.stepped()
         return result
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -92,7 +106,12 @@ class CapturedStep(Generic[P, R]):
     ) -> Any:
         arena.make_room()
         recorder = Recorder(arrays, [*_tensors((args, kwargs))])
-        with guarded() as recorder.touched, switched(watching, recorder):
+        with (
+            span(_name(self.function), "recording"),
+            guarded() as recorder.touched,
+            switched(watching, recorder),
+            switched(call_observer, recorder),
+        ):
             result = self.function(*args, **kwargs)
         program = _program(recorder, result)
         if old is not None and (what := old.difference(program)) is not None:

@@ -32,6 +32,7 @@ from distgrad.checkpoint.manifest import (
 )
 from distgrad.errors import CheckpointError
 from distgrad.files import shown
+from distgrad.tracing import traced
 
 Sections = Mapping[str, Mapping[str, NDArray[Any]]]
 
@@ -50,6 +51,7 @@ _NO_ACCESS = "choose a folder on a healthy disk that you may write to"
 _turn = threading.Lock()  # the threads of a process have one number, and so one temporary folder
 
 
+@traced("checkpoint")
 def save(
     folder: str | os.PathLike[str],
     *,

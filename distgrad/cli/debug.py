@@ -17,12 +17,14 @@ HELP = "run N ranks inside one process, under a debugger"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("--schedule", type=int, metavar="SEED", help="draw the order ranks run in")
+    job.add_timeline(parser)
     job.add_options(parser)
 
 
 def work(options: argparse.Namespace) -> int:
     """Run the script on every rank; return the exit status."""
     job.check(options)
+    os.environ.update(job.timeline(options))
     scope: dict[str, Any] = {"__name__": "__main__"}
     if options.module is None:
         path, words = Path(options.script), [options.script, *options.args]

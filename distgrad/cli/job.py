@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distgrad.errors import LaunchError
+from distgrad.observe.timeline.asked import VARIABLE as TIMELINE
 
 
 def add_options(parser: argparse.ArgumentParser, *, ranks: str = "") -> None:
@@ -32,6 +33,22 @@ def add_options(parser: argparse.ArgumentParser, *, ranks: str = "") -> None:
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
     count = "[-n N]" if ranks else "-n N"
     parser.usage = f"{parser.prog} {count} [OPTION ...] (SCRIPT | -m MODULE) [ARGUMENT ...]"
+
+
+def add_timeline(parser: argparse.ArgumentParser) -> None:
+    """Add --timeline."""
+    parser.add_argument(
+        "--timeline",
+        metavar="FOLDER",
+        help="record what each rank does, and when, for https://ui.perfetto.dev",
+    )
+
+
+def timeline(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables by which ranks are asked for a timeline."""
+    if options.timeline is None:
+        return {}
+    return {TIMELINE: str(Path(options.timeline).resolve())}
 
 
 def check(options: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how mpirun is called."""
     parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
     parser.add_argument("--hostfile", metavar="FILE", help="hosts to start on (default: this one)")
+    job.add_timeline(parser)
     parser.add_argument("--threads", type=int, metavar="T", help="BLAS threads per rank")
     parser.add_argument(
         "--mpirun",
@@ -73,7 +74,7 @@ def prepare(
     _check(options)
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
-    environment = launch_environment(options.n, options.threads)
+    environment = launch_environment(options.n, options.threads) | job.timeline(options)
     command = launchers.mpirun_command(
         mpirun,
         open_mpi,

@@ -22,6 +22,7 @@ from distgrad.comm.message import Array, Steps
 from distgrad.comm.node import Call, Meeting
 from distgrad.comm.transport import Transport
 from distgrad.comm.work import Work
+from distgrad.tracing import tracer
 
 _UNTIMED = 8  # looks at the board, of about 0.3 µs each
 _NO_TIME = 3e-6  # seconds, the same in one compiled call
@@ -180,6 +181,8 @@ def _meet_at_once(known: KnownSum | KnownBarrier, meeting: Meeting) -> Started |
         return None
     begun = perf_counter()
     progress.started = number + 1
+    if (listener := tracer.get()) is not None:
+        listener.started(transport.context, number, known.what)
     stage = meeting.at_once(number, known.digest, known.text, board.close_looks)
     sums = known.calls
     if stage != _COMPLETE:
@@ -188,6 +191,8 @@ def _meet_at_once(known: KnownSum | KnownBarrier, meeting: Meeting) -> Started |
     ended = perf_counter()
     state.last_quick = transport.members, (ended, number, known.what)
     took = ended - begun
+    if listener is not None:
+        listener.completed(transport.context, number)
     if took > _NO_TIME_AT_ONCE:
         state.times.held_up(known.what, begun, begun + meeting.arrived() * took)
     if sums is not None:
@@ -254,6 +259,8 @@ class QuickSum:
         state.works.append(self)
         if small is None:
             state.times.one_more()
+        if (listener := tracer.get()) is not None:
+            listener.started(known.transport.context, self.number, known.what)
         if look:
             self.poll()
 
@@ -308,6 +315,8 @@ class QuickSum:
         state.last_quick = self._known.transport.members, (perf_counter(), self.number, self.what)
         self._leave()
         self.done = True
+        if (listener := tracer.get()) is not None:
+            listener.completed(self._known.transport.context, self.number)
 
     def wait(self) -> None:
         """Return when the collective is complete; raises as ``Work.wait``."""

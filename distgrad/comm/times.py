@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 
+from distgrad.tracing import tracer
+
 
 @dataclass
 class Spent:
@@ -42,13 +44,20 @@ class Times:
         if arrived > begun:
             spent.waiting += arrived - begun
             self.waiting += arrived - begun
+            if (listener := tracer.get()) is not None:
+                listener.was("waiting", what, begun, arrived)
             begun = arrived
         spent.transfer += ended - begun
         self.transfer += ended - begun
+        if (listener := tracer.get()) is not None:
+            listener.was("transfer", what, begun, ended)
 
     def was_reading(self, begun: float) -> None:
         """Count what the training loop has waited for samples since ``begun``."""
-        self.data += perf_counter() - begun
+        ended = perf_counter()
+        self.data += ended - begun
+        if (listener := tracer.get()) is not None:
+            listener.was("data", "", begun, ended)
 
     def one_more(self) -> None:
         """Note that a collective has begun: something is under way from the first of several."""

@@ -15,6 +15,7 @@ from distgrad.comm.message import Request, Steps
 from distgrad.comm.patience import Patience
 from distgrad.comm.rank_state import Notice
 from distgrad.errors import CommError, MismatchError, PeerFailedError
+from distgrad.tracing import tracer
 
 _BRIEF = 0.05  # seconds without a message that are no matter for patience
 
@@ -59,6 +60,8 @@ class Work:
         self._state = state = group.transport.state
         state.works.append(self)
         state.times.one_more()
+        if (listener := tracer.get()) is not None:
+            listener.started(group.transport.context, self.number, what)
         self.poll()
 
     def poll(self) -> bool:
@@ -90,6 +93,8 @@ class Work:
             self.done = True
             self._leave()
             self.group.close()
+            if (listener := tracer.get()) is not None:
+                listener.completed(self.group.transport.context, self.number)
             return True
         except BaseException as error:  # even Ctrl-C: the generator is gone, so the work is
             self._fail(error)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.mode import grad_enabled, recorder
+from distgrad.autograd.mode import call_observer, grad_enabled
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor
@@ -47,13 +47,22 @@ def add(hooks: dict[int, Hook], hook: Hook, prepend: bool) -> RemovableHandle:
     return handle
 
 
-def call(module: HasForward, hooks: Sequence[Hook], args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run ``module.forward`` between its hooks, in the order in which they were registered."""
-    recording = recorder()
-    if recording is not None:
+def call(module: HasForward, hooks: dict[int, Hook], args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run ``module.forward`` between its hooks, and tell who hears of every call."""
+    observer = call_observer.get()
+    if observer is None:
+        return _between(module, [*hooks.values()], args, kwargs)
+    observer.entered(module)
+    try:
         if hooks:
-            raise _not_captured(module, hooks[0])
-        recording.entered(module)
+            return _between(module, [*hooks.values()], args, kwargs)
+        return module.forward(*args, **kwargs)
+    finally:
+        observer.left(module)
+
+
+def _between(module: HasForward, hooks: Sequence[Hook], args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run ``module.forward`` between its hooks, in the order in which they were registered."""
     done: set[Hook] = set()
     try:
         for hook in _of(hooks, FORWARD_PRE):
@@ -213,10 +222,11 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _not_captured(module: HasForward, hook: Hook) -> CaptureError:
+def refuse_captured(module: HasForward, hook: Hook) -> NoReturn:
+    """Raise CaptureError for a hook that replays of a captured step would not call."""
     if (whose := getattr(hook.function, "whose", None)) is not None:
-        return CaptureError(f"a captured step cannot have {whose}")
-    return CaptureError(
+        raise CaptureError(f"a captured step cannot have {whose}")
+    raise CaptureError(
         f"{_named(hook)}, a {hook.kind} hook of {type(module).__name__}, would not be called by "
         f"the replays of a captured step; remove it, or put what it does into forward()"
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.handle import RemovableHandle
-from distgrad.autograd.mode import recomputing, watching
+from distgrad.autograd.mode import call_observer, recomputing
 from distgrad.autograd.parts import PartialGradient, clear_, writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -26,7 +26,7 @@ from distgrad.nn.tree import BUFFER, MODULE, PARAMETER, Tree
 __all__ = ["Module", "Parameter"]
 
 M = TypeVar("M", bound="Module")
-_watching = watching.get
+_observed = call_observer.get
 
 
 class Module(Tree["Module"]):
@@ -60,8 +60,8 @@ class Module(Tree["Module"]):
         except AttributeError:
             self._made()
             raise
-        if registered or _watching() is not None:
-            return hooks.call(self, list(registered.values()), args, kwargs)
+        if registered or _observed() is not None:
+            return hooks.call(self, registered, args, kwargs)
         return self.forward(*args, **kwargs)
 
     # -- switches -----------------------------------------------------------------------------

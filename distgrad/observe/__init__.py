@@ -6,6 +6,7 @@ from distgrad.observe.gradients import GradientHealth, GradientNoiseScale, Probl
 from distgrad.observe.progress import Progress
 from distgrad.observe.run import Logger, Run, RunRecord, TensorBoardLogger, read_run
 from distgrad.observe.time import TimeSplit
+from distgrad.observe.timeline import profile, span
 
 __all__ = [
     "GradientHealth",
@@ -17,5 +18,7 @@ __all__ = [
     "RunRecord",
     "TensorBoardLogger",
     "TimeSplit",
+    "profile",
     "read_run",
+    "span",
 ]

@@ -17,8 +17,10 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.clip import clip_grads_with_norm_, gradient_norm
 from distgrad.optim.norms import real_view
+from distgrad.tracing import traced
 
 
+@traced("clipping")
 def adaptive_clip_grad_(
     params: Iterable[Tensor], clip_factor: float = 0.01, eps: float = 1e-3
 ) -> int:
@@ -101,6 +103,7 @@ class AutoClip:
         self._norms: deque[float] = deque()
         self._sorted: list[float] = []  # the same, in order: a percentile costs two look-ups
 
+    @traced("clipping")
     def __call__(self, params: Iterable[Tensor]) -> float:
         """Remember the gradients' norm, clip them in place, and return the norm before that."""
         listed = [params] if isinstance(params, Tensor) else list(params)

@@ -20,9 +20,11 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import Given, joint_norms, norm_beside
 from distgrad.optim.norms import total_norm as joint_norm
+from distgrad.tracing import traced
 
 
 @apart
+@traced("clipping")
 def clip_grad_norm_(
     params: Iterable[Tensor],
     max_norm: float,
@@ -62,6 +64,7 @@ def get_total_norm(
 
 
 @apart
+@traced("clipping")
 def clip_grads_with_norm_(
     params: Iterable[Tensor], max_norm: float, total_norm: float, foreach: bool | None = None
 ) -> None:
@@ -70,6 +73,7 @@ def clip_grads_with_norm_(
 
 
 @apart
+@traced("clipping")
 def clip_grad_value_(
     params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
@@ -89,6 +93,7 @@ def clip_grad_value_(
 
 
 @apart
+@traced("clipping")
 def clip_layer_grad_norm_(
     named_params: Iterable[tuple[str, Tensor]],
     max_norm: float,

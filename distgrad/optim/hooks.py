@@ -13,6 +13,7 @@ from typing import Any
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.handle import RemovableHandle
+from distgrad.tracing import tracer
 
 Hook = Callable[..., Any]
 Hooks = dict[str, dict[int, Hook]]
@@ -105,6 +106,22 @@ class Hooked:
     def _step_is_over(self) -> None:
         """Called after ``step``, once or more often."""
 
+    def _between_hooks(self, step: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run ``step`` between the hooks; inside another step of this optimizer without them."""
+        with self._doing("step") as outermost:
+            if not outermost:
+                return step(self, *args, **kwargs)
+            args = (self, *args)
+            for hook in [*_everywhere[STEP_PRE].values(), *self._hooks_of(STEP_PRE)]:
+                found = hook(self, args, kwargs)
+                if found is not None:
+                    args, kwargs = _checked(hook, found)
+            result = step(*args, **kwargs)
+            self._step_is_over()
+            for hook in [*self._hooks_of(STEP_POST), *_everywhere[STEP_POST].values()]:
+                hook(self, args, kwargs)
+            return result
+
     @contextmanager
     def _doing(self, what: str) -> Iterator[bool]:
         """Say whether this is the outermost call: ``super().step()`` inside a step runs no hook."""
@@ -122,23 +139,18 @@ def _around_step(step: Callable[..., Any]) -> Callable[..., Any]:
     @apart
     @functools.wraps(step)
     def hooked(self: Hooked, *args: Any, **kwargs: Any) -> Any:
-        if not is_hooked(self):
+        listener = tracer.get()
+        if listener is not None:
+            listener.begin("optimizer", type(self).__name__)
+        try:
+            if is_hooked(self):
+                return self._between_hooks(step, args, kwargs)
             result = step(self, *args, **kwargs)  # the usual case, at no cost
             self._step_is_over()
             return result
-        with self._doing("step") as outermost:
-            if not outermost:
-                return step(self, *args, **kwargs)
-            args = (self, *args)
-            for hook in [*_everywhere[STEP_PRE].values(), *self._hooks_of(STEP_PRE)]:
-                found = hook(self, args, kwargs)
-                if found is not None:
-                    args, kwargs = _checked(hook, found)
-            result = step(*args, **kwargs)
-            self._step_is_over()
-            for hook in [*self._hooks_of(STEP_POST), *_everywhere[STEP_POST].values()]:
-                hook(self, args, kwargs)
-            return result
+        finally:
+            if listener is not None:
+                listener.end()
 
     return hooked
 

@@ -26,6 +26,7 @@ from distgrad.parallel.statistics import StatisticsBuffer
 from distgrad.parallel.world import World
 from distgrad.parallel.zero import Shares, at_once
 from distgrad.parallel.zero_fetch import Fleeting, fetch_for
+from distgrad.tracing import traced
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -258,6 +259,7 @@ class Reducer(Observable):
         for buffer in flying[: 1 - at_once(self.world.size)]:
             buffer.wait()
 
+    @traced("reduction")
     def _finish(self) -> None:
         if self.statistics.modules:
             self.statistics.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from distgrad.autograd import stream
@@ -47,6 +47,8 @@ class World:
 
 
 _current: PerRank[World | None] = PerRank(None)
+on_join: list[Callable[[World], None]] = []
+"""Called on every rank with the world it has joined, in the same order, so collectives may be."""
 _PATIENCE = 300.0  # seconds
 _WARNING = 30.0  # seconds
 in_worker = False
@@ -93,6 +95,8 @@ def init(
     _current.set(world)
     rank_label.set(f"[rank {world.rank}/{world.size}] ")
     stream.rank.set(world.rank)
+    for listener in on_join:
+        listener(world)
     return world
 
 

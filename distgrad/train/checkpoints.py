@@ -19,6 +19,7 @@ from distgrad.errors import CheckpointError, DistgradError
 from distgrad.nn import Module
 from distgrad.parallel import World
 from distgrad.parallel.agreement import compare
+from distgrad.tracing import traced
 from distgrad.train.parts import Parts, PerRank, Stateful, Weights, pack, unpack
 
 Arrays = Mapping[str, Mapping[str, Array]]
@@ -26,6 +27,7 @@ Arrays = Mapping[str, Mapping[str, Array]]
 _FOREIGN = "another program wrote it: name another folder"
 
 
+@traced("checkpoint")
 def save(world: World, folder: str, step: int, parts: Parts, keep: int) -> None:
     """Write one checkpoint of ``parts``; call it on every rank.
 

@@ -20,6 +20,7 @@ from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
+from distgrad.tracing import traced
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
 from distgrad.train.lr_find import LRFind, lr_find
@@ -220,6 +221,7 @@ class Trainer:
             clock.samples += batch.total
             state.samples_per_second = clock.samples / max(busy, 1e-9)
 
+    @traced("evaluation")
     def evaluate(self, loader: DataLoader) -> dict[str, float]:
         """Return the mean loss and metrics over all samples of ``loader``, in evaluation mode.
 

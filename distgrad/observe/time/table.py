@@ -178,11 +178,12 @@ class Shares:
     def _computes_long(self, slow: Mapping[int, float]) -> str:
         steps = max(1, self.ranks[0].steps)
         mine = max(self.ranks[rank].compute for rank in slow) / steps
-        means = self._fewer("threads", "thread", slow) or self._fewer("cores", "core", slow)
+        means = self.lacks(slow)
         return (
             f"{self._who(slow)} {_verb(slow, 'is', 'are')} slow: "
             f"{spell(mine)} of computing a step, {spell(self.usual / steps)} on the others: "
-            f"{max(slow.values()):.0%} of the time is lost to it{means}"
+            f"{max(slow.values()):.0%} of the time is lost to it"
+            f"{means and f'; {means}'}"
         )
 
     def _reads_long(self, slow: Mapping[int, float]) -> str:
@@ -201,8 +202,11 @@ class Shares:
             f"time: {_CURE}"
         )
 
+    def lacks(self, slow: Mapping[int, float]) -> str:
+        """Say that the slow ranks have fewer threads or cores than all others; "" if not."""
+        return self._fewer("threads", "thread", slow) or self._fewer("cores", "core", slow)
+
     def _fewer(self, what: str, one: str, slow: Mapping[int, float]) -> str:
-        """Say that the slow ranks have fewer threads or cores than the others, if they do."""
         count = [int(getattr(share, what)) for share in self.ranks]
         mine = {count[rank] for rank in slow}
         others = {count[rank] for rank in range(len(count)) if rank not in slow}
@@ -210,7 +214,7 @@ class Shares:
             return ""
         (few,), (many,) = mine, others
         verb = _verb(slow, "it computes", "they compute")
-        return f"; {verb} with {few} {one if few == 1 else what}, the others with {many}"
+        return f"{verb} with {few} {one if few == 1 else what}, the others with {many}"
 
     def _who(self, ranks: Mapping[int, float]) -> str:
         hosts = _on(dict.fromkeys(self.ranks[rank].host for rank in ranks))

@@ -1,4 +1,4 @@
-"""A short training in which one rank (or none: -1) is slow: ``sleepy.py HOW RANK``.
+"""A short training in which one rank (or none: -1) is slow: ``sleepy.py HOW RANK [STEPS]``.
 
 HOW is ddp, trainer or local; data, where reading data is what is slow; or cores, where the slow
 rank has one.
@@ -21,7 +21,9 @@ dg.manual_seed(1)
 model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
 optimizer = optim.SGD(model.parameters(), lr=0.1)
 rng = np.random.default_rng(0)
-STEPS = 60 if culprit < 0 else 30  # more than the second below which nobody is accused
+STEPS = (
+    int(sys.argv[3]) if sys.argv[3:] else 60 if culprit < 0 else 30
+)  # more than the second below which nobody is accused
 
 
 def criterion(output, target):

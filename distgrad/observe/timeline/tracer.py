@@ -1,0 +1,218 @@
+"""Notes what one rank does, as it does it: the part of a timeline that costs time in every step.
+
+A note is a tuple with its kind first, the time as ``perf_counter`` gives it; what is made of them
+is found out at the end (spans.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple, TypeAlias
+
+from distgrad.autograd.node import next_number
+
+# (ENTER | LEAVE, module, number of the next node, time): a module's forward pass.
+# (BACK | BACK_END, module, time): the gradients of what it recorded there.
+# (BEGIN, kind, name, time), (END, time): what says so itself.
+# (WALK, token, time), (WALK_END, token, time): a backward pass.
+# (SPAN, kind, name, begun, ended): what is told of when it is over.
+# (FLIGHT, context, number, what, begun, ended): a collective.
+ENTER, LEAVE, BACK, BACK_END, BEGIN, END, WALK, WALK_END, SPAN, FLIGHT = range(10)
+Note: TypeAlias = "tuple[Any, ...]"
+
+MOST = 200_000
+"""Notes of a step; modules that are called after them are left out."""
+_LAYERLESS = {"evaluation", "checkpoint"}  # of which the whole is enough
+
+
+class Step(NamedTuple):
+    """What was noted from the end of the step before to the end of this one."""
+
+    number: int
+    begun: float
+    ended: float
+    notes: Sequence[Note]
+
+
+class RankTracer:
+    """The ``tracing.Tracer`` and observer of module calls of one rank.
+
+    A step ends where an optimizer has moved parameters. The newest ``last`` steps are kept, or
+    those of ``steps`` if that is given, numbered from 0.
+    """
+
+    records = False
+
+    def __init__(self, last: int, steps: range | None) -> None:
+        self.wanted = steps
+        self.kept: deque[Step] = deque(maxlen=None if steps is not None else last)
+        self.seen = 0
+        """How many steps have ended."""
+        self.left_out = 0
+        """Calls of modules that came after so many notes that nothing was noted of them."""
+        self._notes: list[Note] = []
+        self._note = self._notes.append
+        self._open: list[str] = []  # kinds of what has begun and is not over
+        self._quiet = 0  # how many of them have no layers
+        self._flying: dict[tuple[str, int], tuple[str, float]] = {}
+        self._begun = perf_counter()
+        self._seen_before = 0  # steps, when the last captured step began
+
+    def start(self) -> None:
+        """Begin the first step now."""
+        self._begun = perf_counter()
+
+    # -- modules, as autograd's ``call_observer`` ---------------------------------------------
+
+    def entered(self, module: Any) -> None:
+        """Note that a module's forward pass begins."""
+        if self._quiet or len(self._notes) >= MOST:
+            self.left_out += not self._quiet
+            return
+        self._note((ENTER, module, next_number(), perf_counter()))
+
+    def left(self, module: Any) -> None:
+        """Note that it is over."""
+        if not self._quiet:
+            self._note((LEAVE, module, next_number(), perf_counter()))
+
+    # -- the rest, as ``tracing.tracer`` ------------------------------------------------------
+
+    def begin(self, kind: str, name: str = "") -> None:
+        """Note that something begins."""
+        self._open.append(kind)
+        if kind in _LAYERLESS:
+            self._quiet += 1
+        elif kind == "captured step":
+            self._seen_before = self.seen
+        self._note((BEGIN, kind, name, perf_counter()))
+
+    def end(self) -> None:
+        """Note that what began last is over."""
+        self._note((END, perf_counter()))
+        kind = self._open.pop()
+        if kind in _LAYERLESS:
+            self._quiet -= 1
+        elif kind == "optimizer" and kind not in self._open:
+            self._end_step()
+
+    def was(self, kind: str, name: str, begun: float, ended: float) -> None:
+        """Note something that is over."""
+        self._note((SPAN, kind, name, begun, ended))
+
+    def started(self, context: str, number: int, what: str) -> None:
+        """Remember since when a collective is under way."""
+        if (context, number) not in self._flying:
+            self._flying[context, number] = what, perf_counter()
+
+    def completed(self, context: str, number: int) -> None:
+        """Note its flight."""
+        found = self._flying.pop((context, number), None)
+        if found is not None:  # it had begun before there was a timeline
+            self._note((FLIGHT, context, number, *found, perf_counter()))
+
+    def stepped(self) -> None:
+        """End the step, unless the optimizer in the captured step has been heard of."""
+        if self.seen == self._seen_before:
+            self._end_step()
+
+    def _end_step(self) -> None:
+        now, number, notes = perf_counter(), self.seen, self._notes
+        if self.wanted is None or number in self.wanted:
+            self.kept.append(Step(number, self._begun, now, notes[:]))
+        self.seen, self._begun = number + 1, now
+        notes.clear()
+
+    @property
+    def rest(self) -> Step:
+        """What was noted since the last step ended."""
+        return Step(self.seen, self._begun, perf_counter(), self._notes)
+
+    # -- backward ---------------------------------------------------------------------------------
+
+    def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
+        """Yield the nodes; note whose they are, by the numbers noted in the forward pass.
+
+        Nodes come newest first, so that one leaves modules where the forward pass entered them.
+        """
+        note, marks, token = self._note, self._marks(), object()
+        code, module, bound = next(marks)
+        inside: list[Any] = []
+        note((WALK, token, perf_counter()))
+        try:
+            for node in nodes:
+                if node.sequence < bound:
+                    now = perf_counter()
+                    begun: list[Any] = []  # modules, of which no node has come yet
+                    while node.sequence < bound:
+                        if code == LEAVE:
+                            begun.append(module)
+                        elif begun:
+                            begun.pop()
+                        elif inside:
+                            note((BACK_END, inside.pop(), now))
+                        code, module, bound = next(marks)
+                    for module_begun in begun:
+                        note((BACK, module_begun, now))
+                    inside += begun
+                yield node
+        finally:
+            now = perf_counter()
+            while inside:
+                note((BACK_END, inside.pop(), now))
+            note((WALK_END, token, now))
+
+    def _marks(self) -> Iterator[tuple[int, Any, int]]:
+        """Yield where modules were entered and left, newest first; at the end nothing, for ever.
+
+        Two optimizers may share a forward pass, so those of the step before are looked at, too.
+        """
+        before = self.kept[-1].notes if self.kept else ()
+        for notes in (self._notes, before):
+            for code, *rest in reversed(notes):
+                if code <= LEAVE:
+                    yield code, rest[0], rest[1]
+        while True:
+            yield ENTER, None, -1
+
+
+class OpTracer(RankTracer):
+    """Notes every op as well, as one who watches them all (``autograd.mode.watching``)."""
+
+    entire = False
+
+    def __init__(self, last: int, steps: range | None) -> None:
+        super().__init__(last, steps)
+        self._ops: list[tuple[Any, float]] = []  # that have begun
+
+    def before_forward(self, op: Any) -> None:
+        """Remember when an op begins."""
+        self._ops.append((op, perf_counter()))
+
+    def after_forward(
+        self,
+        op: Any,
+        inputs: Sequence[Any],
+        attributes: Mapping[str, Any],
+        values: Sequence[Any],
+        node: Any,
+    ) -> None:
+        """Note an op."""
+        now = perf_counter()
+        while self._ops:  # above it lie those that have raised
+            begun_op, begun = self._ops.pop()
+            if begun_op is op:
+                self._note((SPAN, "op", op.name, begun, now))
+                return
+
+    def after_backward(self, *_: Any) -> None:
+        """Of the way back ``walking`` tells."""
+
+    def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
+        """Yield the nodes; note also how long each takes."""
+        for node in super().walking(nodes):
+            begun = perf_counter()
+            yield node
+            self._note((SPAN, "op", f"{node.op.name} backward", begun, perf_counter()))
