@@ -97,7 +97,7 @@ def edge(ax, start, stop, number):
     ax.text(px, py, f"{number + 0.0:g}", fontsize=8, ha="center", va="center", bbox={"fc": "w", "ec": "none", "pad": 0.5})
 
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
 draw((x, h, y, W1, W2), "forward: values and weights", axes[0])
 draw((W1.T @ dz, dz, dy, dW1, dW2), "backward: the derivative of the loss by each", axes[1])
 plt.tight_layout()
