@@ -259,7 +259,13 @@ def test_of_pytorchs_names_that_make_sense_here_97_of_100_are_there(module):
     assert len(here) >= 0.97 * len([*here, *absent]), absent
 
 
-PAGES = sorted([*DOCS.glob("*.md"), *(DOCS.parent / n for n in ("README.md", "CONTRIBUTING.md"))])
+PAGES = sorted(
+    [
+        *DOCS.glob("*.md"),
+        *DOCS.glob("course/*.md"),
+        *(DOCS.parent / n for n in ("README.md", "CONTRIBUTING.md")),
+    ]
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -20,8 +20,8 @@ import matplotlib
 matplotlib.use("agg")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs/course"))
 
-from make_notebooks import Cell, read  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
+from make_notebooks import Cell, read
+from matplotlib import pyplot as plt
 
 
 def main() -> None:
@@ -48,7 +48,9 @@ def main() -> None:
 
 
 def run(text: str, cell: Cell, path: Path, names: dict[str, Any]) -> None:
-    padding = "\n" * cell.line if path.suffix == ".py" else ""  # so that line numbers are the file's
+    padding = (
+        "\n" * cell.line if path.suffix == ".py" else ""
+    )  # so that line numbers are the file's
     exec(compile(padding + text, str(path), "exec", dont_inherit=True), names)
 
 

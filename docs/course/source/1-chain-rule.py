@@ -80,7 +80,9 @@ def central_difference(f, x, h):
 
 
 steps = 10.0 ** -np.arange(1, 14, 0.25)
-errors = [abs(central_difference(lambda t: chain([square, sine], t)[0], 1.3, h) - slope) for h in steps]
+errors = [
+    abs(central_difference(lambda t: chain([square, sine], t)[0], 1.3, h) - slope) for h in steps
+]
 
 plt.figure(figsize=(6, 3.4))
 plt.loglog(steps, errors, "o-", markersize=3, label="error")
@@ -156,7 +158,9 @@ def multiplications(shapes):
 
 def both_orders(n, layers):
     from_loss = [(1, n)] + [(n, n)] * layers
-    from_input = [(c, r) for r, c in reversed(from_loss)]  # transposed, it is read from the left too
+    from_input = [
+        (c, r) for r, c in reversed(from_loss)
+    ]  # transposed, it is read from the left too
     return multiplications(from_loss), multiplications(from_input)
 
 
@@ -236,7 +240,12 @@ print("the same gradient, and no Jacobian:", g)
 
 # %%
 n = 500
-wide = [linear(rng.normal(size=(n, n)) / n**0.5), tanh, linear(rng.normal(size=(n, n)) / n**0.5), sum_of_squares]
+wide = [
+    linear(rng.normal(size=(n, n)) / n**0.5),
+    tanh,
+    linear(rng.normal(size=(n, n)) / n**0.5),
+    sum_of_squares,
+]
 point = rng.normal(size=n)
 
 
@@ -342,7 +351,9 @@ def check_softmax():
         "on the other z_j, through the sum in the denominator"
     )
     right = g @ (np.diag(s) - np.outer(s, s))
-    assert np.allclose(found, right, atol=1e-12), f"for z={z} and g={g} it must be {right}, not {found}"
+    assert np.allclose(found, right, atol=1e-12), (
+        f"for z={z} and g={g} it must be {right}, not {found}"
+    )
     s, vjp = softmax(np.linspace(-1, 1, 100_000))
     assert abs(np.sum(vjp(np.cos(np.arange(100_000.0))))) < 1e-12, "the components must add up to 0"
     print("Right, and it never built the matrix.")

@@ -57,7 +57,9 @@ class Tensor:
 
     def __mul__(self, other):
         other, a = as_tensor(other), self.value
-        return Tensor(a * other.value, [(self, lambda g: g * other.value), (other, lambda g: g * a)])
+        return Tensor(
+            a * other.value, [(self, lambda g: g * other.value), (other, lambda g: g * a)]
+        )
 
     def __matmul__(self, other):
         a, b = self.value, other.value
@@ -129,7 +131,12 @@ def draw(root, names, ax):
     for tensor, (x1, y1) in place.items():
         for k, (source, _) in enumerate(tensor.inputs):
             bend = 0.15 + 0.2 * k
-            arrow = {"arrowstyle": "-|>", "shrinkA": 22, "shrinkB": 22, "connectionstyle": f"arc3,rad={bend}"}
+            arrow = {
+                "arrowstyle": "-|>",
+                "shrinkA": 22,
+                "shrinkB": 22,
+                "connectionstyle": f"arc3,rad={bend}",
+            }
             ax.annotate("", (x1, y1), place[source], arrowprops=arrow)
         circle = {"boxstyle": "circle,pad=0.5", "fc": "#dbe9f6" if tensor.inputs else "#fde9c9"}
         ax.text(x1, y1, names.get(tensor, ""), ha="center", va="center", bbox=circle, fontsize=9)
@@ -225,9 +232,13 @@ def cross_entropy(scores, labels):
 
 
 train, test = dg.data.digits()  # images of 8 × 8 pixels, from 0 to 1
-images, labels = (np.asarray(column) for column in zip(*(train[i] for i in range(len(train))), strict=True))
+images, labels = (
+    np.asarray(column) for column in zip(*(train[i] for i in range(len(train))), strict=True)
+)
 images = images.reshape(len(images), 64).astype(float)
-test_images, test_labels = (np.asarray(c) for c in zip(*(test[i] for i in range(len(test))), strict=True))
+test_images, test_labels = (
+    np.asarray(c) for c in zip(*(test[i] for i in range(len(test))), strict=True)
+)
 test_images = test_images.reshape(len(test_images), 64).astype(float)
 
 fig, axes = plt.subplots(1, 8, figsize=(7, 1.2))
@@ -253,7 +264,7 @@ def scores_of(x):
 
 
 losses = []
-for step in range(400):
+for _ in range(400):
     chosen = rng.integers(0, len(images), 64)  # a batch of 64
     loss = cross_entropy(scores_of(images[chosen]), labels[chosen])
     for p in parameters:
@@ -292,7 +303,9 @@ for p in parameters:
 cross_entropy(scores_of(x), t).backward()
 F.cross_entropy(model(x), t).backward()
 
-for name, theirs, ours in zip(("W1", "b1", "W2", "b2"), model.parameters(), parameters, strict=True):
+for name, theirs, ours in zip(
+    ("W1", "b1", "W2", "b2"), model.parameters(), parameters, strict=True
+):
     difference = np.max(np.abs(theirs.grad.numpy() - ours.grad.T))
     print(f"{name}: largest difference {difference:.0e}")
     assert difference < 1e-12
@@ -350,14 +363,18 @@ def check_rows():
     (rows(table, np.array([2, 0])) * g).sum().backward()
     assert np.any(table.grad), "the gradient is zero everywhere: write your lines in vjp"
     assert not table.grad[[1, 3]].any(), "rows 1 and 3 were not looked up: their gradient is zero"
-    assert np.array_equal(table.grad[[2, 0]], g), f"rows 2 and 0 must get {g}, not {table.grad[[2, 0]]}"
+    assert np.array_equal(table.grad[[2, 0]], g), (
+        f"rows 2 and 0 must get {g}, not {table.grad[[2, 0]]}"
+    )
     table.grad = None
     (rows(table, np.array([1, 1])) * g).sum().backward()
     assert not np.array_equal(table.grad[1], g[1]), (
         "word 1 occurs twice and got the gradient of its last use alone. `out[words] += g` writes each "
         "row once, even if it is named twice; look up np.add.at"
     )
-    assert np.array_equal(table.grad[1], [11, 22, 33]), f"row 1 must get the sum of its uses, not {table.grad[1]}"
+    assert np.array_equal(table.grad[1], [11, 22, 33]), (
+        f"row 1 must get the sum of its uses, not {table.grad[1]}"
+    )
     theirs = dg.Tensor(table.value, requires_grad=True)
     (theirs[np.array([1, 1])] * g).sum().backward()
     assert np.array_equal(table.grad, theirs.grad.numpy())

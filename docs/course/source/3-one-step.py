@@ -60,7 +60,7 @@ dz = dh * (z > 0)
 dW1 = np.outer(dz, x)
 db1 = dz
 
-for name in "z h y L dy dW2 db2 dh dz dW1 db1".split():
+for name in ["z", "h", "y", "L", "dy", "dW2", "db2", "dh", "dz", "dW1", "db1"]:
     print(f"{name:4}", (np.array(globals()[name]) + 0.0).tolist())  # + 0.0 makes 0 of -0
 
 # %% [markdown]
@@ -94,7 +94,15 @@ def draw(values, title, ax):
 def edge(ax, start, stop, number):
     ax.plot(*zip(start, stop, strict=True), color="0.6", zorder=0)
     px, py = (0.4 * a + 0.6 * b for a, b in zip(start, stop, strict=True))
-    ax.text(px, py, f"{number + 0.0:g}", fontsize=8, ha="center", va="center", bbox={"fc": "w", "ec": "none", "pad": 0.5})
+    ax.text(
+        px,
+        py,
+        f"{number + 0.0:g}",
+        fontsize=8,
+        ha="center",
+        va="center",
+        bbox={"fc": "w", "ec": "none", "pad": 0.5},
+    )
 
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
@@ -124,7 +132,9 @@ print(f"norm² = {norm**2}, norm = {norm:.4f}")
 
 clipped = [g * min(1.0, 1.0 / norm) for g in gradients]  # at most 1 from here on
 lr = 0.125
-new_W1, new_b1, new_W2, new_b2 = (p - lr * g for p, g in zip((W1, b1, W2, b2), clipped, strict=True))
+new_W1, new_b1, new_W2, new_b2 = (
+    p - lr * g for p, g in zip((W1, b1, W2, b2), clipped, strict=True)
+)
 
 new_y = new_W2 @ np.maximum(new_W1 @ x + new_b1, 0) + new_b2
 print(f"loss before {L}, after the step {0.5 * (new_y - t) ** 2:.4f}")
@@ -228,7 +238,19 @@ def debug(ranks, script, commands):
     return session
 
 
-session = debug(3, script, ["p world", "p x", "p loss", "p model.weight.grad", "until 18", "p model.weight.grad", "continue"])
+session = debug(
+    3,
+    script,
+    [
+        "p world",
+        "p x",
+        "p loss",
+        "p model.weight.grad",
+        "until 18",
+        "p model.weight.grad",
+        "continue",
+    ],
+)
 assert session.count("gradient [") == 3
 
 # %% [markdown]
@@ -387,8 +409,12 @@ def check_clipping():
     norm = clip_by_global_norm(found, 1.0)
     assert norm is not None, "return the norm before clipping"
     assert norm != 0.0, "the norm is 0: write your lines"
-    assert np.isclose(norm, 13), f"the joint norm of [[3, 0], [0, 4]] and [12] is √(25 + 144) = 13, not {norm}"
-    assert not np.array_equal(found[1], [12.0]), "the arrays did not change: write into them, as in `g *= factor`"
+    assert np.isclose(norm, 13), (
+        f"the joint norm of [[3, 0], [0, 4]] and [12] is √(25 + 144) = 13, not {norm}"
+    )
+    assert not np.array_equal(found[1], [12.0]), (
+        "the arrays did not change: write into them, as in `g *= factor`"
+    )
     ratio = found[1][0] / found[0][0, 0]
     assert np.isclose(ratio, 4), (
         f"12 was 4 times 3 before, now it is {ratio:.2f} times: one factor for all arrays, from the joint norm"
@@ -397,12 +423,16 @@ def check_clipping():
     assert np.isclose(total, 1), f"the joint norm after clipping to 1 is {total}"
     small = gradients()
     clip_by_global_norm(small, 100.0)
-    assert np.array_equal(small[1], [12.0]), "a norm of 13 is below 100: such gradients must stay as they are"
+    assert np.array_equal(small[1], [12.0]), (
+        "a norm of 13 is below 100: such gradients must stay as they are"
+    )
     theirs = [dg.Tensor(np.zeros_like(g), requires_grad=True) for g in gradients()]
     for p, g in zip(theirs, gradients(), strict=True):
         p.grad = dg.Tensor(g)
     assert np.isclose(dg.clip_grad_norm_(theirs, 1.0), norm)
-    assert all(np.allclose(p.grad.numpy(), g, atol=1e-6) for p, g in zip(theirs, found, strict=True))
+    assert all(
+        np.allclose(p.grad.numpy(), g, atol=1e-6) for p, g in zip(theirs, found, strict=True)
+    )
     print("Right, and equal to dg.clip_grad_norm_.")
 
 

@@ -14,6 +14,7 @@
 
 # %%
 from collections import defaultdict, deque
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,7 +54,7 @@ x, t = images[:100], labels[:100]
 whole = mean_gradient(W, x, t)
 
 bounds = [0, 60, 90, 100]  # uneven parts: 60, 30 and 10 samples
-parts = [(x[a:b], t[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+parts = [(x[a:b], t[a:b]) for a, b in pairwise(bounds)]
 weighted = sum(len(part[1]) / 100 * mean_gradient(W, *part) for part in parts)
 mean_of_means = sum(mean_gradient(W, *part) for part in parts) / 3
 
@@ -82,7 +83,7 @@ assert not np.allclose(mean_of_means, whole, rtol=0, atol=1e-4)
 
 
 # %%
-class Deadlock(Exception):
+class DeadlockError(Exception):
     """Every rank that has not finished waits for another."""
 
 
@@ -98,12 +99,12 @@ class Network:
     def run(self, program, *arguments):
         """Run program(rank, size, argument of this rank, …) on all ranks; return what they return."""
         ranks = [program(r, self.size, *(a[r] for a in arguments)) for r in range(self.size)]
-        results, wish = [None] * self.size, {r: None for r in range(self.size)}
+        results, wish = [None] * self.size, dict.fromkeys(range(self.size))
         while wish:
             moved = [r for r in [*wish] if self._advance(r, ranks[r], wish, results)]
             if not moved:
                 who = ", ".join(f"rank {r} waits for rank {w[1]}" for r, w in wish.items())
-                raise Deadlock(f"nobody can go on: {who}")
+                raise DeadlockError(f"nobody can go on: {who}")
         return results
 
     def _advance(self, r, rank, wish, results):
@@ -229,7 +230,9 @@ for n in sizes:
     count = 240 * int(n)
     for name, program in (("by rank 0", by_rank_0), ("ring", ring)):
         network = Network(int(n))
-        arguments = [[np.ones(count) for _ in range(n)]] + ([[[] for _ in range(n)]] if program is ring else [])
+        arguments = [[np.ones(count) for _ in range(n)]] + (
+            [[[] for _ in range(n)]] if program is ring else []
+        )
         network.run(program, *arguments)
         busiest[name].append(max(network.bytes) / (8 * count))
 
@@ -270,7 +273,7 @@ def receive_first(rank, size, array):
 
 try:
     Network(3).run(receive_first, [np.ones(2)] * 3)
-except Deadlock as error:
+except DeadlockError as error:
     print(error)
 
 # %% [markdown]
@@ -374,7 +377,9 @@ alone = trained_on(1)[0]
 for size in (2, 3, 5):
     found = trained_on(size)
     assert all(np.array_equal(W, found[0]) for W in found)  # all ranks have the same bits
-    print(f"{size} ranks: all equal; off from one process by {np.max(np.abs(found[0] - alone)):.0e}")
+    print(
+        f"{size} ranks: all equal; off from one process by {np.max(np.abs(found[0] - alone)):.0e}"
+    )
     assert np.allclose(found[0], alone, rtol=0, atol=1e-12)
 print(f"accuracy {np.mean((images @ alone).argmax(axis=1) == labels):.1%}")
 
@@ -420,7 +425,7 @@ def check_doubling():
         right = sum(a.copy() for a in arrays)
         try:
             network.run(doubling, arrays)
-        except Deadlock as error:
+        except DeadlockError as error:
             raise AssertionError(
                 f"deadlock on {size} ranks ({error}). Both partners must name each other, and send first"
             ) from None
@@ -434,7 +439,9 @@ def check_doubling():
                 f"on {size} ranks, rank {r} has {arrays[r]} and should have {right}: each round must *add* what "
                 f"came to the array, in place"
             )
-    print("Right: log2(n) rounds. Each rank sends log2(n) times the array; the ring never more than twice.")
+    print(
+        "Right: log2(n) rounds. Each rank sends log2(n) times the array; the ring never more than twice."
+    )
 
 
 check_doubling()

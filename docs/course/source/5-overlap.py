@@ -60,7 +60,9 @@ plt.ylabel("seconds of an all-reduce")
 plt.tight_layout()
 
 half = ALPHA * RANKS / BETA  # where both terms are equal
-print(f"a bias of 4 kB takes {1e3 * ring_seconds(4e3):.2f} ms, a matrix of 4 MB {1e3 * ring_seconds(4e6):.2f} ms")
+print(
+    f"a bias of 4 kB takes {1e3 * ring_seconds(4e3):.2f} ms, a matrix of 4 MB {1e3 * ring_seconds(4e6):.2f} ms"
+)
 print(f"latency and bandwidth cost the same at {half / 1e6:.2f} MB")
 
 # %% [markdown]
@@ -83,7 +85,9 @@ print(f"latency and bandwidth cost the same at {half / 1e6:.2f} MB")
 
 # %%
 LAYERS = 24
-parameters = [size for _ in range(LAYERS) for size in (4_000_000, 4_000)]  # bytes, in the model's order
+parameters = [
+    size for _ in range(LAYERS) for size in (4_000_000, 4_000)
+]  # bytes, in the model's order
 BACKWARD = 66e-3
 ready = {}  # parameter -> when its gradient is final
 for done, index in enumerate(reversed(range(len(parameters))), 1):
@@ -156,12 +160,25 @@ def distgrad(*words):
     return done.stdout
 
 
-model_size = ["--parameters", "24M", "--layers", 100, "--compute", "99ms", "--strategy", "ddp", "--algorithm", "ring"]
+model_size = [
+    "--parameters",
+    "24M",
+    "--layers",
+    100,
+    "--compute",
+    "99ms",
+    "--strategy",
+    "ddp",
+    "--algorithm",
+    "ring",
+]
 machine = ["--nodes", RANKS, "--bandwidth", "25Gbit", "--latency", "30us"]
 for mb in (0, 4, 1000):
     distgrad("plan", *model_size, *machine, "--bucket-mb", mb, "--json", folder / "plan.json")
     (row,) = json.loads((folder / "plan.json").read_text())["rows"]
-    print(f"buckets of {mb:4} MB: step {1e3 * row['step']:.1f} ms, not hidden {1e3 * row['exposed']:.1f} ms")
+    print(
+        f"buckets of {mb:4} MB: step {1e3 * row['step']:.1f} ms, not hidden {1e3 * row['exposed']:.1f} ms"
+    )
 
 # %% [markdown]
 # (0 MB means a bucket for each parameter.) These numbers are larger than ours, as here collectives move on only at certain
@@ -243,14 +260,21 @@ labels = np.array([int(train[i][1]) for i in range(100)])
 
 def make_model():
     dg.manual_seed(0)
-    return nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 10)).double()
+    return nn.Sequential(
+        nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 10)
+    ).double()
 
 
 def ours():
     world = dg.init()
     model = make_model()
-    ddp = DataParallel(model, world.comm, buckets=[[5, 4], [3, 2], [1, 0]])  # two parameters each, the last first
-    x, t = np.array_split(images, world.size)[world.rank], np.array_split(labels, world.size)[world.rank]
+    ddp = DataParallel(
+        model, world.comm, buckets=[[5, 4], [3, 2], [1, 0]]
+    )  # two parameters each, the last first
+    x, t = (
+        np.array_split(images, world.size)[world.rank],
+        np.array_split(labels, world.size)[world.rank],
+    )
     ddp.backward(F.cross_entropy(model(x), t), weight=len(x) / len(images))
     return ddp.log, [p.grad.numpy().copy() for p in model.parameters()]
 
@@ -354,7 +378,9 @@ def check_cut():
     found = cut([4, 3, 2, 1], 5)
     assert found, "no buckets: write your lines"
     flat = [i for bucket in found for i in bucket]
-    assert sorted(flat) == [0, 1, 2, 3], f"each of the 4 parameters must be in one bucket; you have {found}"
+    assert sorted(flat) == [0, 1, 2, 3], (
+        f"each of the 4 parameters must be in one bucket; you have {found}"
+    )
     assert flat != [0, 1, 2, 3], (
         "that is the model's order. Backward makes the last gradient first; a bucket that holds the first layer is "
         "complete at the very end, and all others would wait behind it"
@@ -362,11 +388,19 @@ def check_cut():
     assert flat == [3, 2, 1, 0], f"the order of readiness is 3, 2, 1, 0; you have {found}"
     assert all(found), f"there is an empty bucket: {found}"
     heaviest = max(sum([4, 3, 2, 1][i] for i in bucket) for bucket in found)
-    assert heaviest <= 5, f"a bucket holds {heaviest}, more than the limit of 5: {found}. Look before you add"
-    assert found == [[3, 2], [1], [0]], f"sizes 1, 2, 3, 4 in order of readiness fill [[3, 2], [1], [0]], not {found}"
-    assert cut([1, 9, 1], 5) == [[2], [1], [0]], "a parameter above the limit gets a bucket of its own, and ends the one before"
+    assert heaviest <= 5, (
+        f"a bucket holds {heaviest}, more than the limit of 5: {found}. Look before you add"
+    )
+    assert found == [[3, 2], [1], [0]], (
+        f"sizes 1, 2, 3, 4 in order of readiness fill [[3, 2], [1], [0]], not {found}"
+    )
+    assert cut([1, 9, 1], 5) == [[2], [1], [0]], (
+        "a parameter above the limit gets a bucket of its own, and ends the one before"
+    )
     assert cut([5, 5], 5) == [[1], [0]], "5 fits into a limit of 5, but only once"
-    assert cut([7], 5) == [[0]], "one parameter, however large, is one bucket, with no empty one before it"
+    assert cut([7], 5) == [[0]], (
+        "one parameter, however large, is one bucket, with no empty one before it"
+    )
     buckets = cut(parameters, 10e6)
     left = 1e3 * (flights(buckets)[-1][1] - BACKWARD)
     print(f"Right. With 10 MB: {len(buckets)} buckets, {left:.1f} ms not hidden.")

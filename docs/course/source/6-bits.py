@@ -14,6 +14,7 @@
 
 # %%
 import hashlib
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -105,7 +106,9 @@ def flip_last_bit(weight):
 
 def weights_along_training(flip, steps=500):
     dg.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    model = nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    )
     if flip:
         flip_last_bit(model[0].weight)
     optimizer = optim.Adam(model.parameters(), lr=0.03)  # rather large: so it goes fast
@@ -182,13 +185,15 @@ def finish(parts, shards):
 def runs_of(shards, ranks):
     """Return which shards each rank has: contiguous, as even as can be."""
     bounds = [shards * r // ranks for r in range(ranks + 1)]
-    return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(bounds)]
 
 
 for ranks in range(1, 9):
     runs = runs_of(8, ranks)
     total = finish([own_part(run, gradients) for run in runs], 8)
-    print(f"{ranks} ranks: {digest(total)}  subtrees of each: {[len(subtrees(run)) for run in runs]}")
+    print(
+        f"{ranks} ranks: {digest(total)}  subtrees of each: {[len(subtrees(run)) for run in runs]}"
+    )
     assert digest(total) == digest(finish([own_part(range(8), gradients)], 8))
 
 # %% [markdown]
@@ -209,10 +214,15 @@ def draw(ranks, ax, shards=8):
         for index in range(shards >> level):
             px = (index + 0.5) * (1 << level)
             if level < top:
-                ax.plot([px, (index // 2 + 0.5) * (2 << level)], [level, level + 1], color="0.7", zorder=0)
+                ax.plot(
+                    [px, (index // 2 + 0.5) * (2 << level)],
+                    [level, level + 1],
+                    color="0.7",
+                    zorder=0,
+                )
             rank = alone.get((level, index))
             ax.scatter(px, level, s=130, color="w" if rank is None else f"C{rank}", edgecolor="k")
-    ax.set_title(f"{ranks} ranks", fontsize=10)
+    ax.set_title("1 rank" if ranks == 1 else f"{ranks} ranks", fontsize=10)
     ax.set_ylim(-0.4, top + 0.4)
     ax.axis("off")
 
@@ -232,7 +242,9 @@ for run in (range(0, 8), range(2, 5), range(5, 8)):
     tree = TreeSum(run)
     for shard in run:
         tree.add(shard, gradients[shard].copy())
-    for (level, index, theirs), ours in zip(tree.parts, own_part(run, gradients).values(), strict=True):
+    for (level, index, theirs), ours in zip(
+        tree.parts, own_part(run, gradients).values(), strict=True
+    ):
         assert np.array_equal(theirs, ours), (level, index)
 print("the same subtrees, the same bits")
 
@@ -257,7 +269,6 @@ for rows in (96, 48, 5, 1):
 # and 4 ranks. The digest is of every parameter and buffer.
 
 
-
 # %%
 def training(shards, seen=None):
     """Return a function that trains on the ranks it runs on, and returns the digest of the model."""
@@ -266,7 +277,12 @@ def training(shards, seen=None):
         world = dg.init(shards=shards)
         dg.manual_seed(0)
         model = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10)
+            nn.Flatten(),
+            nn.Linear(64, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(32, 10),
         )
         optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         ddp = dg.DistributedDataParallel(model, check_every=1)
@@ -362,7 +378,8 @@ def check_mask():
     shape = (50, 40)
     first = keep_mask(7, 3, 2, 1, shape, 0.2)
     assert first is not None, "keep_mask returns None: write your line"
-    assert np.shape(first) == shape and first.dtype == bool, "return an array of booleans of the shape asked for"
+    assert np.shape(first) == shape, f"the mask must have shape {shape}, not {np.shape(first)}"
+    assert first.dtype == bool, f"the mask must be booleans, not {first.dtype}: compare with p"
     keep_mask(7, 3, 0, 0, (9,), 0.5)  # another call in between
     assert np.array_equal(first, keep_mask(7, 3, 2, 1, shape, 0.2)), (
         "asked again for the same key, it gave another mask: it has a state. A rank that computed other shards before "
@@ -374,7 +391,9 @@ def check_mask():
         "shard": (7, 3, 3, 1),
         "layer": (7, 3, 2, 0),
     }.items():
-        assert not np.array_equal(first, keep_mask(*other, shape, 0.2)), f"another {name} gives the same mask"
+        assert not np.array_equal(first, keep_mask(*other, shape, 0.2)), (
+            f"another {name} gives the same mask"
+        )
     masks = {}
     for step in range(6):
         for shard in range(6):
@@ -388,7 +407,9 @@ def check_mask():
     kept = np.mean(first)
     assert abs(kept - 0.8) < 0.04, f"with p=0.2 about 80 % are kept, not {kept:.0%}"
     far = [keep_mask(7, 2**31, s, 3, shape, 0.2).tobytes() for s in (0, 1, 2**15)]
-    assert len(set(far)) == 3, "large steps or shards collide: mind the widths of 32, 16 and 16 bits"
+    assert len(set(far)) == 3, (
+        "large steps or shards collide: mind the widths of 32, 16 and 16 bits"
+    )
     print("Right. Any rank can draw the mask of any shard.")
 
 

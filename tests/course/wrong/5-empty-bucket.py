@@ -1,0 +1,10 @@
+# The check says: one parameter, however large
+def cut(sizes, limit):
+    buckets, filled = [[]], 0
+    for index in reversed(range(len(sizes))):
+        if filled + sizes[index] > limit:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(index)
+        filled += sizes[index]
+    return buckets
