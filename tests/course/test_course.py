@@ -15,6 +15,7 @@ from jobs import ROOT, mpirun
 
 pytest.importorskip("matplotlib", reason="the notebooks draw: install the extra 'plot'")
 
+pytestmark = pytest.mark.timeout(240)
 HERE = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "docs/course/source").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "docs/course").glob("*.ipynb"))
@@ -42,7 +43,7 @@ def outcome(source: Path) -> dict:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=220,
     )
     assert done.returncode == 0, f"{source.name}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return json.loads(done.stdout.splitlines()[-1])

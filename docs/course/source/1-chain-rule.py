@@ -377,5 +377,13 @@ def softmax(z):
 # **Two more questions, to think about.** Why must the components of this vjp add up to 0, whatever $g$ is? (What does the
 # softmax do when all $z_i$ grow by the same number?) And what does the vjp of $-\log s_k$ after the softmax simplify to?
 #
+# <details><summary>Answers</summary>
+#
+# The softmax stays the same when all $z_i$ grow by the same number, so its derivative in the direction $(1, \dots, 1)$ is 0, and the sum
+# of the components is that derivative, pulled by $g$. For $-\log s_k$ the incoming $g$ is $-1/s_k$ at $k$ and 0 elsewhere; the vjp becomes
+# $s_j - \delta_{jk}$: softmax minus one at the right place.
+#
+# </details>
+#
 # **Next:** a network is no chain. Values are used twice, weights are shared. [Notebook 2](2-graph.ipynb) builds an engine
 # for any graph, in about sixty lines, and trains on real images with it.

@@ -462,4 +462,11 @@ def doubling(rank, size, array):
 # **To think about.** Do all ranks have the same bits at the end? (Rank 0 adds $a_0 + a_1$, rank 1 adds $a_1 + a_0$.) And is it the
 # same sum, to the bit, as that of the ring?
 #
+# <details><summary>Answers</summary>
+#
+# Yes: $a_0 + a_1$ and $a_1 + a_0$ are the same bits, and so on in each round. No: the ring adds from left to right around the
+# circle, and starts at another rank for each slice; doubling adds pairs, then fours. Notebook 6 is about this.
+#
+# </details>
+#
 # **Next:** [notebook 5](5-overlap.ipynb) hides the messages behind the computation.

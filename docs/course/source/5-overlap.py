@@ -424,5 +424,12 @@ def cut(sizes, limit):
 # %% [markdown]
 # **To think about.** The last bucket is never hidden. Would you make it smaller than the others? What does that cost?
 #
+# <details><summary>Answer</summary>
+#
+# It helps as long as the ones before it are through by then: what sticks out is the last bucket and whatever still queues before it. A smaller
+# one costs one more time the latency. (PyTorch makes the *first* bucket small, so that the network starts early.)
+#
+# </details>
+#
 # **Next:** [notebook 6](6-bits.ipynb). Three ranks and one process agreed to twelve digits, not to sixteen. Why does that
 # matter, and can it be had?

@@ -82,6 +82,8 @@ for ranks in (1, 2, 3, 4, 8):
 assert len({digest(obvious_sum(ranks)) for ranks in (1, 2, 3)}) > 1
 
 # %% [markdown]
+# (Eight ranks with one part each add from left to right, like one rank with all of them.)
+#
 # **Question.** How many of the 1,000 sums differ between 1 and 3 ranks? Guess, then count with `np.mean(obvious_sum(1) != obvious_sum(3))`.
 #
 # <details><summary>Answer</summary>

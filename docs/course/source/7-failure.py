@@ -261,7 +261,8 @@ print("the same bits as one process without an accident")
 # Everything in this course was needed for this line: a gradient that is a sum over shards (4), a sum whose bits do not depend on who
 # computes it and random numbers without a state (6), and a checkpoint of everything (7).
 #
-# **Question.** Would it be right to resume without `--resume`'s place in the data, from the beginning of the epoch?
+# **Question.** Suppose the checkpoint did not hold the place in the data, and the resumed training read them from the beginning of the
+# epoch. Would that be right?
 #
 # <details><summary>Answer</summary>
 #
@@ -328,7 +329,7 @@ except dg.MismatchError as error:
 # %% [markdown]
 # | failure | who notices | how fast | what you do |
 # |---|---|---|---|
-# | a rank is killed | the launcher, and the ranks that wait for it | at once | start again with `resume=True` |
+# | a rank is killed | the launcher, and the ranks that wait for it | at once | start it again, with `fit(…, resume=True)` |
 # | a rank hangs | those that wait, after `warn_after` | 30 s | read the stacks |
 # | a rank does something else | a comparison before the sum | at once | read what and who |
 # | a file is damaged | its SHA-256, when it is read | at the resume | nothing: an older one is taken |
