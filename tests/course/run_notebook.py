@@ -28,7 +28,6 @@ def main() -> None:
     source, wrong = Path(sys.argv[1]), [Path(a) for a in sys.argv[2:]]
     cells = read(source)
     names: dict[str, Any] = {"__name__": "__main__"}
-    sys.modules["__main__"].__dict__.update(names)
     check = next(cell for cell in cells if cell.kind == "check")
     found: dict[str, Any] = {"wrong": []}
     for cell in cells:

@@ -32,12 +32,12 @@ def wrong_answers(source: Path) -> list[Path]:
 
 
 @lru_cache
-def outcome(source: Path) -> dict:
-    """Run a notebook once; return what its check said to the stub, wrong answers, and solution."""
+def run(source: Path) -> subprocess.CompletedProcess[str]:
+    """Run a notebook, once, with the wrong answers to its exercise."""
     if source.stem in WITH_MPI:
         mpirun(2)  # skips where there is none
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, HERE / "run_notebook.py", source, *wrong_answers(source)],
         env=environment,
         capture_output=True,
@@ -45,6 +45,11 @@ def outcome(source: Path) -> dict:
         check=False,
         timeout=220,
     )
+
+
+def outcome(source: Path) -> dict:
+    """Return what a notebook's check said to the stub, the wrong answers, and the solution."""
+    done = run(source)
     assert done.returncode == 0, f"{source.name}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return json.loads(done.stdout.splitlines()[-1])
 
