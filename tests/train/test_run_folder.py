@@ -219,6 +219,7 @@ def test_a_training_inside_a_users_block_is_in_that_blocks_part(tmp_path):
         dg.init(shards=4)
         with Run(tmp_path / "a", plots=False) as run:
             made, loader = trainer(run, log_every=1)
+            made.callbacks.append(dg.GradientHealth(made.model, every=1))
             made.fit(loader, max_steps=2)
             run.log(2, {"test/accuracy": 0.5})
             made.fit(loader, max_steps=3)
@@ -231,6 +232,7 @@ def test_a_training_inside_a_users_block_is_in_that_blocks_part(tmp_path):
     assert found.parts[0].parameters == 64 * 48 + 48 + 48 * 48 + 48 + 48 * 10 + 10
     assert found.series("loss")[0].tolist() == [1, 2, 3]
     assert found.series("test/accuracy")[1].tolist() == [0.5]
+    assert len((tmp_path / "a" / "health.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_training_that_fails_leaves_its_last_steps_and_the_error(tmp_path):

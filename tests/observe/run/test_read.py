@@ -92,9 +92,9 @@ def test_what_a_later_part_has_done_again_is_superseded(tmp_path):
 def test_a_third_part_supersedes_both_that_went_further(tmp_path):
     text = "".join(line(0, s, loss=s) for s in range(1, 6))
     text += "".join(line(1, s, loss=10 * s) for s in (4, 5, 6))
-    text += line(2, 3, loss=300)
+    text += line(2, 4, loss=400)  # its step 3 was not logged
     run = read_run(folder(tmp_path, a_part(0), a_part(3), a_part(2), metrics=text))
-    assert [(r["step"], r["loss"]) for r in run.metrics] == [(1, 1), (2, 2), (3, 300)]
+    assert [(r["step"], r["loss"]) for r in run.metrics] == [(1, 1), (2, 2), (4, 400)]
 
 
 def test_a_part_that_has_not_said_where_it_begins_supersedes_nothing(tmp_path):

@@ -420,6 +420,7 @@ def test_the_state_of_git_is_kept_and_none_where_there_is_none(tmp_path, monkeyp
     git("init", "--initial-branch=trunk")
     git("add", "train.py")
     git("commit", "-m", "first")
+    (tmp_path / "metrics.csv").write_text("untracked: what a training leaves")
     state = facts.git_state(tmp_path)
     assert state is not None
     assert len(state.pop("commit")) == 40
