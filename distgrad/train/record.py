@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from distgrad.data import DataLoader
 from distgrad.errors import DistgradError
@@ -13,11 +13,41 @@ from distgrad.nn import Module
 from distgrad.observe import GradientHealth, Run, TimeSplit
 from distgrad.observe.run.layout import COLUMNS, VALIDATION
 from distgrad.optim import LRScheduler, Optimizer
+from distgrad.parallel import DistributedDataParallel, World
 from distgrad.parallel.agreement import settings_of
 from distgrad.train.clock import Clock
 from distgrad.train.state import TrainState
 
 _OWN = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "skipped")
+
+
+class Training(Protocol):
+    """What a Trainer has that its record tells of."""
+
+    model: Module
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+    loss_fn: Any
+    clip_norm: Any
+    state: TrainState
+    run: Run | None
+    log_every: int
+    callbacks: list[Callable[[TrainState], None]]
+    ddp: DistributedDataParallel
+    world: World
+
+
+def record_of(
+    training: Training, loader: DataLoader, total: int | None, resume: bool
+) -> Record | None:
+    """Return what tells the training's run folder of a fit; None if it has none."""
+    run = training.run
+    if run is None:
+        return None
+    run.resume |= resume
+    run.configure(trainer=described(training, loader, total))
+    every, callbacks = training.log_every, training.callbacks
+    return Record(run, training.state, every=every, total=total, callbacks=callbacks)
 
 
 class Record:
@@ -105,29 +135,25 @@ def check_names(metrics: Mapping[str, object]) -> None:
             )
 
 
-def described(
-    model: Module,
-    optimizer: Optimizer,
-    schedule: LRScheduler | None,
-    loss_fn: object,
-    loader: DataLoader,
-    **others: object,
-) -> dict[str, Any]:
+def described(training: Training, loader: DataLoader, total: int | None) -> dict[str, Any]:
     """Return what a training is made of, as settings: names and numbers."""
-    before = f"optimizer 0 ({type(optimizer).__name__}), group 0, "
-    group = {k.removeprefix(before): v for k, v in settings_of(0, optimizer).items()
-             if k.startswith(before)}  # fmt: skip
-    start = group.pop("initial_lr", None)
+    kind = type(training.optimizer).__name__
+    before, settings = f"optimizer 0 ({kind}), group 0, ", settings_of(0, training.optimizer)
+    group = {k.removeprefix(before): v for k, v in settings.items() if k.startswith(before)}
+    start = group.pop("initial_lr", None)  # a schedule has changed "lr" by now
+    world = training.world
     return {
-        "model": type(model).__name__,
-        "optimizer": {"name": type(optimizer).__name__, **group}
-        | ({} if start is None else {"lr": start}),
-        "schedule": None if schedule is None else type(schedule).__name__,
-        "loss_fn": _named(loss_fn),
+        "model": type(training.model).__name__,
+        "optimizer": {"name": kind, **group} | ({} if start is None else {"lr": start}),
+        "schedule": None if training.schedule is None else type(training.schedule).__name__,
+        "loss_fn": _named(training.loss_fn),
+        "clip_norm": _named(training.clip_norm),
         "global_batch_size": loader.global_batch_size,
         "shuffle": loader.shuffle,
         "seed": loader.seed,
-        **{name: _named(value) for name, value in others.items()},
+        "shards": world.shards if world.canonical else None,
+        "zero": training.ddp.zero,
+        "total_steps": total,
     }
 
 

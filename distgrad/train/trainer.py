@@ -27,7 +27,7 @@ from distgrad.train.lr_find import LRFind, lr_find
 from distgrad.train.metrics import Metric
 from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
-from distgrad.train.record import Record, check_names, described, learning_rate
+from distgrad.train.record import check_names, learning_rate, record_of
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
 from distgrad.train.stop import Criteria, StopCriterion
@@ -177,7 +177,7 @@ class Trainer:
             visible=self._visible,
             total=total,
             done=self.state.step,
-            record=self._record(loader, total, resume),
+            record=record_of(self, loader, total, resume),
         )
         self.time_split = watch.split
         self.model.train()
@@ -336,27 +336,6 @@ class Trainer:
                 self._save_if_due(parts, clock)
                 if state.stopped:
                     break
-
-    def _record(self, loader: DataLoader, total: int | None, resume: bool) -> Record | None:
-        """Return what writes of this fit into the run folder, if there is one."""
-        run = self.run
-        if run is None:
-            return None
-        run.resume |= resume
-        settings = described(
-            self.model,
-            self.optimizer,
-            self.schedule,
-            self.loss_fn,
-            loader,
-            total_steps=total,
-            clip_norm=self.clip_norm,
-            zero=self.ddp.zero,
-            shards=self.world.shards if self.world.canonical else None,
-        )
-        run.configure(trainer=settings)
-        every, callbacks = self.log_every, self.callbacks
-        return Record(run, self.state, every=every, total=total, callbacks=callbacks)
 
     def _settings(self) -> dict[str, Any]:
         plain = None if callable(self.clip_norm) else self.clip_norm
