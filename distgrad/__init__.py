@@ -122,6 +122,7 @@ from distgrad.functions.shapes import *  # noqa: F403
 from distgrad.functions.signal import *  # noqa: F403
 from distgrad.functions.switches import *  # noqa: F403
 from distgrad.integrate import odeint, odeint_adjoint
+from distgrad.launch import launch
 from distgrad.missing import answers as _answers
 from distgrad.nn import parallel as _nn_parallel  # noqa: F401 (dg.nn.parallel, as in PyTorch)
 from distgrad.nn.functional import (
@@ -298,6 +299,7 @@ __all__ = [
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "launch",
     "linalg",
     "load",
     "long",

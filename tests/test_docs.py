@@ -86,7 +86,7 @@ def test_the_code_of_adding_an_algorithm_runs():
 
 CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "collectives.md", "compression.md"]
 CODE += ["from-autograd.md", "from-horovod.md", "from-pytorch.md", "network.md"]
-CODE += ["sharded-training.md", "weights.md", "when-it-hangs.md"]
+CODE += ["sharded-training.md", "terminal.md", "weights.md", "when-it-hangs.md"]
 
 
 @pytest.mark.parametrize("page", CODE)

@@ -30,7 +30,7 @@ def test_importing_distgrad_imports_nothing_heavy():
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=60
     )
     loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
-    heavy = {"mpi4py", "numba", "llvmlite", "tqdm", "safetensors", "matplotlib", "torch", "pytest"}
+    heavy = {"mpi4py", "numba", "llvmlite", "rich", "safetensors", "matplotlib", "torch", "pytest"}
     assert not loaded & heavy
 
 

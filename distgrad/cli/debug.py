@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def work(options: argparse.Namespace) -> int:
     """Run the script on every rank; return the exit status."""
     job.check(options)
-    os.environ.update(job.timeline(options))
+    os.environ |= job.told(options) | job.timeline(options)
     scope: dict[str, Any] = {"__name__": "__main__"}
     if options.module is None:
         path, words = Path(options.script), [options.script, *options.args]

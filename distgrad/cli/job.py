@@ -10,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distgrad.errors import LaunchError
+from distgrad.observe.terminal import typed
+from distgrad.observe.terminal.command import VARIABLE as COMMAND
+from distgrad.observe.terminal.displays import PLAIN
 from distgrad.observe.timeline.asked import VARIABLE as TIMELINE
 
 
@@ -28,6 +31,11 @@ def add_options(parser: argparse.ArgumentParser, *, ranks: str = "") -> None:
         nargs=argparse.REMAINDER,
         metavar="MODULE",
         help="run a module in place of a script, as `python -m` does; its arguments follow",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help=f"lines in place of one that is drawn again and again ({PLAIN}=1): for screen readers",
     )
     parser.add_argument("script", nargs="?", help="the Python script")
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
@@ -76,6 +84,11 @@ def check_ranks(options: argparse.Namespace) -> None:
     """Refuse a job without ranks. Errors: LaunchError."""
     if options.n < 1:
         raise LaunchError(f"-n {options.n}: a job needs at least one rank")
+
+
+def told(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables by which the program knows how it was started."""
+    return {COMMAND: typed(sys.orig_argv)} | ({PLAIN: "1"} if options.plain else {})
 
 
 def program(options: argparse.Namespace) -> list[str]:

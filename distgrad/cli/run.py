@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distgrad.cli import job
-from distgrad.cli.supervise import supervise
+from distgrad.cli.supervise import supervise, watch
 from distgrad.comm import launchers
 from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.errors import LaunchError
+from distgrad.observe.terminal.command import VARIABLE as COMMAND
+from distgrad.observe.terminal.displays import PLAIN, wants_lines
+from distgrad.observe.terminal.marks import BY_CALLER
+from distgrad.observe.terminal.marks import VARIABLE as LIVE
+from distgrad.observe.terminal.streams import is_terminal
 
 HELP = "start a script or module on N ranks with mpirun"
 
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 # What a user may have set for the ranks; on other hosts mpirun does not know it by itself.
-_OF_THE_USER = (*_THREADS, TUNING, "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA")
+_OF_THE_USER = (*_THREADS, TUNING, "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA", PLAIN)
+_OF_OURS = (LIVE, COMMAND)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +53,19 @@ def work(options: argparse.Namespace) -> int:
     job.check_program(options)
     if options.n is None:
         _choose_ranks(options)
-    return start(options, [sys.executable, *job.program(options)])
+    live = not options.dry_run and draws_here(options)
+    if not options.dry_run:
+        if os.environ.get(LIVE) != BY_CALLER:
+            os.environ.pop(LIVE, None)  # of a job in which this is one
+        os.environ |= job.told(options) | ({LIVE: "1"} if live else {})
+    return start(options, [sys.executable, *job.program(options)], live=live)
 
 
-def start(options: argparse.Namespace, program: Sequence[str]) -> int:
-    """Start ``program`` on ``options.n`` ranks, or print the command; return the exit status."""
+def start(options: argparse.Namespace, program: Sequence[str], *, live: bool = False) -> int:
+    """Start ``program`` on ``options.n`` ranks, or print the command; return the exit status.
+
+    ``live``, a line of theirs is drawn on this terminal.
+    """
     command, environment, open_mpi = prepare(options, program)
     if options.dry_run:
         prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
@@ -59,7 +73,9 @@ def start(options: argparse.Namespace, program: Sequence[str]) -> int:
         return 0
     environment = {**os.environ, **environment}
     if open_mpi:
-        return supervise(command, environment)
+        return supervise(command, environment, live=live)
+    if live:
+        return watch(command, environment)
     # mpirun takes this process's place: Ctrl-C, signals and the exit status are its own.
     os.execvpe(command[0], command, environment)
 
@@ -75,16 +91,24 @@ def prepare(
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
     environment = launch_environment(options.n, options.threads) | job.timeline(options)
+    handed_on = (*_OF_THE_USER, *_OF_OURS)
     command = launchers.mpirun_command(
         mpirun,
         open_mpi,
         options.n,
         options.threads or threads_per_rank(options.n),
-        [*environment, *(n for n in _OF_THE_USER if n in os.environ and n not in environment)],
+        [*environment, *(n for n in handed_on if n in os.environ and n not in environment)],
         hostfile=options.hostfile,
         extra=shlex.split(options.mpirun),
     )
     return [*command, *program], environment, open_mpi
+
+
+def draws_here(options: argparse.Namespace) -> bool:
+    """Whether a live line of the ranks is drawn by this process, on its stderr."""
+    elsewhere = any(word.startswith("--output") for word in shlex.split(options.mpirun))
+    lines = options.plain or wants_lines(os.environ)
+    return is_terminal(sys.stderr) and not lines and not elsewhere
 
 
 def _choose_ranks(options: argparse.Namespace) -> None:

@@ -141,17 +141,24 @@ def _blocks(url: str, name: str) -> Iterator[bytes]:
     import http.client  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
-    from tqdm import tqdm  # noqa: PLC0415
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
 
     request = urllib.request.Request(url, headers={"User-Agent": "distgrad"})
     done = 0
     try:
         with urllib.request.urlopen(request, timeout=_SILENCE) as response:
             size = response.length
-            with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+            columns = (
+                progress.BarColumn(),
+                progress.DownloadColumn(),
+                progress.TransferSpeedColumn(),
+            )
+            with progress.Progress(name, *columns, console=Console(stderr=True)) as bar:
+                task = bar.add_task(name, total=size)
                 while block := response.read1(_BLOCK):  # what has come, or a trickle never ends
                     done += len(block)
-                    bar.update(len(block))
+                    bar.update(task, advance=len(block))
                     yield block
     # Timeouts and URLError are OSErrors; a redirection to no address is a ValueError.
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -1,78 +1,123 @@
-"""The progress bar: on rank 0 only, never in the way of the numbers."""
+"""How a training goes, shown on rank 0 only, and never in the way of the numbers."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any, TextIO
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from distgrad.comm.launchers import in_batch_job
+from distgrad.observe.terminal import Display, Row, Status, choose, surroundings
 
 
 class Progress:
-    """A tqdm bar over training steps; on other ranks than 0, or if not ``visible``, nothing."""
+    """Shows steps as they are done: a live line on a terminal, lines in a log.
 
-    def __init__(self, *, visible: bool, total: int | None, done: int) -> None:
-        self._bar: Any = None
-        if visible:
-            from tqdm import tqdm  # noqa: PLC0415 (import distgrad stays light)
-
-            self._bar = tqdm(
-                total=total,
-                initial=done,
-                unit="step",
-                dynamic_ncols=True,
-                mininterval=_interval(),
-                file=sys.stderr if sys.stderr.isatty() else _Lines(sys.stderr),
-            )
-
-    def step(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Advance by one step and show ``numbers``."""
-        if self._bar is not None:
-            self._bar.set_description(f"epoch {epoch}", refresh=False)
-            shown = ", ".join(f"{k} {_format(v)}" for k, v in numbers.items())
-            self._bar.set_postfix_str(shown, refresh=False)
-            self._bar.update(1)
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        if self._bar is not None:
-            self._bar.write(message, file=self._bar.fp)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _interval() -> float:
-    if sys.stderr.isatty():
-        return 0.1
-    # In a batch job's log a line twice a minute is enough.
-    return 30.0 if in_batch_job(os.environ) else 2.0
-
-
-class _Lines:
-    """Turns a bar that redraws itself into lines, for a log, or for mpirun.
-
-    Open MPI's mpirun passes on whole lines only: a bar redrawn with carriage returns would stay
-    unseen until training ends.
+    ``with Progress(rank=world.rank, total=steps) as progress:`` around the loop, on every rank;
+    if it is not ``visible`` nothing is shown. ``total`` is how many steps there will be, if that is
+    known, ``done`` how many there were before, ``per_epoch`` how many make an epoch. On a terminal
+    there is one live line, also under ``distgrad run``; elsewhere, or with DISTGRAD_PLAIN=1, a
+    line every 10 s (30 s in a batch job).
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        *,
+        rank: int,
+        total: int | None,
+        done: int = 0,
+        per_epoch: int | None = None,
+        visible: bool = True,
+    ) -> None:
+        self._visible = visible
+        self._display: Display | None = None
+        if visible and rank == 0:
+            self._display = choose(os.environ, sys.stderr)
+        self._around: AbstractContextManager[object] = nullcontext()
+        self._total, self._step = total, done
+        self._epochs = -(-total // per_epoch) if total and per_epoch else None
+        self._epoch, self._steps = done // per_epoch if per_epoch else 0, 0
+        self._sums: dict[str, float] = {}
+        self._validation: Mapping[str, float] = {}
+        self._rate, self._skipped = 0.0, 0
+        self._due = 0.0
+        self._since: tuple[float, int] | None = None  # the end of the first step, which compiles
 
-    def write(self, text: str) -> None:
-        line = text.replace("\x1b[A", "").strip()
-        if line:
-            self._stream.write(line + "\n")
+    def step(
+        self, epoch: int, numbers: Mapping[str, float], *, rate: float = 0.0, skipped: int = 0
+    ) -> None:
+        """Hear of a step of an ``epoch`` (from 0): its loss and metrics, samples a second so far.
 
-    def flush(self) -> None:
-        self._stream.flush()
+        What is shown of ``numbers`` is the mean over the epoch. The numbers of a step by which
+        ``skipped`` has grown are left out.
+        """
+        if self._display is None:
+            return
+        if epoch != self._epoch:
+            self._epoch, self._steps, self._sums = epoch, 0, {}
+        if skipped == self._skipped:
+            self._steps += 1
+            sums = self._sums
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + value
+        self._step += 1
+        self._rate, self._skipped = rate, skipped
+        now = time.perf_counter()
+        self._since = self._since or (now, self._step)
+        if now >= self._due:
+            self._due = now + self._display.interval
+            self._display.show(self.status())
 
+    def evaluated(self, numbers: Mapping[str, float]) -> None:
+        """Hear of an evaluation's loss and metrics."""
+        if self._display is not None:
+            self._validation = dict(numbers)
+            self._display.evaluated(self.status())
 
-def _format(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    def say(self, message: str) -> None:
+        """Show a message of one line or more, above a live line."""
+        if self._display is not None:
+            self._display.say(message)
+
+    def table(self, title: str, rows: Sequence[Row]) -> None:
+        """Show a table of names and values."""
+        if self._display is not None:
+            self._display.table(title, rows)
+
+    def status(self) -> Status:
+        """Return where the training stands."""
+        count = max(1, self._steps)
+        return Status(
+            step=self._step,
+            total=self._total,
+            epoch=self._epoch + 1,
+            epochs=self._epochs,
+            numbers={name: value / count for name, value in self._sums.items()},
+            rate=self._rate,
+            left=self._seconds_left(),
+            validation=self._validation,
+            skipped=self._skipped,
+        )
+
+    def _seconds_left(self) -> float | None:
+        if self._total is None or self._since is None:
+            return None
+        since, first = self._since
+        done = self._step - first
+        if not done:
+            return None
+        return (time.perf_counter() - since) / done * max(0, self._total - self._step)
+
+    def __enter__(self) -> Progress:
+        if self._visible:
+            self._around = surroundings(os.environ, self._display)
+        self._around.__enter__()
+        if self._display is not None and self._display.live:
+            self._display.show(self.status())  # the first step may take long
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._display is not None:
+            self._display.close(failed=kind is not None)
+        self._around.__exit__(None, None, None)

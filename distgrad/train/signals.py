@@ -14,6 +14,7 @@ from typing import Any
 
 from distgrad.comm import hears_interrupts, launchers
 from distgrad.errors import Interrupted
+from distgrad.observe.terminal import begin_line, resuming
 from distgrad.parallel import ShardSum, World
 from distgrad.train.state import TrainState
 
@@ -85,11 +86,12 @@ class StopRequests:
         if not interrupted and state.stopped not in STOPS.values():
             return  # it had ended by itself
         state.stopped = self.reason
+        command = resuming()
         where = (
             f"stopped at step {state.step}; nothing was saved: that takes Trainer(checkpoint=…)"
             if folder is None
-            else f"saved step {state.step} to {folder}; resume with fit(resume=True) (--resume, "
-            f"where the script has it)"
+            else f"saved step {state.step} to {folder}; resume with"
+            + (f"\n  {command}" if command else " fit(resume=True)")
         )
         self.world.print(f"{self.reason}: {where}")
         if interrupted:
@@ -102,7 +104,8 @@ class StopRequests:
         if number is Signals.SIGINT and self._tells and not again:
             with contextlib.suppress(OSError):  # there may be no stderr
                 # Not print: the signal may have come in the middle of one.
-                os.write(2, b"\ndistgrad: stopping after this step; Ctrl-C again ends it at once\n")
+                text = b"distgrad: stopping after this step; Ctrl-C again ends it at once\n"
+                os.write(2, begin_line() + text)
         return not again
 
 

@@ -55,8 +55,9 @@ class Trainer:
     ``state_dict`` (called on every rank; ``gather`` of what differs between ranks) and
     ``load_state_dict``. ``run`` is a folder for all that the training leaves (docs/run-folder.md),
     with a line of metrics every ``log_every`` steps; ``checkpoint`` is then ``checkpoints`` in it.
-    ``callbacks`` are called with the TrainState after each step, on every rank. Ctrl-C, SIGTERM
-    and SIGUSR1 end ``fit`` after the step, with a last checkpoint.
+    ``callbacks`` are called with the TrainState after each step, on every rank.
+    ``progress=False`` shows nothing of it (docs/terminal.md). Ctrl-C, SIGTERM and SIGUSR1 end
+    ``fit`` after the step, with a last checkpoint.
     ``zero`` shares out what moves the parameters, with the same bits (as in
     DistributedDataParallel): a checkpoint resumes under any other stage and number of ranks.
     ``capture`` records forward and backward once for each shape of a shard and replays them, with
@@ -134,7 +135,7 @@ class Trainer:
         self.state = TrainState()
         self.time_split: TimeSplit | None = None
         """Where the time of the last ``fit`` went, on several ranks; it is said at the end."""
-        self._visible = progress and self.world.rank == 0
+        self._visible = progress
         self._requests = StopRequests(self.world)
         learn: Callable[..., tuple[Tensor, Tensor]] = self._forward_and_backward
         self._learn = record(learn, most=_PROGRAMS) if capture else learn
@@ -177,6 +178,8 @@ class Trainer:
             visible=self._visible,
             total=total,
             done=self.state.step,
+            per_epoch=len(loader),
+            folder=self.checkpoint,
             record=record_of(self, loader, total, resume),
         )
         self.time_split = watch.split

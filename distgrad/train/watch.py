@@ -6,8 +6,10 @@ from contextlib import ExitStack
 
 from distgrad.observe import Progress, TimeSplit
 from distgrad.parallel import DistributedDataParallel
+from distgrad.train import summary
 from distgrad.train.clock import Clock
 from distgrad.train.record import Record
+from distgrad.train.signals import STOPS
 from distgrad.train.state import TrainState
 
 
@@ -15,7 +17,8 @@ class Watch:
     """Those who hear of a training's steps: the terminal, the run folder, what splits its time.
 
     ``with watch:`` around the steps, on every rank; rank 0's terminal shows something if it is
-    ``visible``. ``total`` is how many steps there will be at most, ``done`` how many there were.
+    ``visible``. ``total`` is how many steps there will be at most, ``done`` how many there were,
+    ``per_epoch`` how many make an epoch; ``folder`` is that of the checkpoints.
     """
 
     def __init__(
@@ -25,14 +28,20 @@ class Watch:
         visible: bool,
         total: int | None,
         done: int,
+        per_epoch: int,
+        folder: str | None,
         record: Record | None = None,
     ) -> None:
+        rank = ddp.world.rank
         self.record = record
         self.clock = Clock()
-        self.bar = Progress(visible=visible, total=total, done=done)
+        self.bar = Progress(rank=rank, total=total, done=done, per_epoch=per_epoch, visible=visible)
+        self._tells = visible and rank == 0
         # Simulated ranks take turns: the time of one is the others' waiting.
         timed = ddp.world.size == 1 or ddp.world.comm.transport.timed
-        self.split = TimeSplit(ddp, say=self.bar.say if visible else None) if timed else None
+        self.split = TimeSplit(ddp, say=self.bar.say if self._tells else None) if timed else None
+        self._evaluations = summary.Evaluations()
+        self._folder, self._done = folder, done
 
     def __enter__(self) -> Watch:
         with ExitStack() as stack:
@@ -50,25 +59,33 @@ class Watch:
 
     def step(self, state: TrainState) -> None:
         """Hear of a step."""
-        self.bar.step(state.epoch, _shown(state))
+        numbers = {"loss": state.loss, **state.metrics, "gradient_norm": state.gradient_norm}
+        rate = state.samples_per_second
+        self.bar.step(state.epoch, numbers, rate=rate, skipped=state.skipped)
         if self.record is not None:
             self.record.step(state, self.clock)
 
     def evaluated(self, state: TrainState) -> None:
         """Hear of an evaluation within the training."""
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in state.evaluation.items())
-        self.bar.say(f"step {state.step}: {shown}")
+        self._evaluations.hear(state.step, state.evaluation)
+        self.bar.evaluated(state.evaluation)
         if self.record is not None:
             self.record.evaluated(state)
 
     def ended(self, state: TrainState) -> None:
-        """Say where the time went, once the block is left without an error."""
-        if self.split is not None and (said := self.split.summary()):
-            self.bar.say(said)
-
-
-def _shown(state: TrainState) -> dict[str, float]:
-    numbers = {"loss": state.loss, **state.metrics, "|g|": state.gradient_norm}
-    if state.skipped:
-        numbers["skipped"] = state.skipped
-    return {**numbers, "samples/s": state.samples_per_second}
+        """Sum up the training, once the block is left without an error."""
+        steps = state.step - self._done
+        if not steps or not self._tells:
+            return
+        rows = summary.rows(
+            state,
+            self.bar.status(),
+            self._evaluations,
+            seconds=self.clock.seconds,
+            steps=steps,
+            split=self.split,
+            # Where a signal has ended it, that says what was saved.
+            folder=None if state.stopped in STOPS.values() else self._folder,
+            run=None if self.record is None else str(self.record.run.folder),
+        )
+        self.bar.table(f"stopped at step {state.step}: {state.stopped}", rows)

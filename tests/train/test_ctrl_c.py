@@ -11,11 +11,11 @@ from jobs import run_job
 from terminal import Terminal, distgrad_run
 
 JOB = Path(__file__).parent / "jobs" / "interrupted.py"
-ENDS_AT = {"step": 3, "evaluation": 4, "saving": 4, "last save": 6}
+ENDS_AT = {"step": 3, "evaluation": 4, "saving": 4, "last save": 6, "first step": 1, "loading": 3}
 CASES = [
-    *(("run 3", moment) for moment in ENDS_AT),
-    *(("alone", moment) for moment in ("step", "last save")),
-    *(("debug 3", moment) for moment in ("step", "evaluation")),
+    *(("run 3", moment) for moment in ENDS_AT if moment != "first step"),
+    *(("alone", moment) for moment in ("step", "last save", "first step")),
+    *(("debug 3", moment) for moment in ("step", "evaluation", "loading")),
     ("run 2", "step"),
 ]
 
@@ -63,8 +63,9 @@ def test_ctrl_c_ends_all_ranks_after_the_step_and_what_it_saved_is_resumed(
     world: str, moment: str, tmp_path: Path, undisturbed: str
 ) -> None:
     said = interrupted(world, tmp_path, moment)
-    line = rf"Ctrl-C \(SIGINT\): saved step {ENDS_AT[moment]} to {tmp_path}/run; resume with "
-    assert len(re.findall(line, said)) == 1, said
+    line = rf"Ctrl-C \(SIGINT\): saved step {ENDS_AT[moment]} to {tmp_path}/run; resume with\n"
+    line += r" {2}\S.* --resume$"
+    assert len(re.findall(line, said.replace("\r", ""), re.MULTILINE)) == 1, said
     assert said.count("saved step") == 1
     assert result(tmp_path, "--resume") == undisturbed
 

@@ -21,7 +21,20 @@ world = dg.init(shards=4)
 dg.manual_seed(3)
 model, data, loss_fn = training.build("mlp")
 optimizer = optim.AdamW(model.parameters(), lr=3e-3)
-loader = dg.data.DataLoader(data, 40, shuffle=True, seed=11)  # 5 steps an epoch
+
+
+class Loaded(dg.data.Dataset):
+    """Is loaded while somebody presses Ctrl-C."""
+
+    def __len__(self):
+        return len(data)
+
+    def __getitem__(self, i):
+        at("loading", 2)
+        return data[i]
+
+
+loader = dg.data.DataLoader(Loaded(), 40, shuffle=True, seed=11)  # 5 steps an epoch
 
 
 def at(moment, step):
@@ -34,6 +47,7 @@ def at(moment, step):
 
 def loss(output, target):
     at("step" if model.training else "evaluation", 2 if model.training else 3)
+    at("first step", 0)
     return loss_fn(output, target)
 
 

@@ -1,0 +1,21 @@
+"""What a training looks like on a terminal, in a log and through a launcher."""
+
+from distgrad.observe.terminal.command import resuming, typed
+from distgrad.observe.terminal.displays import Display, choose, obey, surroundings
+from distgrad.observe.terminal.marks import Reader
+from distgrad.observe.terminal.screen import begin_line
+from distgrad.observe.terminal.status import Status
+from distgrad.observe.terminal.table import Row
+
+__all__ = [
+    "Display",
+    "Reader",
+    "Row",
+    "Status",
+    "begin_line",
+    "choose",
+    "obey",
+    "resuming",
+    "surroundings",
+    "typed",
+]

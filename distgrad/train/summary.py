@@ -1,0 +1,69 @@
+"""The table at the end of a training, as rows of words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from distgrad.observe import TimeSplit
+from distgrad.observe.terminal import Row, Status, resuming
+from distgrad.observe.terminal.words import duration, number
+from distgrad.train.state import TrainState
+
+
+class Evaluations:
+    """The last evaluation of a training and its best: the one of the lowest loss."""
+
+    def __init__(self) -> None:
+        self.last: tuple[int, Mapping[str, float]] | None = None
+        self.best: tuple[int, Mapping[str, float]] | None = None
+
+    def hear(self, step: int, found: Mapping[str, float]) -> None:
+        """Take note of one."""
+        self.last = (step, dict(found))
+        if self.best is None or found["loss"] < self.best[1]["loss"]:
+            self.best = self.last
+
+
+def rows(
+    state: TrainState,
+    status: Status,
+    evaluations: Evaluations,
+    *,
+    seconds: float,
+    steps: int,
+    split: TimeSplit | None,
+    folder: str | None,
+    run: str | None,
+) -> list[Row]:
+    """Return what a training of ``steps`` steps in ``seconds`` is to be remembered for.
+
+    ``folder`` is where it was saved, ``run`` its run folder; None leaves that out.
+    """
+    found = [Row("training", f"{_numbers(status.numbers)} (means of epoch {status.epoch})")]
+    if evaluations.last is not None and evaluations.best is not None:
+        found.append(Row("validation", _evaluation(evaluations.last)))
+        if evaluations.best != evaluations.last:
+            found.append(Row("best", _evaluation(evaluations.best)))
+    speed = f"{duration(seconds)} for {steps} steps, {number(state.samples_per_second)} samples/s"
+    found.append(Row("took", speed))
+    if split is not None and (said := split.summary()):
+        found.append(Row("time", said.removeprefix("time: ")))
+    if folder is not None:
+        found.append(Row("saved", f"step {state.step}, in {folder}"))
+        if command := resuming():
+            found.append(Row("resume", command, command=True))
+        else:
+            found.append(Row("resume", "with fit(resume=True)"))
+    if run is not None:
+        found.append(Row("look at it", shlex.join(["distgrad", "report", run]), command=True))
+    return found
+
+
+def _evaluation(found: tuple[int, Mapping[str, float]]) -> str:
+    step, numbers = found
+    return f"{_numbers(numbers)} at step {step}"
+
+
+def _numbers(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in found.items())
