@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distgrad import __version__
-from distgrad.cli import bench, debug, doctor, plan, run, submit, warm
+from distgrad.cli import bench, debug, doctor, plan, report, run, submit, top, warm
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import DistgradError
 
@@ -21,6 +21,8 @@ VERBS = {
     "bench": bench,
     "plan": plan,
     "warm": warm,
+    "report": report,
+    "top": top,
 }
 
 
@@ -52,7 +54,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="distgrad",
-        description="Start training scripts on ranks, measure what joins them, plan for more.",
+        description="Start training on ranks, look at what it does, measure what joins the ranks.",
     )
     parser.add_argument("--version", action="version", version=f"distgrad {__version__}")
     verbs = parser.add_subparsers(required=True, metavar=" | ".join(VERBS))
