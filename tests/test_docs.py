@@ -84,12 +84,34 @@ def test_the_code_of_adding_an_algorithm_runs():
             del ALL_REDUCE[added]
 
 
-CODE = ["adding-a-layer.md", "adding-an-optimizer.md", "collectives.md", "compression.md"]
-CODE += ["from-autograd.md", "from-horovod.md", "from-pytorch.md", "network.md"]
-CODE += ["sharded-training.md", "terminal.md", "weights.md", "when-it-hangs.md"]
+def test_the_loop_of_sharp_bits_runs():
+    class Autoencoder(dg.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.code, self.back = dg.nn.Linear(6, 4), dg.nn.Linear(2, 6)
+
+        def encode(self, x):
+            return self.code(x).chunk(2, dim=1)
+
+        def decode(self, z):
+            return self.back(z).sigmoid()
+
+    (block,) = blocks("sharp-bits.md")
+    model = Autoencoder()
+    data = dg.data.ArrayDataset(np.random.default_rng(0).uniform(size=(8, 6)).astype(np.float32))
+    names = {"dg": dg, "np": np, "F": dg.nn.functional, "model": model}
+    names["loader"] = dg.data.DataLoader(data, 4)
+    names["optimizer"] = dg.optim.SGD(model.parameters(), lr=0.1)
+    exec(compile(block, "sharp-bits.md", "exec"), names)
 
 
-@pytest.mark.parametrize("page", CODE)
+LOOKED_AT = {"adding-an-algorithm.md", "adding-an-op.md", "autodiff.md", "captured-step.md"}
+LOOKED_AT |= {"first-ten-minutes.md", "run-folder.md", "sharp-bits.md"}
+"""Pages with tests of their own: above, and tests/docs/test_first_minutes.py."""
+CODE = sorted(p.name for p in DOCS.glob("*.md") if "\n```python\n" in p.read_text())
+
+
+@pytest.mark.parametrize("page", [page for page in CODE if page not in LOOKED_AT])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for those that save a file
     names: dict[str, object] = {}
