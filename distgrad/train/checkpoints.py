@@ -58,7 +58,7 @@ def begin(world: World, folder: str | None, parts: Parts, *, resume: bool, step:
     """
     if folder is None:
         if resume:
-            raise DistgradError("resume=True needs the folder: Trainer(checkpoint=…)")
+            raise DistgradError("resume=True needs the folder: Trainer(run=…) or (checkpoint=…)")
         return
     compare(world, {"Trainer(schedule=, clip_norm=, also_saved=)": list(parts)})
     error = ""

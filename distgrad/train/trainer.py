@@ -116,7 +116,7 @@ class Trainer:
             checkpoint = checkpoint or str(checkpoints_of(self.run.folder))
         self.checkpoint, self.every, self.keep = checkpoint, every, keep
         if best is not None and checkpoint is None:
-            raise DistgradError(f"Trainer(best={best!r}) needs the folder: Trainer(checkpoint=…)")
+            raise DistgradError(f"best={best!r} needs the folder: Trainer(run=…) or (checkpoint=…)")
         self.best = None if best is None else Monitor("Trainer(best=)", best, best_mode)
         """The best evaluation so far, if one was asked for."""
         self.also_saved = check_also_saved(also_saved or {})
