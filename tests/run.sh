@@ -9,7 +9,7 @@ set -eu
 repo=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$repo/launch/lib/venv.sh"
 
-single='' ranked='mpi' extras=fast,onednn,plot,tensorboard,text,test
+single='' ranked='mpi' extras=fast,onednn,plot,tensorboard,text,docs,test
 for argument in "$@"; do
     case $argument in
     --fast) single='not slow' ranked='mpi and not slow' ;;

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import linecache
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,11 +62,13 @@ class Example:
 
         dg.manual_seed(0)
         shown = io.StringIO()
+        # Errors that show the line they are about find it here.
+        linecache.cache[self.where] = (0, None, self.code.splitlines(), self.where)
         scope: dict[str, Any] = {"__name__": "__main__"}
         try:
             # As written, without fused kernels: the same digits with and without numba.
             with contextlib.redirect_stdout(shown), dg.reference_kernels():
-                exec(compile(self.prelude, self.where, "exec"), scope)
+                exec(compile(self.prelude, f"above {self.where}", "exec"), scope)
                 for statement in ast.parse(self.code).body:
                     _prompt(statement, self.where, scope)
         except Exception as error:

@@ -75,7 +75,9 @@ class Reference:
     def _text(self, page: str, names: Sequence[Name]) -> str:
         parts = [f"# {self.titles[page]}\n\n{_intro(names)}\n"]
         aliases = [name for name in names if name.alias]
-        parts += [self._entry(name) for name in names if not name.alias]
+        # Errors last: nobody opens a page for them first.
+        described = sorted((n for n in names if not n.alias), key=lambda n: _is_error(n.value))
+        parts += [self._entry(name) for name in described]
         if aliases:
             listed = ", ".join(self._link(name, page) for name in aliases)
             parts.append(f"\n## Names of things described elsewhere\n\n{listed}.\n")
@@ -137,9 +139,13 @@ def _intro(names: Sequence[Name]) -> str:
     return _prose((importlib.import_module(names[0].module).__doc__ or "").strip())
 
 
+def _is_error(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, BaseException)
+
+
 def _kind(value: Any) -> str:
     if inspect.isclass(value):
-        return "exception" if issubclass(value, BaseException) else "class"
+        return "exception" if _is_error(value) else "class"
     if isinstance(value, Op):
         return "op"
     return "function" if callable(value) else "constant"

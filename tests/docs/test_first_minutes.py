@@ -47,9 +47,7 @@ def test_the_commands_of_the_first_ten_minutes_do_what_the_page_says(tmp_path):
     said = {}
     for command in left:
         # The run that is stopped stops early, and the one that resumes it goes to the end.
-        stopped = (
-            ["--steps", "12"] if "--run" in command and "--resume" not in command else []
-        )
+        stopped = ["--steps", "12"] if "--run" in command and "--resume" not in command else []
         said[command] = typed(command, tmp_path, environment, *stopped)
     assert len(said) == len(left) >= 10
 

@@ -245,16 +245,88 @@ try:
 except dg.DistgradError as error:
     print(type(error).__name__, isinstance(error, ValueError), error)
 
-# ShapeError, GradError, DataError, NonFiniteError: one can catch all of them, or one
-errors = dg.ShapeError, dg.GradError, dg.DataError, dg.NonFiniteError
-[error.__name__ for error in errors if issubclass(error, dg.DistgradError)]
+# ShapeError: what fits together, and what was given
+try:
+    dg.ones(2, 3) @ dg.ones(2, 3)
+except dg.ShapeError as error:
+    print(error)
 
-# LaunchError, Interrupted, CaptureError, CheckpointError
-errors = dg.LaunchError, dg.Interrupted, dg.CaptureError, dg.CheckpointError
-[error.__name__ for error in errors if issubclass(error, dg.DistgradError)]
+# GradError: what stands outside the tape says so
+try:
+    dg.tensor([1.0], requires_grad=True).numpy()
+except dg.GradError as error:
+    print(error)
 
-# CommError, CommTimeoutError, PeerFailedError: what goes wrong between ranks
-[issubclass(error, dg.CommError) for error in (dg.CommTimeoutError, dg.PeerFailedError)]
+# DataError
+try:
+    dg.data.transforms.CenterCrop(2)(np.ones(3))
+except dg.DataError as error:
+    print(error)
+
+# NonFiniteError: a loss that is NaN ends the training, with its rank, step and shard
+model, _ = classifier()
+ddp = dg.DistributedDataParallel(model)
+try:
+    ddp.backward(model(dg.full((2, 64), dg.nan)).sum())
+except dg.NonFiniteError as error:
+    print(error)
+
+
+# CaptureError: what a replay could not do again
+@dg.capture
+def decide(x):
+    total = dg.as_tensor(x).sum()
+    return total if total.item() > 0 else -total
+
+
+try:
+    decide(np.ones(3, "f4"))
+except dg.CaptureError as error:
+    print(error)
+
+# CheckpointError
+try:
+    dg.checkpoint.load("/tmp")
+except dg.CheckpointError as error:
+    print(error)
+
+
+# LaunchError: a job that was started in a way that cannot work
+def join_twice():
+    dg.init()
+    dg.init(shards=4)
+
+
+try:
+    run_ranks(1, join_twice)
+except dg.LaunchError as error:
+    print(error)
+
+# Interrupted: Ctrl-C, after the step and its checkpoint; it passes `except Exception`
+issubclass(dg.Interrupted, KeyboardInterrupt), issubclass(dg.Interrupted, Exception)
+
+# CommError: the base of what goes wrong between ranks
+model, _ = classifier()
+try:
+    dg.DistributedDataParallel(model, algorithm="star")
+except dg.CommError as error:
+    print(error)
+
+
+# PeerFailedError: a rank that has left is named
+def leave():
+    comm = dg.init().comm
+    if comm.rank != 1:
+        comm.all_reduce(np.ones(2), name="mine")
+
+
+try:
+    run_ranks(3, leave)
+except dg.PeerFailedError as error:
+    print(error)
+
+# CommTimeoutError: a rank has not come within `dg.init(timeout=…)` seconds
+issubclass(dg.CommTimeoutError, dg.CommError)
 
 
 # DeadlockError: who waits for whom
