@@ -17,6 +17,8 @@ import distgrad
 
 INNER = ("distgrad.__main__", "distgrad.cli", "distgrad.functions", "distgrad.kernels")
 INNER += ("distgrad.autograd.methods", "distgrad.autograd.func", "distgrad.nn.module")
+INNER += ("distgrad.launch", "distgrad.observe.report", "distgrad.observe.terminal")
+INNER += ("distgrad.observe.timeline", "distgrad.observe.top")
 """Modules whose names are public elsewhere, and what is run rather than imported."""
 
 WITHOUT_ALL = ("distgrad.nn.init", "distgrad.nn.utils.stateless")

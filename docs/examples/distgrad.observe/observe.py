@@ -60,8 +60,22 @@ for _ in range(4):
 print(health.problems[0])
 isinstance(health.problems[0], observe.Problem)
 
-# Progress: the bar of the Trainer
-with observe.Progress(visible=False, total=2, done=0) as bar:
-    for step in range(2):
-        bar.step(epoch=0, numbers={"loss": 0.5 / (1 + step)})
-bar
+# Progress: the Trainer's live line
+with observe.Progress(rank=0, total=4, per_epoch=2, visible=False) as progress:
+    for step in range(4):
+        progress.step(epoch=step // 2, numbers={"loss": 0.5 / (1 + step)})
+progress.status().epochs
+
+# profile, span: what each rank does, and when; a file for Perfetto, and where the time went
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+ddp = dg.DistributedDataParallel(model)
+optimizer = dg.optim.SGD(model.parameters(), lr=0.1)
+with observe.profile(folder / "timeline") as timeline:
+    for _ in range(3):
+        with observe.span("my preparation"):
+            x = np.ones((4, 8), "f4")
+        optimizer.zero_grad()
+        ddp.backward(F.cross_entropy(model(x), np.array([0, 1, 0, 1])))
+        optimizer.step()
+print(sorted(path.name for path in (folder / "timeline").iterdir()))
+timeline.summary().splitlines()[0].split(":")[0]

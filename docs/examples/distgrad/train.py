@@ -28,6 +28,9 @@ run_ranks(3, who)  # under mpirun every rank is a process; here threads of this 
 
 dg.current_world().size
 
+# launch: a function on ranks, from a notebook's cell; world="mpi" makes them processes
+dg.launch(lambda: dg.init(shards=8).size, ranks=3, world="simulate")
+
 # DistributedDataParallel
 model, optimizer = classifier()
 ddp = dg.DistributedDataParallel(model)
