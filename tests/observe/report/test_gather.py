@@ -1,5 +1,7 @@
 """From run folders to the numbers and sentences of the report."""
 
+import json
+
 import numpy as np
 import pytest
 from run_folders import RunFolder
@@ -98,6 +100,18 @@ def test_ranks_that_changed_at_a_resume_are_judged_apart(tmp_path):
     groups = gather([read_run(folder)]).runs[0].times
     assert [(g.first, g.last) for g in groups] == [(0, 300), (300, 600)]
     assert [g.shares.ranks[0].host for g in groups] == ["node-z", "node-a"]
+
+
+def test_the_seconds_of_a_line_are_the_parts_that_the_format_says(tmp_path):
+    folder = RunFolder(steps=100).write(tmp_path / "a")
+    ranks = [[10.0, 3.0, 1.0, 0.5, 2.0], [10.0, 0.0, 1.0, 0.25, 0.0], [10.0, 2.0, 1.0, 0.0, 1.0]]
+    line = {"part": 0, "step": 100, "steps": 100, "ranks": ranks}
+    (folder / "time.jsonl").write_text(json.dumps(line) + "\n")
+    (group,) = gather([read_run(folder)]).runs[0].times
+    # Compute, data, waiting, transfer, hidden.
+    expected = [[0.4, 0.2, 0.3, 0.1, 0.05], [0.9, 0, 0, 0.1, 0.025], [0.6, 0.1, 0.2, 0.1, 0]]
+    np.testing.assert_allclose(group.parts, expected)
+    assert group.steps == [0.1]
 
 
 def test_the_parts_of_a_ranks_time_sum_up_to_all_of_it(tmp_path):

@@ -23,6 +23,7 @@ def page_of(tmp_path, *folders):
 
 def data_of(text):
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert not set(found) & set("<>&")  # which could end it, or begin a comment
     return json.loads(found)
 
 

@@ -1,6 +1,7 @@
 """The report's page in a real browser: drawn without a complaint, and it does as it is told."""
 
 import json
+import re
 
 import pytest
 from browser import CHROMIUM, Browser
@@ -104,6 +105,10 @@ def test_the_one_spike_of_100_000_steps_can_be_seen_and_read(browser, long):
     tip = browser.run(f"document.querySelector('{LOSS} .tip').innerText")
     assert "step 31," in tip
     assert "9.5)" in tip
+    band = browser.run(f"document.querySelector('{LOSS} path.band').getAttribute('d')")
+    heights = [float(point.split()[1]) for point in re.findall(r"[\d.]+ [\d.]+", band)]
+    frame = browser.run(f"Number(document.querySelector('{LOSS} .frame').getAttribute('y'))")
+    assert min(heights) < frame + 0.1 * height
     assert count(browser, f"{LOSS} path.broken") == 1
 
 
