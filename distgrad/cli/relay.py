@@ -38,12 +38,16 @@ class Relay:
             self._ways[process.stdout.fileno()] = sys.stdout.fileno()
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
-        """Copy until the process has ended and all is said; call ``tick`` now and then."""
+        """Copy until the process has ended and all is said; call ``tick`` now and then.
+
+        What ``tick`` says comes before what the process says next.
+        """
         ways = [*self._ways]
         while ways:
             # A remote shell that hangs may hold a pipe open: the process's end is looked for, too.
             ended = self._process.poll() is not None
             ready = select.select(ways, [], [], 0 if ended else _TICK)[0]
+            tick()
             if ended and not ready:
                 break
             for way in ready:
@@ -52,7 +56,6 @@ class Relay:
                     self._take(way, data)
                 else:
                     ways.remove(way)
-            tick()
             if self._terminal is not None:
                 self._terminal.screen.follow()
         self._write(self._reader.end(), self._ways[self._errors])

@@ -73,8 +73,10 @@ class StopRequests:
             if Signals.SIGINT in self._came and self.agreed is not Signals.SIGINT:
                 signal.raise_signal(Signals.SIGINT)  # it came too late for the ranks to agree on
 
-    def end(self, state: TrainState, folder: str | None) -> None:
+    def end(self, state: TrainState, folder: str | None, say: Callable[[str], None]) -> None:
         """Say where a signal has ended the run. Errors: Interrupted if it was Ctrl-C; collective.
+
+        ``say`` shows it, on one rank.
 
         Whoever pressed it wants the program to end; SIGTERM and SIGUSR1 leave that to the program.
         """
@@ -93,7 +95,7 @@ class StopRequests:
             else f"saved step {state.step} to {folder}; resume with"
             + (f"\n  {command}" if command else " fit(resume=True)")
         )
-        self.world.print(f"{self.reason}: {where}")
+        say(f"{self.reason}: {where}")
         if interrupted:
             self.world.comm.barrier()  # no rank ends the job before rank 0 has said it
             raise Interrupted(where)

@@ -188,7 +188,7 @@ class Trainer:
             with watch:
                 self._run(loader, criteria, parts, watch, evaluate, evaluate_every)
             watch.ended(self.state)
-            self._requests.end(self.state, self.checkpoint)
+            self._requests.end(self.state, self.checkpoint, watch.say)
         return self.state
 
     def step(self, batch: Batch, clock: Clock | None = None) -> None:

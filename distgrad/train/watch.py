@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from distgrad.observe import Progress, TimeSplit
@@ -37,6 +38,8 @@ class Watch:
         self.clock = Clock()
         self.bar = Progress(rank=rank, total=total, done=done, per_epoch=per_epoch, visible=visible)
         self._tells = visible and rank == 0
+        self.say: Callable[[str], None] = self.bar.say if visible else ddp.world.print
+        """Shows a message, on rank 0."""
         # Simulated ranks take turns: the time of one is the others' waiting.
         timed = ddp.world.size == 1 or ddp.world.comm.transport.timed
         self.split = TimeSplit(ddp, say=self.bar.say if self._tells else None) if timed else None

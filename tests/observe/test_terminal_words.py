@@ -128,6 +128,18 @@ def test_the_live_line_is_drawn_in_place_and_text_goes_above(pty):
     assert pty.lines() == ["a word", "half a line"]
 
 
+def test_a_result_that_is_too_long_for_a_line_is_broken_between_words(pty):
+    long = {"loss": 0.31, **{f"metric {letter}": 0.5 for letter in "abcdef"}}
+    shown = Terminal(pty.its, "utf-8")
+    shown.show(STATUS)
+    shown.evaluated(Status(**{**STATUS.as_json(), "validation": long}))
+    first, second, live = pty.lines()
+    assert first.startswith("epoch 3/12, step 450: validation loss 0.31, metric a 0.5,")
+    assert second.startswith("  ")
+    assert "metric f 0.5" in second
+    assert live.startswith("epoch 3/12  ")
+
+
 def test_after_a_failure_the_live_line_stays_above_the_traceback(pty):
     shown = Terminal(pty.its, "utf-8")
     shown.show(STATUS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import locale
 import os
+import textwrap
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -168,7 +169,8 @@ class Terminal:
     def evaluated(self, status: Status) -> None:
         """Write a line above the live one, which has the result from now on, too."""
         self._status = status
-        self.say(words.evaluation_line(status))
+        line = words.evaluation_line(status)
+        self.say("\n".join(textwrap.wrap(line, self.screen.width, subsequent_indent="  ")))
 
     def say(self, text: str) -> None:
         """Write lines above the live one."""
