@@ -36,7 +36,7 @@ class Block(nn.Module):
         return self.second(np.tanh(self.first(x))) + x
 
 
-def learnt(folder=None, *, steps=6, captured=False, between=None, kept=None, **options):
+def learnt(folder=None, *, steps=6, captured=False, between=None, kept=None, every=1, **options):
     """Train a small model, under a profile if there is a folder; return its weights and it."""
     dg.init()
     dg.manual_seed(3)
@@ -67,7 +67,7 @@ def learnt(folder=None, *, steps=6, captured=False, between=None, kept=None, **o
         loop()
         profile = None
     else:
-        with dg.observe.profile(folder, steps=kept, **options) as profile:
+        with dg.observe.profile(folder, steps=kept, every=every, **options) as profile:
             loop()
     return {k: v.tobytes() for k, v in model.state_arrays().items()}, profile
 
@@ -246,6 +246,31 @@ def test_those_steps_are_kept_that_are_asked_for(tmp_path):
     assert [e["name"] for e in slices(events, "step")] == ["step 1", "step 2", "step 3"]
     assert named(events, "forward")["Sequential"] == 3
     assert profile.summary().endswith("the files have 3 of 6 steps")
+
+
+def test_every_so_many_th_step_is_recorded(tmp_path):
+    _, profile = alone(lambda: learnt(tmp_path, every=3, steps=8))
+    events = events_of(tmp_path / "trace.json")
+    assert [e["name"] for e in slices(events, "step")] == ["step 0", "step 3", "step 6"]
+    assert named(events, "forward")["Sequential"] == named(events, "optimizer")["AdamW"] == 3
+    assert profile.summary().endswith("the files have 3 of 8 steps, one of 3: steps are short")
+
+
+@pytest.mark.parametrize(("seconds", "every"), [(1e-4, 16), (1e-3, 2), (1e-2, 1)])
+def test_of_short_steps_only_some_are_recorded(seconds, every, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("distgrad.observe.timeline.tracer.perf_counter", lambda: now[0])
+    notes = RankTracer(100, None, None)
+    for _ in range(32):
+        for _ in range(5):
+            notes.begin("clipping")
+            notes.end()
+        notes.begin("optimizer")
+        now[0] += seconds
+        notes.end()
+    assert notes.every == every
+    assert [step.number for step in notes.kept][5:] == [*range(every * -(-5 // every), 32, every)]
+    call_observer.set(None)
 
 
 def test_of_a_step_that_never_ends_the_memory_is_bounded():

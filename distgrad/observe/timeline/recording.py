@@ -38,7 +38,9 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
     checkpoints, each collective in flight, and what a rank waits for others and for transfers;
     with ``kernels`` every op, too (which costs time, and runs captured steps op by op). A step
     ends where an optimizer has moved parameters. The newest ``last`` steps are kept, or with
-    ``steps=range(10, 20)`` these, counted from 0. Leaving the block is collective: rank 0 then
+    ``steps=range(10, 20)`` these, counted from 0. Where steps are so short that to record them
+    would cost more than one or two percent, only every second, fourth, … is recorded; ``every=1``
+    records all of them. Leaving the block is collective: rank 0 then
     writes ``trace.json``, which https://ui.perfetto.dev and chrome://tracing open,
     ``rank-N.jsonl`` and ``summary.txt``. After an exception each rank writes its own part alone,
     ``trace-N.json``. Nothing that is computed changes.
@@ -51,17 +53,22 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
         *,
         last: int = _LAST,
         steps: range | None = None,
+        every: int | None = None,
         kernels: bool = False,
         world: World | None = None,
     ) -> None:
-        if last < 1 or (steps is not None and (len(steps) < 1 or min(steps[0], steps[-1]) < 0)):
+        none = steps is not None and (len(steps) < 1 or min(steps[0], steps[-1]) < 0)
+        if last < 1 or none or (every is not None and every < 1):
             raise DistgradError(
-                f"profile(last={last}, steps={steps}): last is the number of steps to keep, 1 or "
-                f"more, steps a range of their numbers, counted from 0"
+                f"profile(last={last}, steps={steps}, every={every}): last is the number of steps "
+                f"to keep, 1 or more, steps a range of their numbers, counted from 0, every 1 or "
+                f"more"
             )
         self.folder, self.kernels = Path(folder), kernels
         self.world = current_world() if world is None else world
-        self.tracer = (OpTracer if kernels else RankTracer)(last, steps)
+        if kernels or steps is not None:
+            every = every or 1
+        self.tracer = (OpTracer if kernels else RankTracer)(last, steps, every)
         self.report: Summary | None = None
         """Where the time went, on every rank, once the block is left."""
 
@@ -84,7 +91,8 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
         for variable, before in self._before:
             variable.set(before)  # not reset: of a whole program this may be another context
         steps = [*self.tracer.kept]
-        if self.tracer.wanted is None or self.tracer.seen in self.tracer.wanted:
+        wanted = self.tracer.wanted
+        if not self.tracer.resting and (wanted is None or self.tracer.seen in wanted):
             steps.append(self.tracer.rest)
         if error is None:
             self._write_all(steps)
@@ -171,7 +179,9 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
     def _kept(self) -> str:
         """Say which steps are in the files, where that is not all, and what was left out."""
         kept, seen = len(self.tracer.kept), self.tracer.seen
-        said = f"\n\nthe files have {kept} of {seen} steps" if kept < seen else ""
+        every = self.tracer.every or 1
+        which = f", one of {every}: steps are short" if every > 1 else ""
+        said = f"\n\nthe files have {kept} of {seen} steps{which}" if kept < seen else ""
         if self.tracer.left_out:
             said += f"\n\n{self.tracer.left_out} calls of modules in very long steps were left out"
         return said

@@ -17,6 +17,7 @@ from distgrad.observe.timeline.tracer import (
     ENTER,
     FLIGHT,
     LEAVE,
+    PAUSE,
     SPAN,
     WALK,
     WALK_END,
@@ -95,7 +96,6 @@ def _intervals(notes: Iterable[Note], names: dict[int, str]) -> Iterator[Interva
     layers: list[tuple[Any, float]] = []
     backward: list[tuple[Any, float]] = []
     told: list[tuple[str, str, float]] = []
-    walks: dict[Any, float] = {}
     for code, *rest in notes:
         if code == ENTER:
             if not layers:
@@ -103,19 +103,18 @@ def _intervals(notes: Iterable[Note], names: dict[int, str]) -> Iterator[Interva
             layers.append((rest[0], rest[2]))
         elif code == LEAVE and (begun := _taken(layers, rest[0])) is not None:
             yield "forward", _called(rest[0], names), begun, rest[2]
-        elif code == BACK:
+        elif code in (BACK, WALK):
             backward.append((rest[0], rest[1]))
-        elif code == BACK_END and (begun := _taken(backward, rest[0])) is not None:
-            yield "backward", _called(rest[0], names), begun, rest[1]
+        elif code in (BACK_END, WALK_END) and (begun := _taken(backward, rest[0])) is not None:
+            yield "backward", "" if code == WALK_END else _called(rest[0], names), begun, rest[1]
         elif code == BEGIN:
             told.append((rest[0], rest[1], rest[2]))
         elif code == END and told:
             kind, name, begun = told.pop()
             yield kind, name, begun, rest[0]
-        elif code == WALK:
-            walks[rest[0]] = rest[1]
-        elif code == WALK_END and rest[0] in walks:
-            yield "backward", "", walks.pop(rest[0]), rest[1]
+        elif code == PAUSE:
+            for stack in (layers, backward, told):
+                stack.clear()
         elif code == SPAN:
             yield rest[0], rest[1], rest[2], rest[3]
 

@@ -6,11 +6,13 @@ is found out at the end (spans.py).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
+from distgrad.autograd.mode import call_observer
 from distgrad.autograd.node import next_number
 
 # (ENTER | LEAVE, module, number of the next node, time): a module's forward pass.
@@ -19,11 +21,14 @@ from distgrad.autograd.node import next_number
 # (WALK, token, time), (WALK_END, token, time): a backward pass.
 # (SPAN, kind, name, begun, ended): what is told of when it is over.
 # (FLIGHT, context, number, what, begun, ended): a collective.
-ENTER, LEAVE, BACK, BACK_END, BEGIN, END, WALK, WALK_END, SPAN, FLIGHT = range(10)
+# (PAUSE,): nothing was noted until here, whatever ended meanwhile.
+ENTER, LEAVE, BACK, BACK_END, BEGIN, END, WALK, WALK_END, SPAN, FLIGHT, PAUSE = range(11)
 Note: TypeAlias = "tuple[Any, ...]"
 
 MOST = 200_000
 """Notes of a step; modules that are called after them are left out."""
+_NOTE, _SHARE = 1e-6, 0.01  # seconds that a note costs, and the part of a step that all may
+_LOOKED_AT = range(2, 5)  # steps from which it is found out how many can be noted
 _LAYERLESS = {"evaluation", "checkpoint"}  # of which the whole is enough
 
 
@@ -40,13 +45,15 @@ class RankTracer:
     """The ``tracing.Tracer`` and observer of module calls of one rank.
 
     A step ends where an optimizer has moved parameters. The newest ``last`` steps are kept, or
-    those of ``steps`` if that is given, numbered from 0.
+    those of ``steps`` if that is given, numbered from 0. Only ``every`` so many-th step is noted;
+    with None as many as cost little, which is every one unless steps are short.
     """
 
     records = False
 
-    def __init__(self, last: int, steps: range | None) -> None:
+    def __init__(self, last: int, steps: range | None, every: int | None = 1) -> None:
         self.wanted = steps
+        self.every = every
         self.kept: deque[Step] = deque(maxlen=None if steps is not None else last)
         self.seen = 0
         """How many steps have ended."""
@@ -59,6 +66,9 @@ class RankTracer:
         self._flying: dict[tuple[str, int], tuple[str, float]] = {}
         self._begun = perf_counter()
         self._seen_before = 0  # steps, when the last captured step began
+        self.resting = False
+        """Whether nothing is noted of this step."""
+        self._shortest = math.inf  # step, of those that are looked at
 
     def start(self) -> None:
         """Begin the first step now."""
@@ -68,14 +78,16 @@ class RankTracer:
 
     def entered(self, module: Any) -> None:
         """Note that a module's forward pass begins."""
-        if self._quiet or len(self._notes) >= MOST:
-            self.left_out += not self._quiet
+        if self._quiet or self.resting:
+            return
+        if len(self._notes) >= MOST:
+            self.left_out += 1
             return
         self._note((ENTER, module, next_number(), perf_counter()))
 
     def left(self, module: Any) -> None:
         """Note that it is over."""
-        if not self._quiet:
+        if not (self._quiet or self.resting):
             self._note((LEAVE, module, next_number(), perf_counter()))
 
     # -- the rest, as ``tracing.tracer`` ------------------------------------------------------
@@ -87,11 +99,13 @@ class RankTracer:
             self._quiet += 1
         elif kind == "captured step":
             self._seen_before = self.seen
-        self._note((BEGIN, kind, name, perf_counter()))
+        if not self.resting:
+            self._note((BEGIN, kind, name, perf_counter()))
 
     def end(self) -> None:
         """Note that what began last is over."""
-        self._note((END, perf_counter()))
+        if not self.resting:
+            self._note((END, perf_counter()))
         kind = self._open.pop()
         if kind in _LAYERLESS:
             self._quiet -= 1
@@ -100,11 +114,12 @@ class RankTracer:
 
     def was(self, kind: str, name: str, begun: float, ended: float) -> None:
         """Note something that is over."""
-        self._note((SPAN, kind, name, begun, ended))
+        if not self.resting:
+            self._note((SPAN, kind, name, begun, ended))
 
     def started(self, context: str, number: int, what: str) -> None:
         """Remember since when a collective is under way."""
-        if (context, number) not in self._flying:
+        if not self.resting and (context, number) not in self._flying:
             self._flying[context, number] = what, perf_counter()
 
     def completed(self, context: str, number: int) -> None:
@@ -120,10 +135,30 @@ class RankTracer:
 
     def _end_step(self) -> None:
         now, number, notes = perf_counter(), self.seen, self._notes
-        if self.wanted is None or number in self.wanted:
+        if not self.resting and (self.wanted is None or number in self.wanted):
             self.kept.append(Step(number, self._begun, now, notes[:]))
+        if self.every is None and number in _LOOKED_AT:
+            self._look_at(number, now - self._begun)
         self.seen, self._begun = number + 1, now
         notes.clear()
+        if self.every not in (None, 1):
+            self._rest((number + 1) % (self.every or 1) != 0)
+
+    def _look_at(self, number: int, seconds: float) -> None:
+        """Find out how many steps can be noted; a power of two, which other ranks' steps share."""
+        self._shortest = min(self._shortest, seconds)
+        if number == _LOOKED_AT[-1]:
+            self.every = 1
+            while len(self._notes) * _NOTE > _SHARE * self._shortest * self.every:
+                self.every *= 2
+
+    def _rest(self, resting: bool) -> None:
+        """Note nothing of the step that begins, or note it."""
+        if self.resting and not resting:
+            self._flying.clear()
+            self._note((PAUSE,))
+        self.resting = resting
+        call_observer.set(None if resting else self)
 
     @property
     def rest(self) -> Step:
@@ -133,7 +168,11 @@ class RankTracer:
     # -- backward ---------------------------------------------------------------------------------
 
     def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
-        """Yield the nodes; note whose they are, by the numbers noted in the forward pass.
+        """Yield the nodes; note whose they are, by the numbers noted in the forward pass."""
+        return iter(nodes) if self.resting else self._walk(nodes)
+
+    def _walk(self, nodes: Iterable[Any]) -> Iterator[Any]:
+        """Yield the nodes.
 
         Nodes come newest first, so that one leaves modules where the forward pass entered them.
         """
@@ -183,8 +222,8 @@ class OpTracer(RankTracer):
 
     entire = False
 
-    def __init__(self, last: int, steps: range | None) -> None:
-        super().__init__(last, steps)
+    def __init__(self, last: int, steps: range | None, every: int | None = 1) -> None:
+        super().__init__(last, steps, every)
         self._ops: list[tuple[Any, float]] = []  # that have begun
 
     def before_forward(self, op: Any) -> None:
@@ -204,15 +243,16 @@ class OpTracer(RankTracer):
         while self._ops:  # above it lie those that have raised
             begun_op, begun = self._ops.pop()
             if begun_op is op:
-                self._note((SPAN, "op", op.name, begun, now))
+                if not self.resting:
+                    self._note((SPAN, "op", op.name, begun, now))
                 return
 
     def after_backward(self, *_: Any) -> None:
         """Of the way back ``walking`` tells."""
 
-    def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
+    def _walk(self, nodes: Iterable[Any]) -> Iterator[Any]:
         """Yield the nodes; note also how long each takes."""
-        for node in super().walking(nodes):
+        for node in super()._walk(nodes):
             begun = perf_counter()
             yield node
             self._note((SPAN, "op", f"{node.op.name} backward", begun, perf_counter()))
