@@ -16,7 +16,7 @@ def page() -> str:
     rows = [f"| [`distgrad {verb}`](#{verb}) | {helps[verb]} |" for verb in verbs.choices]
     parts.append("| verb | what it does |\n|---|---|\n" + "\n".join(rows) + "\n")
     for verb, command in verbs.choices.items():
-        command.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=96)
+        command.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=84)
         text = command.format_help().rstrip()
         parts.append(f"## `distgrad {verb}` {{ #{verb} }}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
