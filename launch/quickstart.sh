@@ -8,7 +8,9 @@
 set -eu
 repo=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$repo/launch/lib/venv.sh"
+. "$repo/launch/lib/next.sh"
 
 ready fast
 printf 'Training examples/train.py with 4 ranks: distgrad run -n 4 examples/train.py %s\n' "$*"
-exec "$VENV/bin/distgrad" run -n 4 "$repo/examples/train.py" "$@"
+"$VENV/bin/distgrad" run -n 4 "$repo/examples/train.py" "$@"
+what_next
