@@ -16,6 +16,8 @@ from distgrad import cli
 
 ELSEWHERE = {
     ".": "a virtual environment's activate, which quickstart.sh has made",
+    "jupyter": "JupyterLab, of the extra course",
+    "grep": "the shell's",
 }
 """Programs that are not ours, with the reason why nothing is checked here."""
 TYPED = {"mine.py"}
