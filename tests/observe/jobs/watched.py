@@ -23,7 +23,7 @@ loader = dg.data.DataLoader(data, 40, shuffle=True, seed=11)  # 5 steps an epoch
 
 def callback(state):
     if state.step == 10:
-        print(f"rank {world.rank} prints, flushing nothing")
+        print(f"rank {world.rank} prints", flush=True)
         print(f"rank {world.rank} warns", file=sys.stderr)
     if state.step >= 20 and not (FOLDER / "go").exists():
         if world.rank == 0:
