@@ -22,8 +22,8 @@ class Tracer(Protocol):
     def begin(self, kind: str, name: str = "") -> None:
         """Something begins: ``kind`` is what (``KINDS``), ``name`` which."""
 
-    def end(self) -> None:
-        """What began last is over."""
+    def end(self, kind: str) -> None:
+        """What began last, which is of this kind, is over."""
 
     def stepped(self) -> None:
         """An optimizer has moved the parameters in the captured step that has just ended."""
@@ -73,7 +73,7 @@ def span(name: str, kind: str = "span") -> Iterator[None]:
     try:
         yield
     finally:
-        listener.end()
+        listener.end(kind)
 
 
 def traced(kind: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -89,7 +89,7 @@ def traced(kind: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return function(*args, **kwargs)
             finally:
-                listener.end()
+                listener.end(kind)
 
         return call
 

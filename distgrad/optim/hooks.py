@@ -150,7 +150,7 @@ def _around_step(step: Callable[..., Any]) -> Callable[..., Any]:
             return result
         finally:
             if listener is not None:
-                listener.end()
+                listener.end("optimizer")
 
     return hooked
 

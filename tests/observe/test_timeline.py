@@ -256,20 +256,24 @@ def test_every_so_many_th_step_is_recorded(tmp_path):
     assert profile.summary().endswith("the files have 3 of 8 steps, one of 3: steps are short")
 
 
-@pytest.mark.parametrize(("seconds", "every"), [(1e-4, 16), (1e-3, 2), (1e-2, 1)])
+@pytest.mark.parametrize(("seconds", "every"), [(1e-4, 32), (1e-3, 2), (1e-2, 1)])
 def test_of_short_steps_only_some_are_recorded(seconds, every, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("distgrad.observe.timeline.tracer.perf_counter", lambda: now[0])
     notes = RankTracer(100, None, None)
-    for _ in range(32):
-        for _ in range(5):
-            notes.begin("clipping")
-            notes.end()
-        notes.begin("optimizer")
+    tracer.set(notes)
+    for _ in range(64):
+        for _ in range(4):
+            tracer.get().begin("clipping")
+            tracer.get().end("clipping")
+        tracer.get().begin("optimizer")
         now[0] += seconds
-        notes.end()
+        tracer.get().end("optimizer")
     assert notes.every == every
-    assert [step.number for step in notes.kept][5:] == [*range(every * -(-5 // every), 32, every)]
+    assert [step.number for step in notes.kept][5:] == [*range(every * -(-5 // every), 64, every)]
+    notes.stop()
+    assert notes.seen == 64
+    tracer.set(None)
     call_observer.set(None)
 
 

@@ -88,11 +88,12 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        resting = self.tracer.stop()
         for variable, before in self._before:
             variable.set(before)  # not reset: of a whole program this may be another context
         steps = [*self.tracer.kept]
         wanted = self.tracer.wanted
-        if not self.tracer.resting and (wanted is None or self.tracer.seen in wanted):
+        if not resting and (wanted is None or self.tracer.seen in wanted):
             steps.append(self.tracer.rest)
         if error is None:
             self._write_all(steps)

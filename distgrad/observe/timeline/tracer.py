@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from distgrad.autograd.mode import call_observer
 from distgrad.autograd.node import next_number
+from distgrad.tracing import tracer
 
 # (ENTER | LEAVE, module, number of the next node, time): a module's forward pass.
 # (BACK | BACK_END, module, time): the gradients of what it recorded there.
@@ -27,7 +28,7 @@ Note: TypeAlias = "tuple[Any, ...]"
 
 MOST = 200_000
 """Notes of a step; modules that are called after them are left out."""
-_NOTE, _SHARE = 1e-6, 0.01  # seconds that a note costs, and the part of a step that all may
+_NOTE, _SHARE = 1e-6, 0.005  # seconds that a note costs, and the part of a step that all may
 _LOOKED_AT = range(2, 5)  # steps from which it is found out how many can be noted
 _LAYERLESS = {"evaluation", "checkpoint"}  # of which the whole is enough
 
@@ -61,13 +62,11 @@ class RankTracer:
         """Calls of modules that came after so many notes that nothing was noted of them."""
         self._notes: list[Note] = []
         self._note = self._notes.append
-        self._open: list[str] = []  # kinds of what has begun and is not over
+        self._optimizers = 0  # whose steps have begun and are not over: one may step another
         self._quiet = 0  # how many of them have no layers
         self._flying: dict[tuple[str, int], tuple[str, float]] = {}
         self._begun = perf_counter()
         self._seen_before = 0  # steps, when the last captured step began
-        self.resting = False
-        """Whether nothing is noted of this step."""
         self._shortest = math.inf  # step, of those that are looked at
 
     def start(self) -> None:
@@ -78,7 +77,7 @@ class RankTracer:
 
     def entered(self, module: Any) -> None:
         """Note that a module's forward pass begins."""
-        if self._quiet or self.resting:
+        if self._quiet:
             return
         if len(self._notes) >= MOST:
             self.left_out += 1
@@ -87,39 +86,38 @@ class RankTracer:
 
     def left(self, module: Any) -> None:
         """Note that it is over."""
-        if not (self._quiet or self.resting):
+        if not self._quiet:
             self._note((LEAVE, module, next_number(), perf_counter()))
 
     # -- the rest, as ``tracing.tracer`` ------------------------------------------------------
 
     def begin(self, kind: str, name: str = "") -> None:
         """Note that something begins."""
-        self._open.append(kind)
-        if kind in _LAYERLESS:
-            self._quiet += 1
+        if kind == "optimizer":
+            self._optimizers += 1
         elif kind == "captured step":
             self._seen_before = self.seen
-        if not self.resting:
-            self._note((BEGIN, kind, name, perf_counter()))
+        elif kind in _LAYERLESS:
+            self._quiet += 1
+        self._note((BEGIN, kind, name, perf_counter()))
 
-    def end(self) -> None:
+    def end(self, kind: str) -> None:
         """Note that what began last is over."""
-        if not self.resting:
-            self._note((END, perf_counter()))
-        kind = self._open.pop()
-        if kind in _LAYERLESS:
-            self._quiet -= 1
-        elif kind == "optimizer" and kind not in self._open:
-            self._end_step()
+        self._note((END, perf_counter()))
+        if kind == "optimizer":
+            self._optimizers -= 1
+            if not self._optimizers:
+                self.end_step()
+        elif kind in _LAYERLESS:
+            self._quiet = max(0, self._quiet - 1)
 
     def was(self, kind: str, name: str, begun: float, ended: float) -> None:
         """Note something that is over."""
-        if not self.resting:
-            self._note((SPAN, kind, name, begun, ended))
+        self._note((SPAN, kind, name, begun, ended))
 
     def started(self, context: str, number: int, what: str) -> None:
         """Remember since when a collective is under way."""
-        if not self.resting and (context, number) not in self._flying:
+        if (context, number) not in self._flying:
             self._flying[context, number] = what, perf_counter()
 
     def completed(self, context: str, number: int) -> None:
@@ -131,18 +129,20 @@ class RankTracer:
     def stepped(self) -> None:
         """End the step, unless the optimizer in the captured step has been heard of."""
         if self.seen == self._seen_before:
-            self._end_step()
+            self.end_step()
 
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
+        """End a step; perhaps rest for some."""
         now, number, notes = perf_counter(), self.seen, self._notes
-        if not self.resting and (self.wanted is None or number in self.wanted):
+        if self.wanted is None or number in self.wanted:
             self.kept.append(Step(number, self._begun, now, notes[:]))
         if self.every is None and number in _LOOKED_AT:
             self._look_at(number, now - self._begun)
         self.seen, self._begun = number + 1, now
         notes.clear()
-        if self.every not in (None, 1):
-            self._rest((number + 1) % (self.every or 1) != 0)
+        if self.every is not None and (steps := -(number + 1) % self.every):
+            tracer.set(_Resting(self, steps))
+            call_observer.set(None)
 
     def _look_at(self, number: int, seconds: float) -> None:
         """Find out how many steps can be noted; a power of two, which other ranks' steps share."""
@@ -152,13 +152,23 @@ class RankTracer:
             while len(self._notes) * _NOTE > _SHARE * self._shortest * self.every:
                 self.every *= 2
 
-    def _rest(self, resting: bool) -> None:
-        """Note nothing of the step that begins, or note it."""
-        if self.resting and not resting:
-            self._flying.clear()
-            self._note((PAUSE,))
-        self.resting = resting
-        call_observer.set(None if resting else self)
+    def go_on(self, steps: int) -> None:
+        """Note again, after so many steps of which nothing was noted."""
+        self.seen += steps
+        self._flying.clear()
+        self._quiet = self._optimizers = 0
+        self._begun = perf_counter()
+        self._note((PAUSE,))
+        tracer.set(self)
+        call_observer.set(self)
+
+    def stop(self) -> bool:
+        """Count the steps to the end; return whether nothing is noted of the last one."""
+        listener = tracer.get()
+        if not isinstance(listener, _Resting):
+            return False
+        self.seen += listener.seen
+        return True
 
     @property
     def rest(self) -> Step:
@@ -168,11 +178,7 @@ class RankTracer:
     # -- backward ---------------------------------------------------------------------------------
 
     def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
-        """Yield the nodes; note whose they are, by the numbers noted in the forward pass."""
-        return iter(nodes) if self.resting else self._walk(nodes)
-
-    def _walk(self, nodes: Iterable[Any]) -> Iterator[Any]:
-        """Yield the nodes.
+        """Yield the nodes; note whose they are, by the numbers noted in the forward pass.
 
         Nodes come newest first, so that one leaves modules where the forward pass entered them.
         """
@@ -217,6 +223,58 @@ class RankTracer:
             yield ENTER, None, -1
 
 
+class _Resting:
+    """Hears in a ``RankTracer``'s place of ``steps`` steps that are not noted, and counts them."""
+
+    def __init__(self, notes: RankTracer, steps: int) -> None:
+        self._notes, self._steps, self._left = notes, steps, steps
+        self._optimizers = 0
+        self._ended = False  # a step, in the captured one that is running
+
+    def begin(self, kind: str, name: str = "") -> None:
+        """Look for optimizers."""
+        if kind == "optimizer":
+            self._optimizers += 1
+        elif kind == "captured step":
+            self._ended = False
+
+    def end(self, kind: str) -> None:
+        """Count the step that an optimizer has ended."""
+        if kind == "optimizer":
+            self._optimizers -= 1
+            if self._optimizers <= 0:
+                self._end_step()
+
+    def stepped(self) -> None:
+        """Count the step that a captured one has ended."""
+        if not self._ended:
+            self._end_step()
+
+    def _end_step(self) -> None:
+        self._ended = True
+        self._left -= 1
+        if not self._left:
+            self._notes.go_on(self._steps)
+
+    def was(self, kind: str, name: str, begun: float, ended: float) -> None:
+        """Not of interest."""
+
+    def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
+        """Return the nodes."""
+        return iter(nodes)
+
+    def started(self, context: str, number: int, what: str) -> None:
+        """Not of interest."""
+
+    def completed(self, context: str, number: int) -> None:
+        """Not of interest."""
+
+    @property
+    def seen(self) -> int:
+        """How many steps have ended since the last that was noted."""
+        return self._steps - self._left
+
+
 class OpTracer(RankTracer):
     """Notes every op as well, as one who watches them all (``autograd.mode.watching``)."""
 
@@ -243,16 +301,15 @@ class OpTracer(RankTracer):
         while self._ops:  # above it lie those that have raised
             begun_op, begun = self._ops.pop()
             if begun_op is op:
-                if not self.resting:
-                    self._note((SPAN, "op", op.name, begun, now))
+                self._note((SPAN, "op", op.name, begun, now))
                 return
 
     def after_backward(self, *_: Any) -> None:
         """Of the way back ``walking`` tells."""
 
-    def _walk(self, nodes: Iterable[Any]) -> Iterator[Any]:
+    def walking(self, nodes: Iterable[Any]) -> Iterator[Any]:
         """Yield the nodes; note also how long each takes."""
-        for node in super()._walk(nodes):
+        for node in super().walking(nodes):
             begun = perf_counter()
             yield node
             self._note((SPAN, "op", f"{node.op.name} backward", begun, perf_counter()))
