@@ -5,12 +5,15 @@ Examples are run here, while the pages are made, and shown with what they print.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from derived import shown
@@ -103,18 +106,25 @@ class Reference:
 
     def _source(self, name: Name) -> str:
         """Return a link to the lines that define a thing; its dotted name where there are none."""
-        try:
-            value = name.value.function if isinstance(name.value, Op) else name.value
-            value = inspect.unwrap(value)
-            path = Path(inspect.getsourcefile(value) or "").resolve()
-            line = inspect.getsourcelines(value)[1]
-        except (TypeError, OSError):
+        value = inspect.unwrap(name.value.function if isinstance(name.value, Op) else name.value)
+        if isinstance(value, FunctionType):
+            path, line = Path(value.__code__.co_filename), value.__code__.co_firstlineno
+        elif inspect.isclass(value) and (own := sys.modules[value.__module__].__file__):
+            path, line = Path(own), _classes(own).get(value.__qualname__, 1)
+        else:
             return f"`{name.dotted}`"
         if not path.is_relative_to(ROOT):
             return f"`{name.dotted}`"
         file = path.relative_to(ROOT).as_posix()
         self.sources.add(file)
         return f"[{file}:{line}](../{place(file)}#L{line})"
+
+
+@cache
+def _classes(file: str) -> dict[str, int]:
+    """Return the line of each class of a file."""
+    body = ast.parse(Path(file).read_text()).body
+    return {node.name: node.lineno for node in body if isinstance(node, ast.ClassDef)}
 
 
 def _page(name: Name) -> tuple[str, str]:
