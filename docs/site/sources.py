@@ -20,8 +20,8 @@ body { margin: 0; font: 14px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, 
 h1 { font: 600 16px/1.5 system-ui, sans-serif; margin: 0; padding: 12px 24px;
      border-bottom: 1px solid #8884; }
 .highlight pre { margin: 0; padding: 12px 24px; }
-.linenos, .linenodiv a, span.linenos { color: #8889; text-decoration: none; padding-right: 16px;
-     user-select: none; }
+.highlight a { color: inherit; text-decoration: none; }
+.highlight .linenos { color: #888; padding-right: 16px; user-select: none; }
 :target { background: #fe82; }
 """
 STYLE += f"{LIGHT}\n@media (prefers-color-scheme: dark) {{ {DARK} }}"
