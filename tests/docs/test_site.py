@@ -61,6 +61,18 @@ def test_the_site_fetches_nothing_from_elsewhere(site):
     assert named == {}
 
 
+def test_every_file_that_a_page_loads_is_there(site):
+    loads = r'<(?:script|img|iframe)[^>]*?src="([^":#?]+)'
+    loads += r'|<link[^>]*?rel="stylesheet"[^>]*?href="([^":#?]+)'
+    lost = set()
+    for page in site.rglob("*.html"):
+        for pair in re.findall(loads, page.read_text()):
+            file = "".join(pair)
+            if page.name != "404.html" and not (page.parent / file).exists():
+                lost.add((page.name, file))
+    assert lost == set()
+
+
 def test_every_link_of_the_reference_to_a_source_line_exists(site):
     for page in (site / "reference").glob("*.html"):
         for file, line in set(re.findall(r'href="\.\./(source/[^"#]+)#L(\d+)"', page.read_text())):
@@ -74,19 +86,33 @@ def _text(path):
     return TEXTS.setdefault(path, path.read_text())
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
-)
-@pytest.mark.parametrize("page", ["index.html", "concepts.html", "reference/distgrad.nn.html"])
-def test_a_browser_without_a_network_shows_a_page_and_complains_of_nothing(site, page, tmp_path):
-    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-component-update"
-    options += " --disable-background-networking --disable-sync --enable-logging=stderr"
-    options += " --host-resolver-rules=MAP\t*\t~NOTFOUND --virtual-time-budget=5000 --dump-dom"
+def browse(url: str, folder):
+    """Return what Chromium makes of a page, without any network, and what it complains of."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (Debian: apt install chromium)")
+    options = ["headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync"]
+    options += ["disable-component-update", "disable-background-networking"]
+    options += ["host-resolver-rules=MAP * ~NOTFOUND", f"user-data-dir={folder}"]
+    options += ["enable-logging=stderr", "virtual-time-budget=15000", "dump-dom"]
     done = subprocess.run(
-        [CHROMIUM, *(o.replace("\t", " ") for o in options.split(" ")),
-         f"--user-data-dir={tmp_path}", (site / page).as_uri()],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert 'class="js' in done.stdout or " js" in done.stdout.partition(">")[0] + done.stdout[:400]
-    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        [CHROMIUM, *(f"--{option}" for option in options), url],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("page", ["concepts.html", "reference/distgrad.nn.html"])
+def test_a_browser_without_a_network_shows_a_page_and_complains_of_nothing(site, page, tmp_path):
+    text, complaints = browse((site / page).as_uri(), tmp_path)
+    assert re.search(r'<html[^>]* class="[^"]*\bjs\b', text)
+    assert complaints == []
+
+
+def test_the_search_finds_a_public_name_from_a_folder_without_a_server(site, tmp_path):
+    text, complaints = browse((site / "index.html").as_uri() + "?q=clip_grad_norm_", tmp_path)
+    found = re.findall(r'href="[^"]*/(reference/[^"?]*)\?[^"]*#([\w.]+)"', text)
+    assert ("reference/distgrad.html", "distgrad.clip_grad_norm_") in found
     assert complaints == []
