@@ -13,7 +13,13 @@ import pytest
 REPO = Path(__file__).parents[2]
 LAUNCH = REPO / "launch"
 SHELL_SCRIPTS = sorted(
-    [*LAUNCH.glob("**/*.sh"), *LAUNCH.glob("*.sbatch"), REPO / "tests/run.sh", REPO / ".ci/run"]
+    [
+        *LAUNCH.glob("**/*.sh"),
+        *LAUNCH.glob("*.sbatch"),
+        REPO / "tests/run.sh",
+        REPO / "tests/release.sh",
+        REPO / ".ci/run",
+    ]
 )
 TRAINERS = sorted(
     path
