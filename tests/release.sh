@@ -50,7 +50,7 @@ fast_tests empty
 
 stage "the same with the lowest versions"
 environment low "$lowest"
-"$work/tools/bin/python" "$repo/tests/lowest.py" "$wheel" $(echo "$extras" | tr , ' ') >"$work/lowest.txt"
+"$work/tools/bin/python" "$repo/tests/lowest.py" "$wheel" "$extras" >"$work/lowest.txt"
 "$work/low/bin/python" -m pip install --quiet --only-binary :all: \
     --constraint "$work/lowest.txt" --find-links "$work/dist" "distgrad[$extras]"
 fast_tests low

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,24 @@ def test_everything_public_is_documented(name):
             continue
         if inspect.isclass(value) or inspect.isfunction(value):
             assert (value.__doc__ or "").strip(), f"{name}.{n}"
+
+
+def test_every_file_that_has_the_version_has_the_same():
+    version = distgrad.__version__
+    for file, line in {
+        "pyproject.toml": f'version = "{version}"',
+        "CITATION.cff": f"version: {version}",
+        "recipe/recipe.yaml": f'  version: "{version}"',
+    }.items():
+        assert line in (ROOT / file).read_text().splitlines(), file
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    recipe = (ROOT / "recipe/recipe.yaml").read_text()
+    text = (ROOT / "pyproject.toml").read_text()
+    (core,) = re.findall(r"^dependencies = \[(.*)\]$", text, re.MULTILINE)
+    for needed in re.findall(r'"(.*?)"', core):
+        assert f"    - {needed.replace('>=', ' >=')}\n" in recipe, needed
+    for extra, name in {"numba": "numba", "matplotlib": "matplotlib-base"}.items():
+        (bound,) = re.findall(rf'"{extra}>=(.*?)"', text)
+        assert f"    - {name} >={bound}\n" in recipe, name
