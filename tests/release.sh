@@ -18,18 +18,19 @@ environment() { # NAME PYTHON
 }
 fast_tests() { # ENVIRONMENT
     # shellcheck disable=SC2086 # a list
-    (cd "$source" && env -u PYTHONPATH PATH="$work/$1/bin:$PATH" DISTGRAD_CACHE="$work/cache" \
+    (cd "$source" && env PATH="$work/$1/bin:$PATH" DISTGRAD_CACHE="$work/cache" \
         OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
         python -m pytest -q -p no:cacheprovider -m 'not slow' $fast)
 }
 
+unset PYTHONPATH # pip would take a distgrad there for installed
 mkdir -p "$work"
 stage "building, in $work"
 environment tools "$python"
 "$work/tools/bin/python" -m pip install --quiet build twine
 git -C "$repo" archive --prefix=distgrad/ HEAD | tar -x -C "$work" # what is committed, and only that
 rm -rf "$work/dist"
-"$work/tools/bin/python" -m build --outdir "$work/dist" "$work/distgrad" >"$work/build.log"
+"$work/tools/bin/python" -m build --outdir "$work/dist" "$work/distgrad" >"$work/build.log" 2>&1
 "$work/tools/bin/twine" check --strict "$work"/dist/*
 wheel=$(ls "$work"/dist/*.whl)
 size=$(wc -c <"$wheel")
@@ -40,7 +41,7 @@ stage "the wheel, from a local index, in an empty environment"
 environment empty "$python"
 "$work/empty/bin/python" -m pip install --quiet --find-links "$work/dist" "distgrad[$extras]"
 (cd "$work" && "$work/empty/bin/distgrad" --version)
-(cd "$work" && env -u PYTHONPATH "$work/empty/bin/distgrad" run -n 2 "$work/distgrad/examples/train.py" --epochs 2)
+(cd "$work" && "$work/empty/bin/distgrad" run -n 2 "$work/distgrad/examples/train.py" --epochs 2)
 
 stage "the tests of the source distribution"
 tar -x -C "$work" -f "$work"/dist/*.tar.gz
