@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,6 +78,11 @@ def begin(world: World, folder: str | None, parts: Parts, *, resume: bool, step:
         path = _resume(world, folder, parts)
         nothing = f"no checkpoint in {folder} yet: starting from the beginning"
         world.print(f"resumed from {path}" if path else nothing)
+
+
+def best_of(folder: str) -> str:
+    """Return the folder, within that of the checkpoints, of the best one."""
+    return os.path.join(folder, "best")
 
 
 def load_weights(world: World, folder: str, model: Module) -> str:

@@ -290,7 +290,7 @@ class Trainer:
         Call it on every rank. Errors: DistgradError without ``checkpoint`` or before there is one;
         CheckpointError.
         """
-        folder = None if self.checkpoint is None else best_of(self.checkpoint)
+        folder = None if self.checkpoint is None else checkpoints.best_of(self.checkpoint)
         found = "" if folder is None else checkpoints.load_weights(self.world, folder, self.model)
         if not found:
             raise DistgradError(
@@ -365,7 +365,7 @@ class Trainer:
         step = self.state.step
         best = self.best is not None and self.best.look(self.state)
         due = self.every and step % self.every == 0
-        folders = {best_of(self.checkpoint): 1} if best else {}
+        folders = {checkpoints.best_of(self.checkpoint): 1} if best else {}
         if due or self.state.stopped:
             folders[self.checkpoint] = self.keep
         for folder, keep in folders.items():
@@ -392,11 +392,6 @@ class Trainer:
         if isinstance(clip, Stateful):
             parts["clip"] = clip
         return parts | self.also_saved
-
-
-def best_of(folder: str) -> str:
-    """Return the folder, within that of the checkpoints, of the best one."""
-    return os.path.join(folder, "best")
 
 
 def _metric(name: str) -> str:

@@ -20,8 +20,8 @@ ELSEWHERE = {
     "grep": "the shell's",
 }
 """Programs that are not ours, with the reason why nothing is checked here."""
-TYPED = {"mine.py"}
-"""Scripts that the page itself has the reader type."""
+TYPED = {"mine.py", "train.py"}
+"""Scripts that are the reader's own."""
 
 
 def check(command: str) -> str:
