@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from example_files import Example, examples
 from names import Name
 
 from distgrad.autograd import Op
 from distgrad.autograd.signature import draw
-from examples import Example, examples
 
 PRELUDE = "import numpy as np\n\nfrom distgrad import ops"
 LARGEST = 24

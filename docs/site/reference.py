@@ -17,11 +17,11 @@ from types import FunctionType
 from typing import Any
 
 from derived import shown
+from example_files import Example
 from names import Name, public
 from sources import place
 
 from distgrad.autograd import Op
-from examples import Example
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = "distgrad.functions."
@@ -37,7 +37,7 @@ class Reference:
         if missing:
             raise SystemExit(
                 f"public names without an example: {', '.join(missing)}. Write one for each under "
-                f"docs/examples (docs/site/examples.py says how)"
+                f"docs/examples (docs/site/example_files.py says how)"
             )
         self.places: dict[str, str] = {}
         """The page of each dotted name that is described."""
@@ -97,7 +97,7 @@ class Reference:
         lines += [f"*{kind}* &nbsp;·&nbsp; {self._source(name)}", ""]
         if signature := _signature(name):
             lines += [_code(signature, "signature"), ""]
-        lines += [_prose(inspect.getdoc(name.value) or "") if _documented(name.value) else "", ""]
+        lines += [_prose(_docstring(name.value)), ""]
         if inspect.isclass(name.value):
             lines += _members(name.value)
         for example in self.examples[name.dotted][1]:
@@ -166,6 +166,13 @@ def _documented(value: Any) -> bool:
     return inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, Op)
 
 
+def _docstring(value: Any) -> str:
+    doc = (inspect.getdoc(value) or "") if _documented(value) else ""
+    if str(getattr(value, "__module__", "distgrad")).startswith("distgrad"):
+        return doc
+    return f"NumPy's. {doc.partition(chr(10) * 2)[0]}"  # which has pages of its own
+
+
 def _signature(name: Name) -> str:
     if not _documented(name.value):
         return f"{name.name} = {name.value!r}"[:200]
@@ -229,9 +236,15 @@ def _members(kind: type) -> list[str]:
 
 
 def _prose(doc: str) -> str:
-    """Return a docstring as Markdown: ``code`` in one pair of backticks, angles escaped."""
-    doc = re.sub(r"``(.+?)``", r"`\1`", doc, flags=re.DOTALL)
-    pieces = re.split(r"(`[^`]*`)", doc)
+    """Return a docstring as Markdown: ``code`` in one pair of backticks, prompts as blocks."""
+    return "\n\n".join(map(_paragraph, doc.split("\n\n")))
+
+
+def _paragraph(text: str) -> str:
+    if text.lstrip().startswith(">>> "):
+        return f"```pycon\n{inspect.cleandoc(text)}\n```"
+    text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
+    pieces = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([<*_])", r"\\\1", p) for p in pieces)
 
 

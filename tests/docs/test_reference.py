@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import subprocess
@@ -9,25 +10,26 @@ import sys
 from collections import Counter
 
 import derived
+import example_files
 import names
 import pytest
 from pages import DOCS, ROOT
 
-import examples
+import distgrad as dg
 
 PUBLIC = names.public()
 SHOWN = derived.shown(PUBLIC)
 RUN = """
 import json, sys
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
-import derived, examples, names
+import derived, example_files, names
 found, done = {}, {}
 for dotted, (_, those) in derived.shown(names.public()).items():
     for example in those:
         try:
             key = (example.where, example.code)
             done[key] = done.get(key) or example.run()
-        except examples.ExampleError as error:
+        except example_files.ExampleError as error:
             found[dotted] = str(error)
 print(json.dumps([len(done), found]))
 """
@@ -50,7 +52,9 @@ def failures():
 
 def test_every_public_name_has_an_example():
     missing = [dotted for dotted, (kind, _) in SHOWN.items() if not kind]
-    assert missing == [], "write one for each under docs/examples, as docs/site/examples.py says"
+    assert missing == [], (
+        "write one for each under docs/examples, as docs/site/example_files.py says"
+    )
 
 
 @pytest.mark.parametrize("module", names.modules())
@@ -59,9 +63,20 @@ def test_the_examples_of_a_module_run(module, failures):
     assert {dotted: error for dotted, error in failures.items() if dotted in own} == {}
 
 
+def test_the_prompts_in_docstrings_print_what_they_say():
+    pytest.importorskip("tokenizers", reason="the extra text is not installed")
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    prompted = [n for n in PUBLIC if not n.alias and "\n    >>> " in (n.value.__doc__ or "")]
+    own = [n for n in prompted if str(n.value.__module__).startswith("distgrad")]
+    assert own
+    for name in own:
+        for case in finder.find(name.value, name.dotted, globs={"dg": dg}):
+            assert runner.run(case).failed == 0, name.dotted
+
+
 def test_every_example_is_of_a_public_name_and_mentions_it():
     homes = {(n.module, n.name) for n in PUBLIC if not n.alias}
-    written = examples.examples()
+    written = example_files.examples()
     assert set(written) - homes == set()
     silent = [
         f"{example.where}: {name}"
@@ -82,9 +97,9 @@ def test_an_example_that_raises_is_named_by_file_and_line(tmp_path):
     path = tmp_path / "distgrad" / "broken.py"
     path.parent.mkdir()
     path.write_text('"""Broken."""\n\nimport distgrad as dg\n\n# Examples\n\ndg.ones(2) / "x"\n')
-    (example,) = examples.read(path)
+    (example,) = example_files.read(path)
     assert example.names == ("ones",)
-    with pytest.raises(examples.ExampleError, match=r"distgrad/broken\.py:7: ShapeError"):
+    with pytest.raises(example_files.ExampleError, match=r"distgrad/broken\.py:7: ShapeError"):
         example.run()
 
 
@@ -96,7 +111,7 @@ def test_an_example_goes_on_until_it_shows_something_and_takes_what_it_needs(tmp
         "z = np.ones(2)\n\n# Examples\n\n# Tensor: a class\nclass A:\n    pass\n\n\nA(), y\n\n"
         "dg.abs(x)\n"
     )
-    first, second = examples.read(path)
+    first, second = example_files.read(path)
     assert first.names == ("Tensor",)
     assert first.note == "a class"
     assert first.code.endswith("A(), y")
