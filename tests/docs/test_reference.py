@@ -53,7 +53,7 @@ def failures():
 def test_every_public_name_has_an_example():
     missing = [dotted for dotted, (kind, _) in SHOWN.items() if not kind]
     assert missing == [], (
-        "write one for each under docs/examples, as docs/site/example_files.py says"
+        "see docs/site/example_files.py: a line each in docs/examples"
     )
 
 
