@@ -1,7 +1,6 @@
 """The commands in the pages: verbs and options exist, scripts exist and know their options.
 
-The quick ones of the first ten minutes are run by test_first_minutes.py, those of other pages by
-the tests of what they are about (README: test_readme.py, quickstart: tests/launch).
+Each is run, here or by the test that RUN_BY names, or RUN_BY says why it is not.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import re
 import shlex
 
 import pytest
-from pages import PAGES, ROOT, commands, name_of, prose
+from pages import PAGES, ROOT, blocks, commands, name_of, prose
 
 from distgrad import cli
 
@@ -22,6 +21,25 @@ ELSEWHERE = {
 """Programs that are not ours, with the reason why nothing is checked here."""
 TYPED = {"mine.py", "train.py"}
 """Scripts that are the reader's own."""
+
+
+RUN_BY = {
+    r"distgrad plan ": "here",
+    r"sh launch/quickstart\.sh": "tests/launch/test_scripts.py",
+    r"\. \.venv/bin/activate": "the shell's own",
+    r"sh docs/build\.sh": "test_site.py builds the same site",
+    r"sh tests/run\.sh": "it is what runs this",
+    r"pip install ": "it would change the environment; tests/run.sh installs these extras",
+    r".*\bexamples/train\.py|.*\bmine\.py": "test_first_minutes.py, in fewer steps",
+    r".*\bexamples/gallery/": "tests/examples, in fewer steps",
+    r"python benchmarks/": "takes minutes; tests/test_benchmarks.py runs what they start",
+    r".*distgrad doctor": "tests/cli/test_doctor.py and test_doctor_ranks.py",
+    r".*distgrad bench": "takes a minute; tests/cli/test_bench.py, with smaller sizes",
+    r"distgrad warm": "takes minutes on a new machine; tests/cli/test_warm.py",
+    r"distgrad submit": "tests/cli/test_submit.py, tests/launch/test_slurm.py",
+    r"distgrad (report|top) ": "tests/observe",
+}
+"""Who runs the commands that begin so, or why nobody does."""
 
 
 def check(command: str) -> str:
@@ -113,6 +131,18 @@ def test_a_wrong_command_is_noticed(command, wrong):
     found = check(command)
     assert wrong in found
     assert bool(found) == bool(wrong)
+
+
+def test_every_command_is_run_or_it_is_said_why_not():
+    every = {command for page in PAGES for command in commands(page)}
+    assert [c for c in every if not any(re.match(how, c) for how in RUN_BY)] == []
+
+
+def test_distgrad_plan_prints_what_the_page_shows(capsys):
+    (block,) = blocks(ROOT / "docs/planning.md", "console")
+    command, _, shown = block.removeprefix("$ distgrad ").partition("\n")
+    assert cli.main(command.split()) == 0
+    assert capsys.readouterr().out.strip() == shown.strip()
 
 
 def test_every_program_that_is_left_out_occurs():

@@ -52,9 +52,7 @@ def failures():
 
 def test_every_public_name_has_an_example():
     missing = [dotted for dotted, (kind, _) in SHOWN.items() if not kind]
-    assert missing == [], (
-        "see docs/site/example_files.py: a line each in docs/examples"
-    )
+    assert missing == [], "see docs/site/example_files.py: a line each in docs/examples"
 
 
 @pytest.mark.parametrize("module", names.modules())
