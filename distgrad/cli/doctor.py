@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ HELP = "say what is wrong with this machine or between ranks, and what to type"
 _MARK = "distgrad-doctor:"
 """Begins the lines by which rank 0 tells the process that started the job."""
 _JOIN = 60.0  # seconds in which all ranks have to come
+_SHOWN = 8  # lines of what a job has said that does not start
 _JOB = 300.0  # seconds in which all has to be measured
 _STDOUT = "-"
 
@@ -152,7 +154,8 @@ def _as_ranks(options: argparse.Namespace) -> list[str]:
 
 def _start_ranks(options: argparse.Namespace, say: _Say) -> None:
     """Start ranks as ``distgrad run`` does, and say what they find or why they do not."""
-    cure = f"distgrad run -n {options.n} -m distgrad doctor  # shows all that mpirun says"
+    hosts = f" --hostfile {shlex.quote(options.hostfile)}" if options.hostfile else ""
+    cure = f"distgrad run -n {options.n}{hosts} -m distgrad doctor  # shows all that mpirun says"
     try:
         command, environment, _ = run.prepare(options, _as_ranks(options))
         told = _collect(command, {**os.environ, **environment})
@@ -190,7 +193,9 @@ class _Told:
             self.fault = f"the ranks ended with status {status}"
         if self.fault:
             said = [line for line in err.splitlines() if line.strip(" -*=")]
-            self.fault += f": {' '.join(said[-8:])}" if said else ""
+            if len(said) > _SHOWN:  # mpirun says first what it is, a rank last
+                said = [*said[: _SHOWN // 2], "…", *said[-_SHOWN // 2 :]]
+            self.fault += f": {' '.join(said)}" if said else ""
 
 
 def _collect(command: Sequence[str], environment: dict[str, str]) -> _Told:

@@ -289,6 +289,10 @@ def test_it_looks_from_the_ranks_that_mpirun_started(size):
 
 MPIRUNS = {
     "fails": ("echo 'no slots available' >&2; exit 3", "status 3: no slots available"),
+    "says much": (
+        "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i >&2; done; exit 1",
+        "line 1 line 2 line 3 line 4 … line 7 line 8 line 9 line 10",
+    ),
     "starts others": (
         'while [ "$1" != -n ]; do shift; done; shift 2; "$@" & "$@"; wait',
         "mpirun started 2 processes, each of which sees 1 rank(s): it is another MPI's",
@@ -314,10 +318,14 @@ def test_an_mpirun_that_does_not_start_ranks_is_a_problem(name, tmp_path, monkey
     monkeypatch.setattr(doctor, "PER_HOST", {})
     if name == "hangs":
         monkeypatch.setattr(doctor, "_JOB", 1.0)
-    assert cli.main(["doctor", "-n", "2"]) == 1
-    lines = [x for x in capsys.readouterr().out.splitlines() if re.match("problem +ranks ", x)]
+    (tmp_path / "hosts").write_text("localhost slots=2\n")
+    where = ["--hostfile", str(tmp_path / "hosts")] if name == "says much" else []
+    assert cli.main(["doctor", "-n", "2", *where]) == 1
+    out = capsys.readouterr().out
+    lines = [x for x in out.splitlines() if re.match("problem +ranks ", x)]
     assert len(lines) == 1
     assert said in lines[0]
+    assert f"cure: {' '.join(['distgrad run -n 2', *where])} -m distgrad doctor" in out
 
 
 def test_no_mpirun_leaves_the_rest_of_the_report(tmp_path, monkeypatch, capsys):
