@@ -19,6 +19,7 @@ from distgrad.autograd.op import PLAIN
 from distgrad.autograd.tensor import FUNCTIONS, UFUNCS
 
 ROOT = Path(distgrad.__file__).parents[1]
+REPO = Path(__file__).resolve().parents[1]  # the package may be an installed one
 PACKAGES = [
     "distgrad",
     *(m.name for m in pkgutil.walk_packages(distgrad.__path__, "distgrad.") if m.ispkg),
@@ -142,12 +143,12 @@ def test_every_file_that_has_the_version_has_the_same():
         "CITATION.cff": f"version: {version}",
         "recipe/recipe.yaml": f'  version: "{version}"',
     }.items():
-        assert line in (ROOT / file).read_text().splitlines(), file
+        assert line in (REPO / file).read_text().splitlines(), file
 
 
 def test_the_conda_recipe_asks_for_what_the_package_asks_for():
-    recipe = (ROOT / "recipe/recipe.yaml").read_text()
-    text = (ROOT / "pyproject.toml").read_text()
+    recipe = (REPO / "recipe/recipe.yaml").read_text()
+    text = (REPO / "pyproject.toml").read_text()
     (core,) = re.findall(r"^dependencies = \[(.*)\]$", text, re.MULTILINE)
     for needed in re.findall(r'"(.*?)"', core):
         assert f"    - {needed.replace('>=', ' >=')}\n" in recipe, needed
