@@ -30,7 +30,9 @@ from distgrad.autograd.walk import (
     traced,
 )
 from distgrad.errors import GradError, ShapeError
+from distgrad.tracing import tracer
 
+_listening = tracer.get
 _ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
 
 
@@ -68,7 +70,9 @@ def backward(
     else:
         received = start([root], [seed], create_graph)
     leaves = _Leaves(consumers)
-    Walk(received, leaves, create_graph, retain_graph or create_graph).run(traced(nodes))
+    timeline = _listening()
+    followed = nodes if timeline is None else timeline.walking(nodes)
+    Walk(received, leaves, create_graph, retain_graph or create_graph).run(followed)
     if leaves.waiting is not None:
         leaves.finish()
     for listener in listeners:

@@ -20,11 +20,10 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.errors import NonFiniteError, ShapeError
 from distgrad.optim.norms import Given, joint_norms, norm_beside
 from distgrad.optim.norms import total_norm as joint_norm
-from distgrad.tracing import traced
+from distgrad.tracing import traced, tracer
 
 
 @apart
-@traced("clipping")
 def clip_grad_norm_(
     params: Iterable[Tensor],
     max_norm: float,
@@ -37,12 +36,20 @@ def clip_grad_norm_(
     Returns the norm before clipping. ``norm_type`` is any p > 0 or infinity. A norm that is not
     finite leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
     """
-    params = _listed(params)
-    norm = gradient_norm(params, norm_type)
-    if error_if_nonfinite:
-        _refuse_nonfinite(norm, "the gradient norm")
-    _scale_(params, max_norm, norm)
-    return norm
+    # What ``traced`` does, without another call in every step.
+    listener = tracer.get()
+    if listener is not None:
+        listener.begin("clipping")
+    try:
+        params = _listed(params)
+        norm = gradient_norm(params, norm_type)
+        if error_if_nonfinite:
+            _refuse_nonfinite(norm, "the gradient norm")
+        _scale_(params, max_norm, norm)
+        return norm
+    finally:
+        if listener is not None:
+            listener.end("clipping")
 
 
 @apart
