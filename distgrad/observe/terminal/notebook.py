@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from distgrad.observe.terminal import words
@@ -61,8 +62,7 @@ class Notebook:
         """Nothing: the last line stays, or the table comes."""
 
     def _put(self, data: Mapping[str, str]) -> None:
-        from IPython.display import display  # noqa: PLC0415 (only there where there is a notebook)
-
+        display: Any = import_module("IPython.display").display  # there, as there is a notebook
         if self._output is None:
             self._output = display(data, raw=True, display_id=True)
         else:
