@@ -23,6 +23,10 @@ from distgrad.kernels import onednn
 
 __all__ = ["TWINS", "part", "status", "twin"]
 
+# numba colours its errors where colorama is installed, which then writes an escape sequence to
+# stdout when the process ends: into the file or pipe that somebody reads what ranks print from.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
+
 _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
     "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],

@@ -48,6 +48,17 @@ def test_importing_distgrad_imports_no_numba_and_the_first_twin_does():
     ]
 
 
+def test_a_process_that_runs_a_kernel_prints_what_its_program_prints_and_nothing_else(tmp_path):
+    pytest.importorskip("numba")
+    # As colorama does, which many programs bring along.
+    (tmp_path / "colorama.py").write_text(
+        "import atexit\n__version__ = '0.4.6'\nFore = Style = None\nreinit = deinit = print\n"
+        "def init(): atexit.register(print, 'reset')\n"
+    )
+    found = run(RELU, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert found == ""
+
+
 def test_distgrad_fused_0_turns_twins_off():
     code = f"{RELU}\nimport sys\nprint('numba' in sys.modules, dg.kernels.status())"
     assert run(code, DISTGRAD_FUSED="0").startswith("False off (DISTGRAD_FUSED=0")
