@@ -27,6 +27,8 @@ class RunFolder:
     ranks: int = 3
     hosts: tuple[str, ...] = ("node-a",)
     """Shared out evenly among the ranks."""
+    few_cores: int = -1
+    """A rank with one core, where the others have two."""
     resumes: tuple[int, ...] = ()
     """Steps at which a next part began."""
     lost: int = 0
@@ -104,6 +106,8 @@ class RunFolder:
             "ranks": self.ranks,
             "shards": None,
             "hosts": self._hosts(),
+            "threads": [1] * self.ranks,
+            "cores": [1 if rank == self.few_cores else 2 for rank in range(self.ranks)],
             "versions": {"distgrad": "0.1.0", "python": "3.11.7", "numpy": "2.2.0", "mpi": None},
             "numerics": {"NumPy": "2.2.0", "BLAS": [{"version": "0.3.28", "num_threads": 1}]},
             "environment": {"OMP_NUM_THREADS": "1"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from distgrad.observe.time.table import Share, Shares
 
 PARTS = ("compute", "data", "waiting", "transfer", "hidden")
 """Of a rank's time; ``hidden`` is a part of ``compute``, the others sum up to all of it."""
+
+Machine: TypeAlias = tuple[str, int, int]
+"""A rank's host, threads and cores; 0 if that is not known."""
 
 _STRETCHES = 200  # over the steps
 _RANKS = 32  # that are shown over the steps one by one: the first, or the busiest
@@ -72,19 +76,22 @@ class TimeGroup:
 
 def time_groups(rows: Sequence[Row], parts: Sequence[Part]) -> list[TimeGroup]:
     """Return the groups of some stretches of a run, in order; [] if its time was not split."""
-    groups = groupby(rows, lambda row: _hosts(row, parts))
-    return [_group([*those], hosts) for hosts, those in groups]
+    groups = groupby(rows, lambda row: _machines(row, parts))
+    return [_group([*those], machines) for machines, those in groups]
 
 
-def _hosts(row: Row, parts: Sequence[Part]) -> tuple[str, ...]:
-    """Return the host of each rank of a stretch; a run.json that lacks its part names none."""
+def _machines(row: Row, parts: Sequence[Part]) -> tuple[Machine, ...]:
+    """Return those of the ranks of a stretch; a run.json that lacks its part names none."""
     count = len(row["ranks"])
-    hosts = parts[row["part"]].hosts if row["part"] < len(parts) else []
-    return tuple(hosts) if len(hosts) == count else ("unknown",) * count
+    if row["part"] < len(parts):
+        part = parts[row["part"]]
+        if len(part.hosts) == len(part.threads) == len(part.cores) == count:
+            return tuple(zip(part.hosts, part.threads, part.cores, strict=True))
+    return (("unknown", 0, 0),) * count
 
 
-def _group(rows: Sequence[Row], hosts: tuple[str, ...]) -> TimeGroup:
-    stretches = [_shares(row, hosts) for row in rows]
+def _group(rows: Sequence[Row], machines: tuple[Machine, ...]) -> TimeGroup:
+    stretches = [_shares(row, machines) for row in rows]
     merged, starts, ends = [], [], []
     for run in runs_of(len(rows), _STRETCHES):
         merged.append(reduce(Shares.plus, (stretches[i] for i in run)))
@@ -107,14 +114,10 @@ def _group(rows: Sequence[Row], hosts: tuple[str, ...]) -> TimeGroup:
     )
 
 
-def _shares(row: Row, hosts: tuple[str, ...]) -> Shares:
+def _shares(row: Row, machines: tuple[Machine, ...]) -> Shares:
+    pairs = zip(machines, row["ranks"], strict=True)
     return Shares(
-        tuple(
-            Share(host, row["steps"], seconds, waiting, transfer, hidden, data)
-            for host, (seconds, waiting, transfer, hidden, data) in zip(
-                hosts, row["ranks"], strict=True
-            )
-        )
+        tuple(Share(host, row["steps"], *split, *counts) for (host, *counts), split in pairs)
     )
 
 

@@ -32,7 +32,8 @@ def now() -> str:
 
 def begun(world: World, model: Module | None) -> dict[str, Any]:
     """Return all of a part that is known when it begins; collective."""
-    hosts = gather_json(world.comm, world.comm.transport.host, "run folder")
+    mine = world.comm.transport.host, numerics.blas_threads(), len(os.sched_getaffinity(0))
+    machines = gather_json(world.comm, mine, "run folder")
     return {
         "started": now(),
         "ended": None,
@@ -44,7 +45,9 @@ def begun(world: World, model: Module | None) -> dict[str, Any]:
         "working_directory": os.getcwd(),
         "ranks": world.size,
         "shards": world.shards if world.canonical else None,
-        "hosts": hosts,
+        "hosts": [host for host, _, _ in machines],
+        "threads": [threads for _, threads, _ in machines],
+        "cores": [cores for _, _, cores in machines],
         "versions": versions(world),
         "numerics": numerics.fingerprint(),
         "environment": environment(os.environ),

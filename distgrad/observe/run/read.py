@@ -47,6 +47,10 @@ class Part:
     shards: int | None
     hosts: list[str]
     """Of each rank."""
+    threads: list[int]
+    """Of each rank's matrix products; 0 if that is not known."""
+    cores: list[int]
+    """That each rank may run on."""
     versions: dict[str, str | None]
     numerics: dict[str, Any]
     """What the bits depend on besides code, data and seed."""

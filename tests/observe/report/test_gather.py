@@ -88,6 +88,15 @@ def test_a_rank_that_computes_slowly_is_named_with_the_share_it_costs(tmp_path):
     assert "of the time is lost to it" in found[0]
 
 
+def test_a_slow_rank_with_fewer_cores_is_told_so(tmp_path):
+    for few, ending in [
+        (1, "lost to it; it computes with 1 core, the others with 2"),
+        (2, "of the time is lost to it"),  # that is another one's
+    ]:
+        folder = RunFolder(slow={1: 0.02}, few_cores=few)
+        assert texts(report_of(tmp_path / str(few), folder))[0].endswith(ending)
+
+
 def test_a_rank_that_reads_slowly_is_named_as_such(tmp_path):
     found = texts(report_of(tmp_path, RunFolder(reads={2: 0.02})))
     assert found[0].startswith("rank 2 (host node-a) reads data slowly: ")

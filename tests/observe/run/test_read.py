@@ -23,6 +23,8 @@ def a_part(first_step, **facts):
         "ranks": 3,
         "shards": 4,
         "hosts": ["a", "a", "b"],
+        "threads": [1, 1, 2],
+        "cores": [2, 2, 4],
         "versions": {},
         "numerics": {},
         "environment": {},
