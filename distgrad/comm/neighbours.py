@@ -120,7 +120,8 @@ def _description(pid: int) -> str:
         return f"process {pid} has ended"
     if state == "R":
         return (
-            f"process {pid} is running (state R), in a function that keeps Python's lock, the GIL"
+            f"process {pid} is running (state R): in a function that keeps Python's lock, the GIL, "
+            f"or on a core that others keep busy"
         )
     words = "waits for the disk or a file system" if state == "D" else "sleeps"
     return f"process {pid} {words} (state {state}){_kernel_function(pid)}"

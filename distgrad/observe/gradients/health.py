@@ -6,6 +6,7 @@ It looks at gradients between the reduction and clipping; it changes nothing.
 from __future__ import annotations
 
 import os
+import textwrap
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -122,7 +123,7 @@ class GradientHealth:
         for kind in KINDS:
             those = [p for p in self.problems if p.kind == kind]
             lines += [f"  {p}" for p in those]
-            lines += [f"    What usually helps: {ADVICE[kind]}."] if those else []
+            lines += _wrapped(f"What usually helps: {ADVICE[kind]}.") if those else []
         if not self._problems.found:
             lines.append("  No layer vanishes, explodes, is dead or not finite.")
         width = max(map(len, self._layers.names))
@@ -220,3 +221,7 @@ class GradientHealth:
 
     def _matrix(self, columns: list[Array]) -> Array:
         return np.stack(columns, axis=1) if columns else np.empty((len(self._layers), 0))
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 88, initial_indent="    ", subsequent_indent="    ")
