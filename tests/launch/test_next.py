@@ -35,9 +35,9 @@ def commands(text: str) -> list[str]:
 
 def test_paths_are_short_in_the_repository_and_whole_elsewhere(tmp_path):
     lines = commands(said(ROOT, ROOT / ".venv", ROOT))
-    assert lines[1] == ".venv/bin/distgrad debug -n 4 examples/train.py --epochs 2"
+    assert lines[2] == ".venv/bin/distgrad debug -n 4 examples/train.py --epochs 2"
     lines = commands(said(ROOT, ROOT / ".venv", tmp_path))
-    assert lines[1].startswith(f"{ROOT}/.venv/bin/distgrad debug -n 4 {ROOT}/examples/train.py")
+    assert lines[2].startswith(f"{ROOT}/.venv/bin/distgrad debug -n 4 {ROOT}/examples/train.py")
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_each_command_runs_as_it_is_printed_also_where_a_path_has_a_space(tmp_pa
     (repo / "examples").symlink_to(ROOT / "examples")
     text = said(repo, Path(sys.prefix), tmp_path)
     lines = commands(text)
-    assert len(lines) == 3
+    assert len(lines) == 4
     outputs = []
     for line in [*lines, lines[0]]:
         done = subprocess.run(
@@ -64,7 +64,8 @@ def test_each_command_runs_as_it_is_printed_also_where_a_path_has_a_space(tmp_pa
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         outputs.append(done.stdout + done.stderr)
-    assert any((tmp_path / "checkpoints/first").iterdir())
+    assert any((tmp_path / "runs/first/checkpoints").iterdir())
+    assert (tmp_path / "runs/first/report.html").exists()
     assert "resum" in outputs[-1]
     for path in re.findall(r"^  ([/\w'].*)$", text, re.MULTILINE):
         if not path[0].isdigit():
