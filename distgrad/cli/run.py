@@ -6,8 +6,9 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from distgrad.cli import job
 from distgrad.cli.supervise import supervise, watch
@@ -31,6 +32,7 @@ _OF_OURS = (LIVE, COMMAND)
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_launch_options(parser)
+    job.add_timeline(parser)
     job.add_options(parser, ranks="the physical cores that this process may use")
 
 
@@ -38,7 +40,6 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how mpirun is called."""
     parser.add_argument("--dry-run", action="store_true", help="print the command, start nothing")
     parser.add_argument("--hostfile", metavar="FILE", help="hosts to start on (default: this one)")
-    job.add_timeline(parser)
     parser.add_argument("--threads", type=int, metavar="T", help="BLAS threads per rank")
     parser.add_argument(
         "--mpirun",
@@ -58,15 +59,22 @@ def work(options: argparse.Namespace) -> int:
         if os.environ.get(LIVE) != BY_CALLER:
             os.environ.pop(LIVE, None)  # of a job in which this is one
         os.environ |= job.told(options) | ({LIVE: "1"} if live else {})
-    return start(options, [sys.executable, *job.program(options)], live=live)
+    program = [sys.executable, *job.program(options)]
+    return start(options, program, live=live, asked=job.timeline(options))
 
 
-def start(options: argparse.Namespace, program: Sequence[str], *, live: bool = False) -> int:
+def start(
+    options: argparse.Namespace,
+    program: Sequence[str],
+    *,
+    live: bool = False,
+    asked: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Start ``program`` on ``options.n`` ranks, or print the command; return the exit status.
 
-    ``live``, a line of theirs is drawn on this terminal.
+    ``live``, a line of theirs is drawn on this terminal. ``asked`` are more variables for them.
     """
-    command, environment, open_mpi = prepare(options, program)
+    command, environment, open_mpi = prepare(options, program, asked)
     if options.dry_run:
         prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
         print(" ".join([*prefix, shlex.join(command)]))
@@ -81,7 +89,9 @@ def start(options: argparse.Namespace, program: Sequence[str], *, live: bool = F
 
 
 def prepare(
-    options: argparse.Namespace, program: Sequence[str]
+    options: argparse.Namespace,
+    program: Sequence[str],
+    asked: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[str], dict[str, str], bool]:
     """Return the command that starts ``program``, the variables it adds, whether it is Open MPI's.
 
@@ -90,7 +100,7 @@ def prepare(
     _check(options)
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
-    environment = launch_environment(options.n, options.threads) | job.timeline(options)
+    environment = launch_environment(options.n, options.threads) | dict(asked)
     handed_on = (*_OF_THE_USER, *_OF_OURS)
     command = launchers.mpirun_command(
         mpirun,
