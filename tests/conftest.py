@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,16 @@ from distgrad.comm.worlds.local import LocalTransport
 
 pytest_plugins = ["roads"]
 os.environ["DISTGRAD_TUNING"] = "off"  # what this user has measured is no part of a test
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Take back what a test has set in the environment, as the command line's verbs do."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @dataclass(frozen=True)

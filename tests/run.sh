@@ -27,7 +27,7 @@ stage() {
 # What computes in one process and looks at no clock: two of these at a time. The report of the
 # second is shown when both have ended.
 comparing='tests/oracle tests/same_source tests/autograd tests/distributions tests/functions tests/ops'
-simulating='tests/integrate tests/nn tests/optim tests/parallel/test_zero*.py'
+simulating='tests/capture tests/checkpoint tests/integrate tests/kernels tests/nn tests/optim tests/parallel/test_zero*.py'
 two_at_a_time() {
     report=$(mktemp)
     # shellcheck disable=SC2086 # a list

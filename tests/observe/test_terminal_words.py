@@ -6,6 +6,7 @@ import os
 import struct
 import sys
 import termios
+from types import ModuleType
 
 import pytest
 
@@ -274,6 +275,7 @@ def test_a_command_resumes_with_an_option_that_the_script_has(tmp_path, monkeypa
     script = tmp_path / "train.py"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # no script of others
     environ = {"DISTGRAD_COMMAND": "distgrad run -n 2 train.py"}
     script.write_text("parser.add_argument('--resume', action='store_true')")
     assert resuming(environ) == "distgrad run -n 2 train.py --resume"
