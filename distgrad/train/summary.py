@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from distgrad.observe import TimeSplit
-from distgrad.observe.terminal import Row, Status, resuming
+from distgrad.observe.terminal import Row, Status, distgrad_command, resuming
 from distgrad.observe.terminal.words import duration, number
 from distgrad.train.state import TrainState
 
@@ -56,7 +56,8 @@ def rows(
         else:
             found.append(Row("resume", "with fit(resume=True)"))
     if run is not None:
-        found.append(Row("look at it", shlex.join(["distgrad", "report", run]), command=True))
+        command = f"{distgrad_command()} report {shlex.quote(run)}"
+        found.append(Row("look at it", command, command=True))
     return found
 
 

@@ -10,7 +10,16 @@ from types import ModuleType
 
 import pytest
 
-from distgrad.observe.terminal import Reader, Row, Status, obey, resuming, typed, words
+from distgrad.observe.terminal import (
+    Reader,
+    Row,
+    Status,
+    distgrad_command,
+    obey,
+    resuming,
+    typed,
+    words,
+)
 from distgrad.observe.terminal.displays import Lines, Marks, Terminal
 from distgrad.observe.terminal.marks import encode
 from distgrad.observe.terminal.streams import above
@@ -265,10 +274,20 @@ def test_the_command_is_distgrads_short_name_where_the_shell_finds_it(tmp_path, 
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
     words = ["/usr/bin/python3", str(script), "run", "-n", "2", "a b.py"]
-    assert typed(words) == f"/usr/bin/python3 {script} run -n 2 'a b.py'"
+    assert typed(words) == f"{script} run -n 2 'a b.py'"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert typed(words) == "distgrad run -n 2 'a b.py'"
     assert typed(["python", "train.py"]) == "python train.py"
+
+
+def test_distgrad_is_called_as_it_was_or_as_it_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = {"DISTGRAD_COMMAND": "'a b/bin/distgrad' run -n 3 train.py"}
+    assert distgrad_command(told) == "'a b/bin/distgrad'"
+    alone = {"DISTGRAD_COMMAND": "python train.py"}
+    assert distgrad_command(alone) == f"{sys.executable} -m distgrad"
+    (tmp_path / "distgrad").touch(0o755)
+    assert distgrad_command(alone) == distgrad_command({}) == "distgrad"
 
 
 def test_a_command_resumes_with_an_option_that_the_script_has(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """What a training looks like on a terminal, in a log and through a launcher."""
 
-from distgrad.observe.terminal.command import resuming, typed
+from distgrad.observe.terminal.command import distgrad_command, resuming, typed
 from distgrad.observe.terminal.displays import Display, choose, obey, surroundings
 from distgrad.observe.terminal.marks import Reader
 from distgrad.observe.terminal.screen import begin_line
@@ -14,6 +14,7 @@ __all__ = [
     "Status",
     "begin_line",
     "choose",
+    "distgrad_command",
     "obey",
     "resuming",
     "surroundings",

@@ -15,17 +15,25 @@ from distgrad.observe.terminal.launcher import typed_command
 VARIABLE = "DISTGRAD_COMMAND"
 """In which ``distgrad run`` and ``distgrad debug`` tell how they were called."""
 
-_RESUME = "--resume"
+_NAME, _RESUME = "distgrad", "--resume"
 
 
 def typed(words: Sequence[str]) -> str:
-    """Return Python's command line (``sys.orig_argv``) as typed: ``distgrad`` by its short name."""
+    """Return Python's command line (``sys.orig_argv``) as typed: ``distgrad`` without Python."""
     words = [*words]
-    if len(words) > 1 and Path(words[1]).name == "distgrad":
-        found = shutil.which("distgrad")
-        if found is not None and Path(found).samefile(words[1]):
-            words[:2] = ["distgrad"]
+    if len(words) > 1 and Path(words[1]).name == _NAME:
+        found = shutil.which(_NAME)
+        on_path = found is not None and Path(found).samefile(words[1])
+        words[:2] = [_NAME if on_path else words[1]]
     return shlex.join(words)
+
+
+def distgrad_command(environ: Mapping[str, str] = os.environ) -> str:
+    """Return how ``distgrad`` is called in the shell that this training was started from."""
+    first = shlex.split(environ.get(VARIABLE, ""))[:1]
+    if first and Path(first[0]).name == _NAME:
+        return shlex.quote(first[0])
+    return _NAME if shutil.which(_NAME) else shlex.join([sys.executable, "-m", _NAME])
 
 
 def resuming(environ: Mapping[str, str] = os.environ) -> str:
