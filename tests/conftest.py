@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,10 @@ os.environ["DISTGRAD_TUNING"] = "off"  # what this user has measured is no part 
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Take back what a test has set in the environment, as the command line's verbs do."""
-    before = dict(os.environ)
+    """Take back what a test has set for its process, as the command line's verbs do."""
+    before, argv, main = dict(os.environ), sys.argv, sys.modules["__main__"]
     yield
+    sys.argv, sys.modules["__main__"] = argv, main
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)

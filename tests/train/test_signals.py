@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,11 @@ def test_of_several_signals_ctrl_c_is_the_one_that_counts() -> None:
     assert isolated(lambda: trained(at)).state.stopped == "Ctrl-C (SIGINT)"
 
 
-def test_ctrl_c_is_a_keyboard_interrupt_for_those_who_catch_it(tmp_path: Path) -> None:
+def test_ctrl_c_is_a_keyboard_interrupt_for_those_who_catch_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # of which nobody knows whether it can resume
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     error = isolated(lambda: trained(sends(signal.SIGINT), checkpoint=str(tmp_path))).error
     assert isinstance(error, KeyboardInterrupt)
     assert str(error).startswith(f"saved step 3 to {tmp_path}; resume with fit(resume=True)")
