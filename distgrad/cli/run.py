@@ -15,7 +15,6 @@ from distgrad.cli.supervise import supervise, watch
 from distgrad.comm import launchers
 from distgrad.comm.tuning import VARIABLE as TUNING
 from distgrad.errors import LaunchError
-from distgrad.observe.terminal.command import VARIABLE as COMMAND
 from distgrad.observe.terminal.displays import PLAIN, wants_lines
 from distgrad.observe.terminal.marks import BY_CALLER
 from distgrad.observe.terminal.marks import VARIABLE as LIVE
@@ -26,7 +25,6 @@ HELP = "start a script or module on N ranks with mpirun"
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 # What a user may have set for the ranks; on other hosts mpirun does not know it by itself.
 _OF_THE_USER = (*_THREADS, TUNING, "DISTGRAD_FUSED", "DISTGRAD_CACHE", "DISTGRAD_DATA", PLAIN)
-_OF_OURS = (LIVE, COMMAND)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +52,14 @@ def work(options: argparse.Namespace) -> int:
     job.check_program(options)
     if options.n is None:
         _choose_ranks(options)
-    live = not options.dry_run and draws_here(options)
+    live, asked = False, job.timeline(options)
     if not options.dry_run:
-        if os.environ.get(LIVE) != BY_CALLER:
-            os.environ.pop(LIVE, None)  # of a job in which this is one
-        os.environ |= job.told(options) | ({LIVE: "1"} if live else {})
+        live = draws_here(options)
+        asked |= job.told(options) | ({LIVE: "1"} if live else {})
+        if os.environ.get(LIVE) == BY_CALLER:
+            asked[LIVE] = BY_CALLER
     program = [sys.executable, *job.program(options)]
-    return start(options, program, live=live, asked=job.timeline(options))
+    return start(options, program, live=live, asked=asked)
 
 
 def start(
@@ -79,7 +78,8 @@ def start(
         prefix = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
         print(" ".join([*prefix, shlex.join(command)]))
         return 0
-    environment = {**os.environ, **environment}
+    # LIVE may be that of a job in which this is one.
+    environment = {k: v for k, v in os.environ.items() if k != LIVE} | environment
     if open_mpi:
         return supervise(command, environment, live=live)
     if live:
@@ -101,13 +101,12 @@ def prepare(
     mpirun = launchers.find_mpirun()
     open_mpi = launchers.is_open_mpi(mpirun)
     environment = launch_environment(options.n, options.threads) | dict(asked)
-    handed_on = (*_OF_THE_USER, *_OF_OURS)
     command = launchers.mpirun_command(
         mpirun,
         open_mpi,
         options.n,
         options.threads or threads_per_rank(options.n),
-        [*environment, *(n for n in handed_on if n in os.environ and n not in environment)],
+        [*environment, *(n for n in _OF_THE_USER if n in os.environ and n not in environment)],
         hostfile=options.hostfile,
         extra=shlex.split(options.mpirun),
     )

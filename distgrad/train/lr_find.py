@@ -12,6 +12,7 @@ import numpy as np
 
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError, NonFiniteError
+from distgrad.observe import Progress
 from distgrad.observe.figure import new_figure
 from distgrad.optim import Optimizer
 from distgrad.train.parts import Parts
@@ -65,6 +66,7 @@ def lr_find(
     state: TrainState,
     loader: DataLoader,
     parts: Parts,
+    progress: Progress,
     *,
     min_lr: float,
     max_lr: float,
@@ -81,7 +83,7 @@ def lr_find(
     rates = np.geomspace(min_lr, max_lr, num_training).tolist()
     losses: list[float] = []
     mean = 0.0
-    with _put_back(parts, state):
+    with _put_back(parts, state), progress:
         groups = optimizer.param_groups
         # Groups keep their ratio; the first one has the rate that is told.
         ratios = [group["lr"] / groups[0]["lr"] if groups[0]["lr"] else 1.0 for group in groups]
@@ -98,6 +100,7 @@ def lr_find(
             if not math.isfinite(smoothed):
                 break
             losses.append(smoothed)
+            progress.step(0, {"loss": state.loss, "learning_rate": rate})
             if smoothed > early_stop_threshold * abs(min(losses)) and count > 1:
                 break
     return LRFind(rates[: len(losses)], losses)

@@ -31,7 +31,7 @@ class Monitor:
                 f"{whose}: mode={mode!r} is 'min' or 'max', and min_delta={min_delta} what the "
                 f"best has to be beaten by, 0 or more"
             )
-        self.whose, self.name, self.min_delta = whose, name, min_delta
+        self.whose, self.name, self.mode, self.min_delta = whose, name, mode, min_delta
         self._sign = -1.0 if mode == "max" else 1.0
         self.value = math.nan
         """The best one so far, NaN before the first; a NaN never is."""

@@ -8,20 +8,23 @@ from collections.abc import Mapping
 from distgrad.observe import TimeSplit
 from distgrad.observe.terminal import Row, Status, distgrad_command, resuming
 from distgrad.observe.terminal.words import duration, number
+from distgrad.train.monitor import Monitor
 from distgrad.train.state import TrainState
 
 
 class Evaluations:
-    """The last evaluation of a training and its best: the one of the lowest loss."""
+    """The last evaluation of a training and its best: the one of ``best``, or the lowest loss."""
 
-    def __init__(self) -> None:
+    def __init__(self, best: Monitor | None) -> None:
+        name, mode = ("loss", None) if best is None else (best.name, best.mode)
+        self._monitor = Monitor("the table at the end", name, mode)
         self.last: tuple[int, Mapping[str, float]] | None = None
         self.best: tuple[int, Mapping[str, float]] | None = None
 
-    def hear(self, step: int, found: Mapping[str, float]) -> None:
+    def hear(self, state: TrainState) -> None:
         """Take note of one."""
-        self.last = (step, dict(found))
-        if self.best is None or found["loss"] < self.best[1]["loss"]:
+        self.last = (state.evaluation_step, dict(state.evaluation))
+        if self._monitor.look(state):
             self.best = self.last
 
 
@@ -41,10 +44,10 @@ def rows(
     ``folder`` is where it was saved, ``run`` its run folder; None leaves that out.
     """
     found = [Row("training", f"{_numbers(status.numbers)} (means of epoch {status.epoch})")]
-    if evaluations.last is not None and evaluations.best is not None:
+    if evaluations.last is not None:
         found.append(Row("validation", _evaluation(evaluations.last)))
-        if evaluations.best != evaluations.last:
-            found.append(Row("best", _evaluation(evaluations.best)))
+    if evaluations.best is not None and evaluations.best is not evaluations.last:
+        found.append(Row("best", _evaluation(evaluations.best)))
     speed = f"{duration(seconds)} for {steps} steps, {number(state.samples_per_second)} samples/s"
     found.append(Row("took", speed))
     if split is not None and (said := split.summary()):

@@ -13,7 +13,7 @@ from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.nn import Module
-from distgrad.observe import Run, TimeSplit
+from distgrad.observe import Progress, Run, TimeSplit
 from distgrad.observe.run.layout import checkpoints_of
 from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
@@ -134,7 +134,7 @@ class Trainer:
         self.world = self.ddp.world
         self.state = TrainState()
         self.time_split: TimeSplit | None = None
-        """Where the time of the last ``fit`` went, on several ranks; it is said at the end."""
+        """Where the time of the last ``fit`` went; it is said at the end."""
         self._visible = progress
         self._requests = StopRequests(self.world)
         learn: Callable[..., tuple[Tensor, Tensor]] = self._forward_and_backward
@@ -180,6 +180,7 @@ class Trainer:
             done=self.state.step,
             per_epoch=len(loader),
             folder=self.checkpoint,
+            best=self.best,
             record=record_of(self, loader, total, resume),
         )
         self.time_split = watch.split
@@ -272,10 +273,11 @@ class Trainer:
         are Lightning's. Errors: DistgradError for limits that are none.
         """
         parts, schedule = self._parts(loader), self.schedule
+        bar = Progress(rank=self.world.rank, total=num_training, visible=self._visible)
         self.schedule = None  # it would set the rate
         try:
             return lr_find(
-                *(self.step, self.optimizer, self.state, loader, parts),
+                *(self.step, self.optimizer, self.state, loader, parts, bar),
                 min_lr=min_lr,
                 max_lr=max_lr,
                 num_training=num_training,
@@ -362,9 +364,8 @@ class Trainer:
     def _save_if_due(self, parts: Parts, clock: Clock) -> None:
         if self.checkpoint is None:
             return
-        step = self.state.step
         best = self.best is not None and self.best.look(self.state)
-        due = self.every and step % self.every == 0
+        due = self.every and self.state.step % self.every == 0
         folders = {checkpoints.best_of(self.checkpoint): 1} if best else {}
         if due or self.state.stopped:
             folders[self.checkpoint] = self.keep
@@ -372,7 +373,7 @@ class Trainer:
             with clock.paused():
                 if self.run is not None:  # a resume has all lines up to here
                     self.run.flush()
-                checkpoints.save(self.world, folder, step, parts, keep)
+                checkpoints.save(self.world, folder, self.state.step, parts, keep)
 
     def _parts(self, loader: DataLoader, criteria: Criteria | None = None) -> Parts:
         """Return all that a step changes, by the names under which it is saved."""

@@ -9,6 +9,7 @@ from distgrad.observe import Progress, TimeSplit
 from distgrad.parallel import DistributedDataParallel
 from distgrad.train import summary
 from distgrad.train.clock import Clock
+from distgrad.train.monitor import Monitor
 from distgrad.train.record import Record
 from distgrad.train.signals import STOPS
 from distgrad.train.state import TrainState
@@ -19,7 +20,8 @@ class Watch:
 
     ``with watch:`` around the steps, on every rank; rank 0's terminal shows something if it is
     ``visible``. ``total`` is how many steps there will be at most, ``done`` how many there were,
-    ``per_epoch`` how many make an epoch; ``folder`` is that of the checkpoints.
+    ``per_epoch`` how many make an epoch; ``folder`` is that of the checkpoints,
+    ``best`` what makes an evaluation the best one.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Watch:
         done: int,
         per_epoch: int,
         folder: str | None,
+        best: Monitor | None = None,
         record: Record | None = None,
     ) -> None:
         rank = ddp.world.rank
@@ -43,7 +46,7 @@ class Watch:
         # Simulated ranks take turns: the time of one is the others' waiting.
         timed = ddp.world.size == 1 or ddp.world.comm.transport.timed
         self.split = TimeSplit(ddp, say=self.bar.say if self._tells else None) if timed else None
-        self._evaluations = summary.Evaluations()
+        self._evaluations = summary.Evaluations(best)
         self._folder, self._done = folder, done
 
     def __enter__(self) -> Watch:
@@ -70,7 +73,7 @@ class Watch:
 
     def evaluated(self, state: TrainState) -> None:
         """Hear of an evaluation within the training."""
-        self._evaluations.hear(state.step, state.evaluation)
+        self._evaluations.hear(state)
         self.bar.evaluated(state.evaluation)
         if self.record is not None:
             self.record.evaluated(state)

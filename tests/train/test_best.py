@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,17 @@ def test_without_an_evaluation_there_is_no_best_one(tmp_path: Path) -> None:
             made.load_best()
 
     run_ranks(2, body)
+
+
+def test_the_table_at_the_end_has_the_best_of_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def best(losses: list[float], **settings: Any) -> list[str]:
+        monkeypatch.setattr(f"{__name__}.LOSSES", losses)
+        run_ranks(1, lambda: fit(trainer(None, progress=True, **settings), len(losses)))
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("best: ")]
+
+    assert best([math.nan, 3.0, 4.0]) == ["best: loss 3, accuracy -3 at step 2"]
+    assert best([3.0, 2.0]) == []  # the last one is it
+    worst = {"best": "accuracy", "best_mode": "min", "checkpoint": str(tmp_path)}
+    assert best([3.0, 5.0, 4.0], **worst) == ["best: loss 5, accuracy -5 at step 2"]
