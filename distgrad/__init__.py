@@ -27,6 +27,7 @@ from distgrad import (
     special,
     utils,
 )
+from distgrad import blas as _blas
 from distgrad import functions as _functions
 from distgrad import heap as _heap
 from distgrad.autograd import (
@@ -178,6 +179,7 @@ from distgrad.train import (
 from distgrad.utils.data import DataLoader
 
 _heap.keep()
+_blas.choose()
 
 __version__ = "0.1.0"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import blas
 from distgrad.cli.bench_report import size_name
 from distgrad.cli.doctor_files import NETWORK, kind_of
 from distgrad.cli.doctor_finding import Finding, note, ok, one_line, problem, tried
@@ -35,15 +36,17 @@ def look_at_blas() -> Iterator[Finding]:
     for library in libraries:
         name, kernel = library["internal_api"], library["architecture"]
         kernels = f" with {kernel} kernels" if kernel else ""
+        if kernel == blas.AVX2 and blas.cpu().halves_avx512:
+            kernels += ", the fastest ones of a Zen 4"
         threads = library["num_threads"]
         yield ok(f"{name} {library['version']}{kernels}, {threads} thread(s) here", _speed())
     try:
         numerics.self_test()
     except LaunchError as error:
         yield problem(str(error), "pip install --force-reinstall numpy")
-    said = core_type.slower_than_needed(os.environ, core_type._cpu_flags(), core_type._kernels())
-    if said:
-        yield problem(said.removeprefix("distgrad: "), "unset OPENBLAS_CORETYPE")
+    advice = core_type.advice_on(os.environ, blas.cpu(), core_type.kernels())
+    if advice is not None:
+        yield problem(*advice)
 
 
 def _speed() -> str:

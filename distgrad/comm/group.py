@@ -86,8 +86,9 @@ class Group:
         if self.board is not None:
             self.board.finish(self.number)
         self.progress.bytes_sent += self.bytes_sent
-        self.transport.state.spare.extend(self._scratch)
-        self._scratch.clear()
+        if self._scratch:
+            self.transport.state.keep_scratch(self._scratch)
+            self._scratch.clear()
 
 
 def pieces(array: Array) -> list[Array]:

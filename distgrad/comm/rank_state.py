@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -20,6 +20,7 @@ from distgrad.comm.times import Times
 from distgrad.comm.tuning import DEFAULTS, Tuning
 
 _LARGE = 1 << 16  # bytes of scratch memory that has pages of its own
+_KEPT = 6 << 20  # bytes of scratch memory that wait for the next collective
 
 
 class InFlight(Protocol):
@@ -156,6 +157,18 @@ class RankState:
             return np.empty(nbytes, np.uint8)
         # Not of the heap, where what is freed stays.
         return np.frombuffer(mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+    def keep_scratch(self, pieces: Sequence[Array]) -> None:
+        """Take back scratch memory: some of it, the largest first, is kept for what comes next.
+
+        One piece is, whatever its size: a collective after the other finds memory that is there.
+        """
+        left, kept = _KEPT, list[Array]()
+        for piece in sorted([*self.spare, *pieces], key=lambda a: a.nbytes, reverse=True):
+            left -= piece.nbytes
+            if not kept or left >= 0:
+                kept.append(piece)
+        self.spare[:] = kept
 
     def drop_scratch(self) -> None:
         """Give the memory back to the system that no collective in flight uses."""

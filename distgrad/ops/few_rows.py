@@ -15,9 +15,7 @@ from threadpoolctl import threadpool_info
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-
-AVX512 = {"SkylakeX", "Cooperlake", "Sapphirerapids"}
-"""What OpenBLAS calls its kernels for CPUs with AVX-512."""
+from distgrad.blas import AVX512
 
 _WORTHWHILE = 1 << 20  # multiplications: below, OpenBLAS multiplies without copying
 _MOST_ROWS = 160
@@ -60,7 +58,7 @@ def turned(x: Array, weight: Array, bias: Array | None) -> Array:
     return np.add(columns.T, bias, out=y)
 
 
-@cache  # the kernels are chosen when the library is loaded
+@cache  # the kernels are chosen when distgrad is imported
 def _copies_slowly() -> bool:
     kinds = {i["architecture"] for i in threadpool_info() if i.get("internal_api") == "openblas"}
     return bool(kinds) and kinds <= AVX512

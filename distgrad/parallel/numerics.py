@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from distgrad import kernels
+from distgrad import blas, kernels
 from distgrad.errors import LaunchError
 
 _ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -74,38 +72,10 @@ def _numpys_own(loaded: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Other packages load a BLAS of their own, when they like; it changes no bit of ours.
     """
-    path = _numpys_blas()
+    path = blas.file()
     # Where the path says nothing (a BLAS under another library's name), all that there are count.
     own = [i for i in loaded if path and os.path.realpath(i["filepath"]) == path] or loaded
     return sorted(own, key=repr)
-
-
-class _Place(ctypes.Structure):
-    """What dladdr(3) says of an address (Dl_info)."""
-
-    _fields_ = (
-        ("file", ctypes.c_char_p),
-        ("base", ctypes.c_void_p),
-        ("symbol", ctypes.c_char_p),
-        ("address", ctypes.c_void_p),
-    )
-
-
-@cache
-def _numpys_blas() -> str | None:
-    """Return the file that holds the matrix product NumPy calls; None where nobody can say."""
-    try:
-        file = importlib.import_module("numpy._core._multiarray_umath").__file__
-        # Loaded already: this is the handle, and a symbol is looked up as NumPy's linker did.
-        numpy = ctypes.CDLL(file, os.RTLD_NOLOAD | os.RTLD_LAZY)
-        where = ctypes.CDLL(None).dladdr
-    except (ImportError, OSError, AttributeError):
-        return None
-    for name in ("scipy_cblas_sgemm64_", "scipy_cblas_sgemm", "cblas_sgemm64_", "cblas_sgemm"):
-        found = _Place()
-        if hasattr(numpy, name) and where(getattr(numpy, name), ctypes.byref(found)):
-            return os.path.realpath(os.fsdecode(found.file))
-    return None
 
 
 def compare(fingerprints: Sequence[Mapping[str, object]], rank: int) -> None:

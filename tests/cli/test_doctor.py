@@ -13,7 +13,7 @@ import pytest
 from findings import look, the_one
 from jobs import LAUNCHER, ROOT
 
-from distgrad import cli
+from distgrad import blas, cli
 from distgrad.cli import (
     doctor,
     doctor_compute,
@@ -263,10 +263,10 @@ def test_a_blas_that_is_wrong_or_forced_is_a_problem(monkeypatch):
         raise LaunchError("the BLAS computes a wrong product")
 
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    monkeypatch.setattr(core_type, "_cpu_flags", lambda: core_type._FLAGS)
-    monkeypatch.setattr(core_type, "_kernels", lambda: {"Haswell"})
+    monkeypatch.setattr(blas, "cpu", lambda: blas.Cpu("GenuineIntel", 6, frozenset(blas._NEEDED)))
+    monkeypatch.setattr(core_type, "kernels", lambda: {"Haswell"})
     assert the_one(doctor_compute.look_at_blas, state=PROBLEM).cure == "unset OPENBLAS_CORETYPE"
-    monkeypatch.setattr(core_type, "_kernels", lambda: {"SkylakeX"})
+    monkeypatch.setattr(core_type, "kernels", lambda: {"SkylakeX"})
     monkeypatch.setattr(numerics, "self_test", wrong)
     finding = the_one(doctor_compute.look_at_blas, state=PROBLEM)
     assert finding.text == "the BLAS computes a wrong product"

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info
 from training import alone
 
 import distgrad as dg
+from distgrad import blas
 from distgrad.parallel import numerics
 
 
@@ -108,7 +109,7 @@ def test_the_order_in_which_libraries_were_loaded_does_not_count(
     own = next(i for i in threadpool_info() if i["user_api"] == "blas")
     other = {**own, "filepath": "/elsewhere/libopenblas.so", "version": "0.2.20"}
     if not own_is_known:
-        monkeypatch.setattr(numerics, "_numpys_blas", lambda: None)
+        monkeypatch.setattr(blas, "file", lambda: None)
     seen = []
     for loaded in ([own, other], [other, own]):
         monkeypatch.setattr(numerics, "threadpool_info", lambda loaded=loaded: loaded)
