@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from rows import ROWS, Attention, Linear
 
+from distgrad import blas
+
+blas.choose()  # as distgrad does when it is imported: the same kernels of NumPy's BLAS
+
 
 def versions() -> dict[str, str]:
     return {"numpy": np.__version__}
