@@ -24,20 +24,31 @@ stage() {
     "$@"
 }
 
-# What computes in one process and looks at no clock: two of these at a time. The report of the
-# second is shown when both have ended.
+# Two lists of tests at a time: each starts jobs of its own and leaves a core to the other. What
+# only computes comes first; the last list is that of everything that stands in no other.
 comparing='tests/oracle tests/same_source tests/autograd tests/distributions tests/functions tests/ops'
 simulating='tests/capture tests/checkpoint tests/integrate tests/kernels tests/nn tests/optim tests/parallel/test_zero*.py'
-two_at_a_time() {
-    report=$(mktemp)
+bridging='tests/comm tests/observe tests/parallel'
+others() {
+    # shellcheck disable=SC2086 # lists
+    printf -- '--ignore=%s ' $comparing $simulating $bridging
+}
+# The tests of tests/parallel that run earlier are left out here.
+beside() {
     # shellcheck disable=SC2086 # a list
-    python -m pytest -q -m "$single" -p no:cacheprovider $simulating >"$report" 2>&1 &
-    beside=$!
-    trap 'kill "$beside"; exit 130' INT TERM # it hears no Ctrl-C itself
+    printf '%s ' $bridging
+    printf -- '--ignore=%s ' tests/parallel/test_zero*.py
+}
+two_at_a_time() { # ARGUMENTS ARGUMENTS; the report of the second is shown when both have ended
+    report=$(mktemp)
+    # shellcheck disable=SC2086 # lists
+    python -m pytest -q -m "$single" -p no:cacheprovider $2 >"$report" 2>&1 &
+    second=$!
+    trap 'kill "$second"; exit 130' INT TERM # it hears no Ctrl-C itself
     status=0
     # shellcheck disable=SC2086 # the same
-    python -m pytest -m "$single" $comparing || status=$?
-    wait "$beside" || status=$?
+    python -m pytest -m "$single" $1 || status=$?
+    wait "$second" || status=$?
     trap - INT TERM
     cat "$report"
     rm "$report"
@@ -87,10 +98,8 @@ stage "ruff check" ruff check .
 stage "ruff format" ruff format --check .
 stage "mypy" mypy
 stage "import layers" lint-imports
-stage "tests that compute" two_at_a_time
-# shellcheck disable=SC2046,SC2086 # lists
-stage "tests of jobs, and all others" \
-    python -m pytest -m "$single" $(printf -- '--ignore=%s ' $comparing $simulating)
+stage "tests that compute" two_at_a_time "$comparing" "$simulating"
+stage "tests of jobs, and all others" two_at_a_time "$(others)" "$(beside)"
 for ranks in 2 3 4; do
     stage "MPI tests, $ranks ranks" under_mpi "$ranks"
 done

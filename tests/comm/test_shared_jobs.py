@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,15 @@ JOBS = Path(__file__).parent / "jobs"
 
 def leftovers():
     # Open MPI's mpirun removes that MPI's own files, MPICH's mpiexec does not.
-    return sorted(p for name in ("distgrad-*", "mpich_*") for p in Path("/dev/shm").glob(name))
+    return {p for name in ("distgrad-*", "mpich_*") for p in Path("/dev/shm").glob(name)}
+
+
+def all_gone_but(before):
+    """Whether nothing is left but what was there; other jobs of this machine may need a moment."""
+    deadline = time.monotonic() + 20
+    while leftovers() - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return leftovers() <= before
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -25,7 +34,7 @@ def test_a_segment_has_no_name_once_all_have_opened_it(ranks):
     done = run_job(ranks, JOBS / "in_shm.py", "through")
     assert done.status == 0, done.err
     assert "shares True in one node True\narrays True named []" in done.out
-    assert leftovers() == before
+    assert all_gone_but(before)
 
 
 def test_a_rank_killed_with_sigkill_leaves_nothing_in_dev_shm():
@@ -33,7 +42,7 @@ def test_a_rank_killed_with_sigkill_leaves_nothing_in_dev_shm():
     done = run_job(3, JOBS / "in_shm.py", "killed")
     assert done.status != 0
     assert "arrays True named []" in done.out
-    assert leftovers() == before
+    assert all_gone_but(before)
 
 
 def test_what_a_process_has_mapped_loses_its_name_and_nothing_else_does():

@@ -12,7 +12,10 @@ from distgrad.comm import Communicator, connect
 
 
 def files():
-    return sorted(p.name for p in Path("/dev/shm").glob("distgrad-*"))
+    """Return the names of this job's own segments: others may run on this machine."""
+    pids = comm.all_gather_bytes(str(os.getpid()).encode())
+    found = [p.name for p in Path("/dev/shm").glob("distgrad-*")]
+    return sorted(n for n in found if any(f"-{pid.decode()}-" in n for pid in pids))
 
 
 how = sys.argv[1]
@@ -22,9 +25,10 @@ array = np.full(1 << 18, comm.rank + 1.0, "f4") if held is None else held[0].own
 array[:] = comm.rank + 1.0
 comm.all_reduce(array)
 assert (array == sum(range(1, comm.size + 1))).all()
+named = files()
 if comm.rank == 0:
     print("shares", comm.topology.shares, "in one node", comm.topology.one_node)
-    print("arrays", held is not None, "named", files(), flush=True)
+    print("arrays", held is not None, "named", named, flush=True)
 comm.barrier()
 if how == "killed" and comm.rank == comm.size - 1:
     os.kill(os.getpid(), signal.SIGKILL)
