@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,3 +25,15 @@ def accuracy(logits: Tensor, labels: Any) -> float:
             f"accuracy: logits of {logits.shape} need labels of {found.shape}; got {wanted.shape}"
         )
     return float(np.sum(found == wanted))
+
+
+def measured(
+    metrics: Mapping[str, Metric], output: Tensor, target: Any, total: int
+) -> dict[str, float]:
+    """Return each metric's part of a mean over ``total`` samples, under its name in a sum."""
+    return {named(name): metric(output, target) / total for name, metric in metrics.items()}
+
+
+def named(metric: str) -> str:
+    """Return under which name a user's metric is summed: apart from the Trainer's own."""
+    return f"metric {metric}"

@@ -12,7 +12,7 @@ from distgrad.errors import DistgradError
 from distgrad.nn import Module
 from distgrad.observe import GradientHealth, Run, TimeSplit
 from distgrad.observe.run.layout import COLUMNS, VALIDATION
-from distgrad.optim import LRScheduler, Optimizer
+from distgrad.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from distgrad.parallel import DistributedDataParallel, World
 from distgrad.parallel.agreement import settings_of
 from distgrad.train.clock import Clock
@@ -26,7 +26,7 @@ class Training(Protocol):
 
     model: Module
     optimizer: Optimizer
-    schedule: LRScheduler | None
+    schedule: LRScheduler | ReduceLROnPlateau | None
     loss_fn: Any
     clip_norm: Any
     state: TrainState

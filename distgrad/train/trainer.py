@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
@@ -15,7 +14,7 @@ from distgrad.errors import DistgradError
 from distgrad.nn import Module
 from distgrad.observe import Progress, Run, TimeSplit
 from distgrad.observe.run.layout import checkpoints_of
-from distgrad.optim import LRScheduler, Optimizer, clip_grad_norm_
+from distgrad.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
 from distgrad.parallel.nonfinite import Nonfinite
@@ -23,10 +22,12 @@ from distgrad.parallel.reducer import Reduction
 from distgrad.tracing import traced
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
+from distgrad.train.evaluation import means, predictions
 from distgrad.train.lr_find import LRFind, lr_find
-from distgrad.train.metrics import Metric
+from distgrad.train.metrics import Metric, measured, named
 from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Parts, Stateful, Weights, check_also_saved
+from distgrad.train.plateau import plateau_of
 from distgrad.train.record import check_names, learning_rate, record_of
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
@@ -44,7 +45,9 @@ class Trainer:
     ``loss_fn(model(*inputs), target)`` is the mean loss over a shard of samples, or with
     ``reduction="sum"`` the sum; a sample is (inputs…, target). ``metrics`` are summed over
     samples. ``clip_norm`` is the largest gradient norm, or a function that clips the
-    parameters' gradients (``optim.AutoClip()``, ``optim.adaptive_clip_grad_``). ``nonfinite``
+    parameters' gradients (``optim.AutoClip()``, ``optim.adaptive_clip_grad_``). ``schedule`` is
+    stepped after each step; a ReduceLROnPlateau after each evaluation, by its loss or by what
+    ``best`` names. ``nonfinite``
     says what happens to a NaN or infinite loss or gradient: "raise" names rank, step and shard;
     "skip" leaves the step out on all ranks; "continue" goes on (as in DistributedDataParallel).
     ``checkpoint`` is a folder, written ``every`` so many steps and at the end, of which the
@@ -70,7 +73,7 @@ class Trainer:
         optimizer: Optimizer,
         loss_fn: Callable[[Tensor, Any], Tensor],
         *,
-        schedule: LRScheduler | None = None,
+        schedule: LRScheduler | ReduceLROnPlateau | None = None,
         clip_norm: float | Callable[[Iterable[Tensor]], object] | None = None,
         metrics: Mapping[str, Metric] | None = None,
         nonfinite: Nonfinite = "raise",
@@ -119,6 +122,7 @@ class Trainer:
             raise DistgradError(f"best={best!r} needs the folder: Trainer(run=…) or (checkpoint=…)")
         self.best = None if best is None else Monitor("Trainer(best=)", best, best_mode)
         """The best evaluation so far, if one was asked for."""
+        self._plateau = plateau_of(schedule, self.best)
         self.also_saved = check_also_saved(also_saved or {})
         self.callbacks = list(callbacks)
         self.ddp = DistributedDataParallel(
@@ -164,11 +168,12 @@ class Trainer:
                 "move each other's place in the data; make a second DataLoader over the same data"
             )
         evaluated = evaluate is not None
-        if self.best is not None and not evaluated:
-            raise DistgradError(
-                f"Trainer(best={self.best.name!r}) looks at evaluations, and there would be none: "
-                f"pass evaluate=loader to fit"
-            )
+        for asked in (self.best, self._plateau):
+            if asked is not None and not evaluated:
+                raise DistgradError(
+                    f"{asked.whose} looks at evaluations, and there would be none: pass "
+                    f"evaluate=loader to fit"
+                )
         criteria = Criteria(stop, epochs=epochs, max_steps=max_steps, evaluated=evaluated)
         parts = self._parts(loader, criteria)
         checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
@@ -196,13 +201,14 @@ class Trainer:
         """Train on one global batch: forward, backward and reduction, clipping, update."""
         self.optimizer.zero_grad()
         meters = ("seconds", "busy", *self._requests.names)
-        sums = ShardSum(self.world, "loss", *meters, *map(_metric, self.metrics))
+        sums = ShardSum(self.world, "loss", *meters, *map(named, self.metrics))
         for sample in batch.shards:
             output, loss = self._learn(*sample)
             position = current_shard()
             mean = self.reduction == "mean" and position is not None
             weight = position.weight if mean and position is not None else 1.0
-            sums.add(loss=weight * float(loss), **self._measured(output, sample[-1], batch.total))
+            metrics = measured(self.metrics, output, sample[-1], batch.total)
+            sums.add(loss=weight * float(loss), **metrics)
         # Rank 0's clock is everyone's; a signal on any rank is heard by all.
         if clock is not None and self.world.rank == 0:
             sums.add(seconds=clock.seconds, busy=clock.seconds - clock.lost)
@@ -211,14 +217,14 @@ class Trainer:
         self._requests.hear(found)
         state = self.state
         state.loss, state.seconds, busy = found["loss"], found["seconds"], found["busy"]
-        state.metrics = {name: found[_metric(name)] for name in self.metrics}
+        state.metrics = {name: found[named(name)] for name in self.metrics}
         state.gradient_norm = self._clip()
         if self.ddp.left_out:
             state.skipped += 1
         else:
             self.optimizer.step()
         state.learning_rate = learning_rate(self.optimizer)
-        if self.schedule is not None:
+        if not isinstance(self.schedule, ReduceLROnPlateau | None):
             self.schedule.step()
         state.step += 1
         if clock is not None:
@@ -232,28 +238,18 @@ class Trainer:
         Call it on every rank: each computes its shards, all get the same numbers. A loader that was
         left half-way is read whole, and stays where it was.
         """
-        modes = [(m, m.training) for m in self.model.modules()]
-        self.model.eval()
-        sums = ShardSum(self.world, "loss", "samples", *map(_metric, self.metrics))
-        # Summoned once: what zero=3 has on other ranks would be fetched for every batch.
-        with no_grad(), self.ddp.summon_full_parameters():
-            for batch in loader.whole():
-                for *inputs, target in batch.shards:
-                    output = self.model(*inputs)
-                    n = len(target)
-                    loss = float(self.loss_fn(output, target))
-                    loss *= n if self.reduction == "mean" else 1
-                    sums.add(loss=loss, samples=n, **self._measured(output, target, 1))
-        for m, training in modes:
-            m.training = training
-        found = sums.result()
-        count = found["samples"]
-        if not count:
-            raise DistgradError(
-                "evaluate: the loader gave no sample; look at its data set and drop_last"
-            )
-        loss = found["loss"] / count if self.reduction == "mean" else found["loss"]
-        return {"loss": loss, **{name: found[_metric(name)] / count for name in self.metrics}}
+        return means(self.ddp, loader, self.loss_fn, self.metrics, self.reduction)
+
+    @traced("evaluation")
+    def predict(self, loader: DataLoader, *, inputs: int | None = None) -> Any:
+        """Return the model's outputs for all samples of ``loader``, in its order, on every rank.
+
+        Arrays of as many rows as there are samples, in the structure that the model returns, in
+        evaluation mode. A sample is (inputs…, target), of which the target is not looked at, or one
+        input alone; ``inputs`` is how many they are otherwise. Call it on every rank.
+        Errors: DistgradError for a loader that shuffles, or outputs that no array can hold.
+        """
+        return predictions(self.ddp, loader, inputs)
 
     def lr_find(
         self,
@@ -334,6 +330,8 @@ class Trainer:
                         state.evaluation = self.evaluate(evaluate)
                     state.evaluation_step = state.step
                     watch.evaluated(state)
+                    if self._plateau is not None:
+                        self._plateau.look(state)
                 for callback in self.callbacks:
                     callback(state)
                 reason = criteria.check(state)
@@ -346,9 +344,6 @@ class Trainer:
         plain = None if callable(self.clip_norm) else self.clip_norm
         own = {"Trainer(clip_norm=)": plain, "Trainer(every=)": self.every}
         return own | settings_of(0, self.optimizer)
-
-    def _measured(self, output: Tensor, target: Any, total: int) -> dict[str, float]:
-        return {_metric(k): metric(output, target) / total for k, metric in self.metrics.items()}
 
     def _clip(self) -> float:
         """Clip the gradients and return their 2-norm before that; NaN if they were left out."""
@@ -393,8 +388,3 @@ class Trainer:
         if isinstance(clip, Stateful):
             parts["clip"] = clip
         return parts | self.also_saved
-
-
-def _metric(name: str) -> str:
-    """Under which name a user's metric is summed: apart from the Trainer's own."""
-    return f"metric {name}"
