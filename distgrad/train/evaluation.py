@@ -55,7 +55,7 @@ def means(
         for batch in loader.whole():
             for *inputs, target in batch.shards:
                 output = ddp.module(*inputs)
-                n = len(target)
+                n = _samples(target)
                 loss = float(loss_fn(output, target)) * (n if reduction == "mean" else 1)
                 sums.add(loss=loss, samples=n, **measured(metrics, output, target, 1))
     found = sums.result()
@@ -91,6 +91,14 @@ def predictions(ddp: DistributedDataParallel, loader: DataLoader, inputs: int | 
             "predict: the loader gave no sample; look at its data set and drop_last"
         )
     return _joined(outputs, lambda arrays: _in_order(comm, arrays, everyones))
+
+
+def _samples(target: Any) -> int:
+    """Return of how many samples these are the targets."""
+    if isinstance(target, Tensor | np.ndarray):
+        return len(target)
+    position = current_shard()  # of a tuple or a mapping, the length says nothing
+    return len(target) if position is None else position.count
 
 
 def _check_order(loader: DataLoader) -> None:

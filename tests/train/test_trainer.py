@@ -150,6 +150,29 @@ def test_a_step_that_was_left_out_has_no_norm_and_is_not_remembered() -> None:
 # -- evaluation and stopping --------------------------------------------------------------------
 
 
+def test_a_target_of_several_arrays_counts_as_one_sample() -> None:
+    weights = (1 + np.arange(40) % 3).astype(np.float32)
+
+    def loss(output: Any, target: Any) -> Any:
+        return (F.cross_entropy(output, target[0], reduction="none") * target[1]).mean()
+
+    def paired(found: Any) -> Any:
+        x, y, w = (np.stack(column) for column in zip(*found, strict=True))
+        return x, (y, w)
+
+    def body() -> list[dict[str, float]]:
+        t = trainer()
+        t.loss_fn, t.metrics = loss, {"accuracy": lambda output, y: dg.accuracy(output, y[0])}
+        x, y = samples().__getitems__(np.arange(40))
+        data = dg.data.ArrayDataset(x, y, weights)
+        # 40 = 3 * 11 + 7: shards of 3 and 2 samples.
+        cut, whole = (dg.data.DataLoader(data, n, collate_fn=paired) for n in (11, 40))
+        return [t.evaluate(cut), t.evaluate(whole)]
+
+    for cut, whole in simulated(3, body):
+        assert cut == pytest.approx(whole)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_evaluation_is_the_exact_mean_over_all_samples(size: int) -> None:
     def body() -> tuple[dict[str, float], float, float]:
