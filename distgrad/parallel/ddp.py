@@ -111,7 +111,8 @@ class DistributedDataParallel:
         taken = next((n for n, p in named if not isinstance(p._listener, free)), None)
         if taken is not None:
             raise CommError(
-                f"'{taken}' belongs to a DistributedDataParallel already; make one per model"
+                f"'{taken}' belongs to a DistributedDataParallel already; make one per model (to "
+                f"train on in another way, a copy: copy.deepcopy(model))"
             )
         lend_sums(module, self.world, self.algorithm)
         self.agreement = Agreement(self.world, module, check_every)

@@ -310,8 +310,8 @@ class Reducer(Observable):
             if p.requires_grad:
                 raise GradError(
                     f"'{name}' was frozen when DistributedDataParallel was made and requires "
-                    f"gradients now; they would differ between ranks. Make it anew after "
-                    f"requires_grad_"
+                    f"gradients now; they would differ between ranks. Train on with a copy, and "
+                    f"what belongs to it: model = copy.deepcopy(model).requires_grad_()"
                 )
         # With one shard a rank, a second pass adds up as in another batch: PyTorch's meaning.
         alone = position.first and position.last and not self.world.canonical

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from training import simulated
 
 import distgrad as dg
-from distgrad import nn
+from distgrad import nn, optim
 from distgrad.comm import run_ranks
 from distgrad.comm.worlds.simulate import current
 from distgrad.nn import functional as F
@@ -176,8 +178,31 @@ def test_a_thawed_parameter() -> None:
         model.bias.requires_grad_()
         ddp.backward(np.sum(model(np.ones((3, 2), np.float32))))
 
-    with pytest.raises(dg.GradError, match="'bias' was frozen when"):
+    with pytest.raises(dg.GradError, match=r"'bias' was frozen when .* copy\.deepcopy\(model\)"):
         run_ranks(1, body)
+
+
+def test_a_copy_trains_on_with_what_was_frozen() -> None:
+    def body() -> tuple[bool, str]:
+        dg.init(shards=4)
+        dg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+        model[0].requires_grad_(False)
+        frozen = model[0].weight.array.copy()
+        x = np.sin(np.arange(24, dtype=np.float32)).reshape(12, 2)
+        for _ in range(2):
+            optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+            trainer = dg.Trainer(model, optimizer, nn.CrossEntropyLoss(), progress=False)
+            data = dg.data.ArrayDataset(x, np.arange(12) % 2)
+            trainer.fit(dg.data.DataLoader(data, 6), max_steps=2)
+            kept = model
+            model = copy.deepcopy(model).requires_grad_()
+        same = bool((kept[0].weight.array == frozen).all())
+        return same, nn.state_sha256(kept.state_dict())
+
+    found = run_ranks(3, body)
+    assert not found[0][0]
+    assert found == run_ranks(1, body) * 3
 
 
 def test_a_nan_loss_names_rank_step_and_shard() -> None:
