@@ -3,7 +3,8 @@
 # mpirun, then those marked `mpi` under it with 2, 3 and 4 ranks. The first failure ends it.
 #
 #   sh tests/run.sh [--fast] [--oracle]     # --fast leaves out the tests marked slow
-#                                           # --oracle installs PyTorch and compares with it
+#                                           # --oracle installs PyTorch and compares with it,
+#                                           # and parsers that read recipes and manifests
 #   DISTGRAD_MPI=mpich sh tests/run.sh      # or system; launch/lib/venv.sh lists the settings
 set -eu
 repo=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -13,7 +14,7 @@ single='' ranked='mpi' extras=fast,onednn,plot,tensorboard,text,docs,test
 for argument in "$@"; do
     case $argument in
     --fast) single='not slow' ranked='mpi and not slow' ;;
-    --oracle) extras=$extras,oracle ;;
+    --oracle) extras=$extras,oracle,lint ;;
     *) die "unknown argument $argument; for single tests: $VENV/bin/python -m pytest …" ;;
     esac
 done

@@ -6,6 +6,7 @@ with Kubernetes' own schema where the package kubernetes-validate is installed.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import subprocess
@@ -66,6 +67,7 @@ def read_yaml(text: str) -> list[dict]:
     return pytest.skip("no Python here has PyYAML (Debian's package python3-yaml)")
 
 
+@functools.cache
 def written(*words: str) -> str:
     command = [sys.executable, "-m", "distgrad", "submit", "--scheduler", "k8s", "--dry-run"]
     done = subprocess.run(
