@@ -17,6 +17,8 @@ ELSEWHERE = {
     ".": "a virtual environment's activate, which quickstart.sh has made",
     "jupyter": "JupyterLab, of the extra course",
     "grep": "the shell's",
+    "apptainer": "no builder of it comes from Debian or PyPI; tests/launch/test_images.py",
+    "srun": "Slurm's; tests/launch/test_slurm.py",
 }
 """Programs that are not ours, with the reason why nothing is checked here."""
 TYPED = {"mine.py", "train.py"}
@@ -28,6 +30,7 @@ RUN_BY = {
     r"sh launch/quickstart\.sh": "tests/launch/test_scripts.py",
     r"sh docs/build\.sh": "test_site.py builds the same site",
     r"sh tests/run\.sh": "it is what runs this",
+    r"mpirun .* apptainer ": "as apptainer",
     r"pip install ": "it would change the environment; tests/run.sh installs these extras",
     r".*\bexamples/train\.py|.*\bmine\.py": "test_first_minutes.py, in fewer steps",
     r".*\bexamples/gallery/": "tests/examples, in fewer steps",

@@ -26,9 +26,7 @@ def wrong(text: str) -> list[str]:
     """Return the dotted names in inline code that lead nowhere, or are called and cannot be."""
     found = []
     for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
-        pattern = (
-            rf"(?<![\w./])({'|'.join(ALIASES)})\.([A-Za-z_][\w.]*\w)(\()?(?![\w/]*\.(?:py|md))"
-        )
+        pattern = rf"(?<![\w./])({'|'.join(ALIASES)})\.(?!(?:def|sif)\b)([A-Za-z_][\w.]*\w)(\()?(?![\w/]*\.(?:py|md))"
         for alias, path, call in re.findall(pattern, code):
             if not leads(ALIASES[alias], path, bool(call)):
                 found.append(f"{alias}.{path}{call}")
