@@ -29,7 +29,11 @@ def test_it_renders_to_one_package_for_every_python_and_platform():
     assert found["package"] == {"name": "distgrad", "version": distgrad.__version__}
     assert found["build"]["noarch"] == "python"
     assert found["build"]["python"]["entry_points"] == ["distgrad = distgrad.cli:main"]
-    (licences,) = re.findall(r"^license-files = (.*)$", (REPO / "pyproject.toml").read_text(), re.M)
+    project = (REPO / "pyproject.toml").read_text()
+    (lowest,) = re.findall(r'^requires-python = ">=(.*)"$', project, re.MULTILINE)
+    assert f"python {lowest}.*" in found["requirements"]["host"]
+    assert f"python >={lowest}" in found["requirements"]["run"]
+    (licences,) = re.findall(r"^license-files = (.*)$", project, re.MULTILINE)
     assert found["about"]["license_file"] == json.loads(licences)
 
 

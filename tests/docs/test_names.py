@@ -26,10 +26,11 @@ def wrong(text: str) -> list[str]:
     """Return the dotted names in inline code that lead nowhere, or are called and cannot be."""
     found = []
     for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
-        pattern = rf"(?<![\w./])({'|'.join(ALIASES)})\.(?!(?:def|sif)\b)([A-Za-z_][\w.]*\w)(\()?(?![\w/]*\.(?:py|md))"
-        for alias, path, call in re.findall(pattern, code):
-            if not leads(ALIASES[alias], path, bool(call)):
-                found.append(f"{alias}.{path}{call}")
+        aliases, dotted = "|".join(ALIASES), r"(?!(?:def|sif)\b)([A-Za-z_][\w.]*\w)"
+        pattern = rf"(?<![\w./])({aliases})\.{dotted}(\()?(?![\w/]*\.(?:py|md))"
+        for name, path, call in re.findall(pattern, code):
+            if not leads(ALIASES[name], path, bool(call)):
+                found.append(f"{name}.{path}{call}")
     return found
 
 
