@@ -7,9 +7,9 @@
 #   qsub -v ARGS="--checkpoint 'a folder'" launch/pbs.sh            # quotes as in the shell
 #
 # A job that loses its first node, or is put back by qrerun, starts again and resumes from its last
-# checkpoint. The subjobs of an array (-J) have folders of their own. PBS does not put back a job
-# that reached its time limit: for a long training queue the next part at once, with the same
-# folder; it starts only if the part before it has failed:
+# checkpoint. The subjobs of an array (-J) have folders of their own. One that nears its time limit
+# saves and ends with 99, and PBS does not put it back: for a long training queue the next part at
+# once, with the same folder; it starts only if the part before it has not ended with 0:
 #
 #   first=$(qsub -v CHECKPOINT=checkpoints/mine launch/pbs.sh)
 #   qsub -v CHECKPOINT=checkpoints/mine -W depend=afternotok:$first launch/pbs.sh
@@ -32,11 +32,25 @@ export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda
 eval "set -- ${ARGS:-}"
 
 # The file has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh; an
-# MPI built for PBS does not need it.
-distgrad run --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" examples/train.py \
+# MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM, kill_delay).
+# Two minutes before the time limit (walltime above; a change of it changes this as well) the ranks
+# are told to write a last checkpoint and to end.
+timeout --foreground --preserve-status --signal=USR1 3480 \
+    distgrad run --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" examples/train.py \
     --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
 job=$!
 
-# At the time limit and at qdel PBS sends TERM, and KILL some seconds later (kill_delay).
-trap 'kill "$job"; wait "$job"; exit 143' TERM
+# Called with the job's exit status: 99 asks for another start, where one can help.
+finish() {
+    case $1 in
+    0) if [ -n "${limit:-}" ] || [ "$SECONDS" -ge 3480 ]; then exit 99; fi ;; # saved
+    75) exit 99 ;; # a host was lost
+    esac
+    exit "$1"
+}
+
+# The same for who sends USR1 to the job. Asked to end, the ranks do, and so does the job.
+trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
+trap 'kill "$job"; wait "$job"; exit 143' INT TERM
 wait "$job"
+finish "$?"

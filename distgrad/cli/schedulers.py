@@ -27,6 +27,8 @@ ETHERNET = (
     "export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda",
 )
 _PLACEHOLDER = re.compile(r"@(\w+)@")
+_TIMED = "timed.sh"
+"""How a job runs its ranks and ends where the scheduler gives no warning that ranks survive."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,14 @@ def write(scheduler: Scheduler, job: Job) -> str:
         "arguments": job.arguments,
         "program": _shell_words(scheduler, job),
     }
-    template = (files("distgrad.cli") / "jobs" / scheduler.template).read_text(encoding="utf-8")
-    return _fill(template, common | dict(scheduler.values(job)))
+    values = common | dict(scheduler.values(job))
+    if "hostfile" in values:
+        values["timed"] = _fill(_template(_TIMED), values).splitlines()
+    return _fill(_template(scheduler.template), values)
+
+
+def _template(name: str) -> str:
+    return (files("distgrad.cli") / "jobs" / name).read_text(encoding="utf-8")
 
 
 def _fill(template: str, values: Mapping[str, Value]) -> str:
@@ -183,7 +191,12 @@ def _slurm(job: Job) -> Mapping[str, Value]:
 
 
 def _pbs(job: Job) -> Mapping[str, Value]:
-    return {"chunk_memory": f":mem={job.memory.lower()}b" if job.memory else ""}
+    return {
+        "chunk_memory": f":mem={job.memory.lower()}b" if job.memory else "",
+        "limit": "walltime",
+        "hostfile": '"$PBS_NODEFILE"',
+        "count": '"$(wc -l <"$PBS_NODEFILE")"',
+    }
 
 
 def _lsf(job: Job) -> Mapping[str, Value]:
@@ -191,6 +204,9 @@ def _lsf(job: Job) -> Mapping[str, Value]:
         "element": f'"{job.name}[{job.array}]"' if job.array else job.name,
         "affinity": str(job.threads) if job.threads else None,
         "time": f"{job.seconds // 3600}:{job.seconds // 60 % 60:02}",
+        "limit": "-W",
+        "hostfile": '"$LSB_DJOB_HOSTFILE"',
+        "count": '"$LSB_DJOB_NUMPROC"',
     }
 
 
@@ -201,7 +217,9 @@ def _grid_engine(job: Job) -> Mapping[str, Value]:
         "environment": job.environment,
         "slots": str(job.ranks * threads),
         "slots_of_a_host": "$2" if alone else f"int($2 / {threads})",
-        "slots_given": '"$NSLOTS"' if alone else f"$((NSLOTS / {threads}))",
+        "limit": "h_rt",
+        "hostfile": '"$hosts"',
+        "count": '"$NSLOTS"' if alone else f"$((NSLOTS / {threads}))",
     }
 
 

@@ -23,6 +23,7 @@ printf '%s\\n' "$@" >"$OUT/arguments"
 [ "$2" != --hostfile ] || cp "$3" "$OUT/seen"
 if [ -n "${UNTIL_USR1:-}" ]; then
     trap 'exit "$STATUS"' USR1
+    trap ': >"$OUT/asked to end"; exit 143' TERM
     : >"$OUT/started"
     i=0
     while [ $i -lt 600 ]; do sleep 0.05; i=$((i + 1)); done
@@ -57,7 +58,7 @@ PBS = Script(
     "pbs.sh",
     {"PBS_JOBID": "68.head", "PBS_O_WORKDIR": str(REPO), "PBS_NODEFILE": "{out}/hosts"},
     {"PBS_JOBID": "68[2].head", "PBS_ARRAY_INDEX": "2"},
-    0,
+    99,
 )
 LSF = Script(
     "lsf.sh",
@@ -82,6 +83,8 @@ GRID_ENGINE = Script(
     99,
 )
 ALL = pytest.mark.parametrize("script", [SLURM, PBS, LSF, GRID_ENGINE], ids=lambda s: s.file)
+TIMED = pytest.mark.parametrize("script", [PBS, LSF, GRID_ENGINE], ids=lambda s: s.file)
+"""Those that have a timer of their own for the time limit."""
 
 
 class Job:
@@ -121,13 +124,19 @@ class Job:
         return (self.out / "scontrol").exists()
 
 
-def after_the_warning(out: Path, script: Script, status: int, **variables: str) -> Job:
-    """Return a finished job whose ranks ended with ``status`` after the time limit's signal."""
-    job = Job(out, script, UNTIL_USR1="1", STATUS=str(status), **variables)
+def started(out: Path, script: Script, **variables: str) -> Job:
+    """Return a job whose ranks run until they are told of the time limit."""
+    job = Job(out, script, UNTIL_USR1="1", **variables)
     deadline = time.monotonic() + 60
     while not (out / "started").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return job
+
+
+def after_the_warning(out: Path, script: Script, status: int) -> Job:
+    """Return a job whose ranks end with ``status`` after the time limit's signal."""
+    job = started(out, script, STATUS=str(status))
     job.process.send_signal(signal.SIGUSR1)
     return job
 
@@ -193,8 +202,8 @@ def test_an_error_of_the_script_itself_or_ctrl_c_ends_the_job(tmp_path, script, 
     assert not job.requeued
 
 
-@pytest.mark.parametrize("script", [SLURM, LSF, GRID_ENGINE], ids=lambda s: s.file)
-def test_the_time_limit_puts_a_job_back_unless_the_script_failed(tmp_path, script):
+@ALL
+def test_the_time_limit_asks_for_another_start_unless_the_script_failed(tmp_path, script):
     job = after_the_warning(tmp_path, script, 0)
     assert job.wait() == script.again
     assert job.requeued == (script is SLURM)
@@ -205,7 +214,16 @@ def test_the_time_limit_puts_a_job_back_unless_the_script_failed(tmp_path, scrip
     assert not job.requeued
 
 
-@pytest.mark.parametrize("script", [LSF, GRID_ENGINE], ids=lambda s: s.file)
+@ALL
+def test_a_job_that_is_asked_to_end_ends_its_ranks_and_is_not_put_back(tmp_path, script):
+    job = started(tmp_path, script)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait() == 143
+    assert (tmp_path / "asked to end").exists()
+    assert not job.requeued
+
+
+@TIMED
 @pytest.mark.parametrize(("status", "ended"), [(0, 99), (1, 1)])
 def test_a_timer_tells_the_ranks_of_the_time_limit(tmp_path, script, status, ended):
     text = (REPO / "launch" / script.file).read_text()
@@ -228,7 +246,7 @@ def test_slurm_puts_a_job_back_three_times_that_lost_a_rank_or_a_node(tmp_path, 
     assert not job.requeued
 
 
-@pytest.mark.parametrize("script", [LSF, GRID_ENGINE], ids=lambda s: s.file)
+@TIMED
 def test_a_lost_host_asks_for_another_start(tmp_path, script):
     assert Job(tmp_path, script, STATUS="75").wait() == 99
     assert Job(tmp_path, script, STATUS="137").wait() == 137

@@ -39,7 +39,7 @@ WIRING = {
         "trap",
         "scontrol requeue",
     ],
-    "pbs.sh": ["#PBS -l walltime=", "#PBS -r y", "trap"],
+    "pbs.sh": ["#PBS -l walltime=", "#PBS -r y", "timeout --foreground", "trap"],
     "lsf.sh": ["#BSUB -W ", "#BSUB -r\n", "#BSUB -Q 99", "timeout --foreground", "trap"],
     "gridengine.sh": ["#$ -l h_rt=", "#$ -r y", "timeout --foreground", "trap"],
     "kubernetes-mpijob.yaml": ["activeDeadlineSeconds:", "backoffLimit:", "restartPolicy:"],

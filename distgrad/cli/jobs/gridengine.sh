@@ -36,23 +36,5 @@ hosts=$(mktemp)
 trap 'rm "$hosts"' EXIT
 awk '{ print $1 " slots=" @slots_of_a_host@ }' "$PE_HOSTFILE" >"$hosts"
 
-# Two minutes before the time limit (h_rt above; a change of it changes this as well) the ranks are
-# told to write a last checkpoint and to end. (A soft limit, s_rt, ends what qrsh has started on the
-# other hosts, and with it the job.)
-timeout --foreground --preserve-status --signal=USR1 @soft_seconds@ \
-    @run@ --hostfile "$hosts" -n @slots_given@ @program@ &
-job=$!
-
-# Called with the job's exit status: 99 asks for another start, where one can help.
-finish() {
-    case $1 in
-    0) if [ -n "${limit:-}" ] || [ "$SECONDS" -ge @soft_seconds@ ]; then exit 99; fi ;; # saved
-    75) exit 99 ;; # a host was lost
-    esac
-    exit "$1"
-}
-
-# The same for who sends USR1 to the job. qdel kills at once.
-trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
-wait "$job"
-finish "$?"
+# No soft limit (s_rt): it ends what qrsh has started on the other hosts, and with it the job.
+@timed@

@@ -30,26 +30,6 @@ export PRTE_MCA_plm_ssh_agent PRTE_MCA_plm_ssh_no_tree_spawn=1
 export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
 @arguments@
 
-# The file has a line for each rank. An MPI built for LSF needs no blaunch. Two minutes before the
-# time limit (-W above; a change of it changes this as well) the ranks are told to write a last
-# checkpoint and to end. (LSF's own signal, -wa, may reach MPI's daemons on the other hosts, and ends
-# them.)
-timeout --foreground --preserve-status --signal=USR1 @soft_seconds@ \
-    @run@ --hostfile "$LSB_DJOB_HOSTFILE" -n "$LSB_DJOB_NUMPROC" @program@ &
-job=$!
-
-# Called with the job's exit status: 99 asks for another start, where one can help.
-finish() {
-    case $1 in
-    0) if [ -n "${limit:-}" ] || [ "$SECONDS" -ge @soft_seconds@ ]; then exit 99; fi ;; # saved
-    75) exit 99 ;; # a host was lost
-    esac
-    exit "$1"
-}
-
-# The same for who sends USR1 to the job.
-trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
-# bkill: the ranks end, and so does the job.
-trap 'kill "$job"; wait "$job"; exit 143' INT TERM
-wait "$job"
-finish "$?"
+# The file has a line for each rank. An MPI built for LSF needs no blaunch. No warning of
+# LSF's own (-wa): it may reach MPI's daemons on the other hosts, and ends them.
+@timed@

@@ -2,9 +2,9 @@
 @head@
 #
 # A job that loses its first node, or is put back by qrerun, starts again and resumes from its last
-# checkpoint. The subjobs of an array (-J) have folders of their own. PBS does not put back a job
-# that reached its time limit: for a long training queue the next part at once, with the same
-# folder; it starts only if the part before it has failed:
+# checkpoint. The subjobs of an array (-J) have folders of their own. One that nears its time limit
+# saves and ends with 99, and PBS does not put it back: for a long training queue the next part at
+# once, with the same folder; it starts only if the part before it has not ended with 0:
 #
 @chain@
 #PBS -N @name@
@@ -28,10 +28,5 @@ PATH=@bin@:$PATH
 @arguments@
 
 # The file has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh; an
-# MPI built for PBS does not need it.
-@run@ --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" @program@ &
-job=$!
-
-# At the time limit and at qdel PBS sends TERM, and KILL some seconds later (kill_delay).
-trap 'kill "$job"; wait "$job"; exit 143' TERM
-wait "$job"
+# MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM, kill_delay).
+@timed@
