@@ -15,13 +15,12 @@ from distgrad.cli.bench_measure import measure
 from distgrad.cli.bench_report import size_name
 from distgrad.cli.bench_sums import candidates
 from distgrad.cli.doctor_finding import Finding, note, ok, problem
-from distgrad.comm import AUTO, Communicator, gather_json
+from distgrad.comm import AUTO, Communicator, cores, gather_json
 from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster
 from distgrad.comm.stacks import spelled
 from distgrad.comm.tcp import LIMIT
 from distgrad.parallel import numerics
-from distgrad.parallel.world import shared_cores
 
 _NAME = "distgrad doctor"
 _SIZES = (1 << 10, 1 << 22)  # bytes of the sums that are timed
@@ -37,7 +36,8 @@ class Rank:
     """What one rank knows of itself."""
 
     host: str
-    cores: list[int]
+    cores: str
+    """That it may run on: "0-3,8"."""
     place: str
     findings: list[dict[str, Any]]
     versions: dict[str, str]
@@ -50,7 +50,7 @@ def gather(comm: Communicator, findings: Sequence[Finding]) -> list[Rank]:
     transport = comm.transport
     mine = Rank(
         host=transport.host,
-        cores=sorted(os.sched_getaffinity(0)),
+        cores=cores.mine(),
         place=transport.place,
         findings=[asdict(finding) for finding in findings],
         versions=doctor_machine.versions(),
@@ -117,18 +117,18 @@ def _where(held: Sequence[int], ranks: Sequence[Rank]) -> str:
 
 def which_cores(ranks: Sequence[Rank]) -> Iterator[Finding]:
     """Say which cores each rank may run on, and who has to share."""
-    told = shared_cores([(rank.host, rank.cores) for rank in ranks])
-    if told:
-        yield problem(told, f"distgrad doctor -n {max(1, len(ranks) // 2)}  # fewer ranks")
+    places = [cores.Place(r.host, r.cores, numerics.threads_in(r.numerics)) for r in ranks]
+    if told := cores.sharing(cores.crowds(tuple(places)), hosts=True):
+        cure = f"distgrad doctor -n {max(1, len(ranks) // 2)}  # fewer ranks"
+        yield problem(f"{told}, so that each waits for the others", cure)
+        return
+    if told := cores.overloaded(places, range(len(places))):
+        yield problem(told, "unset OMP_NUM_THREADS OPENBLAS_NUM_THREADS  # a thread for each core")
         return
     host = ranks[0].host
-    placed = [f"rank {i} on {_cores(r.cores)}" for i, r in enumerate(ranks) if r.host == host]
+    placed = [f"rank {i} on {cores.words(r.cores)}" for i, r in enumerate(ranks) if r.host == host]
     more = f", … of {len(placed)} ranks" if len(placed) > 8 else ""
     yield ok(f"cores of the first host: {', '.join(placed[:8])}{more}")
-
-
-def _cores(cores: Sequence[int]) -> str:
-    return spelled(cores).replace("rank", "core")
 
 
 def who_shares_memory(ranks: Sequence[Rank]) -> Iterator[Finding]:

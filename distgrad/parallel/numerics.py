@@ -60,7 +60,12 @@ def fingerprint() -> dict[str, object]:
 
 def blas_threads() -> int:
     """Return how many threads NumPy's matrix products of this process take; 0 if nobody knows."""
-    return max([int(i.get("num_threads", 0)) for i in _numpys_own(_loaded())], default=0)
+    return threads_in({"BLAS": _numpys_own(_loaded())})
+
+
+def threads_in(fingerprint: Mapping[str, Any]) -> int:
+    """Return how many threads the matrix products of a fingerprint take; 0 if nobody knows."""
+    return max([int(library.get("num_threads") or 0) for library in fingerprint["BLAS"]], default=0)
 
 
 def _loaded() -> list[dict[str, Any]]:

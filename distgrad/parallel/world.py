@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from distgrad.autograd import stream
 from distgrad.autograd.mode import rank_label
-from distgrad.comm import Communicator, cluster, connect, gather_json, guard, tuning
+from distgrad.comm import Communicator, cluster, connect, cores, gather_json, guard, tuning
 from distgrad.console import replace_what_cannot_be_encoded
 from distgrad.errors import LaunchError, MismatchError
 from distgrad.parallel import core_type, numerics
@@ -127,8 +127,8 @@ def _check_again(world: World, **asked: float | None) -> None:
 
 def _agree(world: World, shards: int | None, threads: int | None) -> None:
     """Compare settings and numerics across ranks, and set the BLAS threads."""
-    affinity = sorted(os.sched_getaffinity(0))
-    mine: dict[str, Any] = {"shards": shards, "host": world.comm.transport.host, "cores": affinity}
+    allowed, host = cores.mine(), world.comm.transport.host
+    mine: dict[str, Any] = {"shards": shards, "host": host, "cores": allowed}
     state = world.comm.transport.state
     if world.rank == 0 and world.size > 1:  # the others go by what rank 0 has
         mine["tunings"], warning = tuning.stored(os.environ)
@@ -144,37 +144,17 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
             f"[rank {world.rank}/{world.size}] rank 0 called dg.init(shards={asked[0]}), rank "
             f"{other} dg.init(shards={asked[other]}); pass the same number on every rank"
         )
-    if world.rank == 0 and world.comm.transport.timed:  # simulated ranks take turns
-        told = shared_cores([(e["host"], e["cores"]) for e in everyone])
-        if told:
-            guard.say(told, world.comm.transport.state.label)
-    neighbours = [e["cores"] for e in everyone if e["host"] == mine["host"]]
-    numerics.set_threads(threads, 1 if world.canonical else _share(affinity, neighbours))
+    # Ranks bound to cores of their own keep them; ranks that see the same cores divide them.
+    alike = sum(1 for e in everyone if e["host"] == host and e["cores"] == allowed)
+    share = max(1, cores.count(allowed) // alike)
+    numerics.set_threads(threads, 1 if world.canonical else share)
     numerics.self_test()
     if world.rank == 0:
         core_type.warn()
     prints = gather_json(world.comm, numerics.fingerprint(), "dg.init")
+    if world.rank == 0 and world.size > 1 and world.comm.transport.timed:  # others take turns
+        pairs = zip(everyone, prints, strict=True)
+        places = [cores.Place(e["host"], e["cores"], numerics.threads_in(p)) for e, p in pairs]
+        for told in cores.at_start(places):
+            guard.say(told, state.label)
     numerics.compare(prints, world.rank)
-
-
-def shared_cores(ranks: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """Say which ranks, given as (host, cores it may run on), have to share cores; "" if none."""
-    for host in dict.fromkeys(host for host, _ in ranks):
-        here = {rank: set(cores) for rank, (h, cores) in enumerate(ranks) if h == host}
-        # Those that may run on these cores alone; the smallest set of cores says most.
-        for allowed in sorted(here.values(), key=len):
-            members = [rank for rank, cores in here.items() if cores <= allowed]
-            if len(members) > len(allowed):
-                cores = f"core {min(allowed)}" if len(allowed) == 1 else f"{len(allowed)} cores"
-                shown = ", ".join(map(str, members[:8])) + (", …" if len(members) > 8 else "")
-                return (
-                    f"ranks {shown} share {cores} of {host}, so that each waits for the others: "
-                    "start as many ranks as there are cores, or spread them (mpirun --bind-to none)"
-                )
-    return ""
-
-
-def _share(affinity: list[int], neighbours: list[list[int]]) -> int:
-    # Ranks bound to cores of their own keep them; ranks that see the same cores divide them.
-    sharing = sum(1 for cores in neighbours if cores == affinity)
-    return max(1, len(affinity) // sharing)

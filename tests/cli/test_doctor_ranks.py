@@ -19,17 +19,17 @@ import distgrad as dg
 from distgrad import cli
 from distgrad.cli import doctor, doctor_network, doctor_ranks, doctor_report
 from distgrad.cli.doctor_finding import NOTE, OK, PROBLEM, STATES, Finding, note, ok, problem
-from distgrad.comm import Communicator, connect, launchers, run_ranks
+from distgrad.comm import Communicator, connect, cores, launchers, run_ranks
 from distgrad.comm.cluster import Cluster
 from distgrad.errors import CommError
 
 RANK = doctor_ranks.Rank(
     host="a",
-    cores=[0],
+    cores="0",
     place="a's",
     findings=[],
     versions={"numpy": "2.4"},
-    numerics={"BLAS": "x"},
+    numerics={"NumPy": "x", "BLAS": [{"num_threads": 1}]},
     variables={"OMP_NUM_THREADS": "1"},
 )
 CLUSTER = Cluster(("cpu",), (2,), "Open MPI v5.0.11", "over TCP")
@@ -48,9 +48,13 @@ def test_versions_that_differ_are_a_problem_that_names_ranks_and_hosts():
 
 
 def test_numerics_and_variables_that_differ_are_notes():
-    ranks = [RANK, replace(RANK, numerics={"BLAS": "y"}), replace(RANK, variables={})]
+    ranks = [
+        RANK,
+        replace(RANK, numerics=RANK.numerics | {"NumPy": "y"}),
+        replace(RANK, variables={}),
+    ]
     texts = [f.text for f in look(doctor_ranks.whats_different, ranks) if f.state == NOTE]
-    assert "BLAS is x on ranks 0, 2 (a), y on rank 1 (a)" in texts[0]
+    assert "NumPy is x on ranks 0, 2 (a), y on rank 1 (a)" in texts[0]
     assert "OMP_NUM_THREADS is 1 on ranks 0-1 (a), nothing on rank 2 (a)" in texts[1]
 
 
@@ -60,13 +64,19 @@ def test_what_is_each_ranks_own_may_differ():
 
 
 def test_ranks_that_share_a_core_are_a_problem():
-    ranks = [RANK, replace(RANK, cores=[1]), replace(RANK, host="b")]
+    ranks = [RANK, replace(RANK, cores="1"), replace(RANK, host="b")]
     finding = the_one(doctor_ranks.which_cores, ranks, state=OK)
     assert finding.text == "cores of the first host: rank 0 on core 0, rank 1 on core 1"
     assert (
-        "ranks 0, 1 share core 0"
+        "ranks 0-1 share core 0 of a, so"
         in the_one(doctor_ranks.which_cores, [RANK, RANK, ranks[2]], state=PROBLEM).text
     )
+
+
+def test_a_rank_with_more_threads_than_cores_is_a_problem():
+    two = replace(RANK, cores="1", numerics={"BLAS": [{"num_threads": 2}]})
+    finding = the_one(doctor_ranks.which_cores, [RANK, two], state=PROBLEM)
+    assert finding.text.startswith("rank 1 computes with 2 threads on core 1")
 
 
 @pytest.mark.parametrize("places", [("x", "y"), ("", "")])
@@ -175,7 +185,7 @@ def test_a_host_that_is_far_is_a_note(monkeypatch):
 def job(monkeypatch, capsys, size=3, as_ranks=False):
     """Return the statuses of simulated ranks that look, and what was printed."""
     options = argparse.Namespace(json=None, as_ranks=as_ranks)
-    monkeypatch.setattr(doctor_ranks, "shared_cores", lambda ranks: "")  # there may be one core
+    monkeypatch.setattr(cores, "crowds", lambda places: ())  # there may be one core
 
     def body():
         comm = Communicator(connect())

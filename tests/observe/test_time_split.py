@@ -116,9 +116,10 @@ def test_reading_that_takes_long_on_all_ranks_is_nobodys_fault_and_has_a_cure():
     ("columns", "said"),
     [
         ({"threads": (2, 1, 2)}, "it computes with 1 thread, the others with 2"),
-        ({"cores": (4, 2, 4)}, "it computes with 2 cores, the others with 4"),
-        ({"threads": (2, 1, 2), "cores": (1, 4, 1)}, "it computes with 1 thread, the others"),
-        ({"threads": (2, 2, 2), "cores": (2, 2, 2)}, ""),
+        ({"cores": ("0-3", "0-1", "4-7")}, "it computes with 2 cores, the others with 4"),
+        ({"threads": (2, 1, 2), "cores": ("0", "0-3", "0")}, "it computes with 1 thread, the"),
+        ({"threads": (2, 2, 2), "cores": ("0-1", "0-1", "0-1")}, ""),
+        ({"threads": (2, 2, 2), "cores": ("0-1", "0", "0-1")}, "rank 1 computes with 2 threads on"),
         ({"threads": (1, 2, 1)}, ""),
         ({"threads": (2, 0, 2)}, ""),  # nobody knows
         ({"threads": (4, 1, 2)}, ""),
@@ -130,6 +131,23 @@ def test_a_slow_rank_with_fewer_threads_or_cores_than_the_others_is_told_so(colu
     assert before.endswith("40% of the time is lost to it")
     assert after.startswith(said)
     assert bool(after) == bool(said)
+
+
+def test_ranks_that_share_a_core_are_slow_even_if_they_are_most():
+    places = {"host": "aaab", "cores": ("0", "1", "1", "0")}
+    few = changed(shares(5.0, 9.0, 9.5), **{k: v[:3] for k, v in places.items()})
+    assert few.slow() == pytest.approx({1: 0.4, 2: 0.45})
+    assert few.accusations() == [
+        "ranks 1-2 (host a) are slow: 95 ms of computing a step, 50 ms on the others: 45% of the "
+        "time is lost to it; ranks 1-2 share core 1: bind them apart"
+    ]
+    assert changed(shares(5.0, 9.0, 9.5, 5.0), **places).slow() == few.slow()
+
+
+def test_ranks_that_share_a_core_and_are_not_slow_are_no_excuse_for_another():
+    busy = changed(shares(9.0, 5.0, 5.0), host="aaa", cores=("0", "1", "1"))
+    assert busy.slow() == pytest.approx({0: 0.4})
+    assert "share" not in busy.accusations()[0]
 
 
 def test_of_two_stretches_of_time_the_sums_are_judged():

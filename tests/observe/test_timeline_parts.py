@@ -157,7 +157,11 @@ def said(*kinds, timed=True, **columns):
     ranks = [Totals(100, 10.0, dict(k), {"0 (Linear)": (1.0, 2.0)}) for k in kinds]
     more = [{name: column[r] for name, column in columns.items()} for r in range(len(kinds))]
     shares = [
-        Share(f"host{r}", 100, 10.0, k.get("waiting", 0.0), 0.0, 0.0, k.get("data", 0.0), **m)
+        Share(
+            **{"host": f"host{r}", "steps": 100, "seconds": 10.0, "transfer": 0.0, "hidden": 0.0}
+            | {name: k.get(name, 0.0) for name in ("waiting", "data")}
+            | m
+        )
         for r, (k, m) in enumerate(zip(kinds, more, strict=True))
     ]
     return Summary(ranks, Shares(tuple(shares)), timed=timed).advice()
@@ -171,6 +175,10 @@ def test_of_a_slow_rank_it_is_said_what_it_does_longer():
     assert said(QUICK, FULL, QUICK).startswith(
         "ranks 0, 2 wait 50% of the time for rank 1's forward, which takes 30 ms a step longer "
         "than theirs: see what else runs on host host1"
+    )
+    assert said(QUICK, FULL, FULL, host="aaa", cores=("0", "1", "1")) == (
+        "rank 0 waits 50% of the time for the forward of ranks 1-2, which takes 30 ms a step "
+        "longer than theirs: ranks 1-2 share core 1: bind them apart"
     )
     reads = {"forward": 2.0, "backward": 2.0, "data": 5.0, "waiting": 0.5}
     assert said(QUICK, reads).endswith(

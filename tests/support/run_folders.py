@@ -107,7 +107,7 @@ class RunFolder:
             "shards": None,
             "hosts": self._hosts(),
             "threads": [1] * self.ranks,
-            "cores": [1 if rank == self.few_cores else 2 for rank in range(self.ranks)],
+            "cores": ["0" if rank == self.few_cores else "0-1" for rank in range(self.ranks)],
             "versions": {"distgrad": "0.1.0", "python": "3.11.7", "numpy": "2.2.0", "mpi": None},
             "numerics": {"NumPy": "2.2.0", "BLAS": [{"version": "0.3.28", "num_threads": 1}]},
             "environment": {"OMP_NUM_THREADS": "1"},

@@ -21,8 +21,8 @@ from distgrad.observe.time.table import Share, Shares
 PARTS = ("compute", "data", "waiting", "transfer", "hidden")
 """Of a rank's time; ``hidden`` is a part of ``compute``, the others sum up to all of it."""
 
-Machine: TypeAlias = tuple[str, int, int]
-"""A rank's host, threads and cores; 0 if that is not known."""
+Machine: TypeAlias = tuple[str, int, str]
+"""A rank's host, threads and cores; 0 and "" if that is not known."""
 
 _STRETCHES = 200  # over the steps
 _RANKS = 32  # that are shown over the steps one by one: the first, or the busiest
@@ -87,7 +87,7 @@ def _machines(row: Row, parts: Sequence[Part]) -> tuple[Machine, ...]:
         part = parts[row["part"]]
         if len(part.hosts) == len(part.threads) == len(part.cores) == count:
             return tuple(zip(part.hosts, part.threads, part.cores, strict=True))
-    return (("unknown", 0, 0),) * count
+    return (("unknown", 0, ""),) * count
 
 
 def _group(rows: Sequence[Row], machines: tuple[Machine, ...]) -> TimeGroup:
@@ -117,7 +117,7 @@ def _group(rows: Sequence[Row], machines: tuple[Machine, ...]) -> TimeGroup:
 def _shares(row: Row, machines: tuple[Machine, ...]) -> Shares:
     pairs = zip(machines, row["ranks"], strict=True)
     return Shares(
-        tuple(Share(host, row["steps"], *split, *counts) for (host, *counts), split in pairs)
+        tuple(Share(host, row["steps"], *split, *means) for (host, *means), split in pairs)
     )
 
 

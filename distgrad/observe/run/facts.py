@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from distgrad.comm import gather_json
+from distgrad.comm import cores, gather_json
 from distgrad.nn import Module
 from distgrad.parallel import World, numerics
 
@@ -32,7 +32,7 @@ def now() -> str:
 
 def begun(world: World, model: Module | None) -> dict[str, Any]:
     """Return all of a part that is known when it begins; collective."""
-    mine = world.comm.transport.host, numerics.blas_threads(), len(os.sched_getaffinity(0))
+    mine = world.comm.transport.host, numerics.blas_threads(), cores.mine()
     machines = gather_json(world.comm, mine, "run folder")
     return {
         "started": now(),
@@ -47,7 +47,7 @@ def begun(world: World, model: Module | None) -> dict[str, Any]:
         "shards": world.shards if world.canonical else None,
         "hosts": [host for host, _, _ in machines],
         "threads": [threads for _, threads, _ in machines],
-        "cores": [cores for _, _, cores in machines],
+        "cores": [allowed for _, _, allowed in machines],
         "versions": versions(world),
         "numerics": numerics.fingerprint(),
         "environment": environment(os.environ),

@@ -49,8 +49,8 @@ class Part:
     """Of each rank."""
     threads: list[int]
     """Of each rank's matrix products; 0 if that is not known."""
-    cores: list[int]
-    """That each rank may run on."""
+    cores: list[str]
+    """That each rank may run on, as the kernel spells them: "0-3,8"; "" if that is not known."""
     versions: dict[str, str | None]
     numerics: dict[str, Any]
     """What the bits depend on besides code, data and seed."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-from distgrad.comm import gather_json, guard
+from distgrad.comm import cores, gather_json, guard
 from distgrad.comm.times import Spent
 from distgrad.errors import DistgradError
 from distgrad.observe.time import network
@@ -79,7 +78,7 @@ class TimeSplit:
         self._window, self._compared, self._tests_due = STEPS, 0, 1
         self._begun = self._step = self._mark()
         self._named: list[int | str] = []
-        self._machine: tuple[int, int] = (0, 0)  # BLAS threads and cores, once they are compared
+        self._machine: tuple[int, str] = (0, "")  # BLAS threads and cores, once they are compared
 
     def __enter__(self) -> TimeSplit:
         if self._listeners is not None:
@@ -170,7 +169,7 @@ class TimeSplit:
     def _compare(self, *, at_end: bool = False) -> None:
         """Exchange what became of the time since the last exchange; say who is to blame."""
         with self.paused():  # to ask takes milliseconds
-            self._machine = blas_threads(), len(os.sched_getaffinity(0))
+            self._machine = blas_threads(), cores.mine()
         mine = self._between(self._begun, self._step, self._steps)
         with self.paused():
             rows = gather_json(self.world.comm, list(vars(mine).values()), "TimeSplit")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from distgrad.comm import cores
 from distgrad.comm.stacks import spelled
 
 CULPABLE = 0.2
@@ -33,8 +35,8 @@ class Share:
     """Waited for the loader to read samples."""
     threads: int = 0
     """Of its matrix products; 0 if that is not known."""
-    cores: int = 0
-    """That it may run on; 0 if that is not known."""
+    cores: str = ""
+    """That it may run on, as the kernel spells them: "0-3,8"; "" if that is not known."""
 
     @property
     def compute(self) -> float:
@@ -102,10 +104,10 @@ class Shares:
         """Return the ranks to which much of the time is lost, and how much of it: 0 to 1.
 
         All ranks take the same time for a step, so one that is busy longer is one the others
-        wait for. It is compared with the (lower) median of all, so that at most half are slow.
+        wait for. It is compared with the (lower) median of its peers (see there).
         """
         whole = max(self.seconds, 1e-9)
-        usual = _usual([share.busy for share in self.ranks])
+        usual = self._median("busy", self.peers)
         lost = {r: (s.busy - usual) / whole for r, s in enumerate(self.ranks)}
         return {rank: part for rank, part in lost.items() if part > CULPABLE}
 
@@ -118,15 +120,35 @@ class Shares:
             if self.ranks[rank].data - reading > self.ranks[rank].compute - computing
         }
 
+    @cached_property
+    def peers(self) -> Sequence[int]:
+        """The ranks with which others are compared: all, so that at most half are slow.
+
+        Or, where those are faster, the ones with the most cores: of three ranks of which two share
+        a core, it is the two that are slow.
+        """
+        everyone = range(len(self.ranks))
+        rooms = cores.room(self.places)
+        most = [rank for rank in everyone if rooms[rank] == max(rooms)]
+        return min((everyone, most), key=lambda ranks: self._median("busy", ranks))
+
+    @cached_property
+    def places(self) -> tuple[cores.Place, ...]:
+        """Where the ranks compute."""
+        return tuple(cores.Place(share.host, share.cores, share.threads) for share in self.ranks)
+
     @property
     def usual(self) -> float:
         """Seconds that most ranks compute, or less."""
-        return _usual([share.compute for share in self.ranks])
+        return self._median("compute", self.peers)
 
     @property
     def usual_data(self) -> float:
         """Seconds that most ranks read data, or less."""
-        return _usual([share.data for share in self.ranks])
+        return self._median("data", self.peers)
+
+    def _median(self, what: str, ranks: Sequence[int]) -> float:
+        return lower_median([getattr(self.ranks[rank], what) for rank in ranks])
 
     @property
     def data_matters(self) -> bool:
@@ -204,21 +226,25 @@ class Shares:
 
     def lacks(self, slow: Mapping[int, float]) -> str:
         """Say that the slow ranks have fewer threads or cores than all others; "" if not."""
-        return self._fewer("threads", "thread", slow) or self._fewer("cores", "core", slow)
-
-    def _fewer(self, what: str, one: str, slow: Mapping[int, float]) -> str:
-        count = [int(getattr(share, what)) for share in self.ranks]
-        mine = {count[rank] for rank in slow}
-        others = {count[rank] for rank in range(len(count)) if rank not in slow}
-        if len(mine) != 1 or len(others) != 1 or not 0 < min(mine) < min(others):
-            return ""
-        (few,), (many,) = mine, others
-        verb = _verb(slow, "it computes", "they compute")
-        return f"{verb} with {few} {one if few == 1 else what}, the others with {many}"
+        return (
+            cores.in_training(self.places, slow)
+            or _fewer("thread", [place.threads for place in self.places], slow)
+            or _fewer("core", [cores.count(place.cores) for place in self.places], slow)
+        )
 
     def _who(self, ranks: Mapping[int, float]) -> str:
         hosts = _on(dict.fromkeys(self.ranks[rank].host for rank in ranks))
         return f"{spelled(ranks)} ({hosts})"
+
+
+def _fewer(what: str, count: Sequence[int], slow: Mapping[int, float]) -> str:
+    mine = {count[rank] for rank in slow}
+    others = {count[rank] for rank in range(len(count)) if rank not in slow}
+    if len(mine) != 1 or len(others) != 1 or not 0 < min(mine) < min(others):
+        return ""
+    (few,), (many,) = mine, others
+    verb = _verb(slow, "it computes", "they compute")
+    return f"{verb} with {few} {what}{'' if few == 1 else 's'}, the others with {many}"
 
 
 def slow_hosts(rates: Mapping[str, float]) -> dict[str, float]:
@@ -266,7 +292,7 @@ def spell(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def _usual(seconds: Sequence[float]) -> float:
+def lower_median(seconds: Sequence[float]) -> float:
     """Return the (lower) median."""
     return sorted(seconds)[(len(seconds) - 1) // 2]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.mode import call_observer, watching
-from distgrad.comm import gather_json
+from distgrad.comm import cores, gather_json
 from distgrad.errors import DistgradError
 from distgrad.observe.time.table import Share, Shares
 from distgrad.observe.timeline.clock import Clock, identity, measure
@@ -130,7 +130,7 @@ class profile:  # noqa: N801 (used as a function, as PyTorch's)
         clock = Clock(self._first, measure(comm, self._clock))
         found = totals([*self.tracer.kept] or steps)
         found.steps *= bool(self.tracer.kept)
-        mine = share_of(found, comm.transport.host, blas_threads(), len(os.sched_getaffinity(0)))
+        mine = share_of(found, comm.transport.host, blas_threads(), cores.mine())
         told = gather_json(comm, [vars(found), vars(mine)], "summary of a timeline")
         ranks = [_totals_of(total) for total, _ in told]
         shares = Shares(tuple(Share(**share) for _, share in told))

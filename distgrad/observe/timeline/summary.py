@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distgrad.comm.stacks import spelled
-from distgrad.observe.time.table import CULPABLE, Share, Shares, spell
+from distgrad.observe.time.table import CULPABLE, Share, Shares, lower_median, spell
 from distgrad.observe.timeline.totals import Totals
 from distgrad.tracing import KINDS
 
@@ -136,12 +136,17 @@ class Summary:
         """Say for which rank the others wait, for which of its doings, and what helps."""
         worst = max(slow, key=lambda rank: slow[rank])
         kind, longer = self._longest_beyond_others(worst)
+        alike = [rank for rank in slow if self._longest_beyond_others(rank)[0] == kind]
+        phase = _PHASE.get(kind, kind)
+        whose = (
+            f"{spelled(alike)}'s {phase}" if len(alike) == 1 else f"the {phase} of {spelled(alike)}"
+        )
         waiting = [rank for rank in range(len(self.ranks)) if rank not in slow]
         verb = "waits" if len(waiting) == 1 else "wait"
         host = self.shares.ranks[worst].host
         said = (
-            f"{spelled(waiting)} {verb} {slow[worst]:.0%} of the time for rank {worst}'s "
-            f"{_PHASE.get(kind, kind)}, which takes {spell(longer)} a step longer than theirs"
+            f"{spelled(waiting)} {verb} {slow[worst]:.0%} of the time for {whose}, "
+            f"which takes {spell(longer)} a step longer than theirs"
         )
         if kind == "data":
             return f"{said}: give its DataLoader workers (num_workers=2), or bring its data nearer"
@@ -153,8 +158,7 @@ class Summary:
         found = {}
         for kind in (*KINDS, "other"):
             if kind not in ("waiting", "transfer"):
-                each = sorted(_seconds(t, kind) for t in self.ranks)
-                usual = each[(len(each) - 1) // 2]
+                usual = lower_median([_seconds(self.ranks[r], kind) for r in self.shares.peers])
                 found[kind] = (_seconds(self.ranks[rank], kind) - usual) / max(1, self.steps)
         kind = max(found, key=lambda k: found[k])
         return kind, found[kind]
@@ -172,7 +176,7 @@ _CURES = {
 }
 
 
-def share_of(total: Totals, host: str, threads: int, cores: int) -> Share:
+def share_of(total: Totals, host: str, threads: int, cores: str) -> Share:
     """Return a rank's totals as a split of time; what is done now and then does not count."""
     kinds = total.kinds
     now_and_then = kinds.get("evaluation", 0.0) + kinds.get("checkpoint", 0.0)

@@ -24,7 +24,7 @@ def a_part(first_step, **facts):
         "shards": 4,
         "hosts": ["a", "a", "b"],
         "threads": [1, 1, 2],
-        "cores": [2, 2, 4],
+        "cores": ["0-1", "0-1", "0,2-4"],
         "versions": {},
         "numerics": {},
         "environment": {},
