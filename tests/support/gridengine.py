@@ -6,17 +6,22 @@ It is Debian's (packages gridengine-master, gridengine-exec and gridengine-clien
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hosts import Hosts, hosts
+from hosts import Hosts, hosts, processes
 from jobs import LAUNCHER, ROOT
+
+from distgrad import cli
 
 LIBRARY = Path("/usr/lib/gridengine")
 SHARE = Path("/usr/share/gridengine")
@@ -39,7 +44,7 @@ _QUEUE = {
     "qtype": "BATCH INTERACTIVE",
     "pe_list": "mpi",
     "rerun": "FALSE",
-    "slots": "2",
+    "slots": "4",
     "shell": "/bin/bash",
     "shell_start_mode": "posix_compliant",
     "notify": "00:00:60",
@@ -58,20 +63,22 @@ _PARALLEL = {
     "control_slaves": "TRUE",
     "job_is_first_task": "FALSE",
     "urgency_slots": "min",
-    "accounting_summary": "FALSE",
+    "accounting_summary": "TRUE",  # or a job has a record for each host, and its own comes last
     "qsort_args": "NONE",
 }
 _SETTINGS = {
     "min_uid": "0",
     "min_gid": "0",
     "mailer": "/bin/true",
-    "load_report_time": "00:00:02",
+    "load_report_time": "00:00:01",
+    "reporting_params": "accounting=true reporting=false flush_time=00:00:01 joblog=false "
+    "sharelog=00:00:00",
 }
-_SCHEDULER = {"schedule_interval": "0:0:2", "flush_submit_sec": "1", "flush_finish_sec": "1"}
+_SCHEDULER = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
 
 
 class GridEngine:
-    """A master on ``host0`` and two slots on each host."""
+    """A master on ``host0`` and four slots on each host."""
 
     def __init__(self, made: Hosts, folder: Path) -> None:
         self.hosts, self.folder, self.root = made, folder, folder / "root"
@@ -83,9 +90,10 @@ class GridEngine:
             "SGE_ROOT": str(self.root),
             "SGE_CELL": "default",
             "PYTHONPATH": str(ROOT),
+            "DISTGRAD_FUSED": "0",
         }
-        self.setup = (
-            f"export PYTHONPATH={ROOT} OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "
+        self.setup = (  # numba takes longer to load than the kernels save
+            f"export PYTHONPATH={ROOT} OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 DISTGRAD_FUSED=0 "
             "PRTE_MCA_prte_if_include=eth0 OMPI_MCA_btl_tcp_if_include=eth0"
         )
 
@@ -153,22 +161,56 @@ class GridEngine:
 
     def submit(self, *words: object) -> str:
         """Give it a job by ``distgrad submit`` in its folder; return the job's number."""
-        command = [sys.executable, "-m", "distgrad", "submit", "--scheduler", "sge"]
-        said = self.call(*command, "--setup", self.setup, *words)
+        said = self.call(sys.executable, "-m", "distgrad", *self._submit(words))
         assert said.startswith("Grid Engine job "), said
         return said.split()[3]
 
-    def wait_for_the_end(self, job: str, seconds: float = 60) -> None:
-        """Wait until no queue has the job."""
-        self.wait_for(lambda: job not in self.call("qstat").split(), f"end of job {job}", seconds)
+    def hand_over(self, *words: object) -> str:
+        """Give it what ``distgrad submit --dry-run`` prints, which is sooner here."""
+        written = io.StringIO()
+        with contextlib.redirect_stdout(written):
+            assert cli.main(self._submit(["--dry-run", *words])) == 0
+        job = self._file(f"job-{time.monotonic_ns()}", written.getvalue())
+        return self.call("qsub", "-terse", job).strip().partition(".")[0]
+
+    def _submit(self, words: Sequence[object]) -> list[str]:
+        return ["submit", "--scheduler", "sge", "--setup", self.setup, *map(str, words)]
+
+    def script_of(self, job: str) -> int:
+        """Return the process number of the script of a running job."""
+        end = f"/job_scripts/{job}"
+        (found,) = [
+            pid
+            for pid, argv in processes()
+            if len(argv) == 2 and argv[1].startswith(str(self.folder)) and argv[1].endswith(end)
+        ]
+        return found
+
+    def state(self, job: str) -> str:
+        """Return the state that the queue shows of a job, as r or Rq; "" if it is not there."""
+        rows = [line.split() for line in self.call("qstat").splitlines()]
+        return next((row[4] for row in rows if row[:1] == [job]), "")
+
+    def log(self, job: str) -> str:
+        """Return what a job has printed, or all tasks of an array."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"*.o{job}*")))
+
+    def results(self, job: str, count: int) -> list[dict[str, object]]:
+        """Return the lines of JSON that a job prints, when there are ``count``."""
+
+        def lines() -> list[str]:
+            return [line for line in self.log(job).splitlines() if re.fullmatch(r"\{.*\}", line)]
+
+        self.wait_for(lambda: len(lines()) == count, f"result of job {job}", 60)
+        return [json.loads(line) for line in lines()]
 
     def status(self, job: str) -> dict[str, str]:
-        """Return what its accounting says of a job's last start, once it does."""
+        """Return what its accounting says of a job that is over, once it does."""
         self.wait_for(
-            lambda: "exit_status" in self.try_call("qacct", "-j", job), f"account of {job}"
+            lambda: "exit_status" in self.try_call("qacct", "-j", job), f"account of {job}", 60
         )
-        last = self.call("qacct", "-j", job).rpartition("=====")[2]
-        return {line.split()[0]: line.split()[1] for line in last.splitlines() if " " in line}
+        lines = self.call("qacct", "-j", job).splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines if " " in line}
 
     def _run(self, *command: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -207,8 +249,8 @@ class GridEngine:
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
-                logs = "".join(path.read_text() for path in self.folder.glob("*.o*"))
-                pytest.fail(f"no {what} in {seconds} s: {self.try_call('qstat', '-f')}\n{logs}")
+                queue = self.try_call("qstat", "-f")
+                pytest.fail(f"no {what} in {seconds} s: {queue}\n{self.log('')}")
             time.sleep(0.2)
 
 

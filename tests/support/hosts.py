@@ -52,6 +52,13 @@ def call(*command: object) -> str:
     return done.stdout
 
 
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the command line of every process (the hosts' are among them)."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            yield int(folder.name), (folder / "cmdline").read_text().split("\0")[:-1]
+
+
 class Hosts:
     """``host0``, ``host1``, …, each with a link of ``rate`` both ways, as tc spells it: 1gbit."""
 
