@@ -1,7 +1,6 @@
-"""A real Slurm on hosts of this machine, and jobs that ``distgrad submit`` gives it.
+"""A real Slurm on hosts of this machine's namespaces, and jobs that ``distgrad submit`` gives it.
 
-The hosts are network namespaces, made by the tool netbox ($NETBOX, or beside the repository in
-shared/tools); the Slurm is Debian's (packages slurm-wlm and munge). Needs root.
+It is Debian's (package slurm-wlm), with all its files in one folder. Needs root.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,97 +18,139 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hosts import Hosts, hosts, processes
+from jobs import LAUNCHER, ROOT
 
-REPO = Path(__file__).parents[2]
-NETBOX = Path(os.environ.get("NETBOX", REPO.parent / "shared/tools/netbox"))
-SLURM_CONF = Path("/etc/slurm/slurm.conf")
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(REPO),
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_btl_tcp_if_include": "eth0",
-    "PRTE_MCA_prte_if_include": "eth0",
-}
-ENVIRONMENT.pop("OMP_NUM_THREADS", None)  # nproc obeys it, and netbox would give Slurm one core
-
-
-def call(*command: object, folder: Path = REPO, timeout: float = 30) -> str:
-    """Run a command that must succeed; return what it printed."""
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, f"{words} ended with {done.returncode}: {said}"
-    return done.stdout
-
-
-def processes() -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the command line of every process (the hosts' are among them)."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            yield int(folder.name), (folder / "cmdline").read_text().split("\0")[:-1]
+CORES = 6  # of each host, as Slurm counts them
+_CONFIGURATION = """\
+ClusterName=tests
+SlurmctldHost=host0
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+SlurmdParameters=config_overrides
+KillWait=5
+ReturnToService=2
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmctldLogFile={folder}/slurmctld.log
+StateSaveLocation={folder}/state
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdSpoolDir={folder}/spool-%n
+NodeName={hosts} CPUs={cores} RealMemory=2000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+"""What a job must wait after it was put back is ``cred_expire``, as well."""
 
 
-def why_not() -> str:
-    """Say what keeps this machine from being a cluster, or nothing."""
-    if os.geteuid() != 0:
-        return "only root can make the hosts"
-    if not NETBOX.is_file():
-        return f"there is no netbox at {NETBOX}; NETBOX=/path/to/it names another place"
-    needed = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "munged": "munge"}
-    for command, package in {**needed, "ip": "iproute2", "nsenter": "util-linux"}.items():
-        if shutil.which(command) is None:
-            return f"{command} is not installed (Debian's package {package})"
-    if SLURM_CONF.exists() and "ClusterName=netbox" not in SLURM_CONF.read_text():
-        return f"{SLURM_CONF} is another cluster's"
-    if "dgbox" in call("ip", "netns"):
-        return "another netbox is up on this machine; `netbox down` removes it"
-    return ""
+class Slurm:
+    """A controller on ``host0``, and a daemon on each host."""
+
+    def __init__(self, made: Hosts, folder: Path) -> None:
+        self.hosts, self.folder = made, folder
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        plain = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
+        self.environment = {
+            **plain,
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PYTHONPATH": str(ROOT),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "DISTGRAD_FUSED": "0",  # numba takes longer to load than the kernels save
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_btl_tcp_if_include": "eth0",
+            "PRTE_MCA_prte_if_include": "eth0",
+        }
+
+    def start(self) -> None:
+        """Start its daemons, which end with the hosts."""
+        (self.folder / "state").mkdir()
+        text = _CONFIGURATION.format(
+            folder=self.folder, hosts=",".join(self.hosts.names), cores=CORES
+        )
+        (self.folder / "slurm.conf").write_text(text)
+        self._daemon("host0", "slurmctld -D")
+        for name in self.hosts.names:
+            (self.folder / f"spool-{name}").mkdir()
+            self._daemon(name, f"slurmd -D -N {name}")
+        idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
+        deadline = time.monotonic() + 30
+        while self.run(*idle).stdout.strip() != str(len(self.hosts.names)):
+            if time.monotonic() > deadline:
+                logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
+                pytest.fail(f"no Slurm in 30 s: {self.run('sinfo').stderr}\n{logs}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """End its daemons."""
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+            daemon.wait()
+
+    def run(self, *command: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run a command on host0."""
+        return subprocess.run(
+            self.hosts.on("host0", shlex.join(str(word) for word in command)),
+            cwd=folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def call(self, *command: object, folder: Path = ROOT) -> str:
+        """Run a command on host0 that must succeed; return what it printed."""
+        done = self.run(*command, folder=folder)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _daemon(self, host: str, command: str) -> None:
+        with (self.folder / f"{command.split(maxsplit=1)[0]}-{host}.out").open("w") as output:
+            daemon = subprocess.Popen(
+                self.hosts.on(host, f"exec {command}"),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._daemons.append(daemon)
 
 
 @contextlib.contextmanager
-def cluster(hosts: int) -> Iterator[None]:
-    """Have a Slurm over node0, node1, … for a while; skips the test where there can be none."""
-    if reason := why_not():
-        pytest.skip(reason)
-    munge_was_running = any(Path(argv[0]).name == "munged" for _, argv in processes() if argv)
-    try:
-        call("bash", NETBOX, "up", hosts)
-        assert "idle" in call("bash", NETBOX, "slurm", timeout=60)
-        yield
-    finally:
-        _take_down()
-        SLURM_CONF.unlink(missing_ok=True)
-        if not munge_was_running:
-            call("service", "munge", "stop")
-
-
-def _take_down() -> None:
-    """Remove the hosts and all that runs on them, whatever state they are in."""
-    for attempt in range(10):
-        # `netbox down` stops at a Slurm that still writes into the folder being deleted.
-        done = subprocess.run(["bash", NETBOX, "down"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        time.sleep(0.2 * attempt)
-    pytest.fail(f"netbox down: {done.stdout}{done.stderr}")
+def cluster(count: int, folder: Path) -> Iterator[Slurm]:
+    """Have a Slurm for a while; skips the test, with the reason, where there can be none."""
+    for command in ("slurmctld", "slurmd", "sbatch"):
+        if shutil.which(command) is None:
+            pytest.skip(f"{command} is not installed (Debian's package slurm-wlm)")
+    with hosts(count, "1gbit", folder) as made:
+        (folder / "slurm").mkdir()
+        slurm = Slurm(made, folder / "slurm")
+        try:
+            slurm.start()
+            yield slurm
+        finally:
+            slurm.stop()
 
 
 class Job:
     """A job that ``distgrad submit`` has given to Slurm, in a folder for all that it writes."""
 
-    def __init__(self, folder: Path, *words: object) -> None:
-        self.folder = folder
-        self.said = call(sys.executable, "-m", "distgrad", "submit", *words, folder=folder)
+    def __init__(self, slurm: Slurm, folder: Path, *words: object) -> None:
+        self.slurm, self.folder = slurm, folder
+        submit = [sys.executable, "-m", "distgrad", "submit"]
+        self.said = slurm.call(*submit, *words, folder=folder)
         found = re.search(r"^Slurm job (\d+) ", self.said, re.MULTILINE)
         assert found, self.said
         self.number = found[1]
@@ -116,19 +158,22 @@ class Job:
     @property
     def fields(self) -> dict[str, str]:
         """What Slurm says of it; of an array, of its task that was last shown."""
-        words = call("scontrol", "show", "job", self.number).split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
+        return dict(word.split("=", 1) for word in self._shown.split() if "=" in word)
 
     @property
     def states(self) -> list[str]:
         """The states of the job, or of an array's tasks."""
-        return re.findall(r"JobState=(\w+)", call("scontrol", "show", "job", self.number))
+        return re.findall(r"JobState=(\w+)", self._shown)
+
+    @property
+    def _shown(self) -> str:
+        return self.slurm.call("scontrol", "show", "job", self.number)
 
     @property
     def log(self) -> str:
         """What it has printed up to now, in all of its files."""
         (output,) = re.findall(r"^  output  (.*)$", self.said, re.MULTILINE)
-        path = Path(output)
+        path = self.folder / output
         return "".join(file.read_text() for file in sorted(path.parent.glob(path.name)))
 
     @property
@@ -143,10 +188,10 @@ class Job:
         return [
             pid
             for pid, argv in processes()
-            if argv[1:2] == [str(REPO / "examples/train.py")] and own in argv
+            if argv[1:2] == [str(ROOT / "examples/train.py")] and own in argv
         ]
 
-    def wait(self, until: Callable[[], bool], what: str, seconds: float) -> None:
+    def wait(self, until: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Wait; fail with what the job has said when it has ended otherwise or it takes long."""
         deadline = time.monotonic() + seconds
         while not until():
@@ -155,11 +200,11 @@ class Job:
                 state, reason = self.states, self.fields["Reason"]
                 said = f"job {state} ({reason}), which said: {self.log or 'nothing'}"
                 pytest.fail(f"no {what} in {seconds} s: {said}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
-    def wait_for_the_end(self, seconds: float = 60) -> None:
+    def wait_for_the_end(self) -> None:
         """Wait until it, or each task of it, is complete."""
-        self.wait(lambda: {*self.states} == {"COMPLETED"}, "end", seconds)
+        self.wait(lambda: {*self.states} == {"COMPLETED"}, "end")
 
     @property
     def results(self) -> list[dict[str, object]]:
