@@ -39,20 +39,21 @@ def jobs(slurm, tmp_path_factory):
     (folder / "wrong.py").write_text(WRONG)
 
     def job(*words):
-        return Job(slurm, folder, *words)
+        return Job.handed_over(slurm, folder, *words)
 
     def first(steps, ranks, *options):
         words = ["--steps", steps, *SAVING[2:], "--checkpoint", "mine"]
         return job("-n", ranks, "--nodes", ranks, *options, "--", *MODEL, *words)
 
-    killed = job("-n", 4, "--nodes", 2, "--", *MODEL, "--steps", STEPS, *SAVING)
+    words = ["-n", 4, "--nodes", 2, "--", *MODEL, "--steps", STEPS, *SAVING]
+    killed = Job.submitted(slurm, folder, *words)
     small = first(100, 2)
     array = [*MODEL, "--steps", 40, "--seed", "{task}", *SAVING]
     return SimpleNamespace(
         killed=killed,
         small=small,
         larger=first(STEPS, 3, f"--option=--dependency=afterok:{small.number}"),
-        wrong=job("-n", 3, "--nodes", 3, "wrong.py"),
+        wrong=job("-n", 3, "--nodes", 3, folder / "wrong.py"),
         array=job("-n", 1, "--array", "1-3", "--", *array),
     )
 
@@ -70,14 +71,18 @@ def undisturbed(slurm, jobs):
 
 
 @pytest.fixture(scope="module")
-def requeued(jobs):
-    """The job of which a rank was killed in the middle, when it is to be started again."""
+def requeued(slurm, jobs):
+    """The job of which a rank was killed in the middle, when it is about to start again."""
     job = jobs.killed
     job.wait(lambda: any(job.checkpoints.glob("step-*")), "checkpoint")
     assert len(job.ranks) == 4
     os.kill(max(job.ranks), signal.SIGKILL)
     job.wait(lambda: job.fields["Restarts"] == "1", "requeue after the kill")
     assert job.results == [], "the run ended before the kill: more steps are needed"
+    job.wait(lambda: job.states == ["PENDING"], "return to the queue")
+    # Slurm starts a requeued job after two minutes, and revokes by the second: not at once.
+    time.sleep(2)
+    slurm.call("scontrol", "update", f"job={job.number}", "StartTime=now")
     return job
 
 

@@ -6,7 +6,6 @@ It is Debian's (packages gridengine-master, gridengine-exec and gridengine-clien
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -14,14 +13,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hosts import Hosts, hosts, processes
 from jobs import LAUNCHER, ROOT
-
-from distgrad import cli
+from submitted import written
 
 LIBRARY = Path("/usr/lib/gridengine")
 SHARE = Path("/usr/share/gridengine")
@@ -161,20 +159,16 @@ class GridEngine:
 
     def submit(self, *words: object) -> str:
         """Give it a job by ``distgrad submit`` in its folder; return the job's number."""
-        said = self.call(sys.executable, "-m", "distgrad", *self._submit(words))
+        command = [sys.executable, "-m", "distgrad", "submit", "--scheduler", "sge"]
+        said = self.call(*command, "--setup", self.setup, *words)
         assert said.startswith("Grid Engine job "), said
         return said.split()[3]
 
     def hand_over(self, *words: object) -> str:
-        """Give it what ``distgrad submit --dry-run`` prints, which is sooner here."""
-        written = io.StringIO()
-        with contextlib.redirect_stdout(written):
-            assert cli.main(self._submit(["--dry-run", *words])) == 0
-        job = self._file(f"job-{time.monotonic_ns()}", written.getvalue())
-        return self.call("qsub", "-terse", job).strip().partition(".")[0]
-
-    def _submit(self, words: Sequence[object]) -> list[str]:
-        return ["submit", "--scheduler", "sge", "--setup", self.setup, *map(str, words)]
+        """Give it what ``distgrad submit`` would; return the job's number."""
+        text = written("--scheduler", "sge", "--setup", self.setup, *words)
+        job = self._file(f"job-{time.monotonic_ns()}", text)
+        return self.call("qsub", "-terse", job).partition(".")[0].strip()
 
     def script_of(self, job: str) -> int:
         """Return the process number of the script of a running job."""

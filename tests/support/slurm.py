@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from hosts import Hosts, hosts, processes
 from jobs import LAUNCHER, ROOT
+from submitted import written
 
 CORES = 6  # of each host, as Slurm counts them
 _CONFIGURATION = """\
@@ -28,7 +29,6 @@ SlurmctldHost=host0
 SlurmUser=root
 AuthType=auth/none
 CredType=cred/none
-AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -49,7 +49,6 @@ SlurmdSpoolDir={folder}/spool-%n
 NodeName={hosts} CPUs={cores} RealMemory=2000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-"""What a job must wait after it was put back is ``cred_expire``, as well."""
 
 
 class Slurm:
@@ -145,15 +144,25 @@ def cluster(count: int, folder: Path) -> Iterator[Slurm]:
 
 
 class Job:
-    """A job that ``distgrad submit`` has given to Slurm, in a folder for all that it writes."""
+    """A job that Slurm has, with the folder in which it writes."""
 
-    def __init__(self, slurm: Slurm, folder: Path, *words: object) -> None:
-        self.slurm, self.folder = slurm, folder
-        submit = [sys.executable, "-m", "distgrad", "submit"]
-        self.said = slurm.call(*submit, *words, folder=folder)
-        found = re.search(r"^Slurm job (\d+) ", self.said, re.MULTILINE)
-        assert found, self.said
-        self.number = found[1]
+    def __init__(self, slurm: Slurm, folder: Path, number: str) -> None:
+        self.slurm, self.folder, self.number = slurm, folder, number
+
+    @classmethod
+    def submitted(cls, slurm: Slurm, folder: Path, *words: object) -> Job:
+        """Give Slurm a job by ``distgrad submit``."""
+        said = slurm.call(sys.executable, "-m", "distgrad", "submit", *words, folder=folder)
+        found = re.search(r"^Slurm job (\d+) ", said, re.MULTILINE)
+        assert found, said
+        return cls(slurm, folder, found[1])
+
+    @classmethod
+    def handed_over(cls, slurm: Slurm, folder: Path, *words: object) -> Job:
+        """Give Slurm what ``distgrad submit`` would."""
+        path = folder / f"job-{time.monotonic_ns()}.sbatch"
+        path.write_text(written("--scheduler", "slurm", *words))
+        return cls(slurm, folder, slurm.call("sbatch", "--parsable", path, folder=folder).strip())
 
     @property
     def fields(self) -> dict[str, str]:
@@ -172,9 +181,8 @@ class Job:
     @property
     def log(self) -> str:
         """What it has printed up to now, in all of its files."""
-        (output,) = re.findall(r"^  output  (.*)$", self.said, re.MULTILINE)
-        path = self.folder / output
-        return "".join(file.read_text() for file in sorted(path.parent.glob(path.name)))
+        files = sorted(self.folder.glob(f"slurm-*-{self.number}[._]*"))
+        return "".join(file.read_text() for file in files)
 
     @property
     def checkpoints(self) -> Path:
