@@ -111,19 +111,19 @@ def sharing(found: Sequence[Crowd], *, hosts: bool = False) -> str:
 
 def overloaded(places: Sequence[Place], ranks: Collection[int]) -> str:
     """Say which of the ``ranks`` have more threads than cores, and what to do; "" of nobody."""
-    alike: dict[tuple[int, str], list[int]] = {}
+    alike: dict[tuple[int, int], list[int]] = {}
     for rank in ranks:
-        _, cores, threads = places[rank]
-        if cores and threads > count(cores):
+        threads, cores = places[rank].threads, count(places[rank].cores)
+        if 0 < cores < threads:
             alike.setdefault((threads, cores), []).append(rank)
     if not alike:
         return ""
     said = [
-        f"{spelled(members)} compute{'s' if len(members) == 1 else ''} with {threads} threads on "
-        f"{words(cores)}"
+        f"{spelled(members)} {'has' if len(members) == 1 else 'have'} {threads} threads"
+        f"{'' if len(members) == 1 else ' each'} on {cores} core{'' if cores == 1 else 's'}"
         for (threads, cores), members in alike.items()
     ]
-    fewest = min(count(cores) for _, cores in alike)
+    fewest = min(cores for _, cores in alike)
     return f"{', '.join(said)}: OMP_NUM_THREADS={fewest}, or a core for each thread"
 
 

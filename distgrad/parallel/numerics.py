@@ -22,10 +22,24 @@ def set_threads(asked: int | None, default: int) -> None:
 
     Variables that ``distgrad run`` chose by itself do not count as the user's.
     """
-    chosen = any(os.environ.get(name) for name in _ENVIRONMENT)
-    if asked is None and chosen and "DISTGRAD_THREADS_AUTO" not in os.environ:
+    if asked is None and _chosen():
         return
     threadpool_limits(limits=default if asked is None else asked, user_api="blas")
+
+
+def threads_asked_for(asked: int | None) -> int:
+    """Return the BLAS threads that somebody wants, by argument or environment; 0 if nobody does.
+
+    A BLAS that sees fewer cores takes fewer.
+    """
+    numbers = [int(value) for value in _chosen() if value.isdecimal()]
+    return asked or (numbers[0] if numbers else 0)
+
+
+def _chosen() -> list[str]:
+    if "DISTGRAD_THREADS_AUTO" in os.environ:
+        return []
+    return [value for name in _ENVIRONMENT if (value := os.environ.get(name))]
 
 
 def self_test() -> None:

@@ -129,6 +129,7 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
     """Compare settings and numerics across ranks, and set the BLAS threads."""
     allowed, host = cores.mine(), world.comm.transport.host
     mine: dict[str, Any] = {"shards": shards, "host": host, "cores": allowed}
+    mine["threads"] = numerics.threads_asked_for(threads)
     state = world.comm.transport.state
     if world.rank == 0 and world.size > 1:  # the others go by what rank 0 has
         mine["tunings"], warning = tuning.stored(os.environ)
@@ -153,8 +154,8 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
         core_type.warn()
     prints = gather_json(world.comm, numerics.fingerprint(), "dg.init")
     if world.rank == 0 and world.size > 1 and world.comm.transport.timed:  # others take turns
-        pairs = zip(everyone, prints, strict=True)
-        places = [cores.Place(e["host"], e["cores"], numerics.threads_in(p)) for e, p in pairs]
+        each = zip(everyone, map(numerics.threads_in, prints), strict=True)
+        places = [cores.Place(e["host"], e["cores"], max(e["threads"], n)) for e, n in each]
         for told in cores.at_start(places):
             guard.say(told, state.label)
     numerics.compare(prints, world.rank)

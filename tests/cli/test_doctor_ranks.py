@@ -76,7 +76,7 @@ def test_ranks_that_share_a_core_are_a_problem():
 def test_a_rank_with_more_threads_than_cores_is_a_problem():
     two = replace(RANK, cores="1", numerics={"BLAS": [{"num_threads": 2}]})
     finding = the_one(doctor_ranks.which_cores, [RANK, two], state=PROBLEM)
-    assert finding.text.startswith("rank 1 computes with 2 threads on core 1")
+    assert finding.text.startswith("rank 1 has 2 threads on 1 core")
 
 
 @pytest.mark.parametrize("places", [("x", "y"), ("", "")])

@@ -61,9 +61,14 @@ def test_a_rank_that_has_a_core_to_go_to_shares_none():
 
 def test_ranks_with_more_threads_than_cores_are_named_with_the_cure():
     assert at_start(places("a 0-1 2", "a 2 2", "b 0-3 4", "b 4-5 4")) == [
-        "rank 1 computes with 2 threads on core 2, rank 3 computes with 4 threads on cores 4-5: "
+        "rank 1 has 2 threads on 1 core, rank 3 has 4 threads on 2 cores: "
         "OMP_NUM_THREADS=1, or a core for each thread"
     ]
+
+
+def test_ranks_that_are_alike_are_told_of_together():
+    (said,) = at_start(places("a 0 2", "a 1 2", "a 2-3 2", "a 4 2"))
+    assert said.startswith("ranks 0-1, 3 have 2 threads each on 1 core: OMP_NUM_THREADS=1,")
 
 
 @pytest.mark.parametrize(
@@ -99,5 +104,5 @@ def test_where_all_share_that_is_not_why_one_is_slow():
 
 def test_a_slow_rank_with_more_threads_than_cores_is_told_so():
     assert in_training(places("a 0-1 2", "a 2 2", "b 0-1 2"), {1}) == (
-        "rank 1 computes with 2 threads on core 2: OMP_NUM_THREADS=1, or a core for each thread"
+        "rank 1 has 2 threads on 1 core: OMP_NUM_THREADS=1, or a core for each thread"
     )

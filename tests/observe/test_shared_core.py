@@ -43,6 +43,11 @@ def test_at_start_the_ranks_are_named_with_the_cure(job, shared):
     assert re.search(rf"^.*{shared} of \S+, so that each waits .*: bind them apart", said, re.M)
 
 
+def test_at_start_a_rank_with_more_threads_than_cores_is_named(job):
+    _, said = job
+    assert "rank 2 has 2 threads on 1 core: OMP_NUM_THREADS=1, or a core for each thread" in said
+
+
 def test_at_the_end_it_is_said_what_it_has_cost(job, shared):
     _, said = job
     assert re.search(ACCUSED.format(shared), said, re.M), said

@@ -119,7 +119,7 @@ def test_reading_that_takes_long_on_all_ranks_is_nobodys_fault_and_has_a_cure():
         ({"cores": ("0-3", "0-1", "4-7")}, "it computes with 2 cores, the others with 4"),
         ({"threads": (2, 1, 2), "cores": ("0", "0-3", "0")}, "it computes with 1 thread, the"),
         ({"threads": (2, 2, 2), "cores": ("0-1", "0-1", "0-1")}, ""),
-        ({"threads": (2, 2, 2), "cores": ("0-1", "0", "0-1")}, "rank 1 computes with 2 threads on"),
+        ({"threads": (2, 2, 2), "cores": ("0-1", "0", "0-1")}, "rank 1 has 2 threads on 1 core:"),
         ({"threads": (1, 2, 1)}, ""),
         ({"threads": (2, 0, 2)}, ""),  # nobody knows
         ({"threads": (4, 1, 2)}, ""),

@@ -126,3 +126,23 @@ def test_ranks_with_different_numerics_are_told() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         numerics.compare([numerics.fingerprint(), other], rank=1)  # rank 0 speaks for all
+
+
+@pytest.mark.parametrize(
+    ("variables", "asked", "wanted"),
+    [
+        ({}, None, 0),
+        ({}, 3, 3),
+        ({"OMP_NUM_THREADS": "4"}, None, 4),
+        ({"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "2"}, None, 2),
+        ({"OMP_NUM_THREADS": "4"}, 3, 3),
+        ({"OMP_NUM_THREADS": "many"}, None, 0),
+        ({"OMP_NUM_THREADS": "4", "DISTGRAD_THREADS_AUTO": "1"}, None, 0),
+    ],
+)
+def test_threads_are_wanted_that_the_argument_or_else_the_users_environment_says(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], asked: int | None, wanted: int
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert numerics.threads_asked_for(asked) == wanted

@@ -1,6 +1,6 @@
 """A training in which rank 0 has a core and the others share another one: shared_core.py FOLDER.
 
-It leaves FOLDER/run and FOLDER/timeline.
+Rank 2 is given two threads. It leaves FOLDER/run and FOLDER/timeline.
 """
 
 import os
@@ -20,6 +20,8 @@ folder = Path(sys.argv[1])
 first, second, *_ = sorted(os.sched_getaffinity(0))
 started = launchers.started(os.environ)
 os.sched_setaffinity(0, [second if started and started.rank else first])
+if started and started.rank == 2:
+    os.environ["OPENBLAS_NUM_THREADS"] = "2"
 world = dg.init()
 dg.manual_seed(1)
 work = np.linspace(0, 1, 50_000)
