@@ -201,18 +201,25 @@ class Job:
 
     def wait(self, until: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Wait; fail with what the job has said when it has ended otherwise or it takes long."""
-        deadline = time.monotonic() + seconds
+        deadline, look = time.monotonic() + seconds, time.monotonic() + 1
         while not until():
+            time.sleep(0.05)
+            if time.monotonic() < look:
+                continue
+            look += 1
             ended = {"FAILED", "CANCELLED", "TIMEOUT"} & {*self.states}
-            if ended or time.monotonic() > deadline:
+            if ended or look > deadline:
                 state, reason = self.states, self.fields["Reason"]
                 said = f"job {state} ({reason}), which said: {self.log or 'nothing'}"
                 pytest.fail(f"no {what} in {seconds} s: {said}")
-            time.sleep(0.2)
 
     def wait_for_the_end(self) -> None:
         """Wait until it, or each task of it, is complete."""
-        self.wait(lambda: {*self.states} == {"COMPLETED"}, "end")
+        self.wait(lambda: self._look() == {"COMPLETED"}, "end")
+
+    def _look(self) -> set[str]:
+        time.sleep(0.2)  # each costs a process
+        return {*self.states}
 
     @property
     def results(self) -> list[dict[str, object]]:
