@@ -38,7 +38,7 @@ RUN_BY = {
     r".*distgrad doctor": "tests/cli/test_doctor.py and test_doctor_ranks.py",
     r".*distgrad bench": "takes a minute; tests/cli/test_bench.py, with smaller sizes",
     r"distgrad warm": "takes minutes on a new machine; tests/cli/test_warm.py",
-    r"distgrad run .*--timeline": "tests/observe/test_timeline.py, with a script of its own",
+    r"distgrad run .*--timeline": "tests/observe/test_timeline_jobs.py, with a script of its own",
     r"distgrad submit": "tests/cli/test_submit.py, tests/launch/test_slurm.py",
     r"distgrad (report|top) ": "tests/observe",
 }

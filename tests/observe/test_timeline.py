@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import PYTHONPATH, run_job
-from traces import events_of
+from traces import events_of, names_of, slices_of
 from training import alone, build, simulated
 
 import distgrad as dg
@@ -72,16 +68,6 @@ def learnt(folder=None, *, steps=6, captured=False, between=None, kept=None, eve
     return {k: v.tobytes() for k, v in model.state_arrays().items()}, profile
 
 
-def slices(events, kind, rank=0):
-    return [e for e in events if e["ph"] == "X" and e["cat"] == kind and e["pid"] == rank]
-
-
-def named(events, kind, rank=0):
-    """How often each name occurs among a rank's slices of a kind."""
-    names = [e["name"] for e in slices(events, kind, rank)]
-    return {name: names.count(name) for name in names}
-
-
 # -- what is in it ------------------------------------------------------------------------------
 
 
@@ -90,7 +76,7 @@ def test_a_trace_has_all_that_a_rank_does_by_layer_and_is_valid(tmp_path, size):
     simulated(size, lambda: learnt(tmp_path)[0])
     events = events_of(tmp_path / "trace.json")
     for rank in range(size):
-        assert named(events, "step", rank) == {f"step {n}": 1 for n in range(7)}
+        assert names_of(events, "step", rank) == {f"step {n}": 1 for n in range(7)}
         layers = {
             "Sequential": 6,
             "0 (Linear)": 6,
@@ -99,12 +85,12 @@ def test_a_trace_has_all_that_a_rank_does_by_layer_and_is_valid(tmp_path, size):
             "1.second (Linear)": 6,
             "2 (Linear)": 6,
         }
-        assert named(events, "forward", rank) == layers
-        assert named(events, "backward", rank) == {"backward": 6, **layers}
-        assert named(events, "optimizer", rank) == {"AdamW": 6}
-        assert named(events, "clipping", rank) == {"clipping": 6}
-        assert len(slices(events, "data", rank)) >= 12  # a batch, and its shard
-        buckets = [e for e in slices(events, "collective", rank) if "'bucket 0" in e["name"]]
+        assert names_of(events, "forward", rank) == layers
+        assert names_of(events, "backward", rank) == {"backward": 6, **layers}
+        assert names_of(events, "optimizer", rank) == {"AdamW": 6}
+        assert names_of(events, "clipping", rank) == {"clipping": 6}
+        assert len(slices_of(events, "data", rank)) >= 12  # a batch, and its shard
+        buckets = [e for e in slices_of(events, "collective", rank) if "'bucket 0" in e["name"]]
         assert len(buckets) == (6 if size > 1 else 0)
         assert all(e["args"]["bytes"] > 4 * (5 * 8 + 8) and e["tid"] > 0 for e in buckets)
     names = [e["args"]["name"] for e in events if e["name"] == "process_name"]
@@ -114,8 +100,8 @@ def test_a_trace_has_all_that_a_rank_does_by_layer_and_is_valid(tmp_path, size):
 def test_layers_lie_in_the_layers_they_are_called_by_and_backward_comes_the_other_way(tmp_path):
     alone(lambda: learnt(tmp_path, steps=1))
     events = events_of(tmp_path / "trace.json")
-    forward = {e["name"]: (e["ts"], e["ts"] + e["dur"]) for e in slices(events, "forward")}
-    backward = {e["name"]: (e["ts"], e["ts"] + e["dur"]) for e in slices(events, "backward")}
+    forward = {e["name"]: (e["ts"], e["ts"] + e["dur"]) for e in slices_of(events, "forward")}
+    backward = {e["name"]: (e["ts"], e["ts"] + e["dur"]) for e in slices_of(events, "backward")}
     for found in (forward, backward):
         outer, inner = found["1 (Block)"], found["1.first (Linear)"]
         assert outer[0] <= inner[0] <= inner[1] <= outer[1] + 1e-3
@@ -139,10 +125,10 @@ def test_every_rank_has_its_own_file_of_lines_and_the_same_summary(tmp_path):
 def test_a_captured_step_is_one_span_and_ends_a_step_if_an_optimizer_is_in_it(tmp_path):
     alone(lambda: learnt(tmp_path, captured=True, steps=8))
     events = events_of(tmp_path / "trace.json")
-    assert named(events, "captured step") == {"learnt.<locals>.step": 4}
-    assert named(events, "recording") == {"learnt.<locals>.step": 4}  # calls 1, 2, 4, 8
-    assert len(slices(events, "step")) == 9
-    assert slices(events, "forward") == []
+    assert names_of(events, "captured step") == {"learnt.<locals>.step": 4}
+    assert names_of(events, "recording") == {"learnt.<locals>.step": 4}  # calls 1, 2, 4, 8
+    assert len(slices_of(events, "step")) == 9
+    assert slices_of(events, "forward") == []
 
 
 def test_of_an_evaluation_and_a_checkpoint_the_whole_is_recorded_and_spans_of_ones_own(tmp_path):
@@ -168,15 +154,17 @@ def test_of_an_evaluation_and_a_checkpoint_the_whole_is_recorded_and_spans_of_on
 
     alone(body)
     events = events_of(tmp_path / "trace.json")
-    assert len(slices(events, "evaluation")) == 1
-    assert len(slices(events, "checkpoint")) == 2  # the Trainer's, and the writing inside it
-    assert named(events, "span") == {"mine": 4}
-    whole = slices(events, "evaluation")[0]
+    assert len(slices_of(events, "evaluation")) == 1
+    assert len(slices_of(events, "checkpoint")) == 2  # the Trainer's, and the writing inside it
+    assert names_of(events, "span") == {"mine": 4}
+    whole = slices_of(events, "evaluation")[0]
     inside = [
-        e for e in slices(events, "forward") if whole["ts"] < e["ts"] < whole["ts"] + whole["dur"]
+        e
+        for e in slices_of(events, "forward")
+        if whole["ts"] < e["ts"] < whole["ts"] + whole["dur"]
     ]
     assert inside == []
-    assert named(events, "forward")["Sequential"] == 8  # 4 of training, 4 of the callback
+    assert names_of(events, "forward")["Sequential"] == 8  # 4 of training, 4 of the callback
 
 
 def test_a_stretch_that_backward_runs_again_is_in_it_twice(tmp_path):
@@ -191,8 +179,8 @@ def test_a_stretch_that_backward_runs_again_is_in_it_twice(tmp_path):
 
     alone(body)
     events = events_of(tmp_path / "trace.json")
-    assert named(events, "forward")["Block"] == 2
-    assert named(events, "backward")["first (Linear)"] == 1
+    assert names_of(events, "forward")["Block"] == 2
+    assert names_of(events, "backward")["first (Linear)"] == 1
 
 
 def test_two_optimizers_may_share_a_forward_pass(tmp_path):
@@ -209,15 +197,15 @@ def test_two_optimizers_may_share_a_forward_pass(tmp_path):
 
     alone(body)
     events = events_of(tmp_path / "trace.json")
-    assert len(slices(events, "step")) == 3
-    backward = [e["name"] for e in slices(events, "backward")]
+    assert len(slices_of(events, "step")) == 3
+    backward = [e["name"] for e in slices_of(events, "backward")]
     assert backward == ["backward", "Linear", "backward", "Linear"]
 
 
 def test_ops_are_recorded_if_asked_for_with_their_way_back(tmp_path):
     weights, profile = alone(lambda: learnt(tmp_path, kernels=True))
     assert weights == alone(learnt)[0]
-    ops = named(events_of(tmp_path / "trace.json"), "op")
+    ops = names_of(events_of(tmp_path / "trace.json"), "op")
     assert ops["linear"] == ops["linear backward"] == 24
     assert ops["tanh"] == ops["tanh backward"] == 6
     assert re.search(r"^ops that took most, on rank 0", profile.summary(), re.M)
@@ -226,7 +214,7 @@ def test_ops_are_recorded_if_asked_for_with_their_way_back(tmp_path):
 def test_kernels_runs_captured_steps_op_by_op_with_the_same_bits(tmp_path):
     weights, _ = alone(lambda: learnt(tmp_path, kernels=True, captured=True))
     assert weights == alone(lambda: learnt(captured=True))[0]
-    assert named(events_of(tmp_path / "trace.json"), "op")["linear"] == 24
+    assert names_of(events_of(tmp_path / "trace.json"), "op")["linear"] == 24
 
 
 # -- how much of it -----------------------------------------------------------------------------
@@ -235,24 +223,24 @@ def test_kernels_runs_captured_steps_op_by_op_with_the_same_bits(tmp_path):
 def test_the_newest_steps_are_kept(tmp_path):
     _, profile = alone(lambda: learnt(tmp_path, last=2))
     events = events_of(tmp_path / "trace.json")
-    assert [e["name"] for e in slices(events, "step")] == ["step 4", "step 5", "step 6"]
-    assert named(events, "optimizer") == {"AdamW": 2}
+    assert [e["name"] for e in slices_of(events, "step")] == ["step 4", "step 5", "step 6"]
+    assert names_of(events, "optimizer") == {"AdamW": 2}
     assert profile.summary().endswith("the files have 2 of 6 steps")
 
 
 def test_those_steps_are_kept_that_are_asked_for(tmp_path):
     _, profile = alone(lambda: learnt(tmp_path, kept=range(1, 4)))
     events = events_of(tmp_path / "trace.json")
-    assert [e["name"] for e in slices(events, "step")] == ["step 1", "step 2", "step 3"]
-    assert named(events, "forward")["Sequential"] == 3
+    assert [e["name"] for e in slices_of(events, "step")] == ["step 1", "step 2", "step 3"]
+    assert names_of(events, "forward")["Sequential"] == 3
     assert profile.summary().endswith("the files have 3 of 6 steps")
 
 
 def test_every_so_many_th_step_is_recorded(tmp_path):
     _, profile = alone(lambda: learnt(tmp_path, every=3, steps=8))
     events = events_of(tmp_path / "trace.json")
-    assert [e["name"] for e in slices(events, "step")] == ["step 0", "step 3", "step 6"]
-    assert named(events, "forward")["Sequential"] == named(events, "optimizer")["AdamW"] == 3
+    assert [e["name"] for e in slices_of(events, "step")] == ["step 0", "step 3", "step 6"]
+    assert names_of(events, "forward")["Sequential"] == names_of(events, "optimizer")["AdamW"] == 3
     assert profile.summary().endswith("the files have 3 of 8 steps, one of 3: steps are short")
 
 
@@ -338,7 +326,7 @@ def test_after_an_exception_each_rank_writes_its_own_part(tmp_path):
     assert not (tmp_path / "trace.json").exists()
     for rank in range(3):
         events = events_of(tmp_path / f"trace-{rank}.json")
-        assert named(events, "optimizer", rank) == {"AdamW": 4}
+        assert names_of(events, "optimizer", rank) == {"AdamW": 4}
 
 
 def test_a_profile_inside_another_one_is_refused(tmp_path):
@@ -375,85 +363,4 @@ def test_a_block_without_a_step_says_what_a_step_is(tmp_path):
         return profile.summary()
 
     assert "a step ends where an optimizer has moved the parameters" in alone(body)
-    assert named(events_of(tmp_path / "trace.json"), "forward") == {"Linear": 1}
-
-
-# -- real jobs ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("sleep", r"ranks 0, 2 wait \d\d% of the time for rank 1's forward, which takes .*: see"),
-        ("data", r"ranks 0, 2 wait \d\d% of the time for rank 1's data loading, .*num_workers=2"),
-        ("threads", r"rank 1's forward, .*: it computes with 1 thread, the others with 2$"),
-    ],
-)
-def test_the_summary_names_the_rank_for_which_the_others_wait_and_why(tmp_path, what, said):
-    done = run_job(3, JOBS / "profiled.py", str(tmp_path), what, "1")
-    assert done.status == 0, done.err
-    summary = json.loads(done.out.splitlines()[0])["summary"]
-    assert re.search(f"^first: .*{said}", summary, re.M), summary
-    events = events_of(tmp_path / "trace.json")
-    waits = [e for e in events if e["ph"] == "X" and e["cat"] == "waiting" and e["dur"] > 2e4]
-    assert {e["pid"] for e in waits} >= {0, 2}
-    # Where a long wait ends, there ends an arrow from the rank that was waited for; on a busy
-    # machine now and then another one is late.
-    came = {e["id"]: e["pid"] for e in events if e["ph"] == "s"}
-    ends = [(e, came[e["id"]]) for e in events if e["ph"] == "f"]
-    right = 0
-    for wait in waits:
-        until = wait["ts"] + wait["dur"]
-        sources = {s for e, s in ends if e["pid"] == wait["pid"] and abs(until - e["ts"]) < 2}
-        right += sources == {1} and wait["pid"] != 1
-    assert right > 0.7 * len(waits)
-
-
-def command(*words, **more):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_"))}
-    environment |= {"PYTHONPATH": PYTHONPATH, **more}
-    return subprocess.run(
-        [sys.executable, *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("verb", ["run", "debug"])
-def test_a_whole_program_is_recorded_from_outside(tmp_path, verb):
-    words = ["-m", "distgrad", verb, "-n", "3", "--timeline", tmp_path / "out"]
-    done = command(*words, JOBS / "sleepy.py", "ddp", "-1", "3")
-    assert done.returncode == 0, done.stderr
-    assert f"timeline: {tmp_path}/out/trace.json, for https://ui.perfetto.dev" in done.stderr
-    events = events_of(tmp_path / "out" / "trace.json")
-    assert {e["pid"] for e in slices(events, "step", 2)} == {2}
-    first = done.stderr.partition("first: ")[2].splitlines()[0]
-    assert first
-    assert verb == "run" or " wait" not in first  # simulated ranks take turns
-
-
-def test_a_program_in_one_process_is_recorded_too_also_if_it_fails(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import numpy as np, sys\n"
-        "import distgrad as dg\n"
-        "dg.init()\n"
-        "model = dg.nn.Linear(2, 2)\n"
-        "optimizer = dg.optim.SGD(model.parameters(), lr=0.1)\n"
-        "model(np.ones((3, 2), np.float32)).sum().backward()\n"
-        "optimizer.step()\n"
-        "if sys.argv[1:]:\n"
-        "    raise ZeroDivisionError\n"
-    )
-    done = command(script, DISTGRAD_TIMELINE=str(tmp_path / "a"))
-    assert done.returncode == 0, done.stderr
-    assert "1 step of" in done.stderr
-    assert named(events_of(tmp_path / "a" / "trace.json"), "optimizer") == {"SGD": 1}
-    done = command(script, "fail", DISTGRAD_TIMELINE=str(tmp_path / "b"))
-    assert done.returncode == 1
-    assert "ZeroDivisionError" in done.stderr
-    assert named(events_of(tmp_path / "b" / "trace-0.json"), "optimizer") == {"SGD": 1}
+    assert names_of(events_of(tmp_path / "trace.json"), "forward") == {"Linear": 1}

@@ -72,3 +72,14 @@ def arrows(events: list[dict[str, Any]], threads: dict[tuple[int, int], Any]) ->
         assert [event["ph"] for event in pair] == ["s", "f"]
         assert pair[0]["ts"] <= pair[1]["ts"]
         assert pair[0]["pid"] != pair[1]["pid"]
+
+
+def slices_of(events: list[dict[str, Any]], kind: str, rank: int = 0) -> list[dict[str, Any]]:
+    """Return a rank's slices of a kind."""
+    return [e for e in events if e["ph"] == "X" and e["cat"] == kind and e["pid"] == rank]
+
+
+def names_of(events: list[dict[str, Any]], kind: str, rank: int = 0) -> dict[str, int]:
+    """Return how often each name occurs among a rank's slices of a kind."""
+    names = [e["name"] for e in slices_of(events, kind, rank)]
+    return {name: names.count(name) for name in names}
