@@ -18,6 +18,7 @@ from distgrad.cli.doctor_finding import Finding, note, ok, one_line, problem, tr
 from distgrad.errors import LaunchError
 from distgrad.files import shown
 from distgrad.kernels import onednn
+from distgrad.observe.durations import spell_seconds
 from distgrad.parallel import core_type, numerics
 
 _WIDTH = 384  # of the product that is timed: 2 to 10 ms
@@ -84,7 +85,7 @@ def look_at_kernels() -> Iterator[Finding]:
         yield problem(text, f"{_NUMBA_ANEW}  # until then: export DISTGRAD_FUSED=0")
     else:
         word = "compiled and run" if found["compiled"] else "read from the cache and run"
-        yield ok(status, f"a kernel {word} in {found['seconds']:.2f} s")
+        yield ok(status, f"a kernel {word} in {spell_seconds(found['seconds'])}")
         yield from _cache(found)
 
 

@@ -18,6 +18,7 @@ from distgrad.cli.bench_report import size_name
 from distgrad.cli.doctor_finding import Finding, note, ok, problem
 from distgrad.comm import shared_memory, tuning
 from distgrad.files import replacing, shown
+from distgrad.observe.durations import spell_seconds
 
 NETWORK = {
     *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "beegfs_nodev", "cifs", "smb3", "smbfs", "ceph"),
@@ -150,7 +151,7 @@ def look_at_checkpoints(asked: str) -> Iterator[Finding]:
         )
         return
     network = ", shared by several hosts" if kind in NETWORK else ""
-    figures += f", {size_name(_TRIAL)} written, synced and renamed in {seconds * 1e3:.0f} ms"
+    figures += f", {size_name(_TRIAL)} written, synced and renamed in {spell_seconds(seconds)}"
     yield ok(f"checkpoints can go to {where}{network}", figures)
     if free < _LITTLE:
         text = f"{where} has little room: a checkpoint of AdamW takes 12 bytes a parameter"

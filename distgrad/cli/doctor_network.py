@@ -12,6 +12,7 @@ from distgrad.cli.doctor_finding import Finding, note, ok, problem
 from distgrad.comm import Communicator, Work, gather_json
 from distgrad.comm.group import Group
 from distgrad.comm.message import Steps
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.time import network
 from distgrad.observe.time.table import network_accusation
 
@@ -47,7 +48,7 @@ def how_fast_the_network_is(comm: Communicator) -> Iterator[Finding]:
 
 def _of_latency(first: str, near: dict[str, float]) -> Finding:
     middle, (host, worst) = median(near.values()), max(near.items(), key=lambda pair: pair[1])
-    figures = f"{middle * 1e6:.0f} µs in the median, {worst * 1e6:.0f} to {host}"
+    figures = f"{spell_seconds(middle)} in the median, {spell_seconds(worst)} to {host}"
     if worst > _FAR:
         return note(f"short messages from {first} take long", f"ping -c 5 {host}", figures)
     return ok(f"short messages from {first} to other hosts", figures)

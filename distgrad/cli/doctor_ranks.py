@@ -20,6 +20,7 @@ from distgrad.comm.algorithms import choose
 from distgrad.comm.cluster import Cluster
 from distgrad.comm.stacks import spelled
 from distgrad.comm.tcp import LIMIT
+from distgrad.observe.durations import spell_seconds
 from distgrad.parallel import numerics
 
 _NAME = "distgrad doctor"
@@ -69,7 +70,7 @@ def who_is_there(ranks: Sequence[Rank], found: Cluster, seconds: float) -> Itera
     where = f"{hosts} host{'s' if hosts > 1 else ''}"
     count = f"{len(ranks)} rank{'s' if len(ranks) > 1 else ''}"
     text = f"{count} on {where} found each other: {found.library}, {found.transport}"
-    yield ok(text, f"the first one {seconds:.2f} s after it was asked")
+    yield ok(text, f"the first one {spell_seconds(seconds)} after it was asked")
 
 
 def whats_different(ranks: Sequence[Rank]) -> Iterator[Finding]:
@@ -158,7 +159,7 @@ def how_fast_sums_are(comm: Communicator) -> Iterator[Finding]:
     found, _ = candidates(comm, [AUTO], peers=False)
     rows = measure(comm, found, _SIZES, np.dtype(np.float32), _ROUNDS, overlap=False)
     rows = [row for row in rows if row.algorithm == AUTO]
-    told = ", ".join(f"{size_name(row.nbytes)} in {_time(row.seconds)}" for row in rows)
+    told = ", ".join(f"{size_name(row.nbytes)} in {spell_seconds(row.seconds)}" for row in rows)
     yield ok(f"all_reduce ({choose(comm.topology, canonical=False)!r}) sums right", told)
 
 
@@ -169,7 +170,7 @@ def how_far_clocks_are(comm: Communicator) -> Iterator[Finding]:
     if len(set(hosts)) == 1:
         return
     apart = max(times) - min(times)
-    figures = f"{apart * 1e3:.0f} ms"
+    figures = spell_seconds(apart)
     if apart > _LATE:
         last, first = hosts[times.index(max(times))], hosts[times.index(min(times))]
         text = f"the clock of {last} is ahead of that of {first}: dates of files and logs disagree"
@@ -189,7 +190,3 @@ def what_waits(environ: Mapping[str, str], found: Cluster) -> Iterator[Finding]:
         yield note(text, f"unset {_EAGER}  # distgrad takes {LIMIT}")
     else:
         yield ok(f"over TCP messages up to {size_name(limit)} do not wait for their receiver")
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"

@@ -14,6 +14,7 @@ import numpy as np
 from distgrad import kernels
 from distgrad.cli import warm_calls
 from distgrad.errors import LaunchError
+from distgrad.observe.durations import spell_seconds
 
 HELP = "compile the kernels that training will need, and keep them"
 
@@ -46,9 +47,10 @@ def work(options: argparse.Namespace) -> int:
         started, known = perf_counter(), tally()
         run()
         new = tally() - known
-        what = f"{new} compiled in {perf_counter() - started:.1f} s" if new else "all there"
+        took = spell_seconds(perf_counter() - started)
+        what = f"{new} compiled in {took}" if new else "all there"
         print(f"{name:>28}: {what}", flush=True)
-    print(f"{tally() - before} kernels compiled in {perf_counter() - begun:.0f} s")
+    print(f"{tally() - before} kernels compiled in {spell_seconds(perf_counter() - begun)}")
     return 0
 
 

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Mapping
 
 from distgrad.observe import TimeSplit
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.terminal import Row, Status, distgrad_command, resuming
-from distgrad.observe.terminal.words import duration, number
+from distgrad.observe.terminal.words import number
 from distgrad.train.monitor import Monitor
 from distgrad.train.state import TrainState
 
@@ -48,8 +49,8 @@ def rows(
         found.append(Row("validation", _evaluation(evaluations.last)))
     if evaluations.best is not None and evaluations.best is not evaluations.last:
         found.append(Row("best", _evaluation(evaluations.best)))
-    speed = f"{duration(seconds)} for {steps} steps, {number(state.samples_per_second)} samples/s"
-    found.append(Row("took", speed))
+    speed = f"{number(state.samples_per_second)} samples/s"
+    found.append(Row("took", f"{spell_seconds(seconds)} for {steps} steps, {speed}"))
     if split is not None and (said := split.summary()):
         found.append(Row("time", said.removeprefix("time: ")))
     if folder is not None:

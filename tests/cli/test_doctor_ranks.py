@@ -138,7 +138,7 @@ def test_clocks_that_are_apart_are_a_note(monkeypatch):
     clock = itertools.count(0, 10)
     monkeypatch.setattr(doctor_ranks, "time", SimpleNamespace(time=lambda: next(clock)))
     found = on_ranks(doctor_ranks.how_far_clocks_are, 3, ["a", "b", "c"])
-    assert {(f.state, f.figures) for (f,) in found} == {(NOTE, "20000 ms")}
+    assert {(f.state, f.figures) for (f,) in found} == {(NOTE, "20 s")}
     monkeypatch.setattr(doctor_ranks, "time", SimpleNamespace(time=lambda: 7.0))
     assert {f.state for (f,) in on_ranks(doctor_ranks.how_far_clocks_are, 2, ["a", "b"])} == {OK}
     assert on_ranks(doctor_ranks.how_far_clocks_are, 2) == [[], []]  # they have one clock

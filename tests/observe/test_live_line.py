@@ -66,7 +66,7 @@ def test_there_is_one_live_line_that_follows_the_width_and_all_else_is_above(wor
     assert not any(LIVE.match(line) for line in screen)  # it is gone
     table = "\n".join(screen[screen.index("stopped at step 200: 40 epochs") :])
     assert re.search(r"\n  validation  loss .*, accuracy .* at step 195\n", table)
-    assert re.search(r"\n  took +\d:\d\d for 200 steps, .* samples/s\n", table)
+    assert re.search(r"\n  took +\d.* for 200 steps, .* samples/s\n", table)
     assert f"saved       step 200, in {tmp_path}/run" in table.replace("\n              ", "")
     assert ("compute" in table) is not world.startswith("debug")  # whose ranks take turns
 

@@ -81,14 +81,6 @@ def test_a_log_line_has_keys_and_values_without_blanks_in_them():
     )
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "0:00"), (83, "1:23"), (3599.6, "1:00:00"), (7384, "2:03:04"), (3e5, "3 d 11 h")],
-)
-def test_durations(seconds, said):
-    assert words.duration(seconds) == said
-
-
 # -- the screen ---------------------------------------------------------------------------------
 
 

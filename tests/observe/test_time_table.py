@@ -78,7 +78,7 @@ def test_of_two_slow_ranks_one_computes_long_and_the_other_reads_long():
     table = changed(shares(5.0, 9.0, 5.0, 8.0, 5.0), data=(0.0, 4.0, 0.0, 0.1, 0.0))
     computes, reads = table.accusations()
     assert computes.startswith("rank 3 (host d) is slow: 79 ms of computing a step, 50 ms on")
-    assert reads.startswith("rank 1 (host b) reads data slowly: 40 ms a step, the others 0 ms")
+    assert reads.startswith("rank 1 (host b) reads data slowly: 40 ms a step, the others 0 s")
 
 
 def test_reading_that_takes_long_on_all_ranks_is_nobodys_fault_and_has_a_cure():

@@ -9,13 +9,13 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.report.gather import Report, Run
 from distgrad.observe.report.measured import Series, is_validation
 from distgrad.observe.report.words import (
     listed,
     spell_bytes,
     spell_number,
-    spell_seconds,
 )
 from distgrad.observe.run.layout import VALIDATION
 

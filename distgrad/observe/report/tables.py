@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.report.facts import Finding, facts, findings
 from distgrad.observe.report.gather import Report, Run
 from distgrad.observe.report.settings import HISTORY, Comparison, history, typed
 from distgrad.observe.report.times import PARTS, TimeGroup
-from distgrad.observe.report.words import listed, spell_bytes, spell_seconds, spell_share
+from distgrad.observe.report.words import listed, spell_bytes, spell_share
 
 _BARS = 32  # ranks that have a row, of the slowest
 _PART_NAMES = ("compute", "reading data", "waiting", "transfer", "hidden")

@@ -12,8 +12,9 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.comm.stacks import spelled
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.report.sample import runs_of
-from distgrad.observe.report.words import spell_seconds, spell_share
+from distgrad.observe.report.words import spell_share
 from distgrad.observe.run import Part
 from distgrad.observe.run.read import Row
 from distgrad.observe.time.table import Share, Shares

@@ -16,19 +16,6 @@ def spell_number(value: float) -> str:
     return f"{value:,.0f}" if size >= 1e3 or value == int(value) else f"{value:.4g}"
 
 
-def spell_seconds(seconds: float) -> str:
-    """Return a length of time: 3.1 ms, 12.4 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
-
-
 def spell_bytes(count: float) -> str:
     """Return a size: 512 B, 3.4 KiB, 1.25 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):

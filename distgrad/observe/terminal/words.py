@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from distgrad.observe.durations import spell_left
 from distgrad.observe.terminal.status import Status
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _parts(status: Status) -> dict[str, str]:
         "metrics": _GAP.join(metrics),
         "skipped": f"skipped {status.skipped}" if status.skipped else "",
         "rate": f"{number(status.rate)} samples/s" if status.rate else "",
-        "eta": "" if status.left is None else f"eta {duration(status.left)}",
+        "eta": "" if status.left is None else f"eta {spell_left(status.left)}",
         "validation": first,
         "validation metrics": ", ".join(more),
     }
@@ -103,7 +104,7 @@ def log_line(status: Status) -> str:
         pairs["skipped"] = str(status.skipped)
     pairs["samples/s"] = f"{status.rate:.0f}"
     if status.left is not None:
-        pairs["eta"] = duration(status.left)
+        pairs["eta"] = spell_left(status.left)
     return _spelled(pairs)
 
 
@@ -129,12 +130,3 @@ def _of(count: int, total: int | None) -> str:
 def number(value: float) -> str:
     """Return four digits, or a whole number with its thousands marked."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Return 1:23, or 2:03:04, or from two days on 3 d 4 h."""
-    whole = max(0, round(seconds))
-    minutes, hours = whole // 60, whole // 3600
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours}:{minutes % 60:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

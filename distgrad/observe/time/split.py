@@ -11,8 +11,9 @@ from time import perf_counter
 from distgrad.comm import cores, gather_json, guard
 from distgrad.comm.times import Spent
 from distgrad.errors import DistgradError
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.time import network
-from distgrad.observe.time.table import Share, Shares, network_accusation, slow_hosts, spell
+from distgrad.observe.time.table import Share, Shares, network_accusation, slow_hosts
 from distgrad.parallel import DistributedDataParallel, World
 from distgrad.parallel.numerics import blas_threads
 
@@ -144,8 +145,8 @@ class TimeSplit:
             lines.append(f"{rank:4}  {share.host:16.16} {step:8.2f}{parts} {hidden:6.2f} ms")
         for name, spent in self.kinds.items():
             lines.append(
-                f"{name}: held up {spent.count} times, {spell(spent.waiting)} waiting for others, "
-                f"{spell(spent.transfer)} in transfer"
+                f"{name}: held up {spent.count} times, {spell_seconds(spent.waiting)} waiting for "
+                f"others, {spell_seconds(spent.transfer)} in transfer"
             )
         return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from distgrad.comm import cores
 from distgrad.comm.stacks import spelled
+from distgrad.observe.durations import spell_seconds
 
 CULPABLE = 0.2
 """The share of the step's time that must be lost to a rank, or to a network, to be worth naming."""
@@ -179,12 +180,12 @@ class Shares:
         if data >= _WORTH_SAYING or count == 1:
             said.append(f"reading data {data:.0%}")
         if count == 1:
-            return f"{spell(self.step)} a step: {', '.join(said)}"
+            return f"{spell_seconds(self.step)} a step: {', '.join(said)}"
         hidden = sum(s.hidden for s in self.ranks) / count / max(1, self.ranks[0].steps)
         said += [f"waiting for others {waiting:.0%}", f"transfer {transfer:.0%}"]
         return (
-            f"{spell(self.step)} a step on {spelled(range(count))}: {', '.join(said)} "
-            f"({spell(hidden)} of communication a step hidden under compute)"
+            f"{spell_seconds(self.step)} a step on {spelled(range(count))}: {', '.join(said)} "
+            f"({spell_seconds(hidden)} of communication a step hidden under compute)"
         )
 
     def accusations(self) -> list[str]:
@@ -203,25 +204,26 @@ class Shares:
         means = self.lacks(slow)
         return (
             f"{self._who(slow)} {_verb(slow, 'is', 'are')} slow: "
-            f"{spell(mine)} of computing a step, {spell(self.usual / steps)} on the others: "
-            f"{max(slow.values()):.0%} of the time is lost to it"
+            f"{spell_seconds(mine)} of computing a step, {spell_seconds(self.usual / steps)} on "
+            f"the others: {max(slow.values()):.0%} of the time is lost to it"
             f"{means and f'; {means}'}"
         )
 
     def _reads_long(self, slow: Mapping[int, float]) -> str:
         steps = max(1, self.ranks[0].steps)
-        mine = max(self.ranks[rank].data for rank in slow) / steps
+        mine = spell_seconds(max(self.ranks[rank].data for rank in slow) / steps)
+        others = spell_seconds(self.usual_data / steps)
         return (
-            f"{self._who(slow)} {_verb(slow, 'reads', 'read')} data slowly: {spell(mine)} a step, "
-            f"the others {spell(self.usual_data / steps)}: {max(slow.values()):.0%} of the time is "
+            f"{self._who(slow)} {_verb(slow, 'reads', 'read')} data slowly: {mine} a step, "
+            f"the others {others}: {max(slow.values()):.0%} of the time is "
             f"lost to it; look at where its data lies, or {_CURE}"
         )
 
     def _all_read_long(self) -> str:
         steps, part = max(1, self.ranks[0].steps), self.usual_data / max(self.seconds, 1e-9)
         return (
-            f"reading data takes {spell(self.usual_data / steps)} of a step, {part:.0%} of the "
-            f"time: {_CURE}"
+            f"reading data takes {spell_seconds(self.usual_data / steps)} of a step, "
+            f"{part:.0%} of the time: {_CURE}"
         )
 
     def lacks(self, slow: Mapping[int, float]) -> str:
@@ -285,11 +287,6 @@ def host_rates(pairs: Mapping[tuple[str, str], float]) -> dict[str, float]:
         received = [rate for (_, target), rate in pairs.items() if target == host]
         rates[host] = min(max(way) for way in (sent, received) if way)
     return rates
-
-
-def spell(seconds: float) -> str:
-    """Return seconds as words: 3.1 ms, 2.40 s."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
 def lower_median(seconds: Sequence[float]) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distgrad.comm.stacks import spelled
-from distgrad.observe.time.table import CULPABLE, Share, Shares, lower_median, spell
+from distgrad.observe.durations import spell_seconds
+from distgrad.observe.time.table import CULPABLE, Share, Shares, lower_median
 from distgrad.observe.timeline.totals import Totals
 from distgrad.tracing import KINDS
 
@@ -34,14 +35,14 @@ class Summary:
     def __str__(self) -> str:
         if not self.steps:
             said = "a step ends where an optimizer has moved the parameters, and none has"
-            return "\n".join([f"{said}: of {spell(self.shares.seconds)}", *self.table()])
+            return "\n".join([f"{said}: of {spell_seconds(self.shares.seconds)}", *self.table()])
         return "\n".join([self.headline(), f"first: {self.advice()}", "", *self.table()])
 
     def headline(self) -> str:
         """Return what a step took."""
         ranks = spelled(range(len(self.ranks)))
         counted = f"{self.steps} step{'s' if self.steps > 1 else ''}"
-        return f"{counted} of {spell(self.shares.step)} on {ranks}"
+        return f"{counted} of {spell_seconds(self.shares.step)} on {ranks}"
 
     # -- the table ----------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ class Summary:
         mean = sum(hidden) / len(hidden) / max(1, self.steps)
         if len(self.ranks) == 1 or not self.timed:
             return []
-        return [f"{spell(mean)} of communication a step were hidden under computing"]
+        return [f"{spell_seconds(mean)} of communication a step were hidden under computing"]
 
     def _layers(self) -> list[str]:
         layers = self._mean_layers()
@@ -82,7 +83,7 @@ class Summary:
             forward, backward = layers[name]
             part = (forward + backward) / self.shares.step
             lines.append(
-                f"{name[:39]:40}{part:9.1%}{forward * 1e3:7.3g} ms{backward * 1e3:7.3g} ms"
+                f"{name[:39]:40}{part:9.1%}{spell_seconds(forward):>10}{spell_seconds(backward):>10}"
             )
         return lines
 
@@ -108,7 +109,7 @@ class Summary:
         for name in top:
             calls, seconds = ops[name]
             part = seconds / max(self.ranks[0].seconds, 1e-9)
-            each = spell(seconds / calls)
+            each = spell_seconds(seconds / calls)
             lines.append(f"{name[:39]:40}{part:9.1%}{calls / steps:10.3g}{each:>10}")
         return lines
 
@@ -146,7 +147,7 @@ class Summary:
         host = self.shares.ranks[worst].host
         said = (
             f"{spelled(waiting)} {verb} {slow[worst]:.0%} of the time for {whose}, "
-            f"which takes {spell(longer)} a step longer than theirs"
+            f"which takes {spell_seconds(longer)} a step longer than theirs"
         )
         if kind == "data":
             return f"{said}: give its DataLoader workers (num_workers=2), or bring its data nearer"

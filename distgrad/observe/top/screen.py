@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from distgrad.observe.durations import spell_left, spell_seconds
 from distgrad.observe.report.times import TimeGroup
-from distgrad.observe.report.words import spell_number, spell_seconds, spell_share
+from distgrad.observe.report.words import spell_number, spell_share
 from distgrad.observe.top.state import State
 
 _RANKS = 16  # that have a line; of more, the busiest
@@ -97,7 +98,7 @@ def _status(state: State) -> str:
 def _steps(state: State) -> str:
     total = f" of {state.total:,} ({state.step / state.total:.0%})" if state.total else ""
     epoch = "" if state.epoch is None else f"   epoch {state.epoch + 1}"
-    eta = "" if state.eta is None else f"   ETA {spell_seconds(max(0.0, state.eta))}"
+    eta = "" if state.eta is None else f"   ETA {spell_left(state.eta)}"
     return f"{state.step:,}{total}{epoch}{eta}"
 
 

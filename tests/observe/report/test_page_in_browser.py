@@ -7,6 +7,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from run_folders import RunFolder
 
+from distgrad.observe.durations import spell_seconds
 from distgrad.observe.report import write_report
 
 pytestmark = pytest.mark.skipif(
@@ -249,6 +250,13 @@ def test_only_settings_that_differ_are_shown_if_that_is_asked_for(browser, three
     assert browser.run(shown) == ["0.0003", "0", "128", "3"]
     click(browser, "input.differences")
     assert browser.run(shown) == ["0.0003", "0"]
+
+
+def test_the_page_spells_lengths_of_time_as_everybody_does(browser, three):
+    opened(browser, three)
+    times = [0.0, 1e-9, 9.996e-4, 0.0237, 0.9996, 59.96, 83.4, 3599.6, 7384, 172_799, 3e5, 1e9]
+    said = browser.run(f"{json.dumps(times)}.map(spellSeconds)")
+    assert said == [spell_seconds(seconds) for seconds in times]
 
 
 def test_a_hostile_name_runs_no_script(browser, tmp_path):

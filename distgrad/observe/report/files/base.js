@@ -35,13 +35,18 @@ function spellNumber(value) {
   return value.toLocaleString("en-US", { maximumSignificantDigits: 5 });
 }
 
+// As distgrad/observe/durations.py has it.
 function spellSeconds(seconds) {
-  if (seconds < 1e-3) return `${(seconds * 1e6).toPrecision(3)} µs`;
-  if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`;
-  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (!seconds) return "0 s";
+  for (const [size, unit] of [[1e-9, "ns"], [1e-6, "µs"], [1e-3, "ms"], [1, "s"]]) {
+    const rounded = Number((seconds / size).toPrecision(3));
+    if (rounded < (size < 1 ? 1000 : MINUTE)) return `${rounded} ${unit}`;
+  }
+  const whole = Math.round(seconds), minutes = Math.round(seconds / MINUTE);
+  if (whole < HOUR) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (minutes * MINUTE < 2 * DAY) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const hours = Math.round(seconds / HOUR);
+  return `${Math.floor(hours / 24).toLocaleString("en-US")} d ${hours % 24} h`;
 }
 
 const spellShare = (part) => `${(100 * part).toFixed(1)}%`;
