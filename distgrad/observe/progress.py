@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
-from distgrad.observe.terminal import Display, Row, Status, choose, surroundings
+from distgrad.observe.terminal import Display, Row, Status, choose, displayed
+
+Batch = TypeVar("Batch")
+
+LONG = 0.5
+"""Seconds from which on an evaluation takes long."""
 
 
 class Progress:
@@ -41,6 +47,7 @@ class Progress:
         self._sums: dict[str, float] = {}
         self._validation: Mapping[str, float] = {}
         self._rate, self._skipped = 0.0, 0
+        self._evaluating: tuple[int, int | None] | None = None
         self._due = 0.0
         self._since: tuple[float, int] | None = None  # the end of the first step, which compiles
 
@@ -54,6 +61,7 @@ class Progress:
         """
         if self._display is None:
             return
+        self._evaluating = None  # one that has raised is over, too
         if epoch != self._epoch:
             self._epoch, self._steps, self._sums = epoch, 0, {}
         if skipped == self._skipped:
@@ -68,6 +76,25 @@ class Progress:
         if now >= self._due:
             self._due = now + self._display.interval
             self._display.show(self.status())
+
+    def evaluating(self, batches: Iterable[Batch], total: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of an evaluation, and show how many are done if it takes long.
+
+        ``total`` is how many there will be, if that is known.
+        """
+        display = self._display
+        if display is None:
+            yield from batches
+            return
+        self._due = time.perf_counter() + max(LONG, display.interval)
+        for done, batch in enumerate(batches):
+            self._evaluating = done, total
+            now = time.perf_counter()
+            if now >= self._due:
+                self._due = now + display.interval
+                display.show(self.status())
+            yield batch
+        self._evaluating = None
 
     def evaluated(self, numbers: Mapping[str, float]) -> None:
         """Hear of an evaluation's loss and metrics."""
@@ -88,6 +115,7 @@ class Progress:
     def status(self) -> Status:
         """Return where the training stands."""
         count = max(1, self._steps)
+        evaluating, batches = self._evaluating or (None, None)
         return Status(
             step=self._step,
             total=self._total,
@@ -98,6 +126,8 @@ class Progress:
             left=self._seconds_left(),
             validation=self._validation,
             skipped=self._skipped,
+            evaluating=evaluating,
+            batches=batches,
         )
 
     def _seconds_left(self) -> float | None:
@@ -111,13 +141,11 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._visible:
-            self._around = surroundings(os.environ, self._display)
+            self._around = displayed(self._display)
         self._around.__enter__()
         if self._display is not None and self._display.live:
             self._display.show(self.status())  # the first step may take long
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._display is not None:
-            self._display.close(failed=kind is not None)
-        self._around.__exit__(None, None, None)
+    def __exit__(self, *error: Any) -> None:
+        self._around.__exit__(*error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Communicator
-from distgrad.data import DataLoader
+from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.reducer import Reduction
@@ -41,18 +41,18 @@ def evaluating(ddp: DistributedDataParallel) -> Iterator[None]:
 
 def means(
     ddp: DistributedDataParallel,
-    loader: DataLoader,
+    batches: Iterable[Batch],
     loss_fn: Callable[[Tensor, Any], Tensor],
     metrics: Mapping[str, Metric],
     reduction: Reduction,
 ) -> dict[str, float]:
-    """Return the mean loss and metrics over all samples of ``loader``, the same on every rank.
+    """Return the mean loss and metrics over all samples of ``batches``, the same on every rank.
 
     With ``reduction="sum"`` the loss is the sum. Errors: DistgradError if there is no sample.
     """
     sums = ShardSum(ddp.world, "loss", "samples", *map(named, metrics))
     with evaluating(ddp):
-        for batch in loader.whole():
+        for batch in batches:
             for *inputs, target in batch.shards:
                 output = ddp.module(*inputs)
                 n = _samples(target)

@@ -32,7 +32,7 @@ from distgrad.train.record import check_names, learning_rate, record_of
 from distgrad.train.signals import StopRequests
 from distgrad.train.state import TrainState
 from distgrad.train.stop import Criteria, StopCriterion
-from distgrad.train.watch import Watch
+from distgrad.train.watch import Watch, evaluation_of
 
 # Shapes of shards: two lengths in a whole batch, two in the last one, and as many again where
 # sequences are cut.
@@ -140,6 +140,7 @@ class Trainer:
         self.time_split: TimeSplit | None = None
         """Where the time of the last ``fit`` went; it is said at the end."""
         self._visible = progress
+        self._watch: Watch | None = None
         self._requests = StopRequests(self.world)
         learn: Callable[..., tuple[Tensor, Tensor]] = self._forward_and_backward
         self._learn = record(learn, most=_PROGRAMS) if capture else learn
@@ -178,7 +179,7 @@ class Trainer:
         parts = self._parts(loader, criteria)
         checkpoints.begin(self.world, self.checkpoint, parts, resume=resume, step=self.state.step)
         total = criteria.most_steps(len(loader))
-        watch = Watch(
+        watch = self._watch = Watch(
             self.ddp,
             visible=self._visible,
             total=total,
@@ -238,7 +239,9 @@ class Trainer:
         Call it on every rank: each computes its shards, all get the same numbers. A loader that was
         left half-way is read whole, and stays where it was.
         """
-        return means(self.ddp, loader, self.loss_fn, self.metrics, self.reduction)
+        rank, watch = self.world.rank, self._watch
+        with evaluation_of(loader, watch, rank, visible=self._visible) as batches:
+            return means(self.ddp, batches, self.loss_fn, self.metrics, self.reduction)
 
     @traced("evaluation")
     def predict(self, loader: DataLoader, *, inputs: int | None = None) -> Any:
@@ -372,19 +375,15 @@ class Trainer:
 
     def _parts(self, loader: DataLoader, criteria: Criteria | None = None) -> Parts:
         """Return all that a step changes, by the names under which it is saved."""
-        parts: dict[str, Stateful] = {
+        clip: object = self.clip_norm
+        parts: dict[str, Stateful | None] = {
             "model": Weights(self.model),
             "optimizer": self.optimizer,
             "state": self.state,
             "loader": loader,
+            "criteria": criteria,
+            "schedule": self.schedule,
+            "best_evaluation": self.best,
+            "clip": clip if isinstance(clip, Stateful) else None,
         }
-        if criteria is not None:
-            parts["criteria"] = criteria
-        if self.schedule is not None:
-            parts["schedule"] = self.schedule
-        if self.best is not None:
-            parts["best_evaluation"] = self.best
-        clip: object = self.clip_norm
-        if isinstance(clip, Stateful):
-            parts["clip"] = clip
-        return parts | self.also_saved
+        return {name: p for name, p in parts.items() if p is not None} | self.also_saved

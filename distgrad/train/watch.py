@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
+from distgrad.data import Batch, DataLoader
 from distgrad.observe import Progress, TimeSplit
+from distgrad.observe.evaluation import evaluation
 from distgrad.parallel import DistributedDataParallel
 from distgrad.train import summary
 from distgrad.train.clock import Clock
@@ -48,6 +50,8 @@ class Watch:
         self.split = TimeSplit(ddp, say=self.bar.say if self._tells else None) if timed else None
         self._evaluations = summary.Evaluations(best)
         self._folder, self._done = folder, done
+        self.inside = False
+        """Whether the steps are under way."""
 
     def __enter__(self) -> Watch:
         with ExitStack() as stack:
@@ -58,9 +62,11 @@ class Watch:
                 stack.enter_context(self.split)
             self._entered = stack.pop_all()
         self.clock = Clock(self.split)  # it starts with the steps
+        self.inside = True
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.inside = False
         self._entered.__exit__(*error)  # type: ignore[arg-type]
 
     def step(self, state: TrainState) -> None:
@@ -95,3 +101,19 @@ class Watch:
             run=None if self.record is None else str(self.record.run.folder),
         )
         self.bar.table(f"stopped at step {state.step}: {state.stopped}", rows)
+
+
+def evaluation_of(
+    loader: DataLoader, watch: Watch | None, rank: int, *, visible: bool
+) -> AbstractContextManager[Iterable[Batch]]:
+    """Return the context that gives an evaluation's batches, and shows it if it takes long.
+
+    That is in the live line of the training that ``watch`` is of, if it is under way.
+    """
+    try:
+        total: int | None = len(loader)
+    except TypeError:  # a stream's
+        total = None
+    if watch is not None and watch.inside:
+        return nullcontext(watch.bar.evaluating(loader.whole(), total))
+    return evaluation(loader.whole(), total, rank=rank, visible=visible)

@@ -7,8 +7,8 @@ import locale
 import os
 import textwrap
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from distgrad.comm import launchers
@@ -228,6 +228,19 @@ def surroundings(
         _launchers_terminal(environ) if display is None or isinstance(display, Terminal) else None
     )
     return nullcontext() if path is None else launcher.erasing(environ, path)
+
+
+@contextmanager
+def displayed(display: Display | None) -> Iterator[None]:
+    """Around a rank's steps: these surroundings, and at the end nothing is live any more."""
+    failed = True
+    with surroundings(os.environ, display):
+        try:
+            yield
+            failed = False
+        finally:
+            if display is not None:
+                display.close(failed=failed)
 
 
 def _launchers_terminal(environ: Mapping[str, str]) -> str | None:

@@ -15,7 +15,7 @@ class Status:
     total: int | None
     """How many steps there will be at most; None if nobody knows."""
     epoch: int
-    """The epoch of the step, from 1."""
+    """The epoch of the step, from 1; 0 if nothing is trained, only evaluated."""
     epochs: int | None
     numbers: Mapping[str, float]
     """Means over the steps of this epoch: the loss, then the metrics."""
@@ -27,6 +27,10 @@ class Status:
     """The last evaluation."""
     skipped: int = 0
     """Steps that were left out."""
+    evaluating: int | None = None
+    """Batches that are done of the evaluation under way; None if there is none."""
+    batches: int | None = None
+    """How many it has; None if nobody knows."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``from_json`` takes."""

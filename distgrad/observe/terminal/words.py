@@ -24,6 +24,9 @@ def live_line(
     from rich.text import Text  # noqa: PLC0415
 
     parts = _parts(status)
+    barred, done, total = "epoch", status.step, status.total
+    if not status.epoch:
+        barred, done, total = "evaluating", status.evaluating or 0, status.batches
     kept: set[str] = set()
     used = 0
     for name in _BY_IMPORTANCE:
@@ -39,9 +42,10 @@ def live_line(
         line.append(_gap(name) if line else "", style := _STYLES.get(name, ""))
         line.append(text, style)
         room = width - used - len(_GAP)
-        if bar and name == "epoch" and status.total and room >= _NARROWEST:
+        if bar and name == barred and total and room >= _NARROWEST:
             line.append(_GAP)
-            line.append_text(_bar(status, min(room, _WIDEST), ascii_only=ascii_only, color=color))
+            columns = min(room, _WIDEST)
+            line.append_text(_bar(columns * done // total, columns, ascii_only, color))
     line.truncate(width)  # an epoch that does not fit either
     return line
 
@@ -52,17 +56,28 @@ def _gap(name: str) -> str:
 
 # As they stand in the line, and as they are given up when it is too narrow: from the end.
 _BY_IMPORTANCE = (
-    *("epoch", "loss", "skipped", "eta", "rate", "validation", "validation metrics", "step"),
-    "metrics",
+    *("epoch", "evaluating", "loss", "skipped", "eta", "rate"),
+    *("validation", "validation metrics", "step", "metrics"),
 )
-_STYLES = {"epoch": "bold", "validation": "cyan", "validation metrics": "cyan", "skipped": "yellow"}
+_STYLES = {
+    "epoch": "bold",
+    "evaluating": "cyan",
+    "validation": "cyan",
+    "validation metrics": "cyan",
+    "skipped": "yellow",
+}
 
 
 def _parts(status: Status) -> dict[str, str]:
     """Return the parts of the line in their order."""
     named = [f"{_SHORT.get(k, k)} {number(v)}" for k, v in status.numbers.items()]
     loss, *metrics = named or [""]
-    first, *more = _validation(status)
+    # While the next result is worked out, that stands in the place of the last one.
+    first, *more = _validation(status) if status.evaluating is None else [""]
+    eta = "" if status.left is None else f"eta {spell_left(status.left)}"
+    evaluating = " ".join(_evaluating(status))
+    if not status.epoch:
+        return {"evaluating": evaluating, "eta": eta}
     return {
         "epoch": f"epoch {_of(status.epoch, status.epochs)}",
         "step": f"step {_of(status.step, status.total)}",
@@ -70,7 +85,8 @@ def _parts(status: Status) -> dict[str, str]:
         "metrics": _GAP.join(metrics),
         "skipped": f"skipped {status.skipped}" if status.skipped else "",
         "rate": f"{number(status.rate)} samples/s" if status.rate else "",
-        "eta": "" if status.left is None else f"eta {spell_left(status.left)}",
+        "eta": eta,
+        "evaluating": evaluating,
         "validation": first,
         "validation metrics": ", ".join(more),
     }
@@ -81,11 +97,18 @@ def _validation(status: Status) -> list[str]:
     return [f"validation {words[0]}" if words[0] else "", *words[1:]]
 
 
-def _bar(status: Status, width: int, *, ascii_only: bool, color: bool) -> Text:
+def _evaluating(status: Status) -> list[str]:
+    """Return the word for an evaluation under way and how far it is; [] if there is none."""
+    if status.evaluating is None:
+        return []
+    word = "validating" if status.epoch else "evaluating"
+    return [word, _of(status.evaluating, status.batches)]
+
+
+def _bar(full: int, width: int, ascii_only: bool, color: bool) -> Text:
     from rich.text import Text  # noqa: PLC0415
 
-    assert status.total is not None
-    full = min(width, width * status.step // status.total)
+    full = min(width, full)
     done, rest = ("#", "-") if ascii_only else ("━", "━" if color else "─")
     return Text.assemble((done * full, "green"), (rest * (width - full), "bright_black"))
 
@@ -98,7 +121,9 @@ def evaluation_line(status: Status) -> str:
 
 def log_line(status: Status) -> str:
     """Return the status as keys and values with blanks between them, for a log."""
-    pairs = {"step": _of(status.step, status.total), "epoch": _of(status.epoch, status.epochs)}
+    if status.evaluating is not None:
+        return _evaluating_log_line(status)
+    pairs = _place(status)
     pairs |= {_key(name): f"{value:.6g}" for name, value in status.numbers.items()}
     if status.skipped:
         pairs["skipped"] = str(status.skipped)
@@ -110,9 +135,20 @@ def log_line(status: Status) -> str:
 
 def evaluation_log_line(status: Status) -> str:
     """Return the last evaluation as keys and values."""
-    pairs = {"step": _of(status.step, status.total), "epoch": _of(status.epoch, status.epochs)}
-    pairs |= {f"validation/{_key(k)}": f"{v:.6g}" for k, v in status.validation.items()}
+    found = {f"validation/{_key(k)}": f"{v:.6g}" for k, v in status.validation.items()}
+    return _spelled(_place(status) | found)
+
+
+def _evaluating_log_line(status: Status) -> str:
+    word, done = _evaluating(status)
+    pairs = (_place(status) if status.epoch else {}) | {word: done}
+    if not status.epoch and status.left is not None:
+        pairs["eta"] = spell_left(status.left)
     return _spelled(pairs)
+
+
+def _place(status: Status) -> dict[str, str]:
+    return {"step": _of(status.step, status.total), "epoch": _of(status.epoch, status.epochs)}
 
 
 def _spelled(pairs: Mapping[str, str]) -> str:
