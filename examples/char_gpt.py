@@ -118,7 +118,6 @@ def main() -> None:
     sha256 = nn.state_sha256(model.state_dict())
     if args.sample:
         world.print(decode(write(model, int(tokens[0]), args.sample)))
-    world.print(f"stopped after {state.step} steps: {state.stopped}")
     world.print(f"validation loss {loss:.4f} on {len(validation)} windows, {world}")
     world.print(f"sha256 {sha256}")
     if args.json:

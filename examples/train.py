@@ -84,11 +84,16 @@ def main() -> None:
         capture=args.capture,
         **({"bucket_mb": args.bucket_mb} if args.bucket_mb else {}),
     )
-    state = trainer.fit(loader, epochs=args.epochs, max_steps=args.steps, resume=args.resume)
+    state = trainer.fit(
+        loader,
+        epochs=args.epochs,
+        max_steps=args.steps,
+        evaluate=test_loader,
+        resume=args.resume,
+    )
     accuracy = trainer.evaluate(test_loader)["accuracy"]
 
     sha256 = nn.state_sha256(model.state_dict())
-    world.print(f"stopped after {state.step} steps: {state.stopped}")
     world.print(f"test accuracy {accuracy:.4f} on {len(test)} images, {world}")
     world.print(f"sha256 {sha256}")
     if args.json:
