@@ -16,6 +16,7 @@ from distgrad.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from distgrad.parallel import DistributedDataParallel, World
 from distgrad.parallel.agreement import settings_of
 from distgrad.train.clock import Clock
+from distgrad.train.monitor import Monitor
 from distgrad.train.state import TrainState
 
 _OWN = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "skipped")
@@ -29,6 +30,7 @@ class Training(Protocol):
     schedule: LRScheduler | ReduceLROnPlateau | None
     loss_fn: Any
     clip_norm: Any
+    best: Monitor | None
     state: TrainState
     run: Run | None
     log_every: int
@@ -141,13 +143,14 @@ def described(training: Training, loader: DataLoader, total: int | None) -> dict
     before, settings = f"optimizer 0 ({kind}), group 0, ", settings_of(0, training.optimizer)
     group = {k.removeprefix(before): v for k, v in settings.items() if k.startswith(before)}
     start = group.pop("initial_lr", None)  # a schedule has changed "lr" by now
-    world = training.world
+    world, best = training.world, training.best
     return {
         "model": type(training.model).__name__,
         "optimizer": {"name": kind, **group} | ({} if start is None else {"lr": start}),
         "schedule": None if training.schedule is None else type(training.schedule).__name__,
         "loss_fn": _named(training.loss_fn),
         "clip_norm": _named(training.clip_norm),
+        "best": None if best is None else {"name": best.name, "mode": best.mode or "min"},
         "global_batch_size": loader.global_batch_size,
         "shuffle": loader.shuffle,
         "seed": loader.seed,

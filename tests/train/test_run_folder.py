@@ -14,6 +14,7 @@ import distgrad as dg
 from distgrad import nn, optim
 from distgrad.errors import CheckpointError, DistgradError, NonFiniteError
 from distgrad.observe import Run, RunRecord, read_run
+from distgrad.observe.report.measured import measured
 
 JOB = Path(__file__).parent / "jobs" / "recorded.py"
 EXACT = ("loss", "gradient_norm", "learning_rate", "accuracy")
@@ -151,6 +152,20 @@ def test_the_configuration_says_what_the_training_is_made_of(whole, tmp_path):
 
     alone(body)
     assert read_run(tmp_path / "a").configuration == {"trainer": "mine", "width": 3}
+
+
+def test_the_folder_knows_which_evaluation_the_trainer_keeps_as_the_best(tmp_path):
+    def body():
+        made, loader = trainer(tmp_path / "a", best="accuracy", best_mode="max")
+        test = dg.data.DataLoader(loader.dataset, 64)
+        made.fit(loader, max_steps=9, evaluate=test, evaluate_every=2)
+        return made.best.step, made.best.value
+
+    kept = alone(body)
+    found = read_run(tmp_path / "a")
+    assert found.configuration["trainer"]["best"] == {"name": "accuracy", "mode": "max"}
+    series = measured(found)["validation/accuracy"]
+    assert (series.steps[series.best], series.values[series.best]) == kept
 
 
 def test_gradient_health_among_the_callbacks_is_written_down(tmp_path):

@@ -38,6 +38,8 @@ class Curve:
     noisy: bool
     """Whether it is of single batches, so that means over some steps say more."""
     points: Points
+    best: tuple[int, float] | None
+    """Step and value of the result whose checkpoint is kept as the best: ``Trainer(best=)``."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def _figure(runs: Sequence[tuple[str, Mapping[str, Series]]], name: str, most: i
             alone=alone,
             noisy=not validation and name not in _SMOOTH,
             points=in_buckets(series.steps, series.values, most),
+            best=_best(series),
         )
         for run, series, validation in found
     ]
@@ -93,6 +96,11 @@ def _figure(runs: Sequence[tuple[str, Mapping[str, Series]]], name: str, most: i
     words = " ".join(map(_told, curves, called))
     log = name not in (*_SMOOTH, "samples_per_second") and _spans_orders(curves)
     return Figure(name, title, curves, log, f"{title}. {words}")
+
+
+def _best(series: Series) -> tuple[int, float] | None:
+    place = series.best if series.chosen else None
+    return None if place is None else (int(series.steps[place]), float(series.values[place]))
 
 
 def _spans_orders(curves: Sequence[Curve]) -> bool:
@@ -112,5 +120,6 @@ def _told(curve: Curve, name: str) -> str:
         f"{name}: {spell_number(points.mean[0])} at step {points.steps[0]:,}, "
         f"{spell_number(points.mean[-1])} at step {points.steps[-1]:,}; "
         f"lowest {spell_number(points.low[low])} by step {points.steps[low]:,}, "
-        f"highest {spell_number(points.high[high])} by step {points.steps[high]:,}{broken}."
+        f"highest {spell_number(points.high[high])} by step {points.steps[high]:,}"
+        f"{'' if curve.best is None else f'; kept as the best: step {curve.best[0]:,}'}{broken}."
     )

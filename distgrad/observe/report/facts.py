@@ -75,17 +75,18 @@ def _measured(run: Run) -> Iterator[tuple[str, str]]:
     for name, series in run.measured.items():
         if is_validation(name):
             called = f"Validation {name.removeprefix(VALIDATION)}"
-            yield called, f"{spell_number(series.values[-1])}{_best(name, series)}"
+            yield called, f"{spell_number(series.values[-1])}{_best(series)}"
     if "samples_per_second" in run.measured:
         speed = np.median(run.measured["samples_per_second"].values)
         yield "Samples per second", spell_number(round(float(speed), 1))
 
 
-def _best(name: str, series: Series) -> str:
-    """Return the lowest loss and its step; what is best of other numbers is not known."""
-    if not name.endswith("loss") or (best := series.lowest) is None:
+def _best(series: Series) -> str:
+    """Return the best value, its step, and whether its checkpoint is the one that is kept."""
+    if (best := series.best) is None:
         return ""
-    return f" (best {spell_number(series.values[best])} at step {series.steps[best]:,})"
+    kept = ", kept" if series.chosen else ""
+    return f" (best {spell_number(series.values[best])} at step {series.steps[best]:,}{kept})"
 
 
 def _machine(run: Run) -> Iterator[tuple[str, str]]:

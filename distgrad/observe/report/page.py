@@ -233,6 +233,7 @@ def _curve(place: int, curve: Curve) -> dict[str, Any]:
         "mean": rounded(points.mean),
         **(ends if points.bucket > 1 else {}),
         "broken": points.broken[:1000].tolist(),
+        **({} if curve.best is None else {"best": curve.best}),
     }
 
 

@@ -59,6 +59,7 @@ class Screen:
             yield "loss", f"{spell_number(float(np.mean(last))):10}  {spark}"
         for v in state.validations:
             best = "" if v.best is None else f", best {spell_number(v.best)} at {v.best_step:,}"
+            best += ", kept" if best and v.kept else ""
             yield "validation", f"{v.name} {spell_number(v.value)} at step {v.step:,}{best}"
         if state.speed is not None:
             yield "samples/s", spell_number(round(state.speed, 1))

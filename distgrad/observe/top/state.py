@@ -23,13 +23,15 @@ _LATELY = 10  # stretches of the time split that count as now
 
 @dataclass(frozen=True)
 class Validation:
-    """The last result of one validated quantity, and of a loss the best one."""
+    """The last result of one validated quantity, and the best one where that is known."""
 
     name: str
     value: float
     step: int
     best: float | None
     best_step: int | None
+    kept: bool
+    """Whether the best one's checkpoint is kept: ``Trainer(best=)``."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,7 @@ def _validations(series: Mapping[str, Series]) -> list[Validation]:
         if not is_validation(full):
             continue
         name = full.removeprefix(VALIDATION)
-        # What is best of anything else than a loss is not known.
-        best = those.lowest if name.endswith("loss") else None
+        best = those.best
         found.append(
             Validation(
                 name=name,
@@ -141,6 +142,7 @@ def _validations(series: Mapping[str, Series]) -> list[Validation]:
                 step=int(those.steps[-1]),
                 best=None if best is None else float(those.values[best]),
                 best_step=None if best is None else int(those.steps[best]),
+                kept=those.chosen,
             )
         )
     return found

@@ -64,9 +64,8 @@ isinstance(health.problems[0], observe.Problem)
 with observe.Progress(rank=0, total=4, per_epoch=2, visible=False) as progress:
     for step in range(4):
         progress.step(epoch=step // 2, numbers={"loss": 0.5 / (1 + step)})
-    for batch in progress.evaluating([1, 2, 3], total=3):  # "validating 1/3", if it takes long
-        pass
-    progress.evaluated({"loss": 0.4})
+    losses = [*progress.evaluating([0.5, 0.3], total=2)]  # "validating 1/2", if it takes long
+    progress.evaluated({"loss": sum(losses) / 2})
 progress.status().epochs
 
 # profile, span: what each rank does, and when; a file for Perfetto, and where the time went

@@ -9,6 +9,7 @@ from run_folders import RunFolder
 from distgrad.errors import DistgradError
 from distgrad.observe.report import gather
 from distgrad.observe.report.facts import facts, findings
+from distgrad.observe.report.measured import Series
 from distgrad.observe.report.settings import configuration, environment, history
 from distgrad.observe.run import read_run
 
@@ -210,6 +211,32 @@ def test_the_figures_of_a_run(tmp_path):
     assert shown["Peak memory of a rank"] == "194 MiB"
     assert "best" in shown["Validation loss"]
     assert "best" not in shown["Validation accuracy"]
+
+
+BEST = {"trainer": {"best": {"name": "accuracy", "mode": "max"}}}
+
+
+def test_the_best_of_what_the_trainer_was_told_to_keep_is_marked(tmp_path):
+    report = report_of(tmp_path, RunFolder(configuration=BEST, evaluate_every=100))
+    shown = facts(report.runs[0])
+    series = report.runs[0].measured["validation/accuracy"]
+    place = int(np.argmax(series.values))
+    kept = f"(best {series.values[place]:.4g} at step {series.steps[place]:,}, kept)"
+    assert shown["Validation accuracy"].endswith(kept)
+    assert "kept" not in shown["Validation loss"]
+    curves = {f.name: f.curves for f in report.figures}
+    assert [c.best for c in curves["loss"]] == [None, None]
+    assert curves["accuracy"][-1].best == (series.steps[place], series.values[place])
+    (words,) = [f.words for f in report.figures if f.name == "accuracy"]
+    assert f"; kept as the best: step {series.steps[place]:,}." in words
+
+
+def test_the_best_is_by_the_mode_and_no_nan(tmp_path):
+    values = np.array([np.nan, 3.0, 1.0, np.inf, 1.0])
+    assert Series(np.arange(5), values, "min").best == 2
+    assert Series(np.arange(5), values, "max").best == 1
+    assert Series(np.arange(5), values).best is None
+    assert Series(np.arange(1), values[:1], "max").best is None
 
 
 def test_a_run_that_was_killed_does_not_count_as_ended(tmp_path):

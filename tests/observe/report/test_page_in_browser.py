@@ -9,6 +9,7 @@ from run_folders import RunFolder
 
 from distgrad.observe.durations import spell_seconds
 from distgrad.observe.report import write_report
+from distgrad.observe.run import read_run
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
@@ -250,6 +251,17 @@ def test_only_settings_that_differ_are_shown_if_that_is_asked_for(browser, three
     assert browser.run(shown) == ["0.0003", "0", "128", "3"]
     click(browser, "input.differences")
     assert browser.run(shown) == ["0.0003", "0"]
+
+
+def test_the_result_that_is_kept_as_the_best_has_a_ring(browser, tmp_path):
+    best = {"trainer": {"best": {"name": "accuracy", "mode": "max"}}}
+    folder = RunFolder(configuration=best, evaluate_every=50).write(tmp_path / "a")
+    write_report([folder], tmp_path / "report.html", "1")
+    opened(browser, tmp_path / "report.html")
+    assert count(browser, "circle.best") == 1
+    steps, values = read_run(folder).series("validation/accuracy")
+    title = browser.run("document.querySelector('circle.best title').textContent")
+    assert title.endswith(f" at step {steps[values.argmax()]}")
 
 
 def test_the_page_spells_lengths_of_time_as_everybody_does(browser, three):

@@ -84,6 +84,23 @@ def test_the_last_and_the_best_validation_are_told(tmp_path):
     assert (accuracy.name, accuracy.best) == ("accuracy", None)
 
 
+def test_the_best_of_what_the_trainer_keeps_is_told_and_said_to_be_kept(tmp_path):
+    best = {"name": "accuracy", "mode": "max"}
+    state = state_in(tmp_path, evaluate_every=100, configuration={"trainer": {"best": best}})
+    loss, accuracy = state.validations
+    assert (loss.kept, accuracy.kept) == (False, True)
+    steps, values = read_run(tmp_path / "run").series("validation/accuracy")
+    assert (accuracy.best, accuracy.best_step) == (values.max(), steps[values.argmax()])
+    (line,) = [text.rstrip() for text in screen_of(state) if "accuracy" in text]
+    assert line.endswith(f" at {accuracy.best_step}, kept")
+
+
+@pytest.mark.parametrize("mine", ["SGD", {"best": "accuracy"}, {"best": {"name": 3}}, None])
+def test_a_users_own_setting_called_trainer_is_no_record_of_the_trainers(tmp_path, mine):
+    state = state_in(tmp_path, evaluate_every=100, configuration={"trainer": mine})
+    assert [v.kept for v in state.validations] == [False, False]
+
+
 def test_who_is_slow_now_is_told_and_who_was_before_is_not(tmp_path):
     folder = RunFolder(steps=3000, slow={1: 0.02}).write(tmp_path / "run")
     slow = state_of(read_run(folder), 1.0)

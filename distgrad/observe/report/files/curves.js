@@ -79,8 +79,20 @@ class Curves {
           }));
         }
       }
+      this.drawBest(plane, curve, style);
       this.drawBroken(plane, curve, style);
     }
+  }
+
+  // A ring around the result whose checkpoint is kept as the best.
+  drawBest(plane, curve, style) {
+    if (!curve.best) return;
+    const [step, value] = curve.best, x = placeOf(curve.run, step, view.axis);
+    if (x < plane.range[0] || x > plane.range[1] || (plane.log && value <= 0)) return;
+    const words = `kept as the best: ${spellNumber(value)} at step ${step.toLocaleString("en-US")}`;
+    plane.marks.append(svg("circle", {
+      class: `best ${style}`, cx: plane.x(x), cy: plane.y(value), r: 6,
+    }, svg("title", {}, words)));
   }
 
   // A cross at the top for each pixel with a value that is NaN or infinite.
