@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     add("--every", type=int, default=500, metavar="N", help="steps between reports")
     add("--checkpoint", metavar="FILE", help="file that training goes on from")
     add("--resume", action="store_true", help="go on from --checkpoint, if it exists")
+    add("--run", metavar="DIR", help="folder for all the training leaves")
     add("--plot", metavar="FILE", help="draw the solution and its error (PNG, PDF)")
     add("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args()
@@ -132,6 +133,16 @@ def endless(loader: dg.data.DataLoader) -> Iterator[dg.data.Batch]:
         yield from loader
 
 
+def optimizers_of(model: Burgers, args: argparse.Namespace) -> list[optim.Optimizer]:
+    # Muon for the matrices between hidden layers: with Adam alone the shock stayed blurred.
+    square = [p for p in model.parameters() if p.shape == (args.width, args.width)]
+    others = [p for p in model.parameters() if p.shape != (args.width, args.width)]
+    return [
+        optim.Muon(square, lr=args.muon_lr, weight_decay=0.0),
+        optim.Adam(others, lr=args.lr),
+    ]
+
+
 def main() -> None:
     args = arguments()
     world = dg.init(shards=args.shards)
@@ -140,15 +151,10 @@ def main() -> None:
     points = collocation(args.points, args.seed)
     loader = dg.data.DataLoader(points, args.global_batch_size, shuffle=True, seed=args.seed)
     model = Burgers(args.layers, args.width)
-    # Muon for the matrices between hidden layers: with Adam alone the shock stayed blurred.
-    square = [p for p in model.parameters() if p.shape == (args.width, args.width)]
-    others = [p for p in model.parameters() if p.shape != (args.width, args.width)]
-    optimizers: list[optim.Optimizer] = [
-        optim.Muon(square, lr=args.muon_lr, weight_decay=0.0),
-        optim.Adam(others, lr=args.lr),
+    optimizers = optimizers_of(model, args)
+    schedules = [
+        optim.WarmupCosineLR(o, min(100, args.steps // 2), args.steps, 1e-3) for o in optimizers
     ]
-    warmup = min(100, args.steps // 2)
-    schedules = [optim.WarmupCosineLR(o, warmup, args.steps, 1e-3) for o in optimizers]
     ddp = dg.DistributedDataParallel(model)
 
     first, mean = 0, math.nan
@@ -168,31 +174,35 @@ def main() -> None:
 
     learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = endless(loader)
-    for step in range(first + 1, args.steps + 1):
-        model.zero_grad()
-        sums = dg.ShardSum(world, "loss")
-        for i in range(1, args.accumulate + 1):
-            batch = next(batches)
-            with nullcontext() if i == args.accumulate else ddp.no_sync():
-                for t, x in batch.shards:
-                    loss = learn(t, x)
-                    sums.add(loss=float(loss) * len(t) / batch.total)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-        mean = sums.result()["loss"]
-        if step % args.every == 0 or step in (1, args.steps):
-            error = relative_error(model)
-            world.print(f"step {step}: loss {mean:.3e}, error {error:.3e}")
-            if args.checkpoint:
-                saved = {
-                    "model": model.state_dict(),
-                    "training": [part.state_dict() for part in [*optimizers, *schedules]],
-                    "loader": loader.state_dict(),
-                    "step": step,
-                    "loss": mean,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            model.zero_grad()
+            sums = dg.ShardSum(world, "loss")
+            for i in range(1, args.accumulate + 1):
+                batch = next(batches)
+                with nullcontext() if i == args.accumulate else ddp.no_sync():
+                    for t, x in batch.shards:
+                        loss = learn(t, x)
+                        sums.add(loss=float(loss) * len(t) / batch.total)
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+            mean = sums.result()["loss"]
+            run.log(step, {"loss": mean})
+            if step % args.every == 0 or step in (1, args.steps):
+                error = relative_error(model)
+                run.log(step, {"validation/error": error})
+                world.print(f"step {step}: loss {mean:.3e}, error {error:.3e}")
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "training": [part.state_dict() for part in [*optimizers, *schedules]],
+                        "loader": loader.state_dict(),
+                        "step": step,
+                        "loss": mean,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     sha256 = nn.state_sha256(model.state_dict())
     error = relative_error(model)

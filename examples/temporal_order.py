@@ -12,6 +12,7 @@ import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
     parser.add_argument("--evaluate-every", type=int, default=200, metavar="N")
     parser.add_argument("--test", type=int, default=10000, metavar="N", help="test sequences")
+    parser.add_argument("--run", metavar="DIR", help="folder for a run folder of each training")
     parser.add_argument("--plot", metavar="FILE", help="draw both runs: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -148,6 +150,7 @@ def train(args: argparse.Namespace, clip_norm: float | None) -> Run:
         nonfinite="continue",  # a run that fails is a result
         callbacks=[note],
         capture=args.capture,
+        run=args.run and Path(args.run) / run.name.replace(" ", "-"),
     )
     state = trainer.fit(
         loader,

@@ -110,7 +110,8 @@ class Trainer:
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm
         self.metrics = dict(metrics or {})
-        self.run = Run(run) if isinstance(run, str | os.PathLike) else run
+        run = Run(run) if isinstance(run, str | os.PathLike) else run
+        self.run = run if run is not None and run.kept else None
         """What the training leaves in a folder, if one was asked for."""
         self.log_every = log_every
         if self.run is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -27,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--capture", action="store_true", help="record a step once, then replay it")
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw what it believes: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -63,7 +65,8 @@ class Beliefs:
 
 def train(
     beliefs: Beliefs, x: np.ndarray, y: np.ndarray, steps: int, lr: float, capture: bool = False
-) -> list[float]:
+) -> Iterator[float]:
+    """Yield the loss per sample of each step."""
     optimizer = optim.Adam([*beliefs.means, *beliefs.logs], lr=lr)
 
     def step(x: np.ndarray, y: np.ndarray) -> dg.Tensor:
@@ -78,7 +81,8 @@ def train(
         return loss
 
     step = dg.capture(step) if capture else step
-    return [step(x, y).item() / len(x) for _ in range(steps)]
+    for _ in range(steps):
+        yield step(x, y).item() / len(x)
 
 
 def predicted(beliefs: Beliefs, x: np.ndarray, draws: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +96,12 @@ def main() -> None:
     dg.manual_seed(args.seed)
     x, y = drawn(args.seed)
     beliefs = Beliefs([1, args.hidden, args.hidden, 1], args.seed)
-    losses = train(beliefs, x, y, args.steps, args.lr, args.capture)
+    losses = []
+    with dg.observe.Run(args.run, configuration=args) as run:
+        steps = train(beliefs, x, y, args.steps, args.lr, args.capture)
+        for step, loss in enumerate(steps, 1):
+            losses.append(loss)
+            run.log(step, {"loss": loss})
     weights = {str(i): p.array for i, p in enumerate([*beliefs.means, *beliefs.logs])}
     print(f"sha256 {nn.state_sha256(weights)}")
     print(f"loss per sample {losses[0]:.1f} -> {np.mean(losses[-100:]):.2f}")

@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw samples: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -215,31 +216,37 @@ def main() -> None:
 
     batches = forever(loader)
     losses = [dg.ShardSum(world, "loss", "images") for _ in range(2)]
-    for step in range(first + 1, args.steps + 1):
-        group = [next(batches) for _ in range(args.accumulate)]
-        learn(ddp_d, optimizer_d, group, step_of_d, losses[0])
-        d.requires_grad_(False)
-        learn(ddp_g, optimizer_g, group, step_of_g, losses[1])
-        d.requires_grad_(True)
-        if step % args.every == 0 or step == args.steps:
-            fakes = sampled(g, same_noise)
-            samples.append(fakes[:10])
-            totals = [sums.result() for sums in losses]
-            curve.append([step, *(t["loss"] / t["images"] for t in totals), *score(judge, fakes)])
-            losses = [dg.ShardSum(world, "loss", "images") for _ in range(2)]
-            line = "step {}: loss of discriminator {:.3f}, of generator {:.3f}; "
-            world.print((line + "samples: score {:.2f}, {:.1%} sure").format(*curve[-1]))
-            if args.checkpoint:
-                saved = {
-                    "gan": gan.state_dict(),
-                    "optimizer_g": optimizer_g.state_dict(),
-                    "optimizer_d": optimizer_d.state_dict(),
-                    "loader": loader.state_dict(),
-                    "step": step,
-                    "curve": curve,
-                    "samples": samples,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=gan, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            group = [next(batches) for _ in range(args.accumulate)]
+            learn(ddp_d, optimizer_d, group, step_of_d, losses[0])
+            d.requires_grad_(False)
+            learn(ddp_g, optimizer_g, group, step_of_g, losses[1])
+            d.requires_grad_(True)
+            if step % args.every == 0 or step == args.steps:
+                fakes = sampled(g, same_noise)
+                samples.append(fakes[:10])
+                totals = [sums.result() for sums in losses]
+                curve.append(
+                    [step, *(t["loss"] / t["images"] for t in totals), *score(judge, fakes)]
+                )
+                names = "discriminator", "generator", "validation/score", "validation/sure"
+                run.log(step, dict(zip(names, curve[-1][1:], strict=True)))
+                losses = [dg.ShardSum(world, "loss", "images") for _ in range(2)]
+                line = "step {}: loss of discriminator {:.3f}, of generator {:.3f}; "
+                world.print((line + "samples: score {:.2f}, {:.1%} sure").format(*curve[-1]))
+                if args.checkpoint:
+                    saved = {
+                        "gan": gan.state_dict(),
+                        "optimizer_g": optimizer_g.state_dict(),
+                        "optimizer_d": optimizer_d.state_dict(),
+                        "loader": loader.state_dict(),
+                        "step": step,
+                        "curve": curve,
+                        "samples": samples,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     world.print(f"sha256 {nn.state_sha256(gan.state_dict())}")
     if args.plot and world.rank == 0:

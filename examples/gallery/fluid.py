@@ -20,6 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32, help="cells along a side")
     parser.add_argument("--steps", type=int, default=12, help="of the simulation")
     parser.add_argument("--iterations", type=int, default=60, help="of L-BFGS")
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw start, end and goal: .png or .pdf")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -90,7 +91,10 @@ def stir(n: int, steps: int, iterations: int) -> tuple[list[float], np.ndarray]:
 
 def main() -> None:
     args = arguments()
-    losses, end = stir(args.size, args.steps, args.iterations)
+    with dg.observe.Run(args.run, configuration=args) as run:
+        losses, end = stir(args.size, args.steps, args.iterations)
+        for evaluation, loss in enumerate(losses, 1):
+            run.log(evaluation, {"loss": loss})
     print(
         f"distance to the picture {losses[0]:.4f} -> {losses[-1]:.5f} in {len(losses)} simulations"
     )

@@ -22,6 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=40)
     parser.add_argument("--iterations", type=int, default=40, help="of L-BFGS")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw the posterior: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -88,7 +89,10 @@ def posterior(
 def main() -> None:
     args = arguments()
     x, y = drawn(args.points, args.seed)
-    parameters, losses = fit(x, y, args.iterations)
+    with dg.observe.Run(args.run, configuration=args) as run:
+        parameters, losses = fit(x, y, args.iterations)
+        for evaluation, loss in enumerate(losses, 1):
+            run.log(evaluation, {"loss": loss})
     print(f"negative log likelihood {losses[0]:.2f} -> {losses[-1]:.2f}, {len(losses)} evaluations")
     print(
         ", ".join(f"{n.removeprefix('log_')} {np.exp(p.item()):.3f}" for n, p in parameters.items())

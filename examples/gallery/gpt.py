@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw losses, and where it is surprised")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -213,29 +214,32 @@ def main() -> None:
 
     learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
-    for step in range(first + 1, args.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = get_lr(step - 1, args.lr, args.schedule_steps or args.steps)
-        optimizer.zero_grad()
-        for i in range(1, args.accumulate + 1):
-            with nullcontext() if i == args.accumulate else ddp.no_sync():
-                for x, y in next(batches).shards:
-                    learn(x, y)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if step % args.every == 0 or step == args.steps:
-            losses = [estimate_loss(world, model, split) for split in (train, val)]
-            curve.append([step, *losses])
-            world.print(f"step {step}: train loss {losses[0]:.4f}, val loss {losses[1]:.4f}")
-            if args.checkpoint:
-                saved = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "loader": loader.state_dict(),
-                    "step": step,
-                    "curve": curve,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = get_lr(step - 1, args.lr, args.schedule_steps or args.steps)
+            optimizer.zero_grad()
+            for i in range(1, args.accumulate + 1):
+                with nullcontext() if i == args.accumulate else ddp.no_sync():
+                    for x, y in next(batches).shards:
+                        learn(x, y)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            if step % args.every == 0 or step == args.steps:
+                losses = [estimate_loss(world, model, split) for split in (train, val)]
+                curve.append([step, *losses])
+                run.log(step, {"loss": losses[0], "validation/loss": losses[1]})
+                world.print(f"step {step}: train loss {losses[0]:.4f}, val loss {losses[1]:.4f}")
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "loader": loader.state_dict(),
+                        "step": step,
+                        "curve": curve,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     model.eval()
     dg.manual_seed(args.seed)

@@ -36,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -116,29 +117,32 @@ def train(args: argparse.Namespace) -> nn.Module:
         (F.nll_loss(model(data), target) / args.accumulate).backward()
 
     learn = torch.capture(forward_and_backward) if args.capture else forward_and_backward
-    for epoch in range(first + 1, args.epochs + 1):
-        model.train()
-        sampler.set_epoch(epoch)
-        optimizer.zero_grad()
-        for batch, (data, target) in enumerate(loader, 1):
-            last = batch % args.accumulate == 0 or batch == len(loader)
-            with nullcontext() if last else ddp.no_sync():  # backward_passes_per_step
-                learn(data, target)
-            if last:
-                optimizer.step()
-                optimizer.zero_grad()
-        loss, accuracy = test(model, test_loader)
-        curve.append([epoch, loss, accuracy])
-        if rank == 0:
-            print(f"epoch {epoch}: test loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
-            if args.checkpoint:
-                saved = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "epoch": epoch,
-                    "curve": curve,
-                }
-                torch.save(saved, args.checkpoint)
+    with torch.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first * len(loader), args.epochs * len(loader))
+        for epoch in range(first + 1, args.epochs + 1):
+            model.train()
+            sampler.set_epoch(epoch)
+            optimizer.zero_grad()
+            for batch, (data, target) in enumerate(loader, 1):
+                last = batch % args.accumulate == 0 or batch == len(loader)
+                with nullcontext() if last else ddp.no_sync():  # backward_passes_per_step
+                    learn(data, target)
+                if last:
+                    optimizer.step()
+                    optimizer.zero_grad()
+            loss, accuracy = test(model, test_loader)
+            curve.append([epoch, loss, accuracy])
+            run.log(epoch * len(loader), {"validation/loss": loss, "validation/accuracy": accuracy})
+            if rank == 0:
+                print(f"epoch {epoch}: test loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "epoch": epoch,
+                        "curve": curve,
+                    }
+                    torch.save(saved, args.checkpoint)
     if rank == 0 and args.plot:
         draw(curve, args.plot)
     return model

@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw what was learnt: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -137,30 +138,34 @@ def main() -> None:
         first, curve, played = saved["step"], saved["curve"], saved["played"]
 
     batches = forever(loader)
-    for step in range(first + 1, args.steps + 1):
-        lasted = dg.ShardSum(world, "steps")
-        optimizer.zero_grad()
-        for i in range(1, args.accumulate + 1):
-            with nullcontext() if i == args.accumulate else ddp.no_sync():
-                for (episodes,) in next(batches).shards:
-                    loss, steps = surprise(policy, len(episodes))
-                    ddp.backward(loss / args.accumulate)
-                    lasted.add(steps=steps)
-        optimizer.step()
-        played.append(lasted.result()["steps"] / args.batch_size / args.accumulate)
-        if step % args.every == 0 or step == args.steps:
-            curve.append([step, test(world, policy)])
-            world.print(f"step {step}: mean return {curve[-1][1]:.1f} of 100 greedy episodes")
-            if args.checkpoint:
-                saved = {
-                    "policy": policy.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "loader": loader.state_dict(),
-                    "step": step,
-                    "curve": curve,
-                    "played": played,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=policy, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            lasted = dg.ShardSum(world, "steps")
+            optimizer.zero_grad()
+            for i in range(1, args.accumulate + 1):
+                with nullcontext() if i == args.accumulate else ddp.no_sync():
+                    for (episodes,) in next(batches).shards:
+                        loss, steps = surprise(policy, len(episodes))
+                        ddp.backward(loss / args.accumulate)
+                        lasted.add(steps=steps)
+            optimizer.step()
+            played.append(lasted.result()["steps"] / args.batch_size / args.accumulate)
+            run.log(step, {"return": played[-1]})
+            if step % args.every == 0 or step == args.steps:
+                curve.append([step, test(world, policy)])
+                run.log(step, {"validation/return": curve[-1][1]})
+                world.print(f"step {step}: mean return {curve[-1][1]:.1f} of 100 greedy episodes")
+                if args.checkpoint:
+                    saved = {
+                        "policy": policy.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "loader": loader.state_dict(),
+                        "step": step,
+                        "curve": curve,
+                        "played": played,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     world.print(f"sha256 {nn.state_sha256(policy.state_dict())}")
     if args.plot and world.rank == 0:

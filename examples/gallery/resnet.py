@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw curve and errors: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -158,27 +159,32 @@ def main() -> None:
 
     learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
-    for step in range(first + 1, args.steps + 1):
-        optimizer.zero_grad()
-        for i in range(1, args.accumulate + 1):
-            with nullcontext() if i == args.accumulate else ddp.no_sync():
-                for x, y in next(batches).shards:
-                    learn(augment(x), y)
-        optimizer.step()
-        scheduler.step()
-        if step % args.every == 0 or step == args.steps:
-            curve.append([step, *test(world, model, test_loader)])
-            world.print("step {}: test loss {:.4f}, accuracy {:.4f}".format(*curve[-1]))
-            if args.checkpoint:
-                saved = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scheduler": scheduler.state_dict(),
-                    "loader": loader.state_dict(),
-                    "step": step,
-                    "curve": curve,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            optimizer.zero_grad()
+            for i in range(1, args.accumulate + 1):
+                with nullcontext() if i == args.accumulate else ddp.no_sync():
+                    for x, y in next(batches).shards:
+                        learn(augment(x), y)
+            optimizer.step()
+            scheduler.step()
+            if step % args.every == 0 or step == args.steps:
+                curve.append([step, *test(world, model, test_loader)])
+                run.log(
+                    step, {"validation/loss": curve[-1][1], "validation/accuracy": curve[-1][2]}
+                )
+                world.print("step {}: test loss {:.4f}, accuracy {:.4f}".format(*curve[-1]))
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "scheduler": scheduler.state_dict(),
+                        "loader": loader.state_dict(),
+                        "step": step,
+                        "curve": curve,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     world.print(f"sha256 {nn.state_sha256(model.state_dict())}")
     if args.plot and world.rank == 0:

@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw waves: .png, .pdf or .svg")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -130,32 +131,35 @@ def main() -> None:
 
     learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     stream = forever(loader)
-    for step in range(first + 1, args.steps + 1):
-        batches = [next(stream) for _ in range(args.accumulate)]
+    with dg.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            batches = [next(stream) for _ in range(args.accumulate)]
 
-        def closure(batches: list[dg.data.Batch] = batches) -> float:
-            """The loss of all the batches, the same on every rank, and its gradients."""
-            total = dg.ShardSum(world, "loss")
-            optimizer.zero_grad()
-            for i, batch in enumerate(batches, 1):
-                with nullcontext() if i == args.accumulate else ddp.no_sync():
-                    for (waves,) in batch.shards:
-                        loss = learn(waves)
-                        total.add(loss=loss.item() * len(waves) / batch.total)
-            return total.result()["loss"]
+            def closure(batches: list[dg.data.Batch] = batches) -> float:
+                """The loss of all the batches, the same on every rank, and its gradients."""
+                total = dg.ShardSum(world, "loss")
+                optimizer.zero_grad()
+                for i, batch in enumerate(batches, 1):
+                    with nullcontext() if i == args.accumulate else ddp.no_sync():
+                        for (waves,) in batch.shards:
+                            loss = learn(waves)
+                            total.add(loss=loss.item() * len(waves) / batch.total)
+                return total.result()["loss"]
 
-        loss = optimizer.step(closure)
-        if step % args.every == 0 or step == args.steps:
-            known, ahead = test(world, model, test_waves, args.future)
-            world.print(f"step {step}: loss {loss:.2e}, test {known:.2e}, future {ahead:.2e}")
-            if args.checkpoint:
-                saved = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "loader": loader.state_dict(),
-                    "step": step,
-                }
-                dg.save(saved, args.checkpoint)
+            loss = optimizer.step(closure)
+            if step % args.every == 0 or step == args.steps:
+                known, ahead = test(world, model, test_waves, args.future)
+                run.log(step, {"loss": loss, "validation/loss": known, "validation/future": ahead})
+                world.print(f"step {step}: loss {loss:.2e}, test {known:.2e}, future {ahead:.2e}")
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "loader": loader.state_dict(),
+                        "step": step,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     world.print(f"sha256 {nn.state_sha256(model.state_dict())}")
     if args.plot and world.rank == 0:

@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from --checkpoint, if it exists"
     )
+    parser.add_argument("--run", metavar="DIR", help="folder for all the training leaves")
     parser.add_argument("--plot", metavar="FILE", help="draw perplexity and words: .png or .pdf")
     args = parser.parse_args()
     if args.plot and importlib.util.find_spec("matplotlib") is None:
@@ -187,6 +188,14 @@ def perplexity(world: dg.World, model: nn.Module, text: Columns, hidden: Tensor)
     return math.exp(found["nats"] / found["words"])
 
 
+def everyones(hidden: Tensor, own: list[int]) -> Tensor:
+    """The hidden states of all columns, of which ``own`` are this rank's; on every rank."""
+    found = dg.zeros_like(hidden)
+    found[:, :, own] = hidden[:, :, own]
+    dist.all_reduce(found)
+    return found
+
+
 def main() -> None:
     args = arguments()
     world = dg.init(shards=args.shards)
@@ -219,35 +228,35 @@ def main() -> None:
 
     learn = dg.capture(forward_and_backward) if args.capture else forward_and_backward
     batches = forever(loader)
-    for step in range(first + 1, args.steps + 1):
-        optimizer.zero_grad()
-        own: list[int] = []  # columns of this rank
-        for i in range(1, args.accumulate + 1):
-            with nullcontext() if i == args.accumulate else ddp.no_sync():
-                for shard in next(batches).shards:
-                    read_on(learn, hidden, shard)
-                    own += shard[2].tolist()
-        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
-        optimizer.step()
-        if step % args.every == 0 or step == args.steps:
-            found = perplexity(world, model, valid, dg.zeros_like(hidden))
-            if curve and found > min(p for _, p in curve):
-                optimizer.param_groups[0]["lr"] /= 4
-            curve.append([step, found])
-            world.print(f"step {step}: validation perplexity {found:.1f}")
-            if args.checkpoint:
-                everyones = dg.zeros_like(hidden)
-                everyones[:, :, own] = hidden[:, :, own]
-                dist.all_reduce(everyones)
-                saved = {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "loader": loader.state_dict(),
-                    "hidden": everyones,
-                    "step": step,
-                    "curve": curve,
-                }
-                dg.save(saved, args.checkpoint)
+    with dg.observe.Run(args.run, model=model, configuration=args, resume=args.resume) as run:
+        run.begins(first, args.steps)
+        for step in range(first + 1, args.steps + 1):
+            optimizer.zero_grad()
+            own: list[int] = []  # columns of this rank
+            for i in range(1, args.accumulate + 1):
+                with nullcontext() if i == args.accumulate else ddp.no_sync():
+                    for shard in next(batches).shards:
+                        read_on(learn, hidden, shard)
+                        own += shard[2].tolist()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+            optimizer.step()
+            if step % args.every == 0 or step == args.steps:
+                found = perplexity(world, model, valid, dg.zeros_like(hidden))
+                if curve and found > min(p for _, p in curve):
+                    optimizer.param_groups[0]["lr"] /= 4
+                curve.append([step, found])
+                run.log(step, {"validation/perplexity": found})
+                world.print(f"step {step}: validation perplexity {found:.1f}")
+                if args.checkpoint:
+                    saved = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "loader": loader.state_dict(),
+                        "hidden": everyones(hidden, own),
+                        "step": step,
+                        "curve": curve,
+                    }
+                    dg.save(saved, args.checkpoint)
 
     found = perplexity(world, model, test, dg.zeros_like(hidden))
     world.print(write(model, vocabulary, args))

@@ -41,7 +41,7 @@ def test_a_bayesian_network_is_less_sure_where_it_saw_nothing() -> None:
     dg.manual_seed(0)
     x, y = bayesian_network.drawn(0)
     beliefs = bayesian_network.Beliefs([1, 20, 20, 1], 0)
-    losses = bayesian_network.train(beliefs, x, y, 1500, 0.01)
+    losses = [*bayesian_network.train(beliefs, x, y, 1500, 0.01)]
     assert np.mean(losses[-100:]) < 0.1 * losses[0]
     _, deviation = bayesian_network.predicted(beliefs, np.array([[-1.5], [0.0], [1.5]]))
     assert deviation[1] > 1.5 * deviation[[0, 2]].max()

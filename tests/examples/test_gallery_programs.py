@@ -64,14 +64,27 @@ def test_every_program_of_the_gallery_is_run() -> None:
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_two_ranks_and_a_resume_end_with_the_hash_of_one_rank(name, tmp_path, capsys) -> None:
-    file = tmp_path / "checkpoint"
-    alone(lambda: run(name, "--steps 4 --every 2"))
+def test_two_ranks_and_a_resume_end_with_the_hash_of_one_rank(
+    name, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("distgrad.observe.run.run.can_draw", lambda: False)  # it takes seconds
+    file, one, two = tmp_path / "checkpoint", tmp_path / "one", tmp_path / "two"
+    alone(lambda: run(name, f"--steps 4 --every 2 --run {one}"))
     straight = printed_hash(capsys.readouterr().out)
-    simulated(2, lambda: run(name, f"--steps 2 --every 2 --checkpoint {file}"))
+    simulated(2, lambda: run(name, f"--steps 2 --every 2 --checkpoint {file} --run {two}"))
     halfway = printed_hash(capsys.readouterr().out)
-    alone(lambda: run(name, f"--steps 4 --every 2 --checkpoint {file} --resume"))
+    alone(lambda: run(name, f"--steps 4 --every 2 --checkpoint {file} --resume --run {two}"))
     assert printed_hash(capsys.readouterr().out) == straight != halfway
+    # The run folders have the same history, to the bit.
+    whole, resumed = dg.observe.read_run(one), dg.observe.read_run(two)
+    assert [part.ranks for part in resumed.parts] == [2, 1]
+    assert [part.hash for part in resumed.parts] == [halfway, straight]
+    assert whole.names == resumed.names
+    for measured in whole.names:
+        steps, values = whole.series(measured)
+        assert resumed.series(measured)[0].tolist() == steps.tolist()
+        assert resumed.series(measured)[1].tolist() == values.tolist()
+        assert {2, 4} <= {*steps}
 
 
 @pytest.mark.parametrize("model", ["lstm", "gru"])

@@ -127,7 +127,9 @@ def test_a_run_that_was_stopped_and_goes_on_with_two_ranks_ends_with_the_same_ha
         if state["step"] == 2:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr("distgrad.observe.run.run.can_draw", lambda: False)  # it takes seconds
     save, file = dg.save, ["--checkpoint", str(tmp_path / "burgers.safetensors")]
+    file += ["--run", str(tmp_path / "run")]
     monkeypatch.setattr(sys, "argv", [*short, *file])
     monkeypatch.setattr(dg, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
@@ -138,6 +140,9 @@ def test_a_run_that_was_stopped_and_goes_on_with_two_ranks_ends_with_the_same_ha
     for run in (lambda: simulated(2, pinn.main), lambda: alone(pinn.main)):  # then nothing is left
         run()
         assert capsys.readouterr().out.splitlines()[-1] == straight
+    kept = dg.observe.read_run(tmp_path / "run")
+    assert kept.series("loss")[0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert [part.first_step for part in kept.parts] == [0, 2, 6]
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ def test_the_example_prints_a_table_and_draws_both_runs(
 ) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "plot.png"
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--plot", str(path)])
+    runs = tmp_path / "runs"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--plot", str(path), "--run", str(runs)])
+    monkeypatch.setattr("distgrad.observe.run.run.can_draw", lambda: False)  # it takes seconds
     before = "matplotlib.pyplot" in sys.modules
     alone(temporal_order.main)
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -133,6 +135,8 @@ def test_the_example_prints_a_table_and_draws_both_runs(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[3:5]] == ["no clipping", "clipped at 1"]
     assert all(line.endswith("failed") for line in lines[3:5])  # six steps
+    kept = [dg.observe.read_run(runs / name) for name in ("no-clipping", "clipped-at-1")]
+    assert [run.series("validation/accuracy")[0].tolist() for run in kept] == [[3, 6]] * 2
 
 
 def test_without_matplotlib_the_plot_is_refused_before_training(

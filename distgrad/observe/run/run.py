@@ -37,14 +37,15 @@ class Run:
     and, if matplotlib is there and ``plots`` are wanted, pictures. Lines are on disk after two
     seconds, so a kill loses no more. ``loggers`` hear the same numbers on rank 0. A folder that has
     a run is refused unless ``resume``, which adds a part to its history. Entering and leaving are
-    collective; each time the block is entered is a part.
+    collective; each time the block is entered is a part. With ``None`` for a folder, which a
+    program's option may give, nothing is kept.
     Errors: DistgradError for a folder that has a run or cannot be written, on every rank; for a
-    configuration or a number that JSON cannot hold.
+    configuration or a number that JSON cannot hold; for loggers without a folder.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None,
         *,
         world: World | None = None,
         model: Module | None = None,
@@ -53,11 +54,13 @@ class Run:
         resume: bool = False,
         plots: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self._folder = None if folder is None else Path(folder)
         self.model, self.resume, self.plots = model, resume, plots
         self.ended_by: str | None = None
         """Why the part ends, if something else than the end of the block ends it."""
         self.loggers = [_checked(logger) for logger in loggers]
+        if loggers and folder is None:
+            raise DistgradError("Run(None, loggers=…): they hear what a folder keeps; name one")
         self._world = world
         self._own, self._more = as_json(configuration), dict[str, Any]()
         self._writer: RunWriter | None = None
@@ -128,6 +131,18 @@ class Run:
             self._tell_configuration()
 
     @property
+    def folder(self) -> Path:
+        """Where it is kept. Errors: DistgradError if it is not: ``Run(None)``."""
+        if self._folder is None:
+            raise DistgradError("this Run has no folder: it was made as Run(None)")
+        return self._folder
+
+    @property
+    def kept(self) -> bool:
+        """Whether it has a folder."""
+        return self._folder is not None
+
+    @property
     def configuration(self) -> dict[str, Any]:
         """The settings, as JSON has them."""
         return {**self._more, **self._own}
@@ -141,7 +156,10 @@ class Run:
 
     def __enter__(self) -> Run:
         if self._inside:
-            raise DistgradError(f"the block of the run in {self.folder} was entered twice")
+            raise DistgradError(f"the block of the run in {self._folder} was entered twice")
+        if not self.kept:
+            self._inside = True
+            return self
         world = self._world = self._world or current_world()
         part = begun(world, self.model)
         part |= self._extent()
@@ -163,6 +181,8 @@ class Run:
             listeners.remove(hear)
         self._following.clear()
         self._inside, self._first_step, self._total_steps = False, None, None
+        if not self.kept:
+            return
         writer, self._writer = self._writer, None
         if error is not None:
             if writer is not None:

@@ -115,6 +115,34 @@ def test_what_is_no_number_is_named(tmp_path):
         alone(body)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_run_without_a_folder_keeps_nothing_and_a_trainer_has_none_then(
+    tmp_path, monkeypatch, size
+):
+    monkeypatch.chdir(tmp_path)
+
+    def body():
+        model = nn.Linear(2, 2)
+        with Run(None, model=model, configuration={"lr": 1}) as run:
+            run.begins(0, 3)
+            run.follow(dg.GradientHealth(model))
+            run.log(1, {"loss": 1.0})
+            run.flush()
+        assert not run.kept
+        with pytest.raises(DistgradError, match="this Run has no folder"):
+            _ = run.folder
+        optimizer = dg.optim.SGD(model.parameters(), lr=0.1)
+        return dg.Trainer(model, optimizer, nn.functional.mse_loss, run=run).run
+
+    assert ([alone(body)] if size == 1 else simulated(size, body)) == [None] * size
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_loggers_need_a_folder():
+    with pytest.raises(DistgradError, match=r"Run\(None, loggers=…\)"):
+        Run(None, loggers=[dg.observe.TensorBoardLogger("logs")])
+
+
 def test_logging_outside_the_block_is_refused(tmp_path):
     with pytest.raises(DistgradError, match=r"run\.log outside its block"):
         a_run(tmp_path / "a").log(1, {"loss": 1.0})
