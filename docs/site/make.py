@@ -1,12 +1,13 @@
 """Assembles the site's pages: plain Markdown and files that any builder can take.
 
-python docs/site/make.py [FOLDER]    # default: build
+python docs/site/make.py [FOLDER] [--without-outputs]    # default: build
 mkdocs build --strict -f FOLDER/mkdocs.yml
 
 `sh docs/build.sh` does both. What is written by hand lies in docs/ and is read there on a code
 host, too: links that leave docs/ are led to the pages made of what they point at. The rest is made
-here: the API reference with its examples, the command line, the source files, the course.
-mkdocs.yml has the navigation.
+here: the API reference with its examples, the command line, the source files, the course, whose
+notebooks are run for what they print and draw, unless that is not wanted. mkdocs.yml has the
+navigation.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from typing import Any
 
 import command_line
 import course
+import execute
 import sources
 import yaml
 from reference import ROOT, Reference
 
-BUILD = Path(sys.argv[1] if sys.argv[1:] else ROOT / "build").resolve()
+WITHOUT = "--without-outputs"
+FOLDERS = [word for word in sys.argv[1:] if word != WITHOUT]
+BUILD = Path(*FOLDERS[:1] or [ROOT / "build"]).resolve()
 PAGES = BUILD / "docs"
 DOCS = ROOT / "docs"
 
@@ -61,7 +65,8 @@ def main() -> int:
         _write(page, text)
     _write("reference/index.md", reference.index())
     _write("reference/command-line.md", command_line.page())
-    lessons = course.pages(DOCS / "course")
+    ran = {} if WITHOUT in sys.argv else execute.outputs(BUILD / "course")
+    lessons = course.pages(DOCS / "course", ran)
     for page, (_, text) in lessons.items():
         _write(page, text)
     for file in sorted(linked | reference.sources):

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 
+import course
+import execute
 import pytest
 from pages import DOCS, ROOT
 
@@ -31,7 +33,7 @@ def site(tmp_path_factory):
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     for command in (
-        [str(DOCS / "site/make.py"), str(folder)],
+        [str(DOCS / "site/make.py"), str(folder), "--without-outputs"],
         ["-m", "mkdocs", "build", "--quiet", "--strict", "-f", str(folder / "mkdocs.yml")],
     ):
         done = subprocess.run(
@@ -102,6 +104,25 @@ def browse(url: str, folder):
         check=False,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_a_notebook_has_on_its_page_what_it_prints_and_draws():
+    for name in ("matplotlib", "ipykernel", "nbclient"):
+        pytest.importorskip(name, reason="runs the course: pip install -e '.[docs,plot]'")
+    source = DOCS / "course/source/2-graph.py"
+    outputs = {source.stem: execute.executed(source)}
+    _, text = course.pages(DOCS / "course", outputs)["course/2-graph.md"]
+    assert text.count('src="data:image/png;base64,') == source.read_text().count("plt.figure(") + 2
+    assert "``` { .text .result }\n" in text
+    assert str(ROOT) not in text
+    # The exercise is the reader's: neither its check nor the solution says anything.
+    after = text[text.index("# your lines: ") :]
+    assert ".result" not in after
+
+
+def test_a_formula_at_the_beginning_of_a_line_ends_no_paragraph(site):
+    text = (site / "course/5-overlap.html").read_text()
+    assert re.search(r"<p><span><math.{1,400}</span>, the latency, is what", text)
 
 
 @pytest.mark.parametrize("page", ["concepts.html", "reference/distgrad.nn.html"])
