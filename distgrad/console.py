@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import sys
+import textwrap
+from typing import TextIO
+
+_LEFT_AS_IT_IS = re.compile(r"(\[rank \d+/\d+\] )?\s")
 
 
 def replace_what_cannot_be_encoded() -> None:
@@ -19,3 +25,36 @@ def replace_what_cannot_be_encoded() -> None:
         escapes = stream.errors == "surrogateescape" and stream.encoding.lower() != "utf-8"
         if stream.errors == "strict" or escapes:
             stream.reconfigure(errors="replace")
+
+
+def wrapped(text: str, columns: int | None) -> str:
+    """Return a message in lines of so many columns, broken between words; None: as it is.
+
+    Lines that begin with a blank, behind a rank's tag or not, are left: commands and code, to be
+    copied.
+    """
+    if columns is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= columns or _LEFT_AS_IT_IS.match(line):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(
+                line,
+                max(columns, 20),
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return "\n".join(lines)
+
+
+def columns_of(stream: TextIO | None) -> int | None:
+    """Return the columns of the terminal that a stream is, less one; None if it is none."""
+    try:
+        if stream is None or not stream.isatty():
+            return None
+        return max(1, (os.get_terminal_size(stream.fileno()).columns or 80) - 1)
+    except (AttributeError, OSError, ValueError):  # closed, or somebody's own
+        return None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 import distgrad
+from distgrad.console import columns_of, wrapped
 
 ROOT = Path(distgrad.__file__).parents[1]
 NARROW = {
@@ -110,3 +115,28 @@ def test_the_command_line_names_a_script_that_the_terminal_cannot_show(tmp_path)
 def test_the_version_is_told(tmp_path):
     done = run(tmp_path, "", {}, "-m", "distgrad", "--version")
     assert (done.returncode, done.stdout) == (0, f"distgrad {distgrad.__version__}\n")
+
+
+LONG = "[rank 0/3] ranks 0, 1, 2 share 2 cores of a-host: start as many as there are cores"
+
+
+def test_a_message_is_broken_between_words_and_what_begins_with_a_blank_is_left():
+    left = ["  python train.py --resume " + "x" * 30, "[rank 0/3]   File " + "x" * 40]
+    lines = wrapped("\n".join([LONG, *left, ""]), 40).split("\n")
+    assert lines[-3:] == [*left, ""]
+    assert lines[:3] == [
+        "[rank 0/3] ranks 0, 1, 2 share 2 cores",
+        "  of a-host: start as many as there are",
+        "  cores",
+    ]
+    assert wrapped(LONG, None) == LONG
+
+
+def test_only_a_terminal_has_columns():
+    mine, its = os.openpty()
+    with open(its, "w") as stream:
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 60, 0, 0))
+        assert columns_of(stream) == 59
+    assert columns_of(stream) is None  # closed
+    assert columns_of(None) is columns_of(io.StringIO()) is None
+    os.close(mine)

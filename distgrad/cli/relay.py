@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import subprocess
 import sys
 from collections.abc import Callable
 
+from distgrad.console import wrapped
 from distgrad.observe.terminal import Reader, obey
 from distgrad.observe.terminal.displays import Terminal
 from distgrad.observe.terminal.screen import write_all
 
 _TICK = 0.2  # seconds
+_TAGGED = re.compile(rb"^\[rank \d+/\d+\] [^\n]*(?=\n)", re.MULTILINE)
+# Of Open MPI's mpirun, where a rank ends with the status that was asked of it.
+_COMPLAINT = re.compile(
+    rb"^-{60,}\n\w+ detected that one or more processes exited with non-zero status,\n"
+    rb".*?\n-{60,}\n",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 class Relay:
@@ -28,6 +37,8 @@ class Relay:
     ) -> None:
         self._process, self._listens_for, self._tail = process, listens_for, b""
         self.heard = False
+        self.interrupted = False
+        """Whether ranks have been asked to end, so that nobody has to complain that they do."""
         self._terminal = Terminal(sys.stderr.fileno(), sys.stderr.encoding) if live else None
         self._reader = Reader()
         assert process.stderr is not None
@@ -64,6 +75,8 @@ class Relay:
 
     def say(self, text: str) -> None:
         """Write a line of one's own to stderr."""
+        if self._terminal is not None:
+            text = wrapped(text, self._terminal.screen.width)
         self._write(f"{text}\n".encode(), self._ways[self._errors])
 
     def _take(self, way: int, data: bytes) -> None:
@@ -79,11 +92,24 @@ class Relay:
             return
         for said in self._reader.feed(data):
             if isinstance(said, bytes):
-                self._write(said, to)
+                self._write(self._fitted(said), to)
             else:
                 # One that is of another version of distgrad, or of somebody else, shows nothing.
                 with contextlib.suppress(LookupError, TypeError, ValueError):
                     obey(self._terminal, said)
+
+    def _fitted(self, said: bytes) -> bytes:
+        """Break what ranks say of themselves between words, as they do not know the width."""
+        assert self._terminal is not None
+        columns = self._terminal.screen.width
+
+        def broken(line: re.Match[bytes]) -> bytes:
+            return wrapped(line[0].decode(errors="surrogateescape"), columns).encode(
+                errors="surrogateescape"
+            )
+
+        said = _COMPLAINT.sub(b"", said) if self.interrupted else said
+        return _TAGGED.sub(broken, said)
 
     def _write(self, data: bytes, to: int) -> None:
         if self._terminal is None:

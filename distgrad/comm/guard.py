@@ -19,6 +19,7 @@ from distgrad.comm import neighbours
 from distgrad.comm.launchers import INTERRUPT
 from distgrad.comm.stacks import SECONDS, RollCall
 from distgrad.comm.transport import Transport
+from distgrad.console import columns_of, wrapped
 
 _TOLD = 4  # ranks that are listed
 
@@ -30,7 +31,8 @@ def say(text: str, label: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(tagged)  # one write: lines of several ranks do not mix
+        # One write: lines of several ranks do not mix.
+        sys.stderr.write(wrapped(tagged, columns_of(sys.stderr)))
         sys.stderr.flush()
 
 

@@ -14,13 +14,21 @@ from distgrad.train.state import TrainState
 
 
 class Evaluations:
-    """The last evaluation of a training and its best: the one of ``best``, or the lowest loss."""
+    """The last evaluation of a training and its best: the one of ``best``, or the lowest loss.
 
-    def __init__(self, best: Monitor | None) -> None:
+    After ``done`` steps of an earlier start ``best`` knows of that one's, and the loss does not.
+    """
+
+    def __init__(self, best: Monitor | None, done: int) -> None:
         name, mode = ("loss", None) if best is None else (best.name, best.mode)
         self._monitor = Monitor("the table at the end", name, mode)
         self.last: tuple[int, Mapping[str, float]] | None = None
         self.best: tuple[int, Mapping[str, float]] | None = None
+        self.since = f" (since step {done})" if done and best is None else ""
+        """What is to be said of the best one, as it may not be the best of all."""
+        if best is not None and best.step:
+            self._monitor.load_state_dict(best.state_dict())
+            self.best = best.step, {name: best.value}
 
     def hear(self, state: TrainState) -> None:
         """Take note of one."""
@@ -48,7 +56,7 @@ def rows(
     if evaluations.last is not None:
         found.append(Row("validation", _evaluation(evaluations.last)))
     if evaluations.best is not None and evaluations.best is not evaluations.last:
-        found.append(Row("best", _evaluation(evaluations.best)))
+        found.append(Row("best", _evaluation(evaluations.best) + evaluations.since))
     speed = f"{number(state.samples_per_second)} samples/s"
     found.append(Row("took", f"{spell_seconds(seconds)} for {steps} steps, {speed}"))
     if split is not None and (said := split.summary()):

@@ -48,7 +48,7 @@ class Watch:
         # Simulated ranks take turns: the time of one is the others' waiting.
         timed = ddp.world.size == 1 or ddp.world.comm.transport.timed
         self.split = TimeSplit(ddp, say=self.bar.say if self._tells else None) if timed else None
-        self._evaluations = summary.Evaluations(best)
+        self._evaluations = summary.Evaluations(best, done)
         self._folder, self._done = folder, done
         self.inside = False
         """Whether the steps are under way."""

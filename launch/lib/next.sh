@@ -13,13 +13,16 @@ What there is now
       what has just been trained, to read and to change
 
 To try next
-  1. keep what a training does, stop it at any moment (Ctrl-C), go on with the same line, on other ranks too; look at it:
-     $tool run -n 2 $examples/train.py --epochs 20 --run runs/first --resume
-     $tool report runs/first
-  2. all four ranks in one process, under a debugger (put breakpoint() into the script):
-     $tool debug -n 4 $examples/train.py --epochs 2
-  3. a small GPT that learns the documentation of Python, letter by letter:
-     $tool run -n 2 $examples/char_gpt.py --steps 100
+  1. keep what a training does; stop it at any moment (Ctrl-C),
+     go on with the same line, on other ranks too; look at it:
+       $tool run -n 2 $examples/train.py --run runs/first --resume
+       $tool report runs/first
+  2. all four ranks in one process, under a debugger
+     (put breakpoint() into the script):
+       $tool debug -n 4 $examples/train.py --epochs 2
+  3. a small GPT that learns the documentation of Python,
+     letter by letter:
+       $tool run -n 2 $examples/char_gpt.py --steps 100
 
 $(near "$repo/README.md") has more; \`$tool --help\` lists the commands.
 END

@@ -47,7 +47,7 @@ make_venv() {
     [ -z "$(ls -A "$VENV" 2>/dev/null)" ] ||
         die "$VENV is a folder with other things in it: name another one in VENV"
     find_python
-    printf 'Making the virtual environment %s (%s)\n' "$VENV" "$("$python" -V)"
+    printf 'Making the virtual environment %s (%s)\n' "${VENV#"$PWD"/}" "$("$python" -V)"
     { mkdir -p "$notes" && : >"$notes/making"; } ||
         die "cannot write $VENV: name a folder of your own in VENV"
     "$python" -m venv "$VENV" || die "$python -m venv failed, for the reason above"
@@ -86,8 +86,8 @@ install_project() {
     mpich) set -- "${repo}[$1]" mpich ;;
     system) set -- "${repo}[$1]" ;;
     esac
-    printf 'Installing %s into %s: a minute or two the first time, seconds after that\n' \
-        "$*" "$VENV"
+    printf 'Installing distgrad%s into %s:\n  a minute or two the first time, seconds after that\n' \
+        "${1#"$repo"}${2:+ and $2}" "${VENV#"$PWD"/}"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$@" ||
         die "pip failed, for the reason above. Offline, point it at a folder of wheels:
   PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER"

@@ -35,7 +35,14 @@ def test_the_report_lies_where_it_is_asked_for(tmp_path, capsys):
 @pytest.mark.parametrize("verb", [["report"], ["top"], ["top", "--once"]])
 def test_what_is_no_run_folder_is_said_to_be_none(tmp_path, capsys, verb):
     assert main([*verb, str(tmp_path)]) == 2
-    assert "is no run folder: it has no run.json" in capsys.readouterr().err
+    assert "is no run folder: it has no run.json; Trainer(run=…)" in capsys.readouterr().err
+    assert main([*verb, str(tmp_path / "nothing")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    for name in "ba":
+        RunFolder(name, steps=10).write(tmp_path / name)
+    assert main([*verb, str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"name one of those in it: {tmp_path}/a, {tmp_path}/b" in said
 
 
 def test_once_prints_the_state_with_the_last_checkpoint(tmp_path, capsys):

@@ -109,6 +109,17 @@ def test_a_mistake_is_answered_with_the_usage_of_its_verb(machine, name):
     assert "(SCRIPT | -m MODULE) [ARGUMENT ...]" in said
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("rum", "did you mean `distgrad run`?"), ("xyz", "`distgrad --help` lists them")],
+)
+def test_a_command_that_there_is_not_is_answered_with_the_next_one(machine, word, said):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([word])
+    assert caught.value.code == 2
+    assert f"there is no command '{word}': {said}" in machine.capsys.readouterr().err
+
+
 def test_a_script_in_the_place_of_a_verb_is_answered_with_the_verb(machine):
     with pytest.raises(SystemExit):
         cli.main(["train.py", "--lr", "1"])

@@ -30,7 +30,7 @@ def said(repo: Path, venv: Path, folder: Path) -> str:
 
 
 def commands(text: str) -> list[str]:
-    return re.findall(r"^     (\S.*)$", text, re.MULTILINE)
+    return re.findall(r"^       (\S.*)$", text, re.MULTILINE)
 
 
 def test_paths_are_short_in_the_repository_and_whole_elsewhere(tmp_path):

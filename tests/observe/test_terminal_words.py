@@ -142,6 +142,26 @@ def test_a_result_that_is_too_long_for_a_line_is_broken_between_words(pty):
     assert live.startswith("epoch 3/12  ")
 
 
+def test_a_message_is_broken_between_words_and_a_command_in_it_is_not(pty):
+    pty.resize(40)
+    pty.screen.resize(10, 40)
+    shown = Terminal(pty.its, "utf-8")
+    shown.show(STATUS)
+    shown.say("Ctrl-C (SIGINT): saved step 12 to runs/a/checkpoints; resume with\n  python a.py")
+    assert pty.lines() == [
+        "Ctrl-C (SIGINT): saved step 12 to",
+        "  runs/a/checkpoints; resume with",
+        "  python a.py",
+        line(39),
+    ]
+
+
+def test_in_a_narrow_terminal_a_result_has_the_epoch_alone():
+    wide, narrow = (words.evaluation_line(STATUS, width) for width in (79, 59))
+    assert wide == "epoch 3/12, step 450: validation loss 0.31, accuracy 0.91"
+    assert narrow == "epoch 3/12: validation loss 0.31, accuracy 0.91"
+
+
 def test_after_a_failure_the_live_line_stays_above_the_traceback(pty):
     shown = Terminal(pty.its, "utf-8")
     shown.show(STATUS)
@@ -216,6 +236,9 @@ class Heard(Lines):
     def table(self, title, rows):
         self.calls.append((title, rows))
 
+    def say(self, text):
+        self.calls.append(text)
+
 
 def test_marks_survive_any_cut_and_text_around_them_is_untouched():
     said = (
@@ -238,10 +261,11 @@ def test_what_a_rank_marks_is_what_the_launcher_shows(capsys):
     rows = [Row("resume", "python a.py", command=True)]
     marks.show(STATUS)
     marks.table("done", rows)
+    marks.say("a word")
     said = capsys.readouterr().err.encode()
     for mark in Reader().feed(said):
         obey(heard, mark)
-    assert heard.calls == [STATUS, ("done", rows)]
+    assert heard.calls == [STATUS, ("done", rows), "a word"]
 
 
 # -- the table and the command ------------------------------------------------------------------

@@ -110,3 +110,20 @@ def test_the_table_at_the_end_has_the_best_of_what_was_asked_for(
     assert best([3.0, 2.0]) == []  # the last one is it
     worst = {"best": "accuracy", "best_mode": "min", "checkpoint": str(tmp_path)}
     assert best([3.0, 5.0, 4.0], **worst) == ["best: loss 5, accuracy -5 at step 2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"best": "loss"}, "best: loss 2 at step 2"),
+        ({}, "best: loss 4, accuracy -4 at step 4 (since step 3)"),
+    ],
+)
+def test_after_a_resume_the_table_says_no_later_one_is_the_best_of_all(
+    settings: dict[str, Any], said: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(f"{__name__}.LOSSES", [5.0, 2.0, 3.0, 4.0, 5.0])
+    run_ranks(1, lambda: fit(trainer(tmp_path, **settings), 3))
+    made = {"progress": True, **settings}
+    run_ranks(1, lambda: fit(trainer(tmp_path, **made), 5, resume=True))
+    assert [li for li in capsys.readouterr().err.splitlines() if li.startswith("best: ")] == [said]

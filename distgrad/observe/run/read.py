@@ -22,6 +22,7 @@ from distgrad.observe.run.layout import COLUMNS, FORMAT, HEALTH, METRICS, RUN, T
 
 Row = dict[str, Any]
 """A line of a JSONL file, with NaN and infinities as floats."""
+_LISTED = 4  # run folders that an error names
 _MOST = 1 << 26  # bytes of a run.json
 
 
@@ -128,6 +129,20 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     return RunReader(folder).read()
 
 
+def _no_run(folder: Path) -> str:
+    """Say that a folder has no run, and which ones in it have."""
+    if not folder.is_dir():
+        return f"there is no folder {shown(folder)}; Trainer(run=…) and dg.observe.Run make them"
+    inside = sorted(file.parent for file in folder.glob(f"*/{RUN}"))
+    more = ", …" if len(inside) > _LISTED else ""
+    advice = (
+        f"name one of those in it: {', '.join(map(shown, inside[:_LISTED]))}{more}"
+        if inside
+        else "Trainer(run=…) and dg.observe.Run make one"
+    )
+    return f"{shown(folder)} is no run folder: it has no {RUN}; {advice}"
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """Return what run.json holds. Errors: DistgradError naming the file and what to do."""
     path = folder / RUN
@@ -135,10 +150,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         with open_regular(path) as file:
             facts = json.loads(read_all(file, _MOST))
     except FileNotFoundError:
-        raise DistgradError(
-            f"{shown(folder)} is no run folder: it has no {RUN}; Trainer(run=…) and "
-            f"dg.observe.Run make one"
-        ) from None
+        raise DistgradError(_no_run(folder)) from None
     except OSError as error:
         raise DistgradError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
     except ValueError as error:

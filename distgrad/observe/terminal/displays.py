@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import locale
 import os
-import textwrap
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from distgrad.comm import launchers
+from distgrad.console import wrapped
 from distgrad.observe.terminal import launcher, marks, words
 from distgrad.observe.terminal.notebook import Notebook, in_notebook
 from distgrad.observe.terminal.screen import Screen
@@ -107,8 +107,8 @@ class Marks:
         self._mark("evaluated", status.as_json())
 
     def say(self, text: str) -> None:
-        """Write plain text, which the launcher shows like any other."""
-        _print(self._stream, text)
+        """Say it."""
+        self._mark("say", text)
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
         """Say it."""
@@ -130,6 +130,8 @@ def obey(display: Display, mark: Mapping[str, Any]) -> None:
         display.table(title, [Row(*row) for row in rows])
     elif verb == "close":
         display.close(failed=what)
+    elif verb == "say":
+        display.say(str(what))
     else:
         show = {"show": display.show, "evaluated": display.evaluated}[verb]
         show(Status.from_json(what))
@@ -169,11 +171,11 @@ class Terminal:
     def evaluated(self, status: Status) -> None:
         """Write a line above the live one, which has the result from now on, too."""
         self._status = status
-        line = words.evaluation_line(status)
-        self.say("\n".join(textwrap.wrap(line, self.screen.width, subsequent_indent="  ")))
+        self.say(words.evaluation_line(status, self.screen.width))
 
     def say(self, text: str) -> None:
         """Write lines above the live one."""
+        text = wrapped(text, self.screen.width)
         self.screen.write(f"{text}\n".encode(self._encoding, "replace"))
         self.screen.follow()
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _GAP = "  "
 _SHORT = {"gradient_norm": "|g|"}
+_USUAL = 79  # columns, from which on an evaluation's line has the step
 _NARROWEST, _WIDEST = 8, 30  # columns of a bar that is worth drawing
 
 
@@ -113,10 +114,11 @@ def _bar(full: int, width: int, ascii_only: bool, color: bool) -> Text:
     return Text.assemble((done * full, "green"), (rest * (width - full), "bright_black"))
 
 
-def evaluation_line(status: Status) -> str:
+def evaluation_line(status: Status, width: int) -> str:
     """Return a line about the last evaluation, to stand above the live one."""
-    where = f"epoch {_of(status.epoch, status.epochs)}, step {status.step}: "
-    return where + ", ".join(text for text in _validation(status) if text)
+    epoch = f"epoch {_of(status.epoch, status.epochs)}"
+    found = ", ".join(text for text in _validation(status) if text)
+    return f"{epoch}, step {status.step}: {found}" if width >= _USUAL else f"{epoch}: {found}"
 
 
 def log_line(status: Status) -> str:
