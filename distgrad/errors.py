@@ -19,9 +19,19 @@ Interrupted (KeyboardInterrupt, SystemExit)  Ctrl-C, after the step and its chec
 A message says what was asked, what was found (names and numbers) and what to do.
 """
 
+from __future__ import annotations
+
 
 class DistgradError(Exception):
     """The root: ``except DistgradError`` catches everything raised on purpose."""
+
+    of_all_ranks = False
+    """Whether every rank has raised it, so that rank 0's traceback stands for all."""
+
+    def everywhere(self) -> DistgradError:
+        """Return the error, as one that every rank raises."""
+        self.of_all_ranks = True
+        return self
 
 
 class ShapeError(DistgradError, ValueError):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from distgrad.cli.complaints import Complaints
 from distgrad.console import wrapped
 from distgrad.observe.terminal import Reader, obey
 from distgrad.observe.terminal.displays import Terminal
@@ -17,12 +18,6 @@ from distgrad.observe.terminal.screen import write_all
 
 _TICK = 0.2  # seconds
 _TAGGED = re.compile(rb"^\[rank \d+/\d+\] [^\n]*(?=\n)", re.MULTILINE)
-# Of Open MPI's mpirun, where a rank ends with the status that was asked of it.
-_COMPLAINT = re.compile(
-    rb"^-{60,}\n\w+ detected that one or more processes exited with non-zero status,\n"
-    rb".*?\n-{60,}\n",
-    re.MULTILINE | re.DOTALL,
-)
 
 
 class Relay:
@@ -37,8 +32,7 @@ class Relay:
     ) -> None:
         self._process, self._listens_for, self._tail = process, listens_for, b""
         self.heard = False
-        self.interrupted = False
-        """Whether ranks have been asked to end, so that nobody has to complain that they do."""
+        self.complaints = Complaints()
         self._terminal = Terminal(sys.stderr.fileno(), sys.stderr.encoding) if live else None
         self._reader = Reader()
         assert process.stderr is not None
@@ -69,7 +63,7 @@ class Relay:
                     ways.remove(way)
             if self._terminal is not None:
                 self._terminal.screen.follow()
-        self._write(self._reader.end(), self._ways[self._errors])
+        self._write(self.complaints.end() + self._reader.end(), self._ways[self._errors])
         if self._terminal is not None:
             self._terminal.close(failed=True)
 
@@ -99,7 +93,7 @@ class Relay:
                     obey(self._terminal, said)
 
     def _fitted(self, said: bytes) -> bytes:
-        """Break what ranks say of themselves between words, as they do not know the width."""
+        """Return what ranks say, broken between words as they do not know the width."""
         assert self._terminal is not None
         columns = self._terminal.screen.width
 
@@ -108,8 +102,7 @@ class Relay:
                 errors="surrogateescape"
             )
 
-        said = _COMPLAINT.sub(b"", said) if self.interrupted else said
-        return _TAGGED.sub(broken, said)
+        return _TAGGED.sub(broken, self.complaints.left_out(said))
 
     def _write(self, data: bytes, to: int) -> None:
         if self._terminal is None:

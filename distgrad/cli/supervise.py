@@ -48,7 +48,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], *, live: b
     def say_once() -> None:
         nonlocal told
         if presses and not told:
-            told = relay.interrupted = True
+            told = relay.complaints.understood = True
             relay.say("distgrad: interrupting the ranks; Ctrl-C again ends them at once")
 
     is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it

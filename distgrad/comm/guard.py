@@ -20,6 +20,7 @@ from distgrad.comm.launchers import INTERRUPT
 from distgrad.comm.stacks import SECONDS, RollCall
 from distgrad.comm.transport import Transport
 from distgrad.console import columns_of, wrapped
+from distgrad.errors import DistgradError
 
 _TOLD = 4  # ranks that are listed
 
@@ -55,6 +56,8 @@ def install(transport: Transport) -> None:
             # The rank this comes from speaks first and ends the job; of a thousand ranks that
             # all miss the same one, the first speaks for all.
             time.sleep(min(0.5 + 0.5 * transport.rank, 2.0))
+        elif isinstance(error, DistgradError) and error.of_all_ranks and transport.rank:
+            time.sleep(2.0)
         try:
             report(error, label)
             time.sleep(0.2)  # launchers kill faster than they forward output: 1 in 20 was lost

@@ -111,7 +111,7 @@ def _resume(world: World, folder: str, parts: Parts, *, others: bool = False) ->
             header = {"error": str(error)}
     header = json.loads(world.comm.broadcast_bytes(json.dumps(header).encode(), name="checkpoint"))
     if "error" in header:
-        raise CheckpointError(header["error"])
+        raise CheckpointError(header["error"]).everywhere()
     if not header:
         return ""
     arrays = _share(world.comm, arrays, header["table"])
@@ -125,7 +125,7 @@ def _agree(world: World, error: str) -> None:
     """Raise rank 0's error on every rank."""
     heard = world.comm.broadcast_bytes(error.encode(), name="checkpoint").decode()
     if heard:
-        raise CheckpointError(heard)
+        raise CheckpointError(heard).everywhere()
 
 
 def _read(

@@ -8,13 +8,13 @@ what_next() {
 
 What there is now
   $(near "$VENV")
-      the environment with distgrad, an MPI and numba; nothing else was written
+      distgrad, an MPI and numba; nothing else was written
   $examples/train.py
       what has just been trained, to read and to change
 
 To try next
-  1. keep what a training does; stop it at any moment (Ctrl-C),
-     go on with the same line, on other ranks too; look at it:
+  1. keep what a training does; stop it (Ctrl-C), and go on
+     with the same line, on other ranks too; look at it:
        $tool run -n 2 $examples/train.py --run runs/first --resume
        $tool report runs/first
   2. all four ranks in one process, under a debugger
@@ -24,7 +24,8 @@ To try next
      letter by letter:
        $tool run -n 2 $examples/char_gpt.py --steps 100
 
-$(near "$repo/README.md") has more; \`$tool --help\` lists the commands.
+$(near "$repo/README.md") has more;
+\`$tool --help\` lists the commands.
 END
 }
 

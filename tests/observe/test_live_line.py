@@ -11,6 +11,8 @@ import pytest
 from jobs import mpirun, run_job
 from terminal import Terminal, distgrad_run
 
+import distgrad as dg
+
 JOB = Path(__file__).parent / "jobs" / "watched.py"
 LIVE = re.compile(r"^epoch \d+/40  ")
 FIELDS = {
@@ -87,6 +89,18 @@ def test_what_resumes_it_is_what_was_typed(tmp_path):
     assert "detected that one or more processes" not in screen  # as mpirun has it
     said = found[1].replace("\n", "")
     assert said == f"{sys.executable} -m distgrad run -n 2 {JOB} {tmp_path} --save --resume"
+
+
+def test_what_all_ranks_refuse_is_said_once_and_last(tmp_path):
+    dg.checkpoint.save(str(tmp_path / "run"), step=1, arrays={}, meta={})
+    job = Terminal(tmp_path, [*distgrad_run(3), str(JOB), str(tmp_path), "--save"], columns=70)
+    assert job.status() == 1
+    words = " ".join(job.said.split())
+    assert words.count("Traceback") == words.count("name another folder") == 1
+    screen = job.screen()
+    first = next(i for i, line in enumerate(screen) if "CheckpointError:" in line)
+    assert screen[first].startswith("[rank 0/3] ")
+    assert " ".join(line.strip() for line in screen[first:]).endswith("or name another folder")
 
 
 def test_in_a_log_there_is_a_line_in_so_many_seconds_with_keys(tmp_path):

@@ -170,7 +170,7 @@ class Run:
             except DistgradError as caught:
                 error = str(caught)
         if heard := world.comm.broadcast_bytes(error.encode(), name="run folder").decode():
-            raise DistgradError(heard)
+            raise DistgradError(heard).everywhere()
         self._inside, self.resume = True, True  # the next part continues this one
         self.ended_by = None
         self._tell_configuration()
