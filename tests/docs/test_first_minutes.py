@@ -30,7 +30,7 @@ def typed(command, folder, environment, *more):
         words, cwd=folder, env=environment, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -51,6 +51,9 @@ def test_the_commands_of_the_first_ten_minutes_do_what_the_page_says(tmp_path):
         said[command] = typed(command, tmp_path, environment, *stopped)
     assert len(said) == len(left) >= 10
 
+    # Whoever trains for an epoch or more sees what it is worth.
+    (debugged,) = [out for command, out in said.items() if "--epochs" in command]
+    assert re.search(r"^validation: loss \S+, accuracy \S+ at step 90$", debugged, re.MULTILINE)
     assert (tmp_path / "runs/a/report.html").stat().st_size > 10_000
     trained = {c: out for c, out in said.items() if "report" not in c}
     hashes = {c: re.search(r"sha256 ([0-9a-f]{12})", out)[1] for c, out in trained.items()}
