@@ -86,12 +86,12 @@ class Progress:
         if display is None:
             yield from batches
             return
-        self._due = time.perf_counter() + max(LONG, display.interval)
+        due = time.perf_counter() + max(LONG, display.interval)
         for done, batch in enumerate(batches):
             self._evaluating = done, total
             now = time.perf_counter()
-            if now >= self._due:
-                self._due = now + display.interval
+            if now >= due:
+                due = now + display.interval
                 display.show(self.status())
             yield batch
         self._evaluating = None

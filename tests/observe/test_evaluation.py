@@ -58,11 +58,15 @@ def line(status, width=79):
 
 
 def test_a_short_evaluation_in_a_training_is_not_shown(clock, heard):
+    heard.interval = 0.1
     with Progress(rank=0, total=10, per_epoch=5) as bar:
         bar.step(0, {"loss": 1.0})
         before = len(heard.shown)
         assert [*bar.evaluating(ticking(clock, 0.01), 8)] == [*range(8)]
-    assert len(heard.shown) == before
+        assert len(heard.shown) == before
+        clock[0] += 0.03
+        bar.step(1, {"loss": 1.0})  # which is due as if there had been none
+    assert len(heard.shown) == before + 1
 
 
 @pytest.mark.parametrize(("interval", "shown"), [(0.1, range(2, 12)), (1.0, [4, 8])])
