@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
+from distgrad.comm.launchers import SIBLINGS
 from distgrad.comm.stacks import spelled
 
 _CROWDS = 4  # that are listed
@@ -33,8 +35,18 @@ class Crowd(NamedTuple):
 
 
 def mine() -> str:
-    """Return the cores that this process may run on."""
-    return spell(os.sched_getaffinity(0))
+    """Return the cores that this process may run on, each by its first hardware thread."""
+    return spell(_cores_of(frozenset(os.sched_getaffinity(0))))
+
+
+@lru_cache(maxsize=16)
+def _cores_of(threads: frozenset[int]) -> frozenset[int]:
+    """Return the cores of hardware threads; where the system does not say, each is one."""
+    try:
+        texts = [Path(SIBLINGS.format(thread)).read_text() for thread in threads]
+    except OSError:
+        return threads
+    return frozenset(min(parse(text.strip())) for text in texts)
 
 
 def spell(cores: Collection[int]) -> str:

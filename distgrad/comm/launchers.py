@@ -17,7 +17,7 @@ from pathlib import Path
 
 from distgrad.errors import LaunchError
 
-_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 # A batch system sets its own in every job.
 _BATCH_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "FLUX_JOB_ID", "PJM_JOBID")
@@ -137,7 +137,7 @@ def cores() -> int:
     """Return how many physical cores this process may use; two threads of one core count once."""
     allowed = os.sched_getaffinity(0)
     try:
-        found = {Path(_SIBLINGS.format(cpu)).read_text() for cpu in allowed}
+        found = {Path(SIBLINGS.format(cpu)).read_text() for cpu in allowed}
     except OSError:
         return len(allowed)  # the system does not say which share a core
     return len(found)

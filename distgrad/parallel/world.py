@@ -127,9 +127,10 @@ def _check_again(world: World, **asked: float | None) -> None:
 
 def _agree(world: World, shards: int | None, threads: int | None) -> None:
     """Compare settings and numerics across ranks, and set the BLAS threads."""
-    allowed, host = cores.mine(), world.comm.transport.host
-    mine: dict[str, Any] = {"shards": shards, "host": host, "cores": allowed}
-    mine["threads"] = numerics.threads_asked_for(threads)
+    # Several hardware threads may be one core: BLAS threads are shared out by the former.
+    allowed, host = cores.spell(os.sched_getaffinity(0)), world.comm.transport.host
+    mine: dict[str, Any] = {"shards": shards, "host": host, "hardware threads": allowed}
+    mine |= {"cores": cores.mine(), "threads": numerics.threads_asked_for(threads)}
     state = world.comm.transport.state
     if world.rank == 0 and world.size > 1:  # the others go by what rank 0 has
         mine["tunings"], warning = tuning.stored(os.environ)
@@ -146,7 +147,7 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
             f"{other} dg.init(shards={asked[other]}); pass the same number on every rank"
         )
     # Ranks bound to cores of their own keep them; ranks that see the same cores divide them.
-    alike = sum(1 for e in everyone if e["host"] == host and e["cores"] == allowed)
+    alike = sum(1 for e in everyone if e["host"] == host and e["hardware threads"] == allowed)
     share = max(1, cores.count(allowed) // alike)
     numerics.set_threads(threads, 1 if world.canonical else share)
     numerics.self_test()
@@ -154,8 +155,7 @@ def _agree(world: World, shards: int | None, threads: int | None) -> None:
         core_type.warn()
     prints = gather_json(world.comm, numerics.fingerprint(), "dg.init")
     if world.rank == 0 and world.size > 1 and world.comm.transport.timed:  # others take turns
-        each = zip(everyone, map(numerics.threads_in, prints), strict=True)
-        places = [cores.Place(e["host"], e["cores"], max(e["threads"], n)) for e, n in each]
+        places = [cores.Place(e["host"], e["cores"], e["threads"]) for e in everyone]
         for told in cores.at_start(places):
             guard.say(told, state.label)
     numerics.compare(prints, world.rank)

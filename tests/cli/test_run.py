@@ -220,9 +220,9 @@ def test_cores_are_counted_once_however_many_threads_they_have(monkeypatch, tmp_
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 6})
     for cpu in range(8):
         (tmp_path / str(cpu)).write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
-    monkeypatch.setattr(launchers, "_SIBLINGS", str(tmp_path / "{}"))
+    monkeypatch.setattr(launchers, "SIBLINGS", str(tmp_path / "{}"))
     assert launchers.cores() == 4
-    monkeypatch.setattr(launchers, "_SIBLINGS", str(tmp_path / "absent" / "{}"))
+    monkeypatch.setattr(launchers, "SIBLINGS", str(tmp_path / "absent" / "{}"))
     assert launchers.cores() == 5
 
 

@@ -1,7 +1,10 @@
 """Ranks that share cores, or have more threads than cores, are told of."""
 
+import os
+
 import pytest
 
+from distgrad.comm import cores
 from distgrad.comm.cores import Place, at_start, count, crowds, in_training, parse, room, spell
 
 
@@ -12,13 +15,25 @@ def places(*told):
 
 
 @pytest.mark.parametrize(
-    ("cores", "spelled"),
+    ("numbers", "spelled"),
     [({3}, "3"), ({0, 1, 2, 3, 8}, "0-3,8"), ({10, 2, 9, 4}, "2,4,9-10"), (set(), "")],
 )
-def test_cores_are_spelled_as_the_kernel_does(cores, spelled):
-    assert spell(cores) == spelled
-    assert parse(spelled) == cores
-    assert count(spelled) == len(cores)
+def test_cores_are_spelled_as_the_kernel_does(numbers, spelled):
+    assert spell(numbers) == spelled
+    assert parse(spelled) == numbers
+    assert count(spelled) == len(numbers)
+
+
+def test_a_core_is_its_first_hardware_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "SIBLINGS", str(tmp_path / "{}"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 2, 5, 67})
+    cores._cores_of.cache_clear()
+    assert cores.mine() == "1-2,5,67"  # the system does not say
+    for thread, siblings in {1: "1,5", 2: "2-3", 5: "1,5", 67: "3,67"}.items():
+        (tmp_path / str(thread)).write_text(f"{siblings}\n")
+    cores._cores_of.cache_clear()
+    assert cores.mine() == "1-3"
+    cores._cores_of.cache_clear()
 
 
 @pytest.mark.parametrize(
