@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -276,7 +277,13 @@ def _parts(facts: dict[str, Any], path: Path) -> tuple[Part, ...]:
     for part in facts["parts"]:
         if not isinstance(part, dict) or (missing := set(names) - set(part)):
             raise _damaged(path, f"a part lacks {', '.join(sorted(missing))}")
+        if not isinstance(part["cores"], list) or not all(map(_is_cores, part["cores"])):
+            raise _damaged(path, "'cores' of a part is no list of texts like \"0-3,8\"")
     return tuple(Part(**{name: part[name] for name in names}) for part in facts["parts"])
+
+
+def _is_cores(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"[\d,-]*", text) is not None
 
 
 def _damaged(path: Path, what: str) -> DistgradError:

@@ -184,3 +184,9 @@ def test_a_part_that_lacks_a_field_is_damaged(tmp_path):
     del part["ranks"], part["hash"]
     with pytest.raises(DistgradError, match="a part lacks hash, ranks"):
         read_run(folder(tmp_path, part))
+
+
+@pytest.mark.parametrize("cores", [[2, 2, 4], ["0-1", "many", "0"], "0-1"])
+def test_a_part_whose_cores_are_spelled_otherwise_is_damaged(tmp_path, cores):
+    with pytest.raises(DistgradError, match="'cores' of a part is no list of texts"):
+        read_run(folder(tmp_path, a_part(0, cores=cores)))
