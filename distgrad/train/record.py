@@ -17,6 +17,7 @@ from distgrad.parallel import DistributedDataParallel, World
 from distgrad.parallel.agreement import settings_of
 from distgrad.train.clock import Clock
 from distgrad.train.monitor import Monitor
+from distgrad.train.signals import STOPS
 from distgrad.train.state import TrainState
 
 _OWN = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "skipped")
@@ -90,6 +91,7 @@ class Record:
             finally:
                 self._log_last()
             run.ended_by = self._state.stopped
+            run.hurried = run.ended_by in STOPS.values()  # somebody waits, or the time is up
 
     def step(self, state: TrainState, clock: Clock) -> None:
         """Hear of a step, and by which clock."""

@@ -166,3 +166,15 @@ def test_uncaught_it_ends_a_process_with_130_and_no_traceback() -> None:
     code = "import distgrad as dg; raise dg.Interrupted('saved')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_whoever_waits_for_the_end_waits_for_no_pictures(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("distgrad.observe.run.run.can_draw", lambda: True)
+    monkeypatch.setattr("distgrad.observe.run.run.draw_plots", lambda run: drawn.append(run.ended))
+    folder = tmp_path / "a"
+    isolated(lambda: trained(sends(signal.SIGTERM), run=folder))
+    assert drawn == []
+    assert dg.observe.read_run(folder).parts[0].ended_by == "SIGTERM"
+    isolated(lambda: trained(lambda state: None, run=folder, resume=True))
+    assert drawn == [True]

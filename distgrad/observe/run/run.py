@@ -58,6 +58,8 @@ class Run:
         self.model, self.resume, self.plots = model, resume, plots
         self.ended_by: str | None = None
         """Why the part ends, if something else than the end of the block ends it."""
+        self.hurried = False
+        """Whether the part has to end soon, without pictures: a later end draws them."""
         self.loggers = [_checked(logger) for logger in loggers]
         if loggers and folder is None:
             raise DistgradError("Run(None, loggers=…): they hear what a folder keeps; name one")
@@ -172,7 +174,7 @@ class Run:
         if heard := world.comm.broadcast_bytes(error.encode(), name="run folder").decode():
             raise DistgradError(heard).everywhere()
         self._inside, self.resume = True, True  # the next part continues this one
-        self.ended_by = None
+        self.ended_by, self.hurried = None, False
         self._tell_configuration()
         return self
 
@@ -196,7 +198,7 @@ class Run:
             self._finalize("success")
             record = read_run(self.folder)
             write_table(record)
-            if self.plots and can_draw():
+            if self.plots and not self.hurried and can_draw():
                 draw_plots(record)
 
     def _extent(self) -> dict[str, int | None]:
