@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the documentation as a site, in site/: no network is needed to read it, only to install
 # what builds it, the first time. Makes .venv as launch/quickstart.sh does. It runs the notebooks of
-# the course (about 40 s), and again only if they or distgrad have changed.
+# the course (about half a minute), and again only if they or distgrad have changed.
 #
 #   sh docs/build.sh            # then open site/index.html
 set -eu

@@ -2,7 +2,7 @@
 
 A notebook goes on with the solution of its exercise, which is not shown before it is asked for: the
 exercise and its check have no output. What came out is kept in a folder until the notebook or
-distgrad changes: the seven take about 40 s.
+distgrad changes: the seven take about 30 s.
 """
 
 from __future__ import annotations
