@@ -52,6 +52,7 @@ _OF_THE_JOB = re.compile(
     r"|DISTGRAD_(RANK_TAKEN|LIVE|COMMAND)"
     r"|OMPI_MCA_(PREFIXES|cpu_type|initial_wdir|num_procs)"
     r"|KMP_DUPLICATE_LIB_OK"  # threadpoolctl's
+    r"|NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING"  # distgrad.kernels
 )
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 

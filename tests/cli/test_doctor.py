@@ -151,6 +151,7 @@ def test_more_threads_than_cores_are_a_problem(alone):
 def test_variables_that_a_launcher_or_library_sets_are_not_shown():
     said = doctor_machine.variables(
         {"OMPI_MCA_pml": "ob1", "OMPI_MCA_num_procs": "9", "HOME": "/h", "UCX_TLS": ""}
+        | {"NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING": "1"}
     )
     assert said == {"OMPI_MCA_pml": "ob1"}
 
