@@ -42,10 +42,14 @@ beside() {
 }
 two_at_a_time() { # ARGUMENTS ARGUMENTS; the report of the second is shown when both have ended
     report=$(mktemp)
+    # The shell has what runs in the background ignore Ctrl-C, which tests of it would inherit.
     # shellcheck disable=SC2086 # lists
-    python -m pytest -q -m "$single" -p no:cacheprovider $2 >"$report" 2>&1 &
+    python -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execvp(sys.argv[1], sys.argv[1:])' \
+        python -m pytest -q -m "$single" -p no:cacheprovider $2 >"$report" 2>&1 &
     second=$!
-    trap 'kill "$second"; exit 130' INT TERM # it hears no Ctrl-C itself
+    trap 'kill "$second"; exit 130' INT TERM
     status=0
     # shellcheck disable=SC2086 # the same
     python -m pytest -m "$single" $1 || status=$?

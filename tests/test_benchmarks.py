@@ -34,6 +34,11 @@ SMALL_GPT += ["--evaluate", "8", "--text", str(WORKERS.parents[1] / "README.md")
         ("compression_micro.py", ["--repeats", "1"], "powerSGD 4"),
         ("../optimizers.py", ["--quick", "--sizes", "small", "--only", "SGD"], "list "),
         ("compression_train.py", ["fp16", "--steps", "2", *SMALL_GPT], '"points"'),
+        (
+            "../timeline.py",
+            ["--rows", "small", "--forms", "captured", "--rounds", "2", "--turn", "0.02"],
+            "captured: ",
+        ),
     ],
 )
 def test_a_worker_of_a_benchmark_runs_on_one_rank(worker, arguments, printed):

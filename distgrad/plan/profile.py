@@ -164,7 +164,7 @@ class _Moments:
     def __init__(self, named: Sequence[tuple[str, Tensor]], inner: GradListener | None) -> None:
         self._names = {p: name for name, p in named}
         self._inner = inner
-        self.began = 0.0
+        self.step_began = self.began = 0.0  # the step, and its backward pass
         self.ready: list[tuple[str, float]] = []
 
     def backward_started(self) -> float:
@@ -229,7 +229,7 @@ def measure(
     with _listening(named) as watch:
 
         def step() -> None:
-            start = time.perf_counter()
+            watch.step_began = start = time.perf_counter()
             loss().backward()
             stop = time.perf_counter()
             update()
@@ -237,7 +237,7 @@ def measure(
             moments.append(watch.ready)
 
         step()
-        reads = _reads(model, named, step)
+        reads = _reads(model, named, watch, step)
         forth = times[-1][0]
         del times[:], moments[:]
         for _ in range(steps):
@@ -264,17 +264,19 @@ def measure(
 
 
 def _reads(
-    model: Module, named: Sequence[tuple[str, Tensor]], step: Callable[[], None]
+    model: Module,
+    named: Sequence[tuple[str, Tensor]],
+    watch: _Moments,
+    step: Callable[[], None],
 ) -> dict[str, float]:
     """Run a step and return when, after it began, the module of each parameter was first called."""
     name_of = {p: name for name, p in named}
     found: dict[str, float] = {}
-    start = time.perf_counter()
 
     def called(module: Module, args: object) -> None:
         for p in module.parameters(recurse=False):
             if p in name_of:
-                found.setdefault(name_of[p], time.perf_counter() - start)
+                found.setdefault(name_of[p], time.perf_counter() - watch.step_began)
 
     handles = [module.register_forward_pre_hook(called) for module in model.modules()]
     try:
