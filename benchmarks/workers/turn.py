@@ -61,6 +61,8 @@ def main():
     framework = importlib.import_module(f"{args.framework}_rows")
     if args.core is not None:  # now: JAX counts its cores when it makes its first array
         os.sched_setaffinity(0, {args.core})
+    # Before anything is answered: who has an answer may close its end, and nobody could open ours.
+    requests = (args.requests / str(rank)).open() if args.requests else sys.stdin
     step = framework.build(args.row, args.form, threads=args.threads, batch=args.batch)
     start = time.perf_counter()
     float(step())
@@ -74,7 +76,7 @@ def main():
             "versions": framework.versions(),
         }
     )
-    serve(step, (args.requests / str(rank)).open() if args.requests else sys.stdin, answer)
+    serve(step, requests, answer)
 
 
 if __name__ == "__main__":
