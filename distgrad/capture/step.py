@@ -270,4 +270,5 @@ def _form(x: Any, arrays: list[Any]) -> Any:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", repr(function))
+    name: str = getattr(function, "__qualname__", "") or repr(function)
+    return name
