@@ -92,7 +92,8 @@ class RankState:
     peer_error: Exception | None = None  # raised here because of what another rank did
     times: Times = field(default_factory=Times)
     completed: int = 0  # messages so far: the sign of life the watchdog looks at
-    spare: list[Array] = field(default_factory=list)  # scratch memory not in use
+    # Scratch memory not in use, the largest first.
+    spare: list[Array] = field(default_factory=list)
     tuning: Tuning = DEFAULTS  # the same on every rank
     generation: int = field(default_factory=lambda: fork.generation)
     # What is done before this rank says goodbye: collectives that others count on are completed.
@@ -148,11 +149,11 @@ class RankState:
     def take_scratch(self, nbytes: int) -> Array:
         """Return at least ``nbytes`` of memory, a used piece where one fits."""
         # A fresh array costs page faults worth more than the sum that is done in it.
-        fitting = [i for i, spare in enumerate(self.spare) if spare.nbytes >= nbytes]
+        fitting = sum(spare.nbytes >= nbytes for spare in self.spare)  # they come first
         if fitting:
-            return self.spare.pop(min(fitting, key=lambda i: self.spare[i].nbytes))
+            return self.spare.pop(fitting - 1)
         if self.spare:
-            self.spare.pop(0)  # too small by now: replaced, so that the pool does not grow
+            self.spare.pop()  # the smallest gives way, so that the pool does not grow
         if nbytes < _LARGE:
             return np.empty(nbytes, np.uint8)
         # Not of the heap, where what is freed stays.

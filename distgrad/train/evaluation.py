@@ -68,16 +68,15 @@ def means(
     return {"loss": loss, **{name: found[named(name)] / count for name in metrics}}
 
 
-def predictions(ddp: DistributedDataParallel, loader: DataLoader, inputs: int | None) -> Any:
-    """Return the model's outputs for all samples of ``loader``, in its order, on every rank.
+def predictions(ddp: DistributedDataParallel, batches: Iterable[Batch], inputs: int | None) -> Any:
+    """Return the model's outputs for all samples of ``batches``, in their order, on every rank.
 
-    Errors: DistgradError for a loader whose order is none to go by, or outputs that do not join.
+    Errors: DistgradError for outputs that do not join.
     """
-    _check_order(loader)
     outputs: list[Any] = []
     counts: list[int] = []  # of this rank's samples in each batch
     with evaluating(ddp):
-        for batch in loader.whole():
+        for batch in batches:
             counts.append(0)
             for sample in batch.shards:
                 position = current_shard()
@@ -101,7 +100,8 @@ def _samples(target: Any) -> int:
     return len(target) if position is None else position.count
 
 
-def _check_order(loader: DataLoader) -> None:
+def check_order(loader: DataLoader) -> None:
+    """Refuse a loader whose order is none to go by. Errors: DistgradError."""
     if loader.shuffle:
         raise DistgradError(
             "predict: outputs come in the loader's order, and this one shuffles: make another over "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from distgrad.autograd.tensor import Tensor
@@ -22,7 +23,7 @@ from distgrad.parallel.reducer import Reduction
 from distgrad.tracing import traced
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
-from distgrad.train.evaluation import means, predictions
+from distgrad.train.evaluation import check_order, means, predictions
 from distgrad.train.lr_find import LRFind, lr_find
 from distgrad.train.metrics import Metric, measured, named
 from distgrad.train.monitor import Mode, Monitor
@@ -240,8 +241,7 @@ class Trainer:
         Call it on every rank: each computes its shards, all get the same numbers. A loader that was
         left half-way is read whole, and stays where it was.
         """
-        rank, watch = self.world.rank, self._watch
-        with evaluation_of(loader, watch, rank, visible=self._visible) as batches:
+        with self._shown(loader) as batches:
             return means(self.ddp, batches, self.loss_fn, self.metrics, self.reduction)
 
     @traced("evaluation")
@@ -253,7 +253,12 @@ class Trainer:
         input alone; ``inputs`` is how many they are otherwise. Call it on every rank.
         Errors: DistgradError for a loader that shuffles, or outputs that no array can hold.
         """
-        return predictions(self.ddp, loader, inputs)
+        check_order(loader)
+        with self._shown(loader) as batches:
+            return predictions(self.ddp, batches, inputs)
+
+    def _shown(self, loader: DataLoader) -> AbstractContextManager[Iterable[Batch]]:
+        return evaluation_of(loader, self._watch, self.world.rank, visible=self._visible)
 
     def lr_find(
         self,

@@ -39,3 +39,10 @@ def test_what_fits_best_is_taken_again():
     state.keep_scratch(pieces(300, 200, 100))
     assert state.take_scratch(150).nbytes == 200
     assert [piece.nbytes for piece in state.spare] == [300, 100]
+
+
+def test_where_none_fits_the_smallest_gives_way():
+    state = RankState(0, 1)
+    state.keep_scratch(pieces(300, 100, 200))
+    assert state.take_scratch(400).nbytes == 400
+    assert [piece.nbytes for piece in state.spare] == [300, 200]

@@ -179,7 +179,8 @@ def test_a_trainer_shows_its_evaluations_within_fit_and_after_it(size, monkeypat
         trainer = dg.Trainer(model, optim.SGD(model.parameters(), lr=0.1), loss_fn)
         test = dg.data.DataLoader(data, -(-len(data) // 3))
         trainer.fit(dg.data.DataLoader(data, 40), max_steps=2, evaluate=test, evaluate_every=1)
-        return trainer.evaluate(test)
+        trainer.evaluate(test)
+        return trainer.predict(test)
 
     alone(body) if size == 1 else simulated(size, body)
     validating = [text for text in shown if "validating" in text]
@@ -188,4 +189,5 @@ def test_a_trainer_shows_its_evaluations_within_fit_and_after_it(size, monkeypat
     ]
     end = next(i for i, text in enumerate(shown) if text.startswith("stopped at step 2"))
     after = shown[end + 1 :]
-    assert [text.partition(" eta")[0] for text in after] == [f"evaluating {n}/3" for n in range(3)]
+    one = [f"evaluating {n}/3" for n in range(3)]
+    assert [text.partition(" eta")[0] for text in after] == [*one, *one]  # evaluate and predict
