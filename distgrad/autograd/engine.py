@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any, overload
 
@@ -33,6 +33,7 @@ from distgrad.errors import GradError, ShapeError
 from distgrad.tracing import tracer
 
 _listening = tracer.get
+_listener: Callable[[Tensor], GradListener | None] = Tensor.__dict__["_listener"].__get__
 _ndarray, _add, _getrefcount = np.ndarray, np.add, sys.getrefcount
 
 
@@ -283,11 +284,10 @@ def _hooked(leaf: Tensor, gradient: Tensor) -> Tensor:
 
 def listeners_of(leaves: Iterable[Tensor]) -> list[GradListener]:
     """Return who listens to any of ``leaves``."""
-    found: dict[int, GradListener] = {}
-    for leaf in leaves:  # a leaf that is listened to is rare: nothing else happens here
-        if leaf._listener is not None:
-            found[id(leaf._listener)] = leaf._listener
-    return list(found.values())
+    # Leaves are many, and as a rule one listens to all of them, or nobody: no loop of Python's.
+    found = dict.fromkeys(map(_listener, leaves))
+    found.pop(None, None)
+    return list(found)  # type: ignore[arg-type]
 
 
 @apart

@@ -197,10 +197,11 @@ class DistributedDataParallel:
     @apart
     def _look_at(self, loss: Tensor) -> None:
         policy = self.reducer.nonfinite
-        if policy != "continue" and self.world.position.count and not math.isfinite(float(loss)):
-            if policy == "raise":
-                self.check_finite(loss)
-            self.reducer.pass_nonfinite = True
+        if policy == "continue" or math.isfinite(float(loss)) or self.world.position.empty:
+            return
+        if policy == "raise":
+            self.check_finite(loss)
+        self.reducer.pass_nonfinite = True
 
     @apart
     def _reduce_by(self, reduction: Reduction) -> None:
