@@ -56,7 +56,7 @@ def backward(
     if len(nodes) > _DEEP:
         spare_collector(len(nodes))
     listeners = listeners_of(consumers)
-    weight = 1.0
+    weight, early = 1.0, False
     for listener in listeners:
         if create_graph:
             raise GradError(
@@ -65,15 +65,17 @@ def backward(
                 "backward() on the outer loss"
             )
         weight *= listener.backward_started()
+        early |= listener.early
     seed, node = seed_of(root, gradient, weight), root._node
     if node is not None and node.outputs == 1 and not create_graph:
         received: Received = {node: seed.array}  # what ``start`` does, without looking
     else:
         received = start([root], [seed], create_graph)
-    leaves = _Leaves(consumers)
+    leaves = _Leaves(consumers, listeners)
     timeline = _listening()
     followed = nodes if timeline is None else timeline.walking(nodes)
-    Walk(received, leaves, create_graph, retain_graph or create_graph).run(followed)
+    keep = retain_graph or create_graph
+    Walk(received, leaves, create_graph, keep, early=early).run(followed)
     if leaves.waiting is not None:
         leaves.finish()
     for listener in listeners:
@@ -101,8 +103,8 @@ METHODS["backward"] = backward  # what Tensor.backward calls; the Tensor knows n
 class _Leaves:
     """Fills ``grad`` of the leaves and says when one is final."""
 
-    def __init__(self, consumers: dict[Tensor, int]) -> None:
-        self._consumers = consumers
+    def __init__(self, consumers: dict[Tensor, int], listeners: Sequence[GradListener]) -> None:
+        self._consumers, self._listeners = consumers, listeners
         self.waiting: Gathered | None = None
         """What leaves with hooks have received: they are shown the whole gradient."""
 
@@ -133,6 +135,10 @@ class _Leaves:
             leaf.grad = output(g, None, 0)  # nobody else has it: no copy
         else:
             leaf.accumulate_(as_tensor(g))
+
+    def poll(self) -> None:
+        for listener in self._listeners:
+            listener.poll()
 
     def finish(self) -> None:
         """Hand over what waits for a consumer that received nothing itself."""
@@ -167,7 +173,7 @@ _OUT = (None,)
 
 def _count() -> int:
     g = np.empty(1)
-    return _Leaves({}).references(None, g)
+    return _Leaves({}, []).references(None, g)
 
 
 _ALONE = _count()

@@ -197,7 +197,7 @@ class _Again(Unfold):
                 sink.add(root, seed.array)
         nodes, _ = reach(roots, floor)
         start(roots, seeds, False, into.received)
-        inner = Walk(into.received, sink)
+        inner = Walk(into.received, sink, early=into.early)
         inner.owned = into.owned
         inner.run(traced(nodes))
         for _, source, _, _, _ in edges:
@@ -225,6 +225,10 @@ class _Through:
 
     def done(self, leaf: Tensor) -> None:
         """The stretch says so itself, at its end."""
+
+    def poll(self) -> None:
+        """Pass it on."""
+        self._into.sink.poll()
 
 
 def _paired(

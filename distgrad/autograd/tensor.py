@@ -34,11 +34,18 @@ REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 class GradListener(Protocol):
     """Who wants to know about a leaf's gradient: the bridge to the wire implements it."""
 
+    early: bool
+    """Whether a transfer can use the time in which a layer's other gradients are computed: its
+    leaves come first then, and are told of while their values are still read; and ``poll``."""
+
     def backward_started(self) -> float:
         """Called once a backward pass that reaches a listened leaf; returns the root's weight."""
 
     def grad_ready(self, leaf: Tensor) -> None:
         """The last consumer of ``leaf`` has run: its gradient of this pass is final."""
+
+    def poll(self) -> None:
+        """Called again and again while the pass goes on, if ``early``."""
 
     def backward_finished(self) -> None:
         """The pass is over; leaves that were not reached got no gradient."""

@@ -11,7 +11,7 @@ import numpy as np
 from distgrad.autograd.absent import ABSENT, bring
 from distgrad.autograd.hooks import apply_hooks
 from distgrad.autograd.mode import grad_enabled, watching
-from distgrad.autograd.node import Node, Unfold
+from distgrad.autograd.node import Edge, Node, Unfold
 from distgrad.autograd.rerun import Rerun, edges_of
 from distgrad.autograd.saved_check import WHOLE, changed, large, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
@@ -37,6 +37,9 @@ class Sink(Protocol):
     def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
         """Return ``vjp(g)``; its closure may write where the gradient of ``leaf`` will be."""
 
+    def poll(self) -> None:
+        """Called after every node of an ``early`` walk."""
+
 
 class Gathered(dict[Tensor, Tensor]):
     """A sink that sums up, for those of ``leaves`` alone if they are given."""
@@ -56,6 +59,9 @@ class Gathered(dict[Tensor, Tensor]):
     def pull(self, vjp: Any, g: Any, leaf: Tensor) -> Any:
         """Return ``vjp(g)``."""
         return vjp(g)
+
+    def poll(self) -> None:
+        """Nothing is on its way."""
 
 
 def reach(roots: Sequence[Tensor], floor: int = 0) -> tuple[list[Node], dict[Tensor, int]]:
@@ -130,8 +136,12 @@ class Walk:
         keep: bool = False,
         only: set[Node | Tensor] | None = None,
         watch: Mapping[Place, Tensor] | None = None,
+        *,
+        early: bool = False,
     ) -> None:
         self.received, self.sink = received, sink
+        self.early = early
+        """Whether leaves come first among what a node leads to, and are told of before the rest."""
         self.create_graph, self.keep = create_graph, keep
         self.only, self.watch = only, watch
         """Where ``only`` is given no other source is served."""
@@ -148,6 +158,7 @@ class Walk:
         # This runs for every node and edge: what reads clumsily here was measured.
         received, sink, only, owned = self.received, self.sink, self.only, self.owned
         take, keep, watch, absent = received.pop, self.keep, self.watch, ABSENT
+        early = self.early
         rerun = Rerun() if self.create_graph else None
         watcher = watching.get()
         done: list[Tensor] = []  # leaves of a node for which somebody waits
@@ -193,12 +204,18 @@ class Walk:
                     single = True
                 if single and incoming is not None:
                     (arrived,) = incoming
-                for number, (vjp, source, index, shape, dtype) in enumerate(edges):
+                for number, (vjp, source, index, shape, dtype) in (
+                    _leaves_first(edges) if early else enumerate(edges)
+                ):
                     if vjp is None or (only is not None and source not in only):
                         continue
                     if not single:
                         g = vjp(*incoming)
                     elif type(source) is Node:
+                        if early and done and not any(leaf._hooks for leaf in done):
+                            for leaf in done:  # hooks may change values that are read here
+                                sink.done(leaf)
+                            done.clear()
                         g = vjp(arrived)
                     else:
                         g = sink.pull(vjp, arrived, source)
@@ -232,6 +249,8 @@ class Walk:
                     for leaf in done:
                         sink.done(leaf)
                     done.clear()
+                if early:
+                    sink.poll()
                 if not keep:
                     node.edges = node.joint = None  # as ``release`` does
                     node.read = node.given = ()
@@ -243,6 +262,11 @@ class Walk:
             x = (self.watch or {}).get((node, index))
             if x is not None and g is not None:
                 self.seen[x] = as_tensor(g)
+
+
+def _leaves_first(edges: Sequence[Edge]) -> list[tuple[int, Edge]]:
+    """Return the edges with their numbers, those to leaves before all others."""
+    return sorted(enumerate(edges), key=lambda numbered: type(numbered[1][1]) is Node)
 
 
 def give(received: Received, node: Node, index: int, g: Array | Tensor, owned: set[Place]) -> None:

@@ -45,6 +45,8 @@ class Observable:
 class LocalGradients(Observable):
     """The GradListener of a model that is not distributed: every backward pass is a batch."""
 
+    early = False
+
     def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
         super().__init__()
         self._named = list(named)
@@ -63,6 +65,9 @@ class LocalGradients(Observable):
 
     def compare(self, name: str, value: float) -> None:
         """There is one rank."""
+
+    def poll(self) -> None:
+        """Nothing is on its way."""
 
     def backward_finished(self) -> None:
         """Show what the parameters hold now, gradients of earlier passes included."""

@@ -164,6 +164,7 @@ class _Moments:
     def __init__(self, named: Sequence[tuple[str, Tensor]], inner: GradListener | None) -> None:
         self._names = {p: name for name, p in named}
         self._inner = inner
+        self.early = inner is not None and inner.early
         self.step_began = self.began = 0.0  # the step, and its backward pass
         self.ready: list[tuple[str, float]] = []
 
@@ -179,6 +180,11 @@ class _Moments:
         if self._inner is not None:
             self._inner.grad_ready(leaf)
         self.ready.append((self._names[leaf], time.perf_counter() - self.began))
+
+    def poll(self) -> None:
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.poll()
 
     def backward_finished(self) -> None:
         """Pass it on."""

@@ -227,6 +227,8 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
     events = []
 
     class Listener:
+        early = False
+
         def backward_started(self):
             events.append("started")
             return 0.5
@@ -246,23 +248,28 @@ def test_a_leaf_is_reported_ready_once_after_its_last_consumer():
     assert events == ["started", [2.0, 3.0, 4.0], "finished"]
 
 
-@pytest.mark.parametrize("first", ["x", "weight"])
-@pytest.mark.parametrize("hooked", [False, True])
-def test_a_leaf_is_told_of_when_all_gradients_of_its_layer_are_computed(hooked, first):
+def layer_events(first, *, early, hooked):
+    """Run a layer's backward pass; return in which order what was told of or computed."""
     events = []
 
     class Listener:
+        def __init__(self):
+            self.early = early
+
         def backward_started(self):
             return 1.0
 
         def grad_ready(self, tensor):
             events.append("ready")
 
+        def poll(self):
+            events.append("poll")
+
         def optimizer_stepped(self, optimizer):
             pass
 
         def backward_finished(self):
-            pass
+            events.append("finished")
 
     @dg.op("..., ... -> ...")
     def layer(a, b):
@@ -285,9 +292,29 @@ def test_a_leaf_is_told_of_when_all_gradients_of_its_layer_are_computed(hooked, 
         layer(*((x * 2, weight) if first == "x" else (weight, x * 2))).sum().backward()
     finally:
         del dg.autograd.REGISTRY["layer"]
-    assert events == ["input", "ready"]
     np.testing.assert_array_equal(x.grad.array, 2 * weight.array)
     np.testing.assert_array_equal(weight.grad.array, 2 * x.array)
+    return events
+
+
+@pytest.mark.parametrize("first", ["x", "weight"])
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_leaf_is_told_of_when_all_gradients_of_its_layer_are_computed(hooked, first):
+    events = layer_events(first, early=False, hooked=hooked)
+    assert events == ["input", "ready", "finished"]
+
+
+@pytest.mark.parametrize("first", ["x", "weight"])
+def test_a_listener_may_hear_of_a_leaf_before_the_gradient_of_the_input_is_computed(first):
+    events = layer_events(first, early=True, hooked=False)
+    assert [e for e in events if e != "poll"] == ["ready", "input", "finished"]
+    assert events.count("poll") == 3  # after the sum, the layer and x * 2
+
+
+@pytest.mark.parametrize("first", ["x", "weight"])
+def test_a_hooked_leaf_is_told_of_last_as_hooks_may_change_what_the_layer_reads(first):
+    events = layer_events(first, early=True, hooked=True)
+    assert [e for e in events if e != "poll"] == ["input", "ready", "finished"]
 
 
 def test_grad_mode_belongs_to_the_thread():

@@ -91,6 +91,8 @@ def test_a_listener_is_told_after_the_hooks():
     events = []
 
     class Listener:
+        early = False
+
         def backward_started(self):
             return 1.0
 
