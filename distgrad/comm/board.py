@@ -20,6 +20,10 @@ SMALL = 4096
 """Bytes of an array that travels with the notice itself."""
 PIECE = 1 << 20
 """Bytes per rank of the staging room of one collective: what ordinary arrays pass through."""
+SLICED_PIECE = 3 * PIECE // 8
+"""The same of a sum by slices inside a node: ranks that share gradients out (zero=2, 3) have little
+memory. All of it would be 3 % of what each of four keeps of 10.8 M parameters, whose sums take 1.4
+times as long with a quarter of it (8.4 ms instead of 5.9, of a step of 770)."""
 LANES = 2
 _SPIN = 100  # looks, of about 0.3 µs each: for a rank that is about to come
 _CLOSER = 12  # looks of a compiled call in the same time

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from summands import definition, partitions, sum_of, summand
 
 from distgrad.comm import ALL_REDUCE, Communicator, connect, nodes_of, run_ranks
-from distgrad.comm.board import PIECE, SLOTS
+from distgrad.comm.board import LANES, PIECE, SLICED_PIECE, SLOTS
 from distgrad.comm.canonical import plan
 from distgrad.comm.group import even_slices
 from distgrad.comm.topology import Topology, cut_at_nodes
@@ -146,6 +146,25 @@ def test_large_sums_in_flight_share_the_room_in_turns(several_ranks):
             np.testing.assert_array_equal(array, comm.size * i + sum(range(comm.size)))
 
     several_ranks.run(body)
+
+
+def test_sums_by_slices_take_less_of_the_room():
+    count = PIECE // 4 + 7
+    start = np.arange(count, dtype="f4") % 97 + 1
+
+    def body():
+        comm = Communicator(connect())
+        slices = even_slices(count, comm.size)
+        own, runs = slices[comm.rank], [range(r, r + 1) for r in range(comm.size)]
+        for i in range(LANES):
+            array = start + comm.rank + i
+            comm.start_sum([(0, comm.rank, array)], array, runs, slices=slices).wait()
+            np.testing.assert_array_equal(array[own], (3 * (start + i) + 3)[own])
+        board = comm.transport.node.board
+        return [np.flatnonzero(board.room(lane))[-1] + 1 for lane in range(LANES)]
+
+    for used in run_ranks(3, body, nodes=[3]):
+        assert 2 * SLICED_PIECE < min(used) <= max(used) <= 3 * SLICED_PIECE
 
 
 def test_what_a_neighbour_writes_is_read_without_a_message(several_ranks):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgrad.comm.algorithms import board_sum
-from distgrad.comm.board import LANES, PIECE
+from distgrad.comm.board import LANES, PIECE, SLICED_PIECE
 from distgrad.comm.canonical import Part, Plan, one_each
 from distgrad.comm.group import CHUNK, Group, even_slices
 from distgrad.comm.message import Array, Request, Steps
@@ -168,7 +168,7 @@ def _piecewise(
     mine = {group.rank, *topology.charges[group.rank]}
     theirs = [] if board is None else [r for r in range(group.size) if r not in mine]
     stage = 0
-    for start, stop in _stretches(group, out, plan):
+    for start, stop in _stretches(group, out, plan, sliced=slices is not None):
         stretch, parts = out[start:stop], [part[start:stop] for part in own]
         if slices is None:
             cut: Sequence[slice] = even_slices(stop - start, group.size)
@@ -188,13 +188,13 @@ def _piecewise(
                 np.copyto(stretch[cut[r]], window.outs[1][cut[r]])
 
 
-def _stretches(group: Group, out: Array, plan: Plan) -> Iterator[tuple[int, int]]:
+def _stretches(group: Group, out: Array, plan: Plan, *, sliced: bool) -> Iterator[tuple[int, int]]:
     """Cut the array so that every node's parts of a stretch fit its room; on all ranks the same."""
-    room = PIECE
+    room = each = SLICED_PIECE if sliced and group.topology.one_node else PIECE
     for ranks in group.topology.nodes:
         held = sum(len(plan.nodes[r]) for r in ranks)
         if len(ranks) > 1 and held:
-            room = min(room, len(ranks) * PIECE // held)
+            room = min(room, len(ranks) * each // held)
     step = max(1, room // out.itemsize)
     for start in range(0, out.size, step):
         yield start, min(start + step, out.size)
