@@ -25,7 +25,9 @@ from typing import Any, BinaryIO
 
 import numba
 import numpy as np
+from llvmlite.binding import add_symbol
 from numba.core.compiler import CompileResult
+from numba.core.runtime import _nrt_python
 from numba.core.serialize import dumps
 
 from distgrad.files import open_regular, read_all, replacing, shown
@@ -125,9 +127,11 @@ class KernelCache:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the compiled kernel, or None if it has to be compiled."""
-        target.refresh()
         body = self._store.read(self._file(signature, target.codegen()))
-        return None if body is None else CompileResult._rebuild(target, *pickle.loads(body))
+        if body is None:
+            return None
+        _name_runtime()
+        return CompileResult._rebuild(target, *pickle.loads(body))
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Keep a compiled kernel."""
@@ -243,6 +247,17 @@ def _holder(lock: BinaryIO) -> str:
         return f"a process that is not to be seen from here (it wrote {said!r})"
     stopped = ", which is stopped" if state in ("T", "t") else ""
     return f"process {number} ({command[:100].strip()!a}){stopped}"
+
+
+@cache
+def _name_runtime() -> None:
+    """Tell the linker where the functions of numba's runtime are, which kept kernels call.
+
+    numba's own caches do so by preparing to compile, which costs each process 0.15 s and 40 MB of
+    memory; what has to be compiled prepares for that by itself.
+    """
+    for name, address in _nrt_python.c_helpers.items():
+        add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 @cache

@@ -6,9 +6,10 @@ it is an exact one, and never from call to call. NaN and infinity keep their mea
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,15 @@ def exact_kernel(function: Callable[..., R]) -> Callable[..., R]:
     return _kept(function, numba.njit(**exact)(function))
 
 
+def exact_part(function: Callable[..., R]) -> Callable[..., R]:
+    """Compile a function for the exact kernels that call it: not to be called, it is ready sooner.
+
+    It has the bits of an ``exact_kernel``.
+    """
+    made: Callable[..., R] = numba.njit(no_cpython_wrapper=True, **exact)(function)
+    return made
+
+
 def _kept(function: Callable[..., R], dispatcher: Any) -> Callable[..., R]:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
@@ -84,12 +94,25 @@ def _one_rank_at_a_time() -> Iterator[None]:
     # The first rank of a node compiles; the others wait for it and find the result in the cache.
     global _depth  # noqa: PLW0603 (a kernel may call a kernel: the lock is taken once)
     with _mutex:
-        if _depth or _turn is None:
+        if _depth:
             yield
             return
-        with _turn.taken():
+        with nullcontext() if _turn is None else _turn.taken(), _no_collection():
             _depth += 1
             try:
                 yield
             finally:
                 _depth -= 1
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    # numba makes objects by the hundred thousand, and looking for cycles among them is a twelfth
+    # of the time that a kernel takes.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
