@@ -64,7 +64,7 @@ class _Clip(Beside):
         self, tape: Tape, number: int, line: Call, lines: Sequence[Any], leaves: dict[int, Any]
     ) -> None:
         super().__init__(number, line)
-        from distgrad.kernels.squares import squares_  # noqa: PLC0415 (numba)
+        from distgrad.kernels import squares  # noqa: PLC0415 (numba)
 
         args, settings = line.args.value
         given = inspect.signature(line.function).bind(*args, **settings)
@@ -82,17 +82,19 @@ class _Clip(Beside):
         self._having, self._places = having, [p._place for p in having]
         self._to = line.writes
         self._found = np.zeros(2)
-        self._emit(tape, squares_, grads, float(asked["max_norm"]))
+        self._emit(tape, squares, grads, float(asked["max_norm"]))
 
-    def _emit(self, tape: Tape, squares_: Any, grads: Neighbours, max_norm: float) -> None:
+    def _emit(self, tape: Tape, kernels: Any, grads: Neighbours, max_norm: float) -> None:
         double = np.dtype(np.float64)
+        lanes = tape.new((kernels.LANES,), double)
         order = np.argsort([n for stretch in grads.stretches for n in stretch.numbers])
         squares = tape.new((len(order),), double)
         found = _outside(tape, self._found)
         first = 0
         for s in grads.stretches:
             part = squares[first : first + len(s.numbers)]
-            tape.kernel(squares_, _outside(tape, s.flat), tape.constant(s.bounds), BLOCK, part)
+            given = _outside(tape, s.flat), tape.constant(s.bounds), BLOCK, lanes, part
+            tape.kernel(kernels.in_lanes, *given, writes=2)
             first += len(s.numbers)
         limit = tape.constant(np.array([max_norm]))
         tape.kernel("joint_norm", squares, tape.constant(order.astype(np.int64)), limit, found)

@@ -12,13 +12,12 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
-import numba
 from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.formula import where
-from distgrad.kernels.jit import exact, exact_kernel
+from distgrad.kernels.jit import exact_kernel, exact_part
 
 Formula = Callable[..., tuple[Any, ...]]
 Arrays = tuple[Array, ...]
@@ -36,7 +35,7 @@ def move_(formula: Formula, value: Array, grad: Array, state: Arrays, numbers: A
 def loop_of(formula: Formula, count: int) -> Callable[..., None]:
     """Return the loop of a formula with ``count`` arrays of state (at most three)."""
     numbers = len(signature(formula).parameters) - 2 - count
-    return exact_kernel(_LOOPS[count](numba.njit(**exact)(formula), numbers))
+    return exact_kernel(_LOOPS[count](exact_part(formula), numbers))
 
 
 def _without(f: Formula, n: int) -> Callable[..., None]:

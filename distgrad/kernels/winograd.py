@@ -62,13 +62,19 @@ class Tiles:
     def to_weight(self, x: Array, g: Array, dw: Array, db: Array | None) -> None:
         """Let ``dw`` and ``db`` be the gradients to the weight and the bias."""
         o, c = dw.shape[:2]
-        total, share = np.zeros((16, o, c), g.dtype), buffer("filters", (16, o, c), g.dtype)
-        for part, tiles in _parts(g):
+        parts = [*_parts(g)]
+        total = buffer("filters", (16, o, c), g.dtype)
+        share = np.empty_like(total) if len(parts) > 1 else None
+        for part, tiles in parts:
             ins = buffer("tiles in", (16, tiles, c), g.dtype)
             outs = buffer("tiles out", (16, tiles, o), g.dtype)
             _cut_into(ins, x[part], self.padding)
             _spread(_lines(g[part]), _rows(g), outs)
-            total += np.matmul(outs.transpose(0, 2, 1), ins, out=share)
+            if part.start:
+                total += np.matmul(outs.transpose(0, 2, 1), ins, out=share)
+            else:
+                np.matmul(outs.transpose(0, 2, 1), ins, out=total)
+                total += 0  # -0 becomes 0, as a sum that starts at 0 has it
         # Gᵀ d G of each filter.
         np.matmul(total.reshape(16, -1).T, _TRANSFORMS[g.dtype.char], out=dw.reshape(-1, 9))
         if db is not None:

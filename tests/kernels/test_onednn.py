@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -158,6 +159,20 @@ def test_winograds_filtering_is_taken_for_even_planes_that_are_large_enough(size
     assert taken == (size == (12, 10))
     assert winograd.of(problem._replace(groups=2), False) is None
     assert winograd.of(problem._replace(windows=windows._replace(stride=(2, 1))), False) is None
+
+
+def test_the_filters_gradient_of_a_few_images_needs_no_second_array_of_their_size():
+    winograd = pytest.importorskip("distgrad.kernels.winograd", exc_type=ImportError)
+    x, g = (RNG.normal(size=(4, 12, 10, c)).astype(np.float32) for c in (128, 136))
+    dw = np.empty((136, 128, 3, 3), np.float32)
+    windows = windows_of((3, 3), 1, 1, 1)
+    way = winograd.Tiles(Problem((4, 128, 12, 10), dw.shape, (4, 136, 12, 10), windows, 1))
+    way.to_weight(x, g, dw, None)  # what it keeps for the next time
+    tracemalloc.start()
+    way.to_weight(x, g, dw, None)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 * dw[:, :, 0, 0].size
 
 
 @needs_library
