@@ -11,6 +11,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TypeAlias
 
 from distgrad.capture.calls import Buffer, Call, Operand
 
@@ -247,10 +249,27 @@ def _first_written(group: Group, buffer: Buffer) -> bool:
     return False
 
 
+Span: TypeAlias = "tuple[int, int, int]"
+"""The first call that a buffer has to be in memory for, the last one, and its size."""
+
+
 def placed(made: Sequence[Sequence[Group]]) -> tuple[dict[Buffer, int], int]:
     """Return where in one stretch of memory each planned buffer lies, and how long that is."""
-    spans: dict[Buffer, list[int]] = {}
-    sizes: dict[Buffer, int] = {}
+    return _packed((first, last, b, size) for b, (first, last, size) in spans(made).items())
+
+
+def needed(made: Sequence[Sequence[Group]]) -> int:
+    """Return the most bytes that are in use at a time: no plan of these calls takes less."""
+    changes: dict[int, int] = defaultdict(int)
+    for first, last, size in spans(made).values():
+        changes[first] += size
+        changes[last + 1] -= size
+    return max(accumulate(changes[time] for time in sorted(changes)), default=0)
+
+
+def spans(made: Sequence[Sequence[Group]]) -> dict[Buffer, Span]:
+    """Return when each planned buffer is in use, and its size."""
+    found: dict[Buffer, Span] = {}
     time = 0
     for stretch in made:
         for group in stretch:
@@ -262,15 +281,12 @@ def placed(made: Sequence[Sequence[Group]]) -> tuple[dict[Buffer, int], int]:
                         continue
                     local = b in group.local
                     first, last = (time, time) if local else (begin, end)
-                    span = spans.setdefault(b, [first, last])
-                    span[1] = max(span[1], last)
-                    sizes[b] = _local_size(group, b) if local else b.size
+                    before = found.get(b, (first, last, 0))
+                    size = _local_size(group, b) if local else b.size
+                    found[b] = before[0], max(before[1], last), size
                 time += 1
             time = end + 1
-    for b, span in spans.items():
-        if b.kept:
-            span[1] = time
-    return _packed((s[0], s[1], b, sizes[b]) for b, s in spans.items())
+    return {b: (first, time if b.kept else last, n) for b, (first, last, n) in found.items()}
 
 
 def _local_size(group: Group, buffer: Buffer) -> int:

@@ -69,6 +69,27 @@ def test_a_captured_gpt_needs_four_fifths_of_the_eager_steps_memory(
     assert peak_of(step) < 0.1 * most
 
 
+@pytest.mark.parametrize("lean", [False, True])
+def test_the_plan_takes_no_more_than_is_in_use_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, lean: bool
+) -> None:
+    monkeypatch.setattr(native, "_ENOUGH", 0 if lean else 1 << 60)
+    step = dg.capture(gpt())
+    for i in range(3):
+        step(*text(i))
+    least = schedule.needed(step.program.native.groups)
+    assert least <= planned(step) <= 1.02 * least
+
+
+def test_what_is_needed_is_what_is_in_use_at_a_time() -> None:
+    x, y, z = (Buffer(n << 10) for n in (1, 2, 5))
+    chain = [call("exp", y, x), call("exp", z, y), call("exp", x, z)]
+    groups = [[schedule.Group([c]) for c in chain]]
+    assert schedule.needed(groups) == (1 + 2 + 5) << 10  # x is used before and behind
+    assert schedule.needed([groups[0][:2]]) == (2 + 5) << 10
+    assert schedule.needed([]) == 0
+
+
 def call(name: str, writes: Buffer, *reads: Buffer) -> Call:
     operands = [Operand(b, 0, 4, b.size) for b in reads]
     operands.append(Operand(writes, 0, 4, writes.size, written=True))
