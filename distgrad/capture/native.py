@@ -90,6 +90,10 @@ class Native:
             else:
                 self._steps.append((found.lines[p].runner(), dying[i]))
         self._native = [p for p in parts if isinstance(p, _Part)]
+        later: set[Any] = set()
+        for p in reversed(self._native):
+            p.spent = [key for key in p.asked("fresh") if key not in later]
+            later.update(p.spent)
 
     def run(self, values: Values) -> bool:
         """Go through the parts; return False, having done nothing, if another thread does so.
@@ -146,6 +150,8 @@ class _Part:
     """A stretch, ready to run."""
 
     is_first = False
+    spent: Sequence[Any] = ()
+    """What of ``fresh`` no later part asks for: its arrays live as long as their readers do."""
 
     def __init__(
         self,
@@ -183,11 +189,11 @@ class _Part:
         self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
         self._memory: Array | None = None
 
-    def numbers(self) -> set[int]:
-        """Return the values that are read."""
+    def asked(self, kind: str) -> list[Any]:
+        """Return the keys of this kind of what is read or written."""
         forms = [f for _, f in self._shown] + [f for c in self._checks for f in c[2]]
         keys = [*self._keys, *(f.buffer.source for f in forms)]
-        return {k[1] for k in keys if type(k) is tuple and k[0] == "value"}
+        return [*dict.fromkeys(k for k in keys if type(k) is tuple and k[0] == kind)]
 
     def settle(self, memory: Array) -> None:
         """Note where planned memory is."""
@@ -228,6 +234,8 @@ class _Part:
             before.done(v)
         for n, form in self._shown:
             v[n] = self._array(form, v)
+        for key in self.spent:
+            del self._fresh[key]
 
     def _call(self, begin: int, end: int) -> None:
         code = self._code
@@ -366,7 +374,8 @@ def _dying(found: Lowered, parts: Sequence[Any]) -> list[tuple[int, ...]]:
     last: dict[int, int] = {}
     for i, p in enumerate(parts):
         if isinstance(p, _Part):
-            used = p.numbers() | {n for n, _ in p._reads} | {n for n, _ in p._shown}
+            used = {n for _, n in p.asked("value")}
+            used |= {n for n, _ in (*p._reads, *p._shown)}
         else:
             used = {*found.lines[p].reads, *found.lines[p].writes}
         last.update(dict.fromkeys(used, i))

@@ -38,12 +38,12 @@ def text(i: int) -> tuple[Any, Any]:
     return rng.integers(0, 33, (8, CONTEXT)), rng.integers(0, 33, 8 * CONTEXT)
 
 
-def peak_of(step: Callable[..., Any]) -> int:
+def peak_of(step: Callable[..., Any], data: Callable[[int], Any] = text) -> int:
     for i in range(2):
-        step(*text(i))
+        step(*data(i))
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    step(*text(2))
+    step(*data(2))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most - before
@@ -88,6 +88,48 @@ def test_what_is_needed_is_what_is_in_use_at_a_time() -> None:
     assert schedule.needed(groups) == (1 + 2 + 5) << 10  # x is used before and behind
     assert schedule.needed([groups[0][:2]]) == (2 + 5) << 10
     assert schedule.needed([]) == 0
+
+
+class Scaled(dg.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x * 1.5
+
+
+def convolving(*, depth: int) -> Step:
+    """Convolutions, which stay lines of Python, and between them what comes to calls."""
+    dg.manual_seed(3)
+    layers = [dg.nn.Sequential(Scaled(), dg.nn.Conv2d(3, 3, 1)) for _ in range(depth)]
+    flat = dg.nn.Sequential(dg.nn.Conv2d(3, 3, 1), *layers, dg.nn.Flatten())
+    return classifying_step(flat)
+
+
+def images(i: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(i)
+    return rng.normal(size=(4, 3, 96, 96)).astype("f4"), rng.integers(0, 9, 4)
+
+
+def test_what_passes_between_calls_and_lines_of_python_lives_no_longer_than_in_the_eager_step() -> (
+    None
+):
+    eager, step = convolving(depth=12), dg.capture(convolving(depth=12))
+    for i in range(7):
+        assert step(*images(i)).array.tobytes() == eager(*images(i)).array.tobytes()
+    assert step.program.native.lines > 12
+    assert peak_of(step, images) < 1.05 * peak_of(eager, images)
+
+
+def test_a_later_view_of_what_a_line_of_python_has_read_sees_it() -> None:
+    dg.manual_seed(3)
+    first, second = dg.nn.Conv2d(3, 3, 1), dg.nn.Conv2d(3, 3, 1)
+
+    @dg.capture
+    def step(x: Any) -> Any:
+        y = first(x) * 2.0
+        return second(y).sum(), second(y.reshape(3, 3, 2, 8))
+
+    x = dg.randn(3, 3, 4, 4)
+    wanted = [t.array.tobytes() for t in step.function(x)]
+    assert [[t.array.tobytes() for t in step(x)] for _ in range(6)] == [wanted] * 6
 
 
 def call(name: str, writes: Buffer, *reads: Buffer) -> Call:
