@@ -42,8 +42,10 @@ class Arena(threading.local):
 
     def make_room(self) -> None:
         """Give back what is large: a step is recorded, which needs memory of its own."""
-        if self.memory is not None and self.memory.size >= _LARGE:
+        size = 0 if self.memory is None else self.memory.size
+        if size >= _LARGE:
             self._give_back()
+            give_back_freed(size)  # the pieces of a step would not all fit into the hole it leaves
 
     def _give_back(self) -> None:
         memory, self.memory = self.memory, None

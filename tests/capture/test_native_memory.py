@@ -202,9 +202,12 @@ def test_planned_memory_is_given_back_while_a_step_is_recorded(
     step = dg.capture(gpt())
     for i in range(7):
         step(*text(i))
-    memory = weakref.ref(arena.arena.memory)
+    memory, freed = weakref.ref(arena.arena.memory), list[int]()
+    monkeypatch.setattr(arena, "give_back_freed", freed.append)
+    size = arena.arena.memory.size
     step(*text(7))  # number 8, which is recorded
     assert memory() is None
+    assert freed == [size]
     step(*text(8))
     memory = weakref.ref(arena.arena.memory)
     step(*text(9))
