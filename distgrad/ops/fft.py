@@ -71,8 +71,9 @@ def rfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -
     points = length if n is None else n
 
     def vjp(g: Array) -> Array:
-        # irfft counts what is mirrored twice, and this gradient has met it once.
-        halved = g / _mirrored(points, g, axis)
+        # irfft counts what is mirrored twice, and this gradient has met it once. A product with
+        # halves has the bits of a quotient by twos in a sixth of its time.
+        halved = g * _weights(points, g, axis, 0.5)
         return _fit(np.fft.irfft(halved, points, axis, ADJOINT[norm]), length, axis)
 
     return np.fft.rfft(a, n, axis, norm), vjp
@@ -86,7 +87,7 @@ def irfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) 
 
     def vjp(g: Array) -> Array:
         spectrum = np.fft.rfft(g, None, axis, ADJOINT[norm])
-        return _fit(spectrum * _mirrored(points, g, axis), length, axis)
+        return _fit(spectrum * _weights(points, g, axis, 2), length, axis)
 
     return np.fft.irfft(a, n, axis, norm), vjp
 
@@ -104,9 +105,9 @@ def ihfft(a: TensorLike, n: int | None = None, axis: int = -1, norm: Norm = None
     return conjugate(rfft(a, n=n, axis=axis, norm=ADJOINT[norm]))
 
 
-def _mirrored(points: int, like: Array, axis: int) -> Array:
-    """How often a half spectrum's points count in the whole: 1 for 0 and n / 2, 2 for others."""
-    weights = np.full(points // 2 + 1, 2, np.empty(0, like.dtype).real.dtype)
+def _weights(points: int, like: Array, axis: int, mirrored: float) -> Array:
+    """Factors of a half spectrum: 1 for the points 0 and n / 2, ``mirrored`` for the others."""
+    weights = np.full(points // 2 + 1, mirrored, np.empty(0, like.dtype).real.dtype)
     weights[0] = 1
     if points % 2 == 0:
         weights[-1] = 1

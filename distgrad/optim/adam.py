@@ -5,7 +5,6 @@ from __future__ import annotations
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
@@ -13,6 +12,7 @@ from distgrad.optim.optimizer import (
     Params,
     refuse_differentiable,
 )
+from distgrad.optim.run import State
 from distgrad.optim.update import adam_
 
 

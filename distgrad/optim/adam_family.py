@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
@@ -17,6 +16,7 @@ from distgrad.optim.optimizer import (
     Params,
     refuse_differentiable,
 )
+from distgrad.optim.run import State
 from distgrad.optim.update import decays, move_
 
 

@@ -12,8 +12,9 @@ from distgrad.autograd.flat import own_values
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.flat import FlatParameters, State
+from distgrad.optim.flat import FlatParameters
 from distgrad.optim.optimizer import Group, Loss, Optimizer
+from distgrad.optim.run import State
 
 
 class HasParameters(Protocol):

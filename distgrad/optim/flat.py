@@ -9,16 +9,14 @@ kept. Knows no formula and no rank.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, repeat
-from operator import is_, is_not, itemgetter
+from itertools import groupby
+from operator import is_
 from typing import Any, NoReturn
 
 import numpy as np
 
 from distgrad.autograd.flat import (
     bind_,
-    gradient_held,
     held,
     hold_,
     own_window,
@@ -26,17 +24,12 @@ from distgrad.autograd.flat import (
     sharding_of,
 )
 from distgrad.autograd.layout import FlatBuffer, FlatLayout, Place, Sharding, Slot
-from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
+from distgrad.optim.run import Run, State
 
-State = dict[str, Any]
-"""The arrays of a run or a parameter and its numbers, by PyTorch's names."""
 Update = Callable[[Array, Array, State, int], None]
-
-# Elements of a gradient: what costs more to copy than to be moved by itself.
-_SHORT = 1 << 14
 
 
 def flatten_(params: Sequence[Tensor]) -> None:
@@ -47,105 +40,6 @@ def flatten_(params: Sequence[Tensor]) -> None:
         layout = FlatLayout.of(p.shape for p in same)
         values, gradients = np.empty(layout.size, dtype), np.empty(layout.size, dtype)
         bind_(same, FlatBuffer(layout, values, gradients))
-
-
-@dataclass
-class Run:
-    """Parameters side by side in memory, and the optimizer's state for them in the same order.
-
-    Where ranks share their buffer out, ``value`` and ``state`` are the own part of it.
-    """
-
-    numbers: list[int]  # of the parameters
-    params: list[Tensor]
-    arrays: list[Array]  # their memory when the run was made: another array means a new layout
-    places: list[Place]  # none if it is one parameter that lies outside all buffers
-    slots: Sequence[Slot]  # in the whole of the run
-    window: slice  # which of the elements of the whole are in ``value`` and the arrays of ``state``
-    value: Array
-    state: State
-    gradient: Array | None  # where backward leaves all gradients, side by side, as one array
-
-    def __post_init__(self) -> None:
-        self._wanted = [place.gradient for place in self.places]
-        self._pick = itemgetter(*self.numbers)
-
-    def is_in_place(self) -> bool:
-        """Whether every parameter has a gradient, at its place."""
-        grads = [*map(gradient_held, self.params)]
-        if self.gradient is None or not all(map(is_not, grads, repeat(None))):
-            return False
-        return all(map(is_, map(held, grads), self._wanted))  # type: ignore[arg-type]
-
-    def of_each(self, listed: list[Any]) -> tuple[Any, ...]:
-        """Return what is listed for all parameters of the group, for those of this run."""
-        found = self._pick(listed)
-        return found if len(self.numbers) > 1 else (found,)
-
-    @property
-    def sharding(self) -> Sharding | None:
-        """How it is shared out."""
-        return self.places[0].buffer.sharding if self.places else None
-
-    def settle(self) -> None:
-        """Return when ``value`` may be written."""
-        sharding = self.sharding
-        if sharding is not None:
-            sharding.settle()
-
-    def inside(self, first: int, last: int) -> slice:
-        """Return the own elements of params[first:last], counted from the whole's first."""
-        start = min(max(self.slots[first].start, self.window.start), self.window.stop)
-        stop = max(min(self.slots[last - 1].stop, self.window.stop), start)
-        return slice(start, stop)
-
-    def within(self, window: slice) -> slice:
-        """Return where the elements ``window`` of the whole are in ``value``."""
-        return slice(window.start - self.window.start, window.stop - self.window.start)
-
-    def changed(self) -> None:
-        """Note that ``value`` was written, and the other ranks have an old one."""
-        if self.sharding is not None:
-            self.sharding.changed()
-
-    def gradients(self, first: int, last: int) -> Iterator[tuple[slice, Array]]:
-        """Yield those of params[first:last] as few arrays, and which elements of the whole.
-
-        Where backward has left them side by side they are one array. Of others the long ones are
-        taken as they are, and short ones are copied together.
-        """
-        grads = [held(p.grad) for p in self.params[first:last] if p.grad is not None]
-        wanted = [place.gradient for place in self.places[first:last]]
-        in_place = [*map(is_, grads, wanted)] if wanted else [False] * len(grads)
-        if all(in_place):
-            yield self._in_place(first, last)
-            return
-        grads = gradients_of(self.params[first:last], grads)
-        long = [g.size > _SHORT for g in grads]
-        if not any(in_place) and not any(long):
-            yield self._together(first, grads)
-            return
-
-        def kind(k: int) -> int:
-            return -1 if in_place[k] else k if long[k] else -2
-
-        for what, numbers in groupby(range(len(grads)), kind):
-            members = [*numbers]
-            start, stop = members[0], members[-1] + 1
-            if what == -1:
-                yield self._in_place(first + start, first + stop)
-            else:
-                yield self._together(first + start, grads[start:stop])
-
-    def _in_place(self, first: int, last: int) -> tuple[slice, Array]:
-        window, start = self.inside(first, last), self.places[0].slot.start
-        gradients = self.places[0].buffer.gradients
-        return window, gradients[start + window.start : start + window.stop]
-
-    def _together(self, first: int, grads: list[Array]) -> tuple[slice, Array]:
-        window, start = self.inside(first, first + len(grads)), self.slots[first].start
-        whole = grads[0].reshape(-1) if len(grads) == 1 else np.concatenate(grads, axis=None)
-        return window, whole[window.start - start : window.stop - start]
 
 
 class FlatParameters:
@@ -275,6 +169,9 @@ class FlatParameters:
 
     def _alike(self, run: Run) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of stretches that have gradients and the same step and numbers."""
+        if self.is_alike(run) and run.has_all_gradients():  # without looking at each
+            yield 0, len(run.params)
+            return
 
         def key(i: int) -> tuple[float, ...]:
             number = run.numbers[i]
@@ -368,28 +265,6 @@ def bring_back(params: Sequence[Tensor]) -> None:
         sharding.assign([place for _, place in pairs], [held(p) for p, _ in pairs])
         for p, place in pairs:
             hold_(p, place.value)
-
-
-def gradients_of(params: Sequence[Tensor], grads: list[Array]) -> list[Array]:
-    """Return ``gradient_of`` each, sooner where ``grads``, their memory, is as it should be."""
-    values = [*map(held, params)]
-    if [g.shape for g in grads] == [a.shape for a in values] and all(
-        map(is_, [g.dtype for g in grads], [a.dtype for a in values])
-    ):
-        return grads
-    return [gradient_of(p) for p in params]
-
-
-def gradient_of(p: Tensor) -> Array:
-    """Return the memory of a gradient, of which this rank may have a part. Errors: ShapeError."""
-    assert p.grad is not None
-    g = held(p.grad) if isinstance(p.grad, PartialGradient) else p.grad.array
-    if g.shape != p.shape or g.dtype != p.dtype:
-        raise ShapeError(
-            f"a gradient is {g.dtype} of {g.shape}, its parameter {p.dtype} of {p.shape}; "
-            f"assign gradients of the parameter's shape and dtype"
-        )
-    return g
 
 
 def _neighbours(params: Sequence[Tensor]) -> list[list[int]]:

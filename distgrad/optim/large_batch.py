@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.optim.flat import State
 from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Optimizer, Params
+from distgrad.optim.run import State
 from distgrad.optim.update import mix_, move_
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.flat import State
 from distgrad.optim.newton_schulz import orthogonalized
 from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Number, Optimizer, Params
+from distgrad.optim.run import State
 from distgrad.optim.update import mix_, move_
 
 

@@ -22,10 +22,11 @@ from distgrad.autograd.parts import clear_
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
-from distgrad.optim.flat import FlatParameters, State
+from distgrad.optim.flat import FlatParameters
 from distgrad.optim.groups import listed, split
 from distgrad.optim.hooks import Hooked
 from distgrad.optim.own_state import StateView, loaded, saved
+from distgrad.optim.run import State
 from distgrad.optim.separate import SeparateParameters
 
 Group = dict[str, Any]

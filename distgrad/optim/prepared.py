@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.optim.flat import FlatParameters, Run
+from distgrad.optim.flat import FlatParameters
 from distgrad.optim.hooks import is_hooked
 from distgrad.optim.optimizer import Group, Optimizer, numbers_of
+from distgrad.optim.run import Run
 from distgrad.optim.update import Formula, Unmoved
 
 step_of_all = Optimizer.step.__wrapped__  # type: ignore[attr-defined]

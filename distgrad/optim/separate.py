@@ -13,14 +13,8 @@ import numpy as np
 from distgrad.autograd.flat import held, own_window, place_of, sharding_of
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.optim.flat import (
-    State,
-    Update,
-    bring_back,
-    gradient_of,
-    refuse_others,
-    refuse_parts,
-)
+from distgrad.optim.flat import Update, bring_back, refuse_others, refuse_parts
+from distgrad.optim.run import State, gradient_of
 
 
 class SeparateParameters:

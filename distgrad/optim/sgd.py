@@ -7,7 +7,6 @@ from typing import Any
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.optim.flat import State
 from distgrad.optim.optimizer import (
     Group,
     Number,
@@ -15,6 +14,7 @@ from distgrad.optim.optimizer import (
     Params,
     refuse_differentiable,
 )
+from distgrad.optim.run import State
 from distgrad.optim.update import move_, sgd_
 
 
