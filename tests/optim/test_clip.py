@@ -293,6 +293,36 @@ def test_values_are_limited_in_place_on_both_sides():
     assert all(p.grad.array is a for p, a in zip(params, arrays, strict=True))
 
 
+def assigned(shape, number, dtype=np.float32):
+    """A parameter whose gradient the user assigned: numbers of the parameter and the index."""
+    p = nn.Parameter(np.zeros(shape, dtype))
+    g = (np.arange(p.size) - p.size // 2 + number).reshape(shape) / 4
+    p.grad = Tensor(g.astype(dtype))
+    return p
+
+
+def test_many_short_gradients_are_limited_as_each_alone():
+    shapes = [(5,), (), (3, 7), (0,), (2, 0, 3), (1,), (129, 127), (20_000,)]
+    params = [assigned(s, i) for i, s in enumerate(shapes)]
+    params += [assigned((3, 2), 1, np.float64), assigned((4,), 2, np.float64)]
+    gapped = params[2].grad.array = np.arange(-20, 22, dtype=np.float32).reshape(3, 14)[:, ::2]
+    params[0].grad.array[:] = [np.nan, np.inf, -np.inf, -0.0, 0.25]
+    expected = [np.clip(p.grad.array, -0.75, 0.75) for p in params]
+    arrays = [p.grad.array for p in params]
+    clip_grad_value_(params, 0.75)
+    for p, a, e in zip(params, arrays, expected, strict=True):
+        assert p.grad.array is a
+        assert a.tobytes() == e.tobytes()
+    assert not gapped.flags.c_contiguous
+    assert gapped.max() == 0.75
+
+
+def test_short_gradients_within_the_limit_are_not_written_to():
+    p = assigned((3,), 0)
+    p.grad.array.flags.writeable = False
+    clip_grad_value_([p, assigned((4,), 1)], 10.0)
+
+
 # -- complex gradients ----------------------------------------------------------------------------
 
 

@@ -400,3 +400,27 @@ def test_muons_step_has_singular_values_near_1():
     optim.Muon([p], lr=1.0, weight_decay=0.0).step()
     found = np.linalg.svd(p.array / np.sqrt(12 / 5), compute_uv=False)
     assert ((found > 0.6) & (found < 1.3)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1, 7)])
+def test_sparse_adam_moves_the_rows_whose_gradient_is_not_zero_throughout(shape, dtype):
+    p = nn.Parameter(np.ones(shape, dtype))
+    optimizer = optim.SparseAdam([p], lr=0.5)
+    p.grad = Tensor(np.ones(shape, dtype))
+    optimizer.step()
+    before, g = p.array.copy(), np.zeros(shape, dtype)
+    rows = g.reshape(5, -1)
+    rows[1], rows[2, -1], rows[3, 0], rows[4] = -0.0, np.nan, 0.25, -2
+    p.grad = Tensor(g)
+    optimizer.step()
+    moved = np.any(p.array.reshape(5, -1) != before.reshape(5, -1), axis=1)
+    assert moved.tolist() == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("shape", [(), (5, 0), (0, 3)])
+def test_sparse_adam_takes_a_number_and_empty_rows(shape):
+    p = nn.Parameter(np.ones(shape, np.float32))
+    p.grad = Tensor(np.full(shape, -0.5, np.float32))
+    optim.SparseAdam([p], lr=0.25).step()
+    np.testing.assert_allclose(p.array, np.full(shape, 1.25))
