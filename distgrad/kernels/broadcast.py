@@ -96,19 +96,29 @@ def _triangle(a: Array, k: int, copy: Callable[..., None]) -> OpResult | None:
 def _lower(x: Array, k: int, y: Array) -> None:
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
-            end = min(max(i + k + 1, 0), x.shape[2])
-            for j in range(end):
-                y[n, i, j] = x[n, i, j]
-            for j in range(end, x.shape[2]):
-                y[n, i, j] = 0
+            cut = min(max(i + k + 1, 0), x.shape[2])
+            _copy(x[n, i, :cut], y[n, i, :cut])
+            _clear(y[n, i, cut:])
 
 
 @kernel
 def _upper(x: Array, k: int, y: Array) -> None:
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
-            start = min(max(i + k, 0), x.shape[2])
-            for j in range(start):
-                y[n, i, j] = 0
-            for j in range(start, x.shape[2]):
-                y[n, i, j] = x[n, i, j]
+            cut = min(max(i + k, 0), x.shape[2])
+            _clear(y[n, i, :cut])
+            _copy(x[n, i, cut:], y[n, i, cut:])
+
+
+# From 0 on: an index that begins elsewhere may be negative for all the compiler knows, and such a
+# loop goes element by element.
+@kernel
+def _copy(x: Array, y: Array) -> None:
+    for j in range(x.size):
+        y[j] = x[j]
+
+
+@kernel
+def _clear(y: Array) -> None:
+    for j in range(y.size):
+        y[j] = 0
