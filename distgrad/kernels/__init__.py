@@ -44,7 +44,7 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.maximum, ops.minimum, ops.logaddexp, ops.logaddexp2, ops.hypot, ops.arctan2),
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
     ],
-    "places": [ops.add_along, ops.put_along, ops.take_along],
+    "places": [ops.add_along, ops.permute_along_axis, ops.put_along, ops.take_along],
     "slopes": [ops.scaled_product, ops.sigmoid, ops.sigmoid_backward, ops.tanh_backward],
     "pointwise": [
         *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),

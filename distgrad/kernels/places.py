@@ -34,6 +34,24 @@ def take_along(
     return y, vjp
 
 
+def permute_along_axis(a: Array, *, indices: Array, axis: int) -> OpResult | None:
+    """The twin of ``ops.permute_along_axis``."""
+    found = _places(a, indices, axis)
+    if found is None:
+        return None
+    places, along = found
+    shape, dtype = a.shape, a.dtype
+    y = np.empty(shape, dtype)
+    _run(_take_lines, _take, beside(a, along), places, beside(y, along))
+
+    def vjp(g: Array) -> Array:
+        d = np.empty(shape, dtype)  # each place is written once
+        _run(_put_lines, _put, beside(g, along), places, beside(d, along))
+        return d
+
+    return y, vjp
+
+
 def add_along(
     a: Array, src: Array, *, index: TensorLike, axis: int, name: str = ""
 ) -> OpResult | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
@@ -21,6 +21,7 @@ from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.shape import axis_numbers
+from distgrad.ops.stable_order import stable_order
 
 plain(np.argsort, np.argpartition, np.unique, np.lexsort)
 plain(np.bincount, np.histogram, np.intersect1d, np.union1d, np.setdiff1d)
@@ -35,7 +36,23 @@ def _permutations(rng: np.random.Generator) -> list[Sample]:
 def permute_along_axis(a: Array, *, indices: Array, axis: int) -> OpResult:
     """a in another order along ``axis``; ``indices`` hold each index of it once."""
     return np.take_along_axis(a, indices, axis), lambda g: np.take_along_axis(
-        g, np.argsort(indices, axis), axis
+        g, _inverse(indices, axis), axis
+    )
+
+
+@apart
+@keeps_form
+def _inverse(indices: Array, axis: int) -> Any:
+    """The order that undoes an order along ``axis``: argsort's, without sorting."""
+    inverse = np.empty_like(indices)
+    np.put_along_axis(inverse, indices, _numbers(indices, axis), axis)
+    return inverse
+
+
+def _numbers(a: Array, axis: int) -> Array:
+    """0, 1, … along ``axis``, to be broadcast to ``a``."""
+    return np.arange(a.shape[axis]).reshape(
+        [-1 if i == axis % a.ndim else 1 for i in range(a.ndim)]
     )
 
 
@@ -255,8 +272,7 @@ def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIn
     best = ufunc.accumulate(x.array, axis=axis)
     # NaN stays once it is met.
     is_best = (x.array == best) | (x.array != x.array)
-    count = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    index = np.maximum.accumulate(np.where(is_best, count, 0), axis=axis)
+    index = np.maximum.accumulate(np.where(is_best, _numbers(best, axis), 0), axis=axis)
     return ValuesAndIndices(_along(x, index, axis), Tensor(index))
 
 
@@ -284,9 +300,9 @@ def _places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | 
 
 def _order(data: Array, axis: int, descending: bool) -> Array:
     if not descending:
-        return np.argsort(data, axis=axis, kind="stable")
+        return stable_order(data, axis)
     # Reversed before and after, so that equal elements keep their order.
-    backwards = np.argsort(np.flip(data, axis), axis=axis, kind="stable")
+    backwards = stable_order(np.flip(data, axis), axis)
     return np.asarray(data.shape[axis] - 1 - np.flip(backwards, axis))
 
 
