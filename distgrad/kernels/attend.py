@@ -1,9 +1,14 @@
-"""Twin of attention: products by NumPy's BLAS, softmax and its gradient fused, in place."""
+"""Twin of attention: products by NumPy's BLAS, softmax and its gradient fused, in place.
+
+Scores are held of a part of the batch at a time, so that they stay in the cache; causal ones of a
+block of queries, with the keys up to its last.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +19,52 @@ from distgrad.kernels.arrays import Scalar, empty, flat, on_forms, run, suits, z
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp, exp_of_negative, rank, unrank
 from distgrad.ops.linalg import T
+
+_BLOCK = 64
+"""Queries whose keys are cut off together: what a causal row does not see is not computed."""
+_HELD = 4 << 20
+"""Bytes of scores that are held at a time, or those of one sample if they are more."""
+_MOST_PARTS = 64  # of a batch: a captured step has a line for each
+Sums: TypeAlias = "tuple[Array, Array]"
+"""Of each query its largest score, and one over the sum: weights are computed again from them."""
+
+
+class _Block(NamedTuple):
+    """The queries ``start`` to ``stop``, which look at ``end`` keys, the first one at ``sees``."""
+
+    start: int
+    stop: int
+    end: int
+    sees: int
+
+
+class _Scores(NamedTuple):
+    """How scores come from q kᵀ: scaled, then added to, by blocks of queries."""
+
+    factor: Scalar
+    added: Array | None
+    blocks: Sequence[_Block]
+
+    def of(self, q: Array, k: Array) -> Array:
+        """Return the scores, scaled where something is added; else that is left to the weights."""
+        # In C order whatever the inputs' is: the kernels work on a view of it.
+        s: Array = np.matmul(q, T(k), order="C")  # ... t s
+        if self.added is not None:
+            np.multiply(s, self.factor, out=s)
+            np.add(s, self.added, out=s)
+        return s
+
+    @property
+    def left(self) -> Scalar:
+        """The factor that is left to the weights."""
+        return self.factor if self.added is None else self.factor.dtype.type(1)
+
+    def at(self, part: slice | None, axes: int) -> _Scores:
+        """Return the same of a part of a batch."""
+        added = self.added
+        if part is None or added is None or added.ndim < axes or added.shape[0] == 1:
+            return self
+        return self._replace(added=added[part])
 
 
 @on_forms
@@ -31,118 +82,140 @@ def scaled_dot_product_attention(
         return None
     factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     t, keys = q.shape[-2], k.shape[-2]
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    if np.broadcast_shapes(lead, v.shape[:-2]) != lead:
+        return None  # the weights of one array would be those of several
+    added, blocks = mask, [_Block(0, t, keys, 0 if is_causal else keys)]
     if mask is not None:
-        lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-        return _masked(q, k, v, mask, factor, is_causal) if _fits(mask, (*lead, t, keys)) else None
-    if is_causal and keys > _BLOCK:
-        return _in_blocks(q, k, v, factor)
-    # In C order whatever the inputs' is: the kernels work on a view of it.
-    p = np.matmul(q, T(k), order="C")  # ... t s
-    first = 0 if is_causal else keys
-    sums = _weigh(p, factor, first)
-
-    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        p, ds = np.matmul(q, T(k), order="C"), np.matmul(g, T(v), order="C")
-        _weigh_back(p, ds, factor, first, sums)
-        dq = np.matmul(ds, k) if wanted[0] else None
-        dk = np.matmul(T(ds), q) if wanted[1] else None
-        return dq, dk, np.matmul(T(p), g) if wanted[2] else None, None
-
-    return np.matmul(p, v), Joint(vjp)
+        if not _fits(mask, (*lead, t, keys)) or mask.dtype not in (np.dtype(bool), q.dtype):
+            return None
+        if mask.dtype == bool:
+            added = empty(q, mask.shape)
+            run(_additive, flat(mask), flat(added), writes=(1,))
+    elif is_causal and keys > _BLOCK:
+        ends = [*range(_BLOCK, t, _BLOCK), t]
+        blocks = [_Block(i, j, min(j, keys), i) for i, j in zip([0, *ends], ends, strict=False)]
+    return _attention(q, k, v, _Scores(factor, added, blocks), lead)
 
 
 def _fits(mask: Array, scores: Shape) -> bool:
     """Whether a mask can be added to the scores where they lie."""
-    if mask.dtype.kind not in "bf" or not mask.size or mask.ndim > len(scores):
+    if not mask.size or mask.ndim > len(scores):
         return False
     return all(n in (1, m) for n, m in zip(mask.shape[::-1], scores[::-1], strict=False))
 
 
-def _masked(
-    q: Array, k: Array, v: Array, mask: Array, factor: Scalar, is_causal: bool
-) -> OpResult | None:
-    added = mask
-    if mask.dtype == bool:
-        added = empty(q, mask.shape)
-        run(_additive, flat(mask), flat(added), writes=(1,))
-    elif mask.dtype != q.dtype:
-        return None
-
-    def scores() -> Array:
-        s = np.matmul(q, T(k), order="C")  # ... t s
-        np.multiply(s, factor, out=s)
-        return np.add(s, added, out=s)
-
-    p = scores()
-    one, first = q.dtype.type(1), 0 if is_causal else p.shape[-1]
-    sums = _weigh(p, one, first)
+def _attention(q: Array, k: Array, v: Array, how: _Scores, lead: Shape) -> OpResult:
+    y, axes = empty(q, (*lead, q.shape[-2], v.shape[-1])), len(lead) + 2
+    parts = _parts(q, k, v, how.blocks)
+    sums = [
+        _forward(_at(q, part), _at(k, part), _at(v, part), how.at(part, axes), _at(y, part))
+        for part in parts
+    ]
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        p, ds = scores(), np.matmul(g, T(v), order="C")
-        _weigh_back(p, ds, one, first, sums)
-        scaled = np.multiply(ds, factor)
-        dq = np.matmul(scaled, k) if wanted[0] else None
-        dk = np.matmul(T(scaled), q) if wanted[1] else None
-        return dq, dk, np.matmul(T(p), g) if wanted[2] else None, ds if wanted[3] else None
+        new = zeros if _adds_up(how.blocks, k) else empty
+        d = [
+            empty(q, (*lead, *q.shape[-2:])) if wanted[0] else None,
+            new(q, (*lead, *k.shape[-2:])) if wanted[1] else None,
+            new(q, (*lead, *v.shape[-2:])) if wanted[2] else None,
+            empty(q, (*lead, q.shape[-2], k.shape[-2])) if wanted[3] else None,
+        ]
+        for part, kept in zip(parts, sums, strict=True):
+            given = _at(q, part), _at(k, part), _at(v, part), _at(g, part)
+            into = [None if a is None else _at(a, part) for a in d]
+            _backward(*given, how.at(part, axes), kept, *into)
+        return tuple(d)
 
-    return np.matmul(p, v), Joint(vjp)
+    return y, Joint(vjp)
 
 
-Sums: TypeAlias = "tuple[Array, Array]"
-"""Of each query its largest score, and one over the sum: weights are computed again from them."""
+def _parts(q: Array, k: Array, v: Array, blocks: Sequence[_Block]) -> list[slice | None]:
+    """Return the parts of a batch whose scores are held together; [None] for all of it."""
+    if q.ndim < 3 or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        return [None]
+    count, rows = q.shape[0], max(b.stop - b.start for b in blocks)
+    of_one = math.prod(q.shape[1:-2]) * rows * k.shape[-2] * q.dtype.itemsize
+    step = max(_HELD // of_one, -(-count // _MOST_PARTS), 1)
+    if step >= count:
+        return [None]
+    return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
 
-def _weigh(scores: Array, factor: Scalar, first: int) -> Sums:
-    """Let scores (…, t, s) become weights; query i of the t sees the keys up to ``first`` + i."""
+def _at(a: Array, part: slice | None) -> Array:
+    return a if part is None else a[part]
+
+
+def _rows(a: Array, start: int, stop: int) -> Array:
+    return a if stop - start == a.shape[-2] else a[..., start:stop, :]
+
+
+def _forward(q: Array, k: Array, v: Array, how: _Scores, y: Array) -> list[Sums]:
+    """Let ``y`` be the attention; return the sums of each block."""
+    sums = []
+    for start, stop, end, sees in how.blocks:
+        p = how.of(_rows(q, start, stop), _rows(k, 0, end))
+        sums.append(_weigh(p, how.left, sees))
+        np.matmul(p, _rows(v, 0, end), out=_rows(y, start, stop))
+    return sums
+
+
+def _backward(
+    q: Array,
+    k: Array,
+    v: Array,
+    g: Array,
+    how: _Scores,
+    sums: list[Sums],
+    dq: Array | None,
+    dk: Array | None,
+    dv: Array | None,
+    to_mask: Array | None,
+) -> None:
+    """Write the gradients that are wanted; those to keys and values of several blocks are added."""
+    add = _adds_up(how.blocks, k)
+    for (start, stop, end, sees), kept in zip(how.blocks, sums, strict=True):
+        theirs, ours = _rows(q, start, stop), _rows(g, start, stop)
+        seen, values = _rows(k, 0, end), _rows(v, 0, end)
+        p = how.of(theirs, seen)
+        ds = empty(p, p.shape) if to_mask is None else to_mask
+        np.matmul(ours, T(values), out=ds)
+        _weigh_back(p, ds, how.left, sees, kept)
+        if dv is not None:
+            _product(T(p), ours, _rows(dv, 0, end), add)
+        if how.added is not None:  # what it is added to was scaled
+            ds = np.multiply(ds, how.factor)
+        if dq is not None:
+            np.matmul(ds, seen, out=_rows(dq, start, stop))
+        if dk is not None:
+            _product(T(ds), theirs, _rows(dk, 0, end), add)
+
+
+def _adds_up(blocks: Sequence[_Block], k: Array) -> bool:
+    """Whether gradients to keys are sums over blocks, or some keys have none."""
+    return [b.end for b in blocks] != [k.shape[-2]]
+
+
+def _product(a: Array, b: Array, out: Array, add: bool) -> None:
+    if add:
+        np.add(out, np.matmul(a, b), out=out)
+    else:
+        np.matmul(a, b, out=out)
+
+
+def _weigh(scores: Array, factor: Scalar, sees: int) -> Sums:
+    """Let scores (…, t, s) become weights; query i of the t sees the keys up to ``sees`` + i."""
     s = scores.reshape(-1, *scores.shape[-2:])
     top, share = empty(s, s.shape[:2]), empty(s, s.shape[:2])
-    run(_attend, s, factor, first, top, share, writes=(0, 3, 4))
+    run(_attend, s, factor, sees, top, share, writes=(0, 3, 4))
     return top, share
 
 
-def _weigh_back(scores: Array, ds: Array, factor: Scalar, first: int, sums: Sums) -> None:
+def _weigh_back(scores: Array, ds: Array, factor: Scalar, sees: int, sums: Sums) -> None:
     """Let scores become weights again, and the weights' gradients those of the products q kᵀ."""
     shape = (-1, *scores.shape[-2:])
-    given = scores.reshape(shape), ds.reshape(shape), factor, first, *sums
+    given = scores.reshape(shape), ds.reshape(shape), factor, sees, *sums
     run(_attend_back, *given, writes=(0, 1))
-
-
-_BLOCK = 64
-"""Queries whose keys are cut off together: what a causal row does not see is not computed."""
-
-
-def _in_blocks(q: Array, k: Array, v: Array, factor: Scalar) -> OpResult:
-    """Causal attention: a block of queries with the keys up to its last."""
-    t, keys = q.shape[-2], k.shape[-2]
-    blocks = [(start, min(start + _BLOCK, t)) for start in range(0, t, _BLOCK)]
-    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    y = empty(q, (*lead, t, v.shape[-1]))
-    sums = []
-    for start, stop in blocks:
-        end = min(stop, keys)
-        p = np.matmul(q[..., start:stop, :], T(k[..., :end, :]), order="C")
-        sums.append(_weigh(p, factor, start))
-        np.matmul(p, v[..., :end, :], out=y[..., start:stop, :])
-
-    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        dq = empty(q, (*lead, *q.shape[-2:])) if wanted[0] else None
-        dk = zeros(q, (*lead, *k.shape[-2:])) if wanted[1] else None
-        dv = zeros(q, (*lead, *v.shape[-2:])) if wanted[2] else None
-        for (start, stop), kept in zip(blocks, sums, strict=True):
-            end = min(stop, keys)
-            theirs, ours = q[..., start:stop, :], g[..., start:stop, :]
-            p = np.matmul(theirs, T(k[..., :end, :]), order="C")
-            ds = np.matmul(ours, T(v[..., :end, :]), order="C")
-            _weigh_back(p, ds, factor, start, kept)
-            if dv is not None:
-                dv[..., :end, :] += np.matmul(T(p), ours)
-            if dq is not None:
-                np.matmul(ds, k[..., :end, :], out=dq[..., start:stop, :])
-            if dk is not None:
-                dk[..., :end, :] += np.matmul(T(ds), theirs)
-        return dq, dk, dv, None
-
-    return y, Joint(vjp)
 
 
 @kernel
