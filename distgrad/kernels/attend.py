@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -38,35 +38,6 @@ class _Block(NamedTuple):
     sees: int
 
 
-class _Scores(NamedTuple):
-    """How scores come from q kᵀ: scaled, then added to, by blocks of queries."""
-
-    factor: Scalar
-    added: Array | None
-    blocks: Sequence[_Block]
-
-    def of(self, q: Array, k: Array) -> Array:
-        """Return the scores, scaled where something is added; else that is left to the weights."""
-        # In C order whatever the inputs' is: the kernels work on a view of it.
-        s: Array = np.matmul(q, T(k), order="C")  # ... t s
-        if self.added is not None:
-            np.multiply(s, self.factor, out=s)
-            np.add(s, self.added, out=s)
-        return s
-
-    @property
-    def left(self) -> Scalar:
-        """The factor that is left to the weights."""
-        return self.factor if self.added is None else self.factor.dtype.type(1)
-
-    def at(self, part: slice | None, axes: int) -> _Scores:
-        """Return the same of a part of a batch."""
-        added = self.added
-        if part is None or added is None or added.ndim < axes or added.shape[0] == 1:
-            return self
-        return self._replace(added=added[part])
-
-
 @on_forms
 def scaled_dot_product_attention(
     q: Array,
@@ -82,20 +53,26 @@ def scaled_dot_product_attention(
         return None
     factor = q.dtype.type(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     t, keys = q.shape[-2], k.shape[-2]
-    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-    if np.broadcast_shapes(lead, v.shape[:-2]) != lead:
-        return None  # the weights of one array would be those of several
-    added, blocks = mask, [_Block(0, t, keys, 0 if is_causal else keys)]
+    lead = q.shape[:-2]
+    if not lead == k.shape[:-2] == v.shape[:-2]:
+        lead = np.broadcast_shapes(lead, k.shape[:-2])
+        if np.broadcast_shapes(lead, v.shape[:-2]) != lead:
+            return None  # the weights of one array would be those of several
+    blocks = [_Block(0, t, keys, 0 if is_causal else keys)]
     if mask is not None:
         if not _fits(mask, (*lead, t, keys)) or mask.dtype not in (np.dtype(bool), q.dtype):
             return None
+        added = mask
         if mask.dtype == bool:
             added = empty(q, mask.shape)
             run(_additive, flat(mask), flat(added), writes=(1,))
-    elif is_causal and keys > _BLOCK:
+        return _by_parts(q, k, v, added, factor, blocks, lead)
+    if is_causal and keys > _BLOCK:
         ends = [*range(_BLOCK, t, _BLOCK), t]
         blocks = [_Block(i, j, min(j, keys), i) for i, j in zip([0, *ends], ends, strict=False)]
-    return _attention(q, k, v, _Scores(factor, added, blocks), lead)
+    elif math.prod(lead) * t * keys * q.dtype.itemsize <= _HELD:
+        return _at_once(q, k, v, factor, blocks[0].sees)
+    return _by_parts(q, k, v, None, factor, blocks, lead)
 
 
 def _fits(mask: Array, scores: Shape) -> bool:
@@ -105,26 +82,56 @@ def _fits(mask: Array, scores: Shape) -> bool:
     return all(n in (1, m) for n, m in zip(mask.shape[::-1], scores[::-1], strict=False))
 
 
-def _attention(q: Array, k: Array, v: Array, how: _Scores, lead: Shape) -> OpResult:
-    y, axes = empty(q, (*lead, q.shape[-2], v.shape[-1])), len(lead) + 2
-    parts = _parts(q, k, v, how.blocks)
-    sums = [
-        _forward(_at(q, part), _at(k, part), _at(v, part), how.at(part, axes), _at(y, part))
-        for part in parts
-    ]
+def _at_once(q: Array, k: Array, v: Array, factor: Scalar, sees: int) -> OpResult:
+    """What ``_by_parts`` comes to for one part of one block, without its loops: most are small."""
+    p = np.matmul(q, T(k), order="C")
+    sums = _weigh(p, factor, sees)
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        new = zeros if _adds_up(how.blocks, k) else empty
+        p, ds = np.matmul(q, T(k), order="C"), np.matmul(g, T(v), order="C")
+        _weigh_back(p, ds, factor, sees, sums)
+        dq = np.matmul(ds, k) if wanted[0] else None
+        dk = np.matmul(T(ds), q) if wanted[1] else None
+        return dq, dk, np.matmul(T(p), g) if wanted[2] else None, None
+
+    return np.matmul(p, v), Joint(vjp)
+
+
+def _by_parts(
+    q: Array,
+    k: Array,
+    v: Array,
+    added: Array | None,
+    factor: Scalar,
+    blocks: Sequence[_Block],
+    lead: Shape,
+) -> OpResult:
+    """Attention of a part of the batch after the other; ``added`` is a mask of numbers."""
+    y, axes = empty(q, (*lead, q.shape[-2], v.shape[-1])), len(lead) + 2
+    parts = _parts(q, k, v, blocks)
+
+    def cut(part: slice | None, *arrays: Array | None) -> list[Any]:
+        # A mask may have fewer axes than what it is added to, or one row for the whole batch.
+        return [
+            a if a is None or part is None or a.ndim < axes or a.shape[0] == 1 else a[part]
+            for a in arrays
+        ]
+
+    sums: list[Sums] = []
+    for part in parts:
+        sums += _forward(factor, blocks, *cut(part, q, k, v, added, y))
+
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
+        new = zeros if _adds_up(blocks, k) else empty
         d = [
             empty(q, (*lead, *q.shape[-2:])) if wanted[0] else None,
             new(q, (*lead, *k.shape[-2:])) if wanted[1] else None,
             new(q, (*lead, *v.shape[-2:])) if wanted[2] else None,
             empty(q, (*lead, q.shape[-2], k.shape[-2])) if wanted[3] else None,
         ]
-        for part, kept in zip(parts, sums, strict=True):
-            given = _at(q, part), _at(k, part), _at(v, part), _at(g, part)
-            into = [None if a is None else _at(a, part) for a in d]
-            _backward(*given, how.at(part, axes), kept, *into)
+        for i, part in enumerate(parts):
+            kept = sums[i * len(blocks) : (i + 1) * len(blocks)]
+            _backward(factor, blocks, kept, *cut(part, q, k, v, added, g, *d))
         return tuple(d)
 
     return y, Joint(vjp)
@@ -142,49 +149,51 @@ def _parts(q: Array, k: Array, v: Array, blocks: Sequence[_Block]) -> list[slice
     return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
 
-def _at(a: Array, part: slice | None) -> Array:
-    return a if part is None else a[part]
-
-
 def _rows(a: Array, start: int, stop: int) -> Array:
     return a if stop - start == a.shape[-2] else a[..., start:stop, :]
 
 
-def _forward(q: Array, k: Array, v: Array, how: _Scores, y: Array) -> list[Sums]:
+def _forward(
+    factor: Scalar, blocks: Sequence[_Block],
+    q: Array, k: Array, v: Array, added: Array | None, y: Array,
+) -> list[Sums]:  # fmt: skip
     """Let ``y`` be the attention; return the sums of each block."""
     sums = []
-    for start, stop, end, sees in how.blocks:
-        p = how.of(_rows(q, start, stop), _rows(k, 0, end))
-        sums.append(_weigh(p, how.left, sees))
+    for start, stop, end, sees in blocks:
+        p, left = _scores(_rows(q, start, stop), _rows(k, 0, end), added, factor)
+        sums.append(_weigh(p, left, sees))
         np.matmul(p, _rows(v, 0, end), out=_rows(y, start, stop))
     return sums
 
 
+def _scores(q: Array, k: Array, added: Array | None, factor: Scalar) -> tuple[Array, Scalar]:
+    """Return the scores, and the factor that is left to the weights."""
+    # In C order whatever the inputs' is: the kernels work on a view of it.
+    s = np.matmul(q, T(k), order="C")  # ... t s
+    if added is None:
+        return s, factor
+    np.multiply(s, factor, out=s)
+    return np.add(s, added, out=s), factor.dtype.type(1)
+
+
 def _backward(
-    q: Array,
-    k: Array,
-    v: Array,
-    g: Array,
-    how: _Scores,
-    sums: list[Sums],
-    dq: Array | None,
-    dk: Array | None,
-    dv: Array | None,
-    to_mask: Array | None,
-) -> None:
+    factor: Scalar, blocks: Sequence[_Block], sums: Sequence[Sums],
+    q: Array, k: Array, v: Array, added: Array | None, g: Array,
+    dq: Array | None, dk: Array | None, dv: Array | None, to_mask: Array | None,
+) -> None:  # fmt: skip
     """Write the gradients that are wanted; those to keys and values of several blocks are added."""
-    add = _adds_up(how.blocks, k)
-    for (start, stop, end, sees), kept in zip(how.blocks, sums, strict=True):
+    add = _adds_up(blocks, k)
+    for (start, stop, end, sees), kept in zip(blocks, sums, strict=True):
         theirs, ours = _rows(q, start, stop), _rows(g, start, stop)
         seen, values = _rows(k, 0, end), _rows(v, 0, end)
-        p = how.of(theirs, seen)
+        p, left = _scores(theirs, seen, added, factor)
         ds = empty(p, p.shape) if to_mask is None else to_mask
         np.matmul(ours, T(values), out=ds)
-        _weigh_back(p, ds, how.left, sees, kept)
+        _weigh_back(p, ds, left, sees, kept)
         if dv is not None:
             _product(T(p), ours, _rows(dv, 0, end), add)
-        if how.added is not None:  # what it is added to was scaled
-            ds = np.multiply(ds, how.factor)
+        if added is not None:  # what it is added to was scaled
+            ds = np.multiply(ds, factor)
         if dq is not None:
             np.matmul(ds, seen, out=_rows(dq, start, stop))
         if dk is not None:
