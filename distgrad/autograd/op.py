@@ -70,6 +70,9 @@ class Op:
         self.function = function
         self.home: object = getattr(inspect.unwrap(function), "__globals__", None)
         self.fused: Callable[..., tuple[Any, Any] | None] | None = None
+        self.asked_from = 0
+        """Bytes of the first input from which the twin is asked, if its values have the body's bits
+        and it reads memory in another way alone."""
         self.signatures = signatures
         self.samples = samples
         self.domain = domain
@@ -114,7 +117,7 @@ class Op:
             self.refuse_gradients_to(attributes)
         result = None
         try:
-            if self.fused is not None and fused_enabled.get():
+            if self.fused is not None and not self.asked_from and fused_enabled.get():
                 result = self.fused(*arrays, **attributes)
             if result is None:
                 result = self.function(*arrays, **attributes)

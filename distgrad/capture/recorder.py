@@ -175,7 +175,7 @@ class Recorder(Backward):
             op.refuse_gradients_to(attributes)
             fused = None
             try:
-                if op.fused is not None and fused_enabled.get():
+                if op.fused is not None and not op.asked_from and fused_enabled.get():
                     fused = op.fused(*arrays, **attributes)
                 result = op.function(*arrays, **attributes) if fused is None else fused
             except DistgradError:

@@ -36,6 +36,7 @@ _MODULES: dict[str, list[Op]] = {
     "convolve": [ops.convolution, ops.convolution_transpose],
     "factors": [ops.det, ops.inv, ops.solve],
     "gamma": [ops.digamma, ops.lgamma],
+    "gapped": [ops.add, ops.multiply, ops.subtract],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
     "normalise": [ops.batch_norm, ops.layer_norm],
@@ -132,10 +133,18 @@ def _lazily(op: Op, module: str) -> Callable[..., Any]:
     def first(*arrays: Any, **settings: Any) -> Any:
         if op is ops.getitem and type(settings.get("index")) is not np.ndarray:
             return None  # a slice is no reason to import numba
+        if op.asked_from and not _may_be_rows(*arrays):
+            return None  # nor are large arrays
         found = op.fused = _load(module, op.name)
         return None if found is None else found(*arrays, **settings)
 
     return first
+
+
+def _may_be_rows(a: Any, b: Any) -> bool:
+    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+        return False
+    return not (a.shape == b.shape and a.flags.c_contiguous and b.flags.c_contiguous)
 
 
 def _processor() -> str:
@@ -149,5 +158,9 @@ def _processor() -> str:
     return os.uname().machine
 
 
+_LARGE = 1 << 15  # bytes: below, looking for gaps costs more than NumPy's way over them
+
 for _op, _module in TWINS.items():
     _op.fused = _lazily(_op, _module)
+    if _module == "gapped":
+        _op.asked_from = _LARGE

@@ -17,20 +17,21 @@ from distgrad.autograd.types import Array, DTypeLike, Operand
 from distgrad.ops.helpers import HALF, TWO, conjugate, data_of
 
 
-def _as_is(g: Array) -> Array:  # one for all: a lambda a call would cost
+def as_is(g: Array) -> Array:  # one for all: a lambda a call would cost
+    """Return the gradient itself."""
     return g
 
 
 @op("..., ... -> ...", ufunc=np.add, method=("__add__", "__radd__"))
 def add(a: Operand, b: Operand) -> OpResult:
     """a + b."""
-    return np.add(a, b), (_as_is, _as_is)
+    return np.add(a, b), (as_is, as_is)
 
 
 @op("..., ... -> ...", ufunc=np.subtract, method=("__sub__", "__rsub__"))
 def subtract(a: Operand, b: Operand) -> OpResult:
     """a - b."""
-    return np.subtract(a, b), (_as_is, np.negative)
+    return np.subtract(a, b), (as_is, np.negative)
 
 
 @op("..., ... -> ...", ufunc=np.multiply, method=("__mul__", "__rmul__"))
@@ -112,8 +113,8 @@ def negative(a: Array) -> OpResult:
 def positive(a: Array) -> OpResult:
     """+a: the same memory, as PyTorch's; ``np.copy`` copies."""
     if a.dtype.kind == "b":
-        return np.positive(a), _as_is  # which says that truth values have no sign
-    return np.reshape(a, a.shape), _as_is
+        return np.positive(a), as_is  # which says that truth values have no sign
+    return np.reshape(a, a.shape), as_is
 
 
 @op("... -> ...", ufunc=np.absolute, method="__abs__", domain=(0.2, 2.0))

@@ -130,6 +130,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         [r.normal(size=(5, 31, 7))],
         {"index": np.arange(5 * 31 * 7).reshape(5, 31, 7) % 31, "axis": 1},
     ),
+    **dict.fromkeys(
+        ("add", "multiply", "subtract"),
+        lambda r: ([r.normal(size=(5, 37, 67)), r.normal(size=(37, 1))], {}),
+    ),
     "permute_along_axis": lambda r: (
         [r.normal(size=(5, 31, 7))],
         {"indices": np.argsort(r.normal(size=(5, 31, 7)), axis=1), "axis": 1},
