@@ -155,17 +155,21 @@ class Primitive:
         made = [library.made("memory_create", m, library.engine, None) for _, m in layouts]
         library.free_with(self, "memory", *made)
         self._memories = [m.value for m in made]
+        self._addresses = [0] * len(made)
         pairs = zip(layouts, made, strict=True)
         self._count = len(made)
         self._arguments = (_Argument * len(made))(*[_Argument(i, m) for (i, _), m in pairs])
 
-    def __call__(self, *arrays: Array) -> None:
-        """Run on ``arrays``, in the order of the layouts. Errors: LibraryError."""
+    def __call__(self, *arrays: Array | int) -> None:
+        """Run on ``arrays``, in the order of the layouts, or at addresses. Errors: LibraryError."""
         library = self._library
         if self._scratch:
             arrays = (*arrays, memory("scratchpad", self._scratch))
-        for handle, a in zip(self._memories, arrays, strict=True):
-            library.set_handle(handle, a.__array_interface__["data"][0])
+        addresses = [a if isinstance(a, int) else a.__array_interface__["data"][0] for a in arrays]
+        if addresses != self._addresses:
+            for handle, address in zip(self._memories, addresses, strict=True):
+                library.set_handle(handle, address)
+            self._addresses = addresses
         library.run(self._primitive, self._stream, self._count, self._arguments)
 
 
@@ -174,19 +178,22 @@ class _OfThread(threading.local):
 
     def __init__(self) -> None:
         self.known: OrderedDict[Any, Any] = OrderedDict()
-        self.memory: dict[str, Array] = {}
+        self.memory: dict[str, tuple[Array, int]] = {}
 
 
 MINE = _OfThread()
+_NOTHING = np.empty(0, np.uint8), 0
 
 
-def memory(name: str, size: int) -> Array:
-    """Return so many bytes that the next call uses again, from the start of a cache line."""
-    held = MINE.memory.get(name)
-    if held is None or held.size < size:
+def memory(name: str, size: int) -> int:
+    """Return where so many bytes are that the next call uses again: the start of a cache line."""
+    raw, address = MINE.memory.get(name, _NOTHING)
+    if raw.size < size + 63:
         raw = np.empty(size + 63, np.uint8)
-        held = MINE.memory[name] = raw[-raw.__array_interface__["data"][0] % 64 :]
-    return held
+        start = raw.__array_interface__["data"][0]
+        address = start + -start % 64
+        MINE.memory[name] = raw, address
+    return address
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,12 @@ class Windows(NamedTuple):
 
     def counts(self, lengths: Numbers) -> Numbers:
         """Return how many windows fit along each axis. Errors: ShapeError if none does."""
-        return tuple(output_length(*axis) for axis in zip(lengths, *self, strict=True))
+        return _counts(self, lengths)
+
+
+@functools.lru_cache(maxsize=256)
+def _counts(windows: Windows, lengths: Numbers) -> Numbers:
+    return tuple(output_length(*axis) for axis in zip(lengths, *windows, strict=True))
 
 
 def numbers(value: Any, count: int, name: str) -> Numbers:
@@ -45,6 +51,13 @@ def numbers(value: Any, count: int, name: str) -> Numbers:
 
 def windows_of(kernel: Sequence[int], stride: Ints, padding: Ints, dilation: Ints) -> Windows:
     """Return the settings of windows with ``kernel`` (a sequence). Errors: ShapeError."""
+    try:
+        return _known_windows(kernel, stride, padding, dilation)
+    except TypeError:  # a list has no hash
+        return _windows_of(kernel, stride, padding, dilation)
+
+
+def _windows_of(kernel: Sequence[int], stride: Ints, padding: Ints, dilation: Ints) -> Windows:
     count = len(kernel)
     return Windows(
         numbers(kernel, count, "kernel"),
@@ -52,6 +65,10 @@ def windows_of(kernel: Sequence[int], stride: Ints, padding: Ints, dilation: Int
         numbers(padding, count, "padding"),
         numbers(dilation, count, "dilation"),
     )
+
+
+# By types, too: 1.0 is no number of elements.
+_known_windows = functools.lru_cache(maxsize=256, typed=True)(_windows_of)
 
 
 def output_length(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

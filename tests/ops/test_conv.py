@@ -128,3 +128,14 @@ def test_a_bias_of_another_length_is_named():
         x, w = np.ones((2, 4, *[5] * axes)), np.ones((6, 4, *[3] * axes))
         with pytest.raises(dg.ShapeError, match=r"o is 6 in weight but 3 in bias"):
             F.__dict__[f"conv{axes}d"](x, w, np.ones(3))
+
+
+def test_settings_that_were_fine_once_are_not_taken_for_numbers_that_equal_them():
+    x, w = np.ones((1, 2, 5)), np.ones((3, 2, 3))
+    for settings in ({"stride": 1}, {"stride": [1]}, {"stride": (1,)}):
+        assert ops.convolution(x, w, None, **settings).shape == (1, 3, 3)
+    for _ in range(2):
+        with pytest.raises(dg.ShapeError, match=r"stride is a whole number or 1 of them"):
+            ops.convolution(x, w, None, stride=1.0)
+        with pytest.raises(dg.ShapeError, match="a window of 3 .* does not fit in a length of 2"):
+            ops.convolution(x[..., :2], w, None)

@@ -186,7 +186,8 @@ def _transpose(
                 f"{name}: output_padding {more} must be below the stride {windows.stride} or the "
                 f"dilation {windows.dilation}"
             )
-    settings = {k: v for k, v in windows._asdict().items() if k != "kernel"}
+    _, stride, padding, dilation = windows
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
     def call(x: Tensor) -> Any:
         lengths = x.shape[2:]
@@ -200,11 +201,9 @@ def _transpose(
             )
         # Output padding of a stride or more makes room for windows that x does not have: zeros.
         counts = zip(windows.counts(size), lengths, strict=True)
-        missing = [(0, 0), (0, 0), *((0, count - n) for count, n in counts)]
-        padded = ops.pad(x, missing) if np.any(missing) else x
-        return ops.convolution_transpose(
-            padded, weight, optional(bias), size=size, groups=groups, **settings
-        )
+        missing = [(0, count - n) for count, n in counts]
+        padded = ops.pad(x, [(0, 0), (0, 0), *missing]) if any(m for _, m in missing) else x
+        return ops.convolution_transpose(padded, weight, optional(bias), size=size, **settings)
 
     result: Tensor = batched(name, axes, x, call)
     return result
