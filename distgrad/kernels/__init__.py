@@ -35,7 +35,7 @@ _MODULES: dict[str, list[Op]] = {
     "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
     "factors": [ops.det, ops.inv, ops.solve],
-    "gamma": [ops.digamma, ops.lgamma],
+    "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.subtract],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
@@ -61,6 +61,7 @@ _MODULES: dict[str, list[Op]] = {
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
     "scatter": [ops.add_at, ops.embedding, ops.getitem],
+    "tails": [ops.erfcx],
     "triangular": [ops.cholesky, ops.solve_triangular],
     "windows": [ops.fold, ops.unfold],
 }

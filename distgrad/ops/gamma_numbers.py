@@ -16,11 +16,11 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _EULER = 0.57721566490153286061
 
 # B₂, B₄, …: Bernoulli's numbers.
-_BERNOULLI = (
+BERNOULLI = (
     *(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798),
     *(-174611 / 330, 854513 / 138),
 )
-_STIRLING = [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI[:10], 1)]
+_STIRLING = [b / (2 * k * (2 * k - 1)) for k, b in enumerate(BERNOULLI[:10], 1)]
 _FAR = 10.0  # from here on ten terms of the asymptotic series are exact
 
 # ψ(x₀) = 0: the zero in two parts, so that x - x₀ is exact near it.
@@ -101,8 +101,8 @@ def _digamma_positive(x: Array) -> Array:
         far = far + step
     square = 1 / (far * far)
     total = np.zeros_like(x)
-    for k in range(len(_BERNOULLI), 0, -1):
-        total = (total + _BERNOULLI[k - 1] / (2 * k)) * square
+    for k in range(len(BERNOULLI), 0, -1):
+        total = (total + BERNOULLI[k - 1] / (2 * k)) * square
     value = np.log(far) - 0.5 / far - total - steps
     z = (x - _ZERO) - _ZERO_REST
     near = np.absolute(z) < 0.25
@@ -134,7 +134,7 @@ def hurwitz(s: int, q: Array) -> Array:
         last = far ** -float(s)
         total += far ** (1.0 - s) / (s - 1) + 0.5 * last
         factor = s * last / far
-        for k, b in enumerate(_BERNOULLI, 1):
+        for k, b in enumerate(BERNOULLI, 1):
             total += factor * (b / math.factorial(2 * k))
             factor = factor * ((s + 2 * k - 1) * (s + 2 * k)) / (far * far)
         return np.where(np.isposinf(q), 0.0, total)
@@ -147,7 +147,7 @@ def polygamma(n: int, x: Array) -> Array:
     sign = (-1.0) ** (n + 1)
     with np.errstate(all="ignore"):
         positive = np.where(x > 0, x, 1 - x)
-        value = sign * _factorial(n) * hurwitz(n + 1, positive)
+        value = sign * factorial(n) * hurwitz(n + 1, positive)
         if not np.any(x <= 0):
             return value
         r = x - np.rint(x)
@@ -163,7 +163,8 @@ def polygamma(n: int, x: Array) -> Array:
         return np.where(np.isneginf(x), np.nan, value)
 
 
-def _factorial(n: int) -> float:
+def factorial(n: int) -> float:
+    """n!, infinite where that is no float64."""
     return math.gamma(n + 1) if n < 170 else math.inf
 
 

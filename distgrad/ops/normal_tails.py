@@ -13,13 +13,13 @@ from distgrad.ops.helpers import data_of, either_fused
 from distgrad.ops.special import ERFC, INV_SQRT_2PI, cdf
 
 _SQRT_HALF = math.sqrt(0.5)
-_TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 
 @op("... -> ...", domain=(-1.5, 3.0), real=True)
 def erfcx(a: Array) -> OpResult:
     """exp(a²) erfc(a), without underflow for large a."""
-    return _erfcx(data_of(a)), lambda g: g * (2 * a * either_fused(erfcx, a) - _TWO_OVER_SQRT_PI)
+    return _erfcx(data_of(a)), lambda g: g * (2 * a * either_fused(erfcx, a) - TWO_OVER_SQRT_PI)
 
 
 def _erfcx(a: Array) -> Array:
