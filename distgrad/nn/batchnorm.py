@@ -187,7 +187,9 @@ class _InstanceNorm(_RunningNorm):
                 f"axes, or one fewer without n; got {input.shape}"
             )
         many = input if batched else np.expand_dims(input, 0)
-        if not self.training and self.track_running_stats:
+        if not self.track_running_stats:
+            y = F.instance_norm(many, None, None, self.weight, self.bias, eps=self.eps)
+        elif not self.training:
             y = F.batch_norm(
                 many, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )

@@ -221,3 +221,12 @@ def test_instance_norm_observes_the_mean_over_its_samples():
 def test_normalisations_say_what_they_expect(make, message):
     with pytest.raises(ShapeError, match=message):
         make()
+
+
+def test_instance_norm_has_the_same_bits_whether_statistics_follow_or_not():
+    x = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
+    found = [
+        nn.InstanceNorm1d(4, affine=True, track_running_stats=tracked)(Tensor(x)).array
+        for tracked in (False, True)
+    ]
+    assert found[0].tobytes() == found[1].tobytes()

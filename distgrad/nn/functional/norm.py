@@ -138,9 +138,9 @@ def instance_norm(
     input = wrap(input)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
+    if not input.size or (running_mean is None and running_var is None):
+        return _instances(input, weight, bias, eps)[0]
     y, mean, var = instance_norm_training(input, weight, bias, eps)
-    if not input.size:
-        return y
     _follow(running_mean, mean, momentum)
     _follow(running_var, unbiased(var, math.prod(input.shape[2:])), momentum)
     return y
@@ -157,12 +157,20 @@ def instance_norm_training(
     These are the means over the samples of their means and variances (biased), of shape (c,).
     """
     x = wrap(x)
+    y, *statistics = _instances(x, weight, bias, eps)
+    mean, var = (_over_samples(s.array, *x.shape[:2]) for s in statistics)
+    return y, mean, var
+
+
+def _instances(
+    x: Tensor, weight: TensorLike | None, bias: TensorLike | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the channels of all samples, normalised, and their means and variances, in a row."""
     if x.ndim < 3:
         raise ShapeError(f"instance_norm needs (n, c, …) with 3 or more axes; got {x.shape}")
     n, c, *rest = x.shape
     # A sample's channel is a channel of its own.
     y, mean, var = ops.batch_norm(x.reshape(1, n * c, math.prod(rest)), None, None, eps=eps)
-    mean, var = (_over_samples(s.array, n, c) for s in (mean, var))
     return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
 
 
