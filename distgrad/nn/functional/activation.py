@@ -9,7 +9,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import Op
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import uniform
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import ShapeError
@@ -82,7 +82,7 @@ def rrelu(
 @apart
 @keeps_form
 def _slopes(shape: Shape, lower: float, upper: float, dtype: DTypeLike) -> Array:
-    drawn = generator().random(shape, dtype=np.float32)
+    drawn = uniform(shape)
     return np.asarray(lower + (upper - lower) * drawn, dtype)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form, whole
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import generator, uniform
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -150,5 +150,5 @@ def _floored(name: str, x: Tensor, mask: tuple[int, ...], p: float, training: bo
 @apart
 @keeps_form
 def _keep(shape: tuple[int, ...], p: float) -> Array:
-    keep: Array = generator().random(shape, dtype=np.float32) >= p
+    keep: Array = uniform(shape) >= p
     return keep
