@@ -36,6 +36,14 @@ def test_importing_distgrad_imports_nothing_heavy():
     assert not loaded & heavy
 
 
+def test_importing_distgrad_leaves_numpys_random_numbers_to_the_first_draw():
+    code = (
+        "import sys, numpy; eager = 'numpy.random' in sys.modules; "  # older NumPys'
+        "import distgrad; assert eager or 'numpy.random' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
 def test_tensors_take_the_logarithm_of_0_in_silence_and_numpy_warns_as_ever():
     code = (
         "import warnings, numpy as np, distgrad as dg; dg.log(dg.zeros(3)); np.log(dg.zeros(3)); "

@@ -118,26 +118,28 @@ def uniform(shape: Shape) -> Array:
     A thread has one generator for them: to make one costs more than 1,000 numbers.
     """
     p = _current()
-    _MINE.at(p, rank.get() if p.domain == _OUTSIDE else p.shard)
+    mine = _MINE.at(p, rank.get() if p.domain == _OUTSIDE else p.shard)
     p.call += 1
-    drawn: Array = _MINE.generator.random(shape, dtype=np.float32)
+    drawn: Array = mine.random(shape, dtype=np.float32)
     return drawn
 
 
 class _OfThread(threading.local):
     """A generator that is brought to the place of each call."""
 
-    def __init__(self) -> None:
-        bits = np.random.Philox(counter=0, key=0)
-        self.generator, self._bits, self._state = np.random.Generator(bits), bits, bits.state
-        self._counter, self._key = (self._state["state"][name] for name in ("counter", "key"))
+    _generator: np.random.Generator | None = None  # numpy.random is imported by the first draw
 
-    def at(self, p: Position, shard: int) -> None:
-        """Begin where ``_next`` does."""
-        counter, key = self._counter, self._key
+    def at(self, p: Position, shard: int) -> np.random.Generator:
+        """Return it, at the beginning of what ``_next`` would return."""
+        if self._generator is None:
+            self._bits = np.random.Philox(counter=0, key=0)
+            self._state = self._bits.state
+            self._generator = np.random.Generator(self._bits)
+        counter, key = self._state["state"]["counter"], self._state["state"]["key"]
         counter[1], counter[2], counter[3] = p.call, shard, p.step
         key[:] = np.array([p.seed, p.domain])  # from 2⁶³ on rounded, as Philox rounds its key
         self._bits.state = self._state  # nothing drawn yet, nothing left of an earlier call
+        return self._generator
 
 
 _MINE = _OfThread()
