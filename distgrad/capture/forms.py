@@ -384,18 +384,28 @@ def _transpose(a: Form, axes: Any = None) -> Form:
     return a.transpose(axes) if axes is not None else a.transpose()
 
 
+@_function(np.empty_like)
+def _empty_like(
+    a: Form, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Form:
+    if dtype is not None or shape is None or order != "C":
+        raise Unlowered("an array like it of another kind")
+    new: Form = a.tape.new(tuple(shape), a.dtype)
+    return new
+
+
 @_function(np.concatenate)
-def _concatenate(parts: Sequence[Any], axis: int = 0) -> Form:
+def _concatenate(parts: Sequence[Any], axis: int = 0, out: Form | None = None) -> Form:
     first = next(p for p in parts if isinstance(p, Form))
     parts = [first.tape.constant(p) if isinstance(p, np.ndarray) else p for p in parts]
     if not all(isinstance(p, Form) and p.dtype == first.dtype for p in parts):
         raise Unlowered("parts that differ")
-    if first.ndim > 1 and not all(p.dense for p in parts):
+    if out is None and first.ndim > 1 and not all(p.dense for p in parts):
         raise Unlowered("layouts that differ")
     axis %= first.ndim
     shape = list(first.shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
-    new: Form = first.tape.new(tuple(shape), first.dtype)
+    new: Form = first.tape.new(tuple(shape), first.dtype) if out is None else out
     begin = 0
     for p in parts:
         place = new[(*(slice(None),) * axis, slice(begin, begin + p.shape[axis]))]

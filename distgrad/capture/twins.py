@@ -18,7 +18,7 @@ from distgrad.capture.calls import Tape, Unlowered
 from distgrad.capture.forms import Form
 from distgrad.ops import slopes
 from distgrad.ops.activation import of_sigmoid
-from distgrad.ops.indexing import checked_rows
+from distgrad.ops.indexing import checked_rows, picks_all
 from distgrad.ops.softmax import check_labels
 
 Lowering = Callable[..., Any]
@@ -244,7 +244,7 @@ def _add_at(tape: Tape, g: Form, *, index: Any, shape: Any, dtype: Any) -> Any:
 def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
     place = tape.new(shape, dtype)[index]
     _need(g.dtype == dtype and g.shape == place.shape)
-    if place.size == math.prod(shape) and place.dense and g.dense:  # all of it
+    if picks_all(index, shape):
         return g.reshape(shape)
     whole: Form = (tape.zeros if place.size < math.prod(shape) else tape.new)(shape, dtype)
     tape.elementwise(np.positive, [g], whole[index])

@@ -75,6 +75,26 @@ def ones(like: Array, shape: Shape) -> Array:
     return made
 
 
+def constant(like: Array, array: Array) -> Array:
+    """Return an array that never changes, as the kind that ``like`` is."""
+    if type(like) is np.ndarray:
+        return array
+    made: Array = like.tape.constant(array)  # type: ignore[attr-defined]
+    return made
+
+
+def spanned(a: Array) -> Array:
+    """Return the memory from the first element of ``a``, with steps forwards, to the last."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1)
+    item = a.itemsize
+    length = 1 + sum((n - 1) * (s // item) for n, s in zip(a.shape, a.strides, strict=True))
+    if type(a) is np.ndarray:
+        return np.lib.stride_tricks.as_strided(a, (length,), (item,))
+    made: Array = a.seen_as((length,), (item,))  # type: ignore[attr-defined]
+    return made
+
+
 def dense(a: Array) -> Array:
     """Return ``a`` as kernels are compiled for it: contiguous and writable, copied if need be."""
     flags = a.flags

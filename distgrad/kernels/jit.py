@@ -89,6 +89,13 @@ def inlined(function: Callable[..., R]) -> Callable[..., R]:
     return made
 
 
+def part(function: Callable[..., R]) -> Callable[..., R]:
+    """Make a function a part of the kernels that call it, which is called in them: no copies."""
+    how = {**exact, "no_cpython_wrapper": True, "forceinline": False}  # else as its caller
+    made: Callable[..., R] = numba.njit(**how)(function)
+    return made
+
+
 @contextmanager
 def _one_rank_at_a_time() -> Iterator[None]:
     # The first rank of a node compiles; the others wait for it and find the result in the cache.

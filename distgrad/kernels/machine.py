@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.vectors import BYTES, load, load_some, store, store_some
 
 FEW, MANY, FLOATS = 16, 64, 4
 """How many words and floating-point numbers a kernel is handed; what it does not take is idle."""
@@ -294,8 +295,12 @@ def copy_rows(
     a: Array, out: Array, m: int, rows: int, n: int, a0: int, a1: int, out0: int, out1: int
 ) -> None:
     """Copy ``m`` times ``rows`` times ``n`` elements; the next rows are so many further on."""
+    width = BYTES // a.itemsize
+    whole = n - n % width
     for i in range(m):
         for k in range(rows):
             x, y = i * a0 + k * a1, i * out0 + k * out1
-            for j in range(n):
-                out[y + j] = a[x + j]
+            for j in range(0, whole, width):
+                store(out, y + j, load(a, x + j))
+            if whole < n:
+                store_some(out, y + whole, n - whole, load_some(a, x + whole, n - whole))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -60,6 +60,43 @@ _LOG2E64, _LN2_HI64, _LN2_LO64 = 1 / math.log(2), 6.93145751953125e-1, 1.4286068
 _LOW64, _HIGH64, _BIAS64 = -708.0, 709.0, np.int64(1023)
 _B2, _B3, _B4, _B5, _B6, _B7 = (1 / math.factorial(k) for k in range(2, 8))
 _B8, _B9, _B10, _B11, _B12, _B13 = (1 / math.factorial(k) for k in range(8, 14))
+
+
+class Exponential(NamedTuple):
+    """What ``exp`` is computed with: for kernels that write it down otherwise."""
+
+    low: float
+    log2e: float
+    magic: float
+    ln2_high: float
+    ln2_low: float
+    polynomial: tuple[float, ...]
+    shift: int
+    bias: int
+
+
+EXP = {
+    "f4": Exponential(
+        low=float(_LOW32),
+        log2e=float(_LOG2E32),
+        magic=float(_MAGIC32),
+        ln2_high=float(_LN2_HI32),
+        ln2_low=float(_LN2_LO32),
+        polynomial=tuple([float(c) for c in (_A2, _A3, _A4, _A5, _A6, _A7)]),
+        shift=int(_SHIFT32),
+        bias=int(_BIAS32),
+    ),
+    "f8": Exponential(
+        low=_LOW64,
+        log2e=_LOG2E64,
+        magic=_MAGIC64,
+        ln2_high=_LN2_HI64,
+        ln2_low=_LN2_LO64,
+        polynomial=(_B2, _B3, _B4, _B5, _B6, _B7, _B8, _B9, _B10, _B11, _B12, _B13),
+        shift=int(_SHIFT64),
+        bias=int(_BIAS64),
+    ),
+}
 
 
 def exp(x: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -176,3 +176,30 @@ def first_outside(values: Array, count: int) -> tuple[int, str] | None:
         return None
     at = np.unravel_index(int(np.argmax(outside)), values.shape)
     return int(values[at]), ", ".join(str(int(i)) for i in at) or "()"
+
+
+Order: TypeAlias = "tuple[int, ...] | None"
+
+
+def memory_order(a: Array) -> Order:
+    """Return the axes from that of the longest steps to that of the shortest; None for C order."""
+    if a.flags.c_contiguous or min(a.strides) < 0:
+        return None
+    order = tuple(sorted(range(a.ndim), key=lambda i: -a.strides[i]))
+    return None if order == tuple(range(a.ndim)) else order
+
+
+def concatenated(parts: Sequence[Array], axis: int, order: Order) -> Array:
+    """``np.concatenate``, the axes of what comes out in this order in memory.
+
+    A gradient that lies as the array does is a view where the array was one of another shape.
+    """
+    if order is None or any(isinstance(p, Tensor) for p in parts):
+        return np.concatenate(parts, axis=axis)
+    like = next((p for p in parts if type(p) is not np.ndarray), parts[0])  # not a part of zeros
+    shape = list(parts[0].shape)
+    shape[axis] = sum(p.shape[axis] for p in parts)
+    turned = tuple([shape[i] for i in order])
+    whole = np.empty_like(like, order="C", shape=turned)
+    whole = whole.transpose([order.index(i) for i in range(len(order))])
+    return np.concatenate(parts, axis=axis, out=whole)

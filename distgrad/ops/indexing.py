@@ -93,6 +93,8 @@ def put_back(g: Array | Tensor, *, index: Any, shape: Shape, dtype: DTypeLike) -
     """``add_at`` for arrays and Tensors alike: a gradient closure may hold either."""
     if isinstance(g, Tensor):
         return add_at(g, index=index, shape=shape, dtype=dtype)
+    if g.size == math.prod(shape) and g.dtype == dtype and picks_all(index, shape):
+        return g.reshape(shape)
     whole = np.zeros(shape, dtype)
     if _is_basic(index):
         whole[index] = g
@@ -104,6 +106,25 @@ def put_back(g: Array | Tensor, *, index: Any, shape: Shape, dtype: DTypeLike) -
     else:
         _add_rows(whole.reshape(shape[0], math.prod(shape[1:])), index.reshape(-1), g)
     return whole
+
+
+def picks_all(index: Any, shape: Shape) -> bool:
+    """Whether ``a[index]`` is ``a``, but for axes of length 1."""
+    keys = index if type(index) is tuple else (index,)
+    named = sum(k is not None and k is not Ellipsis for k in keys)
+    axis = 0
+    for k in keys:
+        if k is Ellipsis:
+            axis += len(shape) - named
+        elif type(k) is slice:
+            if k.indices(shape[axis]) != (0, shape[axis], 1):
+                return False
+            axis += 1
+        elif k is not None:
+            if type(k) is not int or shape[axis] != 1:
+                return False
+            axis += 1
+    return True
 
 
 def _add_rows(rows: Array, index: Array, g: Array) -> None:

@@ -13,6 +13,7 @@ from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Closure, Ints
 from distgrad.errors import ShapeError
+from distgrad.ops.helpers import concatenated, memory_order
 from distgrad.ops.shape import axis_numbers
 
 Arrays: TypeAlias = "Sequence[TensorLike] | Tensor"
@@ -118,11 +119,11 @@ def split_(a: Array, *, indices_or_sections: Ints | Array, axis: int = 0) -> OpR
     """Consecutive parts along ``axis``: equal ones for a number, at the given indices otherwise."""
     parts = tuple(np.split(a, indices_or_sections, axis=axis))
     shapes = tuple([p.shape for p in parts])
-    dtype = a.dtype
+    dtype, order = a.dtype, memory_order(a)
 
     def vjp(*gs: Array | None) -> Array:
         whole = [np.zeros(s, dtype) if g is None else g for g, s in zip(gs, shapes, strict=True)]
-        return np.concatenate(whole, axis=axis)
+        return concatenated(whole, axis, order)
 
     return parts, vjp
 

@@ -1,7 +1,11 @@
-"""Attention, whose scores are held of a part of the batch at a time."""
+"""Fused attention: any sizes, masks and layouts; the same bits whatever the processor's vectors."""
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,87 +15,154 @@ import distgrad as dg
 from distgrad import ops
 from distgrad.nn import functional as F
 
-pytest.importorskip("numba", reason="numba is not installed: there are no twins")
+pytest.importorskip("numba", reason="fused kernels need numba")
+from distgrad.kernels import attend
 
-from distgrad.kernels import attend  # needs numba
-
-LEAD, QUERIES, KEYS = (5, 3), 70, 130
-
-
-def mask_of(kind: str | None, rng: np.random.Generator) -> Any:
-    scores = (*LEAD, QUERIES, KEYS)
-    return {
-        None: None,
-        "boolean": rng.random((QUERIES, KEYS)) < 0.5,
-        "by key": rng.normal(size=(LEAD[0], 1, 1, KEYS)).astype(np.float32),
-        "whole": dg.Tensor(rng.normal(size=scores).astype(np.float32), requires_grad=True),
-    }[kind]
+OP = ops.scaled_dot_product_attention
 
 
-def results(mask: str | None, causal: bool, swapped: bool) -> list[bytes]:
-    rng = np.random.default_rng(4)
-    tensors = []
-    for rows, width in ((QUERIES, 8), (KEYS, 8), (KEYS, 6)):
-        a = rng.normal(size=(*LEAD, rows, width)).astype(np.float32)
-        if swapped:  # as heads are cut from a projection: (batch, rows, heads, width) in memory
-            a = np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2)
-        tensors.append(dg.Tensor(a, requires_grad=True))
-    given = mask_of(mask, rng)
-    y = F.scaled_dot_product_attention(*tensors, attn_mask=given, is_causal=causal)
-    y.backward(np.asarray(rng.normal(size=y.shape), np.float32))
-    learned = [given] if isinstance(given, dg.Tensor) else []
-    return [y.array.tobytes(), *(t.grad.array.tobytes() for t in (*tensors, *learned))]
+def arrays(*shapes: tuple[int, ...], dtype: Any = np.float32) -> list[np.ndarray[Any, Any]]:
+    return [
+        np.random.default_rng(i).normal(size=shape).astype(dtype) for i, shape in enumerate(shapes)
+    ]
 
 
-@pytest.mark.parametrize("swapped", [False, True])
+def compare(given: Any, mask: Any, g: Any, **settings: Any) -> None:
+    """Compare the kernel's values and gradients with those of the reference in float64."""
+    wanted = (True, True, True, mask is not None and mask.dtype != bool)
+    found = attend.scaled_dot_product_attention(*given, mask, **settings)
+    assert found is not None, "the kernel does not take them"
+    wide = [a.astype(np.float64) for a in given]
+    added = mask.astype(np.float64) if wanted[3] else mask
+    exact = OP.function(*wide, added, **settings)
+    pairs = [(found[0], exact[0])]
+    pairs += zip(
+        found[1].function(wanted, g), exact[1].function(wanted, g.astype(np.float64)), strict=True
+    )
+    tolerance = 1e-5 if given[0].dtype == np.float32 else 1e-13
+    for ours, theirs in pairs:
+        if theirs is not None:
+            assert ours.dtype == given[0].dtype
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
 @pytest.mark.parametrize(
-    ("mask", "causal"),
-    [(None, False), (None, True), ("boolean", False), ("by key", False), ("whole", False)],
+    ("t", "s", "d", "e"),
+    [
+        (1, 1, 1, 1),
+        (3, 5, 7, 4),
+        (63, 65, 16, 16),
+        (65, 63, 17, 3),
+        (130, 7, 33, 32),
+        (9, 300, 8, 5),
+    ],
 )
-def test_the_bits_do_not_depend_on_how_many_scores_are_held(mask, causal, swapped, monkeypatch):
-    whole = results(mask, causal, swapped)
-    for held in (1, 2 * LEAD[1] * QUERIES * KEYS * 4):  # a sample a part; two, and a last one
-        monkeypatch.setattr(attend, "_HELD", held)
-        assert results(mask, causal, swapped) == whole
+def test_any_sizes(t: int, s: int, d: int, e: int, is_causal: bool, dtype: Any) -> None:
+    *given, g = arrays((2, 3, t, d), (2, 3, s, d), (2, 3, s, e), (2, 3, t, e), dtype=dtype)
+    compare(given, None, g, is_causal=is_causal)
 
 
-def test_a_captured_step_has_eagers_bits_in_parts_too(monkeypatch):
-    monkeypatch.setattr(attend, "_HELD", 1)
+@pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
+@pytest.mark.parametrize(
+    "shape", [(19,), (1, 19), (17, 1), (17, 19), (3, 17, 19), (2, 1, 1, 19), (2, 1, 17, 1)], ids=str
+)
+def test_masks_of_numbers_and_their_gradients(shape: tuple[int, ...], is_causal: bool) -> None:
+    *given, g, mask = arrays((2, 3, 17, 5), (2, 3, 19, 5), (2, 3, 19, 6), (2, 3, 17, 6), shape)
+    compare(given, mask, g, is_causal=is_causal)
+    compare(given, mask > 0, g, is_causal=is_causal)
 
-    def step(q: Any, k: Any, v: Any) -> Any:
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return [y, *dg.autograd.grad((y * y).sum(), [q, k, v])]
+
+def test_keys_that_all_heads_share_are_read_once_more_for_each() -> None:
+    *given, g = arrays((2, 3, 17, 5), (2, 1, 19, 5), (1, 19, 6), (2, 3, 17, 6))
+    compare(given, None, g)
+
+
+def test_a_query_that_sees_no_key_gets_zeros_and_gives_none_back() -> None:
+    *given, g = arrays((1, 3, 5), (1, 3, 5), (1, 3, 5), (1, 3, 5))
+    mask = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    y, closure = attend.scaled_dot_product_attention(*given, mask)  # type: ignore[misc]
+    dq, *_ = closure.function((True, True, True, False), g)
+    assert not y[0, 1].any()
+    assert not dq[0, 1].any()
+    assert y[0, 0].all()
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_nan_and_infinity_reach_the_queries_that_see_them(what: float) -> None:
+    q, k, v = arrays((1, 70, 5), (1, 70, 5), (1, 70, 5))
+    q[0, 3] = what
+    y, _ = attend.scaled_dot_product_attention(q, k, v, None, is_causal=True)  # type: ignore[misc]
+    assert not np.isfinite(y[0, 3]).any()
+    assert np.isfinite(np.delete(y[0], 3, 0)).all()
+
+
+def test_what_comes_out_lies_in_memory_as_the_queries_do() -> None:
+    b, t, h, d = 2, 6, 3, 5
+    (qkv,) = arrays((b, t, 3, h, d))
+    q, k, v = (qkv.transpose(2, 0, 3, 1, 4)[i] for i in range(3))
+    y, closure = attend.scaled_dot_product_attention(q, k, v, None)  # type: ignore[misc]
+    assert y.transpose(0, 2, 1, 3).flags.c_contiguous, "heads are put together by a copy"
+    for grad in closure.function((True, True, True, False), y)[:3]:
+        assert grad.transpose(0, 2, 1, 3).flags.c_contiguous
+
+
+def test_a_captured_step_has_eagers_bits_with_heads_in_any_layout() -> None:
+    def step(qkv: Any, mask: Any) -> Any:
+        q, k, v = np.split(qkv.transpose(2, 0, 3, 1, 4), 3)
+        y = F.scaled_dot_product_attention(q[0], k[0], v[0], attn_mask=mask)
+        return [y, *dg.autograd.grad((y * y).sum(), [qkv, mask])]
 
     captured = dg.capture(step)
     for i in range(4):
         rng = np.random.default_rng(i)
-        shapes = [(3, 2, 66, 4), (3, 2, 67, 4), (3, 2, 67, 5)]
+        shapes = (2, 70, 3, 3, 5), (2, 1, 1, 70)
         given = [dg.Tensor(rng.normal(size=s).astype("f4"), requires_grad=True) for s in shapes]
         for found, wanted in zip(captured(*given), step(*given), strict=True):
             assert found.array.tobytes() == wanted.array.tobytes()
 
 
-def test_more_parts_than_a_captured_step_can_show_are_not_made(monkeypatch):
-    monkeypatch.setattr(attend, "_HELD", 1)
-    a = np.ones((1000, 2, 3), np.float32)
-    parts = attend._parts(a, a, a, [attend._Block(0, 2, 2, 2)])
-    assert len(parts) <= attend._MOST_PARTS
-    assert [i for part in parts for i in range(1000)[part]] == [*range(1000)]
-
-
-def test_the_same_weights_for_several_values_have_the_references_gradients():
-    rng = np.random.default_rng(6)
-    shapes = [(2, 3, 4), (2, 5, 4), (3, 2, 5, 4)]
-    given = [rng.normal(size=s).astype(np.float32) for s in shapes]
+def test_the_same_weights_for_several_values_have_the_references_gradients() -> None:
+    given = arrays((2, 3, 4), (2, 5, 4), (3, 2, 5, 4))
 
     def gradients() -> list[Any]:
         tensors = [dg.Tensor(a, requires_grad=True) for a in given]
-        y = ops.scaled_dot_product_attention(*tensors, None)
+        y = F.scaled_dot_product_attention(*tensors)
         y.backward(np.arange(y.size, dtype=np.float32).reshape(y.shape))
-        return [t.grad.array for t in tensors]
+        return [t.grad.array for t in tensors if t.grad is not None]
 
     found = gradients()
     with dg.reference_kernels():
         wanted = gradients()
     for f, w in zip(found, wanted, strict=True):
         np.testing.assert_allclose(f, w, rtol=1e-4, atol=1e-4)
+
+
+PROGRAM = """
+import hashlib, numpy as np
+from distgrad.kernels import attend, tiles
+a = [np.random.default_rng(i).normal(size=(2, 70, 19)).astype(np.float32) for i in range(4)]
+y, closure = attend.scaled_dot_product_attention(*a[:3], None, is_causal=True)
+found = [y, *closure.function((True, True, True, False), a[3])[:3]]
+print(tiles.ROWS, hashlib.sha256(b"".join(x.tobytes() for x in found)).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+def test_processors_with_and_without_avx512_give_the_same_bits(tmp_path: Any) -> None:
+    def run(**environment: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "DISTGRAD_CACHE": str(tmp_path), **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
+    rows, theirs = run(**haswell)
+    assert rows == "4"
+    assert run()[1] == theirs

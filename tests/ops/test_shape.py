@@ -10,6 +10,7 @@ import pytest
 from distgrad import ShapeError, Tensor, nn, ops
 from distgrad.autograd import gradcheck
 from distgrad.nn import functional as F
+from distgrad.ops.join import split_
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(2, 3, 4))
@@ -172,3 +173,28 @@ def test_float32_stays_float32_through_pad_and_masks():
     assert np.pad(x, 1, constant_values=0.1).dtype == np.float32
     assert F.pad(x, (1, 2), "reflect").dtype == np.float32
     assert nn.ConstantPad1d(1, 0.1)(x).dtype == np.float32
+
+
+@pytest.mark.parametrize("missing", [None, 0, 2])
+def test_the_gradient_of_a_split_lies_in_memory_as_what_was_split(missing: int | None) -> None:
+    rng = np.random.default_rng(0)
+    turned = rng.normal(size=(2, 4, 3, 5)).transpose(2, 0, 3, 1)
+    parts, closure = split_.function(turned, indices_or_sections=3, axis=0)
+    gs = [rng.normal(size=p.shape) for p in parts]
+    given = [None if i == missing else g for i, g in enumerate(gs)]
+    whole = closure(*given)
+    wanted = np.concatenate([g * (i != missing) for i, g in enumerate(gs)])
+    np.testing.assert_array_equal(whole, wanted)
+    assert whole.strides == turned.strides
+
+
+def test_the_gradient_of_an_index_that_picks_all_is_no_copy() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 3, 2))
+    for index in (0, (0, ...), (slice(None), None), (0, slice(0, 3), slice(-2, None))):
+        y, closure = ops.getitem.function(x, index=index)
+        g = np.random.default_rng(1).normal(size=y.shape)
+        assert closure(g).shape == x.shape
+        np.testing.assert_array_equal(closure(g).reshape(-1), g.reshape(-1))
+        assert np.shares_memory(closure(g), g)
+    y, closure = ops.getitem.function(x, index=(slice(None), slice(None, None, -1)))
+    np.testing.assert_array_equal(closure(y), x)

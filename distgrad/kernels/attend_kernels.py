@@ -1,0 +1,394 @@
+"""The kernels of attention: tiles of scores in the cache, made once for values, once for gradients.
+
+``numbers`` are: the heads, queries, keys, width of queries and keys, width of values, whether it is
+causal, whether a mask is added; for each array the elements from row to row; for each head the
+first element in each array. Arrays are q, k, v, the mask, then what is read and written beside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import Scalar
+from distgrad.kernels.jit import inlined, kernel, part
+from distgrad.kernels.tiles import ROWS, tile, turn
+from distgrad.kernels.vectors import (
+    BYTES,
+    add,
+    apart,
+    before,
+    broadcast,
+    exp,
+    fma,
+    larger,
+    largest,
+    load,
+    load_some,
+    multiply,
+    store,
+    store_some,
+    subtract,
+    total,
+)
+
+_BLOCK = 64
+"""Queries whose scores are there at a time."""
+_DEPTH = 256
+"""Keys that a product goes along at a time."""
+_SIZES = 7
+"""How many numbers stand before the steps."""
+
+
+@kernel
+def additive(mask: Array, out: Array) -> None:
+    """Booleans become what is added to scores: 0 where a key takes part."""
+    none = out.dtype.type(-np.inf)
+    for i in range(out.size):
+        out[i] = 0 if mask[i] else none
+
+
+@kernel
+def attend(
+    q: Array,
+    k: Array,
+    v: Array,
+    added: Array,
+    numbers: Array,
+    y: Array,
+    sums: Array,
+    factor: Scalar,
+) -> None:
+    """Write the values, and of each query its largest score and one over the sum of weights."""
+    heads, t, s, d, e = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    causal, masked = numbers[5] > 0, numbers[6] > 0
+    w, one = BYTES // q.itemsize, q.dtype.type(1)
+    wide_d, wide_e, width = _apart(d, w), _apart(e, w), _apart(s, w)
+    room = np.empty(
+        w + width * d + w * w + wide_e * s + _BLOCK * (wide_d + width + wide_e), q.dtype
+    )
+    panels = w  # not 0: the parts would be compiled for that number, and again for others
+    values = panels + width * d + w * w  # more than there is of the last panel is written
+    queries = values + wide_e * s
+    scores = queries + _BLOCK * wide_d
+    out = scores + _BLOCK * width
+    at = _SIZES + 5
+    for m in range(heads):
+        q_at, y_at, added_at = numbers[at], numbers[at + 4], numbers[at + 3]
+        _turned(k, numbers[at + 1], numbers[_SIZES + 1], s, d, w, room, panels)
+        _rows(v, numbers[at + 2], numbers[_SIZES + 2], s, e, one, w, room, values, wide_e)
+        for begin in range(0, t, _BLOCK):
+            rows = t - begin if t - begin < _BLOCK else _BLOCK
+            step = numbers[_SIZES]
+            _rows(q, q_at + begin * step, step, rows, d, factor, w, room, queries, wide_d)
+            _scores(room, queries, wide_d, rows, panels, d, s, begin, causal, w, scores, width)
+            if masked:
+                step = numbers[_SIZES + 3]
+                _shift(added, added_at + begin * step, step, rows, s, w, room, scores, width)
+            _weigh(room, scores, width, rows, s, begin, causal, w, sums, 2 * (m * t + begin))
+            _mixed(room, scores, width, rows, values, s, wide_e, begin, causal, w, out)
+            step = numbers[_SIZES + 4]
+            _rows(room, out, wide_e, rows, e, one, w, y, y_at + begin * step, step)
+        at += 5
+
+
+@kernel
+def attend_back(
+    q: Array,
+    k: Array,
+    v: Array,
+    added: Array,
+    g: Array,
+    numbers: Array,
+    sums: Array,
+    grads: Array,
+    factor: Scalar,
+) -> None:
+    """Write the gradients to q, k, v, and to the mask where there is room for it."""
+    heads, t, s, d, e = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    causal, masked, forms = numbers[5] > 0, numbers[6] > 0, 8
+    if numbers.size > _SIZES + 8 + 8 * heads:  # the mask's gradient is asked for, too
+        forms = 9
+    w, one = BYTES // q.itemsize, q.dtype.type(1)
+    wide_d, wide_e, width = _apart(d, w), _apart(e, w), _apart(s, w)
+    block, keys = _BLOCK * (2 * wide_d + wide_e + 2 * width), s + ROWS
+    room = np.empty(w + width * (d + e) + w * w + keys * (2 * wide_d + wide_e) + block, q.dtype)
+    panels = w
+    values = panels + width * d
+    along = values + width * e + w * w
+    dk = along + s * wide_d
+    dv = dk + keys * wide_d
+    queries = dv + keys * wide_e
+    come = queries + _BLOCK * wide_d
+    weights = come + _BLOCK * wide_e
+    slopes = weights + _BLOCK * width
+    out = slopes + _BLOCK * width
+    at = _SIZES + forms
+    for m in range(heads):
+        q_at, k_at, added_at, g_at = numbers[at], numbers[at + 1], numbers[at + 3], numbers[at + 4]
+        _turned(k, k_at, numbers[_SIZES + 1], s, d, w, room, panels)
+        _turned(v, numbers[at + 2], numbers[_SIZES + 2], s, e, w, room, values)
+        _rows(k, k_at, numbers[_SIZES + 1], s, d, one, w, room, along, wide_d)
+        for i in range(dk, queries):
+            room[i] = 0
+        for begin in range(0, t, _BLOCK):
+            rows = t - begin if t - begin < _BLOCK else _BLOCK
+            step = numbers[_SIZES]
+            _rows(q, q_at + begin * step, step, rows, d, factor, w, room, queries, wide_d)
+            step = numbers[_SIZES + 4]
+            _rows(g, g_at + begin * step, step, rows, e, one, w, room, come, wide_e)
+            _scores(room, queries, wide_d, rows, panels, d, s, begin, causal, w, weights, width)
+            _scores(room, come, wide_e, rows, values, e, s, begin, causal, w, slopes, width)
+            if masked:
+                step = numbers[_SIZES + 3]
+                _shift(added, added_at + begin * step, step, rows, s, w, room, weights, width)
+            first = 2 * (m * t + begin)
+            _weigh_back(
+                *(room, weights, slopes, width, rows, s, begin, causal, forms == 9, w, sums, first)
+            )
+            if forms == 9:
+                step = numbers[_SIZES + 8]
+                to = numbers[at + 8] + begin * step
+                _rows(room, slopes, width, rows, s, one, w, grads, to, step)
+            _mixed(room, slopes, width, rows, along, s, wide_d, begin, causal, w, out)
+            step = numbers[_SIZES + 5]
+            to = numbers[at + 5] + begin * step
+            _rows(room, out, wide_d, rows, d, factor, w, grads, to, step)
+            _gathered(room, weights, width, rows, come, wide_e, s, begin, causal, w, dv)
+            _gathered(room, slopes, width, rows, queries, wide_d, s, begin, causal, w, dk)
+        _rows(room, dk, wide_d, s, d, one, w, grads, numbers[at + 6], numbers[_SIZES + 6])
+        _rows(room, dv, wide_e, s, e, one, w, grads, numbers[at + 7], numbers[_SIZES + 7])
+        at += forms
+
+
+# Scratch memory is one array, ``room``, of which other arguments say what begins where.
+
+
+@inlined
+def _apart(n: int, w: int) -> int:
+    """How far apart rows of n numbers are: an odd number of vectors, that caches can hold many."""
+    return (-(-n // w) | 1) * w
+
+
+@inlined
+def _seen(i: int, keys: int, causal: bool) -> int:
+    """How many keys query i sees."""
+    return i + 1 if causal and i < keys else keys
+
+
+@part
+def _rows(
+    a: Array,
+    at: int,
+    step: int,
+    rows: int,
+    n: int,
+    factor: Scalar,
+    w: int,
+    out: Array,
+    to: int,
+    wide: int,
+) -> None:
+    """Write ``rows`` rows of ``n`` numbers each, times ``factor``, elsewhere."""
+    apart()
+    factors, whole = broadcast(factor), n - n % w
+    for i in range(rows):
+        for c in range(0, whole, w):
+            x = multiply(load(a, at + i * step + c), factors)
+            store(out, to + i * wide + c, x)
+        if whole < n:
+            x = multiply(load_some(a, at + i * step + whole, n - whole), factors)
+            store_some(out, to + i * wide + whole, n - whole, x)
+
+
+@part
+def _turned(
+    a: Array, at: int, step: int, rows: int, columns: int, w: int, room: Array, to: int
+) -> None:
+    """Write panels of ``w`` rows: column by column, the numbers of a panel's rows side by side."""
+    apart()
+    for j in range(0, rows, w):
+        for c in range(0, columns, w):
+            first = at + j * step + c
+            turn(a, first, step, rows - j, columns - c, room, to + j * columns + c * w)
+
+
+@part
+def _scores(
+    room: Array,
+    a: int,
+    step: int,
+    rows: int,
+    panels: int,
+    depth: int,
+    keys: int,
+    begin: int,
+    causal: bool,
+    w: int,
+    out: int,
+    width: int,
+) -> None:
+    """Rows at ``a`` times those in panels, as far as any of a tile is seen."""
+    apart()
+    for j in range(0, _seen(begin + rows - 1, keys, causal), w):
+        for i in range(0, rows, ROWS):
+            if j < _seen(begin + i + ROWS - 1, keys, causal):
+                to = out + i * width + j
+                tile(
+                    *(room, a + i * step, step, 1, room, panels + j * depth, w),
+                    *(room, to, width, depth, False),
+                )
+
+
+@part
+def _mixed(
+    room: Array,
+    weights: int,
+    width: int,
+    rows: int,
+    b: int,
+    keys: int,
+    wide: int,
+    begin: int,
+    causal: bool,
+    w: int,
+    out: int,
+) -> None:
+    """Rows of weights times the keys' rows at ``b``."""
+    apart()
+    for first in range(0, _seen(begin + rows - 1, keys, causal), _DEPTH):
+        for c in range(0, wide, w):
+            for i in range(0, rows, ROWS):
+                depth = _seen(begin + i + ROWS - 1, keys, causal) - first
+                depth = depth if depth < _DEPTH else _DEPTH
+                if depth > 0:
+                    tile(
+                        *(room, weights + i * width + first, width, 1),
+                        *(room, b + first * wide + c, wide),
+                        *(room, out + i * wide + c, wide, depth, first > 0),
+                    )
+
+
+@part
+def _gathered(
+    room: Array,
+    weights: int,
+    width: int,
+    rows: int,
+    b: int,
+    wide: int,
+    keys: int,
+    begin: int,
+    causal: bool,
+    w: int,
+    out: int,
+) -> None:
+    """Add to each key's row at ``out`` the rows at ``b`` by the weights that it has in them."""
+    apart()
+    for j in range(0, _seen(begin + rows - 1, keys, causal), ROWS):
+        first = j - begin if causal and j > begin else 0
+        if first < rows:
+            for c in range(0, wide, w):
+                tile(
+                    *(room, weights + first * width + j, 1, width),
+                    *(room, b + first * wide + c, wide),
+                    *(room, out + j * wide + c, wide, rows - first, True),
+                )
+
+
+@part
+def _shift(
+    added: Array,
+    at: int,
+    step: int,
+    rows: int,
+    keys: int,
+    w: int,
+    room: Array,
+    scores: int,
+    width: int,
+) -> None:
+    apart()
+    for i in range(rows):
+        for j in range(0, keys, w):
+            more = load_some(added, at + i * step + j, keys - j)
+            place = scores + i * width + j
+            store(room, place, add(load(room, place), more))
+
+
+@part
+def _weigh(
+    room: Array,
+    scores: int,
+    width: int,
+    rows: int,
+    keys: int,
+    begin: int,
+    causal: bool,
+    w: int,
+    sums: Array,
+    first: int,
+) -> None:
+    """Scores become weights; of each query its largest score and one over the sum are kept."""
+    apart()
+    zero, one, none = room.dtype.type(0), room.dtype.type(1), room.dtype.type(-np.inf)
+    for i in range(rows):
+        at, seen = scores + i * width, _seen(begin + i, keys, causal)
+        high = broadcast(none)
+        for j in range(0, seen, w):
+            high = larger(before(load(room, at + j), seen - j, none), high)
+        top = largest(high)
+        if top == none:  # it sees no key
+            top = zero
+        tops, sum_ = broadcast(top), broadcast(zero)
+        for j in range(0, seen, w):
+            x = exp(before(subtract(load(room, at + j), tops), seen - j, none))
+            store(room, at + j, x)
+            sum_ = add(sum_, x)
+        whole = total(sum_)
+        share = one / whole if whole != zero else zero
+        shares, nothing = broadcast(share), broadcast(zero)
+        for j in range(0, _seen(begin + i // ROWS * ROWS + ROWS - 1, keys, causal), w):
+            store(room, at + j, multiply(load(room, at + j), shares) if j < seen else nothing)
+        sums[first + 2 * i] = top
+        sums[first + 2 * i + 1] = share
+
+
+@part
+def _weigh_back(
+    room: Array,
+    scores: int,
+    slopes: int,
+    width: int,
+    rows: int,
+    keys: int,
+    begin: int,
+    causal: bool,
+    whole: bool,
+    w: int,
+    sums: Array,
+    first: int,
+) -> None:
+    """Scores become weights, and gradients to these, at ``slopes``, gradients to scores.
+
+    ``whole`` rows are written for who reads what no query sees, too.
+    """
+    apart()
+    zero, none = room.dtype.type(0), room.dtype.type(-np.inf)
+    for i in range(rows):
+        seen = _seen(begin + i, keys, causal)
+        written = keys if whole else _seen(begin + i // ROWS * ROWS + ROWS - 1, keys, causal)
+        at, to = scores + i * width, slopes + i * width
+        tops, shares = broadcast(sums[first + 2 * i]), broadcast(sums[first + 2 * i + 1])
+        sum_ = broadcast(zero)
+        for j in range(0, written, w):
+            x = exp(before(subtract(load(room, at + j), tops), seen - j, none))
+            x = multiply(x, shares)
+            store(room, at + j, x)
+            slope = before(load(room, to + j), seen - j, zero)
+            store(room, to + j, slope)
+            sum_ = fma(x, slope, sum_)
+        mean = broadcast(total(sum_))
+        for j in range(0, written, w):
+            x = multiply(load(room, at + j), subtract(load(room, to + j), mean))
+            store(room, to + j, before(x, seen - j, zero))
