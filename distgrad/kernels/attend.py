@@ -82,38 +82,70 @@ class _Rows(NamedTuple):
     @staticmethod
     def of(a: Array) -> _Rows:
         """Return an array's rows, each without gaps: else a copy's."""
-        item = a.itemsize
-        if not a.flags.writeable or a.strides[-1] != item or min(a.strides) < 0:
+        form = _form(a.shape, a.strides, a.itemsize) if a.flags.writeable else None
+        if form is None:
             a = a.copy()
-        *strides, step = [s // item for s in a.strides[:-1]]
-        step *= a.shape[-2] > 1  # a mask's one row is added to all
-        return _Rows(spanned(a), _Form(a.shape[:-2], tuple(strides), step))
+            form = _form(a.shape, a.strides, a.itemsize)
+            assert form is not None, "a copy has no gaps"
+        return _Rows(spanned(a), form)
+
+
+# What depends on shapes alone is kept: of small arrays it would be most of the time.
+
+
+@lru_cache(maxsize=256)
+def _form(shape: Shape, strides: Shape, item: int) -> _Form | None:
+    """Return where rows lie; None where they have gaps, or memory runs backwards."""
+    if strides[-1] != item or min(strides) < 0:
+        return None
+    *outer, step = [s // item for s in strides[:-1]]
+    # A mask's one row is added to all.
+    return _Form(shape[:-2], tuple(outer), step if shape[-2] > 1 else 0)
+
+
+class _Place(NamedTuple):
+    """A part of memory, the shape it has there, and the axes of the array that it is."""
+
+    part: slice
+    shape: Shape
+    axes: Shape | None
 
 
 def _new(
     like: Array, wanted: Sequence[tuple[Array, Shape]]
-) -> tuple[Array, list[Array], list[_Form]]:
+) -> tuple[Array, list[Array], Sequence[_Form]]:
     """Return new arrays in one stretch of memory: what is to be read together is, and handed over.
 
     Each has its axes in memory in the order of those of another array.
     """
-    memory = empty(like, (sum(math.prod(shape) for _, shape in wanted),))
-    arrays, forms, first = [], [], 0
-    for other, shape in wanted:
-        last = first + math.prod(shape)
-        axes = range(len(shape))
-        order = [*axes]
-        if other.shape[:-2] == shape[:-2]:
-            order.sort(key=lambda i: -other.strides[i])
-            if order[-1] != axes[-1]:
-                order = [*axes]
-        a = memory[first:last].reshape([shape[i] for i in order])
-        a = a.transpose([order.index(i) for i in axes])
-        *strides, step = [n // a.itemsize for n in a.strides[:-1]]
-        arrays.append(a)
-        forms.append(_Form(shape[:-2], tuple(strides), step, first))
-        first = last
+    size, places, forms = _parts(tuple([(a.shape, a.strides, shape) for a, shape in wanted]))
+    memory = empty(like, (size,))
+    arrays = []
+    for part, shape, axes in places:
+        a = memory[part].reshape(shape)
+        arrays.append(a if axes is None else a.transpose(axes))
     return memory, arrays, forms
+
+
+@lru_cache(maxsize=256)
+def _parts(
+    wanted: tuple[tuple[Shape, Shape, Shape], ...],
+) -> tuple[int, list[_Place], list[_Form]]:
+    places, forms, first = [], [], 0
+    for of, strides, shape in wanted:
+        axes = [*range(len(shape))]
+        order = sorted(axes, key=lambda i: -strides[i]) if of[:-2] == shape[:-2] else axes
+        if order[-1] != axes[-1]:
+            order = axes
+        turned = tuple([shape[i] for i in order])
+        back = tuple([order.index(i) for i in axes])
+        last = first + math.prod(shape)
+        places.append(_Place(slice(first, last), turned, None if order == axes else back))
+        steps = [math.prod(turned[i + 1 :]) for i in range(len(turned))]
+        *outer, step = [steps[i] for i in back[:-1]]
+        forms.append(_Form(shape[:-2], tuple(outer), step, first))
+        first = last
+    return first, places, forms
 
 
 @lru_cache(maxsize=256)
