@@ -17,7 +17,7 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import constant, empty, flat, on_forms, run, spanned, suits
-from distgrad.kernels.attend_kernels import additive, attend, attend_back
+from distgrad.kernels.attend_kernels import GRADIENTS, VALUES, additive, attend
 
 
 @on_forms
@@ -34,6 +34,8 @@ def scaled_dot_product_attention(
     if not suits(q, k, v) or min(q.ndim, k.ndim, v.ndim) < 2:
         return None
     (t, d), (s, e) = q.shape[-2:], v.shape[-2:]
+    if k.shape[-2:] != (s, d):
+        return None  # which the reference refuses: the kernel looks at nothing
     lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     factor = q.dtype.type(1 / math.sqrt(d) if scale is None else scale)
     read = [_Rows.of(a) for a in (q, k, v)]
@@ -45,19 +47,20 @@ def scaled_dot_product_attention(
         return None
     sizes = math.prod(lead), t, s, d, e, int(is_causal), int(mask is not None)
     memory, (y,), made = _new(q, [(q, (*lead, t, e))])
-    sums = empty(q, (2 * sizes[0] * t,))  # of each query its largest score; one over its sum
-    numbers = _numbers(sizes, lead, (*[r.form for r in read], *made))
-    given = [r.memory for r in read]
-    run(attend, *given, constant(q, numbers), memory, sums, factor, writes=(5, 6))
+    sums = empty(q, (2 * sizes[0] * t,))
+    numbers = _numbers((*sizes, VALUES), lead, (*[r.form for r in read], *made))
+    given = [r.memory for r in read]  # and no gradient, whose place something has to take
+    run(attend, *given, given[0], constant(q, numbers), sums, memory, factor, writes=(6, 7))
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         new = [(a, (*lead, *a.shape[-2:])) for a in (q, k, v)]
         new += [(y, (*lead, t, s))] * wanted[3]
         memory, grads, made = _new(q, new)
         come = _Rows.of(g)
-        numbers = _numbers(sizes, lead, (*[r.form for r in (*read, come)], *made))
+        arrays = (*[r.form for r in (*read, come)], *made)
+        numbers = _numbers((*sizes, GRADIENTS + wanted[3]), lead, arrays)
         back = (*given, come.memory, constant(q, numbers), sums, memory, factor)
-        run(attend_back, *back, writes=(7,))
+        run(attend, *back, writes=(7,))
         return tuple([a if w else None for a, w in zip((*grads, None), wanted, strict=False)])
 
     return y, Joint(vjp)

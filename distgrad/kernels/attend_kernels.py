@@ -1,8 +1,8 @@
 """The kernels of attention: tiles of scores in the cache, made once for values, once for gradients.
 
 ``numbers`` are: the heads, queries, keys, width of queries and keys, width of values, whether it is
-causal, whether a mask is added; for each array the elements from row to row; for each head the
-first element in each array. Arrays are q, k, v, the mask, then what is read and written beside.
+causal, whether a mask is added, how many arrays there are; for each array the elements from row to
+row; for each head the first element in each array.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ _BLOCK = 64
 """Queries whose scores are there at a time."""
 _DEPTH = 256
 """Keys that a product goes along at a time."""
-_SIZES = 7
+_SIZES = 8
 """How many numbers stand before the steps."""
+VALUES, GRADIENTS, OF_MASK = 5, 8, 9
+"""How many arrays ``numbers`` know of: (q, k, v, mask, y) where values are asked for, (q, k, v,
+mask, g, dq, dk, dv) and the mask's gradient where gradients are."""
 
 
 @kernel
@@ -49,51 +52,7 @@ def additive(mask: Array, out: Array) -> None:
 
 
 @kernel
-def attend(
-    q: Array,
-    k: Array,
-    v: Array,
-    added: Array,
-    numbers: Array,
-    y: Array,
-    sums: Array,
-    factor: Scalar,
-) -> None:
-    """Write the values, and of each query its largest score and one over the sum of weights."""
-    heads, t, s, d, e = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    causal, masked = numbers[5] > 0, numbers[6] > 0
-    w, one = BYTES // q.itemsize, q.dtype.type(1)
-    wide_d, wide_e, width = _apart(d, w), _apart(e, w), _apart(s, w)
-    room = np.empty(
-        w + width * d + w * w + wide_e * s + _BLOCK * (wide_d + width + wide_e), q.dtype
-    )
-    panels = w  # not 0: the parts would be compiled for that number, and again for others
-    values = panels + width * d + w * w  # more than there is of the last panel is written
-    queries = values + wide_e * s
-    scores = queries + _BLOCK * wide_d
-    out = scores + _BLOCK * width
-    at = _SIZES + 5
-    for m in range(heads):
-        q_at, y_at, added_at = numbers[at], numbers[at + 4], numbers[at + 3]
-        _turned(k, numbers[at + 1], numbers[_SIZES + 1], s, d, w, room, panels)
-        _rows(v, numbers[at + 2], numbers[_SIZES + 2], s, e, one, w, room, values, wide_e)
-        for begin in range(0, t, _BLOCK):
-            rows = t - begin if t - begin < _BLOCK else _BLOCK
-            step = numbers[_SIZES]
-            _rows(q, q_at + begin * step, step, rows, d, factor, w, room, queries, wide_d)
-            _scores(room, queries, wide_d, rows, panels, d, s, begin, causal, w, scores, width)
-            if masked:
-                step = numbers[_SIZES + 3]
-                _shift(added, added_at + begin * step, step, rows, s, w, room, scores, width)
-            _weigh(room, scores, width, rows, s, begin, causal, w, sums, 2 * (m * t + begin))
-            _mixed(room, scores, width, rows, values, s, wide_e, begin, causal, w, out)
-            step = numbers[_SIZES + 4]
-            _rows(room, out, wide_e, rows, e, one, w, y, y_at + begin * step, step)
-        at += 5
-
-
-@kernel
-def attend_back(
+def attend(  # noqa: PLR0915 (one kernel is compiled sooner than two)
     q: Array,
     k: Array,
     v: Array,
@@ -101,63 +60,80 @@ def attend_back(
     g: Array,
     numbers: Array,
     sums: Array,
-    grads: Array,
+    out: Array,
     factor: Scalar,
 ) -> None:
-    """Write the gradients to q, k, v, and to the mask where there is room for it."""
+    """Write to ``out`` the values y, or the gradients to q, k, v and maybe the mask.
+
+    With values ``sums`` is written, too: of each query its largest score, and one over the sum of
+    what becomes its weights. With gradients it is read. One kernel is compiled sooner than two.
+    """
     heads, t, s, d, e = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    causal, masked, forms = numbers[5] > 0, numbers[6] > 0, 8
-    if numbers.size > _SIZES + 8 + 8 * heads:  # the mask's gradient is asked for, too
-        forms = 9
+    causal, masked, forms = numbers[5] > 0, numbers[6] > 0, numbers[7]
+    back = forms >= GRADIENTS
     w, one = BYTES // q.itemsize, q.dtype.type(1)
     wide_d, wide_e, width = _apart(d, w), _apart(e, w), _apart(s, w)
-    block, keys = _BLOCK * (2 * wide_d + wide_e + 2 * width), s + ROWS
-    room = np.empty(w + width * (d + e) + w * w + keys * (2 * wide_d + wide_e) + block, q.dtype)
-    panels = w
-    values = panels + width * d
-    along = values + width * e + w * w
-    dk = along + s * wide_d
-    dv = dk + keys * wide_d
-    queries = dv + keys * wide_e
-    come = queries + _BLOCK * wide_d
-    weights = come + _BLOCK * wide_e
-    slopes = weights + _BLOCK * width
-    out = slopes + _BLOCK * width
+    panels = w  # not 0: the parts would be compiled for that number, and again for others
+    values = panels + width * d + w * w  # of the last panel more is written than there is
+    along = values + (width * e + w * w if back else s * wide_e)
+    queries = along + (s * wide_d if back else 0)
+    scores = queries + _BLOCK * wide_d
+    mixed = scores + _BLOCK * width
+    come = mixed + _BLOCK * (wide_d if back else wide_e)
+    slopes = come + (_BLOCK * wide_e if back else 0)
+    dk = slopes + (_BLOCK * width if back else 0)
+    dv = dk + ((s + ROWS) * wide_d if back else 0)
+    end = dv + ((s + ROWS) * wide_e if back else 0)
+    room = np.empty(end, q.dtype)
     at = _SIZES + forms
     for m in range(heads):
-        q_at, k_at, added_at, g_at = numbers[at], numbers[at + 1], numbers[at + 3], numbers[at + 4]
-        _turned(k, k_at, numbers[_SIZES + 1], s, d, w, room, panels)
-        _turned(v, numbers[at + 2], numbers[_SIZES + 2], s, e, w, room, values)
-        _rows(k, k_at, numbers[_SIZES + 1], s, d, one, w, room, along, wide_d)
-        for i in range(dk, queries):
-            room[i] = 0
+        _turned(k, numbers[at + 1], numbers[_SIZES + 1], s, d, w, room, panels)
+        v_at, v_step = numbers[at + 2], numbers[_SIZES + 2]
+        if back:
+            _turned(v, v_at, v_step, s, e, w, room, values)
+            step = numbers[_SIZES + 1]
+            _rows(k, numbers[at + 1], step, s, d, one, w, room, along, wide_d)
+            for i in range(dk, end):
+                room[i] = 0
+        else:
+            _rows(v, v_at, v_step, s, e, one, w, room, values, wide_e)
         for begin in range(0, t, _BLOCK):
             rows = t - begin if t - begin < _BLOCK else _BLOCK
+            first = 2 * (m * t + begin)
             step = numbers[_SIZES]
-            _rows(q, q_at + begin * step, step, rows, d, factor, w, room, queries, wide_d)
-            step = numbers[_SIZES + 4]
-            _rows(g, g_at + begin * step, step, rows, e, one, w, room, come, wide_e)
-            _scores(room, queries, wide_d, rows, panels, d, s, begin, causal, w, weights, width)
-            _scores(room, come, wide_e, rows, values, e, s, begin, causal, w, slopes, width)
+            from_ = numbers[at] + begin * step
+            _rows(q, from_, step, rows, d, factor, w, room, queries, wide_d)
+            _scores(room, queries, wide_d, rows, panels, d, s, begin, causal, w, scores, width)
             if masked:
                 step = numbers[_SIZES + 3]
-                _shift(added, added_at + begin * step, step, rows, s, w, room, weights, width)
-            first = 2 * (m * t + begin)
+                from_ = numbers[at + 3] + begin * step
+                _shift(added, from_, step, rows, s, w, room, scores, width)
+            step = numbers[_SIZES + 4]  # of y, or g
+            place = numbers[at + 4] + begin * step
+            if not back:
+                _weigh(room, scores, width, rows, s, begin, causal, w, sums, first)
+                _mixed(room, scores, width, rows, values, s, wide_e, begin, causal, w, mixed)
+                _rows(room, mixed, wide_e, rows, e, one, w, out, place, step)
+                continue
+            _rows(g, place, step, rows, e, one, w, room, come, wide_e)
+            _scores(room, come, wide_e, rows, values, e, s, begin, causal, w, slopes, width)
+            of_mask = forms == OF_MASK
             _weigh_back(
-                *(room, weights, slopes, width, rows, s, begin, causal, forms == 9, w, sums, first)
+                *(room, scores, slopes, width, rows, s, begin, causal, of_mask, w, sums, first)
             )
-            if forms == 9:
+            if of_mask:
                 step = numbers[_SIZES + 8]
-                to = numbers[at + 8] + begin * step
-                _rows(room, slopes, width, rows, s, one, w, grads, to, step)
-            _mixed(room, slopes, width, rows, along, s, wide_d, begin, causal, w, out)
+                place = numbers[at + 8] + begin * step
+                _rows(room, slopes, width, rows, s, one, w, out, place, step)
+            _mixed(room, slopes, width, rows, along, s, wide_d, begin, causal, w, mixed)
             step = numbers[_SIZES + 5]
-            to = numbers[at + 5] + begin * step
-            _rows(room, out, wide_d, rows, d, factor, w, grads, to, step)
-            _gathered(room, weights, width, rows, come, wide_e, s, begin, causal, w, dv)
+            place = numbers[at + 5] + begin * step
+            _rows(room, mixed, wide_d, rows, d, factor, w, out, place, step)
+            _gathered(room, scores, width, rows, come, wide_e, s, begin, causal, w, dv)
             _gathered(room, slopes, width, rows, queries, wide_d, s, begin, causal, w, dk)
-        _rows(room, dk, wide_d, s, d, one, w, grads, numbers[at + 6], numbers[_SIZES + 6])
-        _rows(room, dv, wide_e, s, e, one, w, grads, numbers[at + 7], numbers[_SIZES + 7])
+        if back:
+            _rows(room, dk, wide_d, s, d, one, w, out, numbers[at + 6], numbers[_SIZES + 6])
+            _rows(room, dv, wide_e, s, e, one, w, out, numbers[at + 7], numbers[_SIZES + 7])
         at += forms
 
 

@@ -79,6 +79,16 @@ def test_keys_that_all_heads_share_are_read_once_more_for_each() -> None:
     compare(given, None, g)
 
 
+@pytest.mark.parametrize(
+    "shapes",
+    [((3, 5), (4, 6), (4, 5)), ((3, 5), (4, 5), (3, 5)), ((2, 3, 5), (3, 4, 5), (4, 5))],
+    ids=["widths", "keys", "leading axes"],
+)
+def test_shapes_that_do_not_fit_are_refused_before_memory_is_looked_at(shapes: Any) -> None:
+    with pytest.raises(dg.ShapeError):
+        OP(*arrays(*shapes), None)
+
+
 def test_a_query_that_sees_no_key_gets_zeros_and_gives_none_back() -> None:
     *given, g = arrays((1, 3, 5), (1, 3, 5), (1, 3, 5), (1, 3, 5))
     mask = np.array([[True, False, True], [False, False, False], [True, True, True]])
