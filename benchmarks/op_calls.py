@@ -349,7 +349,7 @@ case("linear", F.linear, TF.linear, _product)
 case("einsum", lambda a, b: np.einsum("ij,kj->ik", a, b),
      lambda a, b: torch.einsum("ij,kj->ik", a, b), _product, of="matmul")  # fmt: skip
 case("matmul of many", np.matmul, torch.matmul, matrices(lambda r, a: (a, a + 1)), of="matmul")
-for _name in ("inv", "det", "cholesky", "eigh", "svd", "qr", "pinv", "slogdet"):
+for _name in ("inv", "det", "cholesky", "eigh", "svd", "qr", "pinv"):
     _make: Any = (lambda r, a: a + a.transpose(0, 2, 1)) if _name in ("cholesky", "eigh") else None
     _settings_: Any = {"full_matrices": False} if _name == "svd" else {}
     case(
@@ -359,6 +359,8 @@ for _name in ("inv", "det", "cholesky", "eigh", "svd", "qr", "pinv", "slogdet"):
         matrices(_make) if _make else matrices(),
         "linalg",
     )
+# The sign comes first, and its gradient is zeros.
+case("slogdet", lambda a: np.linalg.slogdet(a)[1], lambda a: L.slogdet(a)[1], matrices(), "linalg")
 _two = matrices(lambda r, a: (a, a + 1))
 case("solve", np.linalg.solve, L.solve, _two, "linalg")
 case("solve_triangular", lambda a, b: ops.solve_triangular(np.tril(a), b),
