@@ -54,7 +54,7 @@ def scaled_dot_product_attention(
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         new = [(a, (*lead, *a.shape[-2:])) for a in (q, k, v)]
-        new += [(y, (*lead, t, s))] * wanted[3]
+        new += [(q, (*lead, t, s))] * wanted[3]
         memory, grads, made = _new(q, new)
         come = _Rows.of(g)
         arrays = (*[r.form for r in (*read, come)], *made)
