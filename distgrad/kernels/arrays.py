@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from distgrad.autograd.types import Array, Shape
+from distgrad.ops.helpers import Order
 
 Scalar: TypeAlias = "np.floating[Any]"
 """A number in the arrays' dtype."""
@@ -104,10 +105,6 @@ def dense(a: Array) -> Array:
 def flat(a: Array) -> Array:
     """Return ``dense(a)`` with one axis."""
     return dense(a).reshape(-1)
-
-
-Order: TypeAlias = "tuple[int, ...] | None"
-"""The axes from the one of longest strides to that of shortest; None where that is their order."""
 
 
 def in_memory(a: Array) -> tuple[Array, Order]:

@@ -56,15 +56,6 @@ def exact_kernel(function: Callable[..., R]) -> Callable[..., R]:
     return _kept(function, numba.njit(**exact)(function))
 
 
-def exact_part(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile a function for the exact kernels that call it: not to be called, it is ready sooner.
-
-    It has the bits of an ``exact_kernel``.
-    """
-    made: Callable[..., R] = numba.njit(no_cpython_wrapper=True, **exact)(function)
-    return made
-
-
 def _kept(function: Callable[..., R], dispatcher: Any) -> Callable[..., R]:
     if _store is not None:
         dispatcher._cache = KernelCache(function, _store)
@@ -90,8 +81,12 @@ def inlined(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def part(function: Callable[..., R]) -> Callable[..., R]:
-    """Make a function a part of the kernels that call it, which is called in them: no copies."""
-    how = {**exact, "no_cpython_wrapper": True, "forceinline": False}  # else as its caller
+    """Compile a function for the kernels that call it: not to be called itself, it is ready sooner.
+
+    Every operation is rounded by itself, as an ``exact_kernel``'s is, in exact kernels.
+    """
+    # Inlining is said here, else it is as in the caller.
+    how = {**exact, "no_cpython_wrapper": True, "forceinline": False}
     made: Callable[..., R] = numba.njit(**how)(function)
     return made
 

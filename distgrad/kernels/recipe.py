@@ -30,8 +30,9 @@ import numpy as np
 
 from distgrad.autograd.op import REGISTRY, OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Order, blank, in_memory, in_order
+from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import inlined, kernel
+from distgrad.ops.helpers import Order
 from distgrad.ops.reduction import check_reduction, share
 
 Formula: TypeAlias = "Callable[..., Any]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.jit import exact_kernel, exact_part
+from distgrad.kernels.jit import exact_kernel, part
 
 LANES = 64
 
@@ -34,7 +34,7 @@ def in_lanes(flat: Array, bounds: Array, block: int, lanes: Array, out: Array) -
         out[i] = total
 
 
-@exact_part
+@part
 def _square(block: Array, lanes: Array) -> float:
     # In 64 lanes, which are folded at the end: this can be vectorised, and has the same bits
     # whatever the processor.

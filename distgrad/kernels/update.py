@@ -17,7 +17,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.formula import where
-from distgrad.kernels.jit import exact_kernel, exact_part
+from distgrad.kernels.jit import exact_kernel, part
 
 Formula = Callable[..., tuple[Any, ...]]
 Arrays = tuple[Array, ...]
@@ -35,7 +35,7 @@ def move_(formula: Formula, value: Array, grad: Array, state: Arrays, numbers: A
 def loop_of(formula: Formula, count: int) -> Callable[..., None]:
     """Return the loop of a formula with ``count`` arrays of state (at most three)."""
     numbers = len(signature(formula).parameters) - 2 - count
-    return exact_kernel(_LOOPS[count](exact_part(formula), numbers))
+    return exact_kernel(_LOOPS[count](part(formula), numbers))
 
 
 def _without(f: Formula, n: int) -> Callable[..., None]:

@@ -18,7 +18,6 @@ from numba.extending import intrinsic, models, register_model
 from distgrad.kernels.mathematics import EXP
 
 BYTES = 64
-_Generate = Callable[..., Any]
 code: Callable[[Callable[..., Any]], Any] = intrinsic
 WORD, INDEX = ir.IntType(64), ir.IntType(32)
 

@@ -179,6 +179,7 @@ def first_outside(values: Array, count: int) -> tuple[int, str] | None:
 
 
 Order: TypeAlias = "tuple[int, ...] | None"
+"""The axes from the one of longest strides to that of shortest; None where that is their order."""
 
 
 def memory_order(a: Array) -> Order:
