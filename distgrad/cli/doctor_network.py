@@ -55,13 +55,17 @@ def _of_latency(first: str, near: dict[str, float]) -> Finding:
 
 
 def latency(comm: Communicator, one: int, other: int) -> float:
-    """Return the seconds of a message of one byte between two ranks, on all ranks; collective."""
+    """Return the seconds of a message of one byte between two ranks, on all ranks; collective.
+
+    The fastest of all turns, as ``ping``'s first figure: what the network needs. The others also
+    tell who else computes on the two hosts.
+    """
     found: list[float] = []
     group = Group(comm.transport)
     steps = _to_and_fro(group, one, other, found)
     what = f"latency from rank {one} to {other}"
     Work(group, what, steps, everyone=True, timeout=comm.timeout).wait()
-    told: Sequence[float] = gather_json(comm, median(found) if found else 0.0, what)
+    told: Sequence[float] = gather_json(comm, min(found, default=0.0), what)
     return told[one]
 
 
