@@ -55,6 +55,7 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.log_ndtr, ops.sign),
     ],
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
+    "products": [ops.linear, ops.matmul],
     "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
@@ -70,6 +71,9 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 
 OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
 """What besides ops has a twin, in the optimizers' steps and norms, and its module."""
+
+_SOME = 1 << 12
+"""Multiplications of a product: of fewer none is computed by a twin."""
 
 _found: dict[str, Callable[..., Any]] = {}
 _broken: list[str] = []  # why numba cannot be used, once that is known
@@ -136,10 +140,17 @@ def _lazily(op: Op, module: str) -> Callable[..., Any]:
             return None  # a slice is no reason to import numba
         if op.asked_from and not _may_be_rows(*arrays):
             return None  # nor are large arrays
+        if module == "products" and not _may_pay(*arrays):
+            return None  # nor is a small product
         found = op.fused = _load(module, op.name)
         return None if found is None else found(*arrays, **settings)
 
     return first
+
+
+def _may_pay(a: Any, b: Any, *_: Any) -> bool:
+    # All products of a step, forward and backward, have as many multiplications.
+    return min(np.ndim(a), np.ndim(b)) > 1 and a.size * max(b.shape[-2:]) >= _SOME
 
 
 def _may_be_rows(a: Any, b: Any) -> bool:

@@ -96,6 +96,22 @@ def spanned(a: Array) -> Array:
     return made
 
 
+def readable(a: Array) -> Array:
+    """Return the same memory as kernels are compiled for it, though it may not be written to."""
+    if a.flags.writeable:
+        return a
+    return np.asarray(_Memory(a))
+
+
+class _Memory:
+    """NumPy's interface of arrays, to memory that another one holds."""
+
+    def __init__(self, a: Array) -> None:
+        interface = a.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self._held = a
+
+
 def dense(a: Array) -> Array:
     """Return ``a`` as kernels are compiled for it: contiguous and writable, copied if need be."""
     flags = a.flags

@@ -16,6 +16,7 @@ from distgrad.kernels.tiles import ROWS, tile, turn
 from distgrad.kernels.vectors import (
     BYTES,
     add,
+    address,
     apart,
     before,
     broadcast,
@@ -211,8 +212,9 @@ def _scores(
             if j < _seen(begin + i + ROWS - 1, keys, causal):
                 to = out + i * width + j
                 tile(
-                    *(room, a + i * step, step, 1, room, panels + j * depth, w),
-                    *(room, to, width, depth, False),
+                    *(room, address(room, a + i * step), step, 1),
+                    *(address(room, panels + j * depth), w),
+                    *(address(room, to), width, depth, False),
                 )
 
 
@@ -239,9 +241,9 @@ def _mixed(
                 depth = depth if depth < _DEPTH else _DEPTH
                 if depth > 0:
                     tile(
-                        *(room, weights + i * width + first, width, 1),
-                        *(room, b + first * wide + c, wide),
-                        *(room, out + i * wide + c, wide, depth, first > 0),
+                        *(room, address(room, weights + i * width + first), width, 1),
+                        *(address(room, b + first * wide + c), wide),
+                        *(address(room, out + i * wide + c), wide, depth, first > 0),
                     )
 
 
@@ -266,9 +268,9 @@ def _gathered(
         if first < rows:
             for c in range(0, wide, w):
                 tile(
-                    *(room, weights + first * width + j, 1, width),
-                    *(room, b + first * wide + c, wide),
-                    *(room, out + j * wide + c, wide, rows - first, True),
+                    *(room, address(room, weights + first * width + j), 1, width),
+                    *(address(room, b + first * wide + c), wide),
+                    *(address(room, out + j * wide + c), wide, rows - first, True),
                 )
 
 

@@ -83,35 +83,32 @@ def _turned(builder: Any, lines: list[Any]) -> list[Any]:
 @code
 def tile(
     typing: Any,
+    like: Any,
     a: Any,
-    a_at: Any,
     a_row: Any,
     a_step: Any,
     b: Any,
-    b_at: Any,
     b_step: Any,
     c: Any,
-    c_at: Any,
     c_row: Any,
     depth: Any,
     more: Any,
 ) -> Any:
-    """Let ROWS rows of a vector each, in ``c``, be a product a b; or be added to, if ``more``.
+    """Let ROWS rows of a vector each, at ``c``, be a product a b; or be added to, if ``more``.
 
-    Row r of c is the sum over k < ``depth`` of the number a[a_at + r a_row + k a_step] times the
-    vector at b_at + k b_step, in this order, whatever ROWS is; it lies at c_at + r c_row.
+    Row r of c is the sum over k < ``depth`` of the number at a + r a_row + k a_step times the
+    vector at b + k b_step, in this order, whatever ROWS is; it lies at c + r c_row. Where a, b and
+    c are is said by ``address``, steps count numbers of the dtype of the array ``like``.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(Vector(signature.args[0].dtype))
-        a = place_of(context, builder, signature, args, 0, args[1])
-        b = place_of(context, builder, signature, args, 4, args[5])
-        c = place_of(context, builder, signature, args, 7, args[8])
-        _tile(builder, kind, (a, *args[2:4]), (b, args[6]), (c, args[9]), *args[10:])
+        a, b, c = [builder.inttoptr(args[i], kind.element.as_pointer()) for i in (1, 4, 6)]
+        _tile(builder, kind, (a, *args[2:4]), (b, args[5]), (c, args[7]), *args[8:])
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(a, n, n, n, b, n, n, c, n, n, n, types.boolean), generate
+    return types.void(like, n, n, n, n, n, n, n, n, types.boolean), generate
 
 
 def _tile(builder: Any, kind: Any, a: Any, b: Any, c: Any, depth: Any, more: Any) -> None:

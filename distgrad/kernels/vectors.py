@@ -76,6 +76,16 @@ def store(typing: Any, a: Any, at: Any, x: Any) -> Any:
     return types.void(a, types.intp, x), generate
 
 
+@code
+def address(typing: Any, a: Any, at: Any) -> Any:
+    """Return where in memory element ``at`` is: to go on with another array costs a count."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(place_of(context, builder, signature, args, 0, args[1]), WORD)
+
+    return types.intp(a, types.intp), generate
+
+
 def place_of(context: Any, builder: Any, signature: Any, args: Any, n: int, index: Any) -> Any:
     """Return the pointer to element ``index`` of the array that is argument ``n``."""
     array = context.make_array(signature.args[n])(context, builder, args[n])

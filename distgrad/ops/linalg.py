@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +43,10 @@ Axes: TypeAlias = "int | tuple[Ints, Ints]"
 """Of a product: how many, or those of a and those of b."""
 
 
+Product: TypeAlias = "Callable[..., Array]"
+"""A function of two matrices, or stacks of them, and maybe ``out``: their product."""
+
+
 def _products(rng: np.random.Generator) -> list[Sample]:
     shapes = [
         ((2, 3), (3, 4)),
@@ -68,15 +73,20 @@ def _products(rng: np.random.Generator) -> list[Sample]:
 )
 def matmul(a: Operand, b: Operand) -> OpResult:
     """Matrix product over the last two axes; others broadcast; vectors as in NumPy."""
+    return matmul_by(np.matmul, a, b)
+
+
+def matmul_by(product: Product, a: Operand, b: Operand) -> OpResult:
+    """Return what ``matmul`` does, matrices multiplied by this function."""
     if getattr(a, "ndim", 0) > 1 and getattr(b, "ndim", 0) > 1:
-        return np.matmul(a, b), _gradients(a, b)  # type: ignore[arg-type]  # numbers have no axes
+        return product(a, b), _gradients(product, a, b)  # type: ignore[arg-type]  # no numbers
     if isinstance(a, _NUMBERS) or isinstance(b, _NUMBERS):
         raise ValueError("a number is no matrix: write * for its product")
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
     b2 = np.expand_dims(b, 1) if b.ndim == 1 else b
     vectors = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())
 
-    to_left, to_right = _gradients(a2, b2)
+    to_left, to_right = _gradients(product, a2, b2)
     a_shape, b_shape = a.shape, b.shape
 
     def restore(g: Array) -> Array:
@@ -95,12 +105,12 @@ def matmul(a: Operand, b: Operand) -> OpResult:
     return np.matmul(a, b), (left, right)
 
 
-def _gradients(a: Array, b: Array) -> tuple[Closure, Closure]:
+def _gradients(product: Product, a: Array, b: Array) -> tuple[Closure, Closure]:
     """The gradients of a b to both; each keeps the other factor alone."""
     if b.ndim == 2 and a.ndim > 2:
         # One large product instead of a sum over many small ones.
-        return (lambda g: np.matmul(g, H(b))), (lambda g: np.matmul(H(_rows(a)), _rows(g)))
-    return (lambda g: np.matmul(g, H(b))), (lambda g: np.matmul(H(a), g))
+        return (lambda g: product(g, H(b))), (lambda g: product(H(_rows(a)), _rows(g)))
+    return (lambda g: product(g, H(b))), (lambda g: product(H(a), g))
 
 
 def _rows(a: Array) -> Array:
@@ -124,25 +134,30 @@ def _shaped(a: Array, shape: tuple[int, ...]) -> Array:
 )
 def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     """x Wᵀ + b over the last axis, W of shape (out, in); b may be None."""
+    return linear_by(np.matmul, x, weight, bias)
+
+
+def linear_by(product: Product, x: Array, weight: Array, bias: Array | None) -> OpResult:
+    """Return what ``linear`` does, matrices multiplied by this function."""
     shape = x.shape
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
     rows = x if len(shape) == 2 else _rows(x)
     if turned_is_faster(rows, weight):
         y = turned(rows, weight, bias)
     else:
-        y = np.matmul(rows, T(weight))
+        y = product(rows, T(weight))
         if bias is not None:
             same = type(y) is np.ndarray and y.dtype == bias.dtype
             y = np.add(y, bias, out=y) if same else y + bias
     if len(shape) == 2 and weight.dtype.kind != "c" and x.dtype.kind != "c":
         return y, (
-            lambda g: np.matmul(g, weight),
-            lambda g, out=None: np.matmul(T(g), x, out=out),
+            lambda g: product(g, weight),
+            lambda g, out=None: product(T(g), x, out=out),
             lambda g, out=None: np.add.reduce(g, axis=0, out=out),
         )
     return _shaped(y, (*shape[:-1], weight.shape[0])), (
-        lambda g: _shaped(np.matmul(_rows(g), conjugate(weight)), shape),
-        lambda g, out=None: np.matmul(T(_rows(g)), conjugate(_rows(x)), out=out),
+        lambda g: _shaped(product(_rows(g), conjugate(weight)), shape),
+        lambda g, out=None: product(T(_rows(g)), conjugate(_rows(x)), out=out),
         lambda g, out=None: np.add.reduce(_rows(g), axis=0, out=out),
     )
 

@@ -83,6 +83,11 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         {"input_lengths": np.array([37, 30, 21]), "target_lengths": np.array([9, 7, 0])},
     ),
     **dict.fromkeys(("digamma", "lgamma"), lambda r: ([np.exp(r.uniform(-9, 9, (37, 67)))], {})),
+    "linear": lambda r: (
+        [r.normal(size=(3, 301, 61)), r.normal(size=(41, 61)), r.normal(size=41)],
+        {},
+    ),
+    "matmul": lambda r: ([r.normal(size=(903, 61)), r.normal(size=(61, 41))], {}),
     "nll": lambda r: ([r.normal(size=(37, 67)), np.append([0, -100], r.integers(0, 67, 35))], {}),
     "prelu": lambda r: ([r.normal(size=(5, 13, 7, 9)), r.normal(size=(13, 1, 1))], {}),
     **dict.fromkeys(("tril", "triu"), lambda r: ([r.normal(size=(3, 37, 67))], {"k": 0})),
