@@ -150,7 +150,9 @@ def _lazily(op: Op, module: str) -> Callable[..., Any]:
 
 def _may_pay(a: Any, b: Any, *_: Any) -> bool:
     # All products of a step, forward and backward, have as many multiplications.
-    return min(np.ndim(a), np.ndim(b)) > 1 and a.size * max(b.shape[-2:]) >= _SOME
+    if not np.ndim(a) or not np.ndim(b):
+        return False
+    return bool(a.size * b.size >= _SOME * min(b.shape[-2:]))
 
 
 def _may_be_rows(a: Any, b: Any) -> bool:

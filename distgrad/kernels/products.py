@@ -1,13 +1,14 @@
-"""Twins of matrix products: of matrices of some width, in registers, without a BLAS.
+"""Twins of matrix products that are faster without a BLAS: narrow ones, and stacks of small ones.
 
 A BLAS is made for large matrices: it copies both, and looks at much, before it multiplies. What
-is narrow is multiplied where it lies, or after one copy of the right factor. Sums are taken in the
-order of the inner axis, whatever the processor (Goto and van de Geijn 2008 has the blocks).
+is narrow is multiplied in registers where it lies, or after one copy of the right factor (Goto and
+van de Geijn 2008 has the blocks). Sums are taken in one order, whatever the processor.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Operand, Shape
 from distgrad.blas import cpu
-from distgrad.kernels.arrays import empty, on_forms, readable, run, spanned
+from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
 from distgrad.kernels.jit import exact_kernel, part
 from distgrad.kernels.tiles import ROWS, tile, turn
 from distgrad.kernels.vectors import BYTES, address, apart, load, store
@@ -30,8 +31,10 @@ _FAR = 2048
 """Bytes from row to row from which on a cache holds few of them in their places."""
 _WORTHWHILE = 1 << 20
 """Multiplications: below, a call of either is what takes the time."""
-_OUTER = 1 << 12
-"""The same of a column times a row, which NumPy computes without a BLAS."""
+_SOME = 1 << 12
+"""The same of products that NumPy computes without a BLAS, or with a call of it for each."""
+_SMALL = 64
+"""Multiplications of each product of a stack, at most, that are less work than a call."""
 _NARROW, _LONG = 64, 256
 """Columns and inner axis at most, and rows at least, of what pays on any processor."""
 _WIDE, _MOST = (512, 1 << 26) if ROWS == 8 and cpu().halves_avx512 else (0, 0)
@@ -43,40 +46,28 @@ _ndarray = np.ndarray
 @on_forms
 def linear(x: Array, weight: Array, bias: Array | None) -> OpResult | None:
     """The twin of ``ops.linear``."""
-    return linear_by(product, x, weight, bias) if _may_pay(x, weight) else None
+    if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1]):
+        return None
+    return linear_by(product, x, weight, bias)
 
 
 @on_forms
 def matmul(a: Operand, b: Operand) -> OpResult | None:
     """The twin of ``ops.matmul``."""
-    return matmul_by(product, a, b) if _may_pay(a, b) else None
+    if not _known(a, b) or not _some_of(a.shape, b.shape):  # type: ignore[union-attr]
+        return None
+    return matmul_by(product, a, b)
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return ``np.matmul(a, b)``, in ``out`` if it is given."""
-    if (
-        _known(a, b)
-        and a.ndim == b.ndim == 2
-        and _pays(*a.shape, *b.shape)
-        and (out is None or out.flags.c_contiguous)
-    ):
-        return _in_registers(a, b, out)
+    if _known(a, b) and (out is None or out.flags.c_contiguous):
+        way = _way(a.shape, b.shape)
+        if way is not None:
+            y = empty(a, (*a.shape[:-1], b.shape[-1])) if out is None else out
+            way(a, b, y)
+            return y
     return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
-
-
-def _may_pay(a: Any, b: Any) -> bool:
-    if type(a) is not _ndarray and not hasattr(a, "tape"):
-        return False
-    return type(b) is type(a) and _large_enough(a.shape, b.shape) and _known(a, b)
-
-
-@lru_cache(maxsize=1024)
-def _large_enough(a: Shape, b: Shape) -> bool:
-    """Whether any product of a step may pay: forward and backward they multiply alike."""
-    if min(len(a), len(b)) < 2 or 0 in a:
-        return False
-    count, rows = math.prod(a) * max(b[-2:]), math.prod(a[:-1])
-    return count >= _WORTHWHILE or (count >= _OUTER and 1 in (rows, a[-1], *b))
 
 
 def _known(a: Any, b: Any) -> bool:
@@ -91,28 +82,71 @@ def _known(a: Any, b: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _pays(m: int, k: int, rows: int, n: int) -> bool:
-    """Whether it is faster than the BLAS.
+def _some_of(a: Shape, b: Shape) -> bool:
+    """Whether any product of a step, forward or backward, of a and b has a way of its own."""
+    if not a or not b:
+        return False
+    (*lead, m, k), (*other, rows, n) = (a if len(a) > 1 else (1, *a)), (b if b[1:] else (*b, 1))
+    if not other:  # one product of all rows
+        m, lead = m * math.prod(lead), []
+    if k != rows or (lead and lead != other):
+        return False
+    whole = other  # of a stack that one matrix is multiplied with
+    return any(
+        _way(one, two) is not None
+        for one, two in (
+            ((*lead, m, k), (*other, k, n)),
+            ((*whole, m, n), (*other, n, k)),
+            ((*lead, k, m), (*whole, m, n)),
+        )
+    )
 
-    Measured in float32 on one core, beside OpenBLAS 0.3.31: 2,048 × 32 times 32 × 32 takes 0.84 of
-    the time on a Zen 4 and 0.85 of it with AVX2 alone. 768 × 128 times 128 × 384 takes 0.94 on a
-    Zen 4, whose BLAS does best with AVX2 kernels, but 1.01 with AVX2 alone.
+
+@lru_cache(maxsize=1024)
+def _way(a: Shape, b: Shape) -> Callable[[Array, Array, Array], None] | None:
+    """Return what computes a product of these shapes faster than NumPy; by the shapes alone.
+
+    Measured on one core of a Zen 4 beside OpenBLAS 0.3.31, float32: 2,048 × 32 times 32 × 32 takes
+    0.84 of the time, 0.85 of it with AVX2 alone; 768 × 128 times 128 × 384 0.94, whose BLAS does
+    best with AVX2 kernels there, but 1.01 with AVX2 alone; of 20,000 products of 3 × 3 0.30.
     """
-    if k != rows or min(m, n) < _BLOCK or not k:
-        return False
-    count = m * k * n
+    if len(a) != len(b) or len(a) < 2 or a[:-2] != b[:-2] or a[-1] != b[-2]:
+        return None
+    m, k, n = *a[-2:], b[-1]
+    each, count = m * k * n, math.prod(a) * n
     if k == 1:
-        return count >= _OUTER
-    if count < _WORTHWHILE:
-        return False
+        return _outer if count >= _SOME else None
+    if len(a) > 2:
+        return _stack if 0 < each <= _SMALL and count >= _SOME else None
+    if min(m, n) < _BLOCK or count < _WORTHWHILE:
+        return None
     whole = not (m % _BLOCK or n % _BLOCK)
     if k > _DEPTH and not whole:
-        return False  # the kernel adds to blocks that have nothing in common
+        return None  # the kernel adds to blocks that have nothing in common
     narrow = max(k, n) <= _NARROW and m >= _LONG
-    return narrow or (whole and not k % _BLOCK and n <= _WIDE and count <= _MOST)
+    pays = narrow or (whole and not k % _BLOCK and n <= _WIDE and count <= _MOST)
+    return _in_registers if pays else None
 
 
-def _in_registers(a: Array, b: Array, out: Array | None) -> Array:
+def _outer(a: Array, b: Array, y: Array) -> None:
+    m, n = y.shape[-2:]
+    if n == 1:  # the long axis last
+        (a, m), (b, n) = (b, n), (a, m)
+    run(
+        *(outer_products, dense(a).reshape(-1, m), dense(b).reshape(-1, n), y.reshape(-1, m, n)),
+        *(y.dtype.type(0),),
+        writes=(2,),
+    )
+
+
+def _stack(a: Array, b: Array, y: Array) -> None:
+    m, n = y.shape[-2:]
+    k = a.shape[-1]
+    left, right = dense(a).reshape(-1, m, k), dense(b).reshape(-1, k, n)
+    run(small_products, left, right, y.reshape(-1, m, n), writes=(2,))
+
+
+def _in_registers(a: Array, b: Array, y: Array) -> None:
     (m, k), (_, n), item = a.shape, b.shape, a.itemsize
     rows, columns = _memory(a), _memory(b)
     if rows is None:
@@ -121,14 +155,12 @@ def _in_registers(a: Array, b: Array, out: Array | None) -> Array:
     if columns is None or item not in b.strides:
         b = b.copy()
         columns = b.reshape(-1)
-    y = empty(a, (m, n)) if out is None else out
     (a_row, a_step), (b_row, b_step) = a.strides, b.strides
     run(
         *(multiply_matrices, rows, columns, y.reshape(-1), m, k, n),
         *(a_row // item, a_step // item, b_row // item, b_step // item),
         writes=(2,),
     )
-    return y
 
 
 def _memory(a: Array) -> Array | None:
@@ -194,3 +226,25 @@ def _turned(
         else:
             for q in range(0, depth, w):
                 turn(b, place + q * row, step, w, depth - q, room, to + q * w)
+
+
+@exact_kernel
+def outer_products(a: Array, b: Array, c: Array, zero: Scalar) -> None:
+    """Columns times rows; 0 is added, as to every sum of products, so that no -0 comes out."""
+    for s in range(c.shape[0]):
+        for i in range(c.shape[1]):
+            x = a[s, i]
+            for j in range(c.shape[2]):
+                c[s, i, j] = x * b[s, j] + zero
+
+
+@exact_kernel
+def small_products(a: Array, b: Array, c: Array) -> None:
+    """Stacks of matrices of a few numbers each."""
+    for s in range(c.shape[0]):
+        for i in range(c.shape[1]):
+            for j in range(c.shape[2]):
+                total = c.dtype.type(0)
+                for k in range(a.shape[2]):
+                    total += a[s, i, k] * b[s, k, j]
+                c[s, i, j] = total

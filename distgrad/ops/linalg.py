@@ -78,10 +78,13 @@ def matmul(a: Operand, b: Operand) -> OpResult:
 
 def matmul_by(product: Product, a: Operand, b: Operand) -> OpResult:
     """Return what ``matmul`` does, matrices multiplied by this function."""
-    if getattr(a, "ndim", 0) > 1 and getattr(b, "ndim", 0) > 1:
-        return product(a, b), _gradients(product, a, b)  # type: ignore[arg-type]  # no numbers
     if isinstance(a, _NUMBERS) or isinstance(b, _NUMBERS):
         raise ValueError("a number is no matrix: write * for its product")
+    if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
+        y = _shaped(product(_rows(a), b), (*a.shape[:-1], b.shape[1]))
+        return y, _gradients(product, a, b)
+    if a.ndim > 1 and b.ndim > 1:
+        return product(a, b), _gradients(product, a, b)
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
     b2 = np.expand_dims(b, 1) if b.ndim == 1 else b
     vectors = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())
@@ -108,8 +111,11 @@ def matmul_by(product: Product, a: Operand, b: Operand) -> OpResult:
 def _gradients(product: Product, a: Array, b: Array) -> tuple[Closure, Closure]:
     """The gradients of a b to both; each keeps the other factor alone."""
     if b.ndim == 2 and a.ndim > 2:
-        # One large product instead of a sum over many small ones.
-        return (lambda g: product(g, H(b))), (lambda g: product(H(_rows(a)), _rows(g)))
+        shape = a.shape
+        return (
+            lambda g: _shaped(product(_rows(g), H(b)), shape),
+            lambda g: product(H(_rows(a)), _rows(g)),
+        )
     return (lambda g: product(g, H(b))), (lambda g: product(H(a), g))
 
 

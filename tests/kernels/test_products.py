@@ -1,4 +1,4 @@
-"""Products of narrow matrices in registers: right, and the same bits wherever they are."""
+"""Products without a BLAS: right, and of the same bits wherever the matrices are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import nn, ops
+from distgrad import kernels, nn, ops
 
 pytest.importorskip("numba", reason="numba is not installed: the BLAS multiplies")
 
@@ -27,6 +27,12 @@ SIZES = [  # m, k, n: a column times a row, a vector, parts of vectors, more tha
 def drawn(m: int, k: int, n: int, dtype: Any = np.float32) -> tuple[Any, Any]:
     rng = np.random.default_rng([m, k, n])
     return rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+
+
+def in_registers(a: Any, b: Any) -> Any:
+    y = np.full((a.shape[0], b.shape[1]), np.nan, a.dtype)
+    products._in_registers(a, b, y)
+    return y
 
 
 def turned(a: Any) -> Any:
@@ -66,7 +72,7 @@ FORMS = {
 @pytest.mark.parametrize(("m", "k", "n"), SIZES)
 def test_a_product_is_right(m: int, k: int, n: int, dtype: Any) -> None:
     a, b = drawn(m, k, n, dtype)
-    y = products._in_registers(a, b, None)
+    y = in_registers(a, b)
     assert (y.shape, y.dtype) == ((m, n), dtype)
     scale = np.finfo(dtype).eps * 4 * k**0.5
     np.testing.assert_allclose(y, a.astype(np.float64) @ b, rtol=scale, atol=scale * k**0.5)
@@ -75,17 +81,17 @@ def test_a_product_is_right(m: int, k: int, n: int, dtype: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_it_has_the_same_bits_wherever_the_matrices_lie(form: str) -> None:
     a, b = drawn(67, 93, 45)
-    wanted = products._in_registers(a, b, None)
+    wanted = in_registers(a, b)
     other = FORMS[form]
     for x, y in ((other(a), b), (a, other(b)), (other(a), other(b))):
-        np.testing.assert_array_equal(products._in_registers(x, y, None), wanted)
+        np.testing.assert_array_equal(in_registers(x, y), wanted)
 
 
 @pytest.mark.parametrize(("m", "k", "n"), SIZES)
 def test_a_number_has_the_same_bits_in_whatever_block_it_is(m: int, k: int, n: int) -> None:
     a, b = drawn(m, k, n)
-    whole = products._in_registers(a, b, None)
-    part = products._in_registers(a[-16:], b[:, -16:], None)
+    whole = in_registers(a, b)
+    part = in_registers(a[-16:], b[:, -16:])
     np.testing.assert_array_equal(part, whole[-16:, -16:])
 
 
@@ -108,13 +114,76 @@ def test_nan_and_infinity_travel() -> None:
     np.testing.assert_array_equal(np.isinf(y), np.isinf(wanted))
 
 
-def test_a_step_has_its_products_in_registers_only_if_its_first_one_was_looked_at() -> None:
-    rng = np.random.default_rng(5)
-    for m, k, n in np.exp(rng.uniform(0, 7, (20_000, 3))).astype(int).tolist():
-        pays = [products._pays(*s) for s in ((m, k, k, n), (m, n, n, k), (n, m, m, k))]
-        if any(pays):
-            assert products._large_enough((m, k), (k, n))
-            assert products._large_enough((m, k), (n, k))
+STACKS = {  # columns times rows of vectors, matrices and stacks; stacks of small matrices
+    "column, row": ((97, 1), (1, 203)),
+    "row, column": ((1, 1), (1, 5003)),
+    "column, number": ((5003, 1), (1, 1)),
+    "stack of columns": ((7, 3, 31, 1), (7, 3, 1, 29)),
+    "2 x 2": ((701, 2, 2), (701, 2, 2)),
+    "3 x 3": ((5, 103, 3, 3), (5, 103, 3, 3)),
+    "4 x 4 with vectors": ((301, 4, 4), (301, 4, 1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("name", STACKS)
+def test_columns_times_rows_and_stacks_of_small_matrices(name: str, dtype: Any) -> None:
+    rng = np.random.default_rng(8)
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in STACKS[name])
+    a.flat[0], b.flat[-1] = -0.0, np.nan
+    assert products._way(a.shape, b.shape) in (products._outer, products._stack)
+    for x, y in ((a, b), (turned(a), turned(b)), (read_only(a), read_only(b))):
+        found = products.product(x, y)
+        if a.shape[-1] == 1:
+            assert found.tobytes() == np.matmul(x, y).tobytes()  # one product each: NumPy's bits
+        np.testing.assert_allclose(found, np.matmul(x, y), rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_of_a_matrix_times_a_vector_is_a_column_times_a_row() -> None:
+    rng = np.random.default_rng(4)
+    a, v = rng.normal(size=(301, 203)).astype(np.float32), rng.normal(size=203).astype(np.float32)
+    for inputs in ((a, v), (v, a.T), (v, v)):
+        tensors = [dg.tensor(x, requires_grad=True) for x in inputs]
+        y = tensors[0] @ tensors[1]
+        grads = dg.autograd.grad((y * y).sum(), tensors)
+        with dg.reference_kernels():
+            y = tensors[0] @ tensors[1]
+            wanted = dg.autograd.grad((y * y).sum(), tensors)
+        for one, two in zip(grads, wanted, strict=True):
+            np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-4, atol=1e-3)
+
+
+def shapes(rng: Any) -> tuple[Any, Any]:
+    """Operands of a matmul: of one to four axes, of which some are 1."""
+    m, k, n, i, j = np.exp(rng.uniform(0, 6, 5)).astype(int).tolist()
+    if rng.random() < 0.3:
+        k = 1
+    a = [(m, k), (k,), (i, m, k), (j, i, m, k)][rng.integers(4)]
+    b = [(k, n), (k,), (*a[:-2], k, n), (j, i, k, n)][rng.integers(4)]
+    return a, b
+
+
+def test_a_product_that_pays_is_one_of_a_step_that_was_looked_at() -> None:
+    rng, paid = np.random.default_rng(5), 0
+    for _ in range(20_000):
+        a, b = shapes(rng)
+        rows = (int(np.prod(a[:-1])), a[-1]) if len(a) > 2 and len(b) == 2 else a
+        left, right = rows if len(rows) > 1 else (1, *rows), b if len(b) > 1 else (*b, 1)
+        if len(left) > 2 and len(right) > 2 and left[:-2] != right[:-2]:
+            continue
+        lead = max(left[:-2], right[:-2], key=len)
+        (m, k), n = left[-2:], right[-1]
+        y = (*lead, m, n)
+        pairs = [
+            (left, right),
+            (y, (*right[:-2], n, k)),
+            ((*left[:-2], k, m), y),
+        ]
+        if any(products._way(*pair) for pair in pairs):
+            paid += 1
+            assert products._some_of(a, b), (a, b)
+            assert kernels._may_pay(np.broadcast_to(0, a), np.broadcast_to(0, b))
+    assert paid > 1000
 
 
 @pytest.mark.parametrize("features", [(64, 48), (48, 1), (1, 48), (3, 17)], ids=str)
@@ -167,7 +236,8 @@ found = []
 for m, k, n in ((100, 61, 17), (48, 700, 32)):
     rng = np.random.default_rng(m)
     a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(n, k)).astype("f")
-    found.append(products._in_registers(a, b.T, None))
+    found.append(np.empty((m, n), "f"))
+    products._in_registers(a, b.T, found[-1])
 print(tiles.ROWS, hashlib.sha256(b"".join(x.tobytes() for x in found)).hexdigest())
 """
 
