@@ -282,6 +282,16 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         lambda a, b, i: torch.scatter(a, 1, i, b),
         normal(2, lambda r, a, b: (a, b, Fixed(b.argsort(1)))),
     ),
+    "set_at index_put": (
+        lambda a, b, i: ops.index_put(a, (i.array,), b),
+        lambda a, b, i: torch.index_put(a, (i,), b),
+        normal(2, lambda r, a, b: (a, b, Fixed(r.permutation(len(a))))),
+    ),
+    "set_at slice": (
+        lambda a, b: ops.index_put(a, (slice(None), slice(0, 4)), b[:, :4]),
+        lambda a, b: torch.slice_scatter(a, b[:, :4], 1, 0, 4),
+        normal(2),
+    ),
     "where masked_fill": (
         lambda a, m: ops.masked_fill(a, m.array, 0.5),
         lambda a, m: torch.masked_fill(a, m, 0.5),

@@ -116,7 +116,7 @@ def _refilled(node: Node) -> list[Edge] | None:
                     content = tensors[id(content)]
                     if content is None:
                         return None
-                elif type(content) not in _PLAIN and not _is_form(content):
+                elif not (type(content) in _PLAIN or _is_form(content) or _is_function(content)):
                     return None
                 cells.append(CellType(content))
             vjp = FunctionType(
@@ -124,6 +124,13 @@ def _refilled(node: Node) -> list[Edge] | None:
             )
         edges.append((vjp, *edge[1:]))
     return edges
+
+
+def _is_function(content: Any) -> bool:
+    """Whether it takes all it works on as arguments, arrays and Tensors alike."""
+    return type(content) is np.ufunc or (
+        type(content) is FunctionType and content.__closure__ is None
+    )
 
 
 def _kept(node: Node, number: int) -> Any:

@@ -111,6 +111,16 @@ def _sigmoid(tape: Tape, a: Form) -> Any:
     return y, of_sigmoid(y)
 
 
+@_twin(ops.clamp)
+def _clamp(tape: Tape, a: Form, low: Any, high: Any) -> Any:
+    from distgrad.kernels import limits  # noqa: PLC0415 (numba)
+
+    settings = limits.bounds(low, high)
+    _need(settings is not None)
+    y, vjp = _elementwise(tape, limits.between.made, ("x",), (a,), settings or {})  # type: ignore[attr-defined]
+    return y, (vjp, None, None)
+
+
 @_twin(ops.tanh_backward)
 def _tanh_backward(tape: Tape, g: Form, y: Form) -> Any:
     from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)

@@ -310,13 +310,13 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
     if chosen.dtype != np.bool_:
         raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
     shape = broadcast_shapes(x.shape, chosen.shape)
-    places = np.flatnonzero(np.broadcast_to(chosen, shape))
-    if places.size > given.size:
+    chosen = np.broadcast_to(chosen, shape)
+    count = int(np.count_nonzero(chosen))
+    if count > given.size:
         raise ShapeError(
-            f"masked_scatter: the mask holds {places.size} times, source has {given.size} elements"
+            f"masked_scatter: the mask holds {count} times, source has {given.size} elements"
         )
-    whole = x.expand(*shape).reshape(-1)
-    return ops.index_put(whole, places, given.reshape(-1)[: places.size]).reshape(shape)
+    return ops.index_put(x.expand(*shape), chosen, given.reshape(-1)[:count])
 
 
 def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> Tensor:
@@ -347,15 +347,15 @@ def diagonal_scatter(
 ) -> Tensor:
     """``input`` with ``src`` on the diagonal of two axes."""
     x = _matrix("diagonal_scatter", input)
-    axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
-    places = np.diagonal(np.arange(x.size).reshape(x.shape), offset, dim1, dim2)
-    if np.shape(src) != places.shape:
-        raise ShapeError(
-            f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {places.shape}"
-        )
-    given = _converted("diagonal_scatter", src, x).reshape(-1)
-    row = ops.index_put(x.reshape(-1), places.reshape(-1), given)
-    return row.reshape(x.shape)
+    axes = axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
+    wanted = np.diagonal(x.array, offset, dim1, dim2).shape
+    if np.shape(src) != wanted:
+        raise ShapeError(f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {wanted}")
+    steps = np.arange(wanted[-1])
+    place = (..., steps + max(-offset, 0), steps + max(offset, 0))
+    turned = call(np.moveaxis, x, axes, (-2, -1))
+    written = ops.index_put(turned, place, _converted("diagonal_scatter", src, x))
+    return call(np.moveaxis, written, (-2, -1), axes)
 
 
 def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> Tensor:

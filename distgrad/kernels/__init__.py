@@ -37,6 +37,7 @@ _MODULES: dict[str, list[Op]] = {
     "factors": [ops.det, ops.inv, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.subtract],
+    "limits": [ops.clamp],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
     "normalise": [ops.batch_norm, ops.layer_norm],

@@ -138,6 +138,7 @@ from distgrad.ops.indexing import delete as delete
 from distgrad.ops.indexing import embedding as embedding
 from distgrad.ops.indexing import extract as extract
 from distgrad.ops.indexing import getitem as getitem
+from distgrad.ops.indexing import set_at as set_at
 from distgrad.ops.indexing import take as take
 from distgrad.ops.interpolate import resample as resample
 from distgrad.ops.inverse_erf import erfinv as erfinv

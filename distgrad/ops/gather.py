@@ -19,7 +19,7 @@ from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.along import add_along, add_slices, put_along, take_along, with_length
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back
+from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back, set_at
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
 
 
@@ -94,8 +94,11 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
     With ``accumulate`` repeated indices add up. Errors: ShapeError. Source: torch.index_put.
     """
     x = as_tensor(x)
-    places = _numbered(x.shape, indices)
     given = _like("index_put", values, x)
+    if not accumulate:
+        result: Tensor = set_at(x, given, index=indices)
+        return result
+    places = _numbered(x.shape, indices)
     try:
         spread = _broadcast(given, values, places.shape)
     except ValueError as error:
@@ -103,7 +106,7 @@ def index_put(x: TensorLike, indices: Any, values: TensorLike, accumulate: bool 
             f"index_put: values of shape {given.shape} do not broadcast to {places.shape}, the "
             f"shape of x[indices]"
         ) from error
-    return added(x, places, spread) if accumulate else _replaced(x, places, spread)
+    return added(x, places, spread)
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
@@ -218,23 +221,6 @@ def added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     row = np.reshape(values, (-1,))
     total = put_back(row, index=_flat(places), shape=(x.size,), dtype=x.dtype)
     return as_tensor(x + np.reshape(total, x.shape))
-
-
-def _replaced(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
-    if places.size == 0:  # nothing is written; the gradient to values is one of nothing, too
-        return as_tensor(x + np.sum(values))
-    kept, source = _last(places, x.shape)
-    chosen = np.reshape(values, (-1,))[source]
-    return as_tensor(np.where(kept, x, chosen))
-
-
-@apart
-def _last(places: Array, shape: Shape) -> tuple[Array, Array]:
-    """Where nothing is written, and which value comes to lie where: of several the last."""
-    last: Array = np.full(math.prod(shape), -1)
-    last[places.reshape(-1)] = np.arange(places.size)
-    last = last.reshape(shape)
-    return last < 0, np.maximum(last, 0)
 
 
 @apart

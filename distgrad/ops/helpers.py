@@ -182,8 +182,9 @@ Order: TypeAlias = "tuple[int, ...] | None"
 """The axes from the one of longest strides to that of shortest; None where that is their order."""
 
 
-def memory_order(a: Array) -> Order:
+def memory_order(a: Array | Tensor) -> Order:
     """Return the axes from that of the longest steps to that of the shortest; None for C order."""
+    a = data_of(a)
     if a.flags.c_contiguous or min(a.strides) < 0:
         return None
     order = tuple(sorted(range(a.ndim), key=lambda i: -a.strides[i]))

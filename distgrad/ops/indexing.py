@@ -108,6 +108,68 @@ def put_back(g: Array | Tensor, *, index: Any, shape: Shape, dtype: DTypeLike) -
     return whole
 
 
+@op(
+    "..., ... -> ...",
+    samples=lambda rng: [
+        ((rng.normal(size=(4, 3)), rng.normal(size=shape)), {"index": index})
+        for shape, index in (
+            ((3,), 1),
+            ((4, 1), (slice(None, None, -1), slice(-2, None))),
+            ((4, 3), ([0, 2, 0, -2],)),
+            ((), np.array([True, False, True, False])),
+        )
+    ],
+)
+def set_at(a: Array, values: Array, *, index: Any) -> OpResult:
+    """``a`` as it is after ``a[index] = values``: of several for one place the last one stays."""
+    key = _own(plain_index(index))
+    y = a.copy()
+    try:
+        y[key] = values
+    except IndexError as error:
+        raise ShapeError(f"index_put: {error}") from error
+    except ValueError as error:
+        raise ShapeError(
+            f"index_put: values of shape {np.shape(values)} do not broadcast to {y[key].shape}, "
+            f"the shape of x[indices]"
+        ) from error
+    shape = a.shape
+
+    def to_values(g: Array) -> Any:
+        last = _last(key, shape)
+        return g[key] if last is None else np.where(last, g[key], 0)
+
+    return y, (lambda g: _erased(g, key), to_values)
+
+
+def _erased(g: Array | Tensor, key: Any) -> Any:
+    if isinstance(g, Tensor):
+        return set_at(g, np.zeros((), g.dtype), index=key)
+    d = g.copy()
+    d[key] = 0
+    return d
+
+
+def _last(key: Any, shape: Shape) -> Array | None:
+    """Return which of the values at ``key`` stays, where several may be for one place."""
+    keys = key if type(key) is tuple else (key,)
+    arrays = [np.asarray(k) for k in keys if not _is_basic(k)]
+    if all(k.dtype == np.bool_ for k in arrays):
+        return None
+    if len(arrays) == 1 and all(type(k) is slice for k in keys if _is_basic(k)):
+        axis = next(i for i, k in enumerate(keys) if type(k) is not slice)
+        rows = arrays[0]  # what holds for one of the other axes' numbers holds for all
+        return _stays(rows, (shape[axis],)).reshape(*rows.shape, *[1] * (len(shape) - axis - 1))
+    return _stays(key, shape)
+
+
+def _stays(key: Any, shape: Shape) -> Array:
+    place = np.empty(shape, np.intp)
+    numbers = np.arange(place[key].size).reshape(place[key].shape)
+    place[key] = numbers
+    return np.asarray(place[key] == numbers)
+
+
 def picks_all(index: Any, shape: Shape) -> bool:
     """Whether ``a[index]`` is ``a``, but for axes of length 1."""
     keys = index if type(index) is tuple else (index,)

@@ -308,3 +308,35 @@ def test_what_does_not_fit_is_named(call, message):
 def test_writing_in_place_is_refused_with_what_to_do_instead(call, instead):
     with pytest.raises(GradError, match=f"in place, which backward could not follow; {instead}"):
         call(leaf(X))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        1,
+        slice(None, None, 2),
+        (slice(None), 2),
+        (..., slice(1, 3)),
+        np.array([2, 0, -2, 2]),
+        (slice(1, None), np.array([3, 1, 1])),
+        (np.array([0, 2, 0]), np.array([1, 1, 1])),
+        (None, np.array([3, 3])),
+        np.arange(20).reshape(4, 5) % 3 == 0,
+    ],
+    ids=str,
+)
+def test_of_values_written_to_one_place_the_last_one_has_the_gradient(index):
+    rng = np.random.default_rng(3)
+    x, before = rng.normal(size=(4, 5)), np.arange(20.0).reshape(4, 5)
+    values = rng.normal(size=x[index].shape)
+    a, v = dg.tensor(x, requires_grad=True), dg.tensor(values, requires_grad=True)
+    y = dg.ops.index_put(a, index, v)
+    wanted, came = x.copy(), np.zeros((4, 5), int)
+    wanted[index] = values
+    came[index] = 1 + np.arange(values.size).reshape(values.shape)  # NumPy's own last one
+    np.testing.assert_array_equal(y.detach().numpy(), wanted)
+    to_a, to_v = dg.autograd.grad((y * before).sum(), [a, v])
+    np.testing.assert_array_equal(to_a.numpy(), np.where(came, 0, before))
+    of_values = np.zeros(values.size)
+    of_values[came[came > 0] - 1] = before[came > 0]
+    np.testing.assert_array_equal(to_v.numpy().reshape(-1), of_values)

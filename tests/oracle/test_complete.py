@@ -21,6 +21,7 @@ PARTS = {
     "take_along": "gather and take_along_axis",
     "add_along": "scatter_add",
     "put_along": "scatter",
+    "set_at": "index_put",
     "tanh_backward": "tanh, whose gradients of gradients are compared",
     "sigmoid_backward": "sigmoid",
     "scaled_product": "tanh_backward",
