@@ -24,10 +24,10 @@ def milliseconds(output: str) -> list[float]:
     return [json.loads(line)["ms"] for line in lines]
 
 
-def talking(workload: str, ranks: int, steps: int, zero: int) -> float:
+def talking(workload: str, ranks: int, steps: int, *how: str) -> float:
     launch = [sys.executable, "-m", "distgrad", "run", "--threads", "1", "-n", str(ranks)]
     done = subprocess.run(
-        [*launch, WORKER, workload, "--steps", str(steps), "--free", "--zero", str(zero)],
+        [*launch, WORKER, workload, "--steps", str(steps), "--free", *how],
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
@@ -65,20 +65,27 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--zero", type=int, default=0)
+    parser.add_argument("--meet", action="store_true", help="ranks that only meet, too")
     args = parser.parse_args()
+    named = {f"zero={args.zero}": ["--zero", str(args.zero)]}
+    if args.meet:
+        named["meeting only"] = ["--meet"]
     for workload in args.workloads:
-        pairs = []
+        steps = STEPS[workload]
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in named}
         for _ in range(args.rounds):
-            steps = STEPS[workload]
-            ours = talking(workload, args.ranks, steps, args.zero)
-            pairs.append((ours, silent(workload, args.ranks, steps)))
-        ratios = sorted(a / b for a, b in pairs)
-        ms, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
-        print(
-            f"{workload} on {args.ranks}, zero={args.zero}: {ms:.3f} ms, control {theirs:.3f} ms, "
-            f"ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
-            flush=True,
-        )
+            ours = {n: talking(workload, args.ranks, steps, *how) for n, how in named.items()}
+            theirs = silent(workload, args.ranks, steps)
+            for name, ms in ours.items():
+                found[name].append((ms, theirs))
+        for name, pairs in found.items():
+            ratios = sorted(a / b for a, b in pairs)
+            ms, control = (statistics.median(times) for times in zip(*pairs, strict=True))
+            print(
+                f"{workload} on {args.ranks}, {name}: {ms:.3f} ms, control {control:.3f} ms, "
+                f"ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

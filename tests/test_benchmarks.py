@@ -31,6 +31,7 @@ SMALL_GPT += ["--evaluate", "8", "--text", str(WORKERS.parents[1] / "README.md")
         ("distgrad_step.py", ["small", "--steps", "1", "--zero", "1"], '"ms"'),
         ("distgrad_step.py", ["small", "--steps", "1", "--transfer"], '"ms"'),
         ("distgrad_step.py", ["small", "--steps", "1", "--zero", "1", "--transfer"], '"ms"'),
+        ("distgrad_step.py", ["small", "--steps", "1", "--meet"], '"ms"'),
         ("compression_micro.py", ["--repeats", "1"], "powerSGD 4"),
         ("../optimizers.py", ["--quick", "--sizes", "small", "--only", "SGD"], "list "),
         ("compression_train.py", ["fp16", "--steps", "2", *SMALL_GPT], '"points"'),

@@ -17,6 +17,7 @@ from workloads import WORKLOADS
 import distgrad as dg
 from distgrad import optim
 from distgrad.nn import functional as F
+from distgrad.parallel.compiled import compile_sums
 from distgrad.parallel.exchange import exchange_of
 
 parser = argparse.ArgumentParser()
@@ -26,6 +27,7 @@ parser.add_argument("--bucket-mb", type=float)
 parser.add_argument("--zero", type=int, default=0, help="share parameters out over the ranks")
 parser.add_argument("--free", action="store_true", help="no barrier before a step: waits count")
 parser.add_argument("--transfer", action="store_true", help="send only, and compute nothing")
+parser.add_argument("--meet", action="store_true", help="no sums: ranks meet once a step")
 parser.add_argument("--alone", type=int, metavar="R", help="be rank R's control: talk to nobody")
 args = parser.parse_args()
 
@@ -36,7 +38,11 @@ build, batch = WORKLOADS[args.workload]
 model, x, y = build(np.random.default_rng(rank), batch)
 optimizer = optim.AdamW(model.parameters(), lr=1e-4)
 settings = {"bucket_mb": args.bucket_mb} if args.bucket_mb else {}
-ddp = dg.DistributedDataParallel(model, zero=args.zero, **settings) if world else None
+talks = world is not None and not args.meet
+ddp = dg.DistributedDataParallel(model, zero=args.zero, **settings) if talks else None
+if args.meet:
+    compile_sums(world.comm)  # as DistributedDataParallel does: the meeting is one compiled call
+    meeting = world.comm.know_barrier("a step is over")
 
 
 def transfer() -> None:
@@ -66,6 +72,8 @@ def step() -> None:
         ddp.backward(loss)
     else:
         loss.backward()
+    if args.meet:
+        meeting.at_once().wait()
     dg.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 

@@ -21,6 +21,8 @@ from distgrad.parallel.zero import Shares
 from distgrad.parallel.zero_memory import OwnPages
 from distgrad.parallel.zero_share import Share
 
+_LITTLE = 64  # of a bucket what part is not worth a sum of its own
+
 
 class ShardedBuffer:
     """A flat array that every shard fills and whose sum over all shards every rank gets.
@@ -190,17 +192,22 @@ class ShardedBuffer:
 def cut(named: Sequence[tuple[str, Tensor]], bucket_bytes: int) -> list[list[tuple[str, Tensor]]]:
     """Cut parameters, the last (which backward finishes first) first, into neighbours for buckets.
 
-    A bucket holds one dtype and at least one parameter; a larger one has a bucket of its own.
+    A bucket holds one dtype and at least one parameter. It has up to ``bucket_bytes``, and at the
+    end no more than half of what is left, though always a quarter bucket. A larger parameter has a
+    bucket of its own, with what little comes before it.
     """
+    # What is summed last has nothing to hide under, and with zero=1 is what forward waits for.
+    left = sum(p.array.nbytes for _, p in named)
     parts: list[list[tuple[str, Tensor]]] = []
-    filled = 0
+    filled = most = 0
     for name, p in reversed(named):
         count = p.array.nbytes
-        if not filled or p.dtype != parts[-1][0][1].dtype or filled + count > bucket_bytes:
+        full = filled + count > most and filled > bucket_bytes // _LITTLE
+        if not filled or p.dtype != parts[-1][0][1].dtype or full:
             parts.append([])
-            filled = 0
+            filled, most = 0, min(bucket_bytes, max(bucket_bytes // 4, left // 2))
         parts[-1].append((name, p))
-        filled += count
+        filled, left = filled + count, left - count
     return parts
 
 

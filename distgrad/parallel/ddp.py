@@ -38,12 +38,13 @@ class DistributedDataParallel:
     """Makes every rank's backward pass leave the same gradients: those of the global batch's mean.
 
     Rank 0's parameters and buffers are copied to all ranks; parameters and gradients become views
-    of buckets of ``bucket_mb`` MiB, which are reduced by ``algorithm`` while backward runs: "ring",
-    "tree", "shared", "hierarchical", "native" (MPI's own), or "auto" (the default), which goes by
-    who shares a node: "shared" on one, "hierarchical" on several; where no two ranks share one,
-    "tree" if ``dg.init(shards=…)`` was given, else "ring", whose bits depend on the number of
-    ranks. Left out, ``bucket_mb`` is 4, or what ``distgrad bench --tune`` has found here, which may
-    also let short sums without shards take the tree: docs/network.md.
+    of buckets of up to ``bucket_mb`` MiB, those that are full last smaller, which are reduced by
+    ``algorithm`` while backward runs: "ring", "tree", "shared", "hierarchical", "native" (MPI's
+    own), or "auto" (the default), which goes by who shares a node: "shared" on one, "hierarchical"
+    on several; where no two ranks share one, "tree" if ``dg.init(shards=…)`` was given, else
+    "ring", whose bits depend on the number of ranks. Left out, ``bucket_mb`` is 4, or what
+    ``distgrad bench --tune`` has found here, which may also let short sums without shards take the
+    tree: docs/network.md.
     Unused and shared parameters need no flag. ``nonfinite`` says what happens to a batch
     with a NaN or infinite loss or gradient: "raise" NonFiniteError; "skip" leaves it out on all
     ranks (its gradients are dropped, so ``optimizer.step()`` does nothing); "continue" goes on.

@@ -68,6 +68,22 @@ def test_buckets_are_filled_from_the_last_parameter() -> None:
     assert [[name for name, _ in part] for part in parts] == [["e", "d"], ["c"], ["b"], ["a"]]
 
 
+def test_the_last_buckets_have_half_of_what_is_left_but_a_quarter_bucket() -> None:
+    named = [(str(i), Tensor(np.empty(10, "f4"))) for i in range(9)]
+    assert [len(part) for part in cut(named, 160)] == [4, 2, 1, 1, 1]
+    # A bucket or less: what comes last waits for little there, too.
+    assert [len(part) for part in cut(named[:4], 160)] == [2, 1, 1]
+    assert [len(part) for part in cut(named[:4], 640)] == [4]
+
+
+@pytest.mark.parametrize(("before", "expected"), [(2, [["w", "b"]]), (3, [["w"], ["b"]])])
+def test_what_little_comes_before_a_large_parameter_is_summed_with_it(
+    before: int, expected: list[list[str]]
+) -> None:
+    named = [("b", Tensor(np.empty(160, "f4"))), ("w", Tensor(np.empty(before, "f4")))]
+    assert [[name for name, _ in part] for part in cut(named, 64 * 8)] == expected
+
+
 def test_buckets_are_reduced_while_backward_still_runs() -> None:
     log: list[str] = []
 
