@@ -34,7 +34,7 @@ _MODULES: dict[str, list[Op]] = {
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
-    "factors": [ops.det, ops.inv, ops.solve],
+    "factors": [ops.det, ops.inv, ops.slogdet, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.subtract],
     "limits": [ops.clamp],

@@ -1,4 +1,4 @@
-"""Twins of what Gauss's elimination solves in small matrices: solve, inv, det."""
+"""Twins of what Gauss's elimination solves in small matrices: solve, inv, det, slogdet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.node import Joint
-from distgrad.autograd.op import OpResult
+from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.triangular import are_small, stack
@@ -61,6 +61,28 @@ def det(a: Array) -> OpResult | None:
         return d
 
     return y, vjp
+
+
+def slogdet(a: Array) -> OpResults | None:
+    """The twin of ``ops.slogdet`` for small regular matrices."""
+    factors = _factored(a) if are_small(a) else None
+    if factors is None:
+        return None
+    sign, log = np.empty(a.shape[:-2], a.dtype), np.empty(a.shape[:-2], a.dtype)
+    pivots = _diagonal(factors[0])
+    _signs_and_sums(*factors, np.log(np.abs(pivots)), sign.reshape(-1), log.reshape(-1))
+    if np.isinf(log).any():
+        return None
+    shape = a.shape
+
+    def vjp(_: Array | None, g: Array | None) -> Array:  # the sign is constant
+        d = np.zeros(shape, log.dtype)
+        if g is not None:
+            _diagonal(d)[...] = np.expand_dims(g, -1)
+            _solve_transposed(*factors, stack(d))
+        return d
+
+    return (sign, log), vjp
 
 
 def _diagonal(a: Array) -> Array:
@@ -157,3 +179,15 @@ def _product(lu: Array, rows: Array, y: Array) -> None:
         for i in range(lu.shape[1]):
             total *= lu[m, i, i] if rows[m, i] == i else -lu[m, i, i]
         y[m] = total
+
+
+@kernel
+def _signs_and_sums(lu: Array, rows: Array, logs: Array, sign: Array, total: Array) -> None:
+    one = sign.dtype.type(1)
+    for m in range(lu.shape[0]):
+        product, log = one, total.dtype.type(0)
+        for i in range(lu.shape[1]):
+            if (lu[m, i, i] < 0) != (rows[m, i] != i):
+                product = -product
+            log += logs[m, i]
+        sign[m], total[m] = product, log

@@ -84,3 +84,22 @@ def test_the_angle_of_zero_has_gradient_zero():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(dg.ShapeError, match=message):
         call(Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft"])
+@pytest.mark.parametrize("norm", [None, "ortho", "forward"])
+@pytest.mark.parametrize("shape", [(521, 509), (3, 4100, 30), (3, 100_003), (521, 1, 512)])
+def test_many_rows_have_numpys_bits(name, norm, shape):
+    function = getattr(np.fft, name)
+    real = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    both = np.empty(shape, np.complex64)
+    both.real, both.imag = real, real[::-1]
+    for x in [real] if name == "rfft" else [real, both]:
+        x[0, 0], x[-1, -1] = np.nan, np.inf
+        for n in (None, shape[-1] - 2, shape[-1] + 3):
+            with np.errstate(invalid="ignore"):
+                wanted = function(x, n, -1, norm)
+                found = function(Tensor(x), n, -1, norm).array
+            assert found.dtype == wanted.dtype
+            assert found.shape == wanted.shape
+            assert found.tobytes() == wanted.tobytes()
