@@ -85,6 +85,9 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         """Whether it takes any number of inputs."""
         self.attribute_names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        plain = not (view or self.variadic or self.attribute_names)
+        self.elementwise = plain and all(_names_no_axis(s) for s in signatures)
+        """Whether its declaration says that each number of the result is one of each input."""
 
     def __repr__(self) -> str:
         return f"<op {self.name}: {' or '.join(self.signatures)}>"
@@ -165,6 +168,10 @@ class Op:
         for name, setting in attributes.items():
             if isinstance(setting, Tensor):
                 constant(setting, self.name, name)
+
+
+def _names_no_axis(signature: str) -> bool:
+    return {part.strip() for part in signature.replace("->", ",").split(",")} == {"..."}
 
 
 def _no_closures(op: Op, result: Any) -> GradError:

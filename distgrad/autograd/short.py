@@ -64,7 +64,11 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
                     op.refuse_gradients_to(attributes)
         result = None
         try:
-            if op.fused is not None and _fused():
+            if (
+                op.fused is not None
+                and (not op.asked_from or (type(a) is _ndarray and a.nbytes >= op.asked_from))
+                and _fused()
+            ):
                 result = op.fused(a, **attributes)
             if result is None:
                 # An empty ** costs as much as a small product.

@@ -18,8 +18,8 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
-from distgrad.autograd.op import Op
-from distgrad.kernels import onednn
+from distgrad.autograd.op import REGISTRY, Op
+from distgrad.kernels import onednn, unbuffered
 
 __all__ = ["TWINS", "part", "status", "twin"]
 
@@ -173,9 +173,10 @@ def _processor() -> str:
     return os.uname().machine
 
 
-_LARGE = 1 << 15  # bytes: below, looking for gaps costs more than NumPy's way over them
-
 for _op, _module in TWINS.items():
     _op.fused = _lazily(_op, _module)
     if _module == "gapped":
-        _op.asked_from = _LARGE
+        _op.asked_from = unbuffered.LARGE
+for _op in REGISTRY.values():
+    if _op.elementwise and _op.fused is None:
+        _op.fused, _op.asked_from = unbuffered.twin_of(_op.function), unbuffered.LARGE

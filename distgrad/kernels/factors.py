@@ -73,10 +73,10 @@ def slogdet(a: Array) -> OpResults | None:
     _signs_and_sums(*factors, np.log(np.abs(pivots)), sign.reshape(-1), log.reshape(-1))
     if np.isinf(log).any():
         return None
-    shape = a.shape
+    shape, dtype = a.shape, a.dtype
 
     def vjp(_: Array | None, g: Array | None) -> Array:  # the sign is constant
-        d = np.zeros(shape, log.dtype)
+        d = np.zeros(shape, dtype)
         if g is not None:
             _diagonal(d)[...] = np.expand_dims(g, -1)
             _solve_transposed(*factors, stack(d))

@@ -103,8 +103,8 @@ def test_eager_and_captured_steps_have_the_references_bits():
     captured = dg.capture(products)
     for i in range(4):
         rng = np.random.default_rng(i)
-        wide = [rng.normal(size=(120, 150)).astype(np.float32) for _ in range(2)]
-        column = rng.normal(size=(120, 1)).astype(np.float32)
+        wide = [rng.normal(size=(400, 150)).astype(np.float32) for _ in range(2)]
+        column = rng.normal(size=(400, 1)).astype(np.float32)
         given = [dg.Tensor(a, requires_grad=True) for a in (wide[0][:, :99], wide[1][:, 7:106])]
         given.append(dg.Tensor(column, requires_grad=True))
         assert given[0].array.nbytes >= ops.multiply.asked_from > 0

@@ -507,7 +507,8 @@ def test_second_gradients_come_from_the_reference():
 
 def test_every_twin_is_declared_once_and_has_an_awkward_case():
     assert {o.name for o in kernels.TWINS} == set(LARGER)
-    assert {name for name, o in REGISTRY.items() if o.fused} == set(LARGER)
+    others = {o.name for o in REGISTRY.values() if o.fused} - set(LARGER)
+    assert all(REGISTRY[name].elementwise for name in others)  # test_unbuffered.py
 
 
 @both_dtypes
