@@ -31,8 +31,7 @@ def ctc(
     path, skip = extended(np.asarray(targets), blank)
     if len(path) != n or path.min(initial=0) < 0 or path.max(initial=0) >= log_probs.shape[2]:
         return None
-    heard = np.array(np.broadcast_to(input_lengths, (n,)), np.int64)
-    spoken = np.array(np.broadcast_to(target_lengths, (n,)), np.int64)
+    heard, spoken = _counts(input_lengths, n), _counts(target_lengths, n)
     x, never = dense(log_probs), dtype.type(NEVER)
     skips = skip.astype(dtype)
     alphas = np.empty((n, frames, path.shape[1]), dtype)
@@ -49,6 +48,11 @@ def ctc(
         return d
 
     return value, (vjp, None)
+
+
+def _counts(lengths: Array, n: int) -> Array:
+    a = np.asarray(lengths, np.int64)
+    return dense(a if a.shape == (n,) else np.broadcast_to(a, (n,)))
 
 
 @inlined
