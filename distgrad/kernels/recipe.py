@@ -32,7 +32,6 @@ from distgrad.autograd.op import REGISTRY, OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import inlined, kernel
-from distgrad.kernels.strips import back_over_strips, has_gaps, over_strips
 from distgrad.ops.helpers import Order
 from distgrad.ops.reduction import check_reduction, share
 
@@ -58,8 +57,6 @@ def of_one(member: Member) -> Twin:
             p = kernels.settled(settings)
             if p is None:
                 return None
-        if has_gaps(a):
-            return _in_strips(kernels, [a], p)
         x, order = in_memory(a)
         result, y = blank(a.shape, a.dtype, order)
         kernels.forward(x, y, *p)
@@ -99,8 +96,6 @@ def of_two(member: Member) -> Twin:
         p = None if kernels is None else kernels.settled(settings)
         if kernels is None or p is None:
             return None
-        if has_gaps(a) or (a.flags.c_contiguous and has_gaps(b)):
-            return _in_strips(kernels, [a, b], p)
         x, order = in_memory(a)
         z = in_order(b, order)
         result, y = blank(a.shape, a.dtype, order)
@@ -115,13 +110,6 @@ def of_two(member: Member) -> Twin:
         return result, (_reading(first, a, order, p, kept), _reading(second, a, order, p, kept))
 
     return _named(twin, member, made)
-
-
-def _in_strips(kernels: _Kernels, inputs: list[Array], p: Sequence[Any]) -> OpResult:
-    y = over_strips(kernels.forward, inputs, p)
-    arrays = dict(zip(kernels.inputs, inputs, strict=True), y=y)
-    backs = [back_over_strips(b.run, [arrays[r] for r in b.reads], p) for b in kernels.backs]
-    return y, backs[0] if len(backs) == 1 else tuple(backs)
 
 
 def of_loss(member: Member) -> Twin:
@@ -177,7 +165,7 @@ class _Kernels:
 
     def __init__(self, member: Member, dtype: Any, inputs: tuple[str, ...], loops: Any) -> None:
         value, *backs = member(dtype.type)
-        self.dtype, self.inputs = dtype.type, inputs
+        self.dtype = dtype.type
         self.forward, self.backs = loops(dtype.type(0), value, backs, inputs)
         op = inspect.signature(REGISTRY[member.__name__].function).parameters
         names = [*inspect.signature(value).parameters][len(inputs) :]
