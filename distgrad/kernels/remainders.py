@@ -37,10 +37,13 @@ def fmod(a: Any, b: Any) -> OpResult | None:
 
 
 def _computed(a: Any, b: Any, run: Callable[..., bool]) -> tuple[Array, Any] | None:
-    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.shape != b.shape or not a.size:
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or not (a.size and b.size):
         return None
     if a.dtype != _float32 or b.dtype != _float32:
         return None
+    if a.shape != b.shape:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        a, b = np.broadcast_to(a, shape), np.broadcast_to(b, shape)
     x, order = in_memory(a)
     z = in_order(b, order)
     result, y = blank(a.shape, a.dtype, order)

@@ -527,3 +527,24 @@ def test_slogdet_leaves_singular_and_infinite_matrices_to_the_reference(dtype):
     (sign, log), _ = ops.slogdet.fused(np.full((1, 1, 1), -1e-30, dtype))
     assert sign.item() == -1
     assert np.isfinite(log).all()
+
+
+@pytest.mark.parametrize("op", [ops.floor_divide, ops.fmod, ops.remainder])
+@pytest.mark.parametrize("shape", [(37, 1), (67,), (1, 1), (5, 1, 67), ()])
+def test_remainders_by_what_is_broadcast_have_the_references_bits(op, shape):
+    r = np.random.default_rng(3)
+    a, b = r.uniform(-9, 9, (37, 67)), r.uniform(0.3, 2, shape) * r.choice([-1, 1], shape)
+    a[0] = 0
+    for inputs in (cast([a, b], np.float32), cast([b, 2 + np.abs(a)], np.float32)):
+        assert op.fused(*inputs) is not None
+        found = values_and_gradients(op, inputs, {})
+        with dg.reference_kernels():
+            wanted = values_and_gradients(op, inputs, {})
+        for f, w in zip(found, wanted, strict=True):
+            assert f.tobytes() == w.tobytes()
+
+
+def test_remainders_of_shapes_that_do_not_fit_are_refused_in_the_ops_words():
+    a, b = Tensor(np.ones((3, 4), np.float32)), Tensor(np.ones((3, 5), np.float32))
+    with pytest.raises(dg.ShapeError, match=r"fmod .*\(3, 4\), \(3, 5\)"):
+        np.fmod(a, b)
