@@ -21,6 +21,7 @@ from distgrad.autograd.short import of_one, of_two
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import REDUCTIONS, Tensor, output, outputs
 from distgrad.autograd.types import Array, Closure
+from distgrad.autograd.unfit import array_of
 from distgrad.errors import DistgradError, GradError, ShapeError
 
 REGISTRY: dict[str, Op] = {}
@@ -112,7 +113,7 @@ class Op:
                     record = True
             elif type(x) in LISTS:  # no body meets one, and none is read later that may change
                 return self.long(
-                    *[np.asarray(v) if type(v) in LISTS else v for v in inputs], **attributes
+                    *[array_of(v) if type(v) in LISTS else v for v in inputs], **attributes
                 )
             else:
                 arrays.append(x)

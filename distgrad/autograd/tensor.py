@@ -22,6 +22,7 @@ from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.unfit import array_of, no_numbers
 from distgrad.errors import GradError
 from distgrad.missing import missing
 
@@ -404,15 +405,9 @@ def _as_array(data: TensorLike) -> Array:
         return data.array
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
-    array = np.asarray(data)
+    array = array_of(data)
     # Python floats carry no precision of their own: the default's, as in PyTorch.
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array
-
-
-def no_numbers(data: Any) -> TypeError:
-    """Return the error of data that are no numbers."""
-    what = f"an array of {data.dtype}" if isinstance(data, np.ndarray) else repr(data)
-    return TypeError(f"a Tensor holds numbers or booleans; got {what}")
 
 
 def _missing(name: str) -> GradError:

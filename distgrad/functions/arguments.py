@@ -9,8 +9,10 @@ import numpy as np
 
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
-from distgrad.autograd.tensor import Tensor, no_numbers
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike, Shape
+from distgrad.autograd.unfit import array_of as nested
+from distgrad.autograd.unfit import no_numbers
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.out import fill
 from distgrad.ops.indexing import as_tensor
@@ -44,7 +46,7 @@ def array_of(data: Any, dtype: DTypeLike | None) -> Array:
     elif isinstance(data, list | tuple) and any(isinstance(x, Tensor) for x in data):
         found = np.stack([array_of(x, None) for x in data])
     else:
-        found = np.asarray(data)
+        found = nested(data)
         if found.dtype.kind not in "biufc":
             raise no_numbers(data)
         if dtype is None and found.dtype in _PYTHONS and not _double_precision(data):

@@ -8,6 +8,7 @@ from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
+from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.make import constant
 from distgrad.nn.module import Module
 
@@ -269,6 +270,7 @@ class Softmax2d(Module):
 
     def forward(self, input: Array | Tensor) -> Tensor:
         """Apply it. Errors: ShapeError for another number of axes."""
+        input = wrap(input)
         if input.ndim not in {3, 4}:
             raise ShapeError(f"Softmax2d expects (n, c, h, w) or (c, h, w); got {input.shape}")
         return F.softmax(input, -3)

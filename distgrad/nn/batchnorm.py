@@ -14,6 +14,7 @@ from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased
+from distgrad.nn.functional.wrap import wrap_real
 from distgrad.nn.make import buffer, constant, reset_affine_
 from distgrad.nn.module import Module, Parameter
 
@@ -107,6 +108,7 @@ class _BatchNorm(_RunningNorm):
 
     def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …)."""
+        input = wrap_real(type(self).__name__, input)
         self.check(input)
         if not self.training and self.track_running_stats:
             return F.batch_norm(
@@ -180,6 +182,7 @@ class _InstanceNorm(_RunningNorm):
 
     def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_features, …) or, without n, (num_features, …)."""
+        input = wrap_real(type(self).__name__, input)
         batched = input.ndim == self.axes[-1]
         if input.ndim not in self.axes or input.shape[1 if batched else 0] != self.num_features:
             raise ShapeError(

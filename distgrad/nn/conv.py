@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
@@ -13,6 +15,7 @@ from distgrad.errors import ShapeError
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.functional.conv import Setting, same_padding
+from distgrad.nn.functional.wrap import lengths_of
 from distgrad.nn.make import empty, uniform_bias_
 from distgrad.nn.module import Module
 from distgrad.ops.geometry import Numbers, numbers
@@ -197,7 +200,8 @@ class _ConvTranspose(Convolution):
     def _more(self, x: Array | Tensor, output_size: Sequence[int]) -> Numbers:
         """The output padding that gives ``output_size``. Errors: ShapeError if none does."""
         assert not isinstance(self.padding, str)
-        lengths, wanted = x.shape[-self.axes :], tuple(output_size)[-self.axes :]
+        lengths = np.shape(x)[-self.axes :]
+        wanted = lengths_of(type(self).__name__, output_size)[-self.axes :]
         settings = zip(
             lengths, self.kernel_size, self.stride, self.padding, self.dilation, strict=True
         )

@@ -20,11 +20,16 @@ class FunctionModule(Module):
     function: ClassVar[Callable[..., Any]]
     unshown: ClassVar[frozenset[str]] = frozenset()
     _parameters: ClassVar[tuple[str, ...]]
+    _inputs: ClassVar[tuple[str, ...]]
+    """What a call may give: the function's parameters that are no settings of the module."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "function" in vars(cls):
             cls._parameters = tuple(inspect.signature(cls.function).parameters)
+            own = {*inspect.signature(cls.__init__).parameters, "training", "dtype"}
+            free = [name for name in cls._parameters if not name.startswith("_")]
+            cls._inputs = tuple(name for name in free if name not in own)
 
     def _keep(self, **settings: Any) -> None:
         """Set attributes; ``weight`` and ``pos_weight`` become buffers: they are in the state."""
@@ -35,12 +40,30 @@ class FunctionModule(Module):
                 setattr(self, name, value)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call the function on the inputs, which have its names."""
+        """Call the function on the inputs, which have its names.
+
+        Errors: TypeError for more inputs, or for one that is a setting of the module.
+        """
+        if len(inputs) > len(self._inputs) or (named and not named.keys() <= {*self._inputs}):
+            raise self._too_many(inputs, named)
         settings = self._settings()
         for name in (*self._parameters[: len(inputs)], *named):
             # No setting: a hook may keep what it saw in ``module.input``.
             settings.pop(name, None)
         return type(self).function(*inputs, **named, **settings)
+
+    def _too_many(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> TypeError:
+        who, wanted = type(self).__name__, ", ".join(self._inputs)
+        foreign = [name for name in named if name not in self._inputs]
+        if foreign:
+            return TypeError(
+                f"{who} is called with {wanted}; got {', '.join(foreign)}: settings are given when "
+                f"it is made"
+            )
+        return TypeError(
+            f"{who} is called with {wanted}; got {len(inputs)} inputs: settings are given when it "
+            f"is made"
+        )
 
     def extra_repr(self) -> str:
         """Return the settings."""

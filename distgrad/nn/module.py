@@ -17,7 +17,7 @@ from distgrad.autograd.parts import PartialGradient, clear_, writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, GradError
-from distgrad.nn import hooks, state
+from distgrad.nn import hooks, state, where
 from distgrad.nn.convert import asked_dtype
 from distgrad.nn.hooks import Hook
 from distgrad.nn.parameter import Parameter, Uninitialized
@@ -53,16 +53,21 @@ class Module(Tree["Module"]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``, and the hooks if there are any.
 
-        Errors: TypeError for a module whose ``__init__`` was not called.
+        Errors: TypeError for a module whose ``__init__`` was not called. What the call raises has a
+        note that names the module in the model.
         """
         try:
             registered = self._hooks
         except AttributeError:
             self._made()
             raise
-        if registered or _observed() is not None:
-            return hooks.call(self, registered, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if registered or _observed() is not None:
+                return hooks.call(self, registered, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            where.note(error, self, args)
+            raise
 
     # -- switches -----------------------------------------------------------------------------
 

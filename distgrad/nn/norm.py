@@ -53,6 +53,7 @@ class GroupNorm(Module):
 
     def forward(self, input: Array | Tensor) -> Tensor:
         """Normalise (n, num_channels, …)."""
+        input = wrap(input)
         if input.ndim < 2 or input.shape[1] != self.num_channels:
             raise ShapeError(f"GroupNorm expects (n, {self.num_channels}, …); got {input.shape}")
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -11,7 +11,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.nn.batchnorm import _BatchNorm
-from distgrad.nn.functional.wrap import in_float32, wrap
+from distgrad.nn.functional.wrap import in_float32, wrap_real
 from distgrad.nn.module import Module
 from distgrad.nn.tree import MODULE
 from distgrad.ops import join
@@ -49,8 +49,9 @@ class SyncBatchNorm(_BatchNorm):
         """Normalise (n, num_features, …)."""
         if self._sum_over_ranks is None or not self.training:
             return super().forward(input)
+        input = wrap_real(type(self).__name__, input)
         self.check(input)
-        return self._over_all_ranks(wrap(input), self.weight, self.bias)
+        return self._over_all_ranks(input, self.weight, self.bias)
 
     @in_float32
     def _over_all_ranks(self, x: Any, weight: Any, bias: Any) -> Tensor:

@@ -14,6 +14,7 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Operand, Shape
+from distgrad.autograd.unfit import array_of
 from distgrad.errors import ShapeError
 
 R = TypeVar("R")
@@ -160,7 +161,7 @@ def _fed_float32(vjp: Callable[..., R], first: int = 0) -> Callable[..., R]:
 
 def integers(values: TensorLike, what: str) -> Array:
     """Return ``values`` as an integer array. Errors: ShapeError for another dtype."""
-    array = np.asarray(data_of(values))
+    array = array_of(data_of(values))
     if array.dtype.kind not in "iu":
         raise ShapeError(f"{what} must be integers; got dtype {array.dtype}: use .astype(np.int64)")
     return array

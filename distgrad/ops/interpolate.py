@@ -127,7 +127,7 @@ def _points(size: int, scale: float, align_corners: bool) -> Array:
 
 
 def _weighted_sum(x: Array, index: Array, weight: Array, axis: int) -> Array:
-    if x.dtype.kind != "f" and not (weight == 1).all():
+    if x.dtype.kind not in "fc" and not (weight == 1).all():
         x = x.astype(np.float64)
     total = np.take(x, index[:, 0], axis=axis)
     _weigh(total, weight[:, 0], axis)

@@ -41,9 +41,15 @@ def rms_norm(
 ) -> Tensor:
     """Divide the last axes by their root mean square; ``eps`` is that of the dtype if None.
 
-    Errors: ShapeError if the last axes have other lengths than ``normalized_shape``.
+    Errors: ShapeError if the last axes have other lengths than ``normalized_shape``, or for whole
+    numbers without ``eps``.
     """
     input, axes = _last_axes("rms_norm", input, normalized_shape)
+    if eps is None and input.dtype.kind not in "fc":
+        raise ShapeError(
+            f"rms_norm: eps is None, that of the dtype, and {input.dtype} has none; give eps, or "
+            f"convert the input by .float()"
+        )
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     result: Tensor = ops.rms_norm(input, optional(weight), axes=axes, eps=eps)
     return result

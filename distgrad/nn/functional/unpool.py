@@ -17,7 +17,7 @@ from distgrad.errors import ShapeError
 from distgrad.nn.functional import pool
 from distgrad.nn.functional.pool import Setting
 from distgrad.nn.functional.spatial import AXES
-from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.functional.wrap import lengths_of, wrap, wrap_real
 from distgrad.ops.geometry import Numbers, numbers
 from distgrad.ops.helpers import fractional, integers
 from distgrad.ops.pool import flat_index
@@ -225,7 +225,7 @@ def _unpool(
 
 
 def _chosen(name: str, output_size: Sequence[int], usual: Numbers, steps: Numbers) -> Numbers:
-    wanted = tuple(int(n) for n in output_size)[-len(usual) :]
+    wanted = lengths_of(name, output_size)[-len(usual) :]
     near = [abs(n - m) < s for n, m, s in zip(wanted, usual, steps, strict=False)]
     if len(wanted) != len(usual) or not all(near):
         raise ShapeError(
@@ -245,7 +245,7 @@ def _fractional(
     output_ratio: Ratio | None,
     samples: TensorLike | None,
 ) -> tuple[Tensor, Tensor]:
-    x = wrap(input)
+    x = wrap_real(name, input)
     if x.ndim not in {axes + 1, axes + 2}:
         form = AXES[axes]
         raise ShapeError(f"{name} takes (n, c, {form}) or (c, {form}); got {x.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -33,6 +34,15 @@ def wrap_real(name: str, x: TensorLike) -> Tensor:
             f"and np.imag"
         )
     return tensor
+
+
+def lengths_of(name: str, output_size: Any) -> tuple[int, ...]:
+    """Return an ``output_size`` as whole numbers. Errors: ShapeError with the ``name``."""
+    several = isinstance(output_size, tuple | list) or np.ndim(output_size) == 1
+    if not several or not all(isinstance(n, Integral) for n in output_size):
+        got = f"shape {output_size.shape}" if hasattr(output_size, "shape") else repr(output_size)
+        raise ShapeError(f"{name}: output_size is whole numbers, one for each axis; got {got}")
+    return tuple(map(int, output_size))
 
 
 def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
