@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from distgrad.arguments import checked
 from distgrad.autograd.stream import common_generator
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -24,22 +25,29 @@ _SQUARED_GAINS: dict[str, tuple[float, float]] = {
 }
 
 
+@checked
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Fill with U(a, b)."""
+    """Fill with U(a, b). Errors: ShapeError unless a <= b."""
+    if not a <= b:
+        raise ShapeError(f"uniform_ needs a <= b; got a={a}, b={b}")
     if skipping.get():
         return tensor
     tensor._to_write()[...] = common_generator().uniform(a, b, tensor.shape)
     return tensor
 
 
+@checked
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Fill with N(mean, std²)."""
+    """Fill with N(mean, std²). Errors: ShapeError for a negative ``std``."""
+    if not std >= 0:
+        raise ShapeError(f"normal_: std is 0 or more; got {std}")
     if skipping.get():
         return tensor
     tensor._to_write()[...] = common_generator().normal(mean, std, tensor.shape)
     return tensor
 
 
+@checked
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Tensor:
@@ -61,22 +69,26 @@ def trunc_normal_(
     return tensor
 
 
+@checked
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
     tensor._to_write()[...] = val
     return tensor
 
 
+@checked
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
     return constant_(tensor, 0.0)
 
 
+@checked
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
     return constant_(tensor, 1.0)
 
 
+@checked
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with the identity (ones on its diagonal). Errors: ShapeError if not 2-D."""
     _expect(tensor, "eye_", 2)
@@ -84,6 +96,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor
 
 
+@checked
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Fill a convolution's weight (3 to 5 axes) so that it passes as many channels as it can.
 
@@ -111,6 +124,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
+@checked
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """Return the recommended gain of a nonlinearity; ``param`` is leaky_relu's slope (0.01).
 
@@ -120,6 +134,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return math.sqrt(over / under)
 
 
+@checked
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Tensor:
@@ -133,6 +148,7 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound)
 
 
+@checked
 def kaiming_normal_(
     tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Tensor:
@@ -144,17 +160,22 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, math.sqrt(over / (under * _fan(tensor, mode))))
 
 
+@checked
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """U(-k, k) with k = gain √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    _expect_gain("xavier_uniform_", gain)
     bound = gain * math.sqrt(6.0 / max(sum(fans(tensor)), 1))
     return uniform_(tensor, -bound, bound)
 
 
+@checked
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """N(0, 2 gain² / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    _expect_gain("xavier_normal_", gain)
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(sum(fans(tensor)), 1)))
 
 
+@checked
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Fill with a random orthogonal matrix times ``gain`` (Saxe et al. 2013).
 
@@ -173,6 +194,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return tensor
 
 
+@checked
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     """Fill a matrix with N(0, std²) and a share ``sparsity`` of each column with 0 (Martens 2010).
 
@@ -181,6 +203,8 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     _expect(tensor, "sparse_", 2)
     if not 0 <= sparsity <= 1:
         raise ShapeError(f"sparse_: sparsity must be in [0, 1]; got {sparsity}")
+    if not std >= 0:
+        raise ShapeError(f"sparse_: std is 0 or more; got {std}")
     rows, _ = tensor.shape
     rng = common_generator()
     values = rng.normal(0.0, std, tensor.shape)
@@ -213,6 +237,11 @@ def _expect(tensor: Tensor, name: str, *axes: int) -> None:
         raise ShapeError(
             f"{name} fills tensors of {' or '.join(map(str, axes))} axes; got {tensor.shape}"
         )
+
+
+def _expect_gain(name: str, gain: float) -> None:
+    if not gain >= 0:
+        raise ShapeError(f"{name}: gain is 0 or more; got {gain}")
 
 
 def _cut_normal(

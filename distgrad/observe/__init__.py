@@ -2,6 +2,7 @@
 stays of it in a folder.
 """
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.observe.gradients import GradientHealth, GradientNoiseScale, Problem
 from distgrad.observe.progress import Progress
 from distgrad.observe.run import Logger, Run, RunRecord, TensorBoardLogger, read_run
@@ -22,3 +23,5 @@ __all__ = [
     "read_run",
     "span",
 ]
+
+_check_constructors(globals(), __all__)

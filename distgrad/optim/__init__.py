@@ -1,5 +1,6 @@
 """Optimizers, schedules, averages of weights and gradient clipping."""
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.missing import answers as _answers
 from distgrad.optim import lr_scheduler, swa_utils
 from distgrad.optim.adam import Adam, AdamW
@@ -108,5 +109,7 @@ __all__ = [
     "swa_utils",
     "total_norm",
 ]
+
+_check_constructors(globals(), __all__, itself=["Lookahead.optimizer"])
 
 __getattr__ = _answers("distgrad.optim", globals())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.layout import Part, Ranks
 from distgrad.autograd.parts import part_of, values_here
 from distgrad.autograd.tensor import Tensor
@@ -20,6 +21,7 @@ from distgrad.optim.norms import real_view
 from distgrad.tracing import traced
 
 
+@explained
 @traced("clipping")
 def adaptive_clip_grad_(
     params: Iterable[Tensor], clip_factor: float = 0.01, eps: float = 1e-3
@@ -28,8 +30,11 @@ def adaptive_clip_grad_(
 
     A unit is what feeds one output: a row of the first axis; a vector or scalar (bias, gain) is
     one unit. Weight norms count as ``eps`` at least. Returns how many units were clipped. The
-    paper leaves the classifier's last layer out. Brock et al. 2021, arXiv 2102.06171, eq. 3.
+    paper leaves the classifier's last layer out. Errors: ShapeError for a negative factor, with
+    nothing changed. Brock et al. 2021, arXiv 2102.06171, eq. 3.
     """
+    if not clip_factor >= 0:
+        raise ShapeError(f"adaptive_clip_grad_: clip_factor is 0 or more; got {clip_factor}")
     listed = [params] if isinstance(params, Tensor) else list(params)
     clipped = 0
     with values_here(listed):

@@ -14,6 +14,7 @@ from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.optimizer import Group, Loss, Optimizer
+from distgrad.optim.own_state import state_of
 from distgrad.optim.run import State
 
 
@@ -90,6 +91,7 @@ class ExponentialMovingAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``. Errors: ShapeError if it belongs to another model."""
+        state = state_of(type(self).__name__, state, "averages", "num_updates")
         shapes = [p.shape for p in self._flat.params]
         given = [np.shape(a) for a in state["averages"]]
         if shapes != given:

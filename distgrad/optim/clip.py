@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distgrad.arguments import explained, refuse_arguments
 from distgrad.autograd.apart import apart
 from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.parts import PartialGradient, gradients_to_write, part_of
@@ -37,22 +38,26 @@ def clip_grad_norm_(
     Returns the norm before clipping. ``norm_type`` is any p > 0 or infinity. A norm that is not
     finite leaves NaNs in the gradients (as in PyTorch) or raises NonFiniteError if asked to.
     """
-    # What ``traced`` does, without another call in every step.
-    listener = tracer.get()
+    # What ``traced`` and ``explained`` do, without more calls in every step.
+    listener, given = tracer.get(), params
     if listener is not None:
         listener.begin("clipping")
     try:
-        params = _listed(params)
+        params = _listed(given)
         norm = gradient_norm(params, norm_type)
         if error_if_nonfinite:
             _refuse_nonfinite(norm, "the gradient norm")
         _scale_(params, max_norm, norm)
         return norm
+    except (TypeError, AttributeError):
+        refuse_arguments(clip_grad_norm_, (given, max_norm, norm_type), {})
+        raise
     finally:
         if listener is not None:
             listener.end("clipping")
 
 
+@explained
 @apart
 def get_total_norm(
     tensors: Iterable[Tensor],
@@ -71,6 +76,7 @@ def get_total_norm(
     return norm
 
 
+@explained
 @apart
 @traced("clipping")
 def clip_grads_with_norm_(
@@ -80,6 +86,7 @@ def clip_grads_with_norm_(
     _scale_(_listed(params), max_norm, total_norm)
 
 
+@explained
 @apart
 @traced("clipping")
 def clip_grad_value_(
@@ -89,6 +96,8 @@ def clip_grad_value_(
 
     Errors: ShapeError, with nothing changed, for complex gradients, which have no order.
     """
+    if not clip_value >= 0:
+        raise ShapeError(f"clip_grad_value_: clip_value is 0 or more; got {clip_value}")
     grads = gradients_to_write(_listed(params))
     for g in grads:
         if g.dtype.kind == "c":
@@ -116,6 +125,7 @@ def _limit_(grads: Sequence[Array], most: float) -> None:
         grads[i][...] = limited[bounds[i] : bounds[i + 1]].reshape(grads[i].shape)
 
 
+@explained
 @apart
 @traced("clipping")
 def clip_layer_grad_norm_(
@@ -197,6 +207,8 @@ def _listed(params: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _scale_(params: list[Tensor], max_norm: float, norm: float) -> None:
+    if not max_norm >= 0:
+        raise ShapeError(f"the norm that gradients are clipped to is 0 or more; got {max_norm}")
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
     scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:

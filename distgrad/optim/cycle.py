@@ -9,6 +9,7 @@ from typing import Any, Literal
 from distgrad.autograd.apart import apart
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
+from distgrad.optim.own_state import state_of
 from distgrad.optim.schedule import LRScheduler, per_group, set_lr
 
 Floats = float | Sequence[float]
@@ -58,6 +59,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, also of PyTorch's. Errors: as ``LRScheduler``."""
+        state_of(type(self).__name__, state, "base_lrs", "last_epoch")
         self.fraction = float(state.get("fraction", state.get("T_cur", 0.0) % 1))
         super().load_state_dict(state)
 
@@ -97,11 +99,6 @@ class CyclicLR(LRScheduler):
         max_momentum: Floats = 0.9,
         last_epoch: int = -1,
     ) -> None:
-        if scale_fn is None and mode not in ("triangular", "triangular2", "exp_range"):
-            raise ShapeError(
-                f"CyclicLR: mode={mode!r} must be 'triangular', 'triangular2' or 'exp_range'; "
-                f"or pass scale_fn"
-            )
         self.up = step_size_up
         self.total = step_size_up + (step_size_up if step_size_down is None else step_size_down)
         if not 0 < self.up < self.total:
@@ -172,7 +169,7 @@ class OneCycleLR(LRScheduler):
         if not 0 <= pct_start <= 1:
             raise ShapeError(f"OneCycleLR: pct_start={pct_start} must lie in [0, 1]")
         self.total_steps, self.final_div_factor = total_steps, final_div_factor
-        self.anneal = _anneal("OneCycleLR", anneal_strategy)
+        self.anneal = _anneal(anneal_strategy)
         self.max_lrs = per_group(optimizer, "max_lr", max_lr)
         self.start_lrs = [m / div_factor for m in self.max_lrs]
         self._momenta = _momenta(optimizer, cycle_momentum, base_momentum, max_momentum)
@@ -240,7 +237,7 @@ class SWALR(LRScheduler):
             raise ShapeError(f"SWALR: anneal_epochs={anneal_epochs} must be 0 or more")
         self.swa_lrs = per_group(optimizer, "swa_lr", swa_lr)
         self.anneal_epochs = anneal_epochs
-        self.anneal = _anneal("SWALR", anneal_strategy)
+        self.anneal = _anneal(anneal_strategy)
         self.begun = last_epoch + 1  # as PyTorch's, it begins anew where it is made
         super().__init__(optimizer, last_epoch)
 
@@ -280,9 +277,7 @@ def _line(start: float, end: float, done: float) -> float:
     return start + (end - start) * done
 
 
-def _anneal(who: str, strategy: str) -> Callable[[float, float, float], float]:
-    if strategy not in ("cos", "linear"):
-        raise ShapeError(f"{who}: anneal_strategy={strategy!r} must be 'cos' or 'linear'")
+def _anneal(strategy: str) -> Callable[[float, float, float], float]:
     return _cosine if strategy == "cos" else _line
 
 

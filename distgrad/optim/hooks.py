@@ -13,6 +13,7 @@ from typing import Any
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.handle import RemovableHandle
+from distgrad.optim.own_state import state_of
 from distgrad.tracing import tracer
 
 Hook = Callable[..., Any]
@@ -178,7 +179,7 @@ def _around_load_state_dict(load_state_dict: Callable[..., Any]) -> Callable[...
         with self._doing("load_state_dict") as outermost:
             if not outermost:
                 return load_state_dict(self, state_dict)
-            state = dict(state_dict)
+            state = dict(state_of(type(self).__name__, state_dict))
             for hook in self._hooks_of(LOAD_PRE):
                 found = hook(self, state)
                 state = state if found is None else found

@@ -113,8 +113,6 @@ class Muon(Optimizer):
         """Refuse settings out of their range, and parameters that are no matrices."""
         super().check(group)
         self.within(group, "ns_steps", 0, 99)
-        if len(group["ns_coefficients"]) != 3:
-            raise ShapeError(f"Muon: ns_coefficients={group['ns_coefficients']} must be three")
         if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
             raise ShapeError(
                 f"Muon: adjust_lr_fn={group['adjust_lr_fn']!r} must be 'original' or "

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from distgrad.arguments import kinds_of, refuse
 from distgrad.autograd.apart import apart
 from distgrad.autograd.layout import Mover
 from distgrad.autograd.mode import enable_grad
@@ -25,15 +26,15 @@ from distgrad.errors import GradError, ShapeError
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.groups import listed, split
 from distgrad.optim.hooks import Hooked
-from distgrad.optim.own_state import StateView, loaded, saved
+from distgrad.optim.own_state import StateView, loaded, saved, state_of
 from distgrad.optim.run import State
 from distgrad.optim.separate import SeparateParameters
 
 Group = dict[str, Any]
 Params: TypeAlias = (
-    "Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]"
+    Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 )
-Number: TypeAlias = "float | Tensor"
+Number: TypeAlias = float | Tensor
 """A setting that PyTorch takes as a Tensor of one element, too."""
 Loss = TypeVar("Loss")
 
@@ -82,6 +83,8 @@ class Optimizer(Hooked):
         who = type(self).__name__
         if isinstance(params, Tensor):
             raise TypeError(f"{who} takes an iterable of Tensors or groups: write [tensor]")
+        if isinstance(params, str | Mapping) or not hasattr(params, "__iter__"):
+            raise TypeError(f"{who} takes model.parameters(), or groups of them; got {params!r}")
         given = list(params)
         if not given:
             raise ShapeError(f"{who} got no parameters; pass model.parameters()")
@@ -166,6 +169,7 @@ class Optimizer(Hooked):
             raise ShapeError(f"{who}: a group must say its {', '.join(missing)}")
         if names:
             group["param_names"] = names
+        refuse(who, kinds_of(type(self).__init__), {k: group[k] for k in self.defaults})
         self.check(group)
         self.param_groups.append(group)
         if not self._steps_itself:
@@ -318,7 +322,10 @@ class Optimizer(Hooked):
         Everything is checked before anything is changed. Errors: ShapeError naming the parameter
         that does not fit, or a setting that does not exist here.
         """
+        state_of(type(self).__name__, state_dict, "state", "param_groups")
         groups = state_dict["param_groups"]
+        for group in groups:
+            state_of(f"{type(self).__name__}, a group", group, "params")
         sizes = [len(g["params"]) for g in groups]
         own = [len(g["params"]) for g in self.param_groups]
         if sizes != own:

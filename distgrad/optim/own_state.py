@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor
+from distgrad.errors import ShapeError
 
 Entries = Callable[[], Mapping[Tensor, tuple[Mapping[str, Any], Mapping[str, Any]]]]
 
@@ -61,3 +62,16 @@ def loaded(value: Any, dtype: Any, name: str = "") -> Any:
     array = np.array(value.array if isinstance(value, Tensor) else np.asarray(value))
     casts = name != "step" and array.dtype.kind in "fc" and np.dtype(dtype).kind in "fc"
     return Tensor(array.astype(dtype) if casts else array)
+
+
+def state_of(who: str, state: Any, *names: str) -> Mapping[str, Any]:
+    """Return ``state``. Errors: TypeError for no mapping, ShapeError for one without ``names``."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{who} loads a state_dict(), a mapping; got {state!r}")
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ShapeError(
+            f"{who}: the state has no {', '.join(missing)}, only {[*state]}; it is that of "
+            f"something else"
+        )
+    return state

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from distgrad.autograd.apart import apart
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
+from distgrad.optim.own_state import state_of
 from distgrad.optim.schedule import per_group, set_lr
 
 
@@ -37,11 +38,6 @@ class ReduceLROnPlateau:
     ) -> None:
         if not factor < 1:
             raise ShapeError(f"ReduceLROnPlateau: factor={factor} must be below 1")
-        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ShapeError(
-                f"ReduceLROnPlateau: mode={mode!r} must be 'min' or 'max', "
-                f"threshold_mode={threshold_mode!r} 'rel' or 'abs'"
-            )
         self.optimizer = optimizer
         self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
         self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
@@ -60,11 +56,17 @@ class ReduceLROnPlateau:
 
         ``epoch`` renumbers the step, which PyTorch advises against and so warns of.
         """
+        try:
+            metric = float(metrics)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"ReduceLROnPlateau.step takes the metric it follows, a number; got {metrics!r}"
+            ) from error
         if epoch is not None:
             warnings.warn("ReduceLROnPlateau.step: leave epoch out", UserWarning, stacklevel=2)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        if self._is_better(float(metrics)):
-            self.best = float(metrics)
+        if self._is_better(metric):
+            self.best = metric
             self.num_bad_epochs = 0
         else:
             self.num_bad_epochs += 1
@@ -86,6 +88,7 @@ class ReduceLROnPlateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        state_of("ReduceLROnPlateau", state, *self.state_dict())
         self.best = float(state["best"])
         self.last_epoch = int(state["last_epoch"])
         self.num_bad_epochs = int(state["num_bad_epochs"])

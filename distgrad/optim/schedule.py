@@ -15,6 +15,7 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
 from distgrad.optim.optimizer import Optimizer
+from distgrad.optim.own_state import state_of
 
 T = TypeVar("T")
 Factor: TypeAlias = Callable[[int], float]
@@ -31,8 +32,7 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         who = type(self).__name__
-        if not hasattr(optimizer, "param_groups"):  # wrappers of optimizers have them too
-            raise TypeError(f"{who} needs an optimizer; got a {type(optimizer).__name__}")
+        needs_groups(who, optimizer)
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -89,6 +89,7 @@ class LRScheduler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``. Errors: ShapeError if it has other groups."""
+        state_of(type(self).__name__, state, "base_lrs", "last_epoch")
         if len(state["base_lrs"]) != len(self.base_lrs):
             raise ShapeError(
                 f"the schedule was saved with {len(state['base_lrs'])} parameter groups, the "
@@ -122,8 +123,15 @@ def set_lr(group: dict[str, Any], lr: float) -> None:
         group["lr"] = lr
 
 
+def needs_groups(who: str, optimizer: object) -> None:
+    """Raise TypeError for what is no optimizer, nor a wrapper of one with its groups."""
+    if not hasattr(optimizer, "param_groups"):
+        raise TypeError(f"{who} needs an optimizer; got a {type(optimizer).__name__}")
+
+
 def per_group(optimizer: Optimizer, name: str, given: T | Sequence[T]) -> list[T]:
     """Return one value for each group: those of a sequence, or the same for all."""
+    needs_groups("a schedule", optimizer)
     n = len(optimizer.param_groups)
     if not isinstance(given, list | tuple):
         return [given] * n  # type: ignore[list-item]  # a T: sequences are lists or tuples
@@ -272,7 +280,7 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the base to ``eta_min`` in ``T_max`` steps (Loshchilov & Hutter 2017)."""
 
     def __init__(
-        self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
+        self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
         if T_max < 1:
             raise ShapeError(f"CosineAnnealingLR: T_max={T_max} must be at least 1 step")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -55,6 +56,7 @@ def get_swa_avg_fn() -> Average:
     return lambda averaged, current, n: averaged + (current - averaged) / (n + 1)
 
 
+@explained
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """Return the exponential moving average: decay m + (1 - decay) θ."""
     if not 0 <= decay <= 1:
@@ -67,6 +69,7 @@ def get_swa_multi_avg_fn() -> MultiAverage:
     return _multi(get_swa_avg_fn())
 
 
+@explained
 def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
     """Return the exponential moving average of lists, which changes the first list's in place."""
     return _multi(get_ema_avg_fn(decay))
@@ -125,7 +128,8 @@ class AveragedModel:
     def update_parameters(self, model: Model) -> None:
         """Take the weights of this moment into the average."""
         pairs = _pairs(self.module, model, parameters=True)
-        for mine, its in _pairs(self.module, model, parameters=False):
+        buffers = _pairs(self.module, model, parameters=False)
+        for mine, its in buffers:
             if self.use_buffers and mine.dtype.kind == "f":
                 pairs.append((mine, its))
             else:
@@ -180,12 +184,19 @@ class AveragedModel:
 
 def _pairs(mine: Model, its: Model, parameters: bool) -> list[tuple[Tensor, Tensor]]:
     """Return (averaged, current) tensors of live memory, outside the tape."""
-    if parameters:
-        pairs = zip(mine.parameters(), its.parameters(), strict=True)
-    else:
-        buffers = (m for _, m in mine.named_buffers()), (m for _, m in its.named_buffers())
-        pairs = zip(*buffers, strict=True)
-    return [(Tensor(a.array), Tensor(b.array)) for a, b in pairs]
+    if not hasattr(its, "named_parameters"):
+        raise TypeError(f"update_parameters takes the model that is trained; got {its!r}")
+    own, given = (
+        dict(m.named_parameters() if parameters else m.named_buffers()) for m in (mine, its)
+    )
+    for name in {**own, **given}:
+        shapes = [tensors[name].shape if name in tensors else None for tensors in (own, given)]
+        if shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"update_parameters: '{name}' has shape {shapes[0]} in the average and {shapes[1]} "
+                f"in the model; it is another model"
+            )
+    return [(Tensor(a.array), Tensor(given[name].array)) for name, a in own.items()]
 
 
 def _check_device(who: str, device: Any) -> None:

@@ -1,5 +1,6 @@
 """The bridge: worlds with logical shards, buckets, and the model that is reduced over them."""
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.parallel import hooks
 from distgrad.parallel.ddp import DistributedDataParallel
 from distgrad.parallel.local_sgd import DiLoCo, PeriodicModelAverager, PostLocalSGDOptimizer
@@ -22,3 +23,5 @@ __all__ = [
     "init",
     "own_shards",
 ]
+
+_check_constructors(globals(), __all__)

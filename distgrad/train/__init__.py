@@ -1,5 +1,6 @@
 """The training loop and when it ends."""
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.train.batch_norm import update_bn
 from distgrad.train.lr_find import LRFind
 from distgrad.train.metrics import accuracy
@@ -31,3 +32,5 @@ __all__ = [
     "accuracy",
     "update_bn",
 ]
+
+_check_constructors(globals(), __all__)

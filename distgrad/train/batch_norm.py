@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -21,6 +22,7 @@ from distgrad.parallel.exchange import exchange_of
 from distgrad.parallel.statistics import StatisticsBuffer
 
 
+@explained
 def update_bn(loader: Iterable[Any], model: Module | AveragedModel) -> None:
     """Renew BatchNorm's running statistics: the mean over all batches of ``loader``.
 

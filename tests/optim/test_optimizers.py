@@ -64,7 +64,7 @@ BAD = [
 ]
 BAD += [
     ("SGD", {"momentum": -1.0}, r"SGD: momentum=-1.0 must lie in \[0, inf\]"),
-    ("SGD", {"lr": float("nan")}, r"SGD: lr=nan"),
+    ("SGD", {"lr": float("nan")}, r"SGD: lr is a number or a Tensor; got nan"),
     ("Adam", {"betas": (0.9, 1.0)}, r"Adam: betas=\(0.9, 1.0\) must lie in \[0, 1\)"),
     ("AdamW", {"betas": (-0.1, 0.9)}, r"AdamW: betas=\(-0.1, 0.9\)"),
     ("NAdam", {"eps": -1e-8}, r"NAdam: eps=-1e-08"),
@@ -81,7 +81,7 @@ BAD += [
     ("Adafactor", {"eps": (None, -1.0)}, r"Adafactor: eps=\(None, -1.0\)"),
     ("Muon", {"ns_steps": 100}, r"Muon: ns_steps=100 must lie in \[0, 99\]"),
     ("Muon", {"adjust_lr_fn": "none"}, "Muon: adjust_lr_fn='none' must be 'original' or"),
-    ("Muon", {"ns_coefficients": (1.0, 2.0)}, r"ns_coefficients=\(1.0, 2.0\) must be three"),
+    ("Muon", {"ns_coefficients": (1.0, 2.0)}, r"a number, a number\); got \(1.0, 2.0\)"),
 ]
 
 

@@ -271,17 +271,19 @@ REFUSED = {
     "LinearLR: end_factor=2.0 must lie": lambda o: optim.LinearLR(o, 0.1, 2.0),
     "PolynomialLR: total_iters=0 must": lambda o: optim.PolynomialLR(o, 0),
     "T_0=0 and T_mult=1 must be": lambda o: optim.CosineAnnealingWarmRestarts(o, 0),
-    "CyclicLR: mode='up' must be": lambda o: optim.CyclicLR(o, 0.1, 1.0, mode="up"),
+    "CyclicLR: mode is .*; got 'up'": lambda o: optim.CyclicLR(o, 0.1, 1.0, mode="up"),
     "CyclicLR: step_size_up and": lambda o: optim.CyclicLR(o, 0.1, 1.0, 3, 0),
     "max_lr has 3 values, the optimizer 2 parameter": lambda o: optim.CyclicLR(o, 0.1, [1.0] * 3),
     "OneCycleLR: total_steps=None must": lambda o: optim.OneCycleLR(o, 1.0, epochs=3),
     r"OneCycleLR: pct_start=2.0 must": lambda o: optim.OneCycleLR(o, 1.0, 10, pct_start=2.0),
-    "anneal_strategy='sin' must": lambda o: optim.OneCycleLR(o, 1.0, 10, anneal_strategy="sin"),
+    "anneal_strategy is 'cos' or 'linear'; got 'sin'": lambda o: optim.OneCycleLR(
+        o, 1.0, 10, anneal_strategy="sin"
+    ),
     "SWALR: anneal_epochs=-1 must": lambda o: optim.SWALR(o, 0.1, -1),
     "LinearScalingLR: batch_size=0 and": lambda o: optim.LinearScalingLR(o, 0),
     "LinearScalingLR: warmup_steps=-1": lambda o: optim.LinearScalingLR(o, 512, warmup_steps=-1),
     "factor=1.0 must be below 1": lambda o: optim.ReduceLROnPlateau(o, factor=1.0),
-    "mode='low' must be 'min' or 'max'": lambda o: optim.ReduceLROnPlateau(o, mode="low"),
+    "mode is 'min' or 'max'; got 'low'": lambda o: optim.ReduceLROnPlateau(o, mode="low"),
     "ChainedScheduler needs at least one": lambda o: optim.ChainedScheduler([]),
     "SequentialLR needs at least one": lambda o: optim.SequentialLR(o, [], []),
     "was made for another optimizer": lambda o: optim.ChainedScheduler(

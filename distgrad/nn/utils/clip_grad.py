@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.optim import clip
@@ -14,6 +15,7 @@ from distgrad.optim import clip
 Tensors: TypeAlias = "Tensor | Iterable[Tensor]"
 
 
+@explained
 @apart
 def clip_grad_norm_(
     parameters: Tensors,
@@ -28,6 +30,7 @@ def clip_grad_norm_(
     return _tensor(norm, [p.grad for p in listed if p.grad is not None])
 
 
+@explained
 def clip_grad_norm(
     parameters: Tensors,
     max_norm: float,
@@ -39,6 +42,7 @@ def clip_grad_norm(
     return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
 
+@explained
 @apart
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
@@ -47,12 +51,14 @@ def clip_grads_with_norm_(
     clip.clip_grads_with_norm_(_listed(parameters), max_norm, float(total_norm))
 
 
+@explained
 @apart
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Limit every gradient element to [-clip_value, clip_value], in place."""
     clip.clip_grad_value_(_listed(parameters), float(clip_value))
 
 
+@explained
 @apart
 def get_total_norm(
     tensors: Tensors,

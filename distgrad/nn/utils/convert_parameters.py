@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.parts import writing
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 
 
+@explained
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """Return all elements of all parameters in one vector, in their order; on the tape."""
     flat = [np.reshape(p, (-1,)) for p in parameters]
@@ -23,6 +25,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     return vector
 
 
+@explained
 def vector_to_parameters(vec: Tensor | Array, parameters: Iterable[Tensor]) -> None:
     """Copy the elements of ``vec`` into the parameters, in place and in their order.
 

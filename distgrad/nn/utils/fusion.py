@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.nn.module import Module, Parameter
@@ -15,6 +16,7 @@ from distgrad.nn.module import Module, Parameter
 M = TypeVar("M", bound=Module)
 
 
+@explained
 def fuse_conv_bn_eval(conv: M, bn: Module, transpose: bool = False) -> M:
     """Return a copy of ``conv`` that computes ``bn(conv(x))``; both are in evaluation mode.
 
@@ -23,6 +25,7 @@ def fuse_conv_bn_eval(conv: M, bn: Module, transpose: bool = False) -> M:
     return _fused(conv, bn, partial(fuse_conv_bn_weights, transpose=transpose))
 
 
+@explained
 def fuse_linear_bn_eval(linear: M, bn: Module) -> M:
     """Return a copy of ``linear`` that computes ``bn(linear(x))``; both are in evaluation mode.
 
@@ -31,6 +34,7 @@ def fuse_linear_bn_eval(linear: M, bn: Module) -> M:
     return _fused(linear, bn, fuse_linear_bn_weights)
 
 
+@explained
 def fuse_conv_bn_weights(
     conv_w: Tensor,
     conv_b: Tensor | None,
@@ -48,6 +52,7 @@ def fuse_conv_bn_weights(
     return _folded(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, tuple(shape))
 
 
+@explained
 def fuse_linear_bn_weights(
     linear_w: Tensor,
     linear_b: Tensor | None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from distgrad.arguments import explained
 from distgrad.nn.skip import not_drawn
 
 T = TypeVar("T")
 
 
+@explained
 def skip_init(module_cls: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Return ``module_cls(*args, **kwargs)`` with weights that are not drawn, to be overwritten.
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -38,6 +39,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     return module
 
 
+@explained
 def remove_weight_norm(module: M, name: str = "weight") -> M:
     """Let ``name`` be a parameter of its present value again. Errors: ShapeError if it has none."""
     hook = _removed(module, name, WeightNorm)
@@ -87,6 +89,7 @@ def spectral_norm(
     return module
 
 
+@explained
 def remove_spectral_norm(module: M, name: str = "weight") -> M:
     """Let ``name`` be a parameter of its present value again. Errors: ShapeError if it has none."""
     hook = _removed(module, name, SpectralNorm)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -27,6 +28,7 @@ __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 M = TypeVar("M", bound=Module)
 
 
+@explained
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     """Let ``name`` be g v / ‖v‖ (Salimans & Kingma 2016): ``original0`` is g, ``original1`` v.
 
@@ -35,6 +37,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
 
 
+@explained
 def spectral_norm(
     module: M,
     name: str = "weight",
