@@ -34,18 +34,23 @@ class Kind(NamedTuple):
 
 
 def check_constructors(
-    names: Mapping[str, Any], chosen: Iterable[str], itself: Iterable[str] = ()
+    names: Mapping[str, Any],
+    chosen: Iterable[str],
+    *,
+    itself: Iterable[str] = (),
+    afterwards: bool = False,
 ) -> None:
     """Let the constructors of the ``chosen`` classes refuse arguments of another kind.
 
     They raise TypeError, or ShapeError for a value of the right type, before they do anything.
-    ``itself`` names those ("Lookahead.optimizer") of which the constructor has more to say.
+    ``itself`` names those ("Lookahead.optimizer") of which the constructor has more to say;
+    ``afterwards`` looks when it has failed or ended, where constructors have checks of their own.
     """
     for name in chosen:
         found = names.get(name)
         if isinstance(found, type) and inspect.isfunction(vars(found).get("__init__")):
             own = {n.partition(".")[2] for n in itself if n.startswith(f"{name}.")}
-            _check(found, own)
+            _check(found, own, afterwards)
 
 
 def refuse(who: str, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> None:
@@ -111,6 +116,9 @@ def kinds_of(constructor: Callable[..., Any]) -> dict[str, Kind]:
         annotation = parameter.annotation
         if parameter.kind in various or annotation is parameter.empty:
             continue
+        if annotation in _OF_TENSORS:
+            kinds[name] = _OF_TENSORS[annotation]
+            continue
         alone = types.SimpleNamespace(__annotations__={name: annotation})
         try:
             hint = typing.get_type_hints(alone, function.__globals__)[name]
@@ -122,7 +130,7 @@ def kinds_of(constructor: Callable[..., Any]) -> dict[str, Kind]:
     return kinds
 
 
-def _check(found: type, own: set[str]) -> None:
+def _check(found: type, own: set[str], afterwards: bool) -> None:
     construct: Any = found.__init__  # type: ignore[misc]
     signature = inspect.signature(construct)
 
@@ -133,8 +141,18 @@ def _check(found: type, own: set[str]) -> None:
         except TypeError:
             given = {}  # Python's own message comes next
         others = {name: value for name, value in given.items() if name not in own}
-        refuse(type(self).__name__, kinds_of(construct), others)
-        construct(self, *args, **named)
+        who, kinds = type(self).__name__, kinds_of(construct)
+        if not afterwards:
+            refuse(who, kinds, others)
+        try:
+            construct(self, *args, **named)
+        except DistgradError:
+            raise
+        except (TypeError, AttributeError, ValueError):
+            refuse(who, kinds, others)
+            raise
+        if afterwards:
+            refuse(who, kinds, others)
 
     found.__init__ = checked  # type: ignore[misc]
 
@@ -259,6 +277,18 @@ _PLAIN: dict[Any, Kind] = {
     collections.abc.Mapping: Kind("a mapping", lambda v: isinstance(v, Mapping)),
     dict: Kind("a mapping", lambda v: isinstance(v, Mapping)),
 }
+
+
+def _is_array(value: Any) -> bool:
+    try:
+        return np.asarray(getattr(value, "array", value)).dtype.kind in "fiubc"
+    except ValueError:
+        return False
+
+
+_ARRAY = Kind("a Tensor, an array or numbers", _is_array)
+# An alias in quotes, as Tensor is not defined where it is.
+_OF_TENSORS = {"TensorLike": _ARRAY, "TensorLike | None": _either([_ARRAY, _PLAIN[type(None)]])}
 
 
 def _shown(value: object) -> str:

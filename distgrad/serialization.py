@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.checkpoint import strict
@@ -40,6 +41,7 @@ _CONVERT = (
 )
 
 
+@explained
 def save(obj: Any, f: Target) -> None:
     """Write ``obj`` to the file ``f`` (a path, or a file opened for binary writing).
 
@@ -79,6 +81,7 @@ def save(obj: Any, f: Target) -> None:
         ) from error
 
 
+@explained
 def load(f: Target, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Return what ``save`` has written; of any other safetensors file a dict of its Tensors.
 

@@ -3,6 +3,7 @@
 Only the loader knows of ranks: which shard of a batch is whose.
 """
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.data import transforms
 from distgrad.data.batch import Batch
 from distgrad.data.collate import default_collate, default_convert
@@ -63,3 +64,5 @@ __all__ = [
     "text_file",
     "transforms",
 ]
+
+_check_constructors(globals(), __all__, afterwards=True)

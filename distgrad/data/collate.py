@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import DataError
 from distgrad.ops import stack
 
 
+@explained
 def default_collate(batch: Sequence[Any]) -> Any:
     """Return the samples of ``batch`` as one: Tensors of shape (n, …), in the samples' structure.
 

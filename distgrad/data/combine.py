@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd import stream
 from distgrad.autograd.tensor import Tensor
 from distgrad.data.dataset import Dataset, IterableDataset
@@ -75,6 +76,7 @@ class ChainDataset(IterableDataset[Any]):
         return sum(map(len, self.datasets))
 
 
+@explained
 def random_split(
     dataset: Any, lengths: Sequence[int | float], generator: Any = None
 ) -> list[Subset]:

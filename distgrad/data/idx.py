@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.arguments import explained
 from distgrad.errors import DataError
 from distgrad.files import open_regular, shown, size_of
 
@@ -21,6 +22,7 @@ _DENSEST = 100
 _SMALL = 1 << 25  # bytes that are unpacked however small the file
 
 
+@explained
 def read_idx(path: str | os.PathLike[str], *, most: int | None = None) -> NDArray[Any]:
     """Return the array in an idx file, in native byte order.
 

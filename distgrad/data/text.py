@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.arguments import explained
 from distgrad.data.datasets import TextDataset
 from distgrad.errors import DataError
 from distgrad.files import open_regular, shown, size_of
@@ -32,6 +33,7 @@ def python_docs() -> str:
     return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
 
 
+@explained
 def text_file(path: str | os.PathLike[str]) -> str:
     """Return a UTF-8 text file's text, line ends as ``\\n``.
 
@@ -70,6 +72,7 @@ def _decoded(file: BinaryIO, name: str) -> str:
     return "".join(pieces)
 
 
+@explained
 def character_tokens(text: str) -> tuple[NDArray[np.int64], str]:
     """Return (tokens, vocabulary): ``vocabulary[tokens[i]] == text[i]``, the vocabulary sorted.
 
@@ -83,6 +86,7 @@ def character_tokens(text: str) -> tuple[NDArray[np.int64], str]:
     return tokens.astype(np.int64, copy=False), "".join(map(chr, used))
 
 
+@explained
 def split_text(
     tokens: NDArray[np.integer], context: int, *, train: float = 0.9
 ) -> tuple[TextDataset, TextDataset]:

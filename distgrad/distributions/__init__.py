@@ -3,6 +3,7 @@
 Samples come from ``dg.random``: inside a shard they are the same on any number of ranks.
 """
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.distributions import constraints, transforms
 from distgrad.distributions import kl_bounded as _kl_bounded  # noqa: F401 (fills the table)
 from distgrad.distributions import kl_cross as _kl_cross  # noqa: F401 (fills the table)
@@ -140,5 +141,7 @@ __all__ = [
     "register_kl",
     "transforms",
 ]
+
+_check_constructors(globals(), __all__, itself=["ComposeTransform.parts"], afterwards=True)
 
 __getattr__ = _answers("distgrad.distributions", globals())

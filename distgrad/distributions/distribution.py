@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
@@ -17,6 +18,10 @@ from distgrad.errors import ShapeError
 
 D = TypeVar("D", bound="Distribution")
 SampleShape = Sequence[int]
+
+
+def _no_shape(given: object) -> ShapeError:
+    return ShapeError(f"sample_shape is a tuple of whole numbers, 0 or more; got {given!r}")
 
 
 class Distribution:
@@ -79,7 +84,13 @@ class Distribution:
         return self._event_shape
 
     def _extended_shape(self, sample_shape: SampleShape = ()) -> Shape:
-        return (*sample_shape, *self._batch_shape, *self._event_shape)
+        try:
+            shape = tuple(map(operator.index, sample_shape))
+        except TypeError as error:
+            raise _no_shape(sample_shape) from error
+        if any(n < 0 for n in shape):
+            raise _no_shape(sample_shape)
+        return (*shape, *self._batch_shape, *self._event_shape)
 
     def expand(self: D, batch_shape: Sequence[int]) -> D:
         """Return the distribution with parameters broadcast to ``batch_shape``."""

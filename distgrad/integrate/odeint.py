@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import NonFiniteError, ShapeError
@@ -30,6 +31,7 @@ _FIXED_OPTIONS = {"step_size": "no step is longer"}
 _ADAPTIVE_OPTIONS = {"first_step": "the length of it", "max_num_steps": "the most there may be"}
 
 
+@explained
 def odeint(
     func: Callable[..., Any],
     y0: Any,

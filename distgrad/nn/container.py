@@ -71,7 +71,9 @@ class _Numbered(Module, Generic[V]):
         return self
 
     def extend(self: S, values: Iterable[Any]) -> S:
-        """Add elements at the end."""
+        """Add elements at the end. Errors: TypeError for what is no sequence."""
+        if not hasattr(values, "__iter__"):
+            raise TypeError(f"{type(self).__name__} takes a sequence of elements; got {values!r}")
         for value in list(values):
             self.append(value)
         return self
@@ -200,7 +202,7 @@ class ModuleDict(_Named[Module]):
 
     def __init__(self, modules: Pairs[Module] = ()) -> None:
         super().__init__()
-        self.update(modules)
+        self.update(_pairs(self, modules))
 
     def __setitem__(self, key: str, value: Module) -> None:
         self.add_module(key, _module(self, value))
@@ -216,7 +218,7 @@ class ParameterDict(_Named[Parameter]):
 
     def __init__(self, parameters: Pairs[Any] = ()) -> None:
         super().__init__()
-        self.update(parameters)
+        self.update(_pairs(self, parameters))
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, _parameter(value))
@@ -237,3 +239,16 @@ def _parameter(value: Any) -> Parameter:
 
 def _parameter_repr(p: Parameter) -> str:
     return f"Parameter of shape {p.shape}, {p.dtype}"
+
+
+def _pairs(container: object, given: Any) -> Any:
+    """Return ``given``. Errors: TypeError unless it is a mapping or pairs of names and elements."""
+    if isinstance(given, Mapping) or hasattr(given, "keys"):
+        return given
+    pairs = list(given) if hasattr(given, "__iter__") and not isinstance(given, str) else [given]
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+        raise TypeError(
+            f"{type(container).__name__} takes a mapping, or pairs of names and elements; got "
+            f"{given!r}"
+        )
+    return pairs

@@ -37,7 +37,9 @@ class Hook:
 
 
 def add(hooks: dict[int, Hook], hook: Hook, prepend: bool) -> RemovableHandle:
-    """Add ``hook`` after the others, or before them."""
+    """Add ``hook`` after the others, or before them. Errors: TypeError for no function."""
+    if not callable(hook.function):
+        raise TypeError(f"a {hook.kind} hook is a function; got {hook.function!r}")
     others = dict(hooks)
     handle = RemovableHandle(hooks, hook)
     if prepend:

@@ -204,6 +204,11 @@ class Module(Tree["Module"]):
         Returns the names that are missing and unexpected. Errors: ShapeError naming these (if
         ``strict``) or the first tensor of another shape or kind of number.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict takes a mapping of names to arrays, such "
+                f"as state_dict() or dg.load(path); got {state_dict!r}"
+            )
         given = dict(state_dict)
         modules = list(self.named_modules())
         for path, module in modules:

@@ -198,6 +198,9 @@ class DistributedDataParallel:
     @apart
     def _look_at(self, loss: Tensor) -> None:
         policy = self.reducer.nonfinite
+        if not isinstance(loss, Tensor) or loss.array.size != 1:
+            got = f"shape {np.shape(loss)}" if hasattr(loss, "shape") else repr(loss)
+            raise TypeError(f"backward takes the loss, a Tensor of one number; got {got}")
         if policy == "continue" or math.isfinite(float(loss)) or self.world.position.empty:
             return
         if policy == "raise":

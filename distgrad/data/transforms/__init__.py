@@ -5,6 +5,7 @@ Every sample of a batch gets random numbers of its own, from ``dg.random``: used
 batch torchvision draws once for all samples.) A Tensor comes back as one, outside the tape.
 """
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.data.transforms.base import Compose, Lambda, RandomApply, Transform
 from distgrad.data.transforms.geometry import (
     CenterCrop,
@@ -34,3 +35,5 @@ __all__ = [
     "ToTensor",
     "Transform",
 ]
+
+_check_constructors(globals(), __all__, afterwards=True)
