@@ -13,7 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, Union
 
 import numpy as np
@@ -214,7 +214,7 @@ def _several(part: Any, origin: Any) -> Kind:
         if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
             return False
         # A generator is looked at by who uses it up.
-        looked_at = value if isinstance(value, tuple | list) else ()
+        looked_at = value if isinstance(value, tuple | list | np.ndarray) else ()
         return all(kind is None or kind.holds(v) for v in looked_at)
 
     return Kind(f"a sequence of {of}", holds)
@@ -254,7 +254,7 @@ class _Nothing(Protocol):
 _OF_ALL_PROTOCOLS = {*dir(_Nothing), *vars(_Nothing), "__annotations__", "__parameters__"}
 _OF_ALL_PROTOCOLS |= {"__orig_bases__", "__non_callable_proto_members__", "__protocol_attrs__"}
 _SEQUENCES = (tuple, list, collections.abc.Sequence, collections.abc.Iterable)
-_PLAIN_VALUES = (str, bytes, Real, tuple, list, dict, np.ndarray)
+_PLAIN_VALUES = (str, bytes, Number, tuple, list, dict, np.ndarray, types.FunctionType)
 
 
 def _is_number(value: Any) -> bool:
@@ -275,6 +275,7 @@ _PLAIN: dict[Any, Kind] = {
     type(None): Kind("None", lambda v: v is None),
     collections.abc.Callable: Kind("a function", callable),
     collections.abc.Mapping: Kind("a mapping", lambda v: isinstance(v, Mapping)),
+    collections.abc.Sized: Kind("what has a length", lambda v: hasattr(v, "__len__")),
     dict: Kind("a mapping", lambda v: isinstance(v, Mapping)),
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 from distgrad.arguments import explained
 from distgrad.autograd import stream
 from distgrad.autograd.tensor import Tensor
-from distgrad.data.dataset import Dataset, IterableDataset
+from distgrad.data.dataset import Dataset, IterableDataset, lengths
 from distgrad.data.datasets import ArrayDataset, Subset
 from distgrad.data.reading import fingerprint
 from distgrad.data.sampler import random_words, seed_of
@@ -43,10 +43,10 @@ class StackDataset(Dataset[Any]):
         if bool(datasets) == bool(named):
             raise DataError("StackDataset takes data sets, or named ones: one or more, not both")
         self.datasets: tuple[Any, ...] | dict[str, Any] = named or datasets
-        lengths = [len(d) for d in (*datasets, *named.values())]
-        if len(set(lengths)) > 1:
-            raise DataError(f"data sets of different lengths cannot be stacked: {lengths}")
-        self._length = lengths[0]
+        found = lengths("StackDataset", (*datasets, *named.values()))
+        if len(set(found)) > 1:
+            raise DataError(f"data sets of different lengths cannot be stacked: {found}")
+        self._length = found[0]
 
     def __len__(self) -> int:
         return self._length

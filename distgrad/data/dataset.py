@@ -51,6 +51,15 @@ class IterableDataset(Dataset[T_co]):
         raise NotImplementedError(f"{type(self).__name__} has no __iter__(); define one")
 
 
+def lengths(who: str, datasets: Iterable[Any]) -> list[int]:
+    """Return how many samples each has. Errors: TypeError for what is no data set."""
+    listed = list(datasets)
+    for d in listed:
+        if not hasattr(d, "__len__") or isinstance(d, type):
+            raise TypeError(f"{who} takes data sets, which have a length; got {d!r}")
+    return [len(d) for d in listed]
+
+
 class ConcatDataset(Dataset[Any]):
     """The samples of several data sets, one after the other: also ``first + second``."""
 
@@ -61,7 +70,7 @@ class ConcatDataset(Dataset[Any]):
         streams = [type(d).__name__ for d in self.datasets if isinstance(d, IterableDataset)]
         if streams:
             raise DataError(f"ConcatDataset takes no stream ({streams[0]}): ChainDataset does")
-        self.cumulative_sizes = list(itertools.accumulate(map(len, self.datasets)))
+        self.cumulative_sizes = list(itertools.accumulate(lengths("ConcatDataset", self.datasets)))
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]

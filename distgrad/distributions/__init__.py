@@ -142,6 +142,6 @@ __all__ = [
     "transforms",
 ]
 
-_check_constructors(globals(), __all__, itself=["ComposeTransform.parts"], afterwards=True)
+_check_constructors(globals(), __all__, afterwards=True)
 
 __getattr__ = _answers("distgrad.distributions", globals())

@@ -45,7 +45,7 @@ def test_events_of_too_few_axes_are_refused():
         T.IndependentTransform(T.ExpTransform(), 1)(dg.tensor(1.0))
     with pytest.raises(ValueError, match="is of vectors"):
         T.SoftmaxTransform().forward_shape(())
-    with pytest.raises(TypeError, match="a list of transforms"):
+    with pytest.raises(TypeError, match="parts is a sequence of values that are each a Transform"):
         T.ComposeTransform([1])
 
 
