@@ -7,6 +7,7 @@ Knows no class: what an annotation of a class means, objects that behave like it
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import functools
 import inspect
 import math
@@ -48,7 +49,10 @@ def check_constructors(
     """
     for name in chosen:
         found = names.get(name)
-        if isinstance(found, type) and inspect.isfunction(vars(found).get("__init__")):
+        # Records hold what was measured, NaN too.
+        if not isinstance(found, type) or dataclasses.is_dataclass(found):
+            continue
+        if inspect.isfunction(vars(found).get("__init__")):
             own = {n.partition(".")[2] for n in itself if n.startswith(f"{name}.")}
             _check(found, own, afterwards)
 
@@ -154,6 +158,7 @@ def _check(found: type, own: set[str], afterwards: bool) -> None:
         if afterwards:
             refuse(who, kinds, others)
 
+    vars(checked)["itself"] = own
     found.__init__ = checked  # type: ignore[misc]
 
 

@@ -24,4 +24,16 @@ __all__ = [
     "own_shards",
 ]
 
-_check_constructors(globals(), __all__)
+_check_constructors(
+    globals(),
+    __all__,
+    itself=[
+        "DiLoCo.every",
+        "DiLoCo.outer_lr",
+        "DistributedDataParallel.bucket_cap_mb",
+        "DistributedDataParallel.bucket_mb",
+        "DistributedDataParallel.module",
+        "DistributedDataParallel.nonfinite",
+        "PeriodicModelAverager.period",
+    ],
+)

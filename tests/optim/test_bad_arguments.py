@@ -41,7 +41,7 @@ def arguments():
 
 @pytest.mark.parametrize(("name", "found", "argument", "kind"), [*arguments()])
 def test_nonsense_is_refused_before_anything_is_done(name, found, argument, kind):
-    if (name, argument) == ("Lookahead", "optimizer"):
+    if argument in found.__init__.itself:
         pytest.skip("its constructor has more to say")
     signature = inspect.signature(found)
     required = [
