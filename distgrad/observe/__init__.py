@@ -24,4 +24,4 @@ __all__ = [
     "span",
 ]
 
-_check_constructors(globals(), __all__)
+_check_constructors(globals(), __all__, itself=["Run.loggers"])
