@@ -287,8 +287,10 @@ _PLAIN: dict[Any, Kind] = {
 
 def _is_array(value: Any) -> bool:
     try:
-        return np.asarray(getattr(value, "array", value)).dtype.kind in "fiubc"
-    except ValueError:
+        # A Tensor's dtype, not its values, which a captured step may not read.
+        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+        return np.dtype(dtype).kind in "fiubc"
+    except (TypeError, ValueError):
         return False
 
 
