@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -268,15 +269,22 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not math.isnan(value)
 
 
+def _is_whole(value: Any) -> bool:
+    # 1.0 is one: step counts are often quotients.
+    if isinstance(value, float | np.floating):
+        return float(value).is_integer()
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_switch(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in {0, 1})
 
 
 _PLAIN: dict[Any, Kind] = {
     float: Kind("a number", _is_number, (Real,)),
-    int: Kind("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
+    int: Kind("a whole number", _is_whole),
     bool: Kind("True or False", _is_switch),
-    str: Kind("a string", lambda v: isinstance(v, str)),
+    str: Kind("a string", lambda v: isinstance(v, str | os.PathLike)),
     type(None): Kind("None", lambda v: v is None),
     collections.abc.Callable: Kind("a function", callable),
     collections.abc.Mapping: Kind("a mapping", lambda v: isinstance(v, Mapping)),

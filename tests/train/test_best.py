@@ -77,7 +77,10 @@ def test_a_resumed_run_knows_the_best_one(tmp_path: Path) -> None:
     [
         ({"best": "accuracy"}, "is a large 'accuracy' good or bad"),
         ({"best": "loss", "checkpoint": None}, "needs the folder"),
-        ({"best": "loss", "best_mode": "least"}, "mode='least' is 'min' or 'max'"),
+        (
+            {"best": "loss", "best_mode": "least"},
+            "best_mode is 'min' or 'max' or None; got 'least'",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
