@@ -17,6 +17,8 @@ from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
+from distgrad.ops.selection import has_nan, index_at
+from distgrad.ops.stable_order import stable_order
 
 __all__ = [
     "argsort",
@@ -120,7 +122,9 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} over axis {axis} of shape {x.shape}: there is no element")
-    order = np.argsort(x.array, axis=axis, kind="stable")
+    if not has_nan(x.array):
+        return _pairs(x, index_at(x.array, axis, (n - 1) // 2), axis, keepdim)
+    order = stable_order(x.array, axis)
     known = x.array == x.array
     count = np.sum(known, axis=axis, keepdims=True)
     if name == "nanmedian":
@@ -143,7 +147,7 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
-    order = np.moveaxis(np.argsort(x.array, axis=axis, kind="stable"), axis, -1)
+    order = np.moveaxis(stable_order(x.array, axis), axis, -1)
     row = np.take_along_axis(np.moveaxis(x.array, axis, -1), order, -1)
     same = row[..., 1:] == row[..., :-1]
     run = np.ones(row.shape, np.intp)  # how many equal ones stand before, and itself
@@ -218,7 +222,7 @@ def _quantile(
 
 def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
     """Quantiles of the last axis, at each level along a new last axis."""
-    order = np.argsort(row.array, axis=-1, kind="stable")
+    order = stable_order(row.array, -1)
     n = row.shape[-1]
     count = np.sum(row.array == row.array, axis=-1, keepdims=True)
     last = (np.maximum(count - 1, 0) if skip else np.full(count.shape, n - 1)).astype(row.dtype)

@@ -18,6 +18,7 @@ from distgrad.ops.linalg import array_of
 from distgrad.ops.measure import logsumexp
 from distgrad.ops.reduce import nanmean, sum_, total
 from distgrad.ops.scan import prod
+from distgrad.ops.stable_order import stable_order
 
 
 def _filled(a: Array | Tensor, value: float) -> Any:
@@ -92,7 +93,7 @@ def nanquantile(
     front = tuple(a.shape[i] for i in kept)
     length = math.prod(a.shape[i] for i in folded)
     rows = np.reshape(np.transpose(a, [*kept, *folded]), (*front, length))
-    order = np.argsort(data_of(rows), axis=-1, kind="stable")  # NaN last
+    order = stable_order(data_of(rows), -1)  # NaN last
     n = (~np.isnan(data_of(rows))).sum(axis=-1, keepdims=True)
     parts = [_level(rows, order, n, float(level)) for level in levels.reshape(-1)]
     shape = tuple(1 if i in folded else a.shape[i] for i in range(a.ndim)) if keepdims else front

@@ -20,6 +20,7 @@ from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
+from distgrad.ops.selection import first_places, has_nan, index_at
 from distgrad.ops.shape import axis_numbers
 from distgrad.ops.stable_order import stable_order
 
@@ -171,11 +172,15 @@ def np_median(a: Array | Tensor, axis: Axis = None, *, keepdims: bool = False) -
 
 
 def _middle(data: Array, axis: int, name: str) -> tuple[Array, Array]:
-    order = _order(data, axis, False)
     n = data.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} of no elements: axis {axis} of shape {data.shape} is empty")
-    return _at(data, order, (n - 1) // 2, axis), _at(data, order, n // 2, axis)
+    low, high = (n - 1) // 2, n // 2
+    if not has_nan(data):
+        lower = index_at(data, axis, low)
+        return lower, lower if low == high else index_at(data, axis, high)
+    order = _order(data, axis, False)
+    return _at(data, order, low, axis), _at(data, order, high, axis)
 
 
 METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -292,10 +297,14 @@ def _along(x: Tensor, index: Array, axis: int) -> Tensor:
 @apart
 def _places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | None = None) -> Any:
     """The indices of the elements in order along ``axis``, those from ``first`` to ``past``."""
-    order = _order(x.array, axis, descending)
     if past is None:
-        return order
-    return np.take(order, np.arange(first, past), axis=axis)
+        return _order(x.array, axis, descending)
+    if past == first + 1 and not descending:
+        return index_at(x.array, axis, first)
+    found = first_places(x.array, axis, past, descending) if first == 0 else None
+    if found is not None:
+        return found
+    return np.take(_order(x.array, axis, descending), np.arange(first, past), axis=axis)
 
 
 def _order(data: Array, axis: int, descending: bool) -> Array:
