@@ -1,4 +1,7 @@
-"""How often values occur: of whole numbers, in bins, in bins of several axes. Without gradients."""
+"""Which values occur, and how often: of whole numbers, in bins of one axis and several.
+
+Without gradients.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import numpy as np
 
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import tensor_of
+from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
 
-__all__ = ["bincount", "histc", "histogram", "histogramdd"]
+__all__ = ["bincount", "histc", "histogram", "histogramdd", "unique", "unique_consecutive"]
 
 
 class Histogram(NamedTuple):
@@ -135,3 +139,95 @@ def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
             f"histogram: the range is finite, its end not before its start; got {ends}"
         )
     return (first - 0.5, last + 0.5) if first == last else (first, last)
+
+
+# -- values that occur ----------------------------------------------------------------------------
+
+
+def unique(
+    input: TensorLike,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The elements (or slices along ``dim``) that occur, in order.
+
+    With ``return_inverse`` where each element is among them, with ``return_counts`` how often it
+    occurs: a tuple then.
+    """
+    x = tensor_of(input)
+    axis = None if dim is None else one_axis(dim, x.ndim, "unique")
+    if axis is None and (counted := _counted(x.array, return_inverse)) is not None:
+        return _occurring(*counted, return_inverse, return_counts)
+    numpys: Any = np.unique
+    found = numpys(
+        x.array,
+        return_inverse=return_inverse,
+        return_counts=return_counts,
+        axis=axis,
+        equal_nan=False,
+    )
+    values, *rest = found if isinstance(found, tuple) else (found,)
+    shape = x.shape if axis is None else (x.shape[axis],)
+    inverse = rest.pop(0).reshape(shape) if return_inverse else None
+    counts = rest.pop() if return_counts else None
+    return _occurring(values, inverse, counts, return_inverse, return_counts)
+
+
+def _counted(x: Array, with_inverse: bool) -> tuple[Array, Array | None, Array] | None:
+    """The values, places and counts of whole numbers; None unless they lie close together."""
+    if x.dtype.kind not in "iu" or x.size < _MANY:
+        return None
+    low, high = int(x.min()), int(x.max())
+    if high - low > x.size or not -_FAR < low <= high < _FAR:
+        return None
+    offset = x.reshape(-1).astype(np.intp) - low
+    counts = np.bincount(offset)
+    occurs = np.flatnonzero(counts)
+    inverse = None
+    if with_inverse:
+        number = np.empty(len(counts), np.intp)
+        number[occurs] = np.arange(len(occurs))
+        inverse = number[offset].reshape(x.shape)
+    return (occurs + low).astype(x.dtype), inverse, counts[occurs]
+
+
+_MANY, _FAR = 2048, 1 << 62
+
+
+def unique_consecutive(
+    input: TensorLike,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The first of each run of equal elements (or slices along ``dim``); results as unique's."""
+    x = tensor_of(input)
+    row = x.array.reshape(-1) if dim is None else x.array
+    axis = 0 if dim is None else one_axis(dim, x.ndim, "unique_consecutive")
+    n = row.shape[axis]
+    lines = np.moveaxis(row, axis, 0).reshape(n, row.size // max(n, 1))
+    new = np.ones(len(lines), bool)
+    if lines.shape[1] == 1:
+        np.not_equal(lines[1:, 0], lines[:-1, 0], out=new[1:])
+    else:
+        new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
+    values = np.moveaxis(np.moveaxis(row, axis, 0)[new], 0, axis)
+    inverse = counts = None
+    if return_inverse:
+        inverse = (np.cumsum(new) - 1).reshape(x.shape if dim is None else new.shape)
+    if return_counts:
+        counts = np.diff(np.flatnonzero(new), append=len(new))
+    return _occurring(values, inverse, counts, return_inverse, return_counts)
+
+
+def _occurring(
+    values: Any, inverse: Any, counts: Any, with_inverse: bool, with_counts: bool
+) -> Any:
+    found = [Tensor(np.asarray(values))]
+    if with_inverse:
+        found.append(Tensor(np.asarray(inverse)))
+    if with_counts:
+        found.append(Tensor(np.asarray(counts)))
+    return tuple(found) if len(found) > 1 else found[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Ints
+from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
@@ -130,11 +129,26 @@ def combinations(input: TensorLike, r: int = 2, with_replacement: bool = False) 
     x = tensor_of(input)
     if x.ndim != 1:
         raise ShapeError(f"combinations takes a vector; got shape {x.shape}")
+    if r < 0:
+        raise ShapeError(f"combinations of r={r} elements: r is 0 or more")
     if r == 0:
         return Tensor(np.zeros(0, x.dtype))
-    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    rows = np.array(list(choose(range(len(x)), r)), np.int64).reshape(-1, r)
+    rows = _choices(len(x), r, 0 if with_replacement else 1)
     return x[rows]
+
+
+def _choices(n: int, r: int, step: int) -> Array:
+    """The rising choices of ``r`` of n numbers, each ``step`` or more after the one before it."""
+    rows = np.arange(max(n - (r - 1) * step, 0)).reshape(-1, 1)
+    for after in range(r - 2, -1, -1):  # so many are to follow the next number
+        first = rows[:, -1] + step
+        count = n - after * step - first
+        starts = np.repeat(first - np.cumsum(count) + count, count)
+        longer = np.empty((len(starts), rows.shape[1] + 1), np.int64)
+        longer[:, :-1] = np.repeat(rows, count, axis=0)
+        np.add(starts, np.arange(len(starts)), out=longer[:, -1])
+        rows = longer
+    return rows
 
 
 # -- taken apart ----------------------------------------------------------------------------------

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
-from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.out import with_out
@@ -54,8 +51,6 @@ __all__ = [
     "outer",
     "tensordot",
     "trace",
-    "tril_indices",
-    "triu_indices",
     "vander",
     "vdot",
 ]
@@ -375,25 +370,3 @@ def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Ten
         return Tensor(np.zeros((v.shape[0], 0), v.dtype))
     found = linalg.vander(v, N=count)
     return found if increasing else as_tensor(np.flip(found, -1))
-
-
-@with_out
-def tril_indices(
-    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
-) -> Tensor:
-    """The places (2, n) of the lower triangle of a matrix, row by row."""
-    return _indices(np.tril_indices, row, col, offset, dtype, device)
-
-
-@with_out
-def triu_indices(
-    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
-) -> Tensor:
-    """The places (2, n) of the upper triangle of a matrix, row by row."""
-    return _indices(np.triu_indices, row, col, offset, dtype, device)
-
-
-@apart
-def _indices(numpys: Any, row: int, col: int, offset: int, dtype: DTypeLike, device: Any) -> Tensor:
-    on_cpu(device)
-    return Tensor(np.stack(numpys(row, offset, col)).astype(dtype))

@@ -1,4 +1,4 @@
-"""Order along an axis: sorting, searching, medians and quantiles, elements that occur.
+"""Order along an axis: sorting, searching, medians and quantiles.
 
 Sorting is stable; NaN counts as the largest.
 """
@@ -34,8 +34,6 @@ __all__ = [
     "searchsorted",
     "sort",
     "topk",
-    "unique",
-    "unique_consecutive",
 ]
 
 
@@ -307,59 +305,6 @@ def isin(
     """Whether each of ``elements`` is among ``test_elements`` (is not, if ``invert``)."""
     a, b = tensor_of(elements).array, tensor_of(test_elements).array
     return Tensor(np.asarray(np.isin(a, b, invert=invert)))
-
-
-def unique(
-    input: TensorLike,
-    sorted: bool = True,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The elements (or slices along ``dim``) that occur, in order.
-
-    With ``return_inverse`` where each element is among them, with ``return_counts`` how often it
-    occurs: a tuple then.
-    """
-    x = tensor_of(input)
-    axis = None if dim is None else one_axis(dim, x.ndim, "unique")
-    values, inverse, counts = np.unique(
-        x.array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
-    )
-    shape = x.shape if axis is None else (x.shape[axis],)
-    return _occurring(values, inverse.reshape(shape), counts, return_inverse, return_counts)
-
-
-def unique_consecutive(
-    input: TensorLike,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The first of each run of equal elements (or slices along ``dim``); results as unique's."""
-    x = tensor_of(input)
-    row = x.array.reshape(-1) if dim is None else x.array
-    axis = 0 if dim is None else one_axis(dim, x.ndim, "unique_consecutive")
-    n = row.shape[axis]
-    lines = np.moveaxis(row, axis, 0).reshape(n, row.size // max(n, 1))
-    new = np.ones(len(lines), bool)
-    new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
-    inverse = np.cumsum(new) - 1
-    counts = np.bincount(inverse, minlength=int(new.sum()))
-    shape = x.shape if dim is None else inverse.shape
-    values = np.compress(new, row, axis=axis)
-    return _occurring(values, inverse.reshape(shape), counts, return_inverse, return_counts)
-
-
-def _occurring(
-    values: Any, inverse: Any, counts: Any, with_inverse: bool, with_counts: bool
-) -> Any:
-    found = [Tensor(np.asarray(values))]
-    if with_inverse:
-        found.append(Tensor(np.asarray(inverse)))
-    if with_counts:
-        found.append(Tensor(np.asarray(counts)))
-    return tuple(found) if len(found) > 1 else found[0]
 
 
 # -- what they share ------------------------------------------------------------------------------

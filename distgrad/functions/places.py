@@ -1,20 +1,23 @@
-"""Where elements are: flat places as indices, and a fixed number of those that are not 0."""
+"""Where elements are: flat places as indices, those that are not 0, triangles of a matrix."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
+from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Ints
+from distgrad.autograd.types import DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import shape_of, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import whole
 from distgrad.ops.helpers import data_of
 
-__all__ = ["nonzero_static", "unravel_index"]
+__all__ = ["nonzero_static", "tril_indices", "triu_indices", "unravel_index"]
 
 
 def unravel_index(indices: TensorLike, shape: Ints) -> tuple[Tensor, ...]:
@@ -41,3 +44,36 @@ def nonzero_static(input: TensorLike, *, size: int, fill_value: int = -1) -> Ten
     rows = np.full((size, found.shape[1]), fill_value)
     rows[: len(found)] = found[:size]
     return Tensor(rows)
+
+
+@with_out
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
+) -> Tensor:
+    """The places (2, n) of the lower triangle of a matrix, row by row."""
+    return _indices(row, col, offset, dtype, device, lower=True)
+
+
+@with_out
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: DTypeLike = np.int64, device: Any = None
+) -> Tensor:
+    """The places (2, n) of the upper triangle of a matrix, row by row."""
+    return _indices(row, col, offset, dtype, device, lower=False)
+
+
+@apart
+def _indices(
+    row: int, col: int, offset: int, dtype: DTypeLike, device: Any, *, lower: bool
+) -> Tensor:
+    on_cpu(device)
+    rows = np.arange(row)
+    col = max(col, 0)
+    edge = np.clip(rows + (offset + 1 if lower else offset), 0, col)  # where the triangle ends
+    count = edge if lower else col - edge
+    first = 0 if lower else edge
+    before = np.cumsum(count) - count
+    found = np.empty((2, int(count.sum())), dtype)
+    found[0] = np.repeat(rows, count)
+    found[1] = np.repeat(first - before, count) + np.arange(found.shape[1])
+    return Tensor(found)

@@ -8,7 +8,7 @@ import pytest
 import distgrad as dg
 from distgrad import Tensor
 from distgrad.autograd import gradcheck
-from distgrad.functions import decompositions, linalg, matrices
+from distgrad.functions import decompositions, linalg, matrices, places
 
 RNG = np.random.default_rng(3)
 SINGULAR = np.stack([np.eye(3), np.diag([1.0, 2.0, 0.0])])
@@ -72,7 +72,7 @@ def test_what_has_no_gradient_refuses_one():
     with pytest.raises(dg.DistgradError, match="addcdiv of whole numbers"):
         matrices.addcdiv(Tensor([1]), Tensor([1]), Tensor([1]))
     with pytest.raises(dg.DistgradError, match="there are no GPUs here; leave it out"):
-        matrices.tril_indices(2, 2, device="cuda")
+        places.tril_indices(2, 2, device="cuda")
 
 
 def test_results_have_pytorchs_names():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -23,3 +25,29 @@ def test_a_fixed_number_of_places_is_filled_up_or_cut():
     assert nonzero_static(x, size=2).tolist() == [[0, 0], [1, 1]]
     assert nonzero_static(x, size=4, fill_value=9).tolist()[2:] == [[2, 0], [9, 9]]
     assert x.nonzero_static(size=0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", ["tril_indices", "triu_indices"])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3, 3), (2, 5), (5, 2)])
+def test_a_triangles_places_are_numpys(name, shape):
+    for offset in range(-6, 7):
+        found = getattr(dg, name)(*shape, offset, dtype=np.int32)
+        wanted = np.stack(getattr(np, name)(shape[0], offset, shape[1])).astype(np.int32)
+        np.testing.assert_array_equal(found.array, wanted, strict=True)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 6])
+@pytest.mark.parametrize("r", [1, 2, 3, 5])
+def test_choices_are_those_of_itertools(n, r):
+    x = np.arange(n) * 2.0 + 1
+    for repeated, choose in (
+        (False, itertools.combinations),
+        (True, itertools.combinations_with_replacement),
+    ):
+        wanted = np.array(list(choose(x, r))).reshape(-1, r)
+        np.testing.assert_array_equal(dg.combinations(Tensor(x), r, repeated).array, wanted)
+
+
+def test_choices_of_fewer_than_none_are_refused():
+    with pytest.raises(dg.ShapeError, match="r=-1"):
+        dg.combinations(Tensor(np.ones(3)), -1)

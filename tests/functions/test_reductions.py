@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
-from distgrad.functions import order, reductions, scans
+from distgrad.functions import histograms, order, reductions, scans
 from distgrad.functions.histograms import bincount, histc, histogram
 
 X = np.random.default_rng(4).normal(size=(3, 4))
@@ -116,14 +116,29 @@ def test_quantiles_skip_nan_if_asked():
 
 def test_elements_that_occur():
     x = Tensor(np.array([3, 1, 3, 3, 2]))
-    values, inverse, counts = order.unique(x, return_inverse=True, return_counts=True)
+    values, inverse, counts = histograms.unique(x, return_inverse=True, return_counts=True)
     assert values.array.tolist() == [1, 2, 3]
     assert inverse.array.tolist() == [2, 0, 2, 2, 1]
     assert counts.array.tolist() == [1, 1, 3]
-    values, counts = order.unique_consecutive(x, return_counts=True)
+    values, counts = histograms.unique_consecutive(x, return_counts=True)
     assert values.array.tolist() == [3, 1, 3, 2]
     assert counts.array.tolist() == [1, 1, 2, 1]
-    assert order.unique_consecutive(Tensor(np.array([[1, 1, 2], [1, 1, 2]])), dim=1).shape == (2, 2)
+    assert histograms.unique_consecutive(Tensor(np.array([[1, 1, 2], [1, 1, 2]])), dim=1).shape == (
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize("ends", [(-40, 90), (-(2**61), 2**61)])
+@pytest.mark.parametrize("dtype", ["i8", "f8"])
+def test_many_elements_that_occur_are_numpys(ends, dtype):
+    x = np.random.default_rng(6).integers(*ends, (50, 60)).astype(dtype)
+    x[3] = x[2]
+    wanted = np.unique(x, return_inverse=True, return_counts=True)
+    found = histograms.unique(x, return_inverse=True, return_counts=True)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a.array, b, strict=True)
+    np.testing.assert_array_equal(histograms.unique(x).array, wanted[0], strict=True)
 
 
 def test_places_in_sorted_rows():
