@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import ops
+from distgrad import kernels, ops
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
@@ -73,10 +73,18 @@ def _scan(declared: Any, x: Tensor, dim: int) -> Tensor:
 def _running(
     name: str, function: Callable[..., ValuesAndIndices], x: Tensor, dim: int
 ) -> ValuesAndIndices:
-    one_axis(dim, real_numbers(x, name).ndim or 1, name)
+    axis = one_axis(dim, real_numbers(x, name).ndim or 1, name)
     if x.ndim == 0:
         return ValuesAndIndices(*[r.reshape(()) for r in function(x.reshape(1), dim)])
-    return function(x, dim)
+    twin = kernels.twin(name) if x.size >= _MANY and x.dtype.char in "fd" else None
+    index = None if twin is None else twin(x.array, axis)
+    if index is None:
+        return function(x, dim)
+    return ValuesAndIndices(apply(np.take_along_axis, x, index, axis), Tensor(index))
+
+
+_MANY = 1 << 14
+"""Elements: for fewer no kernel is compiled."""
 
 
 def _counting(input: TensorLike, dtype: DTypeLike | None) -> Tensor:

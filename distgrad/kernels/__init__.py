@@ -70,8 +70,11 @@ _MODULES: dict[str, list[Op]] = {
 TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""
 
-OTHERS = {"move_": "update", "square": "squares", "squares_": "squares"}
-"""What besides ops has a twin, in the optimizers' steps and norms, and its module."""
+OTHERS = {
+    **{"move_": "update", "square": "squares", "squares_": "squares"},
+    **{"cummax": "extremes", "cummin": "extremes"},
+}
+"""What besides ops has a twin, in optimizers' steps, norms and running extremes, and its module."""
 
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""

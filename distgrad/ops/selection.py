@@ -1,4 +1,4 @@
-"""Single places of the stable order along an axis, found without putting all in order."""
+"""Places of order along an axis, found without putting all in order: single, first, running."""
 
 from __future__ import annotations
 
@@ -55,6 +55,18 @@ def first_places(data: Array, axis: int, k: int, descending: bool) -> Array | No
         index[:, i] = place
     shape = (*np.delete(data.shape, axis), k)
     return np.ascontiguousarray(np.moveaxis(index.reshape(shape), -1, axis))
+
+
+def running_places(ufunc: np.ufunc, data: Array, axis: int) -> Array:
+    """Return where the extreme so far stands along ``axis``, of equal ones the latest."""
+    best = ufunc.accumulate(data, axis=axis)
+    # NaN stays once it is met.
+    is_best = np.moveaxis((data == best) | (data != data), axis, -1)
+    shape, found = is_best.shape, np.flatnonzero(is_best)
+    place = found % max(shape[-1], 1)
+    # The first of each line is one, so that none reaches into the next line.
+    rows = np.repeat(place, np.diff(found, append=data.size)).reshape(shape)
+    return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
 
 
 def has_nan(data: Array) -> bool:

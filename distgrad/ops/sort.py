@@ -20,7 +20,7 @@ from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
-from distgrad.ops.selection import first_places, has_nan, index_at
+from distgrad.ops.selection import first_places, has_nan, index_at, running_places
 from distgrad.ops.shape import axis_numbers
 from distgrad.ops.stable_order import stable_order
 
@@ -274,10 +274,7 @@ def cummin(x: TensorLike, dim: int) -> ValuesAndIndices:
 def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIndices:
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, name)
-    best = ufunc.accumulate(x.array, axis=axis)
-    # NaN stays once it is met.
-    is_best = (x.array == best) | (x.array != x.array)
-    index = np.maximum.accumulate(np.where(is_best, _numbers(best, axis), 0), axis=axis)
+    index = running_places(ufunc, x.array, axis)
     return ValuesAndIndices(_along(x, index, axis), Tensor(index))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distgrad import ops
+import distgrad as dg
+from distgrad import ops, reference_kernels
 from distgrad.ops.selection import first_places, index_at
 
 from .test_stable_order import drawn
@@ -71,3 +72,24 @@ def test_what_is_selected_from_is_left_as_it_is():
     index_at(a, 1, 50)
     first_places(a, 1, 3, True)
     assert a.tobytes() == before
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_running_extremes_stand_at_the_latest_of_equal_ones(name, dtype, axis):
+    a = drawn(dtype, (31, 33, 35))
+    lines = np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis])
+    wanted = np.empty(lines.shape, np.intp)
+    for line, places in zip(lines, wanted, strict=True):
+        at = 0
+        for k, v in enumerate(line):
+            if (v >= line[at] if name == "cummax" else v <= line[at]) or v != v:
+                at = k
+            places[k] = at
+    wanted = np.moveaxis(wanted.reshape(np.moveaxis(a, axis, -1).shape), -1, axis)
+    values, index = getattr(dg, name)(dg.tensor(a), axis)  # a kernel's, where there is numba
+    np.testing.assert_array_equal(index.numpy(), wanted)
+    assert values.numpy().tobytes() == np.take_along_axis(a, wanted, axis).tobytes()
+    with reference_kernels():
+        np.testing.assert_array_equal(getattr(ops, name)(a, axis)[1].numpy(), wanted)
