@@ -29,8 +29,11 @@ class _Place:
 def note(error: E, module: Named, args: tuple[Any, ...]) -> E:
     """Add to ``error``, which a call of ``module`` raised, a note with the module's name.
 
-    Each module on the way out knows a longer name: the outermost one's stays.
+    Each module on the way out knows a longer name: the outermost one's stays. Python 3.10 has no
+    notes.
     """
+    if not hasattr(error, "add_note"):
+        return error
     place: _Place | None = getattr(error, "_place", None)
     if place is None:
         got = ", ".join(map(_shown, args)) or "nothing by position"
