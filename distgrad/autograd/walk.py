@@ -300,8 +300,26 @@ def unbroadcast(g: Array | Tensor, shape: Shape) -> Array:
         axes += [extra + i for i, n in enumerate(shape) if n == 1 and given[extra + i] != 1]
     if axes:
         kept = len(axes) > extra
+        if len(axes) == 1 and given[axes[0]] == 2 and _is_plain(g):
+            return _halves_added(np.asarray(g), axes[0]).reshape(shape)
         g = np.add.reduce(g, axis=tuple(axes), keepdims=kept)  # type: ignore[call-overload]
     return g if g.shape == shape else g.reshape(shape)  # type: ignore[return-value]  # a Tensor
+
+
+def _is_plain(g: Array | Tensor) -> bool:
+    return type(g) is np.ndarray and g.dtype.char in "fd" and g.size >= _MANY
+
+
+_MANY = 1 << 12
+"""Elements: of fewer NumPy's reduction is as fast."""
+
+
+def _halves_added(g: Array, axis: int) -> Array:
+    """Sum an axis of length 2, with the bits of NumPy's sum, which goes pair by pair."""
+    first, second = np.moveaxis(g, axis, 0)
+    total = np.asarray(np.add(first, second))
+    total += 0  # -0 becomes 0: NumPy's sums begin with 0
+    return total
 
 
 def as_tensor(g: Array | Tensor) -> Tensor:

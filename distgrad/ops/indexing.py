@@ -98,6 +98,8 @@ def put_back(g: Array | Tensor, *, index: Any, shape: Shape, dtype: DTypeLike) -
     whole = np.zeros(shape, dtype)
     if _is_basic(index):
         whole[index] = g
+    elif isinstance(index, np.ndarray) and index.dtype == np.bool_:
+        whole[index] = g + np.zeros((), g.dtype)  # no place comes twice; -0 becomes 0, as in sums
     elif not (isinstance(index, np.ndarray) and index.dtype.kind in "iu"):
         np.add.at(whole, index, g)
     elif len(shape) == 1:

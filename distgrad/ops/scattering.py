@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -105,6 +106,8 @@ def _extreme(
     function.at(best, row, given.array)
     if x.dtype.kind != "f":
         return best
+    if not (grad_enabled.get() and (x.requires_grad or given.requires_grad)):
+        return best + x.dtype.type(0)  # as below, where -0 becomes 0
     wins, own_wins = given.array == best[row], own & (x.array == best)
     ties = np.maximum(np.bincount(row, wins, x.size) + own_wins, 1).astype(x.dtype)
     # Equal ones share the gradient; the value is exact, and may be infinite.

@@ -394,3 +394,17 @@ def test_a_deep_graph_makes_the_collector_wait(before, deep, after):
         assert gc.get_threshold() == (after, 10, 10)
     finally:
         gc.set_threshold(*usual)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_gradient_of_two_copies_has_the_bits_of_numpys_sum(dtype, axis):
+    shape = [47, 33, 31]
+    shape[axis] = 1
+    x = dg.tensor(np.zeros(shape, dtype), requires_grad=True)
+    y = dg.broadcast_to(x, [2 if i == axis else n for i, n in enumerate(shape)])
+    g = np.random.default_rng(3).normal(size=y.shape).astype(dtype)
+    g[::5] = -0.0
+    y.backward(gradient=dg.tensor(g))
+    wanted = np.add.reduce(g, axis=axis, keepdims=True)
+    assert x.grad.numpy().tobytes() == wanted.tobytes()

@@ -340,3 +340,30 @@ def test_of_values_written_to_one_place_the_last_one_has_the_gradient(index):
     of_values = np.zeros(values.size)
     of_values[came[came > 0] - 1] = before[came > 0]
     np.testing.assert_array_equal(to_v.numpy().reshape(-1), of_values)
+
+
+def test_a_masks_gradient_is_put_back_as_sums_are():
+    rng = np.random.default_rng(8)
+    for mask in (rng.random((3, 5)) > 0.4, rng.random(3) > 0.4, np.zeros((3, 5), bool)):
+        x = Tensor(rng.normal(size=(3, 5)), requires_grad=True)
+        y = x[mask]
+        g = np.array(rng.normal(size=y.shape))
+        g[:1] = -0.0
+        y.backward(gradient=Tensor(g))
+        wanted = np.zeros((3, 5))
+        np.add.at(wanted, mask, g)
+        assert x.grad.array.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("reduce", ["amax", "amin"])
+@pytest.mark.parametrize("include_self", [True, False])
+def test_scattered_extremes_are_the_same_bits_without_a_gradient(reduce, include_self):
+    rng = np.random.default_rng(9)
+    x, src = rng.normal(size=(3, 7)), rng.normal(size=(3, 7))
+    x[0], src[0], src[1, 0] = -0.0, -0.0, np.nan
+    index = rng.integers(0, 7, (3, 7))
+    found = [
+        ops.scatter_reduce(a, 1, index, src, reduce, include_self=include_self).array.tobytes()
+        for a in (x, leaf(x))
+    ]
+    assert found[0] == found[1]
