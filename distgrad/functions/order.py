@@ -147,10 +147,12 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
     order = np.moveaxis(stable_order(x.array, axis), axis, -1)
     row = np.take_along_axis(np.moveaxis(x.array, axis, -1), order, -1)
-    same = row[..., 1:] == row[..., :-1]
-    run = np.ones(row.shape, np.intp)  # how many equal ones stand before, and itself
-    for i in range(1, n):
-        run[..., i] = np.where(same[..., i - 1], run[..., i - 1] + 1, 1)
+    new = np.ones(row.shape, bool)
+    np.not_equal(row[..., 1:], row[..., :-1], out=new[..., 1:])
+    starts = np.flatnonzero(new)
+    # How many equal ones stand before each.
+    run = np.arange(row.size) - np.repeat(starts, np.diff(starts, append=row.size))
+    run = run.reshape(row.shape)
     last = np.expand_dims(np.argmax(run, axis=-1), -1)
     index = np.moveaxis(np.take_along_axis(order, last, -1), -1, axis)
     return _pairs(x, index, axis, keepdim)

@@ -103,7 +103,8 @@ def _extreme(
 ) -> Any:
     best = x.array.copy()
     best[~own] = _worst(function, x.dtype)
-    function.at(best, row, given.array)
+    with np.errstate(invalid="ignore"):  # NumPy warns of a NaN here, and only here
+        function.at(best, row, given.array)
     if x.dtype.kind != "f":
         return best
     if not (grad_enabled.get() and (x.requires_grad or given.requires_grad)):

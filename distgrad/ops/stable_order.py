@@ -1,4 +1,4 @@
-"""NumPy's stable argsort, sooner for numbers of 32 bits: each is sorted together with its place."""
+"""NumPy's stable argsort, sooner for numbers within 32 bits: each is sorted with its place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stable_order(data: Array, axis: int) -> Array:
 
 
 def _keys(x: Array) -> Array | None:
-    """Return whole numbers in the order of ``x``, equal for what is equal; None for 64 bits."""
+    """Return whole numbers in the order of ``x``, equal for what is equal; None if 64 bits long."""
     if x.dtype in (np.float16, np.float32):
         x = np.ascontiguousarray(x, np.float32) + np.float32(0)  # -0 and 0 are equal
         # The larger a negative number's bits, the smaller it is; a positive one's follow on them.
@@ -43,4 +43,10 @@ def _keys(x: Array) -> Array | None:
         return keys
     if x.dtype == np.int32:
         return np.ascontiguousarray(x).view(np.uint32) ^ _SIGN
-    return x if x.dtype == np.uint32 else None
+    if x.dtype == np.uint32:
+        return x
+    if x.dtype in (np.int64, np.uint64):
+        low, high = x.min(), x.max()
+        if int(high) - int(low) <= _PLACE:
+            return np.asarray(x - low, np.uint32)
+    return None

@@ -44,3 +44,12 @@ def test_the_numbers_are_left_as_they_are():
 def test_few_numbers_or_none_have_numpys_order_too(shape):
     a = drawn("f4", shape)
     np.testing.assert_array_equal(stable_order(a, 0), np.argsort(a, axis=0, kind="stable"))
+
+
+@pytest.mark.parametrize("low", [0, -(2**31) - 5, 2**62])
+@pytest.mark.parametrize("width", [9, 2**32 - 1, 2**32])
+def test_long_integers_that_lie_close_together_have_numpys_order(low, width):
+    a = np.random.default_rng(4).integers(low, low + width, (70, 50), np.int64, endpoint=True)
+    a[:2, :2] = low, low + width
+    for x in (a, a.astype(np.uint64)) if low >= 0 else (a,):
+        np.testing.assert_array_equal(stable_order(x, 0), np.argsort(x, axis=0, kind="stable"))
