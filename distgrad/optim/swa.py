@@ -187,16 +187,21 @@ def _pairs(mine: Model, its: Model, parameters: bool) -> list[tuple[Tensor, Tens
     if not hasattr(its, "named_parameters"):
         raise TypeError(f"update_parameters takes the model that is trained; got {its!r}")
     own, given = (
-        dict(m.named_parameters() if parameters else m.named_buffers()) for m in (mine, its)
+        list(m.named_parameters() if parameters else m.named_buffers()) for m in (mine, its)
     )
-    for name in {**own, **given}:
-        shapes = [tensors[name].shape if name in tensors else None for tensors in (own, given)]
-        if shapes[0] != shapes[1]:
+    # In order, as a wrapper of the model gives them other names.
+    for (name, a), (other, b) in zip(own, given, strict=False):
+        if a.shape != b.shape:
             raise ShapeError(
-                f"update_parameters: '{name}' has shape {shapes[0]} in the average and {shapes[1]} "
-                f"in the model; it is another model"
+                f"update_parameters: '{name}' of the average has shape {a.shape}, '{other}' of the "
+                f"model {b.shape}; it is another model"
             )
-    return [(Tensor(a.array), Tensor(given[name].array)) for name, a in own.items()]
+    if len(own) != len(given):
+        raise ShapeError(
+            f"update_parameters: the average has {len(own)} tensors, the model {len(given)}; it is "
+            f"another model"
+        )
+    return [(Tensor(a.array), Tensor(b.array)) for (_, a), (_, b) in zip(own, given, strict=True)]
 
 
 def _check_device(who: str, device: Any) -> None:
