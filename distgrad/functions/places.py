@@ -73,7 +73,6 @@ def _indices(
     count = edge if lower else col - edge
     first = 0 if lower else edge
     before = np.cumsum(count) - count
-    found = np.empty((2, int(count.sum())), dtype)
-    found[0] = np.repeat(rows, count)
-    found[1] = np.repeat(first - before, count) + np.arange(found.shape[1])
-    return Tensor(found)
+    found = np.repeat(np.stack((rows, first - before)), count, axis=1)
+    found[1] += np.arange(found.shape[1])
+    return Tensor(found.astype(dtype, copy=False))
