@@ -34,6 +34,7 @@ _check_constructors(
         "DistributedDataParallel.bucket_mb",
         "DistributedDataParallel.module",
         "DistributedDataParallel.nonfinite",
+        "DistributedDataParallel.reduction",
         "DistributedDataParallel.zero",
         "PeriodicModelAverager.period",
     ],
