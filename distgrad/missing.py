@@ -10,6 +10,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from opcode import opmap
 from typing import Any
 
@@ -270,13 +271,21 @@ def instead(owner: str, name: str) -> str | None:
 
 def missing(owner: str, name: str, holder: Any) -> AttributeError:
     """Return the error of ``owner`` ("Tensor", "dg.nn", …), a type or module, without ``name``."""
+    # hasattr() asks a type for the same names again and again, and never reads the answer.
+    said = (_said_of_type if isinstance(holder, type) else _said)(owner, name, holder)
+    text = f"{owner} has no {name!r}"
+    return AttributeError(f"{text}: {said}" if said else text, name=name)
+
+
+def _said(owner: str, name: str, holder: Any) -> str | None:
     said = None if name.startswith("__") else instead(owner, name)
     if said is None and not name.startswith("_"):
         near = difflib.get_close_matches(name, dir(holder), 3, 0.75)
         said = f"did you mean {' or '.join(near)}?" if near else None
-    text = f"{owner} has no {name!r}"
-    error = AttributeError(f"{text}: {said}" if said else text, name=name)
-    return error
+    return said
+
+
+_said_of_type = lru_cache(maxsize=256)(_said)
 
 
 _IMPORT_FROM = opmap["IMPORT_FROM"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from processors import check_bits_without_avx512, on_x86
 
 import distgrad as dg
 from distgrad import kernels, nn, ops
@@ -243,18 +240,6 @@ print(tiles.ROWS, hashlib.sha256(b"".join(x.tobytes() for x in found)).hexdigest
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+@on_x86
 def test_processors_with_and_without_avx512_give_the_same_bits(tmp_path: Any) -> None:
-    def run(**environment: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "DISTGRAD_CACHE": str(tmp_path), **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.split()
-
-    rows, theirs = run(NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+fma")
-    assert rows == "4"
-    assert run()[1] == theirs
+    check_bits_without_avx512(PROGRAM, tmp_path)
