@@ -37,12 +37,6 @@ trap 'rm "$hosts"' EXIT
 awk '{ print $1 " slots=" $2 }' "$PE_HOSTFILE" >"$hosts"
 
 # No soft limit (s_rt): it ends what qrsh has started on the other hosts, and with it the job.
-# Two minutes before the time limit (h_rt above; a change of it changes this as well) the ranks
-# are told to write a last checkpoint and to end.
-timeout --foreground --preserve-status --signal=USR1 3480 \
-    distgrad run --hostfile "$hosts" -n "$NSLOTS" examples/train.py \
-    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
-job=$!
 
 # Called with the job's exit status: 99 asks for another start, where one can help.
 finish() {
@@ -53,8 +47,15 @@ finish() {
     exit "$1"
 }
 
-# The same for who sends USR1 to the job. Asked to end, the ranks do, and so does the job.
-trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
-trap 'kill "$job"; wait "$job"; exit 143' INT TERM
-wait "$job"
+# Who sends USR1 to the job tells the ranks that the time limit is near. Asked to end, the ranks
+# do, and so does the job. Known before they start, so that no signal comes too early.
+trap 'limit=reached; kill -USR1 "$!"; wait "$!"; finish "$?"' USR1
+trap 'kill "$!"; wait "$!"; exit 143' INT TERM
+
+# Two minutes before the time limit (h_rt above; a change of it changes this as well) the ranks
+# are told to write a last checkpoint and to end.
+timeout --foreground --preserve-status --signal=USR1 3480 \
+    distgrad run --hostfile "$hosts" -n "$NSLOTS" examples/train.py \
+    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
+wait "$!"
 finish "$?"

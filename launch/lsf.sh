@@ -33,14 +33,8 @@ export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree
 # $ARGS is read as the shell reads a line: a word with spaces stands in quotes.
 eval "set -- ${ARGS:-}"
 
-# The file has a line for each rank. An MPI built for LSF needs no blaunch. No warning of
+# $LSB_DJOB_HOSTFILE has a line for each rank. An MPI built for LSF needs no blaunch. No warning of
 # LSF's own (-wa): it may reach MPI's daemons on the other hosts, and ends them.
-# Two minutes before the time limit (-W above; a change of it changes this as well) the ranks
-# are told to write a last checkpoint and to end.
-timeout --foreground --preserve-status --signal=USR1 3480 \
-    distgrad run --hostfile "$LSB_DJOB_HOSTFILE" -n "$LSB_DJOB_NUMPROC" examples/train.py \
-    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
-job=$!
 
 # Called with the job's exit status: 99 asks for another start, where one can help.
 finish() {
@@ -51,8 +45,15 @@ finish() {
     exit "$1"
 }
 
-# The same for who sends USR1 to the job. Asked to end, the ranks do, and so does the job.
-trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
-trap 'kill "$job"; wait "$job"; exit 143' INT TERM
-wait "$job"
+# Who sends USR1 to the job tells the ranks that the time limit is near. Asked to end, the ranks
+# do, and so does the job. Known before they start, so that no signal comes too early.
+trap 'limit=reached; kill -USR1 "$!"; wait "$!"; finish "$?"' USR1
+trap 'kill "$!"; wait "$!"; exit 143' INT TERM
+
+# Two minutes before the time limit (-W above; a change of it changes this as well) the ranks
+# are told to write a last checkpoint and to end.
+timeout --foreground --preserve-status --signal=USR1 3480 \
+    distgrad run --hostfile "$LSB_DJOB_HOSTFILE" -n "$LSB_DJOB_NUMPROC" examples/train.py \
+    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
+wait "$!"
 finish "$?"

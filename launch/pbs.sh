@@ -31,14 +31,9 @@ export OMPI_MCA_pml=ob1 OMPI_MCA_btl=^ofi,uct,openib,usnic,smcuda
 # $ARGS is read as the shell reads a line: a word with spaces stands in quotes.
 eval "set -- ${ARGS:-}"
 
-# The file has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh; an
-# MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM, kill_delay).
-# Two minutes before the time limit (walltime above; a change of it changes this as well) the ranks
-# are told to write a last checkpoint and to end.
-timeout --foreground --preserve-status --signal=USR1 3480 \
-    distgrad run --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" examples/train.py \
-    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
-job=$!
+# $PBS_NODEFILE has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh;
+# an MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM,
+# kill_delay).
 
 # Called with the job's exit status: 99 asks for another start, where one can help.
 finish() {
@@ -49,8 +44,15 @@ finish() {
     exit "$1"
 }
 
-# The same for who sends USR1 to the job. Asked to end, the ranks do, and so does the job.
-trap 'limit=reached; kill -USR1 "$job"; wait "$job"; finish "$?"' USR1
-trap 'kill "$job"; wait "$job"; exit 143' INT TERM
-wait "$job"
+# Who sends USR1 to the job tells the ranks that the time limit is near. Asked to end, the ranks
+# do, and so does the job. Known before they start, so that no signal comes too early.
+trap 'limit=reached; kill -USR1 "$!"; wait "$!"; finish "$?"' USR1
+trap 'kill "$!"; wait "$!"; exit 143' INT TERM
+
+# Two minutes before the time limit (walltime above; a change of it changes this as well) the ranks
+# are told to write a last checkpoint and to end.
+timeout --foreground --preserve-status --signal=USR1 3480 \
+    distgrad run --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" examples/train.py \
+    --shards 8 --checkpoint "$checkpoint" --every 50 --resume --json "$@" &
+wait "$!"
 finish "$?"

@@ -215,6 +215,15 @@ def test_the_time_limit_asks_for_another_start_unless_the_script_failed(tmp_path
 
 
 @ALL
+def test_no_signal_comes_before_it_is_listened_for(script):
+    lines = (REPO / "launch" / script.file).read_text().splitlines()
+    starts = [i for i, line in enumerate(lines) if line.endswith(" &")]
+    traps = [i for i, line in enumerate(lines) if line.startswith("trap ")]
+    assert len(starts) == 1
+    assert max(traps) < starts[0]
+
+
+@ALL
 def test_a_job_that_is_asked_to_end_ends_its_ranks_and_is_not_put_back(tmp_path, script):
     job = started(tmp_path, script)
     job.process.send_signal(signal.SIGTERM)

@@ -30,6 +30,6 @@ export PRTE_MCA_plm_ssh_agent PRTE_MCA_plm_ssh_no_tree_spawn=1
 export OMPI_MCA_plm_rsh_agent="$PRTE_MCA_plm_ssh_agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
 @arguments@
 
-# The file has a line for each rank. An MPI built for LSF needs no blaunch. No warning of
+# $LSB_DJOB_HOSTFILE has a line for each rank. An MPI built for LSF needs no blaunch. No warning of
 # LSF's own (-wa): it may reach MPI's daemons on the other hosts, and ends them.
 @timed@

@@ -27,6 +27,7 @@ PATH=@bin@:$PATH
 @network@
 @arguments@
 
-# The file has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh; an
-# MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM, kill_delay).
+# $PBS_NODEFILE has a line for each rank. Open MPI's wheel starts the ranks of other nodes by ssh;
+# an MPI built for PBS does not need it. PBS itself warns seconds before it kills (TERM,
+# kill_delay).
 @timed@
