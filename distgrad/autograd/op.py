@@ -118,7 +118,7 @@ class Op:
             else:
                 arrays.append(x)
         if attributes:
-            self.refuse_gradients_to(attributes)
+            attributes = self.bare(attributes)
         result = None
         try:
             if self.fused is not None and not self.asked_from and fused_enabled.get():
@@ -164,11 +164,12 @@ class Op:
             return outputs(value, node)
         return output(value, node, 0)
 
-    def refuse_gradients_to(self, attributes: Mapping[str, Any]) -> None:
-        """Raise GradError for an attribute that is a Tensor with a gradient."""
-        for name, setting in attributes.items():
-            if isinstance(setting, Tensor):
-                constant(setting, self.name, name)
+    def bare(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes with Tensors as arrays, as bodies and twins know them.
+
+        Errors: GradError for one that requires a gradient.
+        """
+        return {name: constant(x, self.name, name) for name, x in attributes.items()}
 
 
 def _names_no_axis(signature: str) -> bool:

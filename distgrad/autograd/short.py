@@ -61,7 +61,8 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
         if attributes:
             for setting in attributes.values():
                 if isinstance(setting, Tensor):
-                    op.refuse_gradients_to(attributes)
+                    attributes = op.bare(attributes)
+                    break
         result = None
         try:
             if (
@@ -162,7 +163,8 @@ def of_two(  # noqa: PLR0915
         if attributes:
             for setting in attributes.values():
                 if isinstance(setting, Tensor):
-                    op.refuse_gradients_to(attributes)
+                    attributes = op.bare(attributes)
+                    break
         result = None
         try:
             if (

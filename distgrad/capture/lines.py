@@ -121,17 +121,29 @@ class Apply(Line):
     kind = "op"
 
     def __init__(
-        self, op: Op, fused: bool, inputs: Tree, attributes: Tree, to: Sequence[int], closures: int
+        self,
+        op: Op,
+        fused: bool,
+        inputs: Tree,
+        attributes: Tree,
+        to: Sequence[int] | int,
+        closures: int,
     ) -> None:
         reads = [*inputs.numbers, *attributes.numbers]
-        super().__init__(op.name, reads, [*to, closures], inputs, attributes, fused, len(to))
+        self.several = not isinstance(to, int)
+        """Whether it returns a tuple of values, be it of one."""
+        writes = [to] if isinstance(to, int) else [*to]
+        writes.append(closures)
+        super().__init__(
+            op.name, reads, writes, inputs, attributes, fused, len(writes), self.several
+        )
         self.op, self.fused, self.inputs, self.attributes = op, fused, inputs, attributes
 
     def runner(self) -> Callable[[Values], None]:
         """Return the function that runs it."""
         function, body = self._function(), self.op.function
         *to, closures = self.writes
-        if len(to) > 1:
+        if self.several:
             return self._of_several(function, to, closures)
         (at,) = to
         given: dict[str, Any] = {} if self.attributes.numbers else self.attributes.value

@@ -167,12 +167,12 @@ class Recorder(Backward):
             if isinstance(x, Later):
                 x.refuse()
         given = Tree(tuple(inputs), self._as_array)
-        settings = Tree(dict(attributes), self._as_given)
+        settings = Tree(dict(attributes), self._as_array)
         inputs, attributes = [_now(x) for x in inputs], {k: _now(x) for k, x in attributes.items()}
         begun = perf_counter()
         with self.paused():
             arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-            op.refuse_gradients_to(attributes)
+            attributes = op.bare(attributes)
             fused = None
             try:
                 if op.fused is not None and not op.asked_from and fused_enabled.get():
@@ -187,7 +187,8 @@ class Recorder(Backward):
         made = [held(t) for t in _several(tensors)]
         seconds = perf_counter() - begun
         to, closures = [self.value(a) for a in made], self.value()
-        line = Apply(op, fused is not None, given, settings, to, closures)
+        written = to if type(tensors) is tuple else to[0]
+        line = Apply(op, fused is not None, given, settings, written, closures)
         self.add(line, *made, None, seconds=seconds)
         node = next((t._node for t in _several(tensors) if t._node is not None), None)
         if node is not None:
@@ -283,7 +284,7 @@ class Recorder(Backward):
     # -- what varies in arguments -----------------------------------------------------------------
 
     def _as_array(self, x: Any) -> Leaf | None:
-        """Of an op's inputs: whatever has an array."""
+        """Of what an op is given: whatever has an array."""
         if isinstance(x, Tensor):
             return Leaf(self.number_of(x), False)
         return self._as_given(x)

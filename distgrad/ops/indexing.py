@@ -23,6 +23,7 @@ def _indices(rng: np.random.Generator) -> list[Sample]:
     x = rng.normal(size=(4, 3, 2))
     mask = np.array([True, False, True, False])
     cases = [1, slice(None, None, -2), (..., 0), ([0, 2, 2],), (slice(1, 3), None, [1, 0]), (mask,)]
+    cases += [mask, np.array([[2, 0], [-1, 2]])]
     return [((x,), {"index": i}) for i in cases]
 
 
@@ -81,7 +82,8 @@ def _is_basic(index: Any) -> bool:
 @op(
     "... -> ...",
     samples=lambda rng: [
-        ((rng.normal(size=(3, 2)),), {"index": ([0, 2, 2],), "shape": (4, 2), "dtype": "f8"})
+        ((rng.normal(size=(3, 2)),), {"index": index, "shape": (4, 2), "dtype": "f8"})
+        for index in (([0, 2, 2],), np.array([0, 2, 2]))
     ],
 )
 def add_at(g: Array, *, index: Any, shape: Shape, dtype: DTypeLike) -> OpResult:
