@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.turned import as_it_lies, lying
 from distgrad.ops.indexing import checked_index
 from distgrad.ops.interpolate import adjoint
 from distgrad.ops.pad import Widths
@@ -62,15 +64,25 @@ def take(
     if along is None or mode != "raise":
         return None
     index = np.asarray(checked_index("take", indices, a.shape[along], along))
-    shape, dtype, places = a.shape, a.dtype, index.astype(np.int64).reshape(-1)
-    y = np.empty((*shape[:along], *index.shape, *shape[along + 1 :]), dtype)
-    x = beside(a, along)
+    if index.ndim == 1:
+        return _slices(a, axis=along, index=index)
+    y, vjp = _slices(a, axis=along, index=index.reshape(-1))
+    before, after = a.shape[:along], a.shape[along + 1 :]
+    in_a_row = (*before, index.size, *after)
+    return y.reshape((*before, *index.shape, *after)), lambda g: vjp(g.reshape(in_a_row))
+
+
+@as_it_lies
+def _slices(a: Array, *, axis: int, index: Array) -> tuple[Array, Callable[[Array], Array]]:
+    shape, dtype, places = a.shape, a.dtype, index.astype(np.int64)
+    y = np.empty((*shape[:axis], places.size, *shape[axis + 1 :]), dtype)
+    x = beside(a, axis)
     across = (x.shape[0], places.size, x.shape[2])
     _take(x, places, y.reshape(across))
 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, dtype)
-        _give(dense(g).reshape(across), places, beside(d, along))
+        _give(dense(g).reshape(across), places, beside(d, axis))
         return d
 
     return y, vjp
@@ -125,8 +137,8 @@ def _give(g: Array, places: Array, d: Array) -> None:
 
 
 def pad_border(a: Array, *, pad_width: Widths, mode: str) -> OpResult | None:
-    """The twin of ``ops.pad_border`` for small arrays: in large ones slices are faster."""
-    if not suits(a) or a.size > _FEW:
+    """The twin of ``ops.pad_border`` for small arrays: in others slices are faster."""
+    if not suits(a) or a.size > _FEW or lying(a) is not None:
         return None
     first = next((i for i, width in enumerate(pad_width) if any(width)), a.ndim)
     whole = [before + n + after for n, (before, after) in zip(a.shape, pad_width, strict=True)]
@@ -154,6 +166,7 @@ def _bordered(shape: Shape, widths: Widths, mode: Any) -> Array:
     return found.reshape(-1)
 
 
+@as_it_lies
 def resample(x: Array, *, index: Array, weight: Array, axis: int) -> OpResult | None:
     """The twin of ``ops.resample``."""
     if not suits(x) or not index.size:

@@ -1,20 +1,26 @@
-"""Twins of batch-norm and pooling for arrays whose channels lie last in memory: (n, …, c).
+"""Twins of norms and pooling for arrays whose channels lie last in memory: (n, …, c).
 
 The innermost loop runs over the channels of a place, so that all of it is vectorised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import channels_first
+from distgrad.kernels.arrays import Scalar, channels_first
 from distgrad.kernels.arrays import channels_last as last
 from distgrad.kernels.jit import kernel
 from distgrad.ops.geometry import Windows
 from distgrad.ops.pool import elements_of, window_counts
+
+Pooled: TypeAlias = "tuple[Array, Callable[[Array], Array]]"
+"""What a pooling returns: the value, and the gradient's closure."""
 
 _BLOCK = 128  # rows that are summed in their own dtype, and are still in the cache when read again
 
@@ -123,7 +129,118 @@ def _batch_norm_back(
             d[i, c] = (g[i, c] - mean_g[c] - (x[i, c] - mean[c]) * slope[c]) * scale[c]
 
 
-def max_pool(x: Array, windows: Windows, ceil_mode: bool) -> OpResult:
+def group_norm(x: Array, w: Array, b: Array, groups: int, eps: float) -> OpResult:
+    """The twin of ``ops.group_norm``."""
+    places = last(x)
+    form, samples = places.shape, places.reshape(x.shape[0], -1, x.shape[1])
+    mean, r = (np.empty((len(samples), groups), x.dtype) for _ in range(2))
+    y = np.empty_like(samples)
+    _group_norm(samples, w, b, x.dtype.type(eps), y, mean, r)
+
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
+        d, dw, db = np.empty_like(samples), np.zeros_like(w), np.zeros_like(w)
+        _group_norm_back(last(g).reshape(samples.shape), samples, w, mean, r, d, dw, db)
+        return channels_first(d.reshape(form)), dw, db
+
+    return channels_first(y.reshape(form)), Joint(vjp)
+
+
+@kernel
+def _group_norm(  # noqa: PLR0912 (loops over channels, written out)
+    x: Array, w: Array, b: Array, eps: Scalar, y: Array, mean: Array, r: Array
+) -> None:
+    # Of a channel blocks are summed in their own dtype, their sums in float64.
+    channels, zero = x.shape[2], x.dtype.type(0)
+    members = channels // mean.shape[1]
+    count = x.shape[1] * members
+    whole, part = np.empty(channels, np.float64), np.empty(channels, x.dtype)
+    middle, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for n in range(x.shape[0]):
+        for c in range(channels):
+            middle[c] = zero
+        for turn in range(2):  # the means, then the squares around them
+            for c in range(channels):
+                whole[c] = 0.0
+            for start in range(0, x.shape[1], _BLOCK):
+                block = x[n, start : start + _BLOCK]
+                for c in range(channels):
+                    part[c] = zero
+                for i in range(len(block)):
+                    row = block[i]
+                    if turn == 0:
+                        for c in range(channels):
+                            part[c] += row[c]
+                    else:
+                        for c in range(channels):
+                            part[c] += (row[c] - middle[c]) * (row[c] - middle[c])
+                for c in range(channels):
+                    whole[c] += part[c]
+            for k in range(mean.shape[1]):
+                total = 0.0
+                for c in range(k * members, (k + 1) * members):
+                    total += whole[c]
+                found = x.dtype.type(total / count)
+                if turn == 0:
+                    mean[n, k] = found
+                else:
+                    found = x.dtype.type(1) / np.sqrt(found + eps)
+                    r[n, k] = found
+                for c in range(k * members, (k + 1) * members):
+                    if turn == 0:
+                        middle[c] = found
+                    else:
+                        scale[c] = found * w[c]
+        for i in range(x.shape[1]):
+            row, to = x[n, i], y[n, i]
+            for c in range(channels):
+                to[c] = (row[c] - middle[c]) * scale[c] + b[c]
+
+
+@kernel
+def _group_norm_back(
+    g: Array, x: Array, w: Array, mean: Array, r: Array, d: Array, dw: Array, db: Array
+) -> None:
+    channels, zero = x.shape[2], x.dtype.type(0)
+    members = channels // mean.shape[1]
+    count = x.shape[1] * members
+    sum_g, sum_gx = np.empty(channels, np.float64), np.empty(channels, np.float64)
+    part_g, part_gx = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    middle, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    slope, mean_g = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for n in range(x.shape[0]):
+        for c in range(channels):
+            middle[c] = mean[n, c // members]
+            sum_g[c] = sum_gx[c] = 0.0
+        for start in range(0, x.shape[1], _BLOCK):
+            stop = min(start + _BLOCK, x.shape[1])
+            for c in range(channels):
+                part_g[c] = part_gx[c] = zero
+            for i in range(start, stop):
+                row, here = x[n, i], g[n, i]
+                for c in range(channels):
+                    part_g[c] += here[c]
+                    part_gx[c] += here[c] * (row[c] - middle[c])
+            for c in range(channels):
+                sum_g[c] += part_g[c]
+                sum_gx[c] += part_gx[c]
+        for k in range(mean.shape[1]):
+            s, of_g, of_gx = r[n, k], 0.0, 0.0
+            for c in range(k * members, (k + 1) * members):
+                db[c] += sum_g[c]
+                dw[c] += sum_gx[c] * s
+                of_g += sum_g[c] * w[c]
+                of_gx += sum_gx[c] * s * w[c]
+            for c in range(k * members, (k + 1) * members):
+                slope[c] = of_gx / count * s * s
+                mean_g[c] = of_g / count * s
+                scale[c] = w[c] * s
+        for i in range(x.shape[1]):
+            row, here, to = x[n, i], g[n, i], d[n, i]
+            for c in range(channels):
+                to[c] = here[c] * scale[c] - mean_g[c] - (row[c] - middle[c]) * slope[c]
+
+
+def max_pool(x: Array, windows: Windows, ceil_mode: bool) -> Pooled:
     """The twin of ``ops.max_pool`` over two axes, without dilation."""
     places = last(x)
     n, h, w, channels = places.shape
@@ -193,7 +310,7 @@ def avg_pool(
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None,
-) -> OpResult:
+) -> Pooled:
     """The twin of ``ops.avg_pool`` over two axes."""
     places = last(x)
     n, h, w, channels = places.shape

@@ -11,6 +11,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, blank, dense, in_memory, in_order, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid
+from distgrad.kernels.turned import as_it_lies, lying
 from distgrad.ops.activation import alpha_levels
 
 
@@ -43,7 +44,8 @@ def _masked(a: Array, keep: Array, scale: float, shift: float, floor: float) -> 
 
         return y, (vjp, None)
     planes = _planes(shape, keep.shape)
-    if planes is None:
+    # Whole channels of what lies in another order: NumPy keeps it.
+    if planes is None or (shift == floor == 0 and lying(a) is not None):
         return None
     each, flags = (planes, a.size // planes), dense(keep).reshape(-1)
     y = np.empty(shape, a.dtype)
@@ -94,6 +96,7 @@ def _channels(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar
                 y[i, k] = floor
 
 
+@as_it_lies
 def glu(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.glu``."""
     if not suits(a) or type(axis) is not int or not -a.ndim <= axis < a.ndim or a.shape[axis] % 2:
@@ -115,15 +118,26 @@ def glu(a: Array, *, axis: int) -> OpResult | None:
 @kernel
 def _gated(x: Array, y: Array) -> None:
     for i in range(x.shape[0]):
-        for k in range(x.shape[2]):
-            y[i, k] = x[i, 0, k] * sigmoid(x[i, 1, k])
+        a, b, to = x[i, 0], x[i, 1], y[i]
+        for k in range(to.size):
+            to[k] = a[k] * sigmoid(b[k])
 
 
 @kernel
 def _gated_back(g: Array, x: Array, d: Array) -> None:
-    one = x.dtype.type(1)
+    # In loops of few arrays: of many the compiler does not look whether they overlap.
+    one, gate = x.dtype.type(1), np.empty(_SHORT, x.dtype)
     for i in range(x.shape[0]):
-        for k in range(x.shape[2]):
-            s = sigmoid(x[i, 1, k])
-            d[i, 0, k] = g[i, k] * s
-            d[i, 1, k] = g[i, k] * x[i, 0, k] * s * (one - s)
+        for begin in range(0, x.shape[2], _SHORT):
+            part = slice(begin, begin + _SHORT)
+            a, b, here = x[i, 0, part], x[i, 1, part], g[i, part]
+            to_a, to_b = d[i, 0, part], d[i, 1, part]
+            for k in range(b.size):
+                gate[k] = sigmoid(b[k])
+            for k in range(to_a.size):
+                to_a[k] = here[k] * gate[k]
+            for k in range(to_b.size):
+                to_b[k] = here[k] * a[k] * gate[k] * (one - gate[k])
+
+
+_SHORT = 512

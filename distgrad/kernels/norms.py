@@ -9,7 +9,8 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar, dense, flat, suits
+from distgrad.kernels import channels_last
+from distgrad.kernels.arrays import Scalar, dense, flat, lies_last, suits
 from distgrad.kernels.jit import kernel
 
 
@@ -71,9 +72,11 @@ def group_norm(
         return None
     form, dtype = x.shape, x.dtype
     n, c = form[:2]
+    w = np.ones(shape, dtype) if weight is None else flat(weight)
+    b = np.zeros(shape, dtype) if bias is None else flat(bias)
+    if x.ndim > 2 and lies_last(x):
+        return channels_last.group_norm(x, w, b, groups, eps)
     planes = dense(x).reshape(n * groups, c // groups, -1)  # a group of a sample, channel, place
-    w = np.ones(shape, x.dtype) if weight is None else flat(weight)
-    b = np.zeros(shape, x.dtype) if bias is None else flat(bias)
     y = np.empty(x.shape, x.dtype)
     mean, r = np.empty(len(planes), x.dtype), np.empty(len(planes), x.dtype)
     _group_norm(planes, w, b, x.dtype.type(eps), y.reshape(planes.shape), mean, r)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.kernels import channels_last
 from distgrad.kernels.arrays import dense, lies_last, suits
+from distgrad.kernels.channels_last import Pooled
 from distgrad.kernels.jit import kernel
 from distgrad.ops.geometry import Numbers, Windows, numbers
 from distgrad.ops.pool import elements_of, pool_windows, window_counts
@@ -52,8 +53,8 @@ def max_pool(
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
     if bounds is None:
         return None
-    if x.ndim == 4 and lies_last(x):
-        return channels_last.max_pool(x, windows, ceil_mode)
+    if x.ndim < 5 and lies_last(x):
+        return _in_planes(x, windows, lambda x, w: channels_last.max_pool(x, w, ceil_mode))
     return _largest(x, bounds)
 
 
@@ -62,6 +63,9 @@ def adaptive_max_pool(x: Array, *, output_size: Ints) -> OpResult | None:
     if not suits(x) or x.ndim < _AXES:
         return None
     sizes = numbers(output_size, x.ndim - 2, "output_size")
+    windows = _even(x.shape[2:], sizes)
+    if windows is not None and x.ndim < 5 and lies_last(x):
+        return _in_planes(x, windows, lambda x, w: channels_last.max_pool(x, w, False))
     if set(sizes) == {1}:
         return _largest_of_all(x)
     return _largest(x, _parts(x.shape[2:], sizes)) if min(sizes) > 0 else None
@@ -84,8 +88,9 @@ def avg_pool(
     bounds = _bounds(x.shape[2:], windows, ceil_mode)
     if bounds is None or divisor_override == 0:
         return None
-    if x.ndim == 4 and lies_last(x):
-        return channels_last.avg_pool(x, windows, ceil_mode, count_include_pad, divisor_override)
+    if x.ndim < 5 and lies_last(x):
+        settings = ceil_mode, count_include_pad, divisor_override
+        return _in_planes(x, windows, lambda x, w: channels_last.avg_pool(x, w, *settings))
     shares = _shares(x.shape[2:], windows, ceil_mode, count_include_pad, divisor_override, x.dtype)
     shape, dtype = x.shape, x.dtype
     y = np.empty((*shape[:2], *bounds.counts), dtype)
@@ -97,6 +102,15 @@ def avg_pool(
         return d
 
     return y, vjp
+
+
+def _in_planes(x: Array, windows: Windows, pool: Callable[[Array, Windows], Pooled]) -> Pooled:
+    """Pool over two axes; where there is one, the first of the two has length 1."""
+    if x.ndim == 4:
+        return pool(x, windows)
+    kernel, steps, pads, _ = windows
+    y, vjp = pool(x[:, :, None], Windows((1, *kernel), (1, *steps), (0, *pads), (1, 1)))
+    return y[:, :, 0], lambda g: vjp(g[:, :, None])[:, :, 0]
 
 
 def _windows(axes: int, *settings: Any) -> Windows:
@@ -127,6 +141,14 @@ def _parts(lengths: Numbers, sizes: Numbers) -> _Bounds:
     pairs = [(np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m))
              for n, m in zip(lengths, sizes, strict=True)]  # fmt: skip
     return _Bounds(_filled(*map(list, zip(*pairs, strict=True))), sizes, {})
+
+
+def _even(lengths: Numbers, sizes: Numbers) -> Windows | None:
+    """Return the windows of parts of one length, side by side; None where parts differ."""
+    if min(sizes) < 1 or any(n % m for n, m in zip(lengths, sizes, strict=True)):
+        return None
+    parts = tuple([n // m for n, m in zip(lengths, sizes, strict=True)])
+    return _windows(len(parts), parts, parts, 0, 1)
 
 
 def _filled(first: Sequence[Array], last: Sequence[Array]) -> tuple[Array, ...]:

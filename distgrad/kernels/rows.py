@@ -13,12 +13,14 @@ from distgrad.kernels.along import beside, counted
 from distgrad.kernels.arrays import Scalar, dense, empty, flat, on_forms, run, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import exp
+from distgrad.kernels.turned import as_it_lies
 from distgrad.ops.helpers import integers
 from distgrad.ops.reduction import check_reduction, reduced, share
 from distgrad.ops.softmax import check_labels
 
 
 @on_forms
+@as_it_lies
 def softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.softmax``."""
     return _over_rows(a, axis, _softmax, _softmax_back) or _over_columns(
@@ -91,6 +93,7 @@ def _softmax_back(g: Array, y: Array, d: Array) -> None:
 
 
 @on_forms
+@as_it_lies
 def log_softmax(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.log_softmax``."""
     return _over_rows(a, axis, _log_softmax, _log_softmax_back) or _over_columns(

@@ -192,6 +192,14 @@ def memory_order(a: Array | Tensor) -> Order:
     return None if order == tuple(range(a.ndim)) else order
 
 
+def empty_in(like: Array, order: Order, shape: Sequence[int]) -> Array:
+    """Return an empty array of the dtype and kind of ``like``, its axes in this order in memory."""
+    if order is None:
+        return np.empty_like(like, order="C", shape=tuple(shape))
+    whole = np.empty_like(like, order="C", shape=tuple([shape[i] for i in order]))
+    return whole.transpose([order.index(i) for i in range(len(order))])
+
+
 def concatenated(parts: Sequence[Array], axis: int, order: Order) -> Array:
     """``np.concatenate``, the axes of what comes out in this order in memory.
 
@@ -202,7 +210,4 @@ def concatenated(parts: Sequence[Array], axis: int, order: Order) -> Array:
     like = next((p for p in parts if type(p) is not np.ndarray), parts[0])  # not a part of zeros
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
-    turned = tuple([shape[i] for i in order])
-    whole = np.empty_like(like, order="C", shape=turned)
-    whole = whole.transpose([order.index(i) for i in range(len(order))])
-    return np.concatenate(parts, axis=axis, out=whole)
+    return np.concatenate(parts, axis=axis, out=empty_in(like, order, shape))

@@ -12,7 +12,7 @@ from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, either
+from distgrad.ops.helpers import data_of, either, empty_in, memory_order
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 
@@ -31,10 +31,16 @@ def pad_constant(
     inner = tuple(slice(b, b + n) for (b, _), n in zip(pad_width, a.shape, strict=True))
     if type(a) is not np.ndarray or not isinstance(constant_values, int | float):
         return np.pad(a, pad_width, constant_values=constant_values), lambda g: g[inner]
-    y = np.full([b + n + e for (b, e), n in zip(pad_width, a.shape, strict=True)], constant_values,
-                a.dtype)  # fmt: skip
+    y = _wider(a, pad_width)
+    y[...] = constant_values
     y[inner] = a
     return y, lambda g: g[inner]
+
+
+def _wider(a: Array, widths: Sequence[tuple[int, int]]) -> Array:
+    """Return an empty array with a border, its axes in the order in memory of those of ``a``."""
+    shape = [b + n + e for (b, e), n in zip(widths, a.shape, strict=True)]
+    return empty_in(a, memory_order(a), shape)
 
 
 @dispatch(np.pad)
@@ -82,7 +88,7 @@ def pad_border(a: Array, *, pad_width: Widths, mode: str) -> OpResult:
     """A border of a's own elements: at the ``edge``, mirrored or wrapped (NumPy's modes)."""
     shape = a.shape
     inner, copies = _copies(shape, pad_width, mode)
-    y = np.empty([b + n + e for (b, e), n in zip(pad_width, shape, strict=True)], a.dtype)
+    y = _wider(data_of(a), pad_width)
     y[inner] = data_of(a)
     for _, to, source in copies:
         y[to] = y[source]

@@ -145,7 +145,7 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
     if not input.size or (running_mean is None and running_var is None):
-        return _instances(input, weight, bias, eps)[0]
+        return _instances(input, weight, bias, eps)
     y, mean, var = instance_norm_training(input, weight, bias, eps)
     _follow(running_mean, mean, momentum)
     _follow(running_var, unbiased(var, math.prod(input.shape[2:])), momentum)
@@ -163,28 +163,30 @@ def instance_norm_training(
     These are the means over the samples of their means and variances (biased), of shape (c,).
     """
     x = wrap(x)
-    y, *statistics = _instances(x, weight, bias, eps)
-    mean, var = (_over_samples(s.array, *x.shape[:2]) for s in statistics)
-    return y, mean, var
+    return _instances(x, weight, bias, eps), *_means_over_samples(x)
 
 
-def _instances(
-    x: Tensor, weight: TensorLike | None, bias: TensorLike | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the channels of all samples, normalised, and their means and variances, in a row."""
+def _instances(x: Tensor, weight: TensorLike | None, bias: TensorLike | None, eps: float) -> Tensor:
+    """Return the channels of all samples, normalised: each is a group of its own."""
     if x.ndim < 3:
         raise ShapeError(f"instance_norm needs (n, c, …) with 3 or more axes; got {x.shape}")
-    n, c, *rest = x.shape
-    # A sample's channel is a channel of its own.
-    y, mean, var = ops.batch_norm(x.reshape(1, n * c, math.prod(rest)), None, None, eps=eps)
-    return _by_channel("instance_norm", y.reshape(x.shape), weight, bias), mean, var
+    w, b = optional(weight), optional(bias)
+    _check_channels("instance_norm", x, w, b)
+    if not x.size:
+        return _by_channel("instance_norm", x, w, b)
+    y: Tensor = ops.group_norm(x, w, b, groups=x.shape[1], eps=eps)
+    return y
 
 
 @apart
 @keeps_form
-def _over_samples(s: Array, n: int, c: int) -> Array:
-    mean: Array = np.add.reduce(s.reshape(n, c), axis=0) / max(n, 1)
-    return mean
+def _means_over_samples(x: Tensor) -> tuple[Array, Array]:
+    """Return the means over the samples of the channels' means and variances (biased)."""
+    a, places = x.array, tuple(range(2, x.ndim))
+    if not a.size:
+        return np.zeros(a.shape[1], a.dtype), np.zeros(a.shape[1], a.dtype)
+    mean, var = a.mean(axis=places), a.var(axis=places)
+    return mean.mean(axis=0), var.mean(axis=0)
 
 
 @in_float32

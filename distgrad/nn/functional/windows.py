@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.spatial import batched
@@ -101,9 +102,8 @@ def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
             f"channel_shuffle takes (n, c, …) with channels that groups={groups} divides; got "
             f"{x.shape}"
         )
-    n, c, *rest = x.shape
-    parts: Any = x.reshape((n, groups, c // groups, *rest))
-    return wrap(np.swapaxes(parts, 1, 2).reshape(x.shape))
+    order = np.arange(x.shape[1]).reshape(groups, -1).T.reshape(-1)
+    return wrap(np.take(x, fixed(order), 1))
 
 
 native_channel_shuffle = channel_shuffle
