@@ -1,10 +1,12 @@
-"""Time every op, layer and loss beside PyTorch's, forward and backward, on one core.
+"""Time every op, layer, loss and public function beside PyTorch's, forward and backward, one core.
 
 python benchmarks/ops.py [--quick] [--only NAME…] [--sizes 64 10000 1000000] [--json FILE]
 
 Paired: distgrad, PyTorch, distgrad, … in turn in one process, pinned to one core; the figure is the
 median over rounds of the ratio distgrad / PyTorch (below 1: distgrad is faster). Besides plain
-matrices there are ones with a prime number of columns, transposed ones and slices.
+matrices there are ones with a prime number of columns, transposed ones and slices. Functions that
+are no op (group ``function``) are timed with plain ones, and forward alone where PyTorch has no
+gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import layer_shapes  # noqa: F401 (adds its cases)
+import function_rows  # noqa: F401 (adds its cases, as layer_shapes does)
 import numpy as np
 import torch  # pip install 'distgrad[oracle]'
 from op_calls import CASES, Case, Fixed
@@ -62,17 +64,19 @@ def drawn(case: Case, size: int, layout: str) -> tuple[list[Any], list[Any]]:
 
 
 def results(case: Case, size: int, layout: str) -> tuple[Any, Any]:
-    """Return what both libraries compute, an array and PyTorch's tensor."""
+    """Return what both libraries compute, the first of several."""
     x, y = drawn(case, size, layout)
     ours, theirs = case.build()
-    return _first(ours(*x)).array, _first(theirs(*y))
+    return _first(ours(*x)), _first(theirs(*y))
 
 
 def sides(case: Case, size: int, layout: str) -> list[Callable[[], Any]]:
-    """Return one training step (forward, backward) of each library."""
+    """Return one training step of each library; forward alone of what has no gradient."""
     x, y = drawn(case, size, layout)
     ours, theirs = case.build()
     out = _first(ours(*x))
+    if not getattr(out, "requires_grad", False):
+        return [lambda: ours(*x), lambda: theirs(*y)]
     g = np.ones(out.shape, out.dtype)
     return [
         _step(ours, x, dg.Tensor(g), list(getattr(ours, "parameters", list)())),
@@ -81,6 +85,9 @@ def sides(case: Case, size: int, layout: str) -> list[Callable[[], Any]]:
 
 
 def _our_input(a: Any, case: Case) -> Any:
+    if case.group == "function":
+        a, grad = (a.array, False) if isinstance(a, Fixed) else (a, True)
+        return dg.Tensor(a, requires_grad=grad) if isinstance(a, np.ndarray) else a
     if isinstance(a, Fixed):
         # A functional's case says itself how a constant goes in.
         plain = case.group in ("layer", "loss", "pool") or case.name == "where"
@@ -91,11 +98,13 @@ def _our_input(a: Any, case: Case) -> Any:
 def _their_input(a: Any) -> Any:
     if isinstance(a, Fixed):
         return torch.from_numpy(a.array)
+    if not isinstance(a, np.ndarray):
+        return a
     return torch.from_numpy(a).requires_grad_()
 
 
 def _first(out: Any) -> Any:
-    return out[0] if isinstance(out, tuple) else out
+    return out[0] if isinstance(out, tuple | list) else out
 
 
 def _step(function: Any, inputs: list[Any], g: Any, parameters: list[Any]) -> Callable[[], None]:
@@ -104,10 +113,7 @@ def _step(function: Any, inputs: list[Any], g: Any, parameters: list[Any]) -> Ca
     def step() -> None:
         for p in leaves:
             p.grad = None
-        out = function(*inputs)
-        if isinstance(out, tuple):
-            out = out[0]
-        out.backward(g)
+        _first(function(*inputs)).backward(g)
 
     return step
 
@@ -121,7 +127,7 @@ def time_pair(pair: list[Callable[[], Any]], rounds: int, seconds: float) -> dic
         once = time.perf_counter() - began
         loops.append(max(1, int(seconds / once)))
         if once > 0.03:  # what takes long varies little
-            rounds = min(rounds, 3)
+            rounds = min(rounds, 3 if once < 0.3 else 1)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for step, n, found in zip(pair, loops, times, strict=True):
@@ -146,8 +152,9 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             continue
         for size in args.sizes:
             for layout in args.layouts if case.strided else ["plain"]:
+                rounds = min(args.rounds, 5) if case.group == "function" else args.rounds
                 try:
-                    found = time_pair(sides(case, size, layout), args.rounds, args.seconds)
+                    found = time_pair(sides(case, size, layout), rounds, args.seconds)
                 except Exception as error:
                     error.add_note(f"in {case.name}, {size} elements, {layout}")
                     raise
@@ -179,6 +186,8 @@ def print_summary(found: list[dict[str, Any]]) -> None:
     parts = [(f"{size}", [r for r in found if r["size"] == size]) for size in sizes]
     parts.append(("≥ 10⁴", [r for r in found if r["size"] >= 10_000]))
     parts.append(("≥ 10⁴ *", [r for r in kept if r["size"] >= 10_000]))
+    ops = [r for r in found if r["group"] != "function"]
+    parts.append(("≥ 10⁴ †", [r for r in ops if r["size"] >= 10_000]))
     for label, part in parts:
         ratios = [r["ratio"] for r in part]
         if ratios:
@@ -187,7 +196,7 @@ def print_summary(found: list[dict[str, Any]]) -> None:
                 f"{statistics.median(ratios):6.2f}  {max(ratios):6.2f}  "
                 f"{sum(r > 1.5 for r in ratios):9}"
             )
-    print("* without convolutions and recurrent layers")
+    print("* without convolutions and recurrent layers  † ops, layers and losses alone")
 
 
 def stamp() -> dict[str, Any]:
