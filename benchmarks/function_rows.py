@@ -148,7 +148,7 @@ SYMMETRIC = matrices(lambda r, a: a + a.transpose(0, 2, 1))
 
 # -- each element ---------------------------------------------------------------------------------
 
-calls("frac frexp sgn conj_physical clone", normal())
+calls("frexp sgn conj_physical clone", normal())
 calls("nan_to_num", holed)
 calls("signbit isfinite isinf isnan isneginf isposinf isreal logical_not", normal())
 calls("heaviside nextafter", held(normal(2)))
@@ -163,7 +163,6 @@ calls("lerp", normal(3))
 calls("lerp", normal(2), 0.3, label="by a number")
 calls("clamp_min clamp_max", normal(), 0.5)
 calls("pow float_power", uniform((0.3, 2)), 2.5)
-calls("logit", uniform((0.05, 0.95)))
 calls("logit", uniform((0.05, 0.95)), 0.1, label="with eps")
 calls("ldexp", also(lambda r, a: Fixed(r.integers(-3, 4, a.shape))))
 calls("polar", uniform((0.1, 2), (-3, 3)))

@@ -185,11 +185,7 @@ def positive(input: TensorLike) -> Tensor:
 def logit(input: TensorLike, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``, of x limited to [eps, 1 - eps] first if ``eps`` is given."""
     x = real_alone(input, "logit")
-    if eps is not None:
-        x = apply(ops.clip, x, eps, 1 - eps)
-    else:
-        x = x.masked_fill((x.array < 0) | (x.array > 1), np.nan)
-    return apply(ops.log, x / (1 - x))
+    return apply(ops.logit, x if eps is None else apply(ops.clamp, x, eps, 1 - eps))
 
 
 # -- activations ----------------------------------------------------------------------------------

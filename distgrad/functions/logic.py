@@ -9,6 +9,7 @@ import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import pair, plainly, whole
@@ -36,10 +37,16 @@ __all__ = [
 ]
 
 
+def _truths(x: TensorLike) -> Array:
+    """Return whether each element is true: of booleans NumPy's logic is five times as fast."""
+    given = tensor_of(x).array
+    return given if given.dtype.kind == "b" else given != 0
+
+
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
     @apart
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
-        return plainly(name, ufunc, tensor_of(input).array, tensor_of(other).array)
+        return plainly(name, ufunc, _truths(input), _truths(other))
 
     truth.__name__ = truth.__qualname__ = name
     truth.__module__ = __name__
@@ -56,7 +63,8 @@ logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (
 @apart
 def logical_not(input: TensorLike) -> Tensor:
     """Whether each element is 0."""
-    return Tensor(np.asarray(np.logical_not(tensor_of(input).array)))
+    given = tensor_of(input).array
+    return Tensor(np.asarray(np.logical_not(given) if given.dtype.kind == "b" else given == 0))
 
 
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:

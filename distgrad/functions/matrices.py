@@ -16,7 +16,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import alike, pair
+from distgrad.functions.promotion import alike, apply, pair, reals
 from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.diagonal import diag as numpys_diag
 from distgrad.ops.indexing import as_tensor
@@ -295,12 +295,8 @@ def addcdiv(
 @with_out
 def lerp(input: TensorLike, end: TensorLike, weight: Any) -> Tensor:
     """input + weight (end - input), elementwise, exact at weights 0 and 1."""
-    x, y = as_tensor(input), as_tensor(end)
-    if isinstance(weight, int | float | complex):
-        return as_tensor(x + weight * (y - x) if abs(weight) < 0.5 else y - (y - x) * (1 - weight))
-    w = as_tensor(weight)
-    near = np.abs(w.array) < 0.5
-    return as_tensor(np.where(near, x + w * (y - x), y - (y - x) * (1 - w)))
+    x, y = reals(input, end)
+    return apply(ops.lerp, x, y, reals(x, weight)[1])
 
 
 # -- diagonals and triangles ----------------------------------------------------------------------

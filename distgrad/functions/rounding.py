@@ -73,7 +73,7 @@ def frac(input: TensorLike) -> Tensor:
     x = tensor_of(input)
     if x.dtype.kind != "f":
         raise DistgradError(f"frac takes real numbers; got {x.dtype}")
-    return apply(ops.subtract, x, apply(ops.trunc, x))
+    return apply(ops.frac, x)
 
 
 @with_out

@@ -20,6 +20,7 @@ from distgrad import ops
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import onednn, unbuffered
+from distgrad.ops.choice import nan_to_num_
 
 __all__ = ["TWINS", "part", "status", "twin"]
 
@@ -44,6 +45,7 @@ _MODULES: dict[str, list[Op]] = {
     "norms": [ops.group_norm, ops.rms_norm],
     "pairs": [
         *(ops.maximum, ops.minimum, ops.logaddexp, ops.logaddexp2, ops.hypot, ops.arctan2),
+        *(ops.copysign, ops.lerp),
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
     ],
     "places": [ops.add_along, ops.permute_along_axis, ops.put_along, ops.take_along],
@@ -53,11 +55,20 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.hardshrink, ops.softshrink, ops.threshold),
         *(ops.logsigmoid, ops.softplus, ops.silu, ops.mish, ops.elu),
         *(ops.gelu, ops.gelu_tanh, ops.normal_cdf, ops.erf, ops.erfc, ops.erfinv, ops.ndtri),
-        *(ops.log_ndtr, ops.sign),
+        *(ops.log_ndtr, ops.logit, ops.frac, nan_to_num_, ops.sign),
     ],
     "pool": [ops.adaptive_max_pool, ops.avg_pool, ops.max_pool],
     "products": [ops.linear, ops.matmul],
-    "reduce": [ops.amax, ops.amin, ops.max, ops.min, ops.sum, ops.mean, ops.vector_norm],
+    "reduce": [
+        ops.amax,
+        ops.amin,
+        ops.max,
+        ops.min,
+        ops.mean,
+        ops.nansum,
+        ops.sum,
+        ops.vector_norm,
+    ],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],

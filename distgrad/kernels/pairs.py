@@ -1,4 +1,4 @@
-"""Twins of elementwise ops of two inputs of one shape, and of losses: see recipe.py."""
+"""Twins of elementwise ops of several inputs, and of losses: see recipe.py."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from distgrad.kernels import mathematics as m
 from distgrad.kernels import special
 from distgrad.kernels.jit import inlined
-from distgrad.kernels.recipe import of_loss, of_two
+from distgrad.kernels.recipe import of_loss, of_operands, of_three_operands, of_two
 
 
-@of_two
+@of_operands
 def maximum(F: Any) -> Any:
     zero, half = F(0), F(0.5)
 
@@ -29,7 +29,7 @@ def maximum(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_operands
 def minimum(F: Any) -> Any:
     zero, half = F(0), F(0.5)
 
@@ -61,7 +61,7 @@ def prelu(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_operands
 def logaddexp(F: Any) -> Any:
     half = F(0.5)
 
@@ -80,7 +80,7 @@ def logaddexp(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_operands
 def logaddexp2(F: Any) -> Any:
     half, one, ln2, log2e = F(0.5), F(1), F(math.log(2)), F(1 / math.log(2))
 
@@ -112,7 +112,7 @@ def _radius(F: Any) -> Any:
     return inlined(radius)
 
 
-@of_two
+@of_operands
 def hypot(F: Any) -> Any:
     zero, one, radius = F(0), F(1), _radius(F)
 
@@ -128,7 +128,7 @@ def hypot(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_operands
 def arctan2(F: Any) -> Any:
     zero, one, radius = F(0), F(1), _radius(F)
 
@@ -146,6 +146,43 @@ def arctan2(F: Any) -> Any:
         return -g * (a / r / r)
 
     return value, to_a, to_b
+
+
+@of_operands
+def copysign(F: Any) -> Any:
+    zero, one = F(0), F(1)
+
+    def value(a: Any, b: Any) -> Any:
+        return math.copysign(a, b)
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        sign = one if a > zero else (-one if a < zero else a - a)
+        return g * (sign * math.copysign(one, b))
+
+    def to_b(g: Any, b: Any) -> Any:
+        return zero
+
+    return value, to_a, to_b
+
+
+@of_three_operands
+def lerp(F: Any) -> Any:
+    half, one = F(0.5), F(1)
+
+    def value(a: Any, b: Any, c: Any) -> Any:
+        step = b - a
+        return a + c * step if abs(c) < half else b - (one - c) * step
+
+    def to_a(g: Any, c: Any) -> Any:
+        return g * (one - c)
+
+    def to_b(g: Any, c: Any) -> Any:
+        return g * c
+
+    def to_weight(g: Any, a: Any, b: Any) -> Any:
+        return g * (b - a)
+
+    return value, to_a, to_b, to_weight
 
 
 @of_loss

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from distgrad.kernels import mathematics as m
 from distgrad.kernels import special
 from distgrad.kernels.recipe import of_one
@@ -315,6 +317,19 @@ def ndtri(F: Any) -> Any:
     return value, back
 
 
+@of_one
+def logit(F: Any) -> Any:
+    zero, one, nan = F(0), F(1), F(np.nan)
+
+    def value(x: Any) -> Any:
+        return m.log(x / (one - x))
+
+    def back(g: Any, x: Any) -> Any:
+        return g / (x * (one - x) if (x >= zero) & (x <= one) else nan)
+
+    return value, back
+
+
 # -- constant in pieces, or nearly -------------------------------------------------------------
 
 
@@ -332,6 +347,31 @@ def log_ndtr(F: Any) -> Any:
         # φ / Φ: through erfcx where both vanish.
         rest, e = half * special.scaled_tail(abs(x) * root), m.exp(-half * x * x)
         return g * (scale / rest if x < zero else scale * e / (one - rest * e))
+
+    return value, back
+
+
+@of_one
+def frac(F: Any) -> Any:
+    def value(x: Any) -> Any:
+        return x - np.trunc(x)
+
+    def back(g: Any, x: Any) -> Any:
+        return g
+
+    return value, back
+
+
+@of_one
+def nan_to_num(F: Any) -> Any:
+    zero, inf = F(0), F(np.inf)
+
+    def value(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+        y = posinf if x == inf else (neginf if x == -inf else x)
+        return nan if x != x else y
+
+    def back(g: Any, x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+        return g if abs(x) < inf else zero
 
     return value, back
 

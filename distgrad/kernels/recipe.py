@@ -15,8 +15,8 @@ the value, then how the gradient goes back to each input. Constants are made in 
 
         return value, back
 
-The parameters say what is read: on the way back any of the inputs (``x``, or ``a`` and ``b``) and
-the value, ``y``. What is not among these is a setting of the op, whose default it takes.
+The parameters say what is read: on the way back any of the inputs (``x``, or ``a``, ``b``, ``c``)
+and the value, ``y``. What is not among these is a setting of the op, whose default it takes.
 Kernels are made for each dtype when it comes first, and compiled for each way when it is run first.
 """
 
@@ -31,6 +31,7 @@ import numpy as np
 from distgrad.autograd.op import REGISTRY, OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, in_memory, in_order
+from distgrad.kernels.blocks import broadcast
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.ops.helpers import Order
 from distgrad.ops.reduction import check_reduction, share
@@ -85,12 +86,35 @@ def of_one_where(fits: Callable[[Array], bool]) -> Callable[[Member], Twin]:
 
 def of_two(member: Member) -> Twin:
     """Return the twin of an op of two inputs, for inputs of one shape."""
-    made = _Made(member, ("a", "b"), _loops)
+    return _of_two(member, False)
+
+
+def of_operands(member: Member) -> Twin:
+    """Return the twin of an op of two inputs, which are broadcast; one may be a number."""
+    return _of_two(member, True)
+
+
+def of_three_operands(member: Member) -> Twin:
+    """Return the twin of an op of three arrays, which are broadcast."""
+    names = ("a", "b", "c")
+    made = _Made(member, names, _loops)
+
+    def twin(*arrays: Any, **settings: Any) -> OpResult | None:
+        if len(arrays) != 3 or any(type(a) is not _ndarray for a in arrays):
+            return None
+        return broadcast(made, names, arrays, settings)
+
+    return _named(twin, member, made)
+
+
+def _of_two(member: Member, operands: bool) -> Twin:
+    names = ("a", "b")
+    made = _Made(member, names, _loops)
 
     def twin(a: Any, b: Any, **settings: Any) -> OpResult | None:
-        if type(a) is not _ndarray or type(b) is not _ndarray:
-            return None
-        if a.shape != b.shape or a.dtype != b.dtype or not a.size:
+        if type(a) is not _ndarray or type(b) is not _ndarray or a.shape != b.shape:
+            return broadcast(made, names, (a, b), settings) if operands else None
+        if a.dtype != b.dtype or not a.size:
             return None
         kernels = made[a.dtype]
         p = None if kernels is None else kernels.settled(settings)
@@ -273,7 +297,11 @@ def _forward(value: Formula, inputs: int) -> Callable[..., None]:
         for i in range(y.size):
             y[i] = value(a[i], b[i], *p)
 
-    return kernel(of_one_input if inputs == 1 else of_two_inputs)
+    def of_three_inputs(a: Array, b: Array, c: Array, y: Array, *p: Any) -> None:
+        for i in range(y.size):
+            y[i] = value(a[i], b[i], c[i], *p)
+
+    return kernel((of_one_input, of_two_inputs, of_three_inputs)[inputs - 1])
 
 
 def _backward(back: Formula, reads: int) -> Callable[..., None]:

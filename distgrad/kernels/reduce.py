@@ -12,10 +12,11 @@ from numpy.lib.stride_tricks import as_strided
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import neighbours
-from distgrad.kernels.arrays import dense
+from distgrad.kernels.arrays import blank, dense, in_memory, in_order
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.recipe import of_one
 from distgrad.ops.helpers import spread
-from distgrad.ops.reduce import expand
+from distgrad.ops.reduce import expand, total
 
 _BLOCK = 512
 
@@ -54,7 +55,7 @@ def _extremum(
 
 def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.sum``."""
-    found = _total(a, axis, keepdims)
+    found = _total(a, axis, keepdims, _sums)
     if found is None:
         return None
     shape = a.shape
@@ -63,18 +64,55 @@ def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | No
 
 def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.mean``."""
-    found = _total(a, axis, keepdims)
+    found = _total(a, axis, keepdims, _sums)
     if found is None:
         return None
-    shape, (total, n) = a.shape, found
+    shape, (whole, n) = a.shape, found
 
     def vjp(g: Array) -> Array:
         return spread(expand(g / n, shape, axis, keepdims), shape)
 
-    return total / n, vjp
+    return whole / n, vjp
 
 
-def _total(a: Array, axis: Axis, keepdims: bool) -> tuple[Array, int] | None:
+def nansum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
+    """The twin of ``ops.nansum``."""
+    found = _total(a, axis, keepdims, _sums_of_numbers)
+    if found is None:  # small, or of columns: NumPy adds whole rows as fast as memory
+        without = _without_nan(a) if isinstance(keepdims, bool) else None
+        if without is None:
+            return None
+        found = total(without[0], axis, keepdims), 0
+    back = _without_nan.made[a.dtype].backs[0].run  # type: ignore[attr-defined]
+    shape, dtype, (x, order) = a.shape, a.dtype, in_memory(a)
+
+    def vjp(g: Array) -> Array:
+        result, d = blank(shape, dtype, order)
+        back(in_order(spread(expand(g, shape, axis, keepdims), shape), order), x, d)
+        return result
+
+    return found[0], vjp
+
+
+def _without_nan_member(F: Any) -> Any:
+    zero = F(0)
+
+    def value(x: Any) -> Any:
+        return x if x == x else zero
+
+    def back(g: Any, x: Any) -> Any:
+        return g if x == x else zero
+
+    return value, back
+
+
+_without_nan_member.__name__ = "nansum"
+_without_nan = of_one(_without_nan_member)
+
+
+def _total(
+    a: Array, axis: Axis, keepdims: bool, add: Callable[..., None]
+) -> tuple[Array, int] | None:
     axes = neighbours(axis, a)
     if axes is None or a.size < _SMALL or not isinstance(keepdims, bool):
         return None  # small ones are NumPy's
@@ -85,7 +123,7 @@ def _total(a: Array, axis: Axis, keepdims: bool) -> tuple[Array, int] | None:
         return None
     x, step, length = lines
     y = np.empty(a.size // length, a.dtype if length == n else np.float64)
-    _sums(x, step, length, y)
+    add(x, step, length, y)
     if length != n:
         y = np.add.reduce(y).astype(a.dtype)
     return y.reshape(shape[:first] + ((1,) * (end - first) if keepdims else ()) + shape[end:]), n
@@ -125,6 +163,19 @@ def _sums(x: Array, step: int, n: int, y: Array) -> None:
             block, part = line[begin : begin + _BLOCK], x.dtype.type(0)
             for k in range(block.size):
                 part += block[k]
+            whole += part
+        y[i] = whole
+
+
+@kernel
+def _sums_of_numbers(x: Array, step: int, n: int, y: Array) -> None:
+    # As _sums; NaN is left out.
+    for i in range(y.size):
+        line, whole = x[i * step : i * step + n], 0.0
+        for begin in range(0, n, _BLOCK):
+            block, part = line[begin : begin + _BLOCK], x.dtype.type(0)
+            for k in range(block.size):
+                part += block[k] if block[k] == block[k] else x.dtype.type(0)
             whole += part
         y[i] = whole
 

@@ -1,7 +1,8 @@
-"""Twins of remainders and of division with a whole quotient, of float32 computed in float64.
+"""Twins of remainders and of division with a whole quotient, computed in float64.
 
-There products of a quotient below 2²⁴ and a float32 are exact, and so are the remainders. Larger
-quotients, infinities and division by 0 are left to the reference.
+What x less a whole quotient times z comes to has a float64, so that it is exact where product and
+difference are rounded together. Quotients of which not all wholes have a number of the arrays'
+dtype, infinities and division by 0 are left to the reference.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import inlined, kernel
 
-_MOST = float(1 << 24)
-_float32 = np.dtype(np.float32)
+_MOST = {np.dtype(np.float32): float(1 << 24), np.dtype(np.float64): float(1 << 52)}
+"""Quotients from here on are the reference's."""
 
 
 def floor_divide(a: Any, b: Any) -> OpResult | None:
@@ -39,7 +42,8 @@ def fmod(a: Any, b: Any) -> OpResult | None:
 def _computed(a: Any, b: Any, run: Callable[..., bool]) -> tuple[Array, Any] | None:
     if type(a) is not np.ndarray or type(b) is not np.ndarray or not (a.size and b.size):
         return None
-    if a.dtype != _float32 or b.dtype != _float32:
+    most = _MOST.get(a.dtype)
+    if most is None or b.dtype != a.dtype:
         return None
     if a.shape != b.shape:
         shape = np.broadcast_shapes(a.shape, b.shape)
@@ -47,7 +51,7 @@ def _computed(a: Any, b: Any, run: Callable[..., bool]) -> tuple[Array, Any] | N
     x, order = in_memory(a)
     z = in_order(b, order)
     result, y = blank(a.shape, a.dtype, order)
-    return (result, (x, z, order)) if run(x, z, y) else None
+    return (result, (x, z, order)) if run(x, z, most, y) else None
 
 
 def _with_quotient(
@@ -71,17 +75,27 @@ def _as_is(g: Array) -> Array:
     return g
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z, rounded once, whatever the processor."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return types.float64(x, y, z), code
+
+
 @inlined
-def _fits(q: float, z: float) -> Any:
-    return (abs(q) < _MOST) & (abs(z) < np.inf)
+def _fits(q: float, z: float, most: float) -> Any:
+    return (abs(q) < most) & (abs(z) < np.inf)
 
 
 @inlined
 def _rest(x: float, z: float) -> float:
     """x - trunc(x / z) z, with the sign of x."""
-    r = x - np.trunc(x / z) * z
+    r = _fma(-np.trunc(x / z), z, x)
     s = abs(z) if x > 0 else -abs(z)
-    r = r + s if r * x < 0 else r  # the quotient was rounded up to a whole number
+    r = r + s if (r < 0 if x > 0 else r > 0) else r  # the quotient was rounded up to a whole one
     return r if r != 0 else x * 0
 
 
@@ -94,11 +108,11 @@ def _floored(x: float, z: float) -> float:
 
 
 @kernel
-def _fmods(a: Array, b: Array, y: Array) -> Any:
+def _fmods(a: Array, b: Array, most: float, y: Array) -> Any:
     fits = True
     for i in range(y.size):
         x, z = np.float64(a[i]), np.float64(b[i])
-        fits &= _fits(x / z, z)
+        fits &= _fits(x / z, z, most)
         y[i] = _rest(x, z)
     return fits
 
@@ -107,15 +121,15 @@ def _fmods(a: Array, b: Array, y: Array) -> Any:
 def _fmods_back(g: Array, a: Array, b: Array, d: Array) -> None:
     for i in range(d.size):
         x, z = np.float64(a[i]), np.float64(b[i])
-        d[i] = g[i] * -np.float32(np.trunc(np.float32(x / z)))
+        d[i] = g[i] * -np.trunc(d.dtype.type(x / z))
 
 
 @kernel
-def _remainders(a: Array, b: Array, y: Array) -> Any:
+def _remainders(a: Array, b: Array, most: float, y: Array) -> Any:
     fits = True
     for i in range(y.size):
         x, z = np.float64(a[i]), np.float64(b[i])
-        fits &= _fits(x / z, z)
+        fits &= _fits(x / z, z, most)
         y[i] = _floored(x, z)
     return fits
 
@@ -125,20 +139,22 @@ def _floor(x: float, z: float) -> float:
     r = _rest(x, z)
     q = (x - r) / z
     q = q - 1 if (r != 0) & ((r < 0) != (z < 0)) else q
-    return q if q != 0 else x / z * 0
+    whole = np.floor(q)  # x - r was rounded
+    whole = whole + 1 if q - whole > 0.5 else whole
+    return whole if q != 0 else x / z * 0
 
 
 @kernel
 def _remainders_back(g: Array, a: Array, b: Array, d: Array) -> None:
     for i in range(d.size):
-        d[i] = g[i] * -np.float32(_floor(np.float64(a[i]), np.float64(b[i])))
+        d[i] = g[i] * -d.dtype.type(_floor(np.float64(a[i]), np.float64(b[i])))
 
 
 @kernel
-def _floors(a: Array, b: Array, y: Array) -> Any:
+def _floors(a: Array, b: Array, most: float, y: Array) -> Any:
     fits = True
     for i in range(y.size):
         x, z = np.float64(a[i]), np.float64(b[i])
-        fits &= _fits(x / z, z)
+        fits &= _fits(x / z, z, most)
         y[i] = _floor(x, z)
     return fits

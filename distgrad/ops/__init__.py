@@ -89,6 +89,7 @@ from distgrad.ops.elementwise import add as add
 from distgrad.ops.elementwise import astype as astype
 from distgrad.ops.elementwise import cbrt as cbrt
 from distgrad.ops.elementwise import divide as divide
+from distgrad.ops.elementwise import lerp as lerp
 from distgrad.ops.elementwise import multiply as multiply
 from distgrad.ops.elementwise import negative as negative
 from distgrad.ops.elementwise import positive as positive
@@ -107,6 +108,7 @@ from distgrad.ops.exponential import log2 as log2
 from distgrad.ops.exponential import log10 as log10
 from distgrad.ops.exponential import logaddexp as logaddexp
 from distgrad.ops.exponential import logaddexp2 as logaddexp2
+from distgrad.ops.exponential import logit as logit
 from distgrad.ops.exponential import xlogy as xlogy
 from distgrad.ops.extremum import amax as amax
 from distgrad.ops.extremum import amin as amin
@@ -209,6 +211,7 @@ from distgrad.ops.rounding import ceil as ceil
 from distgrad.ops.rounding import floor as floor
 from distgrad.ops.rounding import floor_divide as floor_divide
 from distgrad.ops.rounding import fmod as fmod
+from distgrad.ops.rounding import frac as frac
 from distgrad.ops.rounding import remainder as remainder
 from distgrad.ops.rounding import rint as rint
 from distgrad.ops.rounding import round_

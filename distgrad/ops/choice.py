@@ -177,6 +177,24 @@ def nan_to_num(
     """
     if not copy:
         raise ShapeError("np.nan_to_num on a Tensor always copies; drop copy=False")
-    data = data_of(x)
-    clean = np.nan_to_num(data, nan=nan, posinf=posinf, neginf=neginf)
-    return where_(np.isfinite(data), x, clean)
+    if x.dtype.kind in "fc":
+        most = float(np.finfo(x.dtype).max)
+        posinf = most if posinf is None else posinf
+        neginf = -most if neginf is None else neginf
+    return nan_to_num_(x, nan=nan, posinf=posinf, neginf=neginf)
+
+
+def _with_holes(rng: np.random.Generator) -> list[Sample]:
+    given = {"nan": 1.0, "posinf": 2.0, "neginf": -3.0}
+    return [((rng.normal(size=(3, 4)),), s) for s in ({}, {"posinf": 2.0}, given)]
+
+
+@op("... -> ...", samples=_with_holes)
+def nan_to_num_(
+    a: Array, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> OpResult:
+    """a with numbers for NaN and infinities (None: the dtype's extremes); no gradient there."""
+    x = data_of(a)
+    finite = np.isfinite(x)
+    y = np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    return y, lambda g: np.where(finite, g, ZERO.beside(g))

@@ -12,7 +12,7 @@ import numpy as np
 
 from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.mode import empty_shard
-from distgrad.autograd.op import OpResult, op
+from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array, DTypeLike, Operand
 from distgrad.ops.helpers import HALF, TWO, conjugate, data_of
 
@@ -101,6 +101,27 @@ _PRODUCTS: dict[float, Callable[[Any], Any]] = {
     -0.5: lambda a: 1 / np.sqrt(a),
 }
 """Powers at a tenth of NumPy's price."""
+
+
+def _steps(rng: np.random.Generator) -> list[Sample]:
+    a, b, weight = rng.normal(size=(3, 4)), rng.normal(size=4), rng.uniform(0, 1, (3, 1))
+    return [((a, b, weight), {}), ((b, a, 0.3), {}), ((a, b, 0.7), {})]
+
+
+@op("..., ..., ... -> ...", samples=_steps)
+def lerp(a: Array, b: Array, weight: Array | float) -> OpResult:
+    """a + weight (b - a), exact at weights 0 and 1."""
+    step, rest = b - a, 1 - weight
+    near = np.abs(data_of(weight)) < 0.5
+    if type(near) is not np.ndarray:  # of a number, and of NumPy's own
+        y = a + weight * step if near else b - rest * step
+    else:
+        y = np.where(near, a + weight * step, b - rest * step)
+    return y, (
+        lambda g: g * conjugate(rest),
+        lambda g: g * conjugate(weight),
+        lambda g: g * conjugate(step),
+    )
 
 
 @op("... -> ...", ufunc=np.negative, method="__neg__")

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import conjugate, data_of, fractional
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
@@ -57,6 +57,14 @@ def log10(a: Array) -> OpResult:
 def log1p(a: Array) -> OpResult:
     """log(1 + a), exact for small a."""
     return np.log1p(a), lambda g: g / conjugate(a + 1)
+
+
+@op("... -> ...", domain=(0.1, 0.9), real=True)
+def logit(a: Array) -> OpResult:
+    """log(a / (1 - a)), the inverse of ``sigmoid``; NaN outside of [0, 1]."""
+    x = data_of(a)
+    p = np.where((x >= 0) & (x <= 1), a, np.asarray(np.nan, fractional(a.dtype)))
+    return np.log(p / (1 - p)), lambda g: g / (p * (1 - p))
 
 
 @op("..., ... -> ...", ufunc=np.logaddexp)

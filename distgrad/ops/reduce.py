@@ -11,7 +11,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import data_of, in_float32, mean_count, spread
+from distgrad.ops.helpers import ZERO, data_of, in_float32, mean_count, spread
 
 plain(np.any, np.all, np.count_nonzero)
 
@@ -125,15 +125,25 @@ def nonzero(y: Array | Tensor) -> Array:
     return np.where(data_of(y) == 0, 1, y)
 
 
-def nansum(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The sum of what is not NaN over ``axis``."""
-    return sum_(np.where(np.isnan(a), 0, a), axis=axis, keepdims=keepdims)
+@op("... -> ...", samples=reductions)
+def nansum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
+    """The sum of what is not NaN over ``axis`` (all axes if None)."""
+    shape, there = a.shape, ~np.isnan(data_of(a))
+
+    def vjp(g: Array) -> Array:
+        return np.where(there, spread(expand(g, shape, axis, keepdims), shape), ZERO.beside(g))
+
+    return total(np.where(there, a, np.zeros((), a.dtype)), axis, keepdims), vjp
 
 
 def nanmean(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean of what is not NaN over ``axis``; NaN where there is nothing else."""
-    there = (~np.isnan(data_of(a))).astype(a.dtype)
-    n = total(there, axis, keepdims)
+    there = ~np.isnan(data_of(a))
+    n: Any
+    if axis is None and not keepdims:
+        n = int(np.count_nonzero(there))
+    else:
+        n = total(there.astype(a.dtype), axis, keepdims)
     return nansum(a, axis=axis, keepdims=keepdims) / mean_count(n)
 
 

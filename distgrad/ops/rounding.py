@@ -6,6 +6,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
+from distgrad.ops.elementwise import as_is
 from distgrad.ops.helpers import data_of
 
 
@@ -25,6 +26,12 @@ def ceil(a: Array) -> OpResult:
 def trunc(a: Array) -> OpResult:
     """a without its fraction (np.fix); the gradient is 0."""
     return np.trunc(a), np.zeros_like
+
+
+@op("... -> ...")
+def frac(a: Array) -> OpResult:
+    """The fraction of a, with its sign: a - trunc(a)."""
+    return a - np.trunc(data_of(a)), as_is
 
 
 @op("... -> ...", ufunc=np.rint)

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from oracle import array, broadcastable, check, drawn, dtypes, shapes, torch
 from torch_names import BINARY, UNARY
 
+import distgrad as dg
 from distgrad import Tensor
 from distgrad.autograd import grad
 
-TERNARY = {"where", "clamp"}
-OPS = {*UNARY, *BINARY, *TERNARY}
+TERNARY = {"where", "clamp", "lerp"}
+OPS = {*UNARY, *BINARY, *TERNARY, "nan_to_num"}
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -54,6 +55,35 @@ def test_kinks_and_ties(name):
     a, b = (x.ravel() for x in np.meshgrid(np.arange(-3.0, 4), np.arange(-3.0, 4)))
     # At a kink there is no second gradient to agree on.
     check(ours, theirs, [a] if name == "absolute" else [a, b], second=False)
+
+
+@drawn
+@given(data=st.data())
+def test_lerp(data):
+    shapes_ = data.draw(broadcastable(3))
+    dtype = data.draw(dtypes)
+    inputs = [data.draw(array(s, dtype, -2, 2)) for s in shapes_]
+    check(dg.lerp, torch.lerp, inputs)
+    for weight in (0.3, -2.0, 0.5):
+        check(
+            lambda a, b, w=weight: dg.lerp(a, b, w),
+            lambda a, b, w=weight: torch.lerp(a, b, w),
+            inputs[:2],
+        )
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "reference"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logit_at_the_ends_and_outside(fused, dtype):
+    x = np.array([-np.inf, -1, -1e-40, 0, 1, 1.5, np.inf, np.nan, 0.25], dtype)
+    theirs = torch.from_numpy(x).requires_grad_()
+    torch.logit(theirs).sum().backward()
+    with dg.enable_grad() if fused else dg.reference_kernels(), np.errstate(all="ignore"):
+        ours = Tensor(x, requires_grad=True)
+        y = dg.logit(ours)
+        y.sum().backward()
+    np.testing.assert_allclose(y.array, torch.logit(theirs).detach().numpy(), 1e-6)
+    np.testing.assert_allclose(ours.grad.array, theirs.grad.numpy(), 1e-6)
 
 
 @drawn

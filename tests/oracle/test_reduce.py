@@ -51,7 +51,7 @@ SCANS = {
     "cumprod": (np.cumprod, torch.cumprod),
     "logcumsumexp": (ops.logcumsumexp, torch.logcumsumexp),
 }
-OPS = {*REDUCTIONS, *SCANS} - {"nansum", "nanmean", "ptp"}
+OPS = {*REDUCTIONS, *SCANS} - {"nanmean", "ptp"}
 
 
 def axes(shape):
