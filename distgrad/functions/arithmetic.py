@@ -250,7 +250,34 @@ def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
         constant(x, "nextafter", n)
         for x, n in zip(pair(input, other), ("input", "other"), strict=True)
     )
-    return plainly("nextafter", np.nextafter, a, b)
+    return plainly("nextafter", _next, a, b)
+
+
+_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+def _next(a: Any, b: Any) -> Any:
+    """``np.nextafter``, whose function of C is called for each number, by the numbers' bits."""
+    whole = _BITS.get(getattr(a, "dtype", None))
+    if whole is None or getattr(b, "dtype", None) != a.dtype:
+        return np.nextafter(a, b)
+    a, b = np.broadcast_arrays(a, b)
+    if not a.ndim:
+        return np.nextafter(a, b)
+    up, down, grows = b > a, b < a, a > 0
+    np.equal(up, grows, out=grows)
+    # Away from 0 the bits, read as a whole number, grow by one.
+    y = np.asarray(grows.view(np.int8).astype(whole))
+    y += y
+    y -= 1
+    y += a.view(whole)
+    y = y.view(a.dtype)
+    down |= up
+    down &= a != 0
+    if np.count_nonzero(down) < a.size:  # equal, NaN, or 0, beside which the other sign is
+        others = ~down
+        y[others] = np.nextafter(a[others], b[others])
+    return y
 
 
 @with_out

@@ -114,16 +114,24 @@ def cholesky_ex(
 
 def _failing_minors(a: Array) -> Array:
     info = np.zeros(a.shape[:-2], np.int32)
-    for index in np.ndindex(info.shape):
-        for k in range(1, a.shape[-1] + 1):
-            try:
-                last = np.linalg.cholesky(a[index][:k, :k])[-1, -1]
-            except np.linalg.LinAlgError:
-                last = np.nan
-            if last != last:  # NaN in, NaN out: NumPy does not say so
-                info[index] = k
-                break
+    failing = ~_have_factors(a)
+    if failing.size > 1 and failing.all():  # one that has none says so for all
+        for index in np.ndindex(info.shape):
+            failing[index] = not _have_factors(a[index])
+    for index in map(tuple, np.argwhere(failing)):
+        minors = range(1, a.shape[-1] + 1)
+        info[index] = next(k for k in minors if not _have_factors(a[index][:k, :k]))
     return info
+
+
+def _have_factors(a: Array) -> Any:
+    """Return of each matrix whether Cholesky's factor has numbers; of none if one has no factor."""
+    try:
+        factors = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        return np.zeros(a.shape[:-2], np.bool_)
+    # NaN in, NaN out: NumPy does not say so.
+    return np.asarray(~np.isnan(np.diagonal(factors, axis1=-2, axis2=-1)).any(axis=-1))
 
 
 def where_good(info: Array, A: Tensor, function: Any) -> Tensor:

@@ -48,11 +48,21 @@ def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Ste
     degrees = np.trunc(degrees).astype(np.int64)
     x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))
     before, now = np.ones(x.shape, x.dtype), first(x)
+    if degrees.ndim == 0:
+        return as_tensor(_of_degree(int(degrees), x, before, now, step))
     found: Any = np.where(degrees < 0, np.zeros((), x.dtype), before)
     for k in range(1, int(degrees.max(initial=0)) + 1):
         found = np.where(degrees == k, now, found)
         before, now = now, step(k, x, now, before)
     return as_tensor(found)
+
+
+def _of_degree(n: int, x: Any, before: Any, now: Any, step: Step) -> Any:
+    if n < 1:
+        return before if n == 0 else np.zeros(x.shape, x.dtype)
+    for k in range(1, n):
+        before, now = now, step(k, x, now, before)
+    return now
 
 
 def _chebyshev(k: int, x: Any, now: Any, before: Any) -> Any:

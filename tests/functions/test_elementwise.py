@@ -116,6 +116,25 @@ def test_dtypes_that_come_out():
     assert not can_cast(np.complex64, np.float64)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nextafter_is_numpys_to_the_bit(dtype):
+    info = np.finfo(dtype)
+    ends = [0.0, 1.0, 1.5, np.inf, info.max, info.tiny, info.smallest_subnormal, 3e-42]
+    numbers = np.array([*ends, *(-x for x in ends), np.nan], dtype)
+    a, b = np.meshgrid(numbers, numbers)
+    found, wanted = arithmetic.nextafter(a, b).array, np.nextafter(a, b)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.signbit(found[a == a]), np.signbit(wanted[a == a]))
+    column = numbers[:, None]
+    np.testing.assert_array_equal(arithmetic.nextafter(column[:2], numbers).array, found.T[:2])
+    others = arithmetic.nextafter(numbers[1:9:2], dtype(2)).array
+    np.testing.assert_array_equal(others, np.nextafter(numbers[1:9:2], dtype(2)))
+    assert arithmetic.nextafter(numbers[1], numbers[2]).array == np.nextafter(dtype(1), dtype(2))
+    assert arithmetic.nextafter(column[:0], numbers).shape == (0, len(numbers))
+
+
 # -- out= and in place ----------------------------------------------------------------------------
 
 

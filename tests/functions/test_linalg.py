@@ -110,6 +110,17 @@ def test_functions_with_info_do_not_raise_and_mark_what_is_not_there():
         linalg.inv_ex(Tensor(SINGULAR), check_errors=True)
 
 
+def test_cholesky_ex_finds_the_minor_of_each_matrix():
+    a = np.zeros((2, 3, 4, 4)) + np.eye(4)
+    a[0, 1, 2, 2], a[1, 0, 0, 0], a[1, 2, 3, 3] = -5, 0, np.nan
+    found = linalg.cholesky_ex(Tensor(a))
+    assert found.info.array.tolist() == [[0, 3, 0], [1, 0, 4]]
+    assert np.isnan(found.L.array).any(axis=(2, 3)).tolist() == [[0, 1, 0], [1, 0, 1]]
+    assert linalg.cholesky_ex(Tensor(a[0, 1])).info.array.tolist() == 3
+    assert linalg.cholesky_ex(Tensor(np.stack([-a[0, 0]] * 2))).info.array.tolist() == [1, 1]
+    assert linalg.cholesky_ex(Tensor(a[:, :0])).info.shape == (2, 0)
+
+
 def test_einsum_takes_lists_of_axes_and_sums_over_an_ellipsis_that_is_left_out():
     a, b = RNG.normal(size=(2, 3)), RNG.normal(size=(3, 4))
     found = matrices.einsum(Tensor(a), [0, 1], Tensor(b), [1, 2], [2, 0])
