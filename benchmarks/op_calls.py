@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from torch_names import BINARY, FUNCTIONALS, UNARY
 
+import distgrad as dg
 from distgrad import ops
 from distgrad.nn import functional as F
 
@@ -301,6 +302,21 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         lambda a: np.broadcast_to(a[:1], a.shape) * 1.0,
         lambda a: a[:1].broadcast_to(a.shape) * 1.0,
         normal(),
+    ),
+    "distances": (
+        dg.cdist,
+        torch.cdist,
+        normal(2, lambda r, a, b: (a[:, :64].copy(), b[:, :64].copy())),
+    ),
+    "distances p=1": (
+        lambda a, b: dg.cdist(a, b, 1.0),
+        lambda a, b: torch.cdist(a, b, 1.0),
+        normal(2, lambda r, a, b: (a[:, :3].copy(), b[:, :3].copy())),
+    ),
+    "pair_distances": (
+        F.pdist,
+        TF.pdist,
+        normal(1, lambda r, a: (a[:, :64].copy(),)),
     ),
     "join concatenate": (
         lambda a, b: np.concatenate([a, b], axis=1),

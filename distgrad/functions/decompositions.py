@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad import ops
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.functions import linalg
 from distgrad.functions.factors import matrices, permutation, plain
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import real
+from distgrad.functions.promotion import alike, real, real_alone
 from distgrad.ops.decompose import QRResult, numpys_qr
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
@@ -299,42 +300,50 @@ def cdist(
     x1: TensorLike,
     x2: TensorLike,
     p: float = 2.0,
-    compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary",
+    compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
 ) -> Tensor:
     """The p-norms (…, m, n) of the differences of all rows of x1 (…, m, d) and x2 (…, n, d).
 
-    Computed from the differences whatever the ``compute_mode``; the gradient of equal rows is 0.
+    For p = 2 and long rows ``compute_mode`` may take a matrix product, which is faster and less
+    exact for rows that are close: by its default for more than 25 rows of more than 32 numbers. The
+    gradient of equal rows is 0. Errors: ShapeError; DistgradError for complex numbers.
     """
-    a, b = matrices(x1, "cdist"), matrices(x2, "cdist")
+    a, b = alike([matrices(x1, "cdist"), matrices(x2, "cdist")])
     _check_p(p, "cdist")
     if a.shape[-1] != b.shape[-1]:
         raise ShapeError(f"cdist takes rows of one length; got {a.shape} and {b.shape}")
-    modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist")
-    if compute_mode not in (None, *modes, "donot_use_mm_for_euclid_dist", 0, 1, 2):
+    if compute_mode not in _PRODUCTS:
         raise ShapeError(f"cdist: compute_mode={compute_mode!r} is none of PyTorch's")
-    differences = np.expand_dims(a, -2) - np.expand_dims(b, -3)  # … m n d
-    return _norms(differences, p)
+    rows, length = _PRODUCTS[compute_mode]
+    product = p == 2 and max(a.shape[-2], b.shape[-2]) > rows and a.shape[-1] > length
+    return as_tensor(
+        ops.distances(real_alone(a, "cdist"), real_alone(b, "cdist"), p=p, product=product)
+    )
+
+
+_PRODUCTS: dict[str, tuple[float, float]] = {
+    "use_mm_for_euclid_dist_if_necessary": (25, 32),  # shorter ones are as fast without
+    "use_mm_for_euclid_dist": (-1, -1),
+    "donot_use_mm_for_euclid_dist": (np.inf, np.inf),
+}
+"""Above how many rows, and numbers in each, there is a product."""
 
 
 def pdist(input: TensorLike, p: float = 2) -> Tensor:
-    """The p-norms of the differences of all pairs of rows (i before j) of a matrix."""
+    """The p-norms of the differences of all pairs of rows (i before j) of a matrix.
+
+    Errors: ShapeError; DistgradError for complex numbers.
+    """
     x = as_tensor(input)
     _check_p(p, "pdist")
     if x.ndim != 2:
         raise ShapeError(f"pdist takes a matrix of rows; got shape {x.shape}")
-    i, j = np.triu_indices(x.shape[0], 1)
-    return _norms(x[i] - x[j], p)
+    return as_tensor(ops.pair_distances(real_alone(x, "pdist"), p=p))
 
 
 def _check_p(p: float, name: str) -> None:
     if not p >= 0:
         raise ShapeError(f"{name}: p is a number ≥ 0 or inf; got {p}")
-
-
-def _norms(differences: Any, p: float) -> Tensor:
-    if differences.shape[-1] == 0:  # no largest element
-        return as_tensor(np.sum(differences, axis=-1))
-    return as_tensor(vector_norm(differences, axis=-1, ord=p))
 
 
 @with_out

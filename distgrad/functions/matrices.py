@@ -123,7 +123,7 @@ def inner(input: TensorLike, other: TensorLike) -> Tensor:
 def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
     """Every element of a vector times every element of another."""
     x, y = _of_axes("outer", (input, 1), (vec2, 1))
-    return as_tensor(np.multiply(*pair(np.expand_dims(x, 1), y)))
+    return as_tensor(ops.outer_product(*alike((x, y))))
 
 
 @with_out
@@ -252,6 +252,8 @@ def addr(
     input: TensorLike, vec1: TensorLike, vec2: TensorLike, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """β input + α vec1 vec2ᵀ."""
+    if alpha != 1:  # the vector is the smaller one
+        vec1, alpha = as_tensor(alpha * as_tensor(vec1)), 1
     return _added(input, outer(vec1, vec2), beta, alpha, "addr")
 
 

@@ -183,6 +183,14 @@ def trapezoid(
     y: TensorLike, x: TensorLike | None = None, *, dx: float | None = None, dim: int = -1
 ) -> Tensor:
     """The integral of ``y`` along ``dim`` by the trapezoidal rule, at ``x`` or in steps ``dx``."""
+    if x is None:  # a sum, in which the ends count half
+        values = real(y)
+        row = values.swapaxes(one_axis(dim, values.ndim, "trapezoid"), -1)
+        step = 1 if dx is None else dx
+        weights = np.full(row.shape[-1], step, row.dtype)
+        weights[:1] -= 0.5 * step
+        weights[-1:] -= 0.5 * step
+        return apply(ops.matmul, row, weights)
     return apply(ops.sum, _areas(y, x, dx, dim, "trapezoid"), axis=-1)
 
 
@@ -210,13 +218,14 @@ def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name
         raise TypeError(f"{name} takes x or dx, not both")
     axis = one_axis(dim, values.ndim, name)
     row = values.swapaxes(axis, -1)
-    width: Any = 1 if dx is None else dx
-    if x is not None:
-        at = real(x)
-        if at.ndim > 1:
-            at = at.swapaxes(axis - values.ndim, -1)
-        if at.shape[-1] != row.shape[-1]:
-            raise ShapeError(f"{name}: {at.shape[-1]} places x for {row.shape[-1]} values y")
-        width = at[..., 1:] - at[..., :-1]
-    areas: Tensor = (row[..., 1:] + row[..., :-1]) * width * 0.5
+    sums: Tensor = row[..., 1:] + row[..., :-1]
+    if x is None:
+        halved: Tensor = sums * (0.5 if dx is None else 0.5 * dx)
+        return halved
+    at = real(x)
+    if at.ndim > 1:
+        at = at.swapaxes(axis - values.ndim, -1)
+    if at.shape[-1] != row.shape[-1]:
+        raise ShapeError(f"{name}: {at.shape[-1]} places x for {row.shape[-1]} values y")
+    areas: Tensor = sums * (at[..., 1:] - at[..., :-1]) * 0.5
     return areas

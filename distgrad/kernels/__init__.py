@@ -35,9 +35,10 @@ _MODULES: dict[str, list[Op]] = {
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
+    "distances": [ops.distances, ops.pair_distances],
     "factors": [ops.det, ops.inv, ops.slogdet, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
-    "gapped": [ops.add, ops.multiply, ops.subtract],
+    "gapped": [ops.add, ops.multiply, ops.outer_product, ops.subtract],
     "limits": [ops.clamp],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
@@ -73,7 +74,7 @@ _MODULES: dict[str, list[Op]] = {
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
-    "scatter": [ops.add_at, ops.embedding, ops.getitem],
+    "scatter": [ops.add_at, ops.bag_sum, ops.embedding, ops.getitem],
     "tails": [ops.erfcx],
     "triangular": [ops.cholesky, ops.solve_triangular],
     "windows": [ops.fold, ops.unfold],
@@ -189,7 +190,7 @@ def _processor() -> str:
 
 for _op, _module in TWINS.items():
     _op.fused = _lazily(_op, _module)
-    if _module == "gapped":
+    if _module == "gapped" and _op is not ops.outer_product:
         _op.asked_from = unbuffered.LARGE
 for _op in REGISTRY.values():
     if _op.elementwise and _op.fused is None:

@@ -82,6 +82,8 @@ from distgrad.ops.diagonal import diagonal as diagonal
 from distgrad.ops.diagonal import diagonal_fill as diagonal_fill
 from distgrad.ops.diagonal import tril as tril
 from distgrad.ops.diagonal import triu as triu
+from distgrad.ops.distances import distances as distances
+from distgrad.ops.distances import pair_distances as pair_distances
 from distgrad.ops.eig import eig as eig
 from distgrad.ops.einsum import einsum as einsum
 from distgrad.ops.elementwise import absolute as absolute
@@ -135,6 +137,7 @@ from distgrad.ops.gather import scatter as scatter
 from distgrad.ops.gather import scatter_add as scatter_add
 from distgrad.ops.gather import take_along_axis as take_along_axis
 from distgrad.ops.indexing import add_at as add_at
+from distgrad.ops.indexing import bag_sum as bag_sum
 from distgrad.ops.indexing import compress as compress
 from distgrad.ops.indexing import delete as delete
 from distgrad.ops.indexing import embedding as embedding
@@ -164,6 +167,7 @@ from distgrad.ops.join import vsplit as vsplit
 from distgrad.ops.join import vstack as vstack
 from distgrad.ops.linalg import linear as linear
 from distgrad.ops.linalg import matmul as matmul
+from distgrad.ops.linalg import outer_product as outer_product
 from distgrad.ops.loss import binary_cross_entropy as binary_cross_entropy
 from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from distgrad.ops.loss import huber as huber

@@ -13,7 +13,7 @@ from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.helpers import first_outside, integers
+from distgrad.ops.helpers import first_outside, in_float32, integers
 from distgrad.ops.shape import axis_numbers
 
 plain(np.nonzero, np.flatnonzero, np.argwhere, np.searchsorted, np.digitize, np.isin)
@@ -283,6 +283,25 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
         return put_back(g, index=rows, shape=shape, dtype=dtype)
 
     return weight[rows], (None, vjp)
+
+
+def _bags(rng: np.random.Generator) -> list[Sample]:
+    tokens, ends = np.array([0, 3, 3, 1, 0, 2, 1]), np.array([2, 2, 7])
+    return [((rng.normal(size=(4, 2)), tokens, ends), {})]
+
+
+@op("v d, n, b -> b d", samples=_bags)
+@in_float32
+def bag_sum(weight: Array, indices: Array, ends: Array) -> OpResult:
+    """Sums of rows of ``weight`` (v, d): bag i has the integers before ``ends[i]`` that are left.
+
+    ``ends`` (b) never fall.
+    """
+    rows, last = checked_rows(indices, weight), integers(ends, "ends")
+    bags = np.repeat(np.arange(len(last)), np.diff(last, prepend=0))
+    shape, dtype = weight.shape, weight.dtype
+    value = put_back(weight[rows], index=bags, shape=(len(last), shape[1]), dtype=dtype)
+    return value, (lambda g: put_back(g[bags], index=rows, shape=shape, dtype=dtype), None, None)
 
 
 def checked_rows(indices: TensorLike, weight: Array | Tensor) -> Array:

@@ -13,7 +13,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Closure, Ints, Operand
 from distgrad.errors import ShapeError
 from distgrad.ops.few_rows import turned, turned_is_faster
-from distgrad.ops.helpers import conjugate
+from distgrad.ops.helpers import conjugate, in_float32
 
 
 def T(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
@@ -199,7 +199,16 @@ def vdot(a: TensorLike, b: TensorLike) -> Any:
 def outer(a: TensorLike, b: TensorLike) -> Any:
     """``np.outer``: every element of a times every element of b."""
     a, b = arrays(a, b)
-    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+    return outer_product(np.reshape(a, (-1,)), np.reshape(b, (-1,)))
+
+
+@op("m, n -> m n")
+@in_float32
+def outer_product(a: Array, b: Array) -> OpResult:
+    """Every element of a vector times every element of another."""
+    first, second = conjugate(a), conjugate(b)
+    value = np.multiply(np.expand_dims(a, 1), b)
+    return value, (lambda g: np.matmul(g, second), lambda g: np.matmul(first, g))
 
 
 @dispatch(np.tensordot)

@@ -8,6 +8,7 @@ import pytest
 import distgrad as dg
 from distgrad import Tensor
 from distgrad.autograd import gradcheck
+from distgrad.errors import DistgradError
 from distgrad.functions import decompositions, linalg, matrices, places
 
 RNG = np.random.default_rng(3)
@@ -141,10 +142,26 @@ def test_lerp_is_exact_at_both_ends():
     np.testing.assert_array_equal(matrices.lerp(x, y, Tensor([0.0, 1.0])).array, [1e20, 1e20])
 
 
-def test_distances_of_equal_rows_have_gradient_zero():
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, np.inf])
+def test_distances_of_equal_rows_have_gradient_zero(p):
     x = Tensor(np.ones((2, 3)), requires_grad=True)
-    np.sum(decompositions.cdist(x, x.detach())).backward()
+    np.sum(decompositions.cdist(x, x.detach(), p)).backward()
     assert (x.grad.array == 0).all()
+
+
+def test_distances_by_a_product_do_not_see_where_the_rows_are():
+    x = np.random.default_rng(0).normal(size=(33, 37)).astype(np.float32)
+    far, y = x + np.float32(1024), x[::-1].copy()
+    exact = decompositions.cdist(far, y + 1024, compute_mode="donot_use_mm_for_euclid_dist")
+    found = decompositions.cdist(far, y + 1024)
+    assert not np.array_equal(found.array, exact.array)  # it is a product
+    np.testing.assert_allclose(found.array, exact.array, atol=0.02)
+
+
+def test_distances_refuse_complex_numbers():
+    for function in (decompositions.pdist, lambda x: decompositions.cdist(x, x)):
+        with pytest.raises(DistgradError, match=r"dist takes real numbers; got complex"):
+            function(np.ones((2, 3), complex))
 
 
 @pytest.mark.parametrize("left", [True, False])

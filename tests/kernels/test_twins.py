@@ -62,6 +62,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         {"size": (41, 37), "stride": 2, "padding": 1},
     ),
     "cosine": lambda r: ([*r.normal(size=(2, 5, 7, 1100))], {"axis": -1, "eps": 33.0}),
+    "distances": lambda r: ([r.normal(size=(2, 7, 5)), r.normal(size=(537, 5))], {"p": 2.0}),
     "multi_margin": lambda r: (
         [2 * r.normal(size=(37, 67)), np.append([0, 66], r.integers(0, 67, 35))],
         {"p": 2, "margin": 0.7},
@@ -69,6 +70,12 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "multilabel_margin": lambda r: (
         [2 * r.normal(size=(37, 67)), r.integers(-1, 67, (37, 67))],
         {"reduction": "sum"},
+    ),
+    "outer_product": lambda r: ([r.normal(size=257), r.normal(size=131)], {}),
+    "pair_distances": lambda r: ([r.normal(size=(67, 5))], {"p": 1.0}),
+    "bag_sum": lambda r: (
+        [r.normal(size=(67, 37)), r.integers(0, 67, 257), np.array([0, 5, 5, 14, 257])],
+        {},
     ),
     "cross_entropy": lambda r: (
         [30 * r.normal(size=(37, 67)), r.integers(0, 67, 37)],

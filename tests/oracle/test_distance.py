@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import array, broadcastable, check, drawn, dtypes, shapes, torch
 
+import distgrad as dg
+from distgrad.functions import decompositions
 from distgrad.nn import functional as F
 
 TF = torch.nn.functional
@@ -103,4 +105,36 @@ def test_triplet_losses(own, data):
         lambda *a: getattr(F, name)(*a, **settings),
         lambda *a: getattr(TF, name)(*a, **settings),
         [x, y, z],
+    )
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((3, 5), (7, 5)), ((2, 7, 1), (3, 1)), ((3, 1, 0, 2), (2, 5, 2)), ((3, 0), (2, 0))],
+)
+def test_cdist_for_every_p(first, second, p):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=first), rng.normal(size=second)
+    if x.size and y.size:
+        x[..., -1, :] = y[..., -1, :]  # their gradient is 0
+    check(lambda a, b: dg.cdist(a, b, p), lambda a, b: torch.cdist(a, b, p), [x, y], second=False)
+
+
+@pytest.mark.parametrize("p", [1.0, math.inf])
+def test_differences_that_are_alike_have_pytorchs_gradient(p):
+    x, y = np.array([[1.0, 2, 3], [0, 0, 0]]), np.array([[2.0, 1, 3], [1, -1, 1], [0, 0, 2]])
+    check(lambda a, b: dg.cdist(a, b, p), lambda a, b: torch.cdist(a, b, p), [x, y], second=False)
+
+
+@pytest.mark.parametrize("mode", decompositions._PRODUCTS)
+@pytest.mark.parametrize("rows", [3, 33])
+def test_cdist_in_every_mode(rows, mode):
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(rows, 41)), rng.normal(size=(2, 5, 41))
+    check(
+        lambda a, b: dg.cdist(a, b, compute_mode=mode),
+        lambda a, b: torch.cdist(a, b, compute_mode=mode),
+        [x, y],
+        second=False,
     )

@@ -47,30 +47,35 @@ def embedding_bag(
             f"embedding_bag: per_sample_weights are for mode='sum', of the shape of the indices, "
             f"{tokens.shape}; got mode={mode!r} and {scale.shape}"
         )
-    where, held = _bags(tokens, offsets, include_last_offset)  # bags longest
-    if tokens.ndim == 2:
-        chosen = tokens
-    elif tokens.size:
-        chosen = tokens[where]
-        scale = None if scale is None else scale[where]
-    else:
-        chosen = np.zeros(where.shape, np.intp)
-        scale = None
-    chosen = np.where(held, chosen, 0) if len(table) else chosen
+    ends = _ends(tokens, offsets, include_last_offset)
     row = None if padding_idx is None else padding_row(padding_idx, table.shape[0], "embedding_bag")
-    if row is not None:
-        held = held & (chosen != row)
-    return _joined(mode, ops.embedding(chosen, table), held, scale)
+    flat = tokens.reshape(-1)[: ends[-1] if len(ends) else 0]
+    scale = None if scale is None else scale.reshape(-1)
+    if row is not None and (flat == row).any():
+        kept = flat != row
+        flat, ends = flat[kept], np.append(0, np.cumsum(kept))[ends]
+        scale = None if scale is None else scale[kept]
+    count = np.diff(ends, prepend=0)
+    if not len(flat) or (mode != "max" and scale is None):
+        total: Any = ops.bag_sum(table, flat, ends)
+        if mode == "mean":
+            total = total / np.maximum(count, 1).astype(table.dtype)[:, None]
+        return wrap(total)
+    steps = np.arange(int(count.max(initial=0)))
+    held = steps < count[:, None]  # bags longest
+    where = np.where(held, (ends - count)[:, None] + steps, 0)
+    rows = ops.embedding(np.where(held, flat[where], 0), table)
+    return _joined(mode, rows, held, None if scale is None else scale[where])
 
 
-def _bags(tokens: Array, offsets: TensorLike | None, include_last: bool) -> tuple[Array, Array]:
-    """Return where in ``tokens`` the elements of each bag stand, and which places are taken."""
+def _ends(tokens: Array, offsets: TensorLike | None, include_last: bool) -> Array:
+    """Return where in all ``tokens``, row after row, each bag ends."""
     if tokens.ndim == 2:
         if offsets is not None:
             raise ShapeError(
                 "embedding_bag: the bags are the rows of indices (bags, length); leave out offsets"
             )
-        return np.zeros(tokens.shape, np.intp), np.ones(tokens.shape, bool)
+        return np.asarray(np.arange(1, len(tokens) + 1) * tokens.shape[1])
     if tokens.ndim != 1:
         raise ShapeError(
             f"embedding_bag takes indices (bags, length), or (n) and offsets; got {tokens.shape}"
@@ -91,26 +96,16 @@ def _bags(tokens: Array, offsets: TensorLike | None, include_last: bool) -> tupl
             f"embedding_bag: offsets begin with 0, never fall, and are at most the {n} indices; "
             f"got {[*starts.tolist(), *ends[-1:].tolist()]}"
         )
-    count = ends - starts
-    steps = np.arange(int(count.max(initial=0)))
-    held = steps < count[:, None]
-    return np.where(held, starts[:, None] + steps, 0), held
+    return ends
 
 
 def _joined(mode: str, rows: Any, held: Array, scale: Any) -> Tensor:
-    """Join rows (bags, longest, d) where ``held``."""
+    """Return the largest of rows (bags, longest, d) where ``held``, or sums times ``scale``."""
     mask = held[..., None]
     zero = np.asarray(0, rows.dtype)
     if mode == "max":
-        if not held.shape[1]:
-            return wrap(np.sum(rows, axis=1))
         kept: Any = np.where(mask, rows, np.asarray(-np.inf, rows.dtype))
         some: Any = held.any(axis=1, keepdims=True)
         return wrap(np.where(some, np.max(kept, axis=1), zero))
-    if scale is not None:
-        rows = rows * np.expand_dims(scale, -1)
-    total: Any = np.sum(rows if held.all() else np.where(mask, rows, zero), axis=1)
-    if mode == "sum":
-        return wrap(total)
-    count: Array = np.maximum(held.sum(axis=1, keepdims=True), 1)
-    return wrap(total / count.astype(rows.dtype))
+    rows = rows * np.expand_dims(scale, -1)
+    return wrap(np.sum(rows if held.all() else np.where(mask, rows, zero), axis=1))

@@ -52,7 +52,6 @@ def pairwise_distance(
     return result
 
 
-@in_float32
 def pdist(input: TensorLike, p: float = 2.0) -> Tensor:
     """‖xᵢ - xⱼ‖ₚ for all pairs i < j of the rows of (n, d), in the order of i and then j.
 
@@ -61,8 +60,9 @@ def pdist(input: TensorLike, p: float = 2.0) -> Tensor:
     x: Any = wrap_real("pdist", input)
     if x.ndim != 2:
         raise ShapeError(f"pdist takes rows (n, d); got {x.shape}")
-    first, second = np.triu_indices(len(x), 1)
-    result: Tensor = _norm(x[first] - x[second], p, -1, False)
+    if not p >= 0:
+        raise ShapeError(f"pdist: p is a number ≥ 0 or inf; got {p}")
+    result: Tensor = ops.pair_distances(x, p=p)
     return result
 
 
