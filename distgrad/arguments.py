@@ -1,7 +1,8 @@
 """Compares what constructors are given with their annotations: another kind is refused by name.
 
-Annotations are what type checkers read anyway, so that no constructor says twice what it takes.
-Knows no class: what an annotation of a class means, objects that behave like it fulfil as well.
+Annotations are what type checkers read anyway, so that no constructor says twice what it takes;
+what type checkers have no word for is in ``distgrad.kinds``. Knows no class: what an annotation of
+a class means, objects that behave like it fulfil as well.
 """
 
 from __future__ import annotations
@@ -10,29 +11,21 @@ import collections.abc
 import dataclasses
 import functools
 import inspect
-import math
 import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral, Number, Real
-from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, Union
+from itertools import chain
+from numbers import Number, Real
+from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, Union
 
 import numpy as np
 
 from distgrad.errors import DistgradError, ShapeError
+from distgrad.kinds import FUNCTION, NONE, SWITCH, Kind, either, number, one_of, whole
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Kind(NamedTuple):
-    """What an argument is, in words, and whether a value is that."""
-
-    words: str
-    holds: Callable[[Any], bool]
-    of: tuple[type, ...] = ()
-    """The types of its values: another value of these is a wrong value, no wrong type."""
 
 
 def check_constructors(
@@ -53,17 +46,19 @@ def check_constructors(
         # Records hold what was measured, NaN too.
         if not isinstance(found, type) or dataclasses.is_dataclass(found):
             continue
-        if inspect.isfunction(vars(found).get("__init__")):
+        construct: Any = found.__init__  # type: ignore[misc]
+        # Also one that comes from a class without a public name; each is checked once.
+        if inspect.isfunction(construct) and not hasattr(construct, "itself"):
             own = {n.partition(".")[2] for n in itself if n.startswith(f"{name}.")}
             _check(found, own, afterwards)
 
 
-def refuse(who: str, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> None:
-    """Raise TypeError for the first of ``given`` that is not of its kind.
+def refuse(who: str, kinds: Mapping[str, Kind], *given: Iterable[tuple[str, Any]]) -> None:
+    """Raise TypeError for the first name and value of ``given`` that is not of its kind.
 
     Errors: ShapeError where it is of the kind's type: NaN, a tuple of another length.
     """
-    for name, value in given.items():
+    for name, value in chain(*given):
         kind = kinds.get(name)
         if kind is not None and not kind.holds(value):
             error = ShapeError if isinstance(value, kind.of) else TypeError
@@ -104,11 +99,16 @@ def refuse_arguments(
     function: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]
 ) -> None:
     """Raise TypeError for arguments that are not what the annotations of ``function`` say."""
-    try:
-        given = inspect.signature(function).bind(*args, **named).arguments
-    except TypeError:
-        return  # Python's own message comes next
-    refuse(function.__name__, kinds_of(function), given)
+    # Of too many or unknown ones Python's own message comes later.
+    by_position = zip(_names(function), args, strict=False)
+    refuse(function.__name__, kinds_of(function), by_position, named.items())
+
+
+@functools.cache
+def _names(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    places = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [p.name for p in parameters if p.kind in places]
 
 
 @functools.cache
@@ -118,46 +118,48 @@ def kinds_of(constructor: Callable[..., Any]) -> dict[str, Kind]:
     kinds = {}
     various = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     for name, parameter in inspect.signature(function).parameters.items():
-        annotation = parameter.annotation
-        if parameter.kind in various or annotation is parameter.empty:
+        if parameter.kind in various or parameter.annotation is parameter.empty:
             continue
-        if annotation in _OF_TENSORS:
-            kinds[name] = _OF_TENSORS[annotation]
-            continue
-        alone = types.SimpleNamespace(__annotations__={name: annotation})
-        try:
-            hint = typing.get_type_hints(alone, function.__globals__)[name]
-        except (NameError, TypeError):
-            continue  # names that only a type checker imports, or quotes: it says nothing here
-        kind = _kind(hint)
+        kind = _kind(_evaluated(parameter.annotation, function.__globals__))
         if kind is not None:
             kinds[name] = kind
     return kinds
 
 
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    try:
+        while isinstance(annotation, str):  # also that of an alias
+            annotation = eval(annotation, names)
+    except (NameError, TypeError):
+        return Any  # names that only a type checker imports, or quotes: it says nothing here
+    return type(None) if annotation is None else annotation
+
+
 def _check(found: type, own: set[str], afterwards: bool) -> None:
     construct: Any = found.__init__  # type: ignore[misc]
-    signature = inspect.signature(construct)
+    names = _names(construct)[1:]  # without self
 
     @functools.wraps(construct)
     def checked(self: Any, *args: Any, **named: Any) -> None:
-        try:
-            given = signature.bind(self, *args, **named).arguments
-        except TypeError:
-            given = {}  # Python's own message comes next
-        others = {name: value for name, value in given.items() if name not in own}
-        who, kinds = type(self).__name__, kinds_of(construct)
+        def look() -> None:
+            refuse(type(self).__name__, kinds(), zip(names, args, strict=False), named.items())
+
         if not afterwards:
-            refuse(who, kinds, others)
+            look()
+            construct(self, *args, **named)
+            return
         try:
             construct(self, *args, **named)
         except DistgradError:
             raise
         except (TypeError, AttributeError, ValueError):
-            refuse(who, kinds, others)
+            look()
             raise
-        if afterwards:
-            refuse(who, kinds, others)
+        look()
+
+    @functools.cache
+    def kinds() -> dict[str, Kind]:
+        return {name: kind for name, kind in kinds_of(construct).items() if name not in own}
 
     vars(checked)["itself"] = own
     found.__init__ = checked  # type: ignore[misc]
@@ -170,33 +172,20 @@ def _kind(hint: Any) -> Kind | None:
     if hint is Any or hint is None:
         return None
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return next((n for n in hint.__metadata__ if isinstance(n, Kind)), _kind(hint.__origin__))
     if origin in (Union, types.UnionType):
         kinds = [_kind(part) for part in parts]
         # Of sequences of several kinds the constructor itself knows best what is wrong.
         several = sum(typing.get_origin(part) in _SEQUENCES for part in parts) > 1
         known = [k for k in kinds if k is not None]
-        return None if several or len(known) < len(kinds) else _either(known)
+        return None if several or len(known) < len(kinds) else either(*known)
     if origin is Literal:
-        return Kind(
-            _joined([repr(p) for p in parts]), lambda v: isinstance(v, str) and v in parts, (str,)
-        )
-    if origin is tuple and parts[-1:] != (...,):
-        return _tuple(parts)
+        return one_of(*parts)
     if origin in _SEQUENCES:
-        return _several(parts[0], origin)
+        fixed = origin is tuple and parts[-1:] != (...,)
+        return _tuple(parts) if fixed else _several(parts[0])
     return _PLAIN.get(hint) or _PLAIN.get(origin) or _object(origin or hint)
-
-
-def _either(kinds: list[Kind]) -> Kind:
-    words = list(dict.fromkeys(k.words for k in kinds))
-    # None comes last, however it was written.
-    words.sort(key=lambda w: w == "None")
-    types_ = tuple(t for k in kinds for t in k.of)
-    return Kind(_joined(words), lambda v: any(k.holds(v) for k in kinds), types_)
-
-
-def _joined(words: list[str]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _tuple(parts: tuple[Any, ...]) -> Kind:
@@ -212,7 +201,7 @@ def _tuple(parts: tuple[Any, ...]) -> Kind:
     )
 
 
-def _several(part: Any, origin: Any) -> Kind:
+def _several(part: Any) -> Kind:
     kind = _kind(part)
     of = "values" if kind is None else f"values that are each {kind.words}"
 
@@ -263,48 +252,17 @@ _SEQUENCES = (tuple, list, collections.abc.Sequence, collections.abc.Iterable)
 _PLAIN_VALUES = (str, bytes, Number, tuple, list, dict, np.ndarray, types.FunctionType)
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
-        value = value.item()
-    return isinstance(value, Real) and not math.isnan(value)
-
-
-def _is_whole(value: Any) -> bool:
-    # 1.0 is one: step counts are often quotients.
-    if isinstance(value, float | np.floating):
-        return float(value).is_integer()
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_switch(value: Any) -> bool:
-    return isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in {0, 1})
-
-
 _PLAIN: dict[Any, Kind] = {
-    float: Kind("a number", _is_number, (Real,)),
-    int: Kind("a whole number", _is_whole),
-    bool: Kind("True or False", _is_switch),
+    float: number(),
+    int: whole(quotients=True),
+    bool: SWITCH,
     str: Kind("a string", lambda v: isinstance(v, str | os.PathLike)),
-    type(None): Kind("None", lambda v: v is None),
-    collections.abc.Callable: Kind("a function", callable),
+    type(None): NONE,
+    collections.abc.Callable: FUNCTION,
     collections.abc.Mapping: Kind("a mapping", lambda v: isinstance(v, Mapping)),
     collections.abc.Sized: Kind("what has a length", lambda v: hasattr(v, "__len__")),
     dict: Kind("a mapping", lambda v: isinstance(v, Mapping)),
 }
-
-
-def _is_array(value: Any) -> bool:
-    try:
-        # A Tensor's dtype, not its values, which a captured step may not read.
-        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
-        return np.dtype(dtype).kind in "fiubc"
-    except (TypeError, ValueError):
-        return False
-
-
-_ARRAY = Kind("a Tensor, an array or numbers", _is_array)
-# An alias in quotes, as Tensor is not defined where it is.
-_OF_TENSORS = {"TensorLike": _ARRAY, "TensorLike | None": _either([_ARRAY, _PLAIN[type(None)]])}
 
 
 def _shown(value: object) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from distgrad.errors import DistgradError
+from distgrad.kinds import Kind
 
-Device: TypeAlias = "device | str | None"
+
+def _is_cpu(where: Any) -> bool:
+    return where is None or isinstance(where, device) or where in ("cpu", "cpu:0")
+
+
+Device: TypeAlias = Annotated[
+    "device | str | None", Kind("'cpu' or None (models run on CPUs, on all ranks)", _is_cpu, (str,))
+]
 
 
 class device:  # noqa: N801 (PyTorch's name)
@@ -38,7 +46,7 @@ class device:  # noqa: N801 (PyTorch's name)
 
 def on_cpu(where: Any) -> None:
     """Take what PyTorch calls a device if it is the CPU. Errors: DistgradError for any other."""
-    if where is None or isinstance(where, device) or where in ("cpu", "cpu:0"):
+    if _is_cpu(where):
         return
     raise DistgradError(
         f"device={str(where)!r}: distgrad computes on CPUs, on as many ranks as there are, and "

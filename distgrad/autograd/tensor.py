@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -24,9 +24,10 @@ from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.autograd.unfit import array_of, no_numbers
 from distgrad.errors import GradError
+from distgrad.kinds import ARRAY
 from distgrad.missing import missing
 
-TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
+TensorLike: TypeAlias = Annotated["Tensor | Array | float | int | bool | Sequence[Any]", ARRAY]
 
 # How NumPy's functions reach the ops; this one is for what ``np.add.reduce`` does.
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}

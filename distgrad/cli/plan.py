@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from distgrad.arguments import kinds_of, refuse
 from distgrad.cli.outputs import check_outputs
 from distgrad.errors import LaunchError, ShapeError
-from distgrad.parallel.ddp import BUCKET_MB, check_bucket_mb
+from distgrad.parallel.ddp import BUCKET_MB, DistributedDataParallel
 from distgrad.plan import check, network, profile, report
 from distgrad.plan.memory import state_elements
 from distgrad.plan.model import load, updating
@@ -60,7 +61,7 @@ def work(options: argparse.Namespace) -> int:
     check_outputs(options.json, options.plot)
     if not options.jitter >= 0:
         raise ShapeError(f"--jitter {options.jitter}: a part of the compute time, as in 0.05")
-    check_bucket_mb(options.bucket_mb)
+    refuse("plan", kinds_of(DistributedDataParallel.__init__), [("bucket_mb", options.bucket_mb)])
     if options.ranks and options.nodes is not None:
         raise LaunchError(
             f"--nodes {options.nodes} --ranks {options.ranks}: a sweep takes as many nodes as its "

@@ -1,5 +1,6 @@
 """Modules, layers, losses and initialisers with PyTorch's names and weight layouts."""
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.missing import answers as _answers
 from distgrad.nn import functional, init, utils, zoo
 from distgrad.nn.activation import (
@@ -42,7 +43,6 @@ from distgrad.nn.batchnorm import (
     InstanceNorm3d,
 )
 from distgrad.nn.cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
-from distgrad.nn.check import check_settings as _check_settings
 from distgrad.nn.container import (
     Container,
     ModuleDict,
@@ -112,6 +112,7 @@ from distgrad.nn.loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from distgrad.nn.make import made_in_dtype as _made_in_dtype
 from distgrad.nn.module import Module, Parameter
 from distgrad.nn.norm import CrossMapLRN2d, GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from distgrad.nn.pad import (
@@ -356,9 +357,18 @@ __all__ = [
     "zoo",
 ]
 
-for _name in __all__:
-    _layer = globals()[_name]
-    if isinstance(_layer, type) and issubclass(_layer, Module):
-        _check_settings(_layer)
+_layers = [n for n in __all__ if isinstance(_c := globals()[n], type) and issubclass(_c, Module)]
+for _name in _layers:
+    _made_in_dtype(globals()[_name])
+_check_constructors(
+    globals(),
+    _layers,
+    itself=[
+        "ModuleDict.modules",
+        "ModuleList.modules",
+        "ParameterDict.parameters",
+        "ParameterList.values",
+    ],
+)
 
 __getattr__ = _answers("distgrad.nn", globals())

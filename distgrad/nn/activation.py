@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import AnyNumber, Integer, Size, one_of
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 from distgrad.nn.functional.wrap import wrap
-from distgrad.nn.make import constant
+from distgrad.nn.make import ParameterDType, constant
 from distgrad.nn.module import Module
 
 
@@ -162,7 +165,7 @@ class GELU(FunctionModule):
 
     function = F.gelu
 
-    def __init__(self, approximate: str = "none") -> None:
+    def __init__(self, approximate: Annotated[str, one_of("none", "tanh")] = "none") -> None:
         super().__init__()
         self.approximate = approximate
 
@@ -220,7 +223,7 @@ class Threshold(FunctionModule):
 
     function = F.threshold
 
-    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+    def __init__(self, threshold: float, value: AnyNumber, inplace: bool = False) -> None:
         super().__init__()
         self.threshold, self.value, self.inplace = threshold, value, inplace
 
@@ -230,7 +233,7 @@ class GLU(FunctionModule):
 
     function = F.glu
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: Integer = -1) -> None:
         super().__init__()
         self.dim = dim
 
@@ -240,7 +243,7 @@ class Softmax(FunctionModule):
 
     function = F.softmax
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: Integer | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -250,7 +253,7 @@ class Softmin(FunctionModule):
 
     function = F.softmin
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: Integer | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -260,7 +263,7 @@ class LogSoftmax(FunctionModule):
 
     function = F.log_softmax
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: Integer | None = None) -> None:
         super().__init__()
         self.dim = dim
 
@@ -281,10 +284,10 @@ class PReLU(Module):
 
     def __init__(
         self,
-        num_parameters: int = 1,
-        init: float = 0.25,
+        num_parameters: Size = 1,
+        init: AnyNumber = 0.25,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Probability, Size
 from distgrad.nn import init
 from distgrad.nn.functional.multi_head import Heads, attend, checked
 from distgrad.nn.linear import Linear
-from distgrad.nn.make import empty
+from distgrad.nn.make import ParameterDType, empty
 from distgrad.nn.module import Module
 
 
@@ -23,17 +23,17 @@ class MultiheadAttention(Module):
 
     def __init__(
         self,
-        embed_dim: int,
-        num_heads: int,
-        dropout: float = 0.0,
+        embed_dim: Size,
+        num_heads: Size,
+        dropout: Probability = 0.0,
         bias: bool = True,
         add_bias_kv: bool = False,
         add_zero_attn: bool = False,
-        kdim: int | None = None,
-        vdim: int | None = None,
+        kdim: Count | None = None,
+        vdim: Count | None = None,
         batch_first: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:

@@ -10,12 +10,13 @@ import numpy as np
 from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Fraction, NonNegative
 from distgrad.nn import functional as F
 from distgrad.nn.functional.norm import instance_norm_training, unbiased
 from distgrad.nn.functional.wrap import wrap_real
-from distgrad.nn.make import buffer, constant, reset_affine_
+from distgrad.nn.make import ParameterDType, buffer, constant, reset_affine_
 from distgrad.nn.module import Module, Parameter
 
 
@@ -94,13 +95,13 @@ class _BatchNorm(_RunningNorm):
 
     def __init__(
         self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        num_features: Count,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -167,13 +168,13 @@ class _InstanceNorm(_RunningNorm):
 
     def __init__(
         self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        num_features: Count,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import TensorLike
-from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Size, one_of
 from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.make import ParameterDType
 from distgrad.nn.module import Module
 from distgrad.nn.recurrence import Recurrence, make_weights, states_before, weights_of
 
@@ -23,12 +24,12 @@ class RNNCellBase(Module):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Size,
+        hidden_size: Size,
         bias: bool,
-        num_chunks: int,
+        num_chunks: Count,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
@@ -76,12 +77,12 @@ class RNNCell(_Cell):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Size,
+        hidden_size: Size,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: Annotated[str, one_of("tanh", "relu")] = "tanh",
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, 1)
         self.nonlinearity = nonlinearity
@@ -100,11 +101,11 @@ class LSTMCell(_Cell):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Size,
+        hidden_size: Size,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, 4)
 
@@ -116,10 +117,10 @@ class GRUCell(_Cell):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Size,
+        hidden_size: Size,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, 3)

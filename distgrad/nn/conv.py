@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Counts, Integer, Sizes, either, one_of, one_or_several, whole
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.functional.conv import Setting, same_padding
 from distgrad.nn.functional.wrap import lengths_of
-from distgrad.nn.make import empty, uniform_bias_
+from distgrad.nn.make import ParameterDType, empty, uniform_bias_
 from distgrad.nn.module import Module
 from distgrad.ops.geometry import Numbers, numbers
 
+Padding: TypeAlias = Annotated[
+    Setting | str, either(one_or_several(whole(0)), one_of("same", "valid"))
+]
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -93,17 +97,17 @@ class _Conv(Convolution):
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Setting,
-        stride: Setting = 1,
-        padding: Setting | str = 0,
-        dilation: Setting = 1,
-        groups: int = 1,
+        in_channels: Count,
+        out_channels: Count,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        dilation: Sizes = 1,
+        groups: Integer = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         if padding_mode not in PADDING_MODES:
             raise ShapeError(
@@ -166,18 +170,18 @@ class _ConvTranspose(Convolution):
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Setting,
-        stride: Setting = 1,
-        padding: Setting | str = 0,
-        output_padding: Setting = 0,
-        groups: int = 1,
+        in_channels: Count,
+        out_channels: Count,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        output_padding: Counts = 0,
+        groups: Integer = 1,
         bias: bool = True,
-        dilation: Setting = 1,
+        dilation: Sizes = 1,
         padding_mode: str = "zeros",
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         if padding_mode != "zeros" or isinstance(padding, str):
             raise ShapeError(

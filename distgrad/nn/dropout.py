@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.kinds import Probability
 from distgrad.nn import functional as F
 from distgrad.nn.functional.dropout import check_dropout
 from distgrad.nn.module import Module
@@ -13,7 +14,7 @@ from distgrad.nn.module import Module
 class _Dropout(Module):
     function: Callable[..., Tensor]
 
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+    def __init__(self, p: Probability = 0.5, inplace: bool = False) -> None:
         super().__init__()
         check_dropout(type(self).__name__, p)
         self.p, self.inplace = p, inplace

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import TensorLike
-from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Counts, Fraction, Integer, NonNegative, Sizes
 from distgrad.nn.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -28,11 +28,11 @@ from distgrad.nn.conv import (
     ConvTranspose1d,
     ConvTranspose2d,
     ConvTranspose3d,
+    Padding,
 )
-from distgrad.nn.functional.conv import Setting
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.linear import Linear
-from distgrad.nn.make import parameter_dtype
+from distgrad.nn.make import ParameterDType, parameter_dtype
 from distgrad.nn.module import Module
 from distgrad.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 from distgrad.nn.tree import BUFFER, PARAMETER
@@ -113,10 +113,10 @@ class LazyLinear(Lazy, Linear):
 
     def __init__(
         self,
-        out_features: int,
+        out_features: Count,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         Module.__init__(self)
         self._prepare(out_features=out_features, bias=bias)
@@ -146,16 +146,16 @@ class _LazyChannels(Lazy):
 class _LazyConv(_LazyChannels):
     def __init__(
         self,
-        out_channels: int,
-        kernel_size: Setting,
-        stride: Setting = 1,
-        padding: Setting = 0,
-        dilation: Setting = 1,
-        groups: int = 1,
+        out_channels: Count,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        dilation: Sizes = 1,
+        groups: Integer = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         Module.__init__(self)
         self._prepare(
@@ -195,17 +195,17 @@ class LazyConv3d(_LazyConv, Conv3d):
 class _LazyConvTranspose(_LazyChannels):
     def __init__(
         self,
-        out_channels: int,
-        kernel_size: Setting,
-        stride: Setting = 1,
-        padding: Setting = 0,
-        output_padding: Setting = 0,
-        groups: int = 1,
+        out_channels: Count,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        output_padding: Counts = 0,
+        groups: Integer = 1,
         bias: bool = True,
-        dilation: Setting = 1,
+        dilation: Sizes = 1,
         padding_mode: str = "zeros",
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         Module.__init__(self)
         self._prepare(
@@ -242,12 +242,12 @@ class LazyConvTranspose3d(_LazyConvTranspose, ConvTranspose3d):
 class _LazyBatchNorm(Lazy):
     def __init__(
         self,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -285,12 +285,12 @@ class LazyBatchNorm3d(_LazyBatchNorm, BatchNorm3d):
 class _LazyInstanceNorm(Lazy):
     def __init__(
         self,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
+from distgrad.kinds import Count
 from distgrad.nn import functional as F
 from distgrad.nn import init
-from distgrad.nn.make import empty, uniform_bias_
+from distgrad.nn.make import ParameterDType, empty, uniform_bias_
 from distgrad.nn.module import Module
 
 
@@ -30,11 +30,11 @@ class Linear(Module):
 
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
+        in_features: Count,
+        out_features: Count,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
@@ -66,12 +66,12 @@ class Bilinear(Module):
 
     def __init__(
         self,
-        in1_features: int,
-        in2_features: int,
-        out_features: int,
+        in1_features: Count,
+        in2_features: Count,
+        out_features: Count,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.in1_features, self.in2_features = in1_features, in2_features

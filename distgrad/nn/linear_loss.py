@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Fraction, Integer, number, sequence_of, whole
 from distgrad.nn import functional as F
 from distgrad.nn.container import ModuleList, Sequential
 from distgrad.nn.functional.linear_loss import LinearCrossEntropyOptions
+from distgrad.nn.functional.reduction import Reduction
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.linear import Linear
+from distgrad.nn.make import ParameterDType
 from distgrad.nn.module import Module
 from distgrad.ops.helpers import first_outside, integers
 
@@ -31,17 +34,17 @@ class LinearCrossEntropyLoss(Module):
 
     def __init__(
         self,
-        in_features: int,
-        num_classes: int,
+        in_features: Count,
+        num_classes: Count,
         *,
-        out_features: Sequence[int] = (),
+        out_features: Annotated[Sequence[int], sequence_of(whole(1), least=0)] = (),
         bias: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
-        reduction: str = "mean",
+        dtype: ParameterDType = None,
+        reduction: Reduction = "mean",
         weight: TensorLike | None = None,
-        ignore_index: int | None = None,
-        label_smoothing: float = 0.0,
+        ignore_index: Integer | None = None,
+        label_smoothing: Fraction = 0.0,
         options: LinearCrossEntropyOptions | None = None,
     ) -> None:
         super().__init__()
@@ -101,13 +104,13 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     def __init__(
         self,
-        in_features: int,
-        n_classes: int,
-        cutoffs: Sequence[int],
-        div_value: float = 4.0,
+        in_features: Count,
+        n_classes: Count,
+        cutoffs: Annotated[Sequence[int], sequence_of(whole(1))],
+        div_value: Annotated[float, number(1)] = 4.0,
         head_bias: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         bounds = [0, *cutoffs, n_classes]
@@ -183,8 +186,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         rows, place, alone = head
         parts: list[Any] = [np.zeros_like(of_head[alone, 0].detach())]
         # Clusters without a target run too, on no rows: every shard does the same.
-        for tail, (here, number, label) in zip(self.tail, tails, strict=True):
-            parts.append(F.log_softmax(tail(x[here]), 1)[number, label])
+        for tail, (here, row, label) in zip(self.tail, tails, strict=True):
+            parts.append(F.log_softmax(tail(x[here]), 1)[row, label])
         return of_head[rows, place] + np.concatenate(parts)[back]
 
     def log_prob(self, input: TensorLike) -> Tensor:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.kinds import Count, Fraction, Integer, NonNegative, one_of
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
+from distgrad.nn.functional.reduction import Reduction
 
 
 class _Loss(FunctionModule):
@@ -20,7 +23,7 @@ class MSELoss(_Loss):
 
     function = F.mse_loss
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(reduction=reduction)
 
@@ -30,7 +33,7 @@ class L1Loss(_Loss):
 
     function = F.l1_loss
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(reduction=reduction)
 
@@ -40,7 +43,7 @@ class HuberLoss(_Loss):
 
     function = F.huber_loss
 
-    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
         super().__init__()
         self._keep(reduction=reduction, delta=delta)
 
@@ -50,7 +53,7 @@ class SmoothL1Loss(_Loss):
 
     function = F.smooth_l1_loss
 
-    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
+    def __init__(self, *, reduction: Reduction = "mean", beta: float = 1.0) -> None:
         super().__init__()
         self._keep(reduction=reduction, beta=beta)
 
@@ -65,8 +68,8 @@ class PoissonNLLLoss(_Loss):
         log_input: bool = True,
         full: bool = False,
         *,
-        eps: float = 1e-8,
-        reduction: str = "mean",
+        eps: NonNegative = 1e-8,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self._keep(log_input=log_input, full=full, eps=eps, reduction=reduction)
@@ -77,7 +80,9 @@ class GaussianNLLLoss(_Loss):
 
     function = F.gaussian_nll_loss
 
-    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+    def __init__(
+        self, *, full: bool = False, eps: NonNegative = 1e-6, reduction: Reduction = "mean"
+    ) -> None:
         super().__init__()
         self._keep(full=full, eps=eps, reduction=reduction)
 
@@ -87,7 +92,12 @@ class KLDivLoss(_Loss):
 
     function = F.kl_div
 
-    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        reduction: Annotated[str, one_of("mean", "sum", "none", "batchmean")] = "mean",
+        log_target: bool = False,
+    ) -> None:
         super().__init__()
         self._keep(reduction=reduction, log_target=log_target)
 
@@ -101,9 +111,9 @@ class CrossEntropyLoss(_Loss):
         self,
         weight: TensorLike | None = None,
         *,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
+        ignore_index: Integer = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: Fraction = 0.0,
     ) -> None:
         super().__init__()
         self._keep(
@@ -120,7 +130,11 @@ class NLLLoss(_Loss):
     function = F.nll_loss
 
     def __init__(
-        self, weight: TensorLike | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+        self,
+        weight: TensorLike | None = None,
+        *,
+        ignore_index: Integer = -100,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self._keep(weight=weight, ignore_index=ignore_index, reduction=reduction)
@@ -135,7 +149,7 @@ class BCELoss(_Loss):
 
     function = F.binary_cross_entropy
 
-    def __init__(self, weight: TensorLike | None = None, *, reduction: str = "mean") -> None:
+    def __init__(self, weight: TensorLike | None = None, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(weight=weight, reduction=reduction)
 
@@ -149,7 +163,7 @@ class BCEWithLogitsLoss(_Loss):
         self,
         weight: TensorLike | None = None,
         *,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         pos_weight: TensorLike | None = None,
     ) -> None:
         super().__init__()
@@ -165,7 +179,7 @@ class SoftMarginLoss(_Loss):
 
     function = F.soft_margin_loss
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(reduction=reduction)
 
@@ -177,11 +191,11 @@ class MultiMarginLoss(_Loss):
 
     def __init__(
         self,
-        p: int = 1,
+        p: Annotated[int, one_of(1, 2)] = 1,
         margin: float = 1.0,
         weight: TensorLike | None = None,
         *,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self._keep(p=p, margin=margin, weight=weight, reduction=reduction)
@@ -192,7 +206,7 @@ class MultiLabelMarginLoss(_Loss):
 
     function = F.multilabel_margin_loss
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(reduction=reduction)
 
@@ -202,7 +216,7 @@ class MultiLabelSoftMarginLoss(_Loss):
 
     function = F.multilabel_soft_margin_loss
 
-    def __init__(self, weight: TensorLike | None = None, *, reduction: str = "mean") -> None:
+    def __init__(self, weight: TensorLike | None = None, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(weight=weight, reduction=reduction)
 
@@ -212,7 +226,7 @@ class HingeEmbeddingLoss(_Loss):
 
     function = F.hinge_embedding_loss
 
-    def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 1.0, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(margin=margin, reduction=reduction)
 
@@ -222,7 +236,7 @@ class MarginRankingLoss(_Loss):
 
     function = F.margin_ranking_loss
 
-    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 0.0, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(margin=margin, reduction=reduction)
 
@@ -232,7 +246,7 @@ class CosineEmbeddingLoss(_Loss):
 
     function = F.cosine_embedding_loss
 
-    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+    def __init__(self, margin: float = 0.0, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self._keep(margin=margin, reduction=reduction)
 
@@ -245,11 +259,11 @@ class TripletMarginLoss(_Loss):
     def __init__(
         self,
         margin: float = 1.0,
-        p: float = 2.0,
-        eps: float = 1e-6,
+        p: NonNegative = 2.0,
+        eps: NonNegative = 1e-6,
         swap: bool = False,
         *,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self._keep(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
@@ -266,7 +280,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
         margin: float = 1.0,
         swap: bool = False,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self._keep(
@@ -285,7 +299,7 @@ class CTCLoss(_Loss):
     function = F.ctc_loss
 
     def __init__(
-        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+        self, blank: Count = 0, reduction: Reduction = "mean", zero_infinity: bool = False
     ) -> None:
         super().__init__()
         self._keep(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
@@ -296,7 +310,7 @@ class CosineSimilarity(_Loss):
 
     function = F.cosine_similarity
 
-    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+    def __init__(self, dim: Integer = 1, eps: NonNegative = 1e-8) -> None:
         super().__init__()
         self._keep(dim=dim, eps=eps)
 
@@ -306,6 +320,8 @@ class PairwiseDistance(_Loss):
 
     function = F.pairwise_distance
 
-    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+    def __init__(
+        self, p: NonNegative = 2.0, eps: NonNegative = 1e-6, keepdim: bool = False
+    ) -> None:
         super().__init__()
         self._keep(p=p, eps=eps, keepdim=keepdim)

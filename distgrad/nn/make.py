@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike
+from distgrad.kinds import Kind
 from distgrad.nn import init
 from distgrad.nn.module import Module, Parameter
+
+
+def _is_fractional(dtype: Any) -> bool:
+    try:
+        return dtype is None or np.dtype(dtype).kind in "fc"
+    except TypeError:
+        return False
+
+
+ParameterDType: TypeAlias = Annotated[
+    "DTypeLike | None", Kind("a floating-point dtype, or None", _is_fractional, (str, type))
+]
+"""What constructors of layers annotate ``dtype=`` with: ``made_in_dtype`` heeds it for them."""
 
 # What ``dtype=`` of the layer that is being made says; layers inside it follow.
 _asked: ContextVar[np.dtype[Any] | None] = ContextVar("dtype of new parameters", default=None)
@@ -33,6 +49,26 @@ def parameters_of(dtype: DTypeLike) -> Iterator[None]:
         yield
     finally:
         _asked.reset(before)
+
+
+def made_in_dtype(layer: type) -> None:
+    """Let the parameters of a layer, also those of layers made in it, be of its ``dtype=``."""
+    construct: Any = layer.__init__  # type: ignore[misc]
+    names = [*inspect.signature(construct).parameters][1:]
+    if "dtype" not in names:
+        return
+    place = names.index("dtype")
+
+    @functools.wraps(construct)
+    def made(self: Any, *args: Any, **settings: Any) -> None:
+        dtype = args[place] if len(args) > place else settings.get("dtype")
+        if dtype is None:
+            construct(self, *args, **settings)
+            return
+        with parameters_of(dtype):
+            construct(self, *args, **settings)
+
+    layer.__init__ = made  # type: ignore[misc]
 
 
 def empty(*shape: int) -> Parameter:

@@ -10,11 +10,12 @@ import numpy as np
 from distgrad.autograd.apart import fixed
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Counts, Integer, NonNegative, Size
 from distgrad.nn import functional as F
 from distgrad.nn.functional.wrap import wrap
-from distgrad.nn.make import constant, reset_affine_
+from distgrad.nn.make import ParameterDType, constant, reset_affine_
 from distgrad.nn.module import Module, Parameter
 
 
@@ -26,12 +27,12 @@ class GroupNorm(Module):
 
     def __init__(
         self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
+        num_groups: Integer,
+        num_channels: Count,
+        eps: NonNegative = 1e-5,
         affine: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -71,12 +72,12 @@ class LayerNorm(Module):
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
+        normalized_shape: Counts,
+        eps: NonNegative = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.normalized_shape, self.eps = _shape(normalized_shape), eps
@@ -111,11 +112,11 @@ class RMSNorm(Module):
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
+        normalized_shape: Counts,
+        eps: NonNegative | None = None,
         elementwise_affine: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.normalized_shape, self.eps = _shape(normalized_shape), eps
@@ -142,7 +143,7 @@ class RMSNorm(Module):
 class LocalResponseNorm(Module):
     """Division by the squares of ``size`` neighbouring channels (Krizhevsky et al. 2012)."""
 
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+    def __init__(self, size: Size, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
@@ -163,7 +164,7 @@ class CrossMapLRN2d(LocalResponseNorm):
     the one of the paper.
     """
 
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+    def __init__(self, size: Size, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__(size, alpha, beta, k)
 
     def forward(self, input: TensorLike) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import AnyNumber, Integers
 from distgrad.nn import functional as F
 from distgrad.nn.functional.spatial import AXES
 from distgrad.nn.functional.wrap import wrap
@@ -18,7 +17,7 @@ class _Pad(Module):
     mode = "constant"
     value = 0.0
 
-    def __init__(self, padding: int | Sequence[int]) -> None:
+    def __init__(self, padding: Integers) -> None:
         super().__init__()
         count = 2 * self.axes
         self.padding = (padding,) * count if isinstance(padding, int) else tuple(padding)
@@ -46,7 +45,7 @@ class _Pad(Module):
 
 
 class _ConstantPad(_Pad):
-    def __init__(self, padding: int | Sequence[int], value: float) -> None:
+    def __init__(self, padding: Integers, value: AnyNumber) -> None:
         super().__init__(padding)
         self.value = value
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.kinds import Counts, Integer, Lengths, Sizes
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
-from distgrad.nn.functional.pool import Setting, Sizes
 from distgrad.nn.functional.unpool import Ratio, fractional_sizes
 from distgrad.nn.functional.wrap import wrap
 from distgrad.ops.geometry import numbers
@@ -18,10 +18,10 @@ class _MaxPool(FunctionModule):
 
     def __init__(
         self,
-        kernel_size: Setting,
-        stride: Setting | None = None,
-        padding: Setting = 0,
-        dilation: Setting = 1,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Counts = 0,
+        dilation: Sizes = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
@@ -55,12 +55,12 @@ class _AvgPool(FunctionModule):
 
     def __init__(
         self,
-        kernel_size: Setting,
-        stride: Setting | None = None,
-        padding: Setting = 0,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Counts = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
-        divisor_override: int | None = None,
+        divisor_override: Integer | None = None,
     ) -> None:
         super().__init__()
         self.kernel_size = kernel_size
@@ -76,9 +76,9 @@ class AvgPool1d(_AvgPool):
 
     def __init__(
         self,
-        kernel_size: Setting,
-        stride: Setting | None = None,
-        padding: Setting = 0,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Counts = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
@@ -104,8 +104,8 @@ class _LPPool(FunctionModule):
     def __init__(
         self,
         norm_type: float,
-        kernel_size: Setting,
-        stride: Setting | None = None,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class LPPool3d(_LPPool):
 class _AdaptiveMaxPool(FunctionModule):
     unshown = frozenset({"return_indices"})
 
-    def __init__(self, output_size: Sizes, return_indices: bool = False) -> None:
+    def __init__(self, output_size: Lengths, return_indices: bool = False) -> None:
         super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
@@ -158,7 +158,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
 
 class _AdaptiveAvgPool(FunctionModule):
-    def __init__(self, output_size: Sizes) -> None:
+    def __init__(self, output_size: Lengths) -> None:
         super().__init__()
         self.output_size = output_size
 
@@ -185,7 +185,7 @@ class _MaxUnpool(FunctionModule):
     axes: int
 
     def __init__(
-        self, kernel_size: Setting, stride: Setting | None = None, padding: Setting = 0
+        self, kernel_size: Sizes, stride: Sizes | None = None, padding: Counts = 0
     ) -> None:
         super().__init__()
         self.kernel_size = numbers(kernel_size, self.axes, "kernel_size")
@@ -227,8 +227,8 @@ class _FractionalMaxPool(FunctionModule):
 
     def __init__(
         self,
-        kernel_size: Setting,
-        output_size: Setting | None = None,
+        kernel_size: Sizes,
+        output_size: Sizes | None = None,
         output_ratio: Ratio | None = None,
         return_indices: bool = False,
         _random_samples: TensorLike | None = None,

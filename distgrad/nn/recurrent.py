@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike, Shape
+from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Probability, Size, TrueOrFalse, one_of
 from distgrad.nn import functional as F
 from distgrad.nn import init, recurrence
 from distgrad.nn.functional.wrap import wrap
+from distgrad.nn.make import ParameterDType
 from distgrad.nn.module import Module
 from distgrad.nn.packed import PackedSequence
 from distgrad.nn.recurrence import (
@@ -42,16 +44,16 @@ class RNNBase(Module):
     def __init__(
         self,
         mode: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
+        input_size: Size,
+        hidden_size: Size,
+        num_layers: Size = 1,
+        bias: TrueOrFalse = True,
+        batch_first: TrueOrFalse = False,
+        dropout: Probability = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
+        proj_size: Count = 0,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -199,16 +201,16 @@ class RNN(RNNBase):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
+        input_size: Size,
+        hidden_size: Size,
+        num_layers: Size = 1,
+        nonlinearity: Annotated[str, one_of("tanh", "relu")] = "tanh",
+        bias: TrueOrFalse = True,
+        batch_first: TrueOrFalse = False,
+        dropout: Probability = 0.0,
         bidirectional: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         mode = "RNN_RELU" if nonlinearity == "relu" else "RNN_TANH"
         settings: Any = (num_layers, bias, batch_first, dropout, bidirectional)
@@ -224,16 +226,16 @@ class LSTM(RNNBase):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
+        input_size: Size,
+        hidden_size: Size,
+        num_layers: Size = 1,
+        bias: TrueOrFalse = True,
+        batch_first: TrueOrFalse = False,
+        dropout: Probability = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
+        proj_size: Count = 0,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         settings: Any = (num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         super().__init__("LSTM", input_size, hidden_size, *settings)
@@ -244,15 +246,15 @@ class GRU(RNNBase):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
+        input_size: Size,
+        hidden_size: Size,
+        num_layers: Size = 1,
+        bias: TrueOrFalse = True,
+        batch_first: TrueOrFalse = False,
+        dropout: Probability = 0.0,
         bidirectional: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         settings: Any = (num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__("GRU", input_size, hidden_size, *settings)

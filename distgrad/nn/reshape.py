@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.kinds import Integer, sequence_of, whole
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.module import Module
 from distgrad.ops.shape import flatten, unflatten
@@ -13,7 +15,7 @@ from distgrad.ops.shape import flatten, unflatten
 class Flatten(Module):
     """Axes ``start_dim`` to ``end_dim`` as one."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+    def __init__(self, start_dim: Integer = 1, end_dim: Integer = -1) -> None:
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
@@ -26,10 +28,17 @@ class Flatten(Module):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
+_PLACE = whole()._replace(words="a whole number, axes have no names")
+
+
 class Unflatten(Module):
     """Axis ``dim`` as several of ``unflattened_size`` (one length may be -1)."""
 
-    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+    def __init__(
+        self,
+        dim: Annotated[int, _PLACE],
+        unflattened_size: Annotated[Sequence[int], sequence_of(whole())],
+    ) -> None:
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 

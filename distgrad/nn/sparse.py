@@ -6,12 +6,12 @@ from typing import Any
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import Count, Integer, NonNegative
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.functional.sparse import padding_row, refuse_settings
-from distgrad.nn.make import empty
+from distgrad.nn.make import ParameterDType, empty
 from distgrad.nn.module import Module, Parameter
 
 
@@ -67,17 +67,17 @@ class Embedding(_Table):
 
     def __init__(
         self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
+        num_embeddings: Count,
+        embedding_dim: Count,
+        padding_idx: Integer | None = None,
+        max_norm: NonNegative | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
         _weight: TensorLike | None = None,
         _freeze: bool = False,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self._make(
@@ -132,18 +132,18 @@ class EmbeddingBag(_Table):
 
     def __init__(
         self,
-        num_embeddings: int,
-        embedding_dim: int,
-        max_norm: float | None = None,
+        num_embeddings: Count,
+        embedding_dim: Count,
+        max_norm: NonNegative | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         mode: str = "mean",
         sparse: bool = False,
         _weight: TensorLike | None = None,
         include_last_offset: bool = False,
-        padding_idx: int | None = None,
+        padding_idx: Integer | None = None,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         if mode not in {"sum", "mean", "max"}:

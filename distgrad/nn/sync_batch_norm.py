@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import NONE, Count, Fraction, NonNegative
 from distgrad.nn.batchnorm import _BatchNorm
 from distgrad.nn.functional.wrap import in_float32, wrap_real
+from distgrad.nn.make import ParameterDType
 from distgrad.nn.module import Module
 from distgrad.nn.tree import MODULE
 from distgrad.ops import join
+
+_ALL_RANKS = NONE._replace(words="None (statistics are those of all ranks)")
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -31,14 +35,14 @@ class SyncBatchNorm(_BatchNorm):
 
     def __init__(
         self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        num_features: Count,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        process_group: None = None,
+        process_group: Annotated[None, _ALL_RANKS] = None,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
         *,
         bias: bool = True,
     ) -> None:

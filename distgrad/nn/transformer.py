@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from distgrad.autograd.device import Device
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
+from distgrad.kinds import FUNCTION, NONE, Count, NonNegative, Probability, Size, either
 from distgrad.nn import functional as F
 from distgrad.nn import init
 from distgrad.nn.attention import MultiheadAttention
@@ -20,6 +21,7 @@ from distgrad.nn.container import ModuleList
 from distgrad.nn.dropout import Dropout
 from distgrad.nn.functional.wrap import wrap
 from distgrad.nn.linear import Linear
+from distgrad.nn.make import ParameterDType
 from distgrad.nn.module import Module
 from distgrad.nn.norm import LayerNorm
 
@@ -56,17 +58,17 @@ class TransformerEncoderLayer(_Layer):
 
     def __init__(
         self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
+        d_model: Size,
+        nhead: Size,
+        dim_feedforward: Count = 2048,
+        dropout: Probability = 0.1,
         activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
+        layer_norm_eps: NonNegative = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
@@ -106,17 +108,17 @@ class TransformerDecoderLayer(_Layer):
 
     def __init__(
         self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
+        d_model: Size,
+        nhead: Size,
+        dim_feedforward: Count = 2048,
+        dropout: Probability = 0.1,
         activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
+        layer_norm_eps: NonNegative = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
@@ -166,7 +168,7 @@ class TransformerEncoder(Module):
     def __init__(
         self,
         encoder_layer: Module,
-        num_layers: int,
+        num_layers: Count,
         norm: Module | None = None,
         enable_nested_tensor: bool = True,
         mask_check: bool = True,
@@ -194,7 +196,9 @@ class TransformerEncoder(Module):
 class TransformerDecoder(Module):
     """``num_layers`` copies of a layer, one after the other, and a norm behind them if given."""
 
-    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(
+        self, decoder_layer: Module, num_layers: Count, norm: Module | None = None
+    ) -> None:
         super().__init__()
         self.layers = _copies(decoder_layer, num_layers)
         self.num_layers = num_layers
@@ -232,21 +236,21 @@ class Transformer(Module):
 
     def __init__(
         self,
-        d_model: int = 512,
-        nhead: int = 8,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 6,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
+        d_model: Size = 512,
+        nhead: Size = 8,
+        num_encoder_layers: Count = 6,
+        num_decoder_layers: Count = 6,
+        dim_feedforward: Count = 2048,
+        dropout: Probability = 0.1,
         activation: Activation = F.relu,
-        custom_encoder: Module | None = None,
-        custom_decoder: Module | None = None,
-        layer_norm_eps: float = 1e-5,
+        custom_encoder: Annotated[Module | None, either(FUNCTION, NONE)] = None,
+        custom_decoder: Annotated[Module | None, either(FUNCTION, NONE)] = None,
+        layer_norm_eps: NonNegative = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
         device: Device = None,
-        dtype: DTypeLike | None = None,
+        dtype: ParameterDType = None,
     ) -> None:
         super().__init__()
         settings: Any = (dropout, activation, layer_norm_eps, batch_first, norm_first, bias)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.kinds import Counts, Integer, Size, Sizes, number, one_or_several
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
-from distgrad.nn.functional.windows import Setting
 from distgrad.nn.module import Module
+
+Factor: TypeAlias = Annotated[float | Sequence[float], one_or_several(number(0, without=[0]))]
 
 
 class Upsample(Module):
@@ -16,8 +19,8 @@ class Upsample(Module):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
-        scale_factor: float | Sequence[float] | None = None,
+        size: Sizes | None = None,
+        scale_factor: Factor | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
         recompute_scale_factor: bool | None = None,
@@ -48,8 +51,8 @@ class UpsamplingNearest2d(Upsample):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
-        scale_factor: float | Sequence[float] | None = None,
+        size: Sizes | None = None,
+        scale_factor: Factor | None = None,
     ) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
@@ -59,8 +62,8 @@ class UpsamplingBilinear2d(Upsample):
 
     def __init__(
         self,
-        size: int | Sequence[int] | None = None,
-        scale_factor: float | Sequence[float] | None = None,
+        size: Sizes | None = None,
+        scale_factor: Factor | None = None,
     ) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
 
@@ -72,10 +75,10 @@ class Unfold(FunctionModule):
 
     def __init__(
         self,
-        kernel_size: Setting,
-        dilation: Setting = 1,
-        padding: Setting = 0,
-        stride: Setting = 1,
+        kernel_size: Sizes,
+        dilation: Sizes = 1,
+        padding: Counts = 0,
+        stride: Sizes = 1,
     ) -> None:
         super().__init__()
         self.kernel_size, self.dilation = kernel_size, dilation
@@ -89,11 +92,11 @@ class Fold(FunctionModule):
 
     def __init__(
         self,
-        output_size: Setting,
-        kernel_size: Setting,
-        dilation: Setting = 1,
-        padding: Setting = 0,
-        stride: Setting = 1,
+        output_size: Counts,
+        kernel_size: Sizes,
+        dilation: Sizes = 1,
+        padding: Counts = 0,
+        stride: Sizes = 1,
     ) -> None:
         super().__init__()
         self.output_size, self.kernel_size, self.dilation = output_size, kernel_size, dilation
@@ -105,7 +108,7 @@ class PixelShuffle(FunctionModule):
 
     function = F.pixel_shuffle
 
-    def __init__(self, upscale_factor: int) -> None:
+    def __init__(self, upscale_factor: Size) -> None:
         super().__init__()
         self.upscale_factor = upscale_factor
 
@@ -115,7 +118,7 @@ class PixelUnshuffle(FunctionModule):
 
     function = F.pixel_unshuffle
 
-    def __init__(self, downscale_factor: int) -> None:
+    def __init__(self, downscale_factor: Size) -> None:
         super().__init__()
         self.downscale_factor = downscale_factor
 
@@ -125,6 +128,6 @@ class ChannelShuffle(FunctionModule):
 
     function = F.channel_shuffle
 
-    def __init__(self, groups: int) -> None:
+    def __init__(self, groups: Integer) -> None:
         super().__init__()
         self.groups = groups

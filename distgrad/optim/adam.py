@@ -5,7 +5,9 @@ from __future__ import annotations
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import NonNegative
 from distgrad.optim.optimizer import (
+    Betas,
     Group,
     Number,
     Optimizer,
@@ -28,9 +30,9 @@ class Adam(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        betas: tuple[Number, Number] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
         amsgrad: bool = False,
         *,
         foreach: bool | None = None,
@@ -72,9 +74,9 @@ class AdamW(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        betas: tuple[Number, Number] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 1e-2,
         amsgrad: bool = False,
         *,
         maximize: bool = False,

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
+from distgrad.kinds import NonNegative
 from distgrad.optim.optimizer import (
+    Betas,
     Group,
     Number,
     Optimizer,
@@ -30,10 +32,10 @@ class NAdam(Optimizer):
         self,
         params: Params,
         lr: Number = 2e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum_decay: float = 4e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        momentum_decay: NonNegative = 4e-3,
         decoupled_weight_decay: bool = False,
         *,
         foreach: bool | None = None,
@@ -55,11 +57,6 @@ class NAdam(Optimizer):
             },
         )
 
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "momentum_decay")
-
     def state_names(self, group: Group) -> list[str]:
         """Return the two moments' names."""
         return ["exp_avg", "exp_avg_sq"]
@@ -80,9 +77,9 @@ class RAdam(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
         decoupled_weight_decay: bool = False,
         *,
         foreach: bool | None = None,
@@ -122,9 +119,9 @@ class Adamax(Optimizer):
         self,
         params: Params,
         lr: Number = 2e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
         foreach: bool | None = None,
         *,
         maximize: bool = False,
@@ -167,8 +164,8 @@ class SparseAdam(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
         maximize: bool = False,
     ) -> None:
         super().__init__(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
+from distgrad.kinds import Fraction, NonNegative
 from distgrad.optim.optimizer import (
     Group,
     Number,
@@ -27,10 +28,10 @@ class Adagrad(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
+        lr_decay: NonNegative = 0.0,
+        weight_decay: NonNegative = 0.0,
+        initial_accumulator_value: NonNegative = 0.0,
+        eps: NonNegative = 1e-10,
         foreach: bool | None = None,
         *,
         maximize: bool = False,
@@ -49,12 +50,6 @@ class Adagrad(Optimizer):
                 "maximize": maximize,
             },
         )
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "lr_decay")
-        self.within(group, "initial_accumulator_value")
 
     def state_names(self, group: Group) -> list[str]:
         """Return the sum's name."""
@@ -86,9 +81,9 @@ class Adadelta(Optimizer):
         self,
         params: Params,
         lr: Number = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
+        rho: Fraction = 0.9,
+        eps: NonNegative = 1e-6,
+        weight_decay: NonNegative = 0.0,
         foreach: bool | None = None,
         *,
         capturable: bool = False,
@@ -106,11 +101,6 @@ class Adadelta(Optimizer):
                 "maximize": maximize,
             },
         )
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "rho", 0.0, 1.0)
 
     def state_names(self, group: Group) -> list[str]:
         """Return the names of the mean squares of gradients and of steps."""
@@ -133,10 +123,10 @@ class RMSprop(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
+        alpha: NonNegative = 0.99,
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        momentum: NonNegative = 0.0,
         centered: bool = False,
         capturable: bool = False,
         foreach: bool | None = None,
@@ -156,11 +146,6 @@ class RMSprop(Optimizer):
                 "maximize": maximize,
             },
         )
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "alpha")
 
     def state_names(self, group: Group) -> list[str]:
         """Return the mean square's name, and those of momentum and mean if they are wanted."""

@@ -12,6 +12,7 @@ from distgrad.autograd.flat import own_values
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Fraction, Steps
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.optimizer import Group, Loss, Optimizer
 from distgrad.optim.own_state import state_of
@@ -36,10 +37,11 @@ class ExponentialMovingAverage:
     """
 
     def __init__(
-        self, params: Iterable[Tensor] | HasParameters, decay: float = 0.999, warmup: bool = False
+        self,
+        params: Iterable[Tensor] | HasParameters,
+        decay: Fraction = 0.999,
+        warmup: bool = False,
     ) -> None:
-        if not 0 <= decay <= 1:
-            raise ShapeError(f"ExponentialMovingAverage: decay={decay} must lie in [0, 1]")
         found = list(params.parameters() if hasattr(params, "parameters") else params)
         if not found:
             raise ShapeError("ExponentialMovingAverage got no parameters; pass the model")
@@ -108,16 +110,12 @@ class Lookahead(Optimizer):
     shares its groups.
     """
 
-    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+    def __init__(self, optimizer: Optimizer, k: Steps = 5, alpha: Fraction = 0.5) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
                 f"Lookahead takes an optimizer, as Lookahead(optim.AdamW(params)); got a "
                 f"{type(optimizer).__name__}"
             )
-        if k < 1:
-            raise ShapeError(f"Lookahead: k={k} must be at least 1 step")
-        if not 0 <= alpha <= 1:
-            raise ShapeError(f"Lookahead: alpha={alpha} must lie in [0, 1]")
         self.optimizer, self.k, self.alpha = optimizer, k, alpha
         self.defaults, self.param_groups = optimizer.defaults, optimizer.param_groups
         self.count = 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from distgrad.autograd.apart import apart
 from distgrad.errors import ShapeError
+from distgrad.kinds import Fraction, Steps, Times
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.own_state import state_of
 from distgrad.optim.schedule import LRScheduler, per_group, set_lr
@@ -21,15 +22,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        T_0: int,
-        T_mult: int = 1,
+        T_0: Steps,
+        T_mult: Steps = 1,
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        if T_0 < 1 or T_mult < 1:
-            raise ShapeError(
-                f"CosineAnnealingWarmRestarts: T_0={T_0} and T_mult={T_mult} must be at least 1"
-            )
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         self.fraction = 0.0  # of a step, beyond last_epoch
         super().__init__(optimizer, last_epoch)
@@ -88,8 +85,8 @@ class CyclicLR(LRScheduler):
         optimizer: Optimizer,
         base_lr: Floats,
         max_lr: Floats,
-        step_size_up: int = 2000,
-        step_size_down: int | None = None,
+        step_size_up: Steps = 2000,
+        step_size_down: Steps | None = None,
         mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
         gamma: float = 1.0,
         scale_fn: Callable[[float], float] | None = None,
@@ -101,8 +98,6 @@ class CyclicLR(LRScheduler):
     ) -> None:
         self.up = step_size_up
         self.total = step_size_up + (step_size_up if step_size_down is None else step_size_down)
-        if not 0 < self.up < self.total:
-            raise ShapeError("CyclicLR: step_size_up and step_size_down must be at least 1 step")
         self.mode, self.gamma, self.scale_fn, self.scale_mode = mode, gamma, scale_fn, scale_mode
         self.low_lrs = per_group(optimizer, "base_lr", base_lr)
         self.max_lrs = per_group(optimizer, "max_lr", max_lr)
@@ -146,10 +141,10 @@ class OneCycleLR(LRScheduler):
         self,
         optimizer: Optimizer,
         max_lr: Floats,
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
+        total_steps: Steps | None = None,
+        epochs: Steps | None = None,
+        steps_per_epoch: Steps | None = None,
+        pct_start: Fraction = 0.3,
         anneal_strategy: Literal["cos", "linear"] = "cos",
         cycle_momentum: bool = True,
         base_momentum: Floats = 0.85,
@@ -161,13 +156,8 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         if total_steps is None and epochs is not None and steps_per_epoch is not None:
             total_steps = epochs * steps_per_epoch
-        if total_steps is None or total_steps < 1:
-            raise ShapeError(
-                f"OneCycleLR: total_steps={total_steps} must be at least 1 step; pass it, or "
-                f"epochs and steps_per_epoch"
-            )
-        if not 0 <= pct_start <= 1:
-            raise ShapeError(f"OneCycleLR: pct_start={pct_start} must lie in [0, 1]")
+        if total_steps is None:
+            raise ShapeError("OneCycleLR: pass total_steps, or epochs and steps_per_epoch")
         self.total_steps, self.final_div_factor = total_steps, final_div_factor
         self.anneal = _anneal(anneal_strategy)
         self.max_lrs = per_group(optimizer, "max_lr", max_lr)
@@ -229,12 +219,10 @@ class SWALR(LRScheduler):
         self,
         optimizer: Optimizer,
         swa_lr: Floats,
-        anneal_epochs: int = 10,
+        anneal_epochs: Times = 10,
         anneal_strategy: Literal["cos", "linear"] = "cos",
         last_epoch: int = -1,
     ) -> None:
-        if anneal_epochs < 0:
-            raise ShapeError(f"SWALR: anneal_epochs={anneal_epochs} must be 0 or more")
         self.swa_lrs = per_group(optimizer, "swa_lr", swa_lr)
         self.anneal_epochs = anneal_epochs
         self.anneal = _anneal(anneal_strategy)

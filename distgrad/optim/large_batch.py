@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
+from distgrad.kinds import NonNegative
 from distgrad.optim.norms import norm
-from distgrad.optim.optimizer import Group, Optimizer, Params
+from distgrad.optim.optimizer import Betas, Group, Optimizer, Params
 from distgrad.optim.run import State
 from distgrad.optim.update import mix_, move_
 
@@ -30,10 +31,10 @@ class LARS(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 0.1,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        trust_coefficient: float = 1e-3,
+        lr: NonNegative = 0.1,
+        momentum: NonNegative = 0.9,
+        weight_decay: NonNegative = 0.0,
+        trust_coefficient: NonNegative = 1e-3,
         *,
         adapt: bool = True,
         maximize: bool = False,
@@ -49,11 +50,6 @@ class LARS(Optimizer):
                 "maximize": maximize,
             },
         )
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "trust_coefficient")
 
     def state_names(self, group: Group) -> list[str]:
         """Return the momentum buffer's name."""
@@ -79,10 +75,10 @@ class LAMB(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-6,
-        weight_decay: float = 1e-2,
+        lr: NonNegative = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: NonNegative = 1e-6,
+        weight_decay: NonNegative = 1e-2,
         *,
         adapt: bool = True,
         maximize: bool = False,

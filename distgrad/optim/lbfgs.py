@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from distgrad.autograd.mode import enable_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Steps, Times
 from distgrad.optim.line_search import Point, strong_wolfe
 from distgrad.optim.norms import inner
 from distgrad.optim.optimizer import Group, Loss, Number, Optimizer, Params
@@ -35,12 +36,12 @@ class LBFGS(Optimizer):
         self,
         params: Params,
         lr: Number = 1.0,
-        max_iter: int = 20,
-        max_eval: int | None = None,
+        max_iter: Times = 20,
+        max_eval: Times | None = None,
         tolerance_grad: float = 1e-7,
         tolerance_change: float = 1e-9,
-        history_size: int = 100,
-        line_search_fn: str | None = None,
+        history_size: Steps = 100,
+        line_search_fn: Literal["strong_wolfe"] | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -63,16 +64,6 @@ class LBFGS(Optimizer):
                 "own; pass all of them in one list"
             )
         super().add_param_group(param_group)
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        for name in ("max_iter", "max_eval", "history_size"):
-            self.within(group, name, 1 if name == "history_size" else 0)
-        if group["line_search_fn"] not in (None, "strong_wolfe"):
-            raise ShapeError(
-                f"LBFGS: line_search_fn={group['line_search_fn']!r} must be None or 'strong_wolfe'"
-            )
 
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         """Iterate until one of the limits is met; returns the loss of the first evaluation.

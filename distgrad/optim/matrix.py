@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import NonNegative, number, whole
 from distgrad.optim.newton_schulz import orthogonalized
 from distgrad.optim.norms import norm
 from distgrad.optim.optimizer import Group, Number, Optimizer, Params
@@ -29,10 +30,10 @@ class Adafactor(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-2,
-        beta2_decay: float = -0.8,
-        eps: tuple[float | None, float] = (None, 1e-3),
-        d: float = 1.0,
-        weight_decay: float = 0.0,
+        beta2_decay: Annotated[float, number(high=0)] = -0.8,
+        eps: tuple[NonNegative | None, NonNegative] = (None, 1e-3),
+        d: Annotated[float, number(1)] = 1.0,
+        weight_decay: NonNegative = 0.0,
         *,
         foreach: bool | None = None,
         maximize: bool = False,
@@ -48,12 +49,6 @@ class Adafactor(Optimizer):
                 "maximize": maximize,
             },
         )
-
-    def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
-        self.within(group, "beta2_decay", -math.inf, 0.0)
-        self.within(group, "d", 1.0)
 
     def state_names(self, group: Group) -> list[str]:
         """Return the names of the factors, and of the second moment of what has no rows."""
@@ -87,13 +82,13 @@ class Muon(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
+        weight_decay: NonNegative = 0.1,
+        momentum: NonNegative = 0.95,
         nesterov: bool = True,
         ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-        eps: float = 1e-7,
-        ns_steps: int = 5,
-        adjust_lr_fn: str | None = None,
+        eps: NonNegative = 1e-7,
+        ns_steps: Annotated[int, whole(0, 99)] = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -110,14 +105,7 @@ class Muon(Optimizer):
         )
 
     def check(self, group: Group) -> None:
-        """Refuse settings out of their range, and parameters that are no matrices."""
-        super().check(group)
-        self.within(group, "ns_steps", 0, 99)
-        if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
-            raise ShapeError(
-                f"Muon: adjust_lr_fn={group['adjust_lr_fn']!r} must be 'original' or "
-                f"'match_rms_adamw'"
-            )
+        """Refuse parameters that are no matrices."""
         for p in group["params"]:
             if p.ndim != 2:
                 raise ShapeError(

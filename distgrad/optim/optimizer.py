@@ -5,13 +5,12 @@ A subclass says how one array moves (``update``), or writes its own ``step``, as
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from distgrad.autograd.parts import clear_
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
+from distgrad.kinds import Kind, number, one_or_several
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.groups import listed, split
 from distgrad.optim.hooks import Hooked
@@ -34,14 +34,35 @@ Group = dict[str, Any]
 Params: TypeAlias = (
     Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 )
-Number: TypeAlias = float | Tensor
-"""A setting that PyTorch takes as a Tensor of one element, too."""
+
+
+def _also_a_tensor(kind: Kind) -> Kind:
+    def holds(value: Any) -> bool:
+        if isinstance(value, Tensor):
+            return value.array.size == 1 and kind.holds(value.array.item())
+        return kind.holds(value)
+
+    return Kind(f"{kind.words} (or a Tensor of one)", holds, (*kind.of, Tensor))
+
+
+_RATE = _also_a_tensor(number(0))
+_BETA = _also_a_tensor(number(0, 1, without=[1]))
+# Settings that PyTorch takes as Tensors of one element, too.
+Number: TypeAlias = Annotated[float | Tensor, _RATE]
+Betas: TypeAlias = tuple[Annotated[float | Tensor, _BETA], Annotated[float | Tensor, _BETA]]
 Loss = TypeVar("Loss")
 
 # What schedules leave in the groups.
 _SCHEDULES = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"}
 # Settings of PyTorch's that do not change the numbers, and what names a group.
 _HOW = {"foreach", "fused", "capturable", "differentiable", "param_names", "name"}
+
+# What the settings of one's own optimizers are that do not say it themselves: numbers, or several.
+_USUAL = {
+    name: one_or_several(kind, gaps=True)._replace(words=kind.words)
+    for kind, names in ((_RATE, "lr momentum weight_decay eps"), (_BETA, "betas"))
+    for name in names.split()
+}
 
 
 class _Required:
@@ -114,28 +135,7 @@ class Optimizer(Hooked):
         return shape
 
     def check(self, group: Group) -> None:
-        """Refuse settings out of their range (those whose names mean the same everywhere)."""
-        for name in ("lr", "momentum", "weight_decay", "eps"):
-            self.within(group, name)
-        for beta in group.get("betas", ()):
-            if not 0 <= float(beta) < 1:
-                raise ShapeError(
-                    f"{type(self).__name__}: betas={tuple(group['betas'])} must lie in [0, 1)"
-                )
-
-    def within(self, group: Group, name: str, low: float = 0.0, high: float = math.inf) -> None:
-        """Refuse a setting with a number outside [low, high], unless the group has none such."""
-        found = group.get(name)
-        for number in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(number, Tensor) and number.array.size != 1:
-                raise ShapeError(
-                    f"{type(self).__name__}: a {name} that is a Tensor must have one element; got "
-                    f"the shape {number.shape}"
-                )
-            if number is not None and not low <= float(number) <= high:
-                raise ShapeError(
-                    f"{type(self).__name__}: {name}={found} must lie in [{low:g}, {high:g}]"
-                )
+        """Refuse settings and parameters that do not go together; a subclass may say which."""
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Train the parameters of ``param_group["params"]`` too, by the group's settings.
@@ -169,7 +169,8 @@ class Optimizer(Hooked):
             raise ShapeError(f"{who}: a group must say its {', '.join(missing)}")
         if names:
             group["param_names"] = names
-        refuse(who, kinds_of(type(self).__init__), {k: group[k] for k in self.defaults})
+        kinds = _USUAL | kinds_of(type(self).__init__)
+        refuse(who, kinds, [(name, group[name]) for name in self.defaults])
         self.check(group)
         self.param_groups.append(group)
         if not self._steps_itself:

@@ -9,11 +9,12 @@ import math
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import ShapeError
+from distgrad.kinds import Fraction, Steps, number
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.own_state import state_of
 
@@ -176,10 +177,8 @@ class StepLR(LRScheduler):
     """Times ``gamma`` every ``step_size`` steps."""
 
     def __init__(
-        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+        self, optimizer: Optimizer, step_size: Steps, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        if step_size < 1:
-            raise ShapeError(f"StepLR: step_size={step_size} must be at least 1 step")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
@@ -212,11 +211,10 @@ class ConstantLR(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        factor: float = 1 / 3,
+        factor: Fraction = 1 / 3,
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        _check_factor("ConstantLR", "factor", factor)
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -231,13 +229,11 @@ class LinearLR(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        start_factor: float = 1 / 3,
-        end_factor: float = 1.0,
+        start_factor: Fraction = 1 / 3,
+        end_factor: Fraction = 1.0,
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        _check_factor("LinearLR", "start_factor", start_factor)
-        _check_factor("LinearLR", "end_factor", end_factor)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -263,10 +259,8 @@ class PolynomialLR(LRScheduler):
     """Down to 0 in ``total_iters`` steps, as the ``power`` of what remains."""
 
     def __init__(
-        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
+        self, optimizer: Optimizer, total_iters: Steps = 5, power: float = 1.0, last_epoch: int = -1
     ) -> None:
-        if total_iters < 1:
-            raise ShapeError(f"PolynomialLR: total_iters={total_iters} must be at least 1 step")
         self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch)
 
@@ -280,10 +274,12 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the base to ``eta_min`` in ``T_max`` steps (Loshchilov & Hutter 2017)."""
 
     def __init__(
-        self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        T_max: Annotated[float, number(1)],
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
     ) -> None:
-        if T_max < 1:
-            raise ShapeError(f"CosineAnnealingLR: T_max={T_max} must be at least 1 step")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -291,8 +287,3 @@ class CosineAnnealingLR(LRScheduler):
         """Return the cosine's value; past ``T_max`` it rises again, as in PyTorch."""
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.T_max))
         return self.eta_min + (base - self.eta_min) * cosine
-
-
-def _check_factor(who: str, name: str, factor: float) -> None:
-    if not 0 <= factor <= 1:
-        raise ShapeError(f"{who}: {name}={factor} must lie in [0, 1]")

@@ -7,6 +7,7 @@ from typing import Any
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import NonNegative
 from distgrad.optim.optimizer import (
     Group,
     Number,
@@ -27,9 +28,9 @@ class SGD(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-3,
-        momentum: float = 0.0,
+        momentum: NonNegative = 0.0,
         dampening: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegative = 0.0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
@@ -51,8 +52,7 @@ class SGD(Optimizer):
         )
 
     def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
+        """Refuse Nesterov's momentum without momentum."""
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ShapeError("SGD: nesterov needs momentum > 0 and dampening = 0")
 
@@ -82,7 +82,7 @@ class ASGD(Optimizer):
         lambd: float = 1e-4,
         alpha: float = 0.75,
         t0: float = 1e6,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegative = 0.0,
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,

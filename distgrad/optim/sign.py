@@ -9,7 +9,9 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.kernels.formula import where
+from distgrad.kinds import NonNegative
 from distgrad.optim.optimizer import (
+    Betas,
     Group,
     Number,
     Optimizer,
@@ -33,8 +35,8 @@ class Lion(Optimizer):
         self,
         params: Params,
         lr: Number = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        betas: Betas = (0.9, 0.99),
+        weight_decay: NonNegative = 0.0,
         *,
         maximize: bool = False,
     ) -> None:
@@ -86,8 +88,7 @@ class Rprop(Optimizer):
         )
 
     def check(self, group: Group) -> None:
-        """Refuse settings out of their range."""
-        super().check(group)
+        """Refuse factors on the wrong sides of 1."""
         shrink, grow = group["etas"]
         if not 0 < shrink < 1 < grow:
             raise ShapeError(f"Rprop: etas={(shrink, grow)} must be 0 < shrink < 1 < grow")

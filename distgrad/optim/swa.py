@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distgrad.arguments import explained
+from distgrad.arguments import checked
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Fraction
 
 Average = Callable[[Tensor, Tensor, int], Any]
 MultiAverage = Callable[[list[Tensor], list[Tensor], int], Any]
@@ -56,11 +57,9 @@ def get_swa_avg_fn() -> Average:
     return lambda averaged, current, n: averaged + (current - averaged) / (n + 1)
 
 
-@explained
-def get_ema_avg_fn(decay: float = 0.999) -> Average:
+@checked
+def get_ema_avg_fn(decay: Fraction = 0.999) -> Average:
     """Return the exponential moving average: decay m + (1 - decay) θ."""
-    if not 0 <= decay <= 1:
-        raise ShapeError(f"get_ema_avg_fn: decay={decay} must lie in [0, 1]")
     return lambda averaged, current, n: decay * averaged + (1 - decay) * current
 
 
@@ -69,8 +68,8 @@ def get_swa_multi_avg_fn() -> MultiAverage:
     return _multi(get_swa_avg_fn())
 
 
-@explained
-def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
+@checked
+def get_ema_multi_avg_fn(decay: Fraction = 0.999) -> MultiAverage:
     """Return the exponential moving average of lists, which changes the first list's in place."""
     return _multi(get_ema_avg_fn(decay))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from distgrad.errors import ShapeError
+from distgrad.kinds import Steps, Times
 from distgrad.optim.optimizer import Optimizer
 from distgrad.optim.schedule import LRScheduler
 
@@ -18,13 +19,13 @@ class WarmupCosineLR(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        warmup_steps: int,
-        total_steps: int,
+        warmup_steps: Times,
+        total_steps: Steps,
         min_factor: float = 0.0,
     ) -> None:
-        if not 0 <= warmup_steps < max(total_steps, 1):
+        if warmup_steps >= total_steps:
             raise ShapeError(
-                f"WarmupCosineLR: warmup_steps={warmup_steps} must be 0 or more and below "
+                f"WarmupCosineLR: warmup_steps={warmup_steps} must be below "
                 f"total_steps={total_steps}"
             )
         self.warmup_steps, self.total_steps, self.min_factor = warmup_steps, total_steps, min_factor
@@ -54,18 +55,11 @@ class LinearScalingLR(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        batch_size: int,
-        base_batch_size: int = 256,
-        warmup_steps: int = 0,
+        batch_size: Steps,
+        base_batch_size: Steps = 256,
+        warmup_steps: Times = 0,
         power: float = 1.0,
     ) -> None:
-        if batch_size < 1 or base_batch_size < 1:
-            raise ShapeError(
-                f"LinearScalingLR: batch_size={batch_size} and base_batch_size={base_batch_size} "
-                f"must be at least 1 sample"
-            )
-        if warmup_steps < 0:
-            raise ShapeError(f"LinearScalingLR: warmup_steps={warmup_steps} must be 0 or more")
         self.scale = float((batch_size / base_batch_size) ** power)
         self.warmup_steps = warmup_steps
         super().__init__(optimizer)

@@ -7,31 +7,33 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from distgrad.arguments import kinds_of, refuse
 from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.comm import AUTO, gather_json
 from distgrad.errors import CommError, DistgradError, MismatchError, NonFiniteError
+from distgrad.kinds import Times, number
 from distgrad.nn import Module
-from distgrad.nn.check import number
 from distgrad.parallel.agreement import EVERY, Agreement, compare
 from distgrad.parallel.bucket import whole_gradients
 from distgrad.parallel.hooks.register import CommHook, Hook
 from distgrad.parallel.lent_sums import lend_sums
-from distgrad.parallel.nonfinite import Nonfinite, check_policy, where
+from distgrad.parallel.nonfinite import Nonfinite, where
 from distgrad.parallel.observers import LocalGradients
 from distgrad.parallel.reducer import Reducer, Reduction
 from distgrad.parallel.shards import current_shard
 from distgrad.parallel.world import World, current_world
-from distgrad.parallel.zero import Shares, check_stage
+from distgrad.parallel.zero import Shares, ZeroStage
 
 # benchmarks/buckets.py, 2 ranks: 16 and 64 MiB cost a 43 MiB GPT 8 to 10 % (less overlap) and gain
 # an 11 MiB MLP 5 to 8 % (fewer messages); 1 MiB changes nothing.
 BUCKET_MB = 4.0
-_MOST_MB = 1 << 20  # a TiB
+_MIB = number(0, 1 << 20)._replace(words="a number of MiB, 0 for a bucket for each parameter")
+BucketMB: TypeAlias = Annotated[float, _MIB]  # up to a TiB
 
 
 class DistributedDataParallel:
@@ -75,28 +77,25 @@ class DistributedDataParallel:
         broadcast_buffers: bool = True,
         init_sync: bool = True,
         process_group: Any = None,
-        bucket_cap_mb: float | None = None,
+        bucket_cap_mb: BucketMB | None = None,
         find_unused_parameters: bool = False,
         gradient_as_bucket_view: bool = True,
         static_graph: bool = False,
         world: World | None = None,
-        bucket_mb: float | None = None,
+        bucket_mb: BucketMB | None = None,
         algorithm: str | None = None,
         nonfinite: Nonfinite = "raise",
         reduction: Reduction = "mean",
-        check_every: int = EVERY,
-        zero: int = 0,
+        check_every: Times = EVERY,
+        zero: ZeroStage = 0,
     ) -> None:
         del device_ids, output_device, broadcast_buffers, find_unused_parameters
         del gradient_as_bucket_view, static_graph  # none of them changes a result
         _check_foreign(module, init_sync, process_group)
-        bucket_mb = check_bucket_mb(bucket_mb if bucket_cap_mb is None else bucket_cap_mb)
+        bucket_mb = bucket_mb if bucket_cap_mb is None else bucket_cap_mb
         if bucket_mb is None:
             tuned = (world or current_world()).comm.transport.state.tuning.bucket_mb
             bucket_mb = BUCKET_MB if tuned is None else tuned
-        check_policy(nonfinite)
-        check_stage(zero)
-        _check_reduction(reduction)
         self.zero = zero
         self.module = module
         self.world = world or current_world()
@@ -188,7 +187,7 @@ class DistributedDataParallel:
         if reduction is None:
             loss.backward()
             return
-        _check_reduction(reduction)
+        refuse("backward", kinds_of(type(self).__init__), [("reduction", reduction)])
         self._reduce_by(reduction)
         try:
             loss.backward()
@@ -362,15 +361,6 @@ class DistributedDataParallel:
             comm.broadcast(tensor.array, name=name)
 
 
-def check_bucket_mb(bucket_mb: float | None) -> float | None:
-    """Return it. Errors: DistgradError for what is no size; 0 is a bucket for each parameter."""
-    if bucket_mb is not None and not number(0, _MOST_MB).holds(bucket_mb):
-        raise DistgradError(
-            f"bucket_mb={bucket_mb!r}: a number of MiB, 0 for a bucket for each parameter"
-        )
-    return bucket_mb
-
-
 def _check_foreign(module: object, init_sync: bool, process_group: Any) -> None:
     if isinstance(module, DistributedDataParallel):
         raise CommError("the model is a DistributedDataParallel already; make one per model")
@@ -386,14 +376,6 @@ def _check_foreign(module: object, init_sync: bool, process_group: Any) -> None:
     if process_group is not None:
         raise CommError(
             "process_group=: gradients are summed over all ranks of the world; leave it out"
-        )
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum"):
-        raise DistgradError(
-            f"reduction={reduction!r}: what the loss is over its samples, 'mean' or 'sum'; reduce "
-            f"a loss of one number a sample yourself"
         )
 
 

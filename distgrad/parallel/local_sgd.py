@@ -14,8 +14,8 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import CheckpointError, DistgradError
+from distgrad.kinds import Count, Decay, Positive, Size
 from distgrad.nn import Parameter
-from distgrad.nn.check import number, whole
 from distgrad.parallel.ddp import DistributedDataParallel
 from distgrad.parallel.hooks.plain import PostLocalSGDState, post_localSGD_hook
 from distgrad.parallel.per_rank import check_ranks, gather, own
@@ -30,23 +30,18 @@ class PeriodicModelAverager:
     Local SGD has no warm-up; post-local SGD (Lin et al. 2020) trains as usual for some time and
     needs ``ddp.register_comm_hook(PostLocalSGDState(start_localSGD_iter=warmup_steps),
     post_localSGD_hook)`` to end that at the same step. ``process_group`` is not used.
-    Errors: DistgradError for a period below 1 or a negative warm-up.
+    Errors: ShapeError for a period below 1 or a negative warm-up.
     """
 
     def __init__(
         self,
-        period: int,
-        warmup_steps: int = 0,
+        period: Size,
+        warmup_steps: Count = 0,
         process_group: None = None,
         *,
         world: World | None = None,
     ) -> None:
         del process_group
-        if not whole(1).holds(period) or not whole(0).holds(warmup_steps):
-            raise DistgradError(
-                f"PeriodicModelAverager(period={period!r}, warmup_steps={warmup_steps!r}): a "
-                f"period of at least 1 step, and none or more before"
-            )
         self.period, self.warmup_steps, self.step = period, warmup_steps, 0
         self._world = world
 
@@ -104,29 +99,22 @@ class DiLoCo:
     η = ``outer_lr`` and μ = ``outer_momentum``; all ranks go on from θ. η = 1, μ = 0 is local SGD.
     ``optimizer`` is the inner one, whose state stays with its rank. BatchNorm's statistics are
     averaged at the outer steps. It registers a hook, so the model can have no other; its weights
-    are not compared between ranks. Errors: CommError if it has one; DistgradError for settings out
-    of range.
+    are not compared between ranks. Errors: CommError if it has one; ShapeError for settings out of
+    their range.
     """
 
     def __init__(
         self,
         ddp: DistributedDataParallel,
         optimizer: Any,
-        outer_lr: float = 0.7,
-        outer_momentum: float = 0.9,
-        every: int = 500,
+        outer_lr: Positive = 0.7,
+        outer_momentum: Decay = 0.9,
+        every: Size = 500,
     ) -> None:
         if not isinstance(ddp, DistributedDataParallel):
             raise DistgradError(
                 f"DiLoCo(ddp, optimizer) needs the DistributedDataParallel of the model, got a "
                 f"{type(ddp).__name__}: DiLoCo(dg.DistributedDataParallel(model), optimizer)"
-            )
-        rate = number(0).holds(outer_lr) and outer_lr > 0
-        momentum = number(0, 1).holds(outer_momentum) and outer_momentum < 1
-        if not (rate and momentum and whole(1).holds(every)):
-            raise DistgradError(
-                f"DiLoCo(outer_lr={outer_lr!r}, outer_momentum={outer_momentum!r}, "
-                f"every={every!r}): a positive rate, a momentum in [0, 1), and at least 1 step"
             )
         ddp.register_comm_hook(PostLocalSGDState(), post_localSGD_hook)
         self.world, self.optimizer = ddp.world, optimizer

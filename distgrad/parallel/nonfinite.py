@@ -24,7 +24,7 @@ import numpy as np
 from distgrad.autograd.flat import own_window
 from distgrad.autograd.types import Array
 from distgrad.comm import Call
-from distgrad.errors import DistgradError, NonFiniteError
+from distgrad.errors import NonFiniteError
 from distgrad.optim.norms import rough_squares
 from distgrad.parallel.bucket import Bucket
 from distgrad.parallel.compiled import note_rough_squares
@@ -33,12 +33,6 @@ from distgrad.parallel.world import World
 
 _YES = np.ones(1, bool)
 Nonfinite: TypeAlias = Literal["raise", "skip", "continue"]
-
-
-def check_policy(nonfinite: str) -> None:
-    """Refuse a policy that does not exist. Errors: DistgradError."""
-    if nonfinite not in ("raise", "skip", "continue"):
-        raise DistgradError(f"nonfinite={nonfinite!r}: choose 'raise', 'skip' or 'continue'")
 
 
 class Verdict:

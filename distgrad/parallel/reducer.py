@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import GradError
 from distgrad.heap import give_back_freed
+from distgrad.kinds import one_of
 from distgrad.nn import Module
 from distgrad.parallel.agreement import Agreement
 from distgrad.parallel.alone import alone
@@ -29,7 +30,10 @@ from distgrad.parallel.zero import Shares, at_once
 from distgrad.parallel.zero_fetch import Fleeting, fetch_for
 from distgrad.tracing import traced
 
-Reduction: TypeAlias = Literal["mean", "sum"]
+_REDUCTIONS = "'mean' or 'sum' over its samples (reduce a loss of one number a sample yourself)"
+Reduction: TypeAlias = Annotated[
+    Literal["mean", "sum"], one_of("mean", "sum")._replace(words=_REDUCTIONS)
+]
 # Seconds in which a network of 10 Gbit/s moves 0.25 MiB, which wait in the system's memory.
 _MOMENT = 2e-4
 

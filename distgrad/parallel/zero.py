@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from distgrad.autograd.layout import FlatLayout, Mover
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.comm import Started
-from distgrad.errors import DistgradError
+from distgrad.kinds import whole
 from distgrad.parallel.shards import ShardPosition, current_shard
 from distgrad.parallel.world import World
 from distgrad.parallel.zero_cut import Wanted, cut
@@ -34,13 +34,9 @@ def at_once(ranks: int) -> int:
     return max(8, ranks // 16)
 
 
-def check_stage(zero: int) -> None:
-    """Refuse a stage that does not exist. Errors: DistgradError."""
-    if type(zero) is not int or not 0 <= zero <= 3:
-        raise DistgradError(
-            f"zero={zero!r}: 0 (every rank moves all parameters), 1 (ranks share out optimizer "
-            f"state), 2 (and gradients) or 3 (and parameters)"
-        )
+_STAGES = """0 (every rank moves all parameters), 1 (ranks share out optimizer state), 2 (and \
+gradients) or 3 (and parameters)"""
+ZeroStage: TypeAlias = Annotated[int, whole(0, 3)._replace(words=_STAGES)]
 
 
 class Shares:

@@ -33,4 +33,4 @@ __all__ = [
     "update_bn",
 ]
 
-_check_constructors(globals(), __all__, itself=["Trainer.clip_norm", "Trainer.nonfinite"])
+_check_constructors(globals(), __all__)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from distgrad.errors import DistgradError
+from distgrad.kinds import Decay, Steps, Times
 from distgrad.train.monitor import Mode, Monitor
 from distgrad.train.parts import Stateful
 from distgrad.train.state import TrainState
@@ -34,8 +35,8 @@ class _Memoryless:
 class MaxSteps(_Memoryless):
     """Stop after ``steps`` optimizer steps, counted from the beginning of the run."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = _counted("max_steps", steps)
+    def __init__(self, steps: Times) -> None:
+        self.steps = steps
 
     def check(self, state: TrainState) -> str | None:
         """Compare the step number."""
@@ -45,8 +46,8 @@ class MaxSteps(_Memoryless):
 class MaxEpochs(_Memoryless):
     """Stop after ``epochs`` passes over the data."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = _counted("epochs", epochs)
+    def __init__(self, epochs: Times) -> None:
+        self.epochs = epochs
 
     def check(self, state: TrainState) -> str | None:
         """Compare the number of completed epochs."""
@@ -92,13 +93,11 @@ class EarlyStopping:
     def __init__(
         self,
         name: str = "loss",
-        patience: int = 3,
+        patience: Steps = 3,
         *,
         mode: Mode | None = None,
         min_delta: float = 0.0,
     ) -> None:
-        if patience < 1:
-            raise DistgradError(f"EarlyStopping: patience={patience} must be at least 1 evaluation")
         self.name, self.patience = name, patience
         self._monitor = Monitor("EarlyStopping", name, mode, min_delta)
         self._waited = 0
@@ -131,12 +130,7 @@ class LossPlateau:
     Smoothing: an exponential mean of the step losses with factor ``smoothing``.
     """
 
-    def __init__(self, patience: int, min_delta: float = 1e-4, smoothing: float = 0.98) -> None:
-        if patience < 1 or not 0 <= smoothing < 1:
-            raise DistgradError(
-                f"LossPlateau: patience={patience} must be at least 1 step and "
-                f"smoothing={smoothing} in [0, 1)"
-            )
+    def __init__(self, patience: Steps, min_delta: float = 1e-4, smoothing: Decay = 0.98) -> None:
         self.patience, self.min_delta, self.smoothing = patience, min_delta, smoothing
         self._mean: float | None = None
         self._best = float("inf")
@@ -218,12 +212,6 @@ class Criteria:
 
     def _named(self) -> dict[str, StopCriterion]:
         return {f"{i} {type(c).__name__}": c for i, c in enumerate(self._all)}
-
-
-def _counted(name: str, limit: int) -> int:
-    if limit < 0:
-        raise DistgradError(f"{name}={limit}: a number after which training stops, 0 or more")
-    return limit
 
 
 def _first(reasons: Sequence[str | None]) -> str:

@@ -12,14 +12,17 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
+from distgrad.kinds import Positive, Steps, Times
 from distgrad.nn import Module
 from distgrad.observe import Progress, Run, TimeSplit
 from distgrad.observe.run.layout import checkpoints_of
 from distgrad.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm_
 from distgrad.parallel import DistributedDataParallel, ShardSum, current_shard
 from distgrad.parallel.agreement import EVERY, settings_of
+from distgrad.parallel.ddp import BucketMB
 from distgrad.parallel.nonfinite import Nonfinite
 from distgrad.parallel.reducer import Reduction
+from distgrad.parallel.zero import ZeroStage
 from distgrad.tracing import traced
 from distgrad.train import checkpoints
 from distgrad.train.clock import Clock
@@ -75,38 +78,26 @@ class Trainer:
         loss_fn: Callable[[Tensor, Any], Tensor],
         *,
         schedule: LRScheduler | ReduceLROnPlateau | None = None,
-        clip_norm: float | Callable[[Iterable[Tensor]], object] | None = None,
+        clip_norm: Positive | Callable[[Iterable[Tensor]], object] | None = None,
         metrics: Mapping[str, Metric] | None = None,
         nonfinite: Nonfinite = "raise",
         checkpoint: str | None = None,
-        every: int = 0,
-        keep: int = 3,
+        every: Times = 0,
+        keep: Steps = 3,
         best: str | None = None,
         best_mode: Mode | None = None,
         also_saved: Mapping[str, Stateful] | None = None,
         run: str | os.PathLike[str] | Run | None = None,
-        log_every: int = 10,
+        log_every: Steps = 10,
         callbacks: Sequence[Callable[[TrainState], None]] = (),
         progress: bool = True,
-        bucket_mb: float | None = None,
+        bucket_mb: BucketMB | None = None,
         algorithm: str | None = None,
         reduction: Reduction = "mean",
-        check_every: int = EVERY,
-        zero: int = 0,
+        check_every: Times = EVERY,
+        zero: ZeroStage = 0,
         capture: bool = False,
     ) -> None:
-        if clip_norm is not None and not callable(clip_norm) and not clip_norm > 0:
-            raise DistgradError(
-                f"clip_norm={clip_norm}: the largest gradient norm must be positive; leave it out "
-                f"(None) to clip nothing"
-            )
-        if every < 0 or keep < 1:
-            raise DistgradError(
-                f"every={every} is a number of steps, or 0 for the end alone, and keep={keep} the "
-                f"number of checkpoints that stay, 1 or more"
-            )
-        if log_every < 1:
-            raise DistgradError(f"log_every={log_every}: a number of steps, 1 or more")
         self.reduction = reduction
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.schedule, self.clip_norm = schedule, clip_norm

@@ -200,7 +200,7 @@ def test_instance_norm_observes_the_mean_over_its_samples():
     [
         (lambda: nn.InstanceNorm2d(3)(np.zeros((2, 3))), r"InstanceNorm2d expects \(n, 3, …\) wi"),
         (lambda: nn.InstanceNorm1d(3)(np.zeros((2, 4, 5))), r"got \(2, 4, 5\)"),
-        (lambda: nn.InstanceNorm1d(3, momentum=None), "InstanceNorm1d: momentum is a number"),
+        (lambda: nn.InstanceNorm1d(3, momentum=2), "InstanceNorm1d: momentum is a number"),
         (lambda: nn.GroupNorm(2, 3), "num_groups=2 must divide num_channels=3"),
         (
             lambda: nn.GroupNorm(2, 4)(np.zeros((2, 6))),

@@ -145,11 +145,11 @@ def test_a_tuple_that_is_no_packed_sequence_is_refused(kind):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ShapeError, match=r"LSTM: proj_size is .* 0 or below hidden_size=4; got 4"):
         nn.LSTM(3, 4, proj_size=4)
-    with pytest.raises(ShapeError, match="GRU: batch_first is True or False; got 1"):
+    with pytest.raises(TypeError, match="GRU: batch_first is True or False; got 1"):
         nn.GRU(3, 4, batch_first=1)
     with pytest.raises(ShapeError, match="GRU: hidden_size is a whole number above 0; got 0"):
         nn.GRU(3, 0)
-    with pytest.raises(ShapeError, match="GRU: dropout is a number, from 0 to 1; got"):
+    with pytest.raises(ShapeError, match="GRU: dropout is a probability, from 0 to 1; got"):
         nn.GRU(3, 4, num_layers=2, dropout=1.5)
     with pytest.raises(ShapeError, match="GRUCell: hidden_size is a whole number above 0; got 0"):
         nn.GRUCell(3, 0)

@@ -343,10 +343,10 @@ def test_steps_are_numbered_by_a_resumed_trainer() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"every": 0}, "every=0 and patience=3 must be at least 1"),
-        ({"history": 2}, "history=2 at least patience"),
-        ({"vanishing": 2.0}, "vanishing=2.0 must lie between 0 and 1"),
-        ({"exploding": 0.5}, "exploding=0.5 above 1"),
+        ({"every": 0}, "GradientHealth: every is a whole number above 0; got 0"),
+        ({"history": 2}, "history=2 must be at least patience=3"),
+        ({"vanishing": 2.0}, r"vanishing is a number in \(0, 1\); got 2.0"),
+        ({"exploding": 0.5}, "exploding is a number above 1; got 0.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -112,9 +112,9 @@ def test_the_average_can_be_kept():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1])
 def test_a_decay_outside_0_to_1_is_refused(decay):
-    with pytest.raises(ShapeError, match=rf"decay={decay} must lie in \[0, 1\]"):
+    with pytest.raises(ShapeError, match=rf": decay is a number, from 0 to 1; got {decay}"):
         optim.ExponentialMovingAverage(make_model(), decay)
-    with pytest.raises(ShapeError, match=rf"decay={decay} must lie in \[0, 1\]"):
+    with pytest.raises(ShapeError, match=rf": decay is a number, from 0 to 1; got {decay}"):
         optim.get_ema_avg_fn(decay)
 
 
@@ -263,5 +263,5 @@ def test_lookahead_says_that_it_takes_an_optimizer():
 
 @pytest.mark.parametrize(("k", "alpha"), [(0, 0.5), (3, 1.5)])
 def test_lookahead_refuses_what_cannot_be(k, alpha):
-    with pytest.raises(ShapeError, match=r"Lookahead: (k=0 must be|alpha=1.5 must lie)"):
+    with pytest.raises(ShapeError, match=r"Lookahead: (k|alpha) is a .*; got (0|1.5)$"):
         make_lookahead(k, alpha)

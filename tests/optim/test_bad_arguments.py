@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from distgrad.nn import state_sha256
 
 CLASSES = [
     (name, found)
-    for package in (optim, train, parallel, observe)
+    for package in (optim, train, parallel, parallel.hooks, observe)
     for name in package.__all__
     if inspect.isclass(found := getattr(package, name)) and "__init__" in vars(found)
     if inspect.isfunction(found.__init__) and hasattr(found.__init__, "__wrapped__")
@@ -117,7 +118,7 @@ def test_another_length_or_word_is_a_wrong_value_another_type_a_wrong_type():
         optim.Adam(parameters(), betas=(0.9,))
     with pytest.raises(TypeError, match=r"Adam: betas is \(a number.*; got 0\.9"):
         optim.Adam(parameters(), betas=0.9)
-    with pytest.raises(ShapeError, match="lr is a number or a Tensor; got nan"):
+    with pytest.raises(ShapeError, match=r"lr is a number, 0 or more .*; got nan"):
         optim.SGD(parameters(), lr=float("nan"))
 
 
@@ -129,6 +130,18 @@ def test_what_a_user_s_optimizer_annotates_is_checked_too():
     with pytest.raises(TypeError, match="Own: lr is a number; got 'fast'"):
         Own(parameters(), lr="fast")
     assert Own(parameters(), schedule="anything").defaults["schedule"] == "anything"
+
+
+def test_usual_settings_are_checked_where_a_user_s_optimizer_does_not_say_what_they_are():
+    class Own(optim.Optimizer):
+        def __init__(self, params, lr=0.1, betas=(0.9, 0.99), eps=None):
+            super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    for wrong in ({"lr": -1.0}, {"lr": float("nan")}, {"betas": (0.9, 1.0)}, {"eps": (1e-8, -1)}):
+        [(name, value)] = wrong.items()
+        with pytest.raises(ShapeError, match=rf"^Own: {name} is .*; got {re.escape(str(value))}"):
+            Own(parameters(), **wrong)
+    assert Own(parameters(), lr=dg.tensor(0.1), eps=(1e-30, 1e-3)).defaults["eps"] == (1e-30, 1e-3)
 
 
 CLIPS = [dg.clip_grad_norm_, optim.clip_grad_value_, optim.adaptive_clip_grad_]

@@ -55,10 +55,10 @@ def test_a_closure_is_needed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"line_search_fn": "armijo"}, "line_search_fn='armijo' must be None or 'strong_wolfe'"),
-        ({"lr": -1.0}, "LBFGS: lr=-1.0"),
-        ({"history_size": 0}, "LBFGS: history_size=0"),
-        ({"max_iter": -1}, "LBFGS: max_iter=-1"),
+        ({"line_search_fn": "armijo"}, "line_search_fn is 'strong_wolfe' or None; got 'armijo'"),
+        ({"lr": -1.0}, "LBFGS: lr is .*; got -1.0"),
+        ({"history_size": 0}, "LBFGS: history_size is a whole number above 0; got 0"),
+        ({"max_iter": -1}, "LBFGS: max_iter is a whole number, 0 or more; got -1"),
     ],
 )
 def test_settings_out_of_their_range_are_refused(settings, message):

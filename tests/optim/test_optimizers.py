@@ -59,28 +59,28 @@ def assert_equal(first, second):
 # -- settings ---------------------------------------------------------------------------------
 
 BAD = [
-    (name, {"lr": -0.1}, r"lr=-0.1 must lie in \[0, inf\]")
+    (name, {"lr": -0.1}, rf"{name}: lr is a number, 0 or more.*; got -0.1")
     for name in ["SGD", "Adam", "RAdam", "RMSprop", "Lion", "LAMB", "Muon"]
 ]
 BAD += [
-    ("SGD", {"momentum": -1.0}, r"SGD: momentum=-1.0 must lie in \[0, inf\]"),
-    ("SGD", {"lr": float("nan")}, r"SGD: lr is a number or a Tensor; got nan"),
-    ("Adam", {"betas": (0.9, 1.0)}, r"Adam: betas=\(0.9, 1.0\) must lie in \[0, 1\)"),
-    ("AdamW", {"betas": (-0.1, 0.9)}, r"AdamW: betas=\(-0.1, 0.9\)"),
-    ("NAdam", {"eps": -1e-8}, r"NAdam: eps=-1e-08"),
-    ("NAdam", {"momentum_decay": -1.0}, "NAdam: momentum_decay=-1.0"),
-    ("Adamax", {"weight_decay": -1.0}, "Adamax: weight_decay=-1.0"),
-    ("Adagrad", {"lr_decay": -1.0}, "Adagrad: lr_decay=-1.0"),
-    ("Adagrad", {"initial_accumulator_value": -1.0}, "initial_accumulator_value=-1.0"),
-    ("Adadelta", {"rho": 1.5}, r"Adadelta: rho=1.5 must lie in \[0, 1\]"),
-    ("RMSprop", {"alpha": -0.5}, "RMSprop: alpha=-0.5"),
+    ("SGD", {"momentum": -1.0}, r"SGD: momentum is a number, 0 or more; got -1.0"),
+    ("SGD", {"lr": float("nan")}, r"SGD: lr is a number, 0 or more .or a Tensor of one.; got nan"),
+    ("Adam", {"betas": (0.9, 1.0)}, r"Adam: betas is .a number in \[0, 1\) .*; got \(0.9, 1.0\)"),
+    ("AdamW", {"betas": (-0.1, 0.9)}, r"AdamW: betas is .*; got \(-0.1, 0.9\)"),
+    ("NAdam", {"eps": -1e-8}, r"NAdam: eps is a number, 0 or more; got -1e-08"),
+    ("NAdam", {"momentum_decay": -1.0}, "NAdam: momentum_decay is a number, 0 or more; got -1.0"),
+    ("Adamax", {"weight_decay": -1.0}, "Adamax: weight_decay is a number, 0 or more; got -1.0"),
+    ("Adagrad", {"lr_decay": -1.0}, "Adagrad: lr_decay is a number, 0 or more; got -1.0"),
+    ("Adagrad", {"initial_accumulator_value": -1.0}, "initial_accumulator_value is .*; got -1.0"),
+    ("Adadelta", {"rho": 1.5}, "Adadelta: rho is a number, from 0 to 1; got 1.5"),
+    ("RMSprop", {"alpha": -0.5}, "RMSprop: alpha is a number, 0 or more; got -0.5"),
     ("Rprop", {"etas": (1.1, 1.2)}, r"Rprop: etas=\(1.1, 1.2\) must be 0 < shrink < 1 < grow"),
-    ("LARS", {"trust_coefficient": -1.0}, "LARS: trust_coefficient=-1.0"),
-    ("Adafactor", {"d": 0.5}, r"Adafactor: d=0.5 must lie in \[1, inf\]"),
-    ("Adafactor", {"beta2_decay": 0.1}, "Adafactor: beta2_decay=0.1"),
-    ("Adafactor", {"eps": (None, -1.0)}, r"Adafactor: eps=\(None, -1.0\)"),
-    ("Muon", {"ns_steps": 100}, r"Muon: ns_steps=100 must lie in \[0, 99\]"),
-    ("Muon", {"adjust_lr_fn": "none"}, "Muon: adjust_lr_fn='none' must be 'original' or"),
+    ("LARS", {"trust_coefficient": -1.0}, "LARS: trust_coefficient is a number, .*; got -1.0"),
+    ("Adafactor", {"d": 0.5}, "Adafactor: d is a number, 1 or more; got 0.5"),
+    ("Adafactor", {"beta2_decay": 0.1}, "Adafactor: beta2_decay is a number, 0 or less; got 0.1"),
+    ("Adafactor", {"eps": (None, -1.0)}, r"Adafactor: eps is .a number.*; got \(None, -1.0\)"),
+    ("Muon", {"ns_steps": 100}, "Muon: ns_steps is a whole number, from 0 to 99; got 100"),
+    ("Muon", {"adjust_lr_fn": "none"}, "Muon: adjust_lr_fn is .*; got 'none'"),
     ("Muon", {"ns_coefficients": (1.0, 2.0)}, r"a number, a number\); got \(1.0, 2.0\)"),
 ]
 
@@ -92,7 +92,7 @@ def test_settings_out_of_their_range_are_refused(name, settings, message):
 
 
 def test_the_settings_of_a_group_are_checked_too():
-    with pytest.raises(ShapeError, match=r"AdamW: lr=-1.0"):
+    with pytest.raises(ShapeError, match=r"AdamW: lr is a number, 0 or more .*; got -1.0"):
         optim.AdamW([{"params": make_params(), "lr": -1.0}])
 
 

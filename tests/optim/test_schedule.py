@@ -265,23 +265,25 @@ def test_a_plateau_continues_from_its_state():
 
 
 REFUSED = {
-    "StepLR: step_size=0 must be at least 1": lambda o: optim.StepLR(o, 0),
-    r"ConstantLR: factor=1.5 must lie in \[0, 1\]": lambda o: optim.ConstantLR(o, 1.5),
-    "LinearLR: start_factor=-1 must lie": lambda o: optim.LinearLR(o, -1),
-    "LinearLR: end_factor=2.0 must lie": lambda o: optim.LinearLR(o, 0.1, 2.0),
-    "PolynomialLR: total_iters=0 must": lambda o: optim.PolynomialLR(o, 0),
-    "T_0=0 and T_mult=1 must be": lambda o: optim.CosineAnnealingWarmRestarts(o, 0),
+    "StepLR: step_size is a whole number above 0; got 0": lambda o: optim.StepLR(o, 0),
+    "ConstantLR: factor is a number, from 0 to 1; got 1.5": lambda o: optim.ConstantLR(o, 1.5),
+    "LinearLR: start_factor is a number, from 0 to 1; got -1": lambda o: optim.LinearLR(o, -1),
+    "LinearLR: end_factor is a number, from 0 to 1; got 2.0": lambda o: optim.LinearLR(o, 0.1, 2.0),
+    "PolynomialLR: total_iters is a whole number.*; got 0": lambda o: optim.PolynomialLR(o, 0),
+    "T_0 is a whole number above 0; got 0": lambda o: optim.CosineAnnealingWarmRestarts(o, 0),
     "CyclicLR: mode is .*; got 'up'": lambda o: optim.CyclicLR(o, 0.1, 1.0, mode="up"),
-    "CyclicLR: step_size_up and": lambda o: optim.CyclicLR(o, 0.1, 1.0, 3, 0),
+    "CyclicLR: step_size_down is .*; got 0": lambda o: optim.CyclicLR(o, 0.1, 1.0, 3, 0),
     "max_lr has 3 values, the optimizer 2 parameter": lambda o: optim.CyclicLR(o, 0.1, [1.0] * 3),
-    "OneCycleLR: total_steps=None must": lambda o: optim.OneCycleLR(o, 1.0, epochs=3),
-    r"OneCycleLR: pct_start=2.0 must": lambda o: optim.OneCycleLR(o, 1.0, 10, pct_start=2.0),
+    "OneCycleLR: pass total_steps, or epochs and": lambda o: optim.OneCycleLR(o, 1.0, epochs=3),
+    "OneCycleLR: pct_start is a number, .*; got 2": lambda o: optim.OneCycleLR(
+        o, 1, 9, pct_start=2
+    ),
     "anneal_strategy is 'cos' or 'linear'; got 'sin'": lambda o: optim.OneCycleLR(
         o, 1.0, 10, anneal_strategy="sin"
     ),
-    "SWALR: anneal_epochs=-1 must": lambda o: optim.SWALR(o, 0.1, -1),
-    "LinearScalingLR: batch_size=0 and": lambda o: optim.LinearScalingLR(o, 0),
-    "LinearScalingLR: warmup_steps=-1": lambda o: optim.LinearScalingLR(o, 512, warmup_steps=-1),
+    "SWALR: anneal_epochs is a whole number, 0 or more; got -1": lambda o: optim.SWALR(o, 0.1, -1),
+    "LinearScalingLR: batch_size is a whole .*; got 0": lambda o: optim.LinearScalingLR(o, 0),
+    "LinearScalingLR: warmup_steps is .*; got -1": lambda o: optim.LinearScalingLR(o, 512, 256, -1),
     "factor=1.0 must be below 1": lambda o: optim.ReduceLROnPlateau(o, factor=1.0),
     "mode is 'min' or 'max'; got 'low'": lambda o: optim.ReduceLROnPlateau(o, mode="low"),
     "ChainedScheduler needs at least one": lambda o: optim.ChainedScheduler([]),
@@ -335,14 +337,14 @@ def test_the_first_step_of_a_warm_up_moves():
     assert optimizer.param_groups[0]["lr"] > 0
 
 
-@pytest.mark.parametrize(("warmup", "total"), [(10, 10), (-1, 10), (1, 0)])
+@pytest.mark.parametrize(("warmup", "total"), [(10, 10), (11, 10), (1, 1)])
 def test_a_warm_up_as_long_as_the_run_is_refused(warmup, total):
     with pytest.raises(ShapeError, match=rf"warmup_steps={warmup} must be .*total_steps={total}"):
         optim.WarmupCosineLR(make_optimizer(), warmup, total)
 
 
 def test_a_cosine_of_no_steps_is_refused():
-    with pytest.raises(ShapeError, match="T_max=0 must be at least 1 step"):
+    with pytest.raises(ShapeError, match="CosineAnnealingLR: T_max is a number, 1 or more; got 0"):
         optim.CosineAnnealingLR(make_optimizer(), 0)
 
 

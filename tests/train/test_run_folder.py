@@ -189,7 +189,7 @@ def test_a_metric_with_a_name_of_the_folders_own_is_refused(tmp_path, name):
 
 
 def test_to_log_every_0_steps_is_refused(tmp_path):
-    with pytest.raises(DistgradError, match="log_every=0: a number of steps, 1 or more"):
+    with pytest.raises(DistgradError, match="Trainer: log_every is a whole number above 0; got 0"):
         alone(lambda: trainer(tmp_path / "a", log_every=0))
 
 

@@ -41,7 +41,7 @@ def test_limits_are_reached_not_passed(criterion, before, at, after, reason):
 
 @pytest.mark.parametrize("criterion", [MaxSteps, MaxEpochs])
 def test_a_negative_limit_is_refused(criterion):
-    with pytest.raises(DistgradError, match=r"=-1: a number after which training stops"):
+    with pytest.raises(DistgradError, match="s is a whole number, 0 or more; got -1"):
         criterion(-1)
 
 
@@ -136,7 +136,7 @@ def test_a_plateau_is_found_at_the_same_step_after_a_resume(cut):
 
 @pytest.mark.parametrize("settings", [{"patience": 0}, {"patience": 3, "smoothing": 1.0}])
 def test_a_plateau_that_makes_no_sense_is_refused(settings):
-    with pytest.raises(DistgradError, match=r"LossPlateau: patience=\d must be at least 1 step"):
+    with pytest.raises(DistgradError, match=r"LossPlateau: (patience|smoothing) is a .*; got"):
         LossPlateau(**settings)
 
 
@@ -258,7 +258,7 @@ def test_early_stopping_goes_on_where_a_checkpoint_was():
 def test_what_is_good_in_a_metric_has_to_be_said():
     with pytest.raises(DistgradError, match="EarlyStopping: is a large 'accuracy' good or bad"):
         EarlyStopping("accuracy")
-    with pytest.raises(DistgradError, match="patience=0 must be at least 1 evaluation"):
+    with pytest.raises(DistgradError, match=r"EarlyStopping: patience is a .* above 0; got 0"):
         EarlyStopping(patience=0)
     with pytest.raises(DistgradError, match="no 'acc' in the evaluation; it has accuracy"):
         stops(EarlyStopping("acc", mode="max"), [0.5], name="accuracy")
@@ -272,7 +272,7 @@ def test_a_clip_norm_that_is_not_positive_is_refused(zero):
         optimizer = optim.SGD(model.parameters(), lr=0.1)
         dg.Trainer(model, optimizer, F.cross_entropy, clip_norm=zero)
 
-    with pytest.raises(dg.DistgradError, match=r"clip_norm=.*must be positive"):
+    with pytest.raises(dg.DistgradError, match=r"Trainer: clip_norm is a number above 0, .*; got"):
         run_ranks(1, body)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -10,9 +10,12 @@ from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import one_of
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real
 from distgrad.ops.helpers import fractional, mean_count
 from distgrad.ops.reduction import check_reduction
+
+Reduction: TypeAlias = Annotated[str, one_of("mean", "sum", "none")]
 
 
 def reduce_loss(loss: Any, reduction: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import number, one_or_several
 from distgrad.nn.functional import pool
 from distgrad.nn.functional.pool import Setting
 from distgrad.nn.functional.spatial import AXES
@@ -22,7 +23,7 @@ from distgrad.ops.geometry import Numbers, numbers
 from distgrad.ops.helpers import fractional, integers
 from distgrad.ops.pool import flat_index
 
-Ratio = float | Sequence[float]
+Ratio: TypeAlias = Annotated[float | Sequence[float], one_or_several(number(0, 1, without=[0, 1]))]
 
 
 def max_pool1d_with_indices(

@@ -10,12 +10,13 @@ import textwrap
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
+from distgrad.kinds import Steps, number
 from distgrad.nn import Module
 from distgrad.observe.gradients.diagnosis import ADVICE, KINDS, Limits, Measured, diagnose
 from distgrad.observe.gradients.heatmap import draw_heat_map
@@ -49,21 +50,14 @@ class GradientHealth:
         self,
         model: Module,
         *,
-        every: int = 10,
+        every: Steps = 10,
         history: int = 1000,
-        vanishing: float = 1e-2,
-        exploding: float = 100.0,
-        patience: int = 3,
+        vanishing: Annotated[float, number(0, 1, without=[0, 1])] = 1e-2,
+        exploding: Annotated[float, number(1, without=[1])] = 100.0,
+        patience: Steps = 3,
     ) -> None:
-        if every < 1 or patience < 1 or history < patience:
-            raise ShapeError(
-                f"every={every} and patience={patience} must be at least 1, history={history} at "
-                f"least patience"
-            )
-        if not 0 < vanishing < 1 < exploding:
-            raise ShapeError(
-                f"vanishing={vanishing} must lie between 0 and 1, exploding={exploding} above 1"
-            )
+        if history < patience:
+            raise ShapeError(f"GradientHealth: {history=} must be at least {patience=}")
         self.every = every
         self._layers = Layers(model)
         self._limits = Limits(vanishing, exploding, self._layers.compared)

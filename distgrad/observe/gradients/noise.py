@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.errors import GradError, ShapeError
+from distgrad.errors import GradError
+from distgrad.kinds import Decay, Steps
 from distgrad.nn import Module
 from distgrad.optim.norms import squares
 from distgrad.parallel.observers import watch
@@ -29,9 +30,7 @@ class GradientNoiseScale:
     Errors: ShapeError for bad settings.
     """
 
-    def __init__(self, model: Module, *, every: int = 1, beta: float = 0.95) -> None:
-        if every < 1 or not 0 <= beta < 1:
-            raise ShapeError(f"every={every} must be at least 1, beta={beta} lie in [0, 1)")
+    def __init__(self, model: Module, *, every: Steps = 1, beta: Decay = 0.95) -> None:
         self.every, self.beta = every, beta
         self.batches = 0
         """Batches seen so far."""

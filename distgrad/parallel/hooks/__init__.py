@@ -4,6 +4,7 @@
 what each sends and changes.
 """
 
+from distgrad.arguments import check_constructors as _check_constructors
 from distgrad.parallel.future import Future
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.half import (
@@ -45,3 +46,5 @@ __all__ = [
     "powerSGD_hook",
     "topk_hook",
 ]
+
+_check_constructors(globals(), __all__)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.errors import DistgradError
-from distgrad.nn.check import whole
+from distgrad.kinds import whole
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
@@ -82,13 +81,13 @@ class Int8:
 class Int8State(HookState):
     """Settings and memory of ``int8_compress_hook``: ``block`` numbers have a scale in common.
 
-    Errors: DistgradError for a block that is not at least 8.
+    Errors: ShapeError for a block that is not at least 8.
     """
 
-    def __init__(self, block: int = 256, use_error_feedback: bool = True) -> None:
+    def __init__(
+        self, block: Annotated[int, whole(8)] = 256, use_error_feedback: bool = True
+    ) -> None:
         super().__init__()
-        if not whole().holds(block) or block < 8:
-            raise DistgradError(f"Int8State(block={block!r}): at least 8 numbers have a scale")
         self.block, self.use_error_feedback = block, use_error_feedback
         self.code = Int8(block)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distgrad.autograd.types import Array
-from distgrad.errors import CommError, DistgradError
-from distgrad.nn.check import whole
+from distgrad.errors import CommError
+from distgrad.kinds import Count
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.state import HookState, takes
 
@@ -36,7 +36,7 @@ class PostLocalSGDState(HookState):
         self,
         process_group: None = None,
         subgroup: None = None,
-        start_localSGD_iter: int = 0,
+        start_localSGD_iter: Count = 0,
         post_local_gradient_allreduce: bool = False,
     ) -> None:
         super().__init__()
@@ -45,11 +45,6 @@ class PostLocalSGDState(HookState):
             raise CommError(
                 "PostLocalSGDState: each rank is a group of its own; leave subgroup= out and say "
                 "post_local_gradient_allreduce=False"
-            )
-        if not whole(0).holds(start_localSGD_iter):
-            raise DistgradError(
-                f"PostLocalSGDState(start_localSGD_iter={start_localSGD_iter!r}): a number of "
-                f"batches, 0 for local steps from the first on"
             )
         self.start_localSGD_iter = start_localSGD_iter
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from distgrad.autograd import stream
 from distgrad.autograd.types import Array
-from distgrad.errors import CommError, DistgradError
-from distgrad.nn.check import whole
+from distgrad.errors import CommError
+from distgrad.kinds import Count, NonNegative, Size
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
@@ -35,12 +35,12 @@ class PowerSGDState(HookState):
     def __init__(
         self,
         process_group: Any = None,
-        matrix_approximation_rank: int = 1,
-        start_powerSGD_iter: int = 1000,
-        min_compression_rate: float = 2,
+        matrix_approximation_rank: Size = 1,
+        start_powerSGD_iter: Count = 1000,
+        min_compression_rate: NonNegative = 2,
         use_error_feedback: bool = True,
         warm_start: bool = True,
-        orthogonalization_epsilon: float = 0,
+        orthogonalization_epsilon: NonNegative = 0,
         random_seed: int = 0,
         compression_stats_logging_frequency: int = 10_000,
         batch_tensors_with_same_shape: bool = False,
@@ -48,12 +48,6 @@ class PowerSGDState(HookState):
         super().__init__()
         # Settings of PyTorch's that change no number here.
         del process_group, compression_stats_logging_frequency, batch_tensors_with_same_shape
-        for name, value, least in (
-            ("matrix_approximation_rank", matrix_approximation_rank, 1),
-            ("start_powerSGD_iter", start_powerSGD_iter, 0),
-        ):
-            if not whole(least).holds(value):
-                raise DistgradError(f"PowerSGDState({name}={value!r}): at least {least}")
         self.matrix_approximation_rank = matrix_approximation_rank
         self.start_powerSGD_iter = start_powerSGD_iter
         self.min_compression_rate = min_compression_rate

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.errors import DistgradError
-from distgrad.nn.check import number
+from distgrad.kinds import number
 from distgrad.parallel.hooks.bucket import GradBucket
 from distgrad.parallel.hooks.state import HookState, check_floats, takes
 
@@ -22,10 +21,12 @@ class TopKState(HookState):
     Errors: DistgradError for a ratio outside (0, 1].
     """
 
-    def __init__(self, ratio: float = 0.01, use_error_feedback: bool = True) -> None:
+    def __init__(
+        self,
+        ratio: Annotated[float, number(0, 1, without=[0])] = 0.01,
+        use_error_feedback: bool = True,
+    ) -> None:
         super().__init__()
-        if not number(0, 1).holds(ratio) or ratio == 0:
-            raise DistgradError(f"TopKState(ratio={ratio!r}): a share in (0, 1]")
         self.ratio, self.use_error_feedback = ratio, use_error_feedback
 
 
