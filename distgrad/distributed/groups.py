@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from distgrad.arguments import checked, explained
 from distgrad.comm import Communicator, gather_json
 from distgrad.distributed.work import Work, run
 from distgrad.errors import CommError, LaunchError, MismatchError
+from distgrad.kinds import NONE, Kind, either, number
 from distgrad.parallel.world import World, current_world, init, joined_world
+
+_SPAN = Kind("a timedelta", lambda v: isinstance(v, timedelta))
+Patience: TypeAlias = Annotated[timedelta | float | None, either(_SPAN, number(0), NONE)]
 
 
 class ProcessGroup:
@@ -96,7 +101,7 @@ def resolved(group: Any) -> ProcessGroup:
 def init_process_group(
     backend: str | None = None,
     init_method: str | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Patience = None,
     world_size: int = -1,
     rank: int = -1,
 ) -> None:
@@ -131,9 +136,10 @@ def is_initialized() -> bool:
     return joined_world() is not None
 
 
+@checked
 def new_group(
     ranks: Sequence[int] | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Patience = None,
     backend: str | None = None,
 ) -> ProcessGroup:
     """Return the group of these ranks, in ascending order; all of the world if they are left out.
@@ -193,11 +199,13 @@ def get_process_group_ranks(group: ProcessGroup | None = None) -> list[int]:
     return [*resolved(group).ranks]
 
 
+@checked
 def get_group_rank(group: ProcessGroup | None, global_rank: int) -> int:
     """Return the number in the group of a rank of the world. Errors: CommError for no member."""
     return resolved(group).find("global_rank", global_rank)
 
 
+@checked
 def get_global_rank(group: ProcessGroup | None, group_rank: int) -> int:
     """Return the number in the world of a rank of the group. Errors: CommError for none."""
     found = resolved(group)
@@ -207,14 +215,16 @@ def get_global_rank(group: ProcessGroup | None, group_rank: int) -> int:
 # -- waiting --------------------------------------------------------------------------------------
 
 
+@explained
 def barrier(group: ProcessGroup | None = None, async_op: bool = False) -> Work | None:
     """Return when every rank of the group has called it."""
     return run(async_op, resolved(group).comm.start_barrier())
 
 
+@checked
 def monitored_barrier(
     group: ProcessGroup | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Patience = None,
     wait_all_ranks: bool = True,
 ) -> None:
     """Return when every rank of the group has called it.

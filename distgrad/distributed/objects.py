@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from distgrad.arguments import checked
 from distgrad.autograd.types import Array
 from distgrad.distributed.groups import ProcessGroup, resolved
 from distgrad.errors import CheckpointError, CommError
+from distgrad.kinds import Kind
 from distgrad.serialization import load, save
 
+Places: TypeAlias = Annotated[
+    list[Any], Kind("a list, whose places are filled", lambda v: isinstance(v, list))
+]
 
-def all_gather_object(object_list: list[Any], obj: Any, group: ProcessGroup | None = None) -> None:
+
+@checked
+def all_gather_object(object_list: Places, obj: Any, group: ProcessGroup | None = None) -> None:
     """Fill ``object_list`` with every rank's object, in rank order.
 
     Objects are what ``dg.save`` takes: Tensors, arrays, numbers, strings, None, and lists, tuples
@@ -25,9 +32,10 @@ def all_gather_object(object_list: list[Any], obj: Any, group: ProcessGroup | No
     object_list[:] = map(_object, comm.all_gather_arrays(_bytes(obj), name="objects"))
 
 
+@checked
 def gather_object(
     obj: Any,
-    object_gather_list: list[Any] | None = None,
+    object_gather_list: Places | None = None,
     dst: int = 0,
     group: ProcessGroup | None = None,
     group_dst: int | None = None,
@@ -42,8 +50,9 @@ def gather_object(
         object_gather_list[:] = map(_object, gathered)
 
 
+@checked
 def scatter_object_list(
-    scatter_object_output_list: list[Any],
+    scatter_object_output_list: Places,
     scatter_object_input_list: Sequence[Any] | None = None,
     src: int = 0,
     group: ProcessGroup | None = None,
@@ -61,8 +70,9 @@ def scatter_object_list(
     scatter_object_output_list[0] = _object(comm.scatter(given, root, name="objects"))
 
 
+@checked
 def broadcast_object_list(
-    object_list: list[Any],
+    object_list: Places,
     src: int = 0,
     group: ProcessGroup | None = None,
     group_src: int | None = None,
@@ -76,6 +86,7 @@ def broadcast_object_list(
     )
 
 
+@checked
 def send_object_list(
     object_list: Sequence[Any],
     dst: int,
@@ -87,8 +98,9 @@ def send_object_list(
     found.comm.send(_bytes([*object_list]), found.find("dst", dst, group_dst))
 
 
+@checked
 def recv_object_list(
-    object_list: list[Any],
+    object_list: Places,
     src: int | None = None,
     group: ProcessGroup | None = None,
     group_src: int | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.distributed.groups import ProcessGroup, resolved
@@ -13,6 +14,7 @@ from distgrad.distributed.work import Work, array_of, buffer_of
 from distgrad.errors import CommError
 
 
+@explained
 def isend(
     tensor: Tensor | Array,
     dst: int | None = None,
@@ -26,6 +28,7 @@ def isend(
     return Work([found.comm.start_send(array_of(tensor), dest, tag=tag)])
 
 
+@explained
 def irecv(
     tensor: Tensor | Array,
     src: int | None = None,
@@ -40,6 +43,7 @@ def irecv(
     return Work([found.comm.start_recv(buffer, source, tag=tag)], finish)
 
 
+@explained
 def send(
     tensor: Tensor | Array,
     dst: int | None = None,
@@ -51,6 +55,7 @@ def send(
     isend(tensor, dst, group, tag, group_dst).wait()
 
 
+@explained
 def recv(
     tensor: Tensor | Array,
     src: int | None = None,
@@ -85,8 +90,10 @@ class P2POp:
         self.group, self.tag, self.group_peer = group, tag, group_peer
 
 
+@explained
 def batch_isend_irecv(p2p_op_list: Sequence[Any]) -> list[Work]:
     """Start all messages of the list; return a work for each."""
-    if not p2p_op_list or not all(isinstance(p, P2POp) for p in p2p_op_list):
+    given = p2p_op_list if isinstance(p2p_op_list, list | tuple) else ()
+    if not given or not all(isinstance(p, P2POp) for p in given):
         raise CommError("batch_isend_irecv takes a list of dist.P2POp, one at least")
     return [p.op(p.tensor, p.peer, p.group, p.tag, p.group_peer) for p in p2p_op_list]

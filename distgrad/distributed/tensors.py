@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.distributed.groups import ProcessGroup, resolved
@@ -39,6 +40,7 @@ def op_name(op: Any) -> str:
     raise CommError(f"op={op!r}: one of {', '.join(f'ReduceOp.{o.name}' for o in ReduceOp)}")
 
 
+@explained
 def all_reduce(
     tensor: Tensor | Array,
     op: ReduceOp = ReduceOp.SUM,
@@ -59,6 +61,7 @@ def all_reduce(
     return run(async_op, started, finish)
 
 
+@explained
 def reduce(
     tensor: Tensor | Array,
     dst: int = 0,
@@ -75,6 +78,7 @@ def reduce(
     return run(async_op, started, finish)
 
 
+@explained
 def broadcast(
     tensor: Tensor | Array,
     src: int = 0,
@@ -89,6 +93,7 @@ def broadcast(
     return run(async_op, found.comm.start_broadcast(buffer, root, name=_NAME), finish)
 
 
+@explained
 def all_gather(
     tensor_list: list[Any],
     tensor: Tensor | Array,
@@ -105,6 +110,7 @@ def all_gather(
     return run(async_op, started, lambda: _fill_list("tensor_list", tensor_list, started.result))
 
 
+@explained
 def all_gather_into_tensor(
     output_tensor: Tensor | Array,
     input_tensor: Tensor | Array,
@@ -120,6 +126,7 @@ def all_gather_into_tensor(
     return run(async_op, comm.start_all_gather(buffer, name=_NAME), finish)
 
 
+@explained
 def gather(
     tensor: Tensor | Array,
     gather_list: list[Any] | None = None,
@@ -145,6 +152,7 @@ def gather(
     return run(async_op, started, finish)
 
 
+@explained
 def scatter(
     tensor: Tensor | Array,
     scatter_list: Sequence[Any] | None = None,
@@ -164,6 +172,7 @@ def scatter(
     return run(async_op, started, lambda: fill("tensor", into, started.result))
 
 
+@explained
 def reduce_scatter(
     output: Tensor | Array,
     input_list: Sequence[Any],
@@ -178,6 +187,7 @@ def reduce_scatter(
     return _reduce_scatter(found, array_of(output), arrays, op, async_op)
 
 
+@explained
 def reduce_scatter_tensor(
     output: Tensor | Array,
     input: Tensor | Array,
@@ -193,6 +203,7 @@ def reduce_scatter_tensor(
     return _reduce_scatter(found, out, arrays, op, async_op)
 
 
+@explained
 def all_to_all(
     output_tensor_list: list[Any],
     input_tensor_list: Sequence[Any],
@@ -214,6 +225,7 @@ def all_to_all(
     )
 
 
+@explained
 def all_to_all_single(
     output: Tensor | Array,
     input: Tensor | Array,

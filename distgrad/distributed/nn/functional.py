@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.arguments import explained
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor
 from distgrad.distributed.groups import ProcessGroup, resolved
@@ -36,6 +37,7 @@ __all__ = [
 Group = ProcessGroup | None
 
 
+@explained
 def all_reduce(tensor: Any, op: ReduceOp = ReduceOp.SUM, group: Group = None) -> Any:
     """Return what ``op`` makes of all ranks' tensors; the gradient of a sum is an all_reduce.
 
@@ -46,6 +48,7 @@ def all_reduce(tensor: Any, op: ReduceOp = ReduceOp.SUM, group: Group = None) ->
     return _map(lambda t: _combined(found, t, op), tensor)
 
 
+@explained
 def reduce(tensor: Any, dst: int, op: ReduceOp = ReduceOp.SUM, group: Group = None) -> Any:
     """Return on rank ``dst`` what ``op`` makes of all ranks' tensors; its gradient is for all."""
     found, (tensor,) = _ready(group, "reduce", tensor)
@@ -60,6 +63,7 @@ def reduce(tensor: Any, dst: int, op: ReduceOp = ReduceOp.SUM, group: Group = No
     return _map(one, tensor)
 
 
+@explained
 def broadcast(tensor: Any, src: int, group: Group = None) -> Any:
     """Return rank ``src``'s tensor; the gradient is the sum of all ranks', there."""
     found, (tensor,) = _ready(group, "broadcast", tensor)
@@ -67,6 +71,7 @@ def broadcast(tensor: Any, src: int, group: Group = None) -> Any:
     return _map(lambda t: _called(ops.broadcast, t, root=root, group=found), tensor)
 
 
+@explained
 def all_gather(tensor: Any, group: Group = None) -> tuple[Any, ...]:
     """Return every rank's tensor, in rank order; the gradient is a reduce_scatter.
 
@@ -77,6 +82,7 @@ def all_gather(tensor: Any, group: Group = None) -> tuple[Any, ...]:
     return _apart(gathered, found.comm.size)
 
 
+@explained
 def gather(tensor: Any, dst: int = 0, group: Group = None) -> tuple[Any, ...]:
     """Return every rank's tensor on rank ``dst``; its gradients are scattered.
 
@@ -88,6 +94,7 @@ def gather(tensor: Any, dst: int = 0, group: Group = None) -> tuple[Any, ...]:
     return _apart(gathered, found.comm.size)
 
 
+@explained
 def scatter(tensors: Sequence[Any] | None, src: int = 0, group: Group = None) -> Any:
     """Return ``tensors[r]`` of rank ``src`` on each rank r; the gradients are gathered there.
 
@@ -104,6 +111,7 @@ def scatter(tensors: Sequence[Any] | None, src: int = 0, group: Group = None) ->
     return _zipped(lambda *ts: _called(ops.scatter, *ts, root=root, group=found), given)
 
 
+@explained
 def reduce_scatter(
     output: Any, input_list: Sequence[Any], op: ReduceOp = ReduceOp.SUM, group: Group = None
 ) -> Any:
@@ -129,6 +137,7 @@ def reduce_scatter(
     return result
 
 
+@explained
 def all_to_all(
     output_tensor_list: Sequence[Any] | None, input_tensor_list: Sequence[Any], group: Group = None
 ) -> tuple[Any, ...]:
@@ -149,6 +158,7 @@ def all_to_all(
     return result
 
 
+@explained
 def all_to_all_single(
     output: Any,
     input: Any,
