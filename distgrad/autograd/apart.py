@@ -51,21 +51,3 @@ def fixed(array: A) -> A:
     if recording is not None:
         recording.fixed(array)
     return array
-
-
-def whole(function: Callable[P, R]) -> Callable[P, R]:
-    """Declare that ``function``, composed of ops, also reads values: it is recorded as one op.
-
-    A recorded step runs all of it again each time, on a tape of its own. Gradients flow to the
-    Tensors among its arguments; it uses no parameters besides them.
-    """
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        recording = recorder()
-        if recording is None:
-            return function(*args, **kwargs)
-        found: R = recording.whole(function, args, kwargs)
-        return found
-
-    return call

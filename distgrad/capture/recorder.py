@@ -240,7 +240,9 @@ class Recorder(Backward):
         """Call a function that reads values, and write the call down as an op."""
         op = Whole(function, args, kwargs)
         given, op.given = op.given, []  # the program keeps the op, and would keep them
-        return self.apply(op, given, {})
+        outputs = self.apply(op, given, {})
+        self.lines[-1].what += (op.form,)  # its settings are not among the op's inputs
+        return op.shown(outputs)
 
     def after_backward(self, *what: Any) -> None:
         """Of a pass that is itself on the tape the ops have told."""

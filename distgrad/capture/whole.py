@@ -15,6 +15,7 @@ from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array
 from distgrad.capture.later import Later
 from distgrad.capture.tree import Leaf, Tree
+from distgrad.errors import CaptureError
 
 
 class Whole(Op):
@@ -25,16 +26,31 @@ class Whole(Op):
     ) -> None:
         self.given: list[Any] = []
         """The Tensors and arrays, in order."""
-        self._form = Tree((tuple(args), dict(kwargs)), self._collected)
-        self._needs = [isinstance(x, Tensor) and x.requires_grad for x in self.given]
+        self.form = Tree((tuple(args), dict(kwargs)), self._collected)
+        """The arguments, with Leaves for these."""
+        on_tape = grad_enabled.get()
+        self._needs = [isinstance(x, Tensor) and x.requires_grad and on_tape for x in self.given]
         self._tensors = [isinstance(x, Tensor) for x in self.given]
         self._call = function
+        self._result: Tree | None = None
+        """What it returns, with Leaves for the outputs."""
+        self._on_tape: list[bool] = []
+        """Which of them have a gradient."""
 
         def body(*arrays: Array) -> Any:
             return self._run(arrays)
 
         super().__init__(body, ("... -> ...",), None, (-2.0, 2.0), second_order=False)
         self.name = getattr(function, "__name__", repr(function)).strip("_")
+
+    def shown(self, outputs: Sequence[Tensor]) -> Any:
+        """Return what the function does: the outputs in their places."""
+        assert self._result is not None
+        found: list[Any] = [
+            x if on_tape or not x.requires_grad else x.detach()
+            for x, on_tape in zip(outputs, self._on_tape, strict=True)
+        ]
+        return self._result.fill(found)
 
     def _collected(self, x: Any) -> Leaf | None:
         if isinstance(x, Later):
@@ -49,13 +65,12 @@ class Whole(Op):
             Tensor(a, requires_grad=needs) if tensor else a
             for a, tensor, needs in zip(arrays, self._tensors, self._needs, strict=True)
         ]
-        args, kwargs = self._form.fill(values)
+        args, kwargs = self.form.fill(values)
         with switched(grad_enabled, any(self._needs)):
-            result = self._call(*args, **kwargs)
-        results = result if isinstance(result, tuple) else (result,)
+            results = self._outputs(self._call(*args, **kwargs))
 
         def back(wanted: Sequence[bool], *gs: Array | None) -> list[Array | None]:
-            roots = [(r, g) for r, g in zip(results, gs, strict=True) if r.requires_grad]
+            roots = [(r, g) for r, g in zip(results, gs, strict=True) if _on_tape(r)]
             roots = [(r, g) for r, g in roots if g is not None]
             leaves = [x for x, asked in zip(values, wanted, strict=True) if asked]
             with switched(grad_enabled, True):
@@ -72,5 +87,28 @@ class Whole(Op):
             arrived = [next(found) if asked else None for asked in wanted]
             return [None if g is None else g.array for g in arrived]
 
-        arrays_out = tuple([r.array for r in results])
-        return (arrays_out if isinstance(result, tuple) else arrays_out[0]), Joint(back)
+        return tuple([r.array if isinstance(r, Tensor) else r for r in results]), Joint(back)
+
+    def _outputs(self, result: Any) -> list[Any]:
+        """The Tensors and arrays that it has returned, in a row."""
+        found: list[Any] = []
+
+        def look(x: Any) -> Leaf | None:
+            if not isinstance(x, Tensor | np.ndarray):
+                return None
+            found.append(x)
+            return Leaf(len(found) - 1, False)
+
+        tree = Tree(result, look)
+        if self._result is None:
+            self._result, self._on_tape = tree, [_on_tape(x) for x in found]
+        elif tree != self._result:
+            raise CaptureError(
+                f"{self.name}() returned something else in a replay of a captured step than when "
+                f"it was recorded; leave this step uncaptured"
+            )
+        return found
+
+
+def _on_tape(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad

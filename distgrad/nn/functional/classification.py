@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, whole
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import whole
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, reduce_loss
 from distgrad.nn.functional.wrap import in_float32, same_shape, wrap, wrap_real

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, keeps_form, whole
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.stream import generator, uniform
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import stand_for, wrap
 from distgrad.ops.helpers import fractional

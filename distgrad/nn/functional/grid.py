@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import whole
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import same_shape, wrap, wrap_real

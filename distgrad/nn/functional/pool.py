@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed, whole
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.nn.functional.spatial import batched
 from distgrad.nn.functional.wrap import in_float32
 from distgrad.ops.geometry import Numbers, numbers

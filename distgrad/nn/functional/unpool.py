@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import whole
 from distgrad.autograd.stream import generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.kinds import number, one_or_several
 from distgrad.nn.functional import pool
