@@ -121,6 +121,28 @@ def _clamp(tape: Tape, a: Form, low: Any, high: Any) -> Any:
     return y, (vjp, None, None)
 
 
+def _wave(quarters: int) -> Lowering:
+    def wave(tape: Tape, a: Form) -> Any:
+        from distgrad.kernels import angles  # noqa: PLC0415 (numba)
+
+        _need(a.dense)
+        x, y = _rows(a), tape.new(a.shape, a.dtype)
+        tape.kernel(angles.waves, x, quarters, _rows(y), units=(0, 2), out=2)
+
+        def vjp(g: Form) -> Form:
+            d: Form = tape.new(a.shape, a.dtype)
+            read = _rows(_dense(g)), x
+            tape.kernel(angles.times_waves, *read, quarters + 1, _rows(d), units=(0, 1, 3), out=3)
+            return d
+
+        return y, vjp
+
+    return wave
+
+
+_TABLE[ops.sin], _TABLE[ops.cos] = _wave(0), _wave(1)
+
+
 @_twin(ops.tanh_backward)
 def _tanh_backward(tape: Tape, g: Form, y: Form) -> Any:
     from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)

@@ -30,6 +30,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
+    "angles": [ops.cos, ops.sin],
     "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],

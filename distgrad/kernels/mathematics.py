@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 _F, _I = np.float32, np.int32
 
@@ -43,6 +43,17 @@ def polynomial(dtype: Callable[[float], Any], coefficients: Iterable[float]) -> 
     for name in reversed(lower):
         text = f"{name} + x * ({text})"
     return numba.njit(**_HOW)(eval(f"lambda x: {text}", names))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z of float64, rounded once, whatever the processor."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    real = numba.types.float64
+    return real(real, real, real), code
 
 
 # exp(x) = 2ⁿ exp(r), n = round(x / ln 2), |r| ≤ ln 2 / 2; exp(r) by Taylor's polynomial. Adding 1.5

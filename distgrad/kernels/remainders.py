@@ -11,13 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import inlined, kernel
+from distgrad.kernels.mathematics import fma
 
 _MOST = {np.dtype(np.float32): float(1 << 24), np.dtype(np.float64): float(1 << 52)}
 """Quotients from here on are the reference's."""
@@ -75,16 +74,6 @@ def _as_is(g: Array) -> Array:
     return g
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """x y + z, rounded once, whatever the processor."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return types.float64(x, y, z), code
-
-
 @inlined
 def _fits(q: float, z: float, most: float) -> Any:
     return (abs(q) < most) & (abs(z) < np.inf)
@@ -93,7 +82,7 @@ def _fits(q: float, z: float, most: float) -> Any:
 @inlined
 def _rest(x: float, z: float) -> float:
     """x - trunc(x / z) z, with the sign of x."""
-    r = _fma(-np.trunc(x / z), z, x)
+    r = fma(-np.trunc(x / z), z, x)
     s = abs(z) if x > 0 else -abs(z)
     r = r + s if (r < 0 if x > 0 else r > 0) else r  # the quotient was rounded up to a whole one
     return r if r != 0 else x * 0

@@ -57,6 +57,29 @@ def test_the_bits_are_those_of_the_eager_step_and_few_lines_stay() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sine_and_cosine_are_machine_level_calls(dtype: Any) -> None:
+    def made() -> Step:
+        w = nn.Parameter(np.linspace(-4, 4, 15, dtype=dtype).reshape(3, 5))
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = (np.sin(w * x) * np.cos(w)).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    captured, eager = dg.capture(made()), made()
+    batches = [np.arange(1, 6, dtype=dtype) * i for i in range(4)]
+    assert [captured(x).array.tobytes() for x in batches] == [
+        eager(x).array.tobytes() for x in batches
+    ]
+    assert native_lines(captured.program) >= {"sin", "cos"}
+
+
 def test_without_it_the_lines_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_usable", lambda: False)
     batches, captured = [batch(i) for i in range(6)], dg.capture(mlp())
