@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from layer_shapes import words
-from op_calls import CASES, Case, Draw, Fixed, matrices, normal, uniform
+from op_calls import Draw, Fixed, case, matrices, normal, uniform
 
 import distgrad as dg
 
@@ -59,11 +59,7 @@ def parts(names: str, draw: Draw, **settings: Any) -> None:
 def _add(names: str, draw: Draw, change: Change, label: str = "") -> None:
     for name in names.split():
         ours, theirs = (change(operator.attrgetter(name)(module)) for module in (dg, torch))
-
-        def build(pair: Any = (ours, theirs)) -> Any:
-            return pair
-
-        CASES.append(Case(f"{name} {label}".strip(), "function", build, draw, False, name))
+        case(f"{name} {label}".strip(), ours, theirs, draw, "function", of=name)
 
 
 # -- inputs ---------------------------------------------------------------------------------------
@@ -170,20 +166,15 @@ calls("mvlgamma", uniform((2, 6)), 2)
 calls("igamma igammac", held(uniform((0.5, 4), (0.1, 5))))
 calls("special.ndtr", normal())
 calls("special.zeta", held(uniform((1.5, 5), (0.5, 3))))
-calls(
-    "special.bessel_j0 special.bessel_j1 special.spherical_bessel_j0 "
-    "special.modified_bessel_i0 special.modified_bessel_i1",
-    held(uniform((0.1, 8))),
-)
+for _name in ("bessel_j0", "bessel_j1", "spherical_bessel_j0", "modified_bessel_i0",
+              "modified_bessel_i1"):  # fmt: skip
+    calls(f"special.{_name}", held(uniform((0.1, 8))))
 for _kind in ("t", "u", "v", "w"):
     calls(f"special.chebyshev_polynomial_{_kind}", held(uniform((-1, 1))), 5)
     calls(f"special.shifted_chebyshev_polynomial_{_kind}", held(uniform((0, 1))), 5)
-calls(
-    "special.hermite_polynomial_h special.hermite_polynomial_he "
-    "special.laguerre_polynomial_l special.legendre_polynomial_p",
-    held(uniform((-1, 1))),
-    5,
-)
+for _name in ("hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l",
+              "legendre_polynomial_p"):  # fmt: skip
+    calls(f"special.{_name}", held(uniform((-1, 1))), 5)
 calls("maximum minimum logaddexp hypot arctan2 copysign remainder", also(ROW), label="and a row")
 calls("lerp", also(ROW, another), label="and a row")
 
@@ -256,11 +247,9 @@ calls("lu_unpack", held(matrices(lambda r, a: (a, pivots(a)))))
 calls("nuclear_norm", matrices(), dim=(1, 2))
 calls("linalg.solve_ex linalg.lstsq", TWO)
 calls("triangular_solve", matrices(lambda r, a: (a, np.triu(a + 1))))
-calls(
-    "linalg.tensorsolve",
-    lambda r, s: (np.eye(64, dtype="f4").reshape(8, 8, 64) * 2, r.standard_normal((8, 8), "f4")),
-)
-calls("linalg.tensorinv", lambda r, s: (np.eye(64, dtype="f4").reshape(8, 8, 64) * 2,))
+_cube: Draw = lambda r, s: (np.eye(64, dtype="f4").reshape(8, 8, 64) * 2,)  # noqa: E731
+calls("linalg.tensorsolve", lambda r, s: (*_cube(r, s), r.standard_normal((8, 8), "f4")))
+calls("linalg.tensorinv", _cube)
 calls("vander", lambda r, s: (Fixed(r.uniform(-1, 1, s[0]).astype("f4")),))
 
 # -- transforms -----------------------------------------------------------------------------------
