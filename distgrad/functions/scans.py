@@ -83,7 +83,7 @@ def _running(
     return ValuesAndIndices(apply(np.take_along_axis, x, index, axis), Tensor(index))
 
 
-_MANY = 1 << 14
+_MANY = 1 << 12
 """Elements: for fewer no kernel is compiled."""
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.along import beside, counted
-from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.jit import kernel
 
 
@@ -36,35 +35,21 @@ def _running(a: Array, axis: int, greatest: bool) -> Array | None:
 @kernel
 def _lines(x: Array, greatest: bool, index: Array) -> None:
     for i in range(x.shape[0]):
-        line, places = x[i], index[i]
-        best, place = line[0], 0
-        for begin in range(0, line.size, _BLOCK):
-            block, to = line[begin : begin + _BLOCK], places[begin : begin + _BLOCK]
-            # Most blocks have no new extreme: one look at all of a block, by vectors, says so.
-            if block.size == _BLOCK and not _has_news(block, best, greatest):
-                for k in range(_BLOCK):
-                    to[k] = place
-                continue
-            for k in range(block.size):
-                v = block[k]
-                if (v >= best if greatest else v <= best) or v != v:
-                    best, place = v, begin + k
-                to[k] = place
-
-
-_BLOCK = 16
-
-
-@kernel
-def _has_news(block: Array, best: Scalar, greatest: bool) -> bool:
-    news = 0
-    if greatest:
-        for k in range(_BLOCK):
-            news |= 1 if (block[k] >= best) | (block[k] != block[k]) else 0
-    else:
-        for k in range(_BLOCK):
-            news |= 1 if (block[k] <= best) | (block[k] != block[k]) else 0
-    return news != 0
+        line, places, k = x[i], index[i], 0
+        while k < line.size:  # from one new extreme to the next
+            best, place = line[k], k
+            k += 1
+            if best != best:
+                while k < line.size and line[k] == line[k]:
+                    k += 1
+            elif greatest:
+                while k < line.size and line[k] < best:
+                    k += 1
+            else:
+                while k < line.size and line[k] > best:
+                    k += 1
+            for j in range(place, k):
+                places[j] = place
 
 
 @kernel

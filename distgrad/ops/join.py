@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -76,23 +76,28 @@ def stack(arrays: Arrays, axis: int = 0) -> Any:
     return join(*_as_arrays(arrays), axis=axis, new=True)
 
 
+def _with_axes(arrays: Arrays, least: int, given: Callable[[Any], Any]) -> list[Any]:
+    """Return the arrays, those of fewer axes than ``least`` as ``given`` makes them."""
+    return [a if getattr(a, "ndim", 0) >= least else given(a) for a in arrays]
+
+
 @dispatch(np.hstack)
 def hstack(arrays: Arrays) -> Any:
     """Arrays side by side: along axis 1 (axis 0 for one axis)."""
-    parts = [np.atleast_1d(a) for a in arrays]
+    parts = _with_axes(arrays, 1, np.atleast_1d)
     return join(*parts, axis=0 if parts and parts[0].ndim == 1 else 1)
 
 
 @dispatch(np.vstack)
 def vstack(arrays: Arrays) -> Any:
     """Arrays as rows, one below the other."""
-    return join(*(np.atleast_2d(a) for a in arrays), axis=0)
+    return join(*_with_axes(arrays, 2, np.atleast_2d), axis=0)
 
 
 @dispatch(np.dstack)
 def dstack(arrays: Arrays) -> Any:
     """Arrays one behind the other, along axis 2."""
-    return join(*(np.atleast_3d(a) for a in arrays), axis=2)
+    return join(*_with_axes(arrays, 3, np.atleast_3d), axis=2)
 
 
 @dispatch(np.column_stack)
@@ -215,12 +220,29 @@ def dsplit(a: Array | Tensor, indices_or_sections: Ints | Array) -> Any:
     return np_split(a, indices_or_sections, axis=2)
 
 
+@op(
+    "... -> ..., ...",
+    samples=lambda rng: [((rng.normal(size=(2, 3)),), {"axis": axis}) for axis in (0, 1)],
+    view=True,
+)
+def unstack_(a: Array, *, axis: int) -> OpResults:
+    """The slices along ``axis`` (counted from 0), without it."""
+    before: Any = (slice(None),) * axis
+    parts = tuple([a[(*before, i)] for i in range(a.shape[axis])])
+    shape = (*a.shape[:axis], *a.shape[axis + 1 :])
+    dtype, order = a.dtype, memory_order(a)
+
+    def vjp(*gs: Array | None) -> Array:
+        whole = [np.zeros(shape, dtype) if g is None else g for g in gs]
+        return concatenated([np.expand_dims(g, axis) for g in whole], axis, order)
+
+    return parts, vjp
+
+
 def unstack(a: Array | Tensor, *, axis: int = 0) -> tuple[Any, ...]:
     """The slices along ``axis``, without it."""
     (axis,) = axis_numbers(axis, a.ndim, "unstack")
-    if a.shape[axis] == 0:
-        return ()
-    return tuple(np.squeeze(p, axis) for p in np_split(a, a.shape[axis], axis))
+    return tuple(unstack_(a, axis=axis)) if a.shape[axis] else ()
 
 
 if hasattr(np, "unstack"):  # NumPy 2.1

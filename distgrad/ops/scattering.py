@@ -72,25 +72,34 @@ def _reduced(
     if reduce not in REDUCTIONS:
         raise ShapeError(f"{name}: reduce is one of {', '.join(REDUCTIONS)}; got {reduce!r}")
     flat, row, given = x.reshape(-1), places.reshape(-1), values.reshape(-1)
-    arrivals = np.bincount(row, minlength=flat.size)
-    own = np.ones(flat.size, bool) if include_self else arrivals == 0
-    found = _KINDS[reduce](flat, row, given, own, arrivals)
+    own = None if include_self else np.bincount(row, minlength=flat.size) == 0
+    found = _KINDS[reduce](flat, row, given, own)
     return as_tensor(found).reshape(x.shape)
 
 
-def _sum(x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array) -> Tensor:
-    return added(as_tensor(np.where(own, x, 0)), row, given)
+def _own(x: Tensor, own: Array | None, otherwise: float) -> Tensor:
+    """``x`` where its elements count (everywhere if None)."""
+    return x if own is None else as_tensor(np.where(own, x, otherwise))
 
 
-def _mean(x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array) -> Any:
-    count = np.maximum(arrivals + own, 1)
-    total = _sum(x, row, given, own, arrivals)
+def _sum(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Tensor:
+    return added(_own(x, own, 0), row, given)
+
+
+def _mean(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
+    arrivals = np.bincount(row, minlength=x.size)
+    count = arrivals + 1 if own is None else np.maximum(arrivals + own, 1)
+    total = _sum(x, row, given, own)
     return total // count if total.dtype.kind in "iu" else total / count.astype(total.dtype)
 
 
-def _prod(x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array) -> Any:
+def _prod(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
+    total: Any = _own(x, own, 1)
+    if not _recorded(x, given):
+        found = np.array(total.array, np.result_type(total.array, given.array))
+        np.multiply.at(found, row, given.array)
+        return found
     # The first that arrives at each place, for all places at once; then the second; ….
-    total: Any = np.where(own, x, 1)
     for part, at in _rounds(row):
         factor = np.full(x.size, -1)
         factor[at] = part
@@ -98,18 +107,23 @@ def _prod(x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array) -> 
     return total
 
 
-def _extreme(
-    function: np.ufunc, x: Tensor, row: Array, given: Tensor, own: Array, arrivals: Array
-) -> Any:
+def _recorded(x: Tensor, given: Tensor) -> bool:
+    return grad_enabled.get() and (x.requires_grad or given.requires_grad)
+
+
+def _extreme(function: np.ufunc, x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
     best = x.array.copy()
-    best[~own] = _worst(function, x.dtype)
+    if own is not None:
+        best[~own] = _worst(function, x.dtype)
     with np.errstate(invalid="ignore"):  # NumPy warns of a NaN here, and only here
         function.at(best, row, given.array)
     if x.dtype.kind != "f":
         return best
-    if not (grad_enabled.get() and (x.requires_grad or given.requires_grad)):
+    if not _recorded(x, given):
         return best + x.dtype.type(0)  # as below, where -0 becomes 0
-    wins, own_wins = given.array == best[row], own & (x.array == best)
+    wins, own_wins = given.array == best[row], x.array == best
+    if own is not None:
+        own_wins &= own
     ties = np.maximum(np.bincount(row, wins, x.size) + own_wins, 1).astype(x.dtype)
     # Equal ones share the gradient; the value is exact, and may be infinite.
     share = added(as_tensor(np.where(own_wins, x, 0)), row, as_tensor(np.where(wins, given, 0)))

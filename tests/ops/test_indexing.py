@@ -355,9 +355,9 @@ def test_a_masks_gradient_is_put_back_as_sums_are():
         assert x.grad.array.tobytes() == wanted.tobytes()
 
 
-@pytest.mark.parametrize("reduce", ["amax", "amin"])
+@pytest.mark.parametrize("reduce", ["amax", "amin", "prod"])
 @pytest.mark.parametrize("include_self", [True, False])
-def test_scattered_extremes_are_the_same_bits_without_a_gradient(reduce, include_self):
+def test_scattered_extremes_and_products_are_the_same_bits_without_a_gradient(reduce, include_self):
     rng = np.random.default_rng(9)
     x, src = rng.normal(size=(3, 7)), rng.normal(size=(3, 7))
     x[0], src[0], src[1, 0] = -0.0, -0.0, np.nan

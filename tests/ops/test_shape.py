@@ -198,3 +198,31 @@ def test_the_gradient_of_an_index_that_picks_all_is_no_copy() -> None:
         assert np.shares_memory(closure(g), g)
     y, closure = ops.getitem.function(x, index=(slice(None), slice(None, None, -1)))
     np.testing.assert_array_equal(closure(y), x)
+
+
+@pytest.mark.parametrize("missing", [None, 0, 2])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_gradient_of_slices_lies_in_memory_as_the_array(missing: int | None, axis: int) -> None:
+    x = Tensor(RNG.normal(size=(4, 3, 5)).transpose(2, 0, 1), requires_grad=True)
+    parts = ops.unbind(x, axis)
+    expected = np.zeros(x.shape)
+    for i in range(x.shape[axis]):
+        if i != missing:
+            expected[(slice(None),) * axis + (i,)] = i + 1
+    sum(np.sum(p * (i + 1.0)) for i, p in enumerate(parts) if i != missing).backward()
+    np.testing.assert_array_equal(x.grad.array, expected)
+    assert x.grad.array.strides == x.array.strides
+
+
+@pytest.mark.parametrize("joined", [np.stack, np.concatenate, np.hstack, np.dstack])
+def test_gradients_of_what_is_joined_are_not_the_callers(joined) -> None:
+    # PyTorch's are views of it, so that the second sum is written into the gradient given.
+    a, b = (Tensor(x, requires_grad=True) for x in (M, M + 1))
+    gradient = Tensor(RNG.normal(size=joined([M, M]).shape))
+    given = gradient.array.copy()
+    joined([a, b]).backward(gradient)
+    once = a.grad.array.copy()
+    for _ in range(2):
+        joined([a, b]).backward(gradient)
+    np.testing.assert_array_equal(gradient.array, given)
+    np.testing.assert_array_equal(a.grad.array, once + once + once)
