@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import kernels, ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints
@@ -185,12 +186,12 @@ def trapezoid(
     """The integral of ``y`` along ``dim`` by the trapezoidal rule, at ``x`` or in steps ``dx``."""
     if x is None:  # a sum, in which the ends count half
         values = real(y)
-        row = values.swapaxes(one_axis(dim, values.ndim, "trapezoid"), -1)
+        row = _along_last(values, one_axis(dim, values.ndim, "trapezoid"))
         step = 1 if dx is None else dx
         weights = np.full(row.shape[-1], step, row.dtype)
         weights[:1] -= 0.5 * step
         weights[-1:] -= 0.5 * step
-        return apply(ops.matmul, row, weights)
+        return apply(ops.matmul, row, fixed(weights))
     return apply(ops.sum, _areas(y, x, dx, dim, "trapezoid"), axis=-1)
 
 
@@ -208,7 +209,9 @@ def cumulative_trapezoid(
 ) -> Tensor:
     """The running integral of ``y`` along ``dim``: one element fewer, the first step's first."""
     areas = _areas(y, x, dx, dim, "cumulative_trapezoid")
-    return apply(ops.cumsum, areas, axis=-1).swapaxes(dim, -1)
+    return _along_last(
+        apply(ops.cumsum, areas, axis=-1), one_axis(dim, areas.ndim, "cumulative_trapezoid")
+    )
 
 
 def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name: str) -> Tensor:
@@ -217,7 +220,7 @@ def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name
     if x is not None and dx is not None:
         raise TypeError(f"{name} takes x or dx, not both")
     axis = one_axis(dim, values.ndim, name)
-    row = values.swapaxes(axis, -1)
+    row = _along_last(values, axis)
     sums: Tensor = row[..., 1:] + row[..., :-1]
     if x is None:
         halved: Tensor = sums * (0.5 if dx is None else 0.5 * dx)
@@ -229,3 +232,8 @@ def _areas(y: TensorLike, x: TensorLike | None, dx: float | None, dim: int, name
         raise ShapeError(f"{name}: {at.shape[-1]} places x for {row.shape[-1]} values y")
     areas: Tensor = sums * (at[..., 1:] - at[..., :-1]) * 0.5
     return areas
+
+
+def _along_last(x: Tensor, axis: int) -> Tensor:
+    """Return ``x`` with ``axis`` (counted from 0) and the last one exchanged."""
+    return x if axis == x.ndim - 1 else x.swapaxes(axis, -1)

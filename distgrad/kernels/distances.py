@@ -137,7 +137,8 @@ def _between(  # noqa: PLR0912 (an order each: its loop knows it)
 
 @inlined
 def _counted(count: Scalar, v: Scalar) -> Scalar:
-    return count if v == 0 else count + np.float32(1)
+    more = count if v == 0 else count + np.float32(1)
+    return more if v == v else v
 
 
 @inlined

@@ -140,10 +140,12 @@ def pair_distances(x: Array, *, p: float = 2.0) -> OpResult:
             place = {"shape": shape, "dtype": x.dtype}
             return put_back(each, index=first, **place) - put_back(each, index=second, **place)
         d = np.zeros(shape, y.dtype)
-        ends = np.flatnonzero(np.diff(first, append=-1)) + 1
-        for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        begin = 0
+        for i in range(shape[0] - 1):
+            end = begin + shape[0] - 1 - i
             d[i] += each[begin:end].sum(0)
             d[i + 1 :] -= each[begin:end]
+            begin = end
         return d
 
     return y, vjp
@@ -155,7 +157,7 @@ def norms(differences: Array, p: float) -> Array:
     if p == math.inf:
         return np.asarray(np.max(z, axis=-1, initial=0))
     if p == 0:
-        return np.asarray(np.sum(z != 0, axis=-1))
+        return np.asarray(np.sum(np.where(np.isnan(z), z, z != 0), axis=-1))
     if p == 1:
         return np.asarray(np.sum(z, axis=-1))
     if p == 2:

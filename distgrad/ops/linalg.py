@@ -207,7 +207,7 @@ def outer(a: TensorLike, b: TensorLike) -> Any:
 def outer_product(a: Array, b: Array) -> OpResult:
     """Every element of a vector times every element of another."""
     first, second = conjugate(a), conjugate(b)
-    value = np.multiply(np.expand_dims(a, 1), b)
+    value = np.multiply(a[:, None], b)
     return value, (lambda g: np.matmul(g, second), lambda g: np.matmul(first, g))
 
 

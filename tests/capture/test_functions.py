@@ -17,7 +17,9 @@ T = dg.tensor
 LOOKED_UP = {
     "bool index": lambda x, i: T(x)[T(x) > 0.5].sum(),
     "cross_entropy": lambda x, i: F.cross_entropy(T(x), T(x).argmax(1)),
+    "cdist": lambda x, i: dg.cdist(T(x), T(x)[1:], 1.0),
     "embedding": lambda x, i: F.embedding(T(i), T(x)),
+    "embedding_bag": lambda x, i: F.embedding_bag(T(i)[:, 0], T(x), T([0, 2])),
     "gather": lambda x, i: T(x).gather(1, T(x).argmax(1, keepdim=True)),
     "index": lambda x, i: T(x)[dg.arange(3), T(i)[:, 0]],
     "index_add": lambda x, i: T(x).index_add(0, T(i)[:, 0], T(x)),
@@ -31,6 +33,7 @@ LOOKED_UP = {
     "ndim": lambda x, i: T(x) * np.ndim(T(x)) + np.shape(T(x))[0] + np.size(T(x)),
     "new_full": lambda x, i: T(x) + T(x).new_full((3, 4), 2.0) + T(x).new_zeros(3, 4),
     "one_hot": lambda x, i: F.one_hot(T(i), 4),
+    "pdist": lambda x, i: F.pdist(T(x)),
     "put": lambda x, i: T(x).put(T(i), T(x)[0, :3]),
     "scatter": lambda x, i: T(x).scatter(1, T(i), T(x)),
     "scatter of a number": lambda x, i: T(x).scatter(1, T(i), 2.5),
@@ -41,6 +44,8 @@ LOOKED_UP = {
     "take": lambda x, i: dg.take(T(x), T(i)),
     "take_along_dim": lambda x, i: dg.take_along_dim(T(x), T(i), 1),
     "topk": lambda x, i: T(x).topk(2).indices,
+    "trapezoid": lambda x, i: dg.trapezoid(T(x), dx=0.5, dim=0),
+    "unbind": lambda x, i: T(x).unbind(1)[2] * T(x).unbind(0)[0][1],
 }
 DRAWN = {
     "bernoulli": lambda x, i: dg.bernoulli(T(x)),

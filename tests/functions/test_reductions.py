@@ -164,6 +164,8 @@ def test_slopes_of_uneven_places():
 
 def test_integrals_by_trapezoids():
     np.testing.assert_allclose(scans.trapezoid(Tensor(X), dx=0.5).array, np.trapezoid(X, dx=0.5))
+    assert scans.trapezoid(Tensor(X[:1]), dim=0).array.tolist() == [0] * X.shape[1]
+    assert scans.trapezoid(Tensor(X[:, :0])).array.tolist() == [0] * X.shape[0]
     running = scans.cumulative_trapezoid(Tensor(X), dim=0)
     np.testing.assert_allclose(running.array[-1], np.trapezoid(X, axis=0))
     with pytest.raises(TypeError, match="x or dx, not both"):

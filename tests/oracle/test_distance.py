@@ -138,3 +138,33 @@ def test_cdist_in_every_mode(rows, mode):
         [x, y],
         second=False,
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (2, 1), (3, 5), (67, 3)])
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, 2.5, math.inf])
+def test_pdist_of_any_number_of_rows(shape, p):
+    x = np.random.default_rng(5).normal(size=shape)
+    check(lambda a: dg.pdist(a, p), lambda a: torch.pdist(a, p), [x], second=False)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (0, 0)])  # PyTorch's backward crashes
+@pytest.mark.parametrize("p", [2.0, 2.5])
+def test_pdist_of_no_pair(shape, p):
+    x = dg.Tensor(np.ones(shape), requires_grad=True)
+    found = dg.pdist(x, p)
+    assert found.shape == (0,)
+    found.sum().backward()
+    np.testing.assert_array_equal(x.grad.array, np.zeros(shape))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, math.inf])
+def test_a_nan_is_not_lost_in_distances(p):
+    x = np.ones((3, 4), np.float32)
+    x[0, 0], x[1, 1] = np.nan, np.inf
+    y = np.full((2, 4), 2, np.float32)
+    for mode in (dg.enable_grad, dg.reference_kernels):
+        with mode():
+            found, pairs = dg.cdist(x, y, p).array, dg.pdist(x, p).array
+        assert np.isnan(found[0]).all()
+        assert np.isnan(pairs[:2]).all()
+        assert (found[1] == (4 if p == 0 else np.inf)).all()
