@@ -313,6 +313,21 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         lambda a, b: torch.cdist(a, b, 1.0),
         normal(2, lambda r, a, b: (a[:, :3].copy(), b[:, :3].copy())),
     ),
+    "outer_product": (
+        dg.outer,
+        torch.outer,
+        normal(2, lambda r, a, b: (a[0].copy(), b[0].copy())),
+    ),
+    "bag_sum embedding_bag": (
+        lambda a, i: F.embedding_bag(i.array, a, mode="sum"),
+        lambda a, i: TF.embedding_bag(i, a, mode="sum"),
+        normal(1, lambda r, a: (a, Fixed(r.integers(0, len(a), (len(a) // 8, 8))))),
+    ),
+    "unstack": (
+        lambda a: sum(s * (i + 1.0) for i, s in enumerate(dg.unbind(a[:, :4], 1))),
+        lambda a: sum(s * (i + 1.0) for i, s in enumerate(torch.unbind(a[:, :4], 1))),
+        normal(),
+    ),
     "pair_distances": (
         F.pdist,
         TF.pdist,

@@ -34,6 +34,7 @@ def distances(a: Array, b: Array, *, p: float = 2.0, product: bool = False) -> O
     order = _order(p)
     flat = np.empty((len(rows), rows.shape[1] * columns.shape[2]), a.dtype)
     _between(rows, columns, order, False, flat)
+    form = flat.shape
     y = flat.reshape(shape[:-2] + ((shape[-1], shape[-2]) if turned else shape[-2:]))
     if turned:
         y = np.ascontiguousarray(np.swapaxes(y, -1, -2))
@@ -41,7 +42,7 @@ def distances(a: Array, b: Array, *, p: float = 2.0, product: bool = False) -> O
     def vjp(wanted: Sequence[bool], g: Array) -> tuple[Array, Array]:
         w, far = (np.swapaxes(x, -1, -2) if turned else x for x in (_weights(g, y, p), y))
         d_rows, d_columns = np.zeros_like(rows), np.zeros_like(columns)
-        _back(dense(w).reshape(flat.shape), rows, columns, dense(far).reshape(flat.shape), order,
+        _back(dense(w).reshape(form), rows, columns, dense(far).reshape(form), order,
               False, d_rows, d_columns)  # fmt: skip
         first = d_rows.reshape(*batch, *d_rows.shape[1:])[..., :d]
         second = d_columns.reshape(*batch, *d_columns.shape[1:]).swapaxes(-1, -2)[..., :d]

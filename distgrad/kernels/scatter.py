@@ -10,7 +10,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import exact_kernel, kernel
-from distgrad.ops.indexing import checked_rows
+from distgrad.ops.indexing import bag_lengths, checked_rows
 
 
 def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) -> OpResult | None:
@@ -32,22 +32,22 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
     return weight[rows], (None, vjp)
 
 
-def bag_sum(weight: Array, indices: Array, ends: Array) -> OpResult | None:
+def bag_sum(weight: Array, indices: Array, *, ends: Array) -> OpResult | None:
     """The twin of ``ops.bag_sum``."""
     if not suits(weight):
         return None
     rows = checked_rows(indices, weight).astype(np.int64)
-    last = ends.astype(np.int64)
+    counts = bag_lengths(ends, rows.size).astype(np.int64)
     shape, dtype = weight.shape, weight.dtype
-    y = np.zeros((len(last), shape[1]), dtype)
-    _bag_sums(dense(weight), rows, last, y)
+    y = np.zeros((len(counts), shape[1]), dtype)
+    _bag_sums(dense(weight), rows, counts, y)
 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, dtype)
-        add_rows(np.repeat(g, np.diff(last, prepend=0), axis=0), rows, d)
+        add_rows(np.repeat(g, counts, axis=0), rows, d)
         return d
 
-    return y, (vjp, None, None)
+    return y, (vjp, None)
 
 
 def getitem(a: Array, *, index: Any) -> OpResult | None:
@@ -88,10 +88,10 @@ def add_at(g: Array, *, index: Any, shape: Shape, dtype: Any) -> OpResult | None
 
 
 @exact_kernel
-def _bag_sums(weight: Array, rows: Array, ends: Array, y: Array) -> None:
+def _bag_sums(weight: Array, rows: Array, counts: Array, y: Array) -> None:
     begin = 0
-    for bag in range(ends.size):
-        to, end = y[bag], ends[bag]
+    for bag in range(counts.size):
+        to, end = y[bag], begin + counts[bag]
         for k in range(begin, end - 3, 4):  # the sum is read and written once for four
             a, b = weight[rows[k]], weight[rows[k + 1]]
             c, d = weight[rows[k + 2]], weight[rows[k + 3]]

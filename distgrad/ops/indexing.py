@@ -286,22 +286,32 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
 
 
 def _bags(rng: np.random.Generator) -> list[Sample]:
-    tokens, ends = np.array([0, 3, 3, 1, 0, 2, 1]), np.array([2, 2, 7])
-    return [((rng.normal(size=(4, 2)), tokens, ends), {})]
+    tokens = np.array([0, 3, 3, 1, 0, 2, 1])
+    return [((rng.normal(size=(4, 2)), tokens), {"ends": np.array([2, 2, 7])})]
 
 
-@op("v d, n, b -> b d", samples=_bags)
+@op("v d, n -> b d", samples=_bags)
 @in_float32
-def bag_sum(weight: Array, indices: Array, ends: Array) -> OpResult:
-    """Sums of rows of ``weight`` (v, d): bag i has the integers before ``ends[i]`` that are left.
+def bag_sum(weight: Array, indices: Array, *, ends: Array) -> OpResult:
+    """Sums of rows of ``weight`` (v, d): bag i has the ``indices`` before ``ends[i]`` not had yet.
 
-    ``ends`` (b) never fall.
+    Errors: ShapeError for ends (b) that fall, or are not all the indices.
     """
-    rows, last = checked_rows(indices, weight), integers(ends, "ends")
-    bags = np.repeat(np.arange(len(last)), np.diff(last, prepend=0))
+    rows = checked_rows(indices, weight)
+    counts = bag_lengths(ends, rows.size)
+    bags = np.repeat(np.arange(len(counts)), counts)
     shape, dtype = weight.shape, weight.dtype
-    value = put_back(weight[rows], index=bags, shape=(len(last), shape[1]), dtype=dtype)
-    return value, (lambda g: put_back(g[bags], index=rows, shape=shape, dtype=dtype), None, None)
+    value = put_back(weight[rows], index=bags, shape=(len(counts), shape[1]), dtype=dtype)
+    return value, (lambda g: put_back(g[bags], index=rows, shape=shape, dtype=dtype), None)
+
+
+def bag_lengths(ends: Array, n: int) -> Array:
+    """Return how many of n indices each bag has. Errors: ShapeError."""
+    counts = ends.copy()
+    counts[1:] -= ends[:-1]
+    if (counts < 0).any() or (ends[-1] if len(ends) else 0) != n:
+        raise ShapeError(f"bag_sum: ends rise to the number of indices, {n}; got {ends.tolist()}")
+    return counts
 
 
 def checked_rows(indices: TensorLike, weight: Array | Tensor) -> Array:

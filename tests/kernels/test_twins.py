@@ -74,8 +74,8 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "outer_product": lambda r: ([r.normal(size=257), r.normal(size=131)], {}),
     "pair_distances": lambda r: ([r.normal(size=(67, 5))], {"p": 1.0}),
     "bag_sum": lambda r: (
-        [r.normal(size=(67, 37)), r.integers(0, 67, 257), np.array([0, 5, 5, 14, 257])],
-        {},
+        [r.normal(size=(67, 37)), r.integers(0, 67, 257)],
+        {"ends": np.array([0, 5, 5, 14, 257])},
     ),
     "cross_entropy": lambda r: (
         [30 * r.normal(size=(37, 67)), r.integers(0, 67, 37)],

@@ -11,11 +11,12 @@ from distgrad import Tensor
 from distgrad.autograd.mode import empty_shard, switched
 
 # The axis that runs over the samples, where it is not an op's first one.
-BATCH = {"rnn": "b", "lstm": "b", "gru": "b", "lstm_projected": "b", "ctc": "n"}
+BATCH = {"rnn": "b", "lstm": "b", "gru": "b", "lstm_projected": "b", "ctc": "n", "bag_sum": "n"}
 # Settings that say how long the first axis is, or choose from it, for one that is 0 long.
 LENGTHS = {
     "add_slices": {"index": np.array([2, 0, 2, 1]), "axis": 1},
     "add_at": {"index": (np.zeros(0, int),)},
+    "bag_sum": {"ends": np.zeros(3, int)},
     "broadcast_to": {"shape": (2, 0, 4)},
     "ctc": {"input_lengths": np.zeros(0, int), "target_lengths": np.zeros(0, int)},
     "diagonal_fill": {"shape": (0, 2, 4), "axis1": 1, "axis2": 2, "offset": 0},

@@ -367,3 +367,10 @@ def test_scattered_extremes_and_products_are_the_same_bits_without_a_gradient(re
         for a in (x, leaf(x))
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("ends", [[2, 1, 4], [2, 3], [2, 5], [-1, 4], []])
+def test_ends_of_bags_that_do_not_fit_are_named(ends):
+    for mode in (dg.enable_grad, dg.reference_kernels):
+        with mode(), pytest.raises(ShapeError, match=r"ends rise to the number of indices, 4; got"):
+            ops.bag_sum(leaf(np.ones((3, 2))), np.array([0, 1, 2, 0]), ends=np.array(ends, int))

@@ -25,6 +25,9 @@ PARTS = {
     "tanh_backward": "tanh, whose gradients of gradients are compared",
     "sigmoid_backward": "sigmoid",
     "scaled_product": "tanh_backward",
+    "bag_sum": "embedding_bag",
+    "outer_product": "outer",
+    "unstack": "unbind",
 }
 
 

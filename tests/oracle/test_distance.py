@@ -15,6 +15,7 @@ from distgrad.functions import decompositions
 from distgrad.nn import functional as F
 
 TF = torch.nn.functional
+OPS = ("distances", "pair_distances")
 reductions = st.sampled_from(["mean", "sum", "none"])
 orders = st.sampled_from([1.0, 2.0, 2.5, 3.0, math.inf])
 

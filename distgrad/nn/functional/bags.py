@@ -57,7 +57,7 @@ def embedding_bag(
         scale = None if scale is None else scale[kept]
     count = np.diff(ends, prepend=0)
     if not len(flat) or (mode != "max" and scale is None):
-        total: Any = ops.bag_sum(table, flat, ends)
+        total: Any = ops.bag_sum(table, flat, ends=ends)
         if mode == "mean":
             total = total / np.maximum(count, 1).astype(table.dtype)[:, None]
         return wrap(total)
