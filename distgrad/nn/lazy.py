@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from distgrad.autograd.device import Device
+from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import TensorLike
 from distgrad.errors import ShapeError
 from distgrad.kinds import Count, Counts, Fraction, Integer, NonNegative, Sizes
+from distgrad.nn import where
 from distgrad.nn.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -63,15 +65,20 @@ class Lazy(Module):
         return any(is_lazy(t) for _, t in own)
 
     def initialize_parameters(self, input: TensorLike, *args: Any, **kwargs: Any) -> None:
-        """Give the parameters the shapes and the start that ``input`` asks for."""
-        self._become(self._features(wrap(input).shape))
+        """Give the parameters the shapes and the start that ``input`` asks for.
+
+        What the layer cannot be called with raises what the call would, and leaves it lazy.
+        """
+        real = self.becomes(self._features(wrap(input).shape), **self._made_with)
+        with no_grad():
+            real.eval().forward(input, *args, **kwargs)
+        self._become(real)
 
     def _features(self, shape: tuple[int, ...]) -> int:
         """The number of features of an input. Errors: ShapeError for other axes."""
         raise NotImplementedError
 
-    def _become(self, features: int) -> None:
-        real = self.becomes(features, **self._made_with)
+    def _become(self, real: Module) -> None:
         for kind in (PARAMETER, BUFFER):
             own = dict(self._own(kind))
             for name, made in real._own(kind):
@@ -89,7 +96,8 @@ class Lazy(Module):
         names = [n for n, t in [*self._own(PARAMETER), *self._own(BUFFER)] if is_lazy(t)]
         given = [n for n in names if prefix + n in state and not is_lazy(state[prefix + n])]
         if given:
-            self._become(self._features_of(given[0], tuple(state[prefix + given[0]].shape)))
+            features = self._features_of(given[0], tuple(state[prefix + given[0]].shape))
+            self._become(self.becomes(features, **self._made_with))
 
     def _features_of(self, name: str, shape: tuple[int, ...]) -> int:
         """The number of features of a layer whose tensor ``name`` has this shape."""
@@ -97,7 +105,11 @@ class Lazy(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Become an ordinary layer, and be called as one."""
-        self.initialize_parameters(*args, **kwargs)
+        try:
+            self.initialize_parameters(*args, **kwargs)
+        except Exception as error:
+            where.note(error, self, args)
+            raise
         return self(*args, **kwargs)
 
 

@@ -122,10 +122,7 @@ def nll(
     rows, columns = np.divmod(np.arange(n * places), max(places, 1))
     weights = keep.astype(dtype)
     if weight is not None:
-        given = np.asarray(data_of(weight))
-        if given.shape != (c,):
-            raise ShapeError(f"nll_loss: {c} classes need as many weights; got {given.shape}")
-        weights = weights * given[targets].astype(dtype)
+        weights = weights * class_weights("nll_loss", weight, c)[targets].astype(dtype)
     total = np.add.reduce(weights)
     scale = share(total, dtype)
     flat = np.reshape(log_probs, (n, c, places))
@@ -146,3 +143,13 @@ def nll(
     # Ignored entries may be infinite: they are left out, not multiplied by 0.
     loss = np.where(keep, flat[at] * -weights, 0)
     return reduced(loss, reduction, scale, (n, *shape[2:])), (vjp, None)
+
+
+def class_weights(who: str, weight: TensorLike, classes: int) -> Array:
+    """Return the weights of classes. Errors: ShapeError for another number, or complex ones."""
+    given = np.asarray(data_of(weight))
+    if given.shape != (classes,):
+        raise ShapeError(f"{who}: {classes} classes need as many weights; got {given.shape}")
+    if given.dtype.kind == "c":
+        raise ShapeError(f"{who}: weights of classes are real numbers; got {given.dtype}")
+    return given

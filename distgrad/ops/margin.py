@@ -18,6 +18,7 @@ from distgrad.ops.helpers import (
     in_float32,
     integers,
 )
+from distgrad.ops.loss import class_weights
 from distgrad.ops.measure import vector_norm
 from distgrad.ops.reduce import expand
 from distgrad.ops.reduction import reduced, scale_of
@@ -95,11 +96,7 @@ def multi_margin(
     excess = np.where(others, np.maximum((margin - x[rows, y]).reshape(n, 1) + x, 0), 0)
     share_of_one = np.asarray(1 / max(c, 1), fractional(x.dtype))
     if weight is not None:
-        given = np.asarray(data_of(weight), share_of_one.dtype)
-        if given.shape != (c,):
-            raise ShapeError(
-                f"multi_margin_loss: {c} classes need as many weights; got {given.shape}"
-            )
+        given = class_weights("multi_margin_loss", weight, c).astype(share_of_one.dtype)
         share_of_one = (given[y] * share_of_one).reshape(n, 1)
     loss = np.sum((excess if p == 1 else excess * excess) * share_of_one, axis=1)
     scale = scale_of(data_of(loss), reduction)

@@ -131,3 +131,38 @@ def test_a_buffer_is_registered_by_assigning_it():
     assert [n for n, _ in module.named_buffers()] == ["kept", "dropped"]
     assert list(module.state_dict()) == ["kept"]
     assert list(copy.deepcopy(module).state_dict()) == ["kept"]
+
+
+def wrong_inputs(x):
+    """What no layer takes, and an array of too many axes for all but LazyLinear."""
+    yield from (None, "x", object(), {}, [[1.0], [2.0, 3.0]], np.array(["a"]), 1.5)
+    yield from (x.astype(object), x[..., None, None, None])
+
+
+@every_layer
+def test_a_first_input_that_it_cannot_take_leaves_it_lazy(name):
+    layer, x = made(name)
+    model = nn.Sequential(nn.Sequential(layer))
+    for wrong in wrong_inputs(x):
+        if name == "LazyLinear" and getattr(wrong, "dtype", None) == x.dtype:
+            continue
+        with pytest.raises((TypeError, ShapeError), match=r"got|expects|takes|does not fit"):
+            model(wrong)
+        assert layer.has_uninitialized_params(), wrong
+    with pytest.raises(TypeError, match="positional argument"):
+        layer(x, x, x)
+    with pytest.raises(TypeError, match="positional argument"):
+        layer()
+    assert model(x).shape[0] == len(x)
+    assert type(layer) is getattr(nn, name.removeprefix("Lazy"))
+
+
+def test_an_error_of_a_lazy_layer_names_its_place_in_the_model():
+    model = nn.Sequential(nn.ReLU(), nn.LazyConv1d(3, 5))
+    with pytest.raises(
+        ShapeError, match=r"a window of 5 .* does not fit in a length of 4"
+    ) as caught:
+        model(np.ones((2, 3, 4), "f4"))
+    assert caught.value.__notes__ == ["raised in '1' (LazyConv1d), called with (2, 3, 4) float32"]
+    assert model[1].has_uninitialized_params()
+    assert model(np.ones((2, 7, 5), "f4")).shape == (2, 3, 1)

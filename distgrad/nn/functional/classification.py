@@ -15,6 +15,7 @@ from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.reduction import beside, compared, mean_over, reduce_loss
 from distgrad.nn.functional.wrap import wrap, wrap_real
+from distgrad.ops.loss import class_weights
 
 
 def cross_entropy(
@@ -96,7 +97,7 @@ def binary_cross_entropy(
     x, t = compared("binary_cross_entropy", input, target)
     _check_probabilities(x)
     loss = ops.binary_cross_entropy(x, t)
-    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
+    return reduce_loss(_weighted("binary_cross_entropy", loss, weight), reduction)
 
 
 @apart
@@ -122,16 +123,32 @@ def binary_cross_entropy_with_logits(
 
     Both weights are 1 if None and broadcast. Errors: ShapeError for two shapes.
     """
-    x, t = compared("binary_cross_entropy_with_logits", input, target)
+    who = "binary_cross_entropy_with_logits"
+    x, t = compared(who, input, target)
     if weight is None and pos_weight is None:
         result: Tensor = ops.binary_cross_entropy_with_logits(x, t, reduction=reduction)
         return result
     if pos_weight is None:
         loss: Any = ops.binary_cross_entropy_with_logits(x, t, reduction="none")
     else:
-        positive = 1 + (beside(x, pos_weight) - 1) * t
+        positive = 1 + (_beside(who, "pos_weight", x, pos_weight) - 1) * t
         loss = (1 - t) * x + positive * ops.softplus(-x)
-    return reduce_loss(loss if weight is None else loss * beside(x, weight), reduction)
+    return reduce_loss(_weighted(who, loss, weight), reduction)
+
+
+def _weighted(who: str, loss: Any, weight: TensorLike | None) -> Any:
+    return loss if weight is None else loss * _beside(who, "weight", loss, weight)
+
+
+def _beside(who: str, name: str, x: Tensor, weight: TensorLike) -> Tensor:
+    found = beside(x, weight)
+    pairs = zip(reversed(found.shape), reversed(x.shape), strict=False)
+    if any(n != m and 1 not in (n, m) for n, m in pairs):
+        raise ShapeError(
+            f"{who}: {name} has shape {found.shape}, the input {x.shape}: give one for each "
+            f"number, or for each of the last axis"
+        )
+    return found
 
 
 def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
@@ -240,11 +257,8 @@ def _uniform_loss(
 
 
 def _column(weight: TensorLike, x: Tensor, axis: int) -> Array:
-    values = np.asarray(constant(wrap(weight), "cross_entropy", "weight"), x.dtype)
-    if values.shape != (x.shape[axis],):
-        raise ShapeError(
-            f"cross_entropy: {x.shape[axis]} classes need as many weights; got {values.shape}"
-        )
+    given = constant(wrap(weight), "cross_entropy", "weight")
+    values = class_weights("cross_entropy", given, x.shape[axis]).astype(x.dtype)
     return values.reshape((-1,) + (1,) * (x.ndim - 1 - axis))
 
 
