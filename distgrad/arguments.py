@@ -101,7 +101,8 @@ def refuse_arguments(
     """Raise TypeError for arguments that are not what the annotations of ``function`` say."""
     # Of too many or unknown ones Python's own message comes later.
     by_position = zip(_names(function), args, strict=False)
-    refuse(function.__name__, kinds_of(function), by_position, named.items())
+    who = function.__qualname__.rpartition("<locals>.")[2]
+    refuse(who, kinds_of(function), by_position, named.items())
 
 
 @functools.cache

@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from distgrad.arguments import checked
 from distgrad.autograd.tensor import Tensor
 from distgrad.capture import capture as record
 from distgrad.data import Batch, DataLoader
 from distgrad.errors import DistgradError
-from distgrad.kinds import Positive, Steps, Times
+from distgrad.kinds import Integer, Kind, Positive, Steps, Times, number, whole
 from distgrad.nn import Module
 from distgrad.observe import Progress, Run, TimeSplit
 from distgrad.observe.run.layout import checkpoints_of
@@ -41,6 +42,9 @@ from distgrad.train.watch import Watch, evaluation_of
 # Shapes of shards: two lengths in a whole batch, two in the last one, and as many again where
 # sequences are cut.
 _PROGRAMS = 16
+Loader: TypeAlias = Annotated[
+    DataLoader, Kind("a distgrad.data.DataLoader", lambda v: hasattr(v, "batches"))
+]
 
 
 class Trainer:
@@ -138,14 +142,15 @@ class Trainer:
         learn: Callable[..., tuple[Tensor, Tensor]] = self._forward_and_backward
         self._learn = record(learn, most=_PROGRAMS) if capture else learn
 
+    @checked
     def fit(
         self,
-        loader: DataLoader,
+        loader: Loader,
         *,
-        epochs: int | None = None,
-        max_steps: int | None = None,
-        evaluate: DataLoader | None = None,
-        evaluate_every: int | None = None,
+        epochs: Times | None = None,
+        max_steps: Times | None = None,
+        evaluate: Loader | None = None,
+        evaluate_every: Times | None = None,
         stop: Sequence[StopCriterion] = (),
         resume: bool = False,
     ) -> TrainState:
@@ -226,7 +231,8 @@ class Trainer:
             state.samples_per_second = clock.samples / max(busy, 1e-9)
 
     @traced("evaluation")
-    def evaluate(self, loader: DataLoader) -> dict[str, float]:
+    @checked
+    def evaluate(self, loader: Loader) -> dict[str, float]:
         """Return the mean loss and metrics over all samples of ``loader``, in evaluation mode.
 
         Call it on every rank: each computes its shards, all get the same numbers. A loader that was
@@ -236,7 +242,8 @@ class Trainer:
             return means(self.ddp, batches, self.loss_fn, self.metrics, self.reduction)
 
     @traced("evaluation")
-    def predict(self, loader: DataLoader, *, inputs: int | None = None) -> Any:
+    @checked
+    def predict(self, loader: Loader, *, inputs: Integer | None = None) -> Any:
         """Return the model's outputs for all samples of ``loader``, in its order, on every rank.
 
         Arrays of as many rows as there are samples, in the structure that the model returns, in
@@ -251,14 +258,15 @@ class Trainer:
     def _shown(self, loader: DataLoader) -> AbstractContextManager[Iterable[Batch]]:
         return evaluation_of(loader, self._watch, self.world.rank, visible=self._visible)
 
+    @checked
     def lr_find(
         self,
-        loader: DataLoader,
+        loader: Loader,
         *,
-        min_lr: float = 1e-8,
-        max_lr: float = 1.0,
-        num_training: int = 100,
-        early_stop_threshold: float = 4.0,
+        min_lr: Positive = 1e-8,
+        max_lr: Positive = 1.0,
+        num_training: Annotated[int, whole(2, quotients=True)] = 100,
+        early_stop_threshold: Annotated[float, number(1, without=[1])] = 4.0,
     ) -> LRFind:
         """Return the loss at growing learning rates, from ``num_training`` steps that are undone.
 
