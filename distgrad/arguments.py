@@ -258,6 +258,7 @@ _PLAIN: dict[Any, Kind] = {
     int: whole(quotients=True),
     bool: SWITCH,
     str: Kind("a string", lambda v: isinstance(v, str | os.PathLike)),
+    os.PathLike: Kind("a path", lambda v: isinstance(v, os.PathLike)),
     type(None): NONE,
     collections.abc.Callable: FUNCTION,
     collections.abc.Mapping: Kind("a mapping", lambda v: isinstance(v, Mapping)),

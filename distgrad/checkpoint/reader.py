@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from distgrad import files
+from distgrad.arguments import explained
 from distgrad.checkpoint import folders, section, strict
 from distgrad.checkpoint.manifest import NAME, Manifest
 from distgrad.errors import CheckpointError
@@ -31,6 +32,7 @@ class Checkpoint:
     arrays: dict[str, dict[str, NDArray[Any]]]
 
 
+@explained
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Read one checkpoint folder (``…/step-000123``).
 
@@ -54,6 +56,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path=path, step=manifest.step, meta=dict(manifest.meta), arrays=arrays)
 
 
+@explained
 def exists(folder: str | os.PathLike[str]) -> bool:
     """Return whether ``folder`` holds a checkpoint, whole or damaged.
 
@@ -62,6 +65,7 @@ def exists(folder: str | os.PathLike[str]) -> bool:
     return bool(_candidates(folder))
 
 
+@explained
 def newest(
     folder: str | os.PathLike[str], *, warn: Callable[[str], None] | None = None
 ) -> Checkpoint | None:

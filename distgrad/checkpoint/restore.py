@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.errors import CheckpointError
 
 
+@explained
 def restore_into(
     arrays: Mapping[str, NDArray[Any]],
     target: Mapping[str, Any],

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distgrad.arguments import explained
 from distgrad.autograd.tensor import Tensor
 from distgrad.checkpoint import folders, section
 from distgrad.checkpoint.manifest import (
@@ -52,6 +53,7 @@ _turn = threading.Lock()  # the threads of a process have one number, and so one
 
 
 @traced("checkpoint")
+@explained
 def save(
     folder: str | os.PathLike[str],
     *,
@@ -72,6 +74,8 @@ def save(
     stored and for a folder that cannot be written (full disk, no permission, a file in the way).
     """
     _check_numbers(step, keep)
+    if not isinstance(meta, Mapping):
+        raise CheckpointError(f"meta is a {type(meta).__name__}; it must be a dict, as {{}}")
     arrays = {title: _of_tensors(named) for title, named in arrays.items()}
     _check_arrays(arrays)
     final = folders.as_path(folder) / folders.name_of(step)
@@ -100,6 +104,7 @@ def _save(final: Path, step: int, arrays: Sections, meta: Mapping[str, Any]) -> 
         raise
 
 
+@explained
 def prepare(folder: str | os.PathLike[str]) -> None:
     """Make ``folder`` if need be and try to write into it: better now than after an hour.
 
@@ -183,9 +188,13 @@ def _of_tensors(named: Any) -> Any:
 
 def _check_arrays(arrays: Sections) -> None:
     for title, named in arrays.items():
-        if not SECTION.fullmatch(title):
+        if not isinstance(title, str) or not SECTION.fullmatch(title):
             raise CheckpointError(
                 f"section {title!r} cannot be a file name: use letters, digits, '_' and '-'"
+            )
+        if not isinstance(named, Mapping):
+            raise CheckpointError(
+                f"section {title!r} is a {type(named).__name__}; it must map names to arrays"
             )
         for name, array in named.items():
             _check_array(f"{title}: {name!r}", name, array)
@@ -200,7 +209,7 @@ def _check_array(where: str, name: str, array: NDArray[Any]) -> None:
             f"{where} is {array.dtype!r}, which a checkpoint cannot hold: convert it to one of "
             f"{', '.join(sorted(DTYPES))} in native byte order"
         )
-    if not is_name(name):
+    if not isinstance(name, str) or not is_name(name):
         raise CheckpointError(f"{where} is no name that safetensors can hold: choose another")
 
 

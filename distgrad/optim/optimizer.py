@@ -394,7 +394,8 @@ class Optimizer(Hooked):
                 continue
             if entry.get(name) is None:
                 raise ShapeError(
-                    f"the state has no '{name}' of parameter {number}; it has {[*entry]}"
+                    f"the state has no '{name}' of parameter {number}; it has {[*entry]}: it is "
+                    f"not that of {type(self).__name__} with these settings"
                 )
             if np.shape(entry[name]) != its_shape:
                 raise ShapeError(
