@@ -19,7 +19,7 @@ from distgrad.autograd.mode import (
 )
 from distgrad.autograd.tensor import Tensor
 from distgrad.capture.arena import arena
-from distgrad.capture.guard import guarded
+from distgrad.capture.guard import Form, guarded
 from distgrad.capture.later import Later
 from distgrad.capture.program import Program
 from distgrad.capture.recorder import Recorder
@@ -117,7 +117,7 @@ class CapturedStep(Generic[P, R]):
             switched(call_observer, recorder),
         ):
             result = self.function(*args, **kwargs)
-        program = _program(recorder, result)
+        program = _program(_name(self.function), recorder, result)
         if old is not None and (what := old.difference(program)) is not None:
             raise CaptureError(
                 f"{_name(self.function)} does something else than when it was captured, "
@@ -185,8 +185,13 @@ def _due(calls: int) -> bool:
     return calls & (calls + 1) == 0  # 1, 3, 7, …: the calls after them are number 2, 4, 8, …
 
 
-def _program(recorder: Recorder, result: Any) -> Program:
+def _program(name: str, recorder: Recorder, result: Any) -> Program:
     def varies(x: Any) -> Leaf | None:
+        if isinstance(x, Form):
+            raise CaptureError(
+                f"{name} returns the plain array of a Tensor, {x.dtype} {x.shape}, which a "
+                f"captured step has not: return the Tensor, and write .numpy() of it outside"
+            )
         if isinstance(x, Later):
             return Leaf(x.number, False)
         if isinstance(x, Tensor):

@@ -22,6 +22,9 @@ class Leaf:
     number: int
     tensor: bool
 
+    def __repr__(self) -> str:
+        return f"value {self.number}"
+
 
 class Tree:
     """A structure of tuples, lists, dictionaries and slices, of values and constants."""

@@ -57,7 +57,9 @@ def run(async_op: bool, started: Started, finish: Callable[[], Any] | None = Non
 def array_of(tensor: Any) -> Array:
     """Return the memory of a Tensor or array; CommError for anything else."""
     if isinstance(tensor, Tensor):
-        return tensor.array
+        array = tensor.array
+        # What a Tensor has instead inside a captured step refuses, and names the line.
+        return array if isinstance(array, np.ndarray) else np.asarray(array)
     if isinstance(tensor, np.ndarray):
         return tensor
     raise CommError(

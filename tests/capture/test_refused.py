@@ -89,6 +89,33 @@ def test_an_array_given_to_a_function_of_the_library_is_refused():
     refused(lambda x: F.linear(x, OUTSIDE[None]), dg.tensor(X), match="from outside")
 
 
+ARRAYS = {
+    "of a result": lambda x: (x * 2).detach().numpy(),
+    "in a dictionary": lambda x: {"a": [(x * 2).array]},
+    "of a gradient": lambda x: (grads(x), LAYER.weight.grad.numpy())[1],
+}
+LAYER = nn.Linear(X.shape[-1], 2)
+
+
+def grads(x):
+    LAYER(x).sum().backward()
+
+
+@pytest.mark.parametrize("step", ARRAYS.values(), ids=ARRAYS)
+def test_a_plain_array_of_a_tensor_is_not_returned(step):
+    said = r"<lambda> returns the plain array of a Tensor, float\d\d \(.*: return the Tensor, and"
+    refused(step, dg.tensor(X), match=said)
+
+
+def test_a_collective_of_dg_distributed_names_its_line():
+    def step(x):
+        y = x * 2
+        dg.distributed.all_reduce(y)  # it is this one
+        return y
+
+    refused(step, dg.tensor(X), match=r"test_refused.py:\d+ in step: dg.distributed.all_reduce\(y")
+
+
 def test_a_number_by_chance_is_found_when_the_step_is_recorded_again():
     random.seed(0)
     text = refused(lambda x: x * random.random(), dg.tensor(X), match="something else", calls=2)
