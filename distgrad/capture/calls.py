@@ -142,6 +142,8 @@ class Tape:
         found = loop(ufunc, (*[f.dtype for f in forms], out.dtype))
         if found is None:
             raise Unlowered(f"np.{ufunc.__name__} of these dtypes")
+        if not out.size:  # a row of 0 elements is told from none by nobody below
+            raise Unlowered("nothing to do")
         shape, strides = _merged(out, forms)
         forms = [*forms, out]
         if len(shape) == 2 and self._by_rows(ufunc, forms, shape, strides):

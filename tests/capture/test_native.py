@@ -218,6 +218,16 @@ def test_threads_at_the_same_time() -> None:
     assert len(captured.programs) == 1
 
 
+@pytest.mark.parametrize("dtype", ["f4", "i8", "?"])
+def test_a_copy_of_no_elements_is_no_call_that_writes(dtype: str) -> None:
+    captured = dg.capture(lambda x: (x[:, :0].clone(), x + x))
+    x = dg.tensor(np.ones((10, 10), dtype))
+    for _ in range(4):
+        assert captured(x)[0].shape == (10, 0)
+    # As one it wrote the ten rows' first elements, which are not there.
+    assert native_lines(captured.program) - {"getitem"} == {"add"}
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax])
 def test_softmax_is_native_along_every_axis(function: Any, axis: int) -> None:
