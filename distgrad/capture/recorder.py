@@ -253,6 +253,7 @@ class Recorder(Backward):
 
     def fixed(self, array: Array) -> None:
         """Note a constant of the step."""
+        array = _now(array)
         self.add(Constant(array, self.argument(array)), array)
 
     def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
@@ -112,7 +113,7 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
     x = _ordered(input, name)
     if dim is None:
         if x.size == 0:  # as in PyTorch
-            return Tensor(np.asarray(np.nan if x.dtype.kind == "f" else 0, x.dtype))
+            return Tensor(fixed(np.asarray(np.nan if x.dtype.kind == "f" else 0, x.dtype)))
         return _median(name, x.reshape(-1), 0, False)[0]
     if x.ndim == 0:
         return _as_numbers(_median(name, x.reshape(1), dim, False))
@@ -120,16 +121,21 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} over axis {axis} of shape {x.shape}: there is no element")
-    if not has_nan(x.array):
-        return _pairs(x, index_at(x.array, axis, (n - 1) // 2), axis, keepdim)
-    order = stable_order(x.array, axis)
-    known = x.array == x.array
-    count = np.sum(known, axis=axis, keepdims=True)
-    if name == "nanmedian":
-        place = np.maximum(count - 1, 0) // 2
-    else:  # a NaN if there is one: NaN are last
-        place = np.where(count < n, count, (n - 1) // 2)
-    return _pairs(x, np.take_along_axis(order, place, axis), axis, keepdim)
+    return _pairs(x, _middle(x, axis, name == "nanmedian"), axis, keepdim)
+
+
+@apart
+@keeps_form
+def _middle(x: Tensor, axis: int, skip: bool) -> Array:
+    """The index of the lower median along an axis, NaN left out (``skip``) or the median."""
+    data, n = x.array, x.shape[axis]
+    if not has_nan(data):
+        return index_at(data, axis, (n - 1) // 2)
+    order = stable_order(data, axis)
+    count = np.sum(data == data, axis=axis, keepdims=True)
+    whole = np.where(count < n, count, (n - 1) // 2)  # a NaN if there is one: NaN are last
+    place = np.maximum(count - 1, 0) // 2 if skip else whole
+    return np.take_along_axis(order, place, axis)
 
 
 @with_out
@@ -145,6 +151,13 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
+    return _pairs(x, _last_of_most(x, axis), axis, keepdim)
+
+
+@apart
+@keeps_form
+def _last_of_most(x: Tensor, axis: int) -> Array:
+    """The index of the last of the most frequent along an axis, which is not empty."""
     order = np.moveaxis(stable_order(x.array, axis), axis, -1)
     row = np.take_along_axis(np.moveaxis(x.array, axis, -1), order, -1)
     new = np.ones(row.shape, bool)
@@ -154,8 +167,7 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     run = np.arange(row.size) - np.repeat(starts, np.diff(starts, append=row.size))
     run = run.reshape(row.shape)
     last = np.expand_dims(np.argmax(run, axis=-1), -1)
-    index = np.moveaxis(np.take_along_axis(order, last, -1), -1, axis)
-    return _pairs(x, index, axis, keepdim)
+    return np.moveaxis(np.take_along_axis(order, last, -1), -1, axis)
 
 
 @with_out
@@ -192,7 +204,7 @@ def _quantile(
     name: str, input: TensorLike, q: TensorLike, dim: int | None, keepdim: bool, between: str
 ) -> Tensor:
     x = tensor_of(input)
-    levels = q if isinstance(q, Tensor) else Tensor(np.asarray(q, x.dtype))
+    levels = q if isinstance(q, Tensor) else Tensor(_in_dtype(q, x.dtype))
     if x.dtype.kind != "f" or levels.dtype != x.dtype:
         raise DistgradError(
             f"{name} takes real x and q of one dtype; got {x.dtype}, {levels.dtype}"
@@ -201,8 +213,7 @@ def _quantile(
         raise ShapeError(
             f"{name}: no interpolation {between!r}; linear, lower, higher, midpoint, nearest"
         )
-    if levels.ndim > 1 or not ((levels.array >= 0) & (levels.array <= 1)).all():
-        raise ShapeError(f"{name}: q is a number or a row of numbers in [0, 1]; got {q}")
+    _check_levels(name, levels)
     row = x.reshape(-1) if dim is None else x.reshape(1) if x.ndim == 0 else x
     axis = 0 if dim is None else one_axis(dim, row.ndim, name)
     if row.shape[axis] == 0:
@@ -220,26 +231,56 @@ def _quantile(
     return found.reshape(-1) if x.ndim == 0 else found
 
 
+def _in_dtype(q: Any, dtype: Any) -> Array:
+    found = np.asarray(q, dtype)
+    return found if isinstance(q, np.ndarray) else fixed(found)
+
+
+@apart
+def _check_levels(name: str, levels: Tensor) -> None:
+    q = levels.array
+    if q.ndim > 1 or not ((q >= 0) & (q <= 1)).all():
+        raise ShapeError(f"{name}: q is a number or a row of numbers in [0, 1]; got {q}")
+
+
 def _levels(row: Tensor, levels: Tensor, skip: bool, between: str) -> Tensor:
     """Quantiles of the last axis, at each level along a new last axis."""
-    order = stable_order(row.array, -1)
-    n = row.shape[-1]
-    count = np.sum(row.array == row.array, axis=-1, keepdims=True)
-    last = (np.maximum(count - 1, 0) if skip else np.full(count.shape, n - 1)).astype(row.dtype)
+    last = _last_places(row, skip)
     place = levels * last
-    where = place.array
+    low, high, begin = _neighbours(row, place, skip, between)
+    a = apply(np.take_along_axis, row, low, -1)
+    if between in ("lower", "higher", "nearest"):
+        return a
+    b = apply(np.take_along_axis, row, high, -1)
+    weight = place - begin if between == "linear" else 0.5
+    return apply(ops.add, a, (b - a) * weight)
+
+
+@apart
+@keeps_form
+def _last_places(row: Tensor, skip: bool) -> Array:
+    """The place in the order that level 1 stands for: of what is not NaN (``skip``), or of all."""
+    n = row.shape[-1]
+    if not skip:
+        return np.full((*row.shape[:-1], 1), n - 1, row.dtype)
+    count: Array = np.sum(row.array == row.array, axis=-1, keepdims=True)
+    last: Array = np.maximum(count - 1, 0).astype(row.dtype)
+    return last
+
+
+@apart
+@keeps_form
+def _neighbours(row: Tensor, place: Tensor, skip: bool, between: str) -> tuple[Array, Array, Array]:
+    """The indices of the elements below and above each place, and where the lower one stands."""
+    order, n, where = stable_order(row.array, -1), row.shape[-1], place.array
     if between != "linear":
         rounded = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(between)
         where = rounded(where) if rounded else where
     low, high = np.floor(where).astype(np.intp), np.ceil(where).astype(np.intp)
     if not skip:  # one NaN makes all of them NaN
-        low = np.where(count < n, n - 1, low)
-    a = apply(np.take_along_axis, row, np.take_along_axis(order, low, -1), -1)
-    if between in ("lower", "higher", "nearest"):
-        return a
-    b = apply(np.take_along_axis, row, np.take_along_axis(order, high, -1), -1)
-    weight = place - low.astype(row.dtype) if between == "linear" else 0.5
-    return apply(ops.add, a, (b - a) * weight)
+        low = np.where(np.isnan(row.array).any(axis=-1, keepdims=True), n - 1, low)
+    indices = [np.take_along_axis(order, at, -1) for at in (low, high)]
+    return indices[0], indices[1], low.astype(row.dtype)
 
 
 # -- searching ------------------------------------------------------------------------------------
@@ -320,7 +361,7 @@ def _pairs(x: Tensor, index: Any, axis: int, keepdim: bool) -> ValuesAndIndices:
     values = apply(np.take_along_axis, x, index, axis)
     if keepdim:
         return ValuesAndIndices(values, Tensor(index))
-    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(np.squeeze(index, axis)))
+    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(index).squeeze(axis=axis))
 
 
 def _as_numbers(found: ValuesAndIndices) -> ValuesAndIndices:

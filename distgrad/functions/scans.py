@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from distgrad import kernels, ops
-from distgrad.autograd.apart import fixed
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
@@ -77,11 +77,19 @@ def _running(
     axis = one_axis(dim, real_numbers(x, name).ndim or 1, name)
     if x.ndim == 0:
         return ValuesAndIndices(*[r.reshape(()) for r in function(x.reshape(1), dim)])
-    twin = kernels.twin(name) if x.size >= _MANY and x.dtype.char in "fd" else None
-    index = None if twin is None else twin(x.array, axis)
+    index = _places(name, x, axis) if x.size >= _MANY and x.dtype.char in "fd" else None
     if index is None:
         return function(x, dim)
     return ValuesAndIndices(apply(np.take_along_axis, x, index, axis), Tensor(index))
+
+
+@apart
+@keeps_form
+def _places(name: str, x: Tensor, axis: int) -> Array | None:
+    """The indices of the extremes so far by a kernel; None where there is none."""
+    twin = kernels.twin(name)
+    found: Array | None = None if twin is None else twin(x.array, axis)
+    return found
 
 
 _MANY = 1 << 12
@@ -121,8 +129,15 @@ def diff(
         return x.clone()
     if x.dtype.kind != "b":
         return apply(ops.diff, x, min(n, x.shape[axis]), axis)
+    return _changes(x, min(n, x.shape[axis]), axis)
+
+
+@apart
+@keeps_form
+def _changes(x: Tensor, n: int, axis: int) -> Tensor:
+    """Of booleans whether each differs from the one before, ``n`` times over."""
     data = x.array
-    for _ in range(min(n, x.shape[axis])):
+    for _ in range(n):
         data = np.asarray(np.diff(data, axis=axis))
     return Tensor(data)
 
@@ -160,20 +175,27 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
             f"gradient: axis {axis} has {n} elements; edge_order={edge_order} takes more"
         )
     row = x.swapaxes(axis, -1)
-    at = step.array if isinstance(step, Tensor) else np.asarray(step)
-    if at.ndim and at.shape != (n,):
-        raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
-    h = np.diff(at) if at.ndim else np.full(n - 1, at)
-    h = h.astype(x.dtype)
-    late, early = h[1:], h[:-1]  # the distances to the next element and to the one before
+    h, late, early, both = _distances(step, n, axis, x.dtype)
     slope = (row[..., 1:] - row[..., :-1]) / h
-    inner = (slope[..., 1:] * early + slope[..., :-1] * late) / (early + late)
+    inner = (slope[..., 1:] * early + slope[..., :-1] * late) / both
     first, last = slope[..., :1], slope[..., -1:]
     if edge_order == 2:
-        bend = (slope[..., 1:] - slope[..., :-1]) / (early + late)
+        bend = (slope[..., 1:] - slope[..., :-1]) / both
         first = first - bend[..., :1] * h[:1]
         last = last + bend[..., -1:] * h[-1:]
     return apply(ops.concatenate, [first, inner, last], -1).swapaxes(axis, -1)
+
+
+@apart
+@keeps_form
+def _distances(step: Any, n: int, axis: int, dtype: Any) -> tuple[Tensor, ...]:
+    """Those of neighbours, of each to the next and to the one before, and the sum of the two."""
+    at = step.array if isinstance(step, Tensor) else np.asarray(step)
+    if at.ndim and at.shape != (n,):
+        raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
+    h = (np.diff(at) if at.ndim else np.full(n - 1, at)).astype(dtype)
+    late, early = h[1:], h[:-1]
+    return Tensor(h), Tensor(late), Tensor(early), Tensor(early + late)
 
 
 # -- integrals ------------------------------------------------------------------------------------

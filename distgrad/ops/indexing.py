@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
@@ -69,7 +70,16 @@ def plain_index(index: Any) -> Any:
 
 def as_tensor(x: TensorLike) -> Tensor:
     """Return ``x`` as a Tensor: functions with PyTorch's names take arrays too."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+    if isinstance(x, Tensor):
+        return x
+    made = Tensor(x)
+    if type(x) in _PYTHONS:
+        fixed(made.array)
+    return made
+
+
+_PYTHONS = {bool, int, float, complex, list, tuple}
+"""Types of what no step computes."""
 
 
 def _is_basic(index: Any) -> bool:

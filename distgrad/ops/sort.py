@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
@@ -69,7 +69,7 @@ def _sort_pytorchs(
     """``torch.sort``, always stable: (values, indices) in order along ``dim``."""
     x = as_tensor(x)
     if x.ndim == 0:
-        return ValuesAndIndices(+x, Tensor(np.zeros((), np.intp)))
+        return ValuesAndIndices(+x, Tensor(fixed(np.zeros((), np.intp))))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
     order = _places(x, axis, descending)
     return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), Tensor(order))
@@ -149,7 +149,7 @@ def _median_pytorchs(x: TensorLike, *, dim: int, keepdim: bool = False) -> Value
     """
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "median")
-    index = _middle(x.array, axis, "median")[0]
+    index = _middle(x, axis, "median")[0]
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
@@ -167,12 +167,14 @@ median = TwoMeanings(
 def np_median(a: Array | Tensor, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """``np.median``: of an even number of elements the mean of the middle two share it evenly."""
     row, shape = _reduced(a, axis, keepdims, "median")
-    lower, upper = _middle(row.array, row.ndim - 1, "median")
+    lower, upper = _middle(row, row.ndim - 1, "median")
     return np.reshape((_along(row, lower, -1) + _along(row, upper, -1)) * 0.5, shape)
 
 
-def _middle(data: Array, axis: int, name: str) -> tuple[Array, Array]:
-    n = data.shape[axis]
+@apart
+@keeps_form
+def _middle(x: Tensor, axis: int, name: str) -> tuple[Array, Array]:
+    data, n = x.array, x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} of no elements: axis {axis} of shape {data.shape} is empty")
     low, high = (n - 1) // 2, n // 2
@@ -212,7 +214,7 @@ def quantile(
     n = row.shape[-1]
     if n == 0:
         raise ShapeError(f"quantile of no elements: the shape is {np.shape(a)}")
-    order = _order(row.array, row.ndim - 1, False)
+    order = _places(row, row.ndim - 1, False)
     # A level on the tape is taken as it is: the gradient to it is the slope between two elements.
     given = np.reshape(q, (-1,)) if isinstance(q, Tensor) and q.requires_grad else None
     parts = []
@@ -222,7 +224,7 @@ def quantile(
     if levels.ndim == 0:
         return np.reshape(parts[0], shape)
     if not parts:
-        return Tensor(np.zeros((*levels.shape, *shape), row.dtype))
+        return Tensor(fixed(np.zeros((*levels.shape, *shape), row.dtype)))
     return np.reshape(np.stack(parts), (*levels.shape, *shape))
 
 
@@ -247,7 +249,7 @@ def _between(row: Tensor, order: Array, place: float, method: str, level: Tensor
     if method == "nearest":
         place = round(place)  # half to even, as NumPy
     low, high = math.floor(place), math.ceil(place)
-    at = {k: _along(row, _at(row.array, order, k, -1), -1) for k in {low, high}}
+    at = {k: _along(row, _found_at(row, order, k), -1) for k in {low, high}}
     t: Any
     if level is not None:
         t = (level * (row.shape[-1] - 1) - low).astype(row.dtype)
@@ -256,6 +258,12 @@ def _between(row: Tensor, order: Array, place: float, method: str, level: Tensor
     else:
         t = 0.5 if method == "midpoint" else place - low
     return at[low] + (at[high] - at[low]) * t
+
+
+@apart
+@keeps_form
+def _found_at(row: Tensor, order: Array, k: int) -> Array:
+    return _at(row.array, order, k, -1)
 
 
 # -- running extremes -----------------------------------------------------------------------------
@@ -274,8 +282,14 @@ def cummin(x: TensorLike, dim: int) -> ValuesAndIndices:
 def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIndices:
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, name)
-    index = running_places(ufunc, x.array, axis)
+    index = _running_places(ufunc, x, axis)
     return ValuesAndIndices(_along(x, index, axis), Tensor(index))
+
+
+@apart
+@keeps_form
+def _running_places(ufunc: np.ufunc, x: Tensor, axis: int) -> Array:
+    return running_places(ufunc, x.array, axis)
 
 
 # -- what they share ------------------------------------------------------------------------------
@@ -284,7 +298,7 @@ def _running(ufunc: np.ufunc, x: TensorLike, dim: int, name: str) -> ValuesAndIn
 def _kept(values: Tensor, index: Array, axis: int, keepdim: bool) -> ValuesAndIndices:
     if keepdim:
         return ValuesAndIndices(values, Tensor(index))
-    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(np.squeeze(index, axis)))
+    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(index).squeeze(axis=axis))
 
 
 def _along(x: Tensor, index: Array, axis: int) -> Tensor:
