@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
+from distgrad.autograd.whole import whole
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
@@ -71,7 +72,7 @@ def gather(input: TensorLike, dim: int, index: TensorLike, *, sparse_grad: bool 
     """Elements at ``index`` along ``dim``: y[i][j] = x[index[i][j]][j] for dim=0."""
     x, at = tensor_of(input), data_of(index)
     if np.size(at) == 0:  # of whatever shape, as in PyTorch
-        return x.reshape(-1)[np.zeros(np.shape(at), np.int64)]
+        return x.reshape(-1)[fixed(np.zeros(np.shape(at), np.int64))]
     if x.array.ndim == 0 and np.ndim(at) == 1:
         x = x.reshape(1)
     return ops.gather(x, dim, at)
@@ -115,6 +116,7 @@ def masked_select(input: TensorLike, mask: TensorLike) -> Tensor:
 
 
 @with_out
+@apart
 def nonzero(input: TensorLike, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not 0, as rows (``as_tuple``: a tensor an axis)."""
     x = tensor_of(input)
@@ -123,6 +125,7 @@ def nonzero(input: TensorLike, *, as_tuple: bool = False) -> Any:
     return Tensor(np.argwhere(x.array))
 
 
+@apart
 def argwhere(input: TensorLike) -> Tensor:
     """The indices of the elements that are not 0, as rows."""
     return Tensor(np.argwhere(tensor_of(input).array))
@@ -247,7 +250,9 @@ def _number_in(value: Any, x: Tensor) -> Any:
     """
     if np.ndim(value) or x.dtype.kind not in "biu" or isinstance(value, np.ndarray):
         return value
-    number = value.item() if isinstance(value, Tensor | np.generic) else value
+    if isinstance(value, Tensor):
+        return _computed_number(value, x)
+    number = value.item() if isinstance(value, np.generic) else value
     if isinstance(number, complex) or number != number or abs(number) == np.inf:
         raise DistgradError(f"{number} does not go into {x.dtype}; use .float() first")
     if x.dtype.kind == "b":
@@ -256,6 +261,12 @@ def _number_in(value: Any, x: Tensor) -> Any:
     if not limits.min <= int(number) <= limits.max:
         raise DistgradError(f"{number} does not go into {x.dtype}, {limits.min} to {limits.max}")
     return np.asarray(int(number), x.dtype)
+
+
+@apart
+@keeps_form
+def _computed_number(value: Tensor, x: Tensor) -> Array:
+    return np.asarray(_number_in(value.item(), x))
 
 
 def _at_slices(
@@ -303,6 +314,7 @@ def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tenso
     return ops.masked_fill(x, mask, _number_in(value, x))
 
 
+@whole
 def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
     """The elements of ``source``, in order, where the boolean ``mask`` (broadcast) holds."""
     x, given = tensor_of(input), tensor_of(source)
@@ -348,11 +360,11 @@ def diagonal_scatter(
     """``input`` with ``src`` on the diagonal of two axes."""
     x = _matrix("diagonal_scatter", input)
     axes = axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
-    wanted = np.diagonal(x.array, offset, dim1, dim2).shape
+    wanted = np.diagonal(_of_shape(x), offset, dim1, dim2).shape
     if np.shape(src) != wanted:
         raise ShapeError(f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {wanted}")
     steps = np.arange(wanted[-1])
-    place = (..., steps + max(-offset, 0), steps + max(offset, 0))
+    place = (..., fixed(steps + max(-offset, 0)), fixed(steps + max(offset, 0)))
     turned = call(np.moveaxis, x, axes, (-2, -1))
     written = ops.index_put(turned, place, _converted("diagonal_scatter", src, x))
     return call(np.moveaxis, written, (-2, -1), axes)
@@ -360,12 +372,17 @@ def diagonal_scatter(
 
 def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> Tensor:
     try:
-        shape = x.array[place].shape
+        shape = _of_shape(x)[place].shape
     except IndexError as error:
         raise ShapeError(f"{name}: {error}") from error
     if np.shape(src) != shape:
         raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {shape}")
     return ops.index_put(x, place, _converted(name, src, x))
+
+
+def _of_shape(x: Tensor) -> Array:
+    """An array of the shape of ``x``, for questions of what shape comes out."""
+    return np.broadcast_to(np.zeros((), np.bool_), x.shape)
 
 
 def _converted(name: str, src: TensorLike, x: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
@@ -132,9 +134,9 @@ def combinations(input: TensorLike, r: int = 2, with_replacement: bool = False) 
     if r < 0:
         raise ShapeError(f"combinations of r={r} elements: r is 0 or more")
     if r == 0:
-        return Tensor(np.zeros(0, x.dtype))
+        return Tensor(fixed(np.zeros(0, x.dtype)))
     rows = _choices(len(x), r, 0 if with_replacement else 1)
-    return x[rows]
+    return x[fixed(rows)]
 
 
 def _choices(n: int, r: int, step: int) -> Array:
@@ -248,7 +250,14 @@ def _equal_parts(name: str, x: Tensor, where: Any, axis: int, least: int) -> tup
 
 def narrow(input: TensorLike, dim: int, start: int | Tensor, length: int) -> Tensor:
     """``length`` elements from ``start`` along ``dim``."""
+    if isinstance(start, Tensor):
+        return _narrow_from(tensor_of(input), dim, start, length)
     return call(ops.narrow, tensor_of(input), dim, int(start), length)
+
+
+@whole
+def _narrow_from(x: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
+    return call(ops.narrow, x, dim, int(start), length)
 
 
 @with_out

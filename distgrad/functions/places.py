@@ -20,6 +20,7 @@ from distgrad.ops.helpers import data_of
 __all__ = ["nonzero_static", "tril_indices", "triu_indices", "unravel_index"]
 
 
+@apart
 def unravel_index(indices: TensorLike, shape: Ints) -> tuple[Tensor, ...]:
     """The index along each axis of ``shape`` of places that are counted through all elements.
 
@@ -36,6 +37,7 @@ def unravel_index(indices: TensorLike, shape: Ints) -> tuple[Tensor, ...]:
 
 
 @with_out
+@apart
 def nonzero_static(input: TensorLike, *, size: int, fill_value: int = -1) -> Tensor:
     """(size, axes): indices of the first ``size`` elements that are not 0, else ``fill_value``."""
     if size < 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Ints, Shape
@@ -221,8 +222,8 @@ def repeat_interleave(
     """
     x, name = tensor_of(input), "repeat_interleave"
     if repeats is None:
-        x, repeats, dim = tensor_of(np.arange(len(x))), x, 0
-    times = repeats.array if isinstance(repeats, Tensor) else np.asarray(repeats)
+        x, repeats, dim = Tensor(fixed(np.arange(len(x)))), x, 0
+    times = repeats if isinstance(repeats, Tensor) else np.asarray(repeats)
     if times.dtype.kind not in "iu":
         raise ShapeError(f"repeat_interleave: repeats are whole numbers; got {times.dtype}")
     found = call(np.repeat, x, times, None if dim is None else one_axis(dim, x.ndim or 1, name))
@@ -313,5 +314,5 @@ def unfold(input: TensorLike, dimension: int, size: int, step: int) -> Tensor:
             f"unfold: windows of {size}, {step} apart, do not lie in axis {dimension} of length {n}"
         )
     starts = np.arange((n - size) // step + 1) * step
-    taken = call(np.take, x, (starts[:, None] + np.arange(size)), axis=axis)
+    taken = call(np.take, x, fixed(starts[:, None] + np.arange(size)), axis=axis)
     return call(ops.moveaxis, taken, axis + 1, -1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints
@@ -79,16 +80,25 @@ def repeat(a: Array | Tensor, repeats: TensorLike, axis: int | None = None) -> A
         return repeat(np.ravel(a), repeats, 0)
     (axis,) = axis_numbers(axis, a.ndim, "repeat")
     n = a.shape[axis]
+    if np.size(repeats) == 1:
+        return _repeat_all(a, int(_times(repeats, n, axis).reshape(())), axis)
+    return np.take(a, _repeated(repeats, n, axis), axis=axis)
+
+
+@apart
+def _repeated(repeats: TensorLike, n: int, axis: int) -> Array:
+    """The indices along an axis of ``n``, each as often as it is to be there."""
+    return np.repeat(np.arange(n), _times(repeats, n, axis))
+
+
+def _times(repeats: TensorLike, n: int, axis: int) -> Array:
     times = integers(repeats, "repeats")
     if times.size not in {1, n} or times.ndim > 1 or (times < 0).any():
         raise ShapeError(
             f"repeat takes one number of at least 0, or one for each of the {n} indices along "
             f"axis {axis}; got {np.array2string(times, threshold=8)}"
         )
-    if times.size == 1:
-        return _repeat_all(a, int(times.reshape(())), axis)
-    index: Array = np.repeat(np.arange(n), times)
-    return np.take(a, index, axis=axis)
+    return times
 
 
 def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:

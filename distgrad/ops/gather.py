@@ -125,8 +125,9 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
 
 def masked_select(x: TensorLike, mask: TensorLike) -> Tensor:
     """The elements of ``x`` where the boolean ``mask`` holds (both broadcast), in a row."""
-    whole, chosen = broadcast_arrays(as_tensor(x), _mask("masked_select", mask))
-    return as_tensor(whole[data_of(chosen)])
+    held = Tensor(_mask("masked_select", mask))
+    whole, chosen = broadcast_arrays(as_tensor(x), held)
+    return as_tensor(whole[chosen])
 
 
 @dispatch(np.take_along_axis)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.ops.along import places_of
 from distgrad.ops.gather import added, corner
@@ -58,12 +61,19 @@ def index_reduce(
             ()
         )
     (axis,) = axis_numbers(dim, x.ndim, "index_reduce")
-    rows = checked_index("index_reduce", index, x.shape[axis], axis, negative=False).reshape(-1)
-    wanted = (*x.shape[:axis], rows.size, *x.shape[axis + 1 :])
-    if source.shape != wanted:
-        raise ShapeError(f"index_reduce: source has shape {source.shape}; x and index ask {wanted}")
-    numbered = np.arange(x.size).reshape(x.shape)
-    return _reduced("index_reduce", x, np.take(numbered, rows, axis), source, reduce, include_self)
+    places = _places_of_slices(index, x.shape, axis)
+    if source.shape != places.shape:
+        raise ShapeError(
+            f"index_reduce: source has shape {source.shape}; x and index ask {places.shape}"
+        )
+    return _reduced("index_reduce", x, places, source, reduce, include_self)
+
+
+@apart
+def _places_of_slices(index: TensorLike, shape: Shape, axis: int) -> Array:
+    """The positions, among all elements of ``shape``, of the slices at ``index`` along ``axis``."""
+    rows = checked_index("index_reduce", index, shape[axis], axis, negative=False).reshape(-1)
+    return np.take(np.arange(math.prod(shape)).reshape(shape), rows, axis)
 
 
 def _reduced(
@@ -71,10 +81,17 @@ def _reduced(
 ) -> Tensor:
     if reduce not in REDUCTIONS:
         raise ShapeError(f"{name}: reduce is one of {', '.join(REDUCTIONS)}; got {reduce!r}")
-    flat, row, given = x.reshape(-1), places.reshape(-1), values.reshape(-1)
-    own = None if include_self else np.bincount(row, minlength=flat.size) == 0
+    flat, given = x.reshape(-1), values.reshape(-1)
+    row, own = _arrived(places, flat.size, include_self)
     found = _KINDS[reduce](flat, row, given, own)
     return as_tensor(found).reshape(x.shape)
+
+
+@apart
+def _arrived(places: Array, size: int, include_self: bool) -> tuple[Array, Array | None]:
+    """The places in a row, and whether each element counts itself (None: all do)."""
+    row = places.reshape(-1)
+    return row, None if include_self else np.bincount(row, minlength=size) == 0
 
 
 def _own(x: Tensor, own: Array | None, otherwise: float) -> Tensor:
@@ -87,12 +104,18 @@ def _sum(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Tensor:
 
 
 def _mean(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
-    arrivals = np.bincount(row, minlength=x.size)
-    count = arrivals + 1 if own is None else np.maximum(arrivals + own, 1)
-    total = _sum(x, row, given, own)
+    total, count = _sum(x, row, given, own), Tensor(_count(row, own, x.size))
     return total // count if total.dtype.kind in "iu" else total / count.astype(total.dtype)
 
 
+@apart
+def _count(row: Array, own: Array | None, size: int) -> Array:
+    """How many elements come to each place, its own among them if it counts; 1 if none."""
+    arrivals: Array = np.bincount(row, minlength=size)
+    return arrivals + 1 if own is None else np.maximum(arrivals + own, 1)
+
+
+@whole
 def _prod(x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
     total: Any = _own(x, own, 1)
     if not _recorded(x, given):
@@ -111,6 +134,7 @@ def _recorded(x: Tensor, given: Tensor) -> bool:
     return grad_enabled.get() and (x.requires_grad or given.requires_grad)
 
 
+@whole
 def _extreme(function: np.ufunc, x: Tensor, row: Array, given: Tensor, own: Array | None) -> Any:
     best = x.array.copy()
     if own is not None:
