@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
@@ -105,7 +106,7 @@ def logdet(input: TensorLike) -> Tensor:
     sign, logabsdet = linalg.slogdet(input)
     if sign.dtype.kind == "c":
         return as_tensor(np.log(sign) + logabsdet)
-    return as_tensor(np.where(sign.array < 0, np.asarray(np.nan, sign.dtype), logabsdet))
+    return as_tensor(np.where(sign < 0, np.asarray(np.nan, sign.dtype), logabsdet))
 
 
 @with_out
@@ -146,7 +147,7 @@ def cholesky_solve(input: TensorLike, input2: TensorLike, upper: bool = False) -
 def cholesky_inverse(input: TensorLike, upper: bool = False) -> Tensor:
     """The inverse of L Lᴴ (of Lᴴ L if ``upper``); ``input`` is L."""
     L = matrices(input, "cholesky_inverse", square=True)
-    return cholesky_solve(np.eye(L.shape[-1], dtype=L.dtype), L, upper)
+    return cholesky_solve(fixed(np.eye(L.shape[-1], dtype=L.dtype)), L, upper)
 
 
 @with_out
@@ -175,6 +176,7 @@ def qr(input: TensorLike, some: bool = True) -> QRResult:
 
 
 @with_out
+@apart
 def geqrf(input: TensorLike) -> GeqrfResult:
     """LAPACK's QR: R and Householder's reflections in one matrix; no gradient, as in PyTorch."""
     a = constant(matrices(input, "geqrf"), "geqrf", "input")
@@ -229,15 +231,20 @@ def lu_unpack(
 ) -> LUUnpackResult:
     """P, L, U of what ``lu_factor`` returned; empty where not asked for."""
     y = matrices(LU_data, "lu_unpack")
-    L = U = P = Tensor(np.zeros(0, y.dtype))
+    L = U = P = Tensor(fixed(np.zeros(0, y.dtype)))
     if unpack_data:
         L, U = map(as_tensor, unpacked(y))
     if unpack_pivots:
-        swaps = np.asarray(constant(LU_pivots, "lu_unpack", "LU_pivots"))
-        if swaps.dtype.kind not in "iu" or swaps.shape[-1:] != (min(y.shape[-2:]),):
-            raise ShapeError(f"lu_unpack: pivots {swaps.dtype} {swaps.shape} of LU {y.shape}")
-        P = permutation(swaps.astype(np.int64) - 1, y.shape[-2], y.dtype)
+        P = _permutation(LU_pivots, y)
     return LUUnpackResult(P, L, U)
+
+
+@apart
+def _permutation(pivots: TensorLike, y: Tensor) -> Tensor:
+    swaps = np.asarray(constant(pivots, "lu_unpack", "LU_pivots"))
+    if swaps.dtype.kind not in "iu" or swaps.shape[-1:] != (min(y.shape[-2:]),):
+        raise ShapeError(f"lu_unpack: pivots {swaps.dtype} {swaps.shape} of LU {y.shape}")
+    return permutation(swaps.astype(np.int64) - 1, y.shape[-2], y.dtype)
 
 
 @with_out
@@ -246,7 +253,7 @@ def svd(input: TensorLike, some: bool = True, compute_uv: bool = True) -> SVDRes
     A = matrices(input, "svd")
     if not compute_uv:
         m, n = A.shape[-2:]
-        zeros = [Tensor(np.zeros((*A.shape[:-2], k, k), A.dtype)) for k in (m, n)]
+        zeros = [Tensor(fixed(np.zeros((*A.shape[:-2], k, k), A.dtype))) for k in (m, n)]
         return SVDResult(zeros[0], linalg.svdvals(A), zeros[1])
     U, S, Vh = linalg.svd(A, full_matrices=not some)
     return SVDResult(U, S, as_tensor(H(Vh)))
@@ -357,7 +364,7 @@ def renorm(input: TensorLike, p: float, dim: int, maxnorm: float) -> Tensor:
         )
     others = tuple(i for i in range(x.ndim) if i != dim % x.ndim)
     norms = vector_norm(x, axis=others, keepdims=True, ord=p)
-    above = norms.array > maxnorm
+    above = norms > maxnorm
     scale = np.where(above, maxnorm / (np.where(above, norms, 1) + 1e-7), 1)
     return as_tensor(x * scale.astype(norms.dtype))
 

@@ -7,9 +7,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Shape
+from distgrad.autograd.whole import whole
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.out import with_out
 from distgrad.ops.decompose import EighResult, QRResult, SVDResult, numpys_qr
@@ -97,6 +99,7 @@ def cholesky(A: TensorLike, *, upper: bool = False) -> Tensor:
 
 
 @with_out
+@whole
 def cholesky_ex(
     A: TensorLike, *, upper: bool = False, check_errors: bool = False
 ) -> CholeskyExResult:
@@ -205,7 +208,7 @@ def qr(A: TensorLike, mode: str = "reduced") -> QRResult:
     """Q, R with A = Q R; "reduced", "complete" (no gradient if m > n) or "r" (Q is empty)."""
     A = matrices(A, "qr")
     if mode == "r":
-        return QRResult(Tensor(np.zeros(0, A.dtype)), numpys_qr(A, "r"))
+        return QRResult(Tensor(fixed(np.zeros(0, A.dtype))), numpys_qr(A, "r"))
     if mode not in ("reduced", "complete"):
         raise ShapeError(f"qr: the modes are 'reduced', 'complete' and 'r'; got {mode!r}")
     return QRResult(*numpys_qr(A, mode))
@@ -222,7 +225,8 @@ def householder_product(A: TensorLike, tau: TensorLike) -> Tensor:
             f"householder_product takes A (…, m, n), m ≥ n, and tau (…, k), k ≤ n; got {A.shape} "
             f"and {tau.shape}"
         )
-    return as_tensor(reflected(A, tau, np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape)))
+    unit = fixed(np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape))
+    return as_tensor(reflected(A, tau, unit))
 
 
 # -- LU -------------------------------------------------------------------------------------------
@@ -242,12 +246,26 @@ def lu_factor_ex(
     """``lu_factor`` that does not raise; its gradient needs regular matrices."""
     _only_pivoted(pivot)
     y, pivots = pivoted(matrices(A, "lu_factor"))
+    info = _first_zero(y, check_errors)
+    return LUFactorExResult(as_tensor(y), _from_1(pivots), info)
+
+
+@apart
+@keeps_form
+def _first_zero(y: Array | Tensor, check_errors: bool) -> Tensor:
+    """The place of the first zero on each diagonal, from 1 on; 0 where there is none."""
     zero = np.diagonal(data_of(y), 0, -2, -1) == 0
     info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0) if zero.shape[-1] else np.zeros(())
-    info = np.broadcast_to(info, pivots.shape[:-1]).astype(np.int32)
+    info = np.broadcast_to(info, y.shape[:-2]).astype(np.int32)
     if check_errors and info.any():
         raise ShapeError(f"lu_factor: a pivot is zero, the matrix is singular (info {info})")
-    return LUFactorExResult(as_tensor(y), Tensor((pivots + 1).astype(np.int32)), Tensor(info))
+    return Tensor(info)
+
+
+@apart
+@keeps_form
+def _from_1(pivots: Array) -> Tensor:
+    return Tensor((pivots + 1).astype(np.int32))
 
 
 def _only_pivoted(pivot: bool) -> None:
@@ -263,6 +281,8 @@ def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
     return LUResult(permutation(pivots, y.shape[-2], y.dtype), *map(as_tensor, unpacked(y)))
 
 
+@apart
+@keeps_form
 def permutation(pivots: Array, rows: int, dtype: Any) -> Tensor:
     """P (…, m, m) of pivots counted from 0 on."""
     order = permutation_of(pivots, rows)
@@ -284,30 +304,30 @@ def lu_solve(
         raise ShapeError(f"lu_solve: B of shape {B.shape} does not fit LU of shape {LU.shape}")
     if not left:  # X A = B is Aᴴ Xᴴ = Bᴴ
         return as_tensor(H(lu_solve(LU, pivots, H(B), adjoint=not adjoint)))
-    swaps = _swaps("lu_solve", pivots, LU)
-    order = permutation_of(swaps, LU.shape[-1])
     front = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
     B = as_tensor(np.broadcast_to(B, (*front, *B.shape[-2:])))
     triangle = ops.solve_triangular
     if adjoint:
         y = triangle(H(LU), B, lower=True)
         y = triangle(H(LU), y, lower=False, unit_diagonal=True)
-        return _rows(y, np.argsort(order, -1))
-    y = triangle(LU, _rows(B, order), lower=True, unit_diagonal=True)
+        return as_tensor(np.take_along_axis(y, _order(pivots, LU, y.shape, back=True), -2))
+    B = as_tensor(np.take_along_axis(B, _order(pivots, LU, B.shape, back=False), -2))
+    y = triangle(LU, B, lower=True, unit_diagonal=True)
     return as_tensor(triangle(LU, y, lower=False))
 
 
-def _swaps(name: str, pivots: TensorLike, LU: Tensor) -> Array:
-    """Return ``pivots`` counted from 0. Errors: ShapeError for what lu_factor cannot have given."""
-    given = np.asarray(constant(pivots, name, "pivots"))
+@apart
+def _order(pivots: TensorLike, LU: Tensor, shape: Shape, *, back: bool) -> Array:
+    """The order that ``pivots`` bring the rows of ``shape`` in (``back``: that they came from).
+
+    Errors: ShapeError for what lu_factor cannot have given.
+    """
+    given = np.asarray(constant(pivots, "lu_solve", "pivots"))
     n = LU.shape[-1]
     if given.dtype.kind not in "iu" or given.shape != LU.shape[:-1]:
-        raise ShapeError(f"{name}: pivots {given.dtype} {given.shape} do not fit LU {LU.shape}")
+        raise ShapeError(f"lu_solve: pivots {given.dtype} {given.shape} do not fit LU {LU.shape}")
     if given.size and not (given.min() >= 1 and given.max() <= n):
-        raise ShapeError(f"{name}: pivots are rows from 1 to {n}, as lu_factor gives them")
-    return given.astype(np.int64) - 1
-
-
-def _rows(x: Tensor, order: Array) -> Tensor:
-    order = np.broadcast_to(order, (*x.shape[:-2], order.shape[-1]))
-    return as_tensor(np.take_along_axis(x, order[..., None], -2))
+        raise ShapeError(f"lu_solve: pivots are rows from 1 to {n}, as lu_factor gives them")
+    order = permutation_of(given.astype(np.int64) - 1, n)
+    order = np.argsort(order, -1) if back else order
+    return np.broadcast_to(order, (*shape[:-2], n))[..., None]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -126,6 +127,7 @@ def cond(A: TensorLike, p: Order | None = None) -> Tensor:
 
 
 @with_out
+@apart
 def matrix_rank(
     A: TensorLike,
     tol: TensorLike | None = None,
@@ -172,16 +174,23 @@ def pinv(
 ) -> Tensor:
     """The Moore–Penrose inverse; singular values up to max(atol, rtol σ₁) count as zero."""
     A = matrices(A, "pinv", square=hermitian)
+    relative = _relative(A, atol, rtol if rcond is None else rcond)
+    return as_tensor(np.linalg.pinv(A, relative, hermitian))
+
+
+@apart
+@keeps_form
+def _relative(A: Tensor, atol: Any, rtol: Any) -> Array:
+    """The tolerances of ``pinv`` as parts of the largest singular values."""
     s = plain("pinv", np.linalg.svd, A.array, compute_uv=False)
     largest = s.max(axis=-1, initial=0.0)
-    cut = tolerance(largest, A.shape[-2:], atol, rtol if rcond is None else rcond)
+    cut = tolerance(largest, A.shape[-2:], atol, rtol)
     if cut.shape != largest.shape:
         raise ShapeError(
             f"pinv: the tolerances broadcast to {largest.shape}, one for each matrix; got "
             f"{cut.shape} for A of shape {A.shape}"
         )
-    relative = cut / np.where(largest == 0, 1, largest)
-    return as_tensor(np.linalg.pinv(A, relative, hermitian))
+    return np.asarray(cut / np.where(largest == 0, 1, largest))
 
 
 # -- norms ----------------------------------------------------------------------------------------
@@ -304,6 +313,6 @@ def powers(x: Tensor, count: int) -> Any:
     """x⁰ to xⁿ⁻¹ in a new last axis, by products: exact gradients at 0."""
     if count < 1:
         raise ShapeError(f"vander takes N ≥ 1 powers; got {count}")
-    ones = np.ones((*x.shape, 1), data_of(x).dtype)
+    ones = fixed(np.ones((*x.shape, 1), data_of(x).dtype))
     repeated = np.broadcast_to(np.expand_dims(x, -1), (*x.shape, count - 1))
     return np.cumprod(np.concatenate((ones, repeated), axis=-1), axis=-1)

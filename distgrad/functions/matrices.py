@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
@@ -353,10 +354,12 @@ def block_diag(*tensors: TensorLike) -> Tensor:
     width, done, rows = sum(b.shape[1] for b in blocks), 0, []
     for block in blocks:
         m, n = block.shape
-        gaps = (np.zeros((m, k), dtype) for k in (done, width - done - n))
+        gaps = (fixed(np.zeros((m, k), dtype)) for k in (done, width - done - n))
         rows.append(np.concatenate((next(gaps), block, next(gaps)), axis=1))
         done += n
-    return as_tensor(np.concatenate(rows, axis=0)) if rows else Tensor(np.zeros((1, 0), dtype))
+    if not rows:
+        return Tensor(fixed(np.zeros((1, 0), dtype)))
+    return as_tensor(np.concatenate(rows, axis=0))
 
 
 @with_out
@@ -365,6 +368,6 @@ def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Ten
     (v,) = _of_axes("vander", (x, 1))
     count = v.shape[0] if N is None else N
     if count < 1:
-        return Tensor(np.zeros((v.shape[0], 0), v.dtype))
+        return Tensor(fixed(np.zeros((v.shape[0], 0), v.dtype)))
     found = linalg.vander(v, N=count)
     return found if increasing else as_tensor(np.flip(found, -1))

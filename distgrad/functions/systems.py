@@ -9,6 +9,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.functions.factors import lu_factor_ex, matrices, plain, where_good
 from distgrad.functions.out import with_out
@@ -72,6 +73,7 @@ def vectors(A: Tensor, B: Tensor) -> bool:
 
 
 @with_out
+@whole
 def solve_ex(
     A: TensorLike, B: TensorLike, *, left: bool = True, check_errors: bool = False
 ) -> SolveExResult:
@@ -88,6 +90,7 @@ def inv(A: TensorLike) -> Tensor:
 
 
 @with_out
+@whole
 def inv_ex(A: TensorLike, *, check_errors: bool = False) -> InvExResult:
     """``inv`` that does not raise: NaN where ``info`` is not 0 (the first zero pivot)."""
     A = matrices(A, "inv_ex", square=True)
@@ -121,6 +124,7 @@ def solve_triangular(
 
 
 @with_out
+@whole
 def lstsq(
     A: TensorLike, B: TensorLike, rcond: float | None = None, *, driver: str | None = None
 ) -> LstsqResult:

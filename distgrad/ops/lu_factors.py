@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -70,12 +71,20 @@ def _exchange(y: Array, k: int, pivots: Array) -> None:
     y[..., k : k + 1, :] = other
 
 
+@apart
+@keeps_form
 def lu_pivots(a: Array | Tensor) -> Array:
     """Which row each of the first ones is exchanged with, from 0 on: (..., k)."""
     x = data_of(a)
     pivots = np.zeros((*x.shape[:-2], min(x.shape[-2:])), np.int64)
     _eliminated(x, pivots)
     return pivots
+
+
+@apart
+@keeps_form
+def _rows(pivots: Array, rows: int) -> Array:
+    return np.expand_dims(permutation_of(pivots, rows), -1)
 
 
 def permutation_of(pivots: Array, rows: int) -> Array:
@@ -96,7 +105,7 @@ def lu_factor(a: Array | Tensor) -> tuple[Any, Array]:
     pivots = lu_pivots(a)
     m, n = a.shape[-2:]
     k = min(m, n)
-    a = np.take_along_axis(a, np.expand_dims(permutation_of(pivots, m), -1), -2)
+    a = np.take_along_axis(a, _rows(pivots, m), -2)
     y = either_fused(lu_unpivoted, a[..., :k, :k])
     if m > n:
         below = H(either_fused(solve_triangular, H(np.triu(y)), H(a[..., k:, :]), lower=True))
@@ -111,7 +120,7 @@ def lu_unpack(y: Array | Tensor) -> tuple[Any, Any]:
     """L (m, k) and U (k, n) of what ``lu_factor`` returned."""
     m, n = y.shape[-2:]
     k = min(m, n)
-    return np.tril(y[..., :k], -1) + np.eye(m, k, dtype=y.dtype), np.triu(y[..., :k, :])
+    return np.tril(y[..., :k], -1) + fixed(np.eye(m, k, dtype=y.dtype)), np.triu(y[..., :k, :])
 
 
 def reflected(h: Array | Tensor, tau: Array | Tensor, other: Any, adjoint: bool = False) -> Any:
@@ -120,7 +129,7 @@ def reflected(h: Array | Tensor, tau: Array | Tensor, other: Any, adjoint: bool 
     vᵢ is 0 above row i, 1 there and column i of ``h`` below.
     """
     m, k = h.shape[-2], tau.shape[-1]
-    v = np.tril(h[..., :k], -1) + np.eye(m, k, dtype=h.dtype)
+    v = np.tril(h[..., :k], -1) + fixed(np.eye(m, k, dtype=h.dtype))
     for i in range(k) if adjoint else reversed(range(k)):
         column = v[..., i : i + 1]
         factor: Any = tau[..., i : i + 1]

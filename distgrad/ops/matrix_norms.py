@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis
@@ -75,7 +76,7 @@ def matrix_power(a: Array | Tensor, n: int) -> Any:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ShapeError(f"matrix_power takes square matrices; got shape {a.shape}")
     if n == 0:
-        return Tensor(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
+        return Tensor(fixed(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape)))
     square = np.linalg.inv(a) if n < 0 else a
     result = None
     n = abs(n)

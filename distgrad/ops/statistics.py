@@ -8,6 +8,7 @@ import numpy as np
 
 from distgrad.autograd.op import constant, dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import conjugate, data_of
 from distgrad.ops.linalg import arrays
@@ -46,13 +47,19 @@ def cov(
 
 def covariance(x: Any, correction: float, fweights: Any = None, aweights: Any = None) -> Any:
     """The covariances of rows; observations count ``fweights`` times, or with ``aweights``."""
+    if fweights is not None or aweights is not None:
+        return _weighted(x, correction, fweights, aweights)
     n = x.shape[1]
-    w = _weights(fweights, n, "fweights", whole=True)
+    c = x - np.sum(x, axis=1, keepdims=True) / max(n, 1)
+    return np.matmul(c, conjugate(np.swapaxes(c, 0, 1))) / _divisor(n - correction)
+
+
+@whole
+def _weighted(x: Any, correction: float, fweights: Any, aweights: Any) -> Any:
+    n = x.shape[1]
+    w = _weights(fweights, n, "fweights", counts=True)
     a = _weights(aweights, n, "aweights")
     both = a if w is None else w if a is None else w * a
-    if both is None:
-        c = x - np.sum(x, axis=1, keepdims=True) / max(n, 1)
-        return np.matmul(c, conjugate(np.swapaxes(c, 0, 1))) / _divisor(n - correction)
     total = np.sum(both)
     scale = total - correction * (1 if a is None else np.sum(both * a) / total)
     c = x - np.sum(x * both, axis=1, keepdims=True) / total
@@ -64,17 +71,17 @@ def _divisor(scale: Any) -> Any:
     return scale if scale > 0 else np.nan
 
 
-def _weights(w: Any, n: int, name: str, whole: bool = False) -> Any:
+def _weights(w: Any, n: int, name: str, counts: bool = False) -> Any:
     if w is None:
         return None
-    found = np.asarray(constant(w, "cov", name) if whole else data_of(w))
-    if found.shape != (n,) or (found < 0).any() or (whole and found.dtype.kind not in "iu"):
-        kind = "whole numbers" if whole else "numbers"
+    found = np.asarray(constant(w, "cov", name) if counts else data_of(w))
+    if found.shape != (n,) or (found < 0).any() or (counts and found.dtype.kind not in "iu"):
+        kind = "whole numbers" if counts else "numbers"
         raise ShapeError(
             f"cov: {name} are {kind} ≥ 0, one for each of {n} observations; got shape "
             f"{found.shape}, {found.dtype}"
         )
-    return found if whole or not isinstance(w, Tensor) else w
+    return found if counts or not isinstance(w, Tensor) else w
 
 
 @dispatch(np.corrcoef)
