@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError
@@ -128,10 +129,13 @@ def div(input: TensorLike, other: TensorLike, *, rounding_mode: str | None = Non
         rounded = apply(ops.trunc, apply(ops.divide, a, b))
         if np.result_type(*_kinds(a, b)).kind in "fc":
             return rounded
-        # Whole numbers above 2⁵³ have no float64: the remainder is exact.
-        x, y = (v.array if isinstance(v, Tensor) else v for v in (a, b))
-        return Tensor(np.asarray((x - np.fmod(x, y)) // y))
+        return plainly("div", _truncated, a, b)
     raise DistgradError(f"div: rounding_mode is None, 'trunc' or 'floor'; got {rounding_mode!r}")
+
+
+def _truncated(x: Any, y: Any) -> Any:
+    # Whole numbers above 2⁵³ have no float64: the remainder is exact.
+    return (x - np.fmod(x, y)) // y
 
 
 subtract, multiply, divide = sub, mul, div
@@ -172,12 +176,18 @@ def pow(input: TensorLike, exponent: TensorLike) -> Tensor:
     """``input`` to the power of ``exponent``. Errors: DistgradError for whole 2 ** -1."""
     a, b = pair(input, exponent)
     kinds = _kinds(a, b)
-    if np.result_type(*kinds).kind in "iu" and np.any(np.asarray(data_of(b)) < 0):
-        raise DistgradError("whole numbers to a negative power are none; use x.double()")
+    if np.result_type(*kinds).kind in "iu":
+        _check_not_negative(b)
     if np.result_type(*kinds).kind == "b":
         a = tensor_of(a).astype(np.int64)
         return apply(ops.power, a, b).astype(bool)
     return apply(ops.power, a, b)
+
+
+@apart
+def _check_not_negative(exponent: Any) -> None:
+    if np.any(np.asarray(data_of(exponent)) < 0):
+        raise DistgradError("whole numbers to a negative power are none; use x.double()")
 
 
 @with_out
@@ -294,11 +304,18 @@ def frexp(input: TensorLike) -> Frexp:
     x = tensor_of(input)
     if x.dtype.kind != "f":
         raise DistgradError(f"frexp takes real numbers; got {x.dtype}")
+    exponent, first, second = _powers_of_2(x)
+    return Frexp(x * first * second, exponent)
+
+
+@apart
+@keeps_form
+def _powers_of_2(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The exponents, and two factors that take them away: one of the smallest would overflow."""
     exponent = np.frexp(x.array)[1]
-    # Two factors: 2 ** -exponent of the smallest numbers would overflow.
     half = -exponent // 2
     first, second = (np.ldexp(np.ones((), x.dtype), e) for e in (half, -exponent - half))
-    return Frexp(x * first * second, Tensor(exponent))
+    return Tensor(exponent), Tensor(first), Tensor(second)
 
 
 @with_out

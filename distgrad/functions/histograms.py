@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.apart import apart
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -27,6 +28,7 @@ class Histogram(NamedTuple):
     bin_edges: Any
 
 
+@apart
 def bincount(input: TensorLike, weights: TensorLike | None = None, minlength: int = 0) -> Tensor:
     """How often 0, 1, 2, … occur in a row of whole numbers ≥ 0, or the sums of their weights.
 
@@ -47,6 +49,7 @@ def bincount(input: TensorLike, weights: TensorLike | None = None, minlength: in
 
 
 @with_out
+@apart
 def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements fall into each of ``bins`` equal intervals of [min, max].
 
@@ -62,6 +65,7 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
 
 
 @with_out
+@apart
 def histogram(
     input: TensorLike,
     bins: int | TensorLike = 100,
@@ -80,6 +84,7 @@ def histogram(
     return Histogram(found, edges[0])
 
 
+@apart
 def histogramdd(
     input: TensorLike,
     bins: int | Sequence[Any],
@@ -144,6 +149,7 @@ def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
 # -- values that occur ----------------------------------------------------------------------------
 
 
+@apart
 def unique(
     input: TensorLike,
     sorted: bool = True,
@@ -196,6 +202,7 @@ def _counted(x: Array, with_inverse: bool) -> tuple[Array, Array | None, Array] 
 _MANY, _FAR = 2048, 1 << 62
 
 
+@apart
 def unique_consecutive(
     input: TensorLike,
     return_inverse: bool = False,

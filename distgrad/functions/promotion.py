@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import meeting, operands, promote_types
@@ -90,8 +91,13 @@ def check_real(name: str, *given: Any) -> None:
 
 def check_whole_divisor(name: str, a: Any, b: Any) -> None:
     """Raise DistgradError for whole numbers divided by 0, as PyTorch does."""
-    a, b = data_of(a), data_of(b)
-    if np.result_type(a, b).kind in "biu" and not np.all(b):
+    if np.result_type(data_of(a), data_of(b)).kind in "biu":
+        _check_no_zero(name, b)
+
+
+@apart
+def _check_no_zero(name: str, b: Any) -> None:
+    if not np.all(data_of(b)):
         raise DistgradError(f"{name}: whole numbers divided by 0; use x.double() for infinities")
 
 
@@ -103,16 +109,18 @@ def check_a_tensor(name: str, a: Any, b: Any) -> None:
 
 def whole(x: Any, name: str) -> Any:
     """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
-    kind = np.asarray(x.array if isinstance(x, Tensor) else x).dtype.kind
-    if kind not in "biu":
+    dtype = x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype
+    if dtype.kind not in "biu":
         raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
     return x
 
 
+@apart
+@keeps_form
 def plainly(name: str, function: Callable[[Any, Any], Any], a: Any, b: Any) -> Tensor:
     """Return a function of two arrays that has no gradient. Errors: ShapeError."""
     try:
-        return Tensor(np.asarray(function(a, b)))
+        return Tensor(np.asarray(function(data_of(a), data_of(b))))
     except ValueError as error:
         raise ShapeError(
             f"{name}: the shapes {np.shape(a)} and {np.shape(b)} do not broadcast"

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, pair, plainly
-from distgrad.ops.helpers import data_of
 
 IN_PLACE = [
     *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
@@ -91,7 +92,7 @@ def sgn(input: TensorLike) -> Tensor:
     if x.dtype.kind != "c":
         return sign(x)
     size = apply(ops.absolute, x)
-    return apply(ops.divide, x, size.masked_fill(size.array == 0, 1))
+    return apply(ops.divide, x, size.masked_fill(size == 0, 1))
 
 
 @with_out
@@ -99,17 +100,28 @@ def signbit(input: TensorLike) -> Tensor:
     """Whether the sign is negative; -0.0's is."""
     x = tensor_of(input)
     real_numbers(x, "signbit")
+    return _negative(x)
+
+
+@apart
+@keeps_form
+def _negative(x: Tensor) -> Tensor:
     return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
 
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
-    a, b = (np.asarray(data_of(x)) for x in pair(input, values))
+    a, b = map(tensor_of, pair(input, values))
     kinds = {a.dtype, b.dtype}
     if len(kinds) > 1 or next(iter(kinds)).kind == "c":
         raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
-    return plainly("heaviside", lambda a, b: np.where(a == 0, b, a > 0).astype(b.dtype), a, b)
+    return plainly("heaviside", _step, a, b)
+
+
+def _step(a: Array, b: Array) -> Array:
+    found: Array = np.where(a == 0, b, a > 0).astype(b.dtype)
+    return found
 
 
 @with_out

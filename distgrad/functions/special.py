@@ -191,7 +191,8 @@ def zeta(input: TensorLike, other: TensorLike) -> Tensor:
     """Hurwitz's Σ (k + other)⁻ˣ; the exponent x has no gradient, as in PyTorch."""
     check_a_tensor("zeta", input, other)
     check_real("zeta", input, other)
-    x = np.asarray(constant(input, "zeta", "input"))
+    constant(input, "zeta", "input")
+    x = input if isinstance(input, Tensor) else np.asarray(input)
     q = real(other)
     if x.dtype == np.float64 and not isinstance(input, int | float):
         q = q.astype(np.float64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import OpResult, Sample, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis, Shape
@@ -138,13 +139,18 @@ def nansum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
 
 def nanmean(a: Array | Tensor, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean of what is not NaN over ``axis``; NaN where there is nothing else."""
+    return nansum(a, axis=axis, keepdims=keepdims) / _count_there(a, axis, keepdims)
+
+
+@apart
+@keeps_form
+def _count_there(a: Array | Tensor, axis: Axis, keepdims: bool) -> Any:
+    """How many are not NaN, as a divisor of their sum."""
     there = ~np.isnan(data_of(a))
-    n: Any
     if axis is None and not keepdims:
-        n = int(np.count_nonzero(there))
-    else:
-        n = total(there.astype(a.dtype), axis, keepdims)
-    return nansum(a, axis=axis, keepdims=keepdims) / mean_count(n)
+        n = mean_count(int(np.count_nonzero(there)))
+        return np.asarray(n, a.dtype if a.dtype.kind in "fc" else None)
+    return np.asarray(mean_count(total(there.astype(a.dtype), axis, keepdims)))
 
 
 @dispatch(np.average)
