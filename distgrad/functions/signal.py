@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
@@ -45,7 +46,7 @@ class _Frames:
                 f"{name}: 0 < win_length ≤ n_fft and 0 < hop_length; got n_fft={n_fft}, "
                 f"win_length={length}, hop_length={self.hop}"
             )
-        w = Tensor(np.ones(length, dtype)) if window is None else as_tensor(window)
+        w = Tensor(fixed(np.ones(length, dtype))) if window is None else as_tensor(window)
         if w.shape != (length,):
             raise ShapeError(f"{name}: a window of {length} weights; got shape {w.shape}")
         left = (n_fft - length) // 2
@@ -53,7 +54,7 @@ class _Frames:
 
     def places(self, count: int) -> Array:
         """The points of each of ``count`` frames: (count, n_fft)."""
-        return np.asarray(np.arange(count)[:, None] * self.hop + np.arange(self.n))
+        return fixed(np.asarray(np.arange(count)[:, None] * self.hop + np.arange(self.n)))
 
 
 def stft(
@@ -160,14 +161,19 @@ def _overlapped(pieces: Any, frames: _Frames, center: bool, length: int | None) 
     start = frames.n // 2 if center else 0
     end = start + length if length is not None else total - (frames.n // 2 if center else 0)
     whole, weight = whole[..., start : min(end, total)], weight[start : min(end, total)]
-    if weight.size == 0 or np.abs(weight.array).min() < 1e-11:
-        raise ShapeError(
-            "istft: the windows leave a point out; use a smaller hop_length or another"
-        )
+    _check_covered(weight)
     y = whole / weight
     if end > total:
         y = pad(y, ((0, 0),) * len(front) + ((0, end - total),))
     return as_tensor(y)
+
+
+@apart
+def _check_covered(weight: Tensor) -> None:
+    if weight.size == 0 or np.abs(weight.array).min() < 1e-11:
+        raise ShapeError(
+            "istft: the windows leave a point out; use a smaller hop_length or another"
+        )
 
 
 def _older(

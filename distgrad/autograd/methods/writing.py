@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods.calls import UFUNCS, call, named
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.types import Array
@@ -24,7 +24,7 @@ class Writing:
 
     def zero_(self: W) -> W:
         """Write zeros."""
-        return self._written(np.zeros_like(self.array), "x.zero_()")
+        return self._written(_zeros_like(self), "x.zero_()")
 
     def fill_(self: W, value: Any) -> W:
         """Write one number, or a 0-d tensor, to all elements."""
@@ -41,12 +41,16 @@ class Writing:
             )
         mask = np.zeros(own.shape, np.bool_)
         np.fill_diagonal(mask, True, wrap)
-        return self._written(named("masked_fill", own, mask, fill_value), "x.fill_diagonal_()")
+        filled = named("masked_fill", own, fixed(mask), fill_value)
+        return self._written(filled, "x.fill_diagonal_()")
 
     def copy_(self: W, src: Any, non_blocking: bool = False, *, what: str = "x.copy_()") -> W:
         """Write the elements of ``src``, broadcast, in this dtype."""
         own: Any = self
-        given: Any = src if isinstance(src, Writing) else self._plain(np.asarray(src))
+        given: Any = src
+        if not isinstance(src, Writing):
+            array = np.asarray(src)
+            given = self._plain(array if isinstance(src, np.ndarray) else fixed(array))
         converted: Any = given.to(own.dtype)
         return self._written(call(np.broadcast_to, converted, own.shape), what)
 
@@ -168,6 +172,12 @@ class Writing:
         """Return a tensor of ``array``, which wants no gradients though this one be a Parameter."""
         own: Any = self
         return own._new(array, array.dtype, None, False)
+
+
+@apart
+@keeps_form
+def _zeros_like(own: Any) -> Any:
+    return own._plain(np.zeros_like(own.array))
 
 
 @apart

@@ -215,12 +215,14 @@ def local_response_norm(
     return result
 
 
+@apart
 def unbiased(var: Array, n: int) -> Array:
     """Return the variance of ``n`` values with n - 1 under the sum of squares (n if it is 1)."""
     result: Array = var * np.asarray(n / max(n - 1, 1), var.dtype)
     return result
 
 
+@apart
 def _follow(running: TensorLike | None, value: Array, momentum: float) -> None:
     if running is not None:
         data = wrap(running).array
