@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.anomaly import users_line
 from distgrad.autograd.engine import grad
 from distgrad.autograd.mode import grad_enabled, switched
 from distgrad.autograd.node import Joint
@@ -38,9 +39,14 @@ class Whole(Op):
         """Which of them have a gradient."""
 
         def body(*arrays: Array) -> Any:
+            if any(isinstance(a, Tensor) for a in arrays):  # it is to be run again on the tape
+                raise CaptureError(
+                    f"{users_line()}: in a captured step {self.name}(), which reads values, has "
+                    f"gradients of first order only; leave this step uncaptured"
+                )
             return self._run(arrays)
 
-        super().__init__(body, ("... -> ...",), None, (-2.0, 2.0), second_order=False)
+        super().__init__(body, ("... -> ...",), None, (-2.0, 2.0), second_order=True)
         self.name = getattr(function, "__name__", repr(function)).strip("_")
 
     def shown(self, outputs: Sequence[Tensor]) -> Any:

@@ -70,6 +70,22 @@ DRAWN = {
     "uniform_": lambda x, i: T(x).clone().uniform_(-1.0, 1.0),
 }
 
+IN_PLACE = {
+    "clamp_": lambda y, i: y.clamp_(0.2, 1.0),
+    "copy_": lambda y, i: y.copy_(y * 2),
+    "fill_": lambda y, i: y.fill_(2.5),
+    "fill_ by a Tensor": lambda y, i: y.fill_(y.detach().mean()),
+    "fill_diagonal_": lambda y, i: y.fill_diagonal_(1.5),
+    "index_fill_": lambda y, i: y.index_fill_(0, i[:1, 0], 3.0),
+    "index_reduce_": lambda y, i: y.index_reduce_(0, i[:2, 0], y[:2] * 2, "mean"),
+    "logical_not_": lambda y, i: y.logical_not_(),
+    "masked_scatter_": lambda y, i: y.masked_scatter_(y > 1, y * 3),
+    "nan_to_num_": lambda y, i: y.nan_to_num_(),
+    "renorm_": lambda y, i: y.renorm_(2, 0, 1.0),
+    "scatter_reduce_": lambda y, i: y.scatter_reduce_(1, i, y * 2, "prod"),
+    "zero_": lambda y, i: y.zero_(),
+}
+
 
 def values(step):
     """Return what calls of ``step`` from one seed give, on other numbers and indices each time."""
@@ -86,6 +102,25 @@ def values(step):
 def test_what_is_looked_up_in_a_replay_is_what_the_eager_step_finds(name):
     eager = values(LOOKED_UP[name])
     assert values(dg.capture(LOOKED_UP[name])) == eager
+    assert len(set(eager)) > 1
+
+
+@pytest.mark.parametrize("on_tape", [True, False])
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_written_in_place_is_what_the_eager_step_writes(name, on_tape):
+    def step(x, i):
+        leaf = dg.tensor(x, requires_grad=on_tape)
+        y = leaf * 1.5
+        before = y * y
+        written = IN_PLACE[name](y, T(i))
+        assert written is y
+        if not written.requires_grad:
+            return dg.stack((before, y * 1.0))
+        total = (y * y).sum() + before.sum() + (leaf * 0.3).sum()
+        return dg.stack((before, y * 1.0, *dg.autograd.grad(total, [leaf])))
+
+    eager = values(step)
+    assert values(dg.capture(step)) == eager
     assert len(set(eager)) > 1
 
 
