@@ -55,7 +55,7 @@ def loops(x):
 
 
 def counts(x):
-    return x[dg.nonzero(x[0])[0]]
+    return x[: int(dg.count_nonzero(x[0]))]
 
 
 def compares(x):
