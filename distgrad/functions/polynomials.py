@@ -52,7 +52,7 @@ def _recurred(name: str, input: TensorLike, n: TensorLike, first: Any, step: Ste
 def _of_degrees(name: str, x: Any, n: TensorLike, first: Any, step: Step) -> Tensor:
     degrees = np.trunc(np.asarray(constant(n, name, "n"))).astype(np.int64)
     x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))
-    before, now = fixed(np.ones(x.shape, x.dtype)), first(x)
+    before, now = Tensor(fixed(np.ones(x.shape, x.dtype))), first(x)
     if degrees.ndim == 0:
         return as_tensor(_of_degree(int(degrees), x, before, now, step))
     found: Any = np.where(degrees < 0, np.zeros((), x.dtype), before)

@@ -40,7 +40,7 @@ def take_along(
 
     ``negative`` ones count from the end, if that is allowed.
     """
-    places = _places(name, a.shape, axis, index, negative)
+    places = places_of(name, a.shape, axis, index, negative)
     shape, dtype = a.shape, a.dtype
     return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, dtype)
 
@@ -50,7 +50,7 @@ def add_along(
     a: Array, src: Array, *, index: TensorLike, axis: int, name: str = "add_along"
 ) -> OpResult:
     """``a`` with ``src`` (of the index's shape) added at ``index`` along ``axis``."""
-    places = _places(name, a.shape, axis, index)
+    places = places_of(name, a.shape, axis, index)
     return a + _put_back(src, places, a.shape, a.dtype), (
         lambda g: g,
         lambda g: np.reshape(g, (-1,))[places],
@@ -63,18 +63,23 @@ def put_along(
 ) -> OpResult:
     """``a`` with ``src`` (of the index's shape) put at ``index``; of several the last one stays."""
     places = _places(name, a.shape, axis, index)
-    # Which value comes to lie where: of several for one place the last.
-    last: Array = np.full(a.size, -1)
-    last[places.reshape(-1)] = np.arange(places.size)
-    written = np.flatnonzero(last >= 0)
-    shape, form, dtype, stays = a.shape, places.shape, src.dtype, (last < 0).reshape(a.shape)
-    chosen = last[written]
+    shape, form, dtype = a.shape, places.shape, src.dtype
+    written, chosen, stays = _last_of_each(places, shape)
     values = _put_back(np.reshape(src, (-1,))[chosen], written, shape, a.dtype)
 
     def to_src(g: Array) -> Array:
         return _put_back(np.reshape(g, (-1,))[written], chosen, form, dtype)
 
     return np.where(stays, a, values), (lambda g: np.where(stays, g, 0), to_src)
+
+
+@apart
+def _last_of_each(places: Array, shape: Shape) -> tuple[Array, Array, Array]:
+    """The places that are written to, the last value that comes to each, and where none does."""
+    last: Array = np.full(math.prod(shape), -1)
+    last[places.reshape(-1)] = np.arange(places.size)
+    written = np.flatnonzero(last >= 0)
+    return written, last[written], (last < 0).reshape(shape)
 
 
 def _slices(rng: np.random.Generator) -> list[Sample]:
@@ -94,13 +99,24 @@ def add_slices(a: Array, src: Array, *, index: Array, axis: int) -> OpResult:
 def _put_back(g: Array, places: Array, shape: Shape, dtype: Any) -> Array:
     row = np.reshape(g, (-1,))
     size = math.prod(shape)
-    return np.reshape(put_back(row, index=places.reshape(-1), shape=(size,), dtype=dtype), shape)
+    return np.reshape(put_back(row, index=flat(places), shape=(size,), dtype=dtype), shape)
 
 
 @apart
-def places_of(name: str, shape: tuple[int, ...], dim: int, index: TensorLike) -> Array:
-    """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for."""
-    return _places(name, shape, dim, index)
+def places_of(
+    name: str, shape: tuple[int, ...], dim: int, index: TensorLike, negative: bool = False
+) -> Array:
+    """The positions, among all elements of ``shape``, that ``index`` along ``dim`` stands for.
+
+    An op's body asks so too: where it is run again on the tape, a recorded step knows the answer.
+    """
+    return _places(name, shape, dim, index, negative)
+
+
+@apart
+def flat(places: Array) -> Array:
+    """The places in a row."""
+    return places.reshape(-1)
 
 
 def _places(

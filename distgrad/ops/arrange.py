@@ -11,6 +11,7 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints
+from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import integers
 from distgrad.ops.shape import axis_numbers
@@ -80,6 +81,8 @@ def repeat(a: Array | Tensor, repeats: TensorLike, axis: int | None = None) -> A
         return repeat(np.ravel(a), repeats, 0)
     (axis,) = axis_numbers(axis, a.ndim, "repeat")
     n = a.shape[axis]
+    if np.size(repeats) == 1 and isinstance(repeats, Tensor):
+        return _repeat_all_as_often(a, repeats, n, axis)
     if np.size(repeats) == 1:
         return _repeat_all(a, int(_times(repeats, n, axis).reshape(())), axis)
     return np.take(a, _repeated(repeats, n, axis), axis=axis)
@@ -99,6 +102,11 @@ def _times(repeats: TensorLike, n: int, axis: int) -> Array:
             f"axis {axis}; got {np.array2string(times, threshold=8)}"
         )
     return times
+
+
+@whole
+def _repeat_all_as_often(a: Array | Tensor, repeats: Tensor, n: int, axis: int) -> Array:
+    return _repeat_all(a, int(_times(repeats, n, axis).reshape(())), axis)
 
 
 def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:

@@ -17,7 +17,7 @@ from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
-from distgrad.ops.along import add_along, add_slices, put_along, take_along, with_length
+from distgrad.ops.along import add_along, add_slices, flat, put_along, take_along, with_length
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back, set_at
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
@@ -220,10 +220,5 @@ def corner(name: str, src: TensorLike, x: Tensor, shape: tuple[int, ...]) -> Arr
 def added(x: Tensor, places: Array, values: Array | Tensor) -> Tensor:
     """``x`` with ``values`` added at ``places`` of all its elements; repeated ones add up."""
     row = np.reshape(values, (-1,))
-    total = put_back(row, index=_flat(places), shape=(x.size,), dtype=x.dtype)
+    total = put_back(row, index=flat(places), shape=(x.size,), dtype=x.dtype)
     return as_tensor(x + np.reshape(total, x.shape))
-
-
-@apart
-def _flat(places: Array) -> Array:
-    return places.reshape(-1)

@@ -42,7 +42,7 @@ def lu_unpivoted(a: Array | Tensor) -> OpResult:
 
 
 def _unit(y: Array) -> Array:
-    return np.tril(y, -1) + np.eye(y.shape[-1], dtype=y.dtype)
+    return np.tril(y, -1) + fixed(np.eye(y.shape[-1], dtype=y.dtype))
 
 
 def _eliminated(a: Array, pivots: Array | None = None) -> Array:

@@ -34,6 +34,7 @@ LOOKED_UP = {
     "new_full": lambda x, i: T(x) + T(x).new_full((3, 4), 2.0) + T(x).new_zeros(3, 4),
     "one_hot": lambda x, i: F.one_hot(T(i), 4),
     "pdist": lambda x, i: F.pdist(T(x)),
+    "repeat_interleave": lambda x, i: T(x).repeat_interleave(T(i)[0] + 1, dim=0).sum(0),
     "put": lambda x, i: T(x).put(T(i), T(x)[0, :3]),
     "scatter": lambda x, i: T(x).scatter(1, T(i), T(x)),
     "scatter of a number": lambda x, i: T(x).scatter(1, T(i), 2.5),
@@ -86,6 +87,17 @@ IN_PLACE = {
     "zero_": lambda y, i: y.zero_(),
 }
 
+TWICE = {
+    "cummax": lambda y, i: dg.cummax(y, 1).values,
+    "gather": lambda y, i: y.gather(1, i),
+    "kthvalue": lambda y, i: y.kthvalue(2).values,
+    "median": lambda y, i: dg.median(y, 1).values,
+    "quantile": lambda y, i: dg.quantile(y, 0.3, dim=1),
+    "scatter_add": lambda y, i: y.scatter_add(1, i, y * y),
+    "scatter_reduce": lambda y, i: y.scatter_reduce(1, i, y * y, "mean"),
+    "topk": lambda y, i: y.topk(2).values,
+}
+
 
 def values(step):
     """Return what calls of ``step`` from one seed give, on other numbers and indices each time."""
@@ -102,6 +114,21 @@ def values(step):
 def test_what_is_looked_up_in_a_replay_is_what_the_eager_step_finds(name):
     eager = values(LOOKED_UP[name])
     assert values(dg.capture(LOOKED_UP[name])) == eager
+    assert len(set(eager)) > 1
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_gradients_of_gradients_of_what_is_chosen(name):
+    def step(x, i):
+        leaf = dg.tensor(x, requires_grad=True)
+        chosen = TWICE[name](leaf * leaf, T(i))
+        (slope,) = dg.autograd.grad(
+            (chosen * chosen).sum() + (leaf**3).sum(), [leaf], create_graph=True
+        )
+        return dg.autograd.grad((slope * slope).sum(), [leaf])[0]
+
+    eager = values(step)
+    assert values(dg.capture(step)) == eager
     assert len(set(eager)) > 1
 
 
