@@ -14,6 +14,7 @@ fresh processes. PyTorch and JAX are looked for in this Python; other Pythons ca
   python benchmarks/one_core.py --rows --json one_core.json --markdown # only shows what it has
   python benchmarks/one_core.py --isa avx2     # as on a CPU without AVX-512
   python benchmarks/one_core.py --cores all    # distgrad on a rank a core, peers with all threads
+  python benchmarks/one_core.py --more         # models of many kinds beside PyTorch, 15 minutes
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import tables
 from turns import FORCED, Place, Side, WorkerError, fresh, ratio, started, take_turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "workers"))
-from rows import ROWS
+from rows import ALL, MORE, ROWS
 
 PEERS = {  # the name of a side -> framework, form
     "torch": ("torch", "eager"),
@@ -59,7 +60,10 @@ AVX2 = {
 }
 """What keeps every side to AVX2 on a CPU with AVX-512."""
 CHOICES = {name.rpartition(" ")[2]: name for name in PEERS}
-CONVOLUTIONAL = ("cnn", "resnet")
+CONVOLUTIONAL = (
+    *("cnn", "resnet", "mobilenet", "efficientnet", "resnext", "unet", "unet-bilinear", "dcgan"),
+    *("style", "simclr"),
+)
 SAME_LOSS = 0.01
 """By what part (and by what, of small ones) losses of the third step may differ: by rounding."""
 
@@ -69,7 +73,8 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rows", nargs="*", choices=[*ROWS], default=[*ROWS], metavar="ROW", help=", ".join(ROWS))
+    add("--rows", nargs="*", choices=[*ALL], metavar="ROW", help=", ".join(ROWS))
+    add("--more", action="store_true", help=f"rows of many kinds: {', '.join(MORE)}")
     add("--peers", nargs="*", choices=[*CHOICES], metavar="PEER", help=", ".join(CHOICES))
     add("--rounds", type=int, help="turns of each side (default 9; 3 with --quick)")
     add("--turn", type=float, help="seconds of a turn (default 0.3; 0.1 with --quick)")
@@ -84,6 +89,8 @@ def arguments() -> argparse.Namespace:
     add("--markdown", action="store_true", help="print the table as Markdown at the end")
     add("--plot", metavar="FILE", help="draw the ratios (PNG, PDF, SVG)")
     args = parser.parse_args()
+    if args.rows is None:
+        args.rows = [*(MORE if args.more else ROWS)]
     args.rounds = args.rounds or (3 if args.quick else 9)
     args.turn = args.turn or (0.1 if args.quick else 0.3)
     args.fresh = not args.quick and args.cores == "one" if args.fresh is None else args.fresh
@@ -133,8 +140,10 @@ def sides_of(row: str, peers: list[Side], place: Place) -> list[Side]:
             continue
         if peer.form == "compiled" and row == "pinn":
             continue  # torch.compile has no gradients of gradients
+        if row in MORE and peer.name not in ("torch", "torch channels-last"):
+            continue  # 29 models to compile, and none written in JAX
         sides.append(peer)
-    if place.core is not None and ROWS[row].products:
+    if place.core is not None and ALL[row].products:
         sides.append(Side("products", "product", "numpy", sys.executable))
     return sides
 
@@ -149,7 +158,7 @@ def place_of(row: str, args: argparse.Namespace) -> Place:
         return Place(args.core, 1)
     cores = len(os.sched_getaffinity(0))
     # Every rank has as many samples as the next.
-    ranks = next(n for n in range(cores, 0, -1) if ROWS[row].batch % n == 0)
+    ranks = next(n for n in range(cores, 0, -1) if ALL[row].batch % n == 0)
     return Place(None, cores, ranks)
 
 
@@ -181,7 +190,7 @@ def measure(row: str, peers: list[Side], args: argparse.Namespace) -> tuple[dict
             if side.name in found and side.name != "products":
                 found[side.name] |= fresh(side, row, place)
     ratios = {name: against(name, times) for name in tables.ours(found)}
-    result = {"row": row, "title": ROWS[row].title, "ranks": place.ranks, "sides": found}
+    result = {"row": row, "title": ALL[row].title, "ranks": place.ranks, "sides": found}
     versions = {k: v for w in workers for k, v in w.ready["versions"].items()}
     return result | {"ratios": ratios, "failed": failed}, versions
 
@@ -242,7 +251,7 @@ def main() -> None:
         print(line(found), flush=True)
         result["machine"]["versions"] |= versions
         rows = {r["row"]: r for r in result["rows"]} | {row: found}
-        result["rows"] = [rows[name] for name in ROWS if name in rows]
+        result["rows"] = [rows[name] for name in ALL if name in rows]
         if args.json:
             args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.markdown:

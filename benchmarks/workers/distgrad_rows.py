@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from rows import LEARNING_RATE, NORM, ROWS, WEIGHT_DECAY, batch_of, fill
+from rows import ALL, LEARNING_RATE, MORE, NORM, WEIGHT_DECAY, batch_of, fill
 from threadpoolctl import threadpool_info
 
 import distgrad as dg
@@ -48,13 +48,14 @@ def same_source(file: Path) -> ModuleType:
 
 def model_of(name: str) -> tuple[dg.nn.Module, Callable[..., Any]]:
     """Return a row's model, and what its step minimises: a function of model, inputs, labels."""
-    make, objective = same_source(HERE / "torch_models.py").MODELS[name]
+    file = "more_models.py" if name in MORE else "torch_models.py"
+    make, objective = same_source(HERE / file).MODELS[name]
     return OWN.get(name, make)(), objective
 
 
 def labels_in_a_row(name: str, y: Any) -> Any:
-    """Return the labels as the loss takes them; those of nanoGPT's model it flattens itself."""
-    return y if name == "nanogpt" else y.reshape(-1)
+    """Return the labels as the loss takes them; nanoGPT's and ``MORE`` flatten them."""
+    return y if name == "nanogpt" or name in MORE else y.reshape(-1)
 
 
 def build(name: str, form: str, *, threads: int = 1, batch: int | None = None) -> Callable[[], Any]:
@@ -63,9 +64,9 @@ def build(name: str, form: str, *, threads: int = 1, batch: int | None = None) -
     model, objective = model_of(name)
     with dg.no_grad():
         fill(model, lambda p, values: p.copy_(dg.tensor(values)))
-    x, y = batch_of(ROWS[name], world.rank, world.size, batch)
+    x, y = batch_of(ALL[name], world.rank, world.size, batch)
     y = labels_in_a_row(name, y)
-    if name == "nanogpt":  # its model asks a Tensor for its size()
+    if name == "nanogpt" or name in MORE:  # their models ask a Tensor for its size()
         x, y = dg.tensor(x), dg.tensor(y)
     optimizer = dg.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     if world.size > 1:

@@ -1,4 +1,7 @@
-"""The rows of benchmarks/one_core.py: names, batches, data and matrix products; no framework."""
+"""The rows of benchmarks/one_core.py: names, batches, data and matrix products; no framework.
+
+``MORE`` are models of many kinds (more_models.py), measured beside PyTorch alone.
+"""
 
 from __future__ import annotations
 
@@ -125,6 +128,76 @@ ROWS = {
     "pinn": Row("Burgers PINN, 1,024 points", 1024, points, None),
     "nanogpt": Row("nanoGPT 4L 4H 128, exact GELU, batch 12", 12, text(64), _gpt(4, 4, 128, 64)),
 }
+
+
+def normal(*shape: int) -> Callable[[Any, int], Any]:
+    return lambda rng, n: rng.normal(size=(n, *shape)).astype(np.float32)
+
+
+def whole(most: int, *shape: int) -> Callable[[Any, int], Any]:
+    return lambda rng, n: rng.integers(0, most, (n, *shape))
+
+
+def edges(rng: Any, n: int) -> Any:
+    return rng.integers(0, n, (2, 4 * n))
+
+
+NODES = 2707
+"""Of a graph, which stays on one rank: a prime."""
+
+
+def _more(title: str, batch: int, x: Callable[..., Any], y: Callable[..., Any]) -> Row:
+    return Row(f"{title}, batch {batch}", batch, lambda rng, n: (x(rng, n), y(rng, n)), None)
+
+
+def _masks(rng: Any, n: int) -> Any:
+    return (rng.normal(size=(n, 1, 64, 64)) > 0).astype(np.float32)
+
+
+def _letters(rng: Any, n: int) -> Any:
+    return rng.integers(1, 29, (n, 20))
+
+
+def _padded(rng: Any, n: int) -> tuple[Any, Any]:
+    """Sentences, half of them shorter, and labels of a seventh of the words."""
+    tokens = rng.integers(1, 1000, (n, 64))
+    tokens[::2, 50:] = 0
+    return tokens, np.where((rng.random((n, 64)) < 0.15) & (tokens > 0), tokens, -100)
+
+
+IMAGES, VIEWS = normal(3, 32, 32), normal(1, 64, 64)
+MORE = {
+    "vit": _more("Vision transformer, patches of 4, 192", 16, IMAGES, whole(10)),
+    "mixer": _more("MLP-Mixer, 128", 16, IMAGES, whole(10)),
+    "mobilenet": _more("MobileNetV2 blocks", 16, IMAGES, whole(10)),
+    "efficientnet": _more("EfficientNet blocks", 16, IMAGES, whole(10)),
+    "resnext": _more("ResNeXt blocks, group-norm", 16, IMAGES, whole(10)),
+    "unet": _more("U-Net, 64×64", 4, VIEWS, _masks),
+    "unet-bilinear": _more("U-Net, bilinear upsampling", 4, VIEWS, _masks),
+    "dcgan": _more("DCGAN, both networks", 16, IMAGES, normal(64, 1, 1)),
+    "vae": _more("VAE 784-400-20", 128, lambda rng, n: abs(normal(784)(rng, n)) % 1, normal(20)),
+    "style": _more("Style network, instance-norm", 4, normal(3, 64, 64), normal(3, 64, 64)),
+    "volumes": _more("3-D CNN, 16³", 8, normal(1, 16, 16, 16), whole(10)),
+    "simclr": _more("SimCLR, small encoder", 32, IMAGES, IMAGES),
+    "bert": Row("BERT 4L 4H 256, padding, batch 16", 16, _padded, None),
+    "llama": _more("Llama 4L 8H 256, context 64", 8, whole(65, 64), whole(65, 64)),
+    "translator": _more("nn.Transformer 2+2L 128", 16, whole(500, 30), whole(500, 31)),
+    "seq2seq": _more("GRUs with attention, 20 words", 32, whole(500, 20), whole(500, 20)),
+    "word-lm": _more("LSTM of 10,000 words", 35, whole(10_000, 20), whole(10_000, 20)),
+    "speech": _more("Convolution, BiLSTM, CTC", 8, normal(40, 200), _letters),
+    "wavenet": _more("WaveNet, 8 layers, 1,024 steps", 4, normal(1, 1024), whole(64, 1024)),
+    "heartbeat": _more("1-D CNN, 256 steps", 32, normal(2, 256), whole(10)),
+    "graph": _more("Graph network, four edges a node", NODES, normal(64), edges),
+    "gat": _more("Graph attention, four edges a node", NODES, normal(64), edges),
+    "dlrm": _more("DLRM, 8 tables", 256, normal(13), whole(5000, 8, 3)),
+    "nerf": _more("NeRF, 32 samples a ray", 128, normal(3), normal(3)),
+    "flow": _more("RealNVP, 6 layers", 512, normal(16), normal()),
+    "ode": _more("Neural ODE, Runge-Kutta", 20, normal(2), normal(2)),
+    "ppo": _more("PPO, 64-64", 512, normal(8), whole(4)),
+    "points": _more("Set transformer, 64 points", 16, normal(64, 3), whole(10)),
+    "recommender": _more("Matrix factorisation", 1024, whole(5000), whole(5000)),
+}
+ALL = ROWS | MORE
 
 
 def batch_of(row: Row, rank: int = 0, ranks: int = 1, batch: int | None = None) -> tuple[Any, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from rows import LEARNING_RATE, NORM, ROWS, WEIGHT_DECAY, batch_of, fill
+from more_models import MODELS as MORE_MODELS
+from rows import ALL, LEARNING_RATE, NORM, WEIGHT_DECAY, batch_of, fill
 from torch_models import MODELS
 
 
@@ -17,11 +18,11 @@ def versions() -> dict[str, str]:
 def build(name: str, form: str, *, threads: int = 1, batch: int | None = None) -> Callable[[], Any]:
     """Return the step, which returns the loss."""
     torch.set_num_threads(threads)
-    make, objective = MODELS[name]
+    make, objective = (MODELS | MORE_MODELS)[name]
     model = make()
     with torch.no_grad():
         fill(model, lambda p, values: p.copy_(torch.from_numpy(values)))
-    x, y = (torch.from_numpy(a) for a in batch_of(ROWS[name], batch=batch))
+    x, y = (torch.from_numpy(a) for a in batch_of(ALL[name], batch=batch))
     if form == "channels-last":
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
