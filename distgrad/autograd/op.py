@@ -226,7 +226,7 @@ def _alias(a: Array) -> OpResult:
 
 
 # No member of the registry: a tool of the transforms, not an operation for users.
-alias = Op(_alias, ("... -> ...",), None, (-2.0, 2.0), True)
+alias = _OfOne(_alias, ("... -> ...",), None, (-2.0, 2.0), True)
 
 
 def op(
