@@ -48,8 +48,9 @@ def same_source(file: Path) -> ModuleType:
 
 def model_of(name: str) -> tuple[dg.nn.Module, Callable[..., Any]]:
     """Return a row's model, and what its step minimises: a function of model, inputs, labels."""
-    file = "more_models.py" if name in MORE else "torch_models.py"
-    make, objective = same_source(HERE / file).MODELS[name]
+    files = ("torch_models", "more_images", "more_sequences", "more_others")
+    models = (same_source(HERE / f"{file}.py").MODELS for file in files)
+    make, objective = next(found[name] for found in models if name in found)
     return OWN.get(name, make)(), objective
 
 

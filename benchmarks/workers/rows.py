@@ -1,6 +1,6 @@
 """The rows of benchmarks/one_core.py: names, batches, data and matrix products; no framework.
 
-``MORE`` are models of many kinds (more_models.py), measured beside PyTorch alone.
+``MORE`` are models of many kinds (more_images.py, …), measured beside PyTorch alone.
 """
 
 from __future__ import annotations

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import more_images
+import more_others
+import more_sequences
 import torch
-from more_models import MODELS as MORE_MODELS
+import torch_models
 from rows import ALL, LEARNING_RATE, NORM, WEIGHT_DECAY, batch_of, fill
-from torch_models import MODELS
+
+MODELS = {
+    **torch_models.MODELS,
+    **more_images.MODELS,
+    **more_sequences.MODELS,
+    **more_others.MODELS,
+}
 
 
 def versions() -> dict[str, str]:
@@ -18,7 +27,7 @@ def versions() -> dict[str, str]:
 def build(name: str, form: str, *, threads: int = 1, batch: int | None = None) -> Callable[[], Any]:
     """Return the step, which returns the loss."""
     torch.set_num_threads(threads)
-    make, objective = (MODELS | MORE_MODELS)[name]
+    make, objective = MODELS[name]
     model = make()
     with torch.no_grad():
         fill(model, lambda p, values: p.copy_(torch.from_numpy(values)))
