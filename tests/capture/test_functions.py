@@ -32,6 +32,7 @@ LOOKED_UP = {
     "masked_fill_": lambda x, i: (T(x) * 1).masked_fill_(T(x) > 0.5, 0.0),
     "ndim": lambda x, i: T(x) * np.ndim(T(x)) + np.shape(T(x))[0] + np.size(T(x)),
     "new_full": lambda x, i: T(x) + T(x).new_full((3, 4), 2.0) + T(x).new_zeros(3, 4),
+    "nonzero": lambda x, i: T(x)[:, dg.nonzero(T(x)[0] > 0.5)[0]],
     "one_hot": lambda x, i: F.one_hot(T(i), 4),
     "pdist": lambda x, i: F.pdist(T(x)),
     "repeat_interleave": lambda x, i: T(x).repeat_interleave(T(i)[0] + 1, dim=0).sum(0),
