@@ -297,11 +297,6 @@ calls(
     lambda r, s: (*words(32, 64)(r, s), r.standard_normal((1000, 64), "f4")),
 )
 calls(
-    "nn.functional.grid_sample",
-    lambda r, s: (r.standard_normal((1, 1, *s), "f4"), r.uniform(-1, 1, (1, *s, 2)).astype("f4")),
-    align_corners=False,
-)
-calls(
     "nn.functional.affine_grid",
     lambda r, s: (r.standard_normal((1, 2, 3), "f4"), (1, 1, *s)),
     align_corners=False,

@@ -313,6 +313,14 @@ _SHAPES: dict[str, tuple[Any, Any, Draw]] = {
         lambda a, b: torch.cdist(a, b, 1.0),
         normal(2, lambda r, a, b: (a[:, :3].copy(), b[:, :3].copy())),
     ),
+    "grid_sample": (
+        lambda a, g: F.grid_sample(a, g, align_corners=False),
+        lambda a, g: TF.grid_sample(a, g, align_corners=False),
+        lambda r, s: (
+            r.standard_normal((1, 1, *s), "f4"),
+            r.uniform(-1, 1, (1, *s, 2)).astype("f4"),
+        ),
+    ),
     "outer_product": (
         dg.outer,
         torch.outer,

@@ -40,6 +40,7 @@ _MODULES: dict[str, list[Op]] = {
     "factors": [ops.det, ops.inv, ops.slogdet, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.outer_product, ops.subtract],
+    "grid": [ops.grid_sample],
     "limits": [ops.clamp],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],

@@ -136,6 +136,7 @@ from distgrad.ops.gather import masked_select as masked_select
 from distgrad.ops.gather import scatter as scatter
 from distgrad.ops.gather import scatter_add as scatter_add
 from distgrad.ops.gather import take_along_axis as take_along_axis
+from distgrad.ops.grid import grid_sample as grid_sample
 from distgrad.ops.indexing import add_at as add_at
 from distgrad.ops.indexing import bag_sum as bag_sum
 from distgrad.ops.indexing import compress as compress

@@ -63,6 +63,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     ),
     "cosine": lambda r: ([*r.normal(size=(2, 5, 7, 1100))], {"axis": -1, "eps": 33.0}),
     "distances": lambda r: ([r.normal(size=(2, 7, 5)), r.normal(size=(537, 5))], {"p": 2.0}),
+    "grid_sample": lambda r: (
+        [r.normal(size=(2, 5, 31, 17)), r.uniform(-1.2, 1.2, (2, 13, 29, 2))],
+        {"mode": "bilinear", "padding_mode": "reflection", "align_corners": False},
+    ),
     "multi_margin": lambda r: (
         [2 * r.normal(size=(37, 67)), np.append([0, 66], r.integers(0, 67, 35))],
         {"p": 2, "margin": 0.7},

@@ -12,6 +12,8 @@ from oracle import array, assert_close, check, drawn, dtypes, torch
 from distgrad import nn
 from distgrad.nn import functional as F
 
+OPS = ("grid_sample",)
+
 pytestmark = pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid:UserWarning")
 
 TF = torch.nn.functional

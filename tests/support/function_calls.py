@@ -37,7 +37,6 @@ SAME = {
     "multi_dot": [((A, B, A),)],
     "mvlgamma": [(np.abs(X) + 2, 3)],
     "nanmean": [(X,)],
-    "nansum": [(X,)],
     "narrow": [(X, 1, 1, 2)],
     "quantile": [(X, 0.3), (X, 0.3, 1)],
     "rot90": [(X,), (X, 1, (1, 2))],

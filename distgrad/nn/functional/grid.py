@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
-from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
+from distgrad.ops.grid import PADDINGS
 
 MODES = ("bilinear", "nearest", "bicubic")
-PADDINGS = ("zeros", "border", "reflection")
 
 
 def affine_grid(
@@ -49,7 +46,6 @@ def affine_grid(
     return wrap(np.reshape(flat @ np.swapaxes(matrix, 1, 2), (n, *lengths, space)))
 
 
-@whole
 def grid_sample(
     input: TensorLike,
     grid: TensorLike,
@@ -65,111 +61,11 @@ def grid_sample(
     x, 3), not 'bicubic'. Errors: ShapeError for shapes and settings that do not fit.
     """
     image, points = wrap(input), wrap(grid)
-    space = image.ndim - 2
-    _check(image, points, space, mode, padding_mode)
-    align = bool(align_corners)
-    lengths = image.shape[2:]
-    places = [
-        _pixel(points[..., space - 1 - axis], length, align) for axis, length in enumerate(lengths)
-    ]
-    taps = [
-        TAPS[mode](place, length, padding_mode, align)
-        for place, length in zip(places, lengths, strict=True)
-    ]
-    table: Any = np.reshape(_last(image), (-1, image.shape[1]))
-    first = np.arange(image.shape[0]).reshape(-1, *(1,) * space) * math.prod(lengths)
-    total: Any = 0
-    for corner in itertools.product(*taps):
-        rows: Any = first
-        weight: Any = 1
-        inside: Any = True
-        for tap, length, stride in zip(corner, lengths, _strides(lengths), strict=True):
-            rows = rows + np.clip(tap.pixel, 0, length - 1) * stride
-            weight = weight * tap.weight
-            inside = inside & (tap.pixel >= 0) & (tap.pixel < length)
-        weight = np.where(inside, weight, np.asarray(0, image.dtype))
-        total = total + ops.embedding(rows, table) * np.expand_dims(weight, -1)
-    return wrap(np.moveaxis(total, -1, 1))
-
-
-class Tap(NamedTuple):
-    """Which pixel of one axis is read for each point, and how much of it."""
-
-    pixel: Array
-    weight: Any
-
-
-def _linear_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
-    x = _moved(x, length, padding, align)
-    low = np.floor(x.array)
-    index, part = low.astype(np.intp), x - low
-    return [Tap(index, 1 - part), Tap(index + 1, part)]
-
-
-def _nearest_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
-    near = np.rint(_moved(x, length, padding, align).array)
-    return [Tap(near.astype(np.intp), np.ones_like(near))]
-
-
-def _cubic_taps(x: Tensor, length: int, padding: str, align: bool) -> list[Tap]:
-    low = np.floor(x.array)
-    t: Any = x - low
-    weights = [_outer(t + 1), _inner(t), _inner(1 - t), _outer(2 - t)]
-    taps = []
-    for i, weight in enumerate(weights):
-        # Each pixel that is read is moved inside on its own.
-        at = _moved(Tensor(low + (i - 1)), length, padding, align).array
-        taps.append(Tap(at.astype(np.intp), weight))
-    return taps
-
-
-TAPS: dict[str, Callable[[Tensor, int, str, bool], list[Tap]]] = {
-    "bilinear": _linear_taps,
-    "nearest": _nearest_taps,
-    "bicubic": _cubic_taps,
-}
-
-_A = -0.75  # the slope of Keys' cubic (1981), PyTorch's
-
-
-def _inner(t: Any) -> Any:
-    return ((_A + 2) * t - (_A + 3)) * t * t + 1
-
-
-def _outer(t: Any) -> Any:
-    return ((_A * t - 5 * _A) * t + 8 * _A) * t - 4 * _A
-
-
-def _pixel(points: Tensor, length: int, align: bool) -> Tensor:
-    """From [-1, 1] to pixels."""
-    x: Any = np.where(np.isnan(points.array), np.asarray(-1, points.dtype), points)
-    return wrap((x + 1) * ((length - 1) / 2) if align else ((x + 1) * length - 1) / 2)
-
-
-def _last(image: Any) -> Any:
-    return np.moveaxis(image, 1, -1)
-
-
-def _moved(x: Tensor, length: int, padding: str, align: bool) -> Tensor:
-    """Points outside moved inside, with the slope of that move: 1, -1 or 0."""
-    if padding == "zeros":
-        return x
-    at = x.array
-    slope = np.ones_like(at)
-    if padding == "reflection":
-        low, span = (0.0, length - 1.0) if align else (-0.5, float(length))
-        if span == 0:
-            at, slope = np.zeros_like(at), np.zeros_like(at)
-        else:
-            away = np.abs(at - low)
-            rest, turns = np.fmod(away, span), np.floor(away / span)
-            odd = turns % 2 == 1
-            slope = np.where(at < low, -1, 1) * np.where(odd, -1, 1)
-            at = np.where(odd, span - rest, rest) + low
-    slope = np.where((at <= 0) | (at >= length - 1), 0, slope)
-    at = np.clip(at, 0, length - 1).astype(x.dtype)
-    moved: Tensor = at + (x - x.array) * slope.astype(x.dtype)
-    return moved
+    _check(image, points, image.ndim - 2, mode, padding_mode)
+    result: Tensor = ops.grid_sample(
+        image, points, mode=mode, padding_mode=padding_mode, align_corners=bool(align_corners)
+    )
+    return result
 
 
 def _steps(length: int, align: bool) -> Array:
@@ -177,10 +73,6 @@ def _steps(length: int, align: bool) -> Array:
         return np.zeros(1)
     edge = 1.0 if align else (length - 1) / length
     return np.linspace(-edge, edge, length)
-
-
-def _strides(lengths: Sequence[int]) -> list[int]:
-    return [math.prod(lengths[i + 1 :]) for i in range(len(lengths))]
 
 
 def _check(image: Tensor, points: Tensor, space: int, mode: str, padding: str) -> None:
