@@ -93,7 +93,8 @@ def arguments() -> argparse.Namespace:
         args.rows = [*(MORE if args.more else ROWS)]
     args.rounds = args.rounds or (3 if args.quick else 9)
     args.turn = args.turn or (0.1 if args.quick else 0.3)
-    args.fresh = not args.quick and args.cores == "one" if args.fresh is None else args.fresh
+    if args.fresh is None:
+        args.fresh = not (args.quick or args.more) and args.cores == "one"
     if args.peers is None:
         args.peers = [p for p in CHOICES if not (args.quick and p == "compiled")]
     if args.isa != "own":  # no variable holds the compiler of torch.compile back

@@ -102,7 +102,7 @@ X, W = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 3))
             r"have \(3, 4\) windows of \(3, 3\); g has shape \(2, 4, 5, 6\)",
         ),
         (lambda: ops.convolution(X, W[0], None), r"a weight .* of as many axes, 3 to 5"),
-        (lambda: nn.Conv1d(4, 6, 3, padding="full"), "axis, 'same' or 'valid'; got 'full'"),
+        (lambda: nn.Conv1d(4, 6, 3, padding="full"), "axis, or 'same' or 'valid'; got 'full'"),
         (lambda: nn.Conv1d(4, 6, 3, 2, padding="same"), r"needs a stride of 1; got \(2,\)"),
         (lambda: nn.Conv3d(4, 6, (3, 3)), r"kernel_size is .*3 of them.*; got \(3, 3\)"),
         (lambda: nn.Conv2d(4, 6, 3, padding_mode="mirror"), r"zeros, reflect, .*; got 'mirror'"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, register_random, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +22,23 @@ from distgrad.autograd import grad
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed; `sh tests/run.sh --oracle` installs it"
 )
+
+
+class _PyTorchsNumbers:
+    """PyTorch's generator, as hypothesis seeds others: weights are the same in every run."""
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)
+
+    def getstate(self) -> Any:
+        return torch.get_rng_state()
+
+    def setstate(self, state: Any) -> None:
+        torch.set_rng_state(state)
+
+
+_numbers = _PyTorchsNumbers()  # hypothesis holds it weakly
+register_random(_numbers)
 
 RTOL = {"float32": 1e-5, "float64": 1e-10}
 DTYPES = ("float32", "float64")
