@@ -131,7 +131,7 @@ def test_a_plot_is_drawn(plan, tmp_path):
         ((*SIZES, "--optimizer", "Adamm"), "'Adamm' is no optimizer"),
         ((*SIZES, "--algorithm", "native"), "'native' is MPI's own"),
         ((*SIZES, "--optimizer", "LBFGS"), "'LBFGS' has a step of its own"),
-        ((*SIZES, "--bucket-mb", "-1"), "bucket_mb=-1.0: a number of MiB"),
+        ((*SIZES, "--bucket-mb", "-1"), "bucket_mb is a number of MiB, 0 for a bucket"),
         ((*SIZES, "--jitter", "-0.1"), "--jitter -0.1: a part of the compute time"),
         ((*SIZES, "--ranks", "1,2", "--nodes", "3"), "leave --nodes out"),
         (("train.py", "--compute", "1"), "'train.py' names no function"),
