@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training import simulated
+from training import alone, simulated
 
 import distgrad as dg
 from distgrad import distributed as dist
@@ -179,15 +179,22 @@ def test_ranks_that_differ_name_each_other(name: str, change: Any) -> None:
 
 @pytest.mark.mpi
 def test_ranks_of_a_job_that_differ_name_each_other() -> None:
-    world = dg.init()
-    for name, change in DIFFERENT:
+    def differ(name: str, change: Any) -> None:
+        world = dg.init()
         error = raised(world, name, change)
         assert isinstance(error, MismatchError), (name, change, error)
         assert str(error).startswith(f"[rank {world.rank}/{world.size}] "), error
 
+    for name, change in DIFFERENT:
+        alone(lambda n=name, c=change: differ(n, c))  # it ends the world that it happens in
+
 
 @pytest.mark.mpi
 def test_nonsense_on_every_rank_of_a_job_is_named_on_every_rank() -> None:
+    alone(_nonsense_is_named)
+
+
+def _nonsense_is_named() -> None:
     world = dg.init()
     for name in set(COLLECTIVES) - {"barrier", "batch_isend_irecv"}:
         for argument in {"op", "src", "dst", "tensor", "output", "input"} & signature(name):
