@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CORE_TYPE = "OPENBLAS_CORETYPE"
 """The variable that names OpenBLAS's kernels; whoever sets it has chosen."""
@@ -124,11 +124,40 @@ def _library() -> ctypes.CDLL | None:
         return None
 
 
+@cache
+def kernels() -> str:
+    """Return what NumPy's OpenBLAS calls its kernels; "" if NumPy has another BLAS.
+
+    Those that are there when it is first asked: ``choose`` has been called by then.
+    """
+    library = _library()
+    return "" if library is None else _kernels_of(library)
+
+
+def threads() -> int:
+    """Return how many threads NumPy's OpenBLAS takes now; 0 if NumPy has another BLAS."""
+    function = _count()
+    return 0 if function is None else int(function())
+
+
+@cache
+def _count() -> Any:
+    library = _library()
+    return None if library is None else _function(library, "get_num_threads")
+
+
 def _kernels_of(library: ctypes.CDLL) -> str:
-    """Return what an OpenBLAS calls its kernels; "" of another library."""
+    function = _function(library, "get_corename")
+    if function is None:
+        return ""
+    function.restype = ctypes.c_char_p
+    return str((function() or b"").decode())
+
+
+def _function(library: ctypes.CDLL, name: str) -> Any:
+    """Return OpenBLAS's function, by the names that builds give it; None of another library."""
     for prefix, suffix in product(("scipy_", ""), ("64_", "")):
-        function = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
+        function = getattr(library, f"{prefix}openblas_{name}{suffix}", None)
         if function is not None:
-            function.restype = ctypes.c_char_p
-            return str((function() or b"").decode())
-    return ""
+            return function
+    return None

@@ -131,4 +131,5 @@ def look_at_convolution() -> Iterator[Finding]:
         )
         yield problem(f"oneDNN {version} is not used: {one_line(str(why))}", cure)
     else:
-        yield ok(f"convolution by {found['road']}")
+        also = "and large matrix products on one thread" if onednn.multiplies() else ""
+        yield ok(f"convolution by {found['road']}", also)

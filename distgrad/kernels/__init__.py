@@ -34,12 +34,12 @@ _MODULES: dict[str, list[Op]] = {
     "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
     "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
-    "broadcast": [ops.prelu, ops.tril, ops.triu],
+    "broadcast": [ops.outer_product, ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
     "distances": [ops.distances, ops.pair_distances],
     "factors": [ops.det, ops.inv, ops.slogdet, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
-    "gapped": [ops.add, ops.multiply, ops.outer_product, ops.subtract],
+    "gapped": [ops.add, ops.multiply, ops.subtract],
     "grid": [ops.grid_sample],
     "limits": [ops.clamp],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
@@ -112,7 +112,8 @@ def status() -> str:
     if not fused_enabled.get():
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
     kernels = f"reference only ({_broken[0]})" if _broken else _installed()
-    return f"{kernels}; convolution by {onednn.road()}"
+    also = "; products on one thread by oneDNN" if onednn.multiplies() else ""
+    return f"{kernels}; convolution by {onednn.road()}{also}"
 
 
 @cache
@@ -192,7 +193,7 @@ def _processor() -> str:
 
 for _op, _module in TWINS.items():
     _op.fused = _lazily(_op, _module)
-    if _module == "gapped" and _op is not ops.outer_product:
+    if _module == "gapped":
         _op.asked_from = unbuffered.LARGE
 for _op in REGISTRY.values():
     if _op.elementwise and _op.fused is None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from distgrad.autograd.types import Array, Shape
-from distgrad.ops.helpers import Order
+from distgrad.ops.helpers import Order, inverse, memory_order
 
 Scalar: TypeAlias = "np.floating[Any]"
 """A number in the arrays' dtype."""
@@ -131,9 +131,8 @@ def in_memory(a: Array) -> tuple[Array, Order]:
     flags = a.flags
     if flags.c_contiguous and flags.writeable:
         return (a if a.ndim == 1 else a.reshape(-1)), None
-    if not flags.c_contiguous and flags.writeable:
-        strides = a.strides
-        order = tuple(sorted(range(a.ndim), key=lambda i: -strides[i]))
+    order = memory_order(a) if flags.writeable else None
+    if order is not None:
         turned = a.transpose(order)
         if turned.flags.c_contiguous:
             return turned.reshape(-1), order
@@ -156,7 +155,7 @@ def blank(shape: Shape, dtype: Any, order: Order) -> tuple[Array, Array]:
         return a, a if len(shape) == 1 else a.reshape(-1)
     row = np.empty(math.prod(shape), dtype)
     turned = row.reshape([shape[i] for i in order])
-    return turned.transpose([order.index(i) for i in range(len(shape))]), row
+    return turned.transpose(inverse(order)), row
 
 
 # Channels-last: the shape stays (n, c, …), in memory the channels of a place lie side by side.

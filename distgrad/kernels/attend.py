@@ -18,6 +18,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import constant, empty, flat, on_forms, run, spanned, suits
 from distgrad.kernels.attend_kernels import GRADIENTS, VALUES, additive, attend
+from distgrad.ops.helpers import inverse
 
 
 @on_forms
@@ -141,7 +142,7 @@ def _parts(
         if order[-1] != axes[-1]:
             order = axes
         turned = tuple([shape[i] for i in order])
-        back = tuple([order.index(i) for i in axes])
+        back = inverse(tuple(order))
         last = first + math.prod(shape)
         places.append(_Place(slice(first, last), turned, None if order == axes else back))
         steps = [math.prod(turned[i + 1 :]) for i in range(len(turned))]

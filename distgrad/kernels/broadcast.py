@@ -1,4 +1,4 @@
-"""Twins of what has one number for a channel, and of triangles."""
+"""Twins of what has one number for a channel or a row, and of triangles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels import pairs
 from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.gapped import product
 from distgrad.kernels.jit import kernel
+
+
+def outer_product(a: Array, b: Array) -> OpResult | None:
+    """The twin of ``ops.outer_product``."""
+    if not suits(a, b) or a.size * b.size < _MANY:
+        return None
+    y = product(a[:, None], b[None])
+    return y, (lambda g: np.matmul(g, b), lambda g: np.matmul(a, g))
+
+
+_MANY = 1 << 15
+"""Elements: of fewer NumPy is as fast."""
 
 
 def prelu(a: Array, weight: Array) -> OpResult | None:

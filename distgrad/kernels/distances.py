@@ -99,14 +99,12 @@ def _weights(g: Array, y: Array, p: float) -> Array:
 def _between(  # noqa: PLR0912 (an order each: its loop knows it)
     a: Array, b: Array, order: int, pairs: bool, y: Array
 ) -> None:
-    # Of pairs the row i has the columns after i alone, and rows stand one after the other.
     n = b.shape[2]
     for s in range(a.shape[0]):
         for begin in range(0, n, _STRETCH):
             end = min(begin + _STRETCH, n)
             for i in range(a.shape[1]):
-                first = max(begin, i + 1) if pairs else begin
-                start = i * (2 * n - i - 1) // 2 - i - 1 if pairs else i * n
+                first, start = _row(i, n, begin, pairs)
                 if first >= end:
                     break
                 to = y[s, start + first : start + end]
@@ -137,6 +135,15 @@ def _between(  # noqa: PLR0912 (an order each: its loop knows it)
 
 
 @inlined
+def _row(i: int, n: int, begin: int, pairs: bool) -> tuple[int, int]:
+    """Return the first column of a stretch that the row i has, and where its column 0 would be."""
+    # Of pairs the row i has the columns after i alone, and rows stand one after the other.
+    if pairs:
+        return max(begin, i + 1), i * (2 * n - i - 1) // 2 - i - 1
+    return begin, i * n
+
+
+@inlined
 def _counted(count: Scalar, v: Scalar) -> Scalar:
     more = count if v == 0 else count + np.float32(1)
     return more if v == v else v
@@ -159,8 +166,7 @@ def _back(
         for begin in range(0, n, _STRETCH):
             end = min(begin + _STRETCH, n)
             for i in range(a.shape[1]):
-                first = max(begin, i + 1) if pairs else begin
-                start = i * (2 * n - i - 1) // 2 - i - 1 if pairs else i * n
+                first, start = _row(i, n, begin, pairs)
                 if first >= end:
                     break
                 w, far = g[s, start + first : start + end], y[s, start + first : start + end]

@@ -37,22 +37,11 @@ def subtract(a: Any, b: Any) -> OpResult | None:
 def multiply(a: Any, b: Any) -> OpResult | None:
     """The twin of ``ops.multiply``."""
     y = _by_rows(_multiply, a, b)
-    return None if y is None else (y, (lambda g: _product(g, b), lambda g: _product(g, a)))
+    return None if y is None else (y, (lambda g: product(g, b), lambda g: product(g, a)))
 
 
-def outer_product(a: Array, b: Array) -> OpResult | None:
-    """The twin of ``ops.outer_product``."""
-    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.size * b.size < _MANY:
-        return None
-    y = _by_rows(_multiply, a[:, None], b[None])
-    return None if y is None else (y, (lambda g: np.matmul(g, b), lambda g: np.matmul(a, g)))
-
-
-_MANY = 1 << 15
-"""Elements: of fewer NumPy is as fast."""
-
-
-def _product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
+    """``np.multiply``, by the kernel where these are rows."""
     y = _by_rows(_multiply, a, b)
     return np.multiply(a, b) if y is None else y
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import blas
 from distgrad.autograd.types import Array
 
 WHEEL = "onednn-cpu-gomp"
@@ -97,6 +98,10 @@ class Library:
         if strides is None:
             return self.made("memory_desc_create_with_tag", axes, dims, _F32, _ANY)
         return self.made("memory_desc_create_with_strides", axes, dims, _F32, longs(strides))
+
+    def address(self, name: str) -> int:
+        """Return where in memory a function of the library is. Errors: AttributeError."""
+        return ctypes.cast(getattr(self._lib, name), Pointer).value or 0
 
     def asked(self, description: Pointer, what: int) -> Pointer:
         """Return the layout that a primitive has chosen; it lives as long as its description."""
@@ -220,8 +225,33 @@ def road() -> str:
         return "im2col and BLAS (oneDNN is not installed; pip install 'distgrad[onednn]')"
     if REFUSED:
         return f"im2col and BLAS ({REFUSED[0]})"
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
+    limit = _limit()
     return f"oneDNN {version}" + (f" kept to {limit}" if limit else "")
+
+
+def multiplies() -> bool:
+    """Whether large products of float32 on one thread are the library's, too; without loading it.
+
+    They are on Intel's CPUs with AVX-512, see onednn_products.py.
+    """
+    return bool(installed()[1]) and not off() and not REFUSED and _suits()
+
+
+@cache
+def _suits() -> bool:
+    cpu = blas.cpu()
+    return (
+        cpu.vendor == "GenuineIntel"
+        and cpu.has_avx512
+        and not _limit()
+        # The user may have chosen other kernels, or have an MKL.
+        and blas.kernels() in blas.AVX512
+    )
+
+
+def _limit() -> str:
+    """Return the instructions that the user keeps the library to; "" if it may use all."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
 
 
 def off() -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Operand, Shape
 from distgrad.blas import cpu
+from distgrad.kernels import onednn_products
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
 from distgrad.kernels.jit import exact_kernel, part
 from distgrad.kernels.tiles import ROWS, tile, turn
@@ -46,7 +47,7 @@ _ndarray = np.ndarray
 @on_forms
 def linear(x: Array, weight: Array, bias: Array | None) -> OpResult | None:
     """The twin of ``ops.linear``."""
-    if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1]):
+    if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1], _by_library(x, weight)):
         return None
     return linear_by(product, x, weight, bias)
 
@@ -54,20 +55,36 @@ def linear(x: Array, weight: Array, bias: Array | None) -> OpResult | None:
 @on_forms
 def matmul(a: Operand, b: Operand) -> OpResult | None:
     """The twin of ``ops.matmul``."""
-    if not _known(a, b) or not _some_of(a.shape, b.shape):  # type: ignore[union-attr]
+    if not _known(a, b):
+        return None
+    if not _some_of(a.shape, b.shape, _by_library(a, b)):  # type: ignore[union-attr]
         return None
     return matmul_by(product, a, b)
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return ``np.matmul(a, b)``, in ``out`` if it is given."""
-    if _known(a, b) and (out is None or out.flags.c_contiguous):
-        way = _way(a.shape, b.shape)
-        if way is not None:
+    if _known(a, b):
+        way = _way(a.shape, b.shape, _by_library(a, b))
+        if way is not None and (out is None or _takes(way, out)):
             y = empty(a, (*a.shape[:-1], b.shape[-1])) if out is None else out
             way(a, b, y)
             return y
     return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
+
+
+def _takes(way: Any, out: Array) -> bool:
+    """Whether a way writes to ``out``: the library also where its rows have gaps between them."""
+    if out.flags.c_contiguous:
+        return True
+    (rows, columns), (down, right) = out.shape[-2:], out.strides[-2:]
+    return way is _in_library and right == out.itemsize and down >= columns * right and rows > 0
+
+
+def multiplier(a: Array, b: Array) -> Callable[..., Array]:
+    """Return what computes products of such matrices: for loops, in which a look is dear."""
+    faster = _known(a, b) and _way(a.shape, b.shape, _by_library(a, b)) is not None
+    return product if faster else np.matmul
 
 
 def _known(a: Any, b: Any) -> bool:
@@ -81,8 +98,15 @@ def _known(a: Any, b: Any) -> bool:
     )
 
 
+def _by_library(a: Any, b: Any) -> bool:
+    """Whether oneDNN computes products of such matrices where they are large."""
+    # As many multiplications at most: asking costs a quarter of a microsecond.
+    most = a.size * b.size
+    return most >= _WORTHWHILE and a.dtype.char == "f" and onednn_products.faster()
+
+
 @lru_cache(maxsize=1024)
-def _some_of(a: Shape, b: Shape) -> bool:
+def _some_of(a: Shape, b: Shape, library: bool) -> bool:
     """Whether any product of a step, forward or backward, of a and b has a way of its own."""
     if not a or not b:
         return False
@@ -93,7 +117,7 @@ def _some_of(a: Shape, b: Shape) -> bool:
         return False
     whole = other  # of a stack that one matrix is multiplied with
     return any(
-        _way(one, two) is not None
+        _way(one, two, library) is not None
         for one, two in (
             ((*lead, m, k), (*other, k, n)),
             ((*whole, m, n), (*other, n, k)),
@@ -103,12 +127,14 @@ def _some_of(a: Shape, b: Shape) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _way(a: Shape, b: Shape) -> Callable[[Array, Array, Array], None] | None:
+def _way(a: Shape, b: Shape, library: bool) -> Callable[[Array, Array, Array], None] | None:
     """Return what computes a product of these shapes faster than NumPy; by the shapes alone.
 
     Measured on one core of a Zen 4 beside OpenBLAS 0.3.31, float32: 2,048 × 32 times 32 × 32 takes
     0.84 of the time, 0.85 of it with AVX2 alone; 768 × 128 times 128 × 384 0.94, whose BLAS does
     best with AVX2 kernels there, but 1.01 with AVX2 alone; of 20,000 products of 3 × 3 0.30.
+    By oneDNN on a Granite Rapids 3 × 1,000 times 1,000 × 1,000 takes 0.5, 2,048 × 32 times 32 × 32
+    0.69, 128 × 1,024 times 1,024 × 1,024 0.83, and 1,024 × 384 times 384 × 1,536 0.88.
     """
     if len(a) != len(b) or len(a) < 2 or a[:-2] != b[:-2] or a[-1] != b[-2]:
         return None
@@ -118,14 +144,20 @@ def _way(a: Shape, b: Shape) -> Callable[[Array, Array, Array], None] | None:
         return _outer if count >= _SOME else None
     if len(a) > 2:
         return _stack if 0 < each <= _SMALL and count >= _SOME else None
-    if min(m, n) < _BLOCK or count < _WORTHWHILE:
+    if count < _WORTHWHILE or min(m, n) < 2:
         return None
+    if library:
+        return _in_library
+    return _in_registers if _fits(m, k, n) else None
+
+
+def _fits(m: int, k: int, n: int) -> bool:
+    """Whether a matrix product is sooner computed in registers."""
     whole = not (m % _BLOCK or n % _BLOCK)
-    if k > _DEPTH and not whole:
-        return None  # the kernel adds to blocks that have nothing in common
+    if min(m, n) < _BLOCK or (k > _DEPTH and not whole):
+        return False  # the kernel adds to blocks that have nothing in common
     narrow = max(k, n) <= _NARROW and m >= _LONG
-    pays = narrow or (whole and not k % _BLOCK and n <= _WIDE and count <= _MOST)
-    return _in_registers if pays else None
+    return narrow or (whole and not k % _BLOCK and n <= _WIDE and m * k * n <= _MOST)
 
 
 def _outer(a: Array, b: Array, y: Array) -> None:
@@ -146,15 +178,39 @@ def _stack(a: Array, b: Array, y: Array) -> None:
     run(small_products, left, right, y.reshape(-1, m, n), writes=(2,))
 
 
+def _in_library(a: Array, b: Array, y: Array) -> None:
+    (m, k), (_, n), item = a.shape, b.shape, a.itemsize
+    (a, rows), (b, columns) = _in_steps(a), _in_steps(b)
+    turned = [x.strides[1] != item for x in (a, b)]
+    far = [x.strides[t] // item for x, t in zip((a, b), turned, strict=True)]
+    functions = onednn_products.functions()
+    assert functions is not None  # _by_library has asked
+    run(
+        *(onednn_products.multiply_by_library, rows, columns, spanned(y), m, k, n),
+        *(*far, y.strides[0] // item, *turned, *functions),
+        writes=(2,),
+    )
+
+
+def _in_steps(a: Array) -> tuple[Array, Array]:
+    """Return a matrix whose rows or columns lie in a row each, copied if need be; its memory."""
+    row, item = _memory(a), a.itemsize
+    (rows, columns), (down, right) = a.shape, a.strides
+    if row is None or not (
+        (right == item and down >= columns * item) or (down == item and right >= rows * item)
+    ):
+        a = a.copy()
+        row = a.reshape(-1)
+    return a, row
+
+
 def _in_registers(a: Array, b: Array, y: Array) -> None:
     (m, k), (_, n), item = a.shape, b.shape, a.itemsize
-    rows, columns = _memory(a), _memory(b)
+    rows = _memory(a)
     if rows is None:
         a = a.copy()
         rows = a.reshape(-1)
-    if columns is None or item not in b.strides:
-        b = b.copy()
-        columns = b.reshape(-1)
+    b, columns = _in_steps(b)
     (a_row, a_step), (b_row, b_step) = a.strides, b.strides
     run(
         *(multiply_matrices, rows, columns, y.reshape(-1), m, k, n),

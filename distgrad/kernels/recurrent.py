@@ -1,4 +1,4 @@
-"""Twins of the recurrences: a step is one product by NumPy's BLAS and one kernel over its gates."""
+"""Twins of the recurrences: a step is one matrix product and one kernel over its gates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
 from distgrad.kernels import gates
 from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.products import multiplier, product
 from distgrad.kernels.steps import Back, Steps, to_x, turned
 from distgrad.ops.recurrent import check_nonlinearity
 
@@ -34,8 +35,9 @@ def rnn(
     relu, rows, bias = nonlinearity == "relu", steps.rows(x), steps.bias(b_ih, b_hh)
     w, (state, hs) = np.ascontiguousarray(w_hh), steps.states(h)
     a, z = steps.empty(steps.t, steps.n, steps.b), steps.empty(steps.n, steps.b)
+    multiply = multiplier(w, state)
     for step, _, after, at, q in steps.forward(rows, w_ih):
-        np.matmul(w, state, out=z)
+        multiply(w, state, out=z)
         gates.rnn_step(z, q, at, bias, relu, step, after, a, hs)
         state = a[step]
 
@@ -48,8 +50,8 @@ def rnn(
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
             turned(back.dh),
-            np.matmul(d, rows) if wanted[2] else None,
-            np.matmul(d, steps.before(hs)) if wanted[3] else None,
+            product(d, rows) if wanted[2] else None,
+            product(d, steps.before(hs)) if wanted[3] else None,
             back.db,
             back.db,
         )
@@ -75,8 +77,9 @@ def lstm(
     rows, bias = steps.rows(x), steps.bias(b_ih, b_hh)
     w, (state, hs), cs = np.ascontiguousarray(w_hh), steps.states(h), steps.cells(c)
     a, z = steps.empty(steps.t, 4 * steps.n, steps.b), steps.empty(4 * steps.n, steps.b)
+    multiply = multiplier(w, state)
     for step, before, after, at, q in steps.forward(rows, w_ih):
-        np.matmul(w, state, out=z)
+        multiply(w, state, out=z)
         gates.lstm_step(z, q, at, bias, step, before, after, a, cs, state, hs)
 
     def vjp(
@@ -95,8 +98,8 @@ def lstm(
             to_x(d, w_ih, x) if wanted[0] else None,
             turned(back.dh),
             turned(dc),
-            np.matmul(d, rows) if wanted[3] else None,
-            np.matmul(d, steps.before(hs)) if wanted[4] else None,
+            product(d, rows) if wanted[3] else None,
+            product(d, steps.before(hs)) if wanted[4] else None,
             back.db,
             back.db,
         )
@@ -125,10 +128,11 @@ def lstm_projected(
     a, z = steps.empty(steps.t, 4 * steps.n, steps.b), steps.empty(4 * steps.n, steps.b)
     # What is projected, of the step and of all.
     m, ms = steps.empty(steps.n, steps.b), steps.empty(steps.t + 1, steps.b, steps.n)
+    multiply, project = multiplier(w, state), multiplier(w_hr, m)
     for step, before, after, at, q in steps.forward(rows, w_ih):
-        np.matmul(w, state, out=z)
+        multiply(w, state, out=z)
         gates.lstm_step(z, q, at, bias, step, before, after, a, cs, m, ms)
-        np.matmul(w_hr, m, out=state)
+        project(w_hr, m, out=state)
         hs[after] = state.T
 
     def vjp(
@@ -137,11 +141,12 @@ def lstm_projected(
         back, none = Back(steps, 4, w_hh), steps.empty(0, 0, 0)
         dc = np.zeros_like(m) if gc is None else turned(gc)
         dm, dhs = np.empty_like(m), steps.columns(steps.width, steps.t)
+        project = multiplier(w_hr.T, back.dh)
         for step, before, after in steps.back():
             if gy is not None:
                 back.dh += gy[step].T
             dhs[:, step] = back.dh
-            np.matmul(w_hr.T, back.dh, out=dm)
+            project(w_hr.T, back.dh, out=dm)
             gates.lstm_step_back(dm, none, step, before, after, a, cs, dc, back.dz, back.d, back.db)
             back.product()
         d = back.gradients(0)
@@ -149,11 +154,11 @@ def lstm_projected(
             to_x(d, w_ih, x) if wanted[0] else None,
             turned(back.dh),
             turned(dc),
-            np.matmul(d, rows) if wanted[3] else None,
-            np.matmul(d, steps.before(hs)) if wanted[4] else None,
+            product(d, rows) if wanted[3] else None,
+            product(d, steps.before(hs)) if wanted[4] else None,
             back.db,
             back.db,
-            np.matmul(
+            product(
                 dhs.reshape(steps.width, -1)[:, : len(rows)], steps.after(ms).reshape(len(rows), -1)
             ),
         )
@@ -178,8 +183,9 @@ def gru(
     n, rows, b, own = steps.n, steps.rows(x), steps.bias(b_ih), steps.bias(b_hh)
     w, (state, hs) = np.ascontiguousarray(w_hh), steps.states(h)
     a, z = steps.empty(steps.t, 5 * n, steps.b), steps.empty(3 * n, steps.b)
+    multiply = multiplier(w, state)
     for step, _, after, at, q in steps.forward(rows, w_ih):
-        np.matmul(w, state, out=z)
+        multiply(w, state, out=z)
         gates.gru_step(z, q, at, b, own, step, after, a, state, hs)
 
     def vjp(wanted: tuple[bool, ...], gy: Array) -> tuple[Array | None, ...]:
@@ -191,12 +197,12 @@ def gru(
             back.product()
         d, dw_hh, db = back.gradients(1), None, back.db
         if wanted[3]:
-            dw_hh = np.matmul(back.gradients(0, 3), steps.before(hs))
+            dw_hh = product(back.gradients(0, 3), steps.before(hs))
             dw_hh = np.concatenate((dw_hh[n:], dw_hh[:n]))
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
             turned(back.dh + direct),
-            np.matmul(d, rows) if wanted[2] else None,
+            product(d, rows) if wanted[2] else None,
             dw_hh,
             db[n:],
             np.concatenate((db[n : 3 * n], db[:n])),

@@ -13,7 +13,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import neighbours
 from distgrad.kernels.arrays import blank, dense, in_memory, in_order
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.recipe import of_one
 from distgrad.ops.helpers import spread
 from distgrad.ops.reduce import expand, total
@@ -154,30 +154,24 @@ def _lines(a: Array, first: int, end: int) -> tuple[Array, int, int] | None:
     return as_strided(a, ((rows - 1) * step + columns,), (a.itemsize,)), step, columns
 
 
-@kernel
-def _sums(x: Array, step: int, n: int, y: Array) -> None:
-    # A block is summed in its own dtype, blocks in float64.
-    for i in range(y.size):
-        line, whole = x[i * step : i * step + n], 0.0
-        for begin in range(0, n, _BLOCK):
-            block, part = line[begin : begin + _BLOCK], x.dtype.type(0)
-            for k in range(block.size):
-                part += block[k]
-            whole += part
-        y[i] = whole
+def _sums_of(term: Callable[[Any, Any], Any]) -> Callable[..., None]:
+    def loop(x: Array, step: int, n: int, y: Array) -> None:
+        # A block is summed in its own dtype, blocks in float64.
+        zero = x.dtype.type(0)
+        for i in range(y.size):
+            line, whole = x[i * step : i * step + n], 0.0
+            for begin in range(0, n, _BLOCK):
+                block, part = line[begin : begin + _BLOCK], zero
+                for k in range(block.size):
+                    part += term(block[k], zero)
+                whole += part
+            y[i] = whole
+
+    return kernel(loop)
 
 
-@kernel
-def _sums_of_numbers(x: Array, step: int, n: int, y: Array) -> None:
-    # As _sums; NaN is left out.
-    for i in range(y.size):
-        line, whole = x[i * step : i * step + n], 0.0
-        for begin in range(0, n, _BLOCK):
-            block, part = line[begin : begin + _BLOCK], x.dtype.type(0)
-            for k in range(block.size):
-                part += block[k] if block[k] == block[k] else x.dtype.type(0)
-            whole += part
-        y[i] = whole
+_sums = _sums_of(inlined(lambda v, zero: v))
+_sums_of_numbers = _sums_of(inlined(lambda v, zero: v if v == v else zero))
 
 
 def amax(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:

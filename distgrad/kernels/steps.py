@@ -13,6 +13,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense
+from distgrad.kernels.products import multiplier, product
 
 _COLUMNS = 256  # of the inputs' part of the gates at once: they stay in the cache until their step
 _LONG = 16  # steps from which on a transposed copy of a weight pays
@@ -50,7 +51,7 @@ class Steps(NamedTuple):
         for begin in self._turns(range(0, self.t, each)):
             end = min(begin + each, self.t)
             x = rows[begin * self.b : end * self.b]
-            np.matmul(w, x.T, out=q.reshape(len(w), -1)[:, : len(x)])
+            product(w, x.T, q.reshape(len(w), -1)[:, : len(x)])
             for step in self._turns(range(begin, end)):
                 yield step, step + self.reverse, step + 1 - self.reverse, step - begin, q
 
@@ -118,10 +119,11 @@ class Back:
         self.db = np.zeros(rows, steps.dtype)
         """Their sums."""
         self._to_state = self.dz[: len(w)]
+        self._multiply = multiplier(self._wt, self._to_state)
 
     def product(self) -> None:
         """Send the step's gradients on to the state before."""
-        np.matmul(self._wt, self._to_state, out=self.dh)
+        self._multiply(self._wt, self._to_state, out=self.dh)
 
     def gradients(self, first: int, last: int | None = None) -> Array:
         """Return those of all steps of some gates, (gates·h, t·b)."""
@@ -132,8 +134,7 @@ class Back:
 
 def to_x(d: Array, w_ih: Array, x: Array) -> Array:
     """Return the gradient to x, of all steps: one product."""
-    dx: Array = np.matmul(d.T, w_ih).reshape(x.shape)
-    return dx
+    return product(d.T, w_ih).reshape(x.shape)
 
 
 def turned(a: Array) -> Array:

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from distgrad.autograd.types import Array, Shape
-from distgrad.ops.helpers import Order
+from distgrad.autograd.types import Array
+from distgrad.ops.helpers import Order, inverse, memory_order
 
 Twin = TypeVar("Twin", bound="Callable[..., Any]")
 
@@ -21,16 +21,8 @@ def lying(a: Array) -> Order:
 
     None also for what has gaps.
     """
-    flags, strides = a.flags, a.strides
-    if flags.c_contiguous or min(strides) < 0:
-        return None
-    order = tuple(sorted(range(len(strides)), key=lambda i: -strides[i]))
-    return order if a.transpose(order).flags.c_contiguous else None
-
-
-def inverse(order: Shape) -> Shape:
-    """Return the order that turns back what ``order`` has turned."""
-    return tuple([order.index(i) for i in range(len(order))])
+    order = memory_order(a)
+    return None if order is None or not a.transpose(order).flags.c_contiguous else order
 
 
 def as_it_lies(twin: Twin) -> Twin:

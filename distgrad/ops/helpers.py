@@ -192,12 +192,17 @@ def memory_order(a: Array | Tensor) -> Order:
     return None if order == tuple(range(a.ndim)) else order
 
 
+def inverse(order: Shape) -> Shape:
+    """Return the order that turns back what ``order`` has turned."""
+    return tuple([order.index(i) for i in range(len(order))])
+
+
 def empty_in(like: Array, order: Order, shape: Sequence[int]) -> Array:
     """Return an empty array of the dtype and kind of ``like``, its axes in this order in memory."""
     if order is None:
         return np.empty_like(like, order="C", shape=tuple(shape))
     whole = np.empty_like(like, order="C", shape=tuple([shape[i] for i in order]))
-    return whole.transpose([order.index(i) for i in range(len(order))])
+    return whole.transpose(inverse(order))
 
 
 def concatenated(parts: Sequence[Array], axis: int, order: Order) -> Array:

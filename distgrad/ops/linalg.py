@@ -148,7 +148,7 @@ def linear_by(product: Product, x: Array, weight: Array, bias: Array | None) -> 
     shape = x.shape
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
     rows = x if len(shape) == 2 else _rows(x)
-    if turned_is_faster(rows, weight):
+    if product is np.matmul and turned_is_faster(rows, weight):
         y = turned(rows, weight, bias)
     else:
         y = product(rows, T(weight))

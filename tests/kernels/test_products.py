@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matrices import FORMS, drawn, read_only, turned
 from processors import check_bits_without_avx512, on_x86
 
 import distgrad as dg
@@ -21,48 +22,10 @@ SIZES = [  # m, k, n: a column times a row, a vector, parts of vectors, more tha
 ]
 
 
-def drawn(m: int, k: int, n: int, dtype: Any = np.float32) -> tuple[Any, Any]:
-    rng = np.random.default_rng([m, k, n])
-    return rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
-
-
 def in_registers(a: Any, b: Any) -> Any:
     y = np.full((a.shape[0], b.shape[1]), np.nan, a.dtype)
     products._in_registers(a, b, y)
     return y
-
-
-def turned(a: Any) -> Any:
-    return np.ascontiguousarray(a.T).T
-
-
-def strided(a: Any) -> Any:
-    wide = np.zeros((a.shape[0], 3 * a.shape[1]), a.dtype)
-    wide[:, : a.shape[1]] = a
-    return wide[:, : a.shape[1]]
-
-
-def far_apart(a: Any) -> Any:
-    wide = np.zeros((a.shape[0], 700), a.dtype)
-    wide[:, 5 : 5 + a.shape[1]] = a
-    return wide[:, 5 : 5 + a.shape[1]]
-
-
-def read_only(a: Any) -> Any:
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
-FORMS = {
-    "turned": turned,
-    "strided": strided,
-    "far apart": far_apart,
-    "every other": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
-    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
-    "read-only": read_only,
-    "turned, read-only": lambda a: read_only(a.T).T,
-}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
@@ -128,7 +91,7 @@ def test_columns_times_rows_and_stacks_of_small_matrices(name: str, dtype: Any) 
     rng = np.random.default_rng(8)
     a, b = (rng.normal(size=shape).astype(dtype) for shape in STACKS[name])
     a.flat[0], b.flat[-1] = -0.0, np.nan
-    assert products._way(a.shape, b.shape) in (products._outer, products._stack)
+    assert products._way(a.shape, b.shape, False) in (products._outer, products._stack)
     for x, y in ((a, b), (turned(a), turned(b)), (read_only(a), read_only(b))):
         found = products.product(x, y)
         if a.shape[-1] == 1:
@@ -160,7 +123,8 @@ def shapes(rng: Any) -> tuple[Any, Any]:
     return a, b
 
 
-def test_a_product_that_pays_is_one_of_a_step_that_was_looked_at() -> None:
+@pytest.mark.parametrize("library", [False, True])
+def test_a_product_that_pays_is_one_of_a_step_that_was_looked_at(library: bool) -> None:
     rng, paid = np.random.default_rng(5), 0
     for _ in range(20_000):
         a, b = shapes(rng)
@@ -176,9 +140,9 @@ def test_a_product_that_pays_is_one_of_a_step_that_was_looked_at() -> None:
             (y, (*right[:-2], n, k)),
             ((*left[:-2], k, m), y),
         ]
-        if any(products._way(*pair) for pair in pairs):
+        if any(products._way(*pair, library) for pair in pairs):
             paid += 1
-            assert products._some_of(a, b), (a, b)
+            assert products._some_of(a, b, library), (a, b)
             assert kernels._may_pay(np.broadcast_to(0, a), np.broadcast_to(0, b))
     assert paid > 1000
 
