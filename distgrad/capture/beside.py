@@ -103,7 +103,7 @@ class _Clip(Beside):
 
     def ready(self) -> bool:
         """Whether the calls would do what the line does."""
-        if any(p.grad is not None for p in self._without):
+        if self._without and any(p.grad is not None for p in self._without):
             return False
         return all(map(is_, [p._place for p in self._having], self._places))
 

@@ -12,7 +12,7 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.jit import inlined, kernel, part
-from distgrad.kernels.tiles import ROWS, tile, turn
+from distgrad.kernels.tiles import ROWS, VECTORS, tile, turn, wide_tile
 from distgrad.kernels.vectors import (
     BYTES,
     add,
@@ -75,8 +75,10 @@ def attend(  # noqa: PLR0915 (one kernel is compiled sooner than two)
     w, one = BYTES // q.itemsize, q.dtype.type(1)
     wide_d, wide_e, width = _apart(d, w), _apart(e, w), _apart(s, w)
     panels = w  # not 0: the parts would be compiled for that number, and again for others
-    values = panels + width * d + w * w  # of the last panel more is written than there is
-    along = values + (width * e + w * w if back else s * wide_e)
+    wide = VECTORS * w
+    in_panels = -(-s // wide) * wide
+    values = panels + (in_panels + w) * d + w * wide  # more is written than there is
+    along = values + (in_panels * e + w * wide if back else s * wide_e)
     queries = along + (s * wide_d if back else 0)
     scores = queries + _BLOCK * wide_d
     mixed = scores + _BLOCK * width
@@ -113,7 +115,7 @@ def attend(  # noqa: PLR0915 (one kernel is compiled sooner than two)
             place = numbers[at + 4] + begin * step
             if not back:
                 _weigh(room, scores, width, rows, s, begin, causal, w, sums, first)
-                _mixed(room, scores, width, rows, values, s, wide_e, begin, causal, w, mixed)
+                _mixed(room, scores, width, rows, values, s, wide_e, e, begin, causal, w, mixed)
                 _rows(room, mixed, wide_e, rows, e, one, w, out, place, step)
                 continue
             _rows(g, place, step, rows, e, one, w, room, come, wide_e)
@@ -126,12 +128,12 @@ def attend(  # noqa: PLR0915 (one kernel is compiled sooner than two)
                 step = numbers[_SIZES + 8]
                 place = numbers[at + 8] + begin * step
                 _rows(room, slopes, width, rows, s, one, w, out, place, step)
-            _mixed(room, slopes, width, rows, along, s, wide_d, begin, causal, w, mixed)
+            _mixed(room, slopes, width, rows, along, s, wide_d, d, begin, causal, w, mixed)
             step = numbers[_SIZES + 5]
             place = numbers[at + 5] + begin * step
             _rows(room, mixed, wide_d, rows, d, factor, w, out, place, step)
-            _gathered(room, scores, width, rows, come, wide_e, s, begin, causal, w, dv)
-            _gathered(room, slopes, width, rows, queries, wide_d, s, begin, causal, w, dk)
+            _gathered(room, scores, width, rows, come, wide_e, e, s, begin, causal, w, dv)
+            _gathered(room, slopes, width, rows, queries, wide_d, d, s, begin, causal, w, dk)
         if back:
             _rows(room, dk, wide_d, s, d, one, w, out, numbers[at + 6], numbers[_SIZES + 6])
             _rows(room, dv, wide_e, s, e, one, w, out, numbers[at + 7], numbers[_SIZES + 7])
@@ -182,12 +184,14 @@ def _rows(
 def _turned(
     a: Array, at: int, step: int, rows: int, columns: int, w: int, room: Array, to: int
 ) -> None:
-    """Write panels of ``w`` rows: column by column, the numbers of a panel's rows side by side."""
+    """Write panels of rows: column by column, the numbers of a panel's rows side by side."""
     apart()
-    for j in range(0, rows, w):
+    wide = VECTORS * w
+    for j in range(0, -(-rows // wide) * wide, w):
         for c in range(0, columns, w):
             first = at + j * step + c
-            turn(a, first, step, rows - j, columns - c, room, to + j * columns + c * w)
+            to_it = to + j // wide * wide * columns + c * wide + j % wide
+            turn(a, first, step, rows - j, columns - c, room, to_it, wide)
 
 
 @part
@@ -207,15 +211,16 @@ def _scores(
 ) -> None:
     """Rows at ``a`` times those in panels, as far as any of a tile is seen."""
     apart()
-    for j in range(0, _seen(begin + rows - 1, keys, causal), w):
+    wide = VECTORS * w
+    for j in range(0, _seen(begin + rows - 1, keys, causal), wide):
+        b = address(room, panels + j * depth)
         for i in range(0, rows, ROWS):
-            if j < _seen(begin + i + ROWS - 1, keys, causal):
-                to = out + i * width + j
-                tile(
-                    *(room, address(room, a + i * step), step, 1),
-                    *(address(room, panels + j * depth), w),
-                    *(address(room, to), width, depth, False),
-                )
+            seen = _seen(begin + i + ROWS - 1, keys, causal) - j
+            from_, to = address(room, a + i * step), address(room, out + i * width + j)
+            if seen > wide - w:
+                wide_tile(room, from_, step, 1, b, wide, to, width, depth, False)
+            elif seen > 0:
+                tile(room, from_, step, 1, b, wide, to, width, depth, False)
 
 
 @part
@@ -227,24 +232,27 @@ def _mixed(
     b: int,
     keys: int,
     wide: int,
+    n: int,
     begin: int,
     causal: bool,
     w: int,
     out: int,
 ) -> None:
-    """Rows of weights times the keys' rows at ``b``."""
+    """Rows of weights times the keys' rows at ``b``, of ``n`` numbers."""
     apart()
     for first in range(0, _seen(begin + rows - 1, keys, causal), _DEPTH):
-        for c in range(0, wide, w):
+        for c in range(0, n, VECTORS * w):
+            from_ = address(room, b + first * wide + c)
             for i in range(0, rows, ROWS):
                 depth = _seen(begin + i + ROWS - 1, keys, causal) - first
                 depth = depth if depth < _DEPTH else _DEPTH
                 if depth > 0:
-                    tile(
-                        *(room, address(room, weights + i * width + first), width, 1),
-                        *(address(room, b + first * wide + c), wide),
-                        *(address(room, out + i * wide + c), wide, depth, first > 0),
-                    )
+                    by = address(room, weights + i * width + first)
+                    to, more = address(room, out + i * wide + c), first > 0
+                    if n - c > (VECTORS - 1) * w:
+                        wide_tile(room, by, width, 1, from_, wide, to, wide, depth, more)
+                    else:
+                        tile(room, by, width, 1, from_, wide, to, wide, depth, more)
 
 
 @part
@@ -255,6 +263,7 @@ def _gathered(
     rows: int,
     b: int,
     wide: int,
+    n: int,
     keys: int,
     begin: int,
     causal: bool,
@@ -266,12 +275,14 @@ def _gathered(
     for j in range(0, _seen(begin + rows - 1, keys, causal), ROWS):
         first = j - begin if causal and j > begin else 0
         if first < rows:
-            for c in range(0, wide, w):
-                tile(
-                    *(room, address(room, weights + first * width + j), 1, width),
-                    *(address(room, b + first * wide + c), wide),
-                    *(address(room, out + j * wide + c), wide, rows - first, True),
-                )
+            by, depth = address(room, weights + first * width + j), rows - first
+            for c in range(0, n, VECTORS * w):
+                from_ = address(room, b + first * wide + c)
+                to = address(room, out + j * wide + c)
+                if n - c > (VECTORS - 1) * w:
+                    wide_tile(room, by, 1, width, from_, wide, to, wide, depth, True)
+                else:
+                    tile(room, by, 1, width, from_, wide, to, wide, depth, True)
 
 
 @part

@@ -281,7 +281,7 @@ def _turned(
                 store(room, to + q * w, load(b, place + q * row))
         else:
             for q in range(0, depth, w):
-                turn(b, place + q * row, step, w, depth - q, room, to + q * w)
+                turn(b, place + q * row, step, w, depth - q, room, to + q * w, w)
 
 
 @exact_kernel

@@ -37,11 +37,15 @@ def _rows() -> int:
 
 ROWS = _rows()
 """Rows of a ``tile``."""
+VECTORS = ROWS // 4
+"""Vectors of a row of a ``wide_tile``: with AVX-512 results of two have room in registers."""
 
 
 @code
-def turn(typing: Any, a: Any, at: Any, row: Any, rows: Any, columns: Any, out: Any, to: Any) -> Any:
-    """Write the columns of a block side by side: as many vectors as a vector is long.
+def turn(
+    typing: Any, a: Any, at: Any, row: Any, rows: Any, columns: Any, out: Any, to: Any, gap: Any
+) -> Any:
+    """Write the columns of a block as rows ``gap`` apart: as many vectors as a vector is long.
 
     Of the block's ``rows``, ``row`` elements apart, ``columns`` numbers each are looked at; what is
     missing to a vector of them is 0.
@@ -58,11 +62,11 @@ def turn(typing: Any, a: Any, at: Any, row: Any, rows: Any, columns: Any, out: A
             place = builder.gep(a, [builder.mul(args[2], ir.Constant(WORD, r))])
             lines.append(loaded_some(builder, place, n, kind))
         for r, line in enumerate(_turned(builder, lines)):
-            stored(builder, line, builder.gep(out, [ir.Constant(WORD, r * kind.count)]))
+            stored(builder, line, builder.gep(out, [builder.mul(args[7], ir.Constant(WORD, r))]))
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(a, n, n, n, n, out, n), generate
+    return types.void(a, n, n, n, n, out, n, n), generate
 
 
 def _turned(builder: Any, lines: list[Any]) -> list[Any]:
@@ -100,23 +104,48 @@ def tile(
     vector at b + k b_step, in this order, whatever ROWS is; it lies at c + r c_row. Where a, b and
     c are is said by ``address``, steps count numbers of the dtype of the array ``like``.
     """
+    return _of_vectors(1, like)
 
+
+@code
+def wide_tile(
+    typing: Any,
+    like: Any,
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    b_step: Any,
+    c: Any,
+    c_row: Any,
+    depth: Any,
+    more: Any,
+) -> Any:
+    """Do what ``tile`` does, with rows of VECTORS vectors each: of a less is read for them."""
+    return _of_vectors(VECTORS, like)
+
+
+def _of_vectors(count: int, like: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(Vector(signature.args[0].dtype))
         a, b, c = [builder.inttoptr(args[i], kind.element.as_pointer()) for i in (1, 4, 6)]
-        _tile(builder, kind, (a, *args[2:4]), (b, args[5]), (c, args[7]), *args[8:])
+        _tile(builder, kind, count, (a, *args[2:4]), (b, args[5]), (c, args[7]), *args[8:])
         return context.get_dummy_value()
 
     n = types.intp
     return types.void(like, n, n, n, n, n, n, n, n, types.boolean), generate
 
 
-def _tile(builder: Any, kind: Any, a: Any, b: Any, c: Any, depth: Any, more: Any) -> None:
+def _tile(
+    builder: Any, kind: Any, vectors: int, a: Any, b: Any, c: Any, depth: Any, more: Any
+) -> None:
     start = builder.block
     given, head, loop, done = [
         builder.append_basic_block(f"tile.{name}") for name in ("given", "head", "loop", "done")
     ]
-    places = [builder.gep(c[0], [builder.mul(c[1], ir.Constant(WORD, r))]) for r in range(ROWS)]
+    across = [ir.Constant(WORD, v * kind.count) for v in range(vectors)]
+    starts = [builder.gep(c[0], [builder.mul(c[1], ir.Constant(WORD, r))]) for r in range(ROWS)]
+    places = [builder.gep(begin, [v]) for begin in starts for v in across]
     rows = [builder.mul(a[1], ir.Constant(WORD, r)) for r in range(ROWS)]
     builder.cbranch(more, given, head)
     builder.position_at_end(given)
@@ -133,16 +162,12 @@ def _tile(builder: Any, kind: Any, a: Any, b: Any, c: Any, depth: Any, more: Any
     k = _phi(builder, WORD, (none, head))
     at_a, at_b = _phi(builder, a[0].type, (a[0], head)), _phi(builder, b[0].type, (b[0], head))
     sums = [_phi(builder, kind, (x, head)) for x in first]
-    line = loaded(builder, at_b, kind)
-    found = [
-        fused(
-            builder,
-            spread(builder, builder.load(builder.gep(at_a, [row])), kind),
-            line,
-            x,
-        )
-        for row, x in zip(rows, sums, strict=True)
-    ]
+    lines = [loaded(builder, builder.gep(at_b, [v]), kind) for v in across]
+    found = []
+    for r, row in enumerate(rows):
+        factor = spread(builder, builder.load(builder.gep(at_a, [row])), kind)
+        so_far = sums[r * vectors : (r + 1) * vectors]
+        found += [fused(builder, factor, *pair) for pair in zip(lines, so_far, strict=True)]
     following = builder.add(k, one)
     k.add_incoming(following, loop)
     at_a.add_incoming(builder.gep(at_a, [a[2]]), loop)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ step_of_all = Optimizer.step.__wrapped__  # type: ignore[attr-defined]
 """The function that a recorder is told of for an optimizer that has no ``step`` of its own."""
 _STRANGE = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
 """What an update raises that does with an Unmoved what is for arrays alone."""
+_AHEAD = 16
+"""Steps whose numbers are found together: one at a time each would find cold caches."""
 
 
 class Move:
@@ -41,10 +45,13 @@ class Move:
         self._step = 0
         self._state: dict[str, Any] = self._arrays
         self._before: Mapping[str, float] = {}
-        self.formula, self._order, numbers = self._asked(optimizer, group)
+        step = store.steps[run.numbers[0]] + 1
+        self.formula, self._order, numbers = self._asked(optimizer, group, step)
         self.numbers = np.empty(len(numbers), dtype)
         """Of the dtype of the value, and where ``ready`` leaves those of the step to come."""
         self._pack: Any = struct.Struct(f"={len(numbers)}{dtype.char}").pack_into
+        self._ahead: dict[int, tuple[float, ...]] = {}
+        """The numbers of steps to come, as long as the settings stay."""
 
     @property
     def arrays(self) -> list[Array]:
@@ -54,30 +61,58 @@ class Move:
         assert gradient is not None
         return [self.run.value, gradient, *[self.run.state[name] for name in names]]
 
-    def ready(self, optimizer: Optimizer, group: Group) -> bool:
-        """Find the numbers of the step to come; False if it is another move."""
+    def ready(self, optimizer: Optimizer, group: Group, steady: bool) -> bool:
+        """Find the numbers of the step to come; False if it is another move.
+
+        The settings are ``steady`` if they are those of the call before.
+        """
         if self.run.sharding is not None or not self.store.is_alike(self.run):
             return False
+        if not steady:
+            self._ahead.clear()
+        step = self.store.steps[self.run.numbers[0]] + 1
+        numbers = self._ahead.pop(step, None)
         try:
-            formula, order, numbers = self._asked(optimizer, group)
+            if numbers is None:
+                numbers = self._found(optimizer, group, step, _AHEAD if steady else 1)
+            if numbers is None:
+                return False
             self._pack(self.numbers, 0, *numbers)
         except _STRANGE:
             return False  # if it is wrong, the step itself says so
-        return formula is self.formula and order == self._order
+        self._step = step
+        return True
+
+    def _found(
+        self, optimizer: Optimizer, group: Group, step: int, count: int
+    ) -> tuple[float, ...] | None:
+        """Return a step's numbers, None if it is another move, and keep those of the next ones."""
+        formula, order, numbers = self._asked(optimizer, group, step)
+        if formula is not self.formula or order != self._order:
+            return None
+        if not self._before:  # else the state has numbers, which each step changes
+            with suppress(*_STRANGE):  # of a later step, which says so itself
+                for later in range(step + 1, step + count):
+                    formula, order, its_numbers = self._asked(optimizer, group, later)
+                    if formula is not self.formula or order != self._order:
+                        break
+                    self._ahead[later] = its_numbers
+        return numbers
 
     def done(self) -> None:
         """Count the step, which has been taken."""
         self.store.count_steps(self.run.numbers, self._step, self._state, self._before)
 
-    def _asked(self, optimizer: Optimizer, group: Group) -> tuple[Formula, Any, tuple[float, ...]]:
-        first = self.run.numbers[0]
-        self._step, self._before = self.store.steps[first] + 1, self.store.scalars[first]
+    def _asked(
+        self, optimizer: Optimizer, group: Group, step: int
+    ) -> tuple[Formula, Any, tuple[float, ...]]:
+        self._before = self.store.scalars[self.run.numbers[0]]
         self._state = self._arrays | self._before if self._before else self._arrays
         value, grad = self._value, self._grad
         value.moves.clear()
         if group.get("maximize") and not optimizer.maximizes:
             raise TypeError("a gradient with another sign is another array")
-        optimizer.update(value, grad, self._state, self._step, group)  # type: ignore[arg-type]
+        optimizer.update(value, grad, self._state, step, group)  # type: ignore[arg-type]
         if len(value.moves) != 1 or value.moves[0][1] is not grad:
             raise TypeError("more than one move")
         formula, _, order, numbers = value.moves[0]
@@ -91,6 +126,8 @@ class PreparedStep:
         """Errors: TypeError for a step that is more than moves of long arrays."""
         self.optimizer = optimizer
         self._groups: list[tuple[FlatParameters, list[Run], list[Move]]] = []
+        self._settings: list[list[Any]] = [[] for _ in optimizer.param_groups]
+        """Those of the last step; none of a group that has Tensors, which change in place."""
         # A user's update may count its calls: it is not called but for a step.
         if not type(optimizer).__module__.startswith("distgrad."):
             raise TypeError("an optimizer of the user's")
@@ -115,13 +152,18 @@ class PreparedStep:
         optimizer = self.optimizer
         if is_hooked(optimizer) or len(optimizer.param_groups) != len(self._groups):
             return False
-        for group, (store, runs, moves) in zip(optimizer.param_groups, self._groups, strict=True):
-            store.names = optimizer.state_names(group)
+        for i, group in enumerate(optimizer.param_groups):
+            store, runs, moves = self._groups[i]
+            settings, before = group, self._settings[i]
+            steady = len(before) == len(group) and all(map(is_, group.values(), before))
+            if not steady:
+                store.names = optimizer.state_names(group)
+                settings = numbers_of(group)
+                self._settings[i] = [*group.values()] if settings is group else []
             if store.runs() is not runs:  # they have moved
                 return False
-            settings = numbers_of(group)
             for move in moves:
-                if not move.ready(optimizer, settings):
+                if not move.ready(optimizer, settings, steady):
                     return False
         return True
 

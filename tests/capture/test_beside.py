@@ -25,6 +25,7 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "SGD": lambda params: optim.SGD(params, lr=0.05),
     "momentum": lambda params: optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True),
     "NAdam": lambda params: optim.NAdam(params, lr=0.01),  # a number among its state
+    "RAdam": lambda params: optim.RAdam(params, lr=0.01),  # other moves from its sixth step on
     "RMSprop": lambda params: optim.RMSprop(params, lr=0.01, centered=True, momentum=0.5),
     "Lion": lambda params: optim.Lion(params, lr=0.01),
     "Adagrad": lambda params: optim.Adagrad(params, lr=0.01),
@@ -143,6 +144,19 @@ def halve_rate(world: World, i: int) -> None:
     world.optimizer.param_groups[0]["lr"] *= 0.5
 
 
+def change_once(world: World, i: int) -> None:
+    # Late, after steps of the same settings, whose numbers are found together.
+    if i == 11:
+        world.optimizer.param_groups[0]["lr"] *= 0.5
+    if i == 13:
+        world.optimizer.param_groups[0]["betas"] = (0.8, 0.9)
+
+
+def change_tensor_in_place(world: World, i: int) -> None:
+    if i in {11, 13}:
+        world.optimizer.param_groups[1]["lr"].array[...] *= 0.5
+
+
 def load_state(world: World, i: int) -> None:
     if i == 5:
         world.saved = copy.deepcopy(world.optimizer.state_dict())  # type: ignore[attr-defined]
@@ -181,6 +195,7 @@ def rate_that_overflows(world: World, i: int) -> None:
         *(("AdamW", halve_rate), ("AdamW", load_state), ("AdamW", replace_data)),
         *(("SGD", nesterov_from_now_on), ("AdamW", another_state), ("SGD", rate_that_overflows)),
         *(("SGD", upwards_from_now_on), ("momentum", load_state), ("NAdam", load_state)),
+        *(("AdamW", change_once), ("groups", change_tensor_in_place), ("RAdam", change_once)),
     ],
     ids=lambda x: getattr(x, "__name__", x),
 )
