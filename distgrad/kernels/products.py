@@ -19,8 +19,8 @@ from distgrad.autograd.types import Array, Operand, Shape
 from distgrad.blas import cpu
 from distgrad.kernels import onednn_products
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
-from distgrad.kernels.jit import exact_kernel, part
-from distgrad.kernels.tiles import ROWS, tile, turn
+from distgrad.kernels.jit import exact_kernel, inlined, part
+from distgrad.kernels.tiles import ROWS, VECTORS, tile, turn, wide_tile
 from distgrad.kernels.vectors import BYTES, address, apart, load, store
 from distgrad.ops.linalg import linear_by, matmul_by
 
@@ -244,9 +244,10 @@ def multiply_matrices(
     Element (i, j) of a stands at i a_row + j a_step, of b likewise. One of b's steps is 1.
     """
     w, item = BYTES // a.itemsize, a.itemsize
+    wide = VECTORS * w
     panels = b_step != 1 or b_row * item >= _FAR
     # Of what is turned more is written than there is.
-    room = np.empty((min(k, _DEPTH) + w) * (n + w) if panels else w, a.dtype)
+    room = np.empty((min(k, _DEPTH) + w) * (n + wide) if panels else w, a.dtype)
     for first in range(0, k, _DEPTH):
         depth = min(k - first, _DEPTH)
         if panels:
@@ -256,16 +257,26 @@ def multiply_matrices(
         for row in range(0, m, w):
             i = min(row, m - w)
             rows = address(a, i * a_row + first * a_step)
-            for column in range(0, n, w):
-                j = min(column, n - w)
+            column = 0
+            while column < n:
+                whole = column + wide <= n
+                j = column if whole else min(column, n - w)
                 columns, columns_row = address(b, first * b_row + j), b_row
                 if panels:
-                    columns, columns_row = address(room, column * depth), w
+                    columns, columns_row = address(room, _panel(column, depth, wide)), wide
                 for r in range(0, w, ROWS):
-                    tile(
-                        *(room, rows + r * a_row * item, a_row, a_step, columns, columns_row),
-                        *(address(c, (i + r) * n + j), n, depth, first > 0),
-                    )
+                    from_, to = rows + r * a_row * item, address(c, (i + r) * n + j)
+                    if whole:
+                        wide_tile(
+                            *(room, from_, a_row, a_step, columns, columns_row),
+                            *(to, n, depth, first > 0),
+                        )
+                    else:
+                        tile(
+                            *(room, from_, a_row, a_step, columns, columns_row),
+                            *(to, n, depth, first > 0),
+                        )
+                column += wide if whole else w
 
 
 @part
@@ -274,14 +285,21 @@ def _turned(
 ) -> None:
     """Write panels of columns, the numbers of each row side by side."""
     apart()
+    wide = VECTORS * w
     for column in range(0, n, w):
-        place, to = at + min(column, n - w) * step, column * depth
+        place, to = at + min(column, n - w) * step, _panel(column, depth, wide)
         if step == 1:
             for q in range(depth):
-                store(room, to + q * w, load(b, place + q * row))
+                store(room, to + q * wide, load(b, place + q * row))
         else:
             for q in range(0, depth, w):
-                turn(b, place + q * row, step, w, depth - q, room, to + q * w, w)
+                turn(b, place + q * row, step, w, depth - q, room, to + q * wide, wide)
+
+
+@inlined
+def _panel(column: int, depth: int, wide: int) -> int:
+    """Return where in its panel a column begins."""
+    return column // wide * wide * depth + column % wide
 
 
 @exact_kernel
