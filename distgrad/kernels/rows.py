@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,15 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.kernels.along import beside, counted
 from distgrad.kernels.arrays import Scalar, dense, empty, flat, on_forms, run, suits
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.kernels.turned import as_it_lies
+from distgrad.kernels.vectors import (
+    BYTES,
+    larger,
+    largest,
+    load,
+)
 from distgrad.ops.helpers import integers
 from distgrad.ops.reduction import check_reduction, reduced, share
 from distgrad.ops.softmax import check_labels
@@ -66,12 +73,29 @@ def _over_columns(
     return y, vjp
 
 
+@inlined
+def _largest(a: Array, at: int, n: int) -> Any:
+    """Return the largest of ``n`` numbers; NaN is passed over (and comes back from ``exp``).
+
+    LLVM takes one number at a time, as it does not know that.
+    """
+    w, top = BYTES // a.itemsize, a.dtype.type(-np.inf)
+    if n >= w:
+        high = load(a, at)
+        for j in range(at, at + n - n % w, w):
+            high = larger(load(a, j), high)
+        # What it has in common with the vector before is compared twice.
+        return largest(larger(load(a, at + n - w), high))
+    for j in range(at, at + n):
+        top = max(top, a[j])
+    return top
+
+
 @kernel
 def _softmax(a: Array, y: Array) -> None:
+    row = a.reshape(-1)
     for i in range(a.shape[0]):
-        top = a[i, 0]
-        for j in range(a.shape[1]):
-            top = max(top, a[i, j])
+        top = _largest(row, i * a.shape[1], a.shape[1])
         total = y.dtype.type(0)
         for j in range(a.shape[1]):
             e = exp(a[i, j] - top)
@@ -103,10 +127,9 @@ def log_softmax(a: Array, *, axis: int) -> OpResult | None:
 
 @kernel
 def _log_softmax(a: Array, y: Array) -> None:
+    row = a.reshape(-1)
     for i in range(a.shape[0]):
-        top = a[i, 0]
-        for j in range(a.shape[1]):
-            top = max(top, a[i, j])
+        top = _largest(row, i * a.shape[1], a.shape[1])
         total = y.dtype.type(0)
         for j in range(a.shape[1]):
             total += exp(a[i, j] - top)
@@ -243,7 +266,7 @@ def _cross_entropy(
     seen: Array,
 ) -> None:
     one, zero, c = x.dtype.type(1), x.dtype.type(0), x.dtype.type(x.shape[1])
-    count, bad = 0, -1
+    count, bad, row = 0, -1, x.reshape(-1)
     for i in range(x.shape[0]):
         label = labels[i]
         keep = label != ignored
@@ -252,9 +275,7 @@ def _cross_entropy(
             keep = False
         targets[i] = label if keep else -1
         count += keep
-        top = x[i, 0]
-        for j in range(x.shape[1]):
-            top = max(top, x[i, j])
+        top = _largest(row, i * x.shape[1], x.shape[1])
         total = summed = zero
         for j in range(x.shape[1]):
             e = exp(x[i, j] - top)
