@@ -27,8 +27,8 @@ stage() {
 
 # Two lists of tests at a time: each starts jobs of its own and leaves a core to the other. What
 # only computes comes first; the last list is that of everything that stands in no other.
-comparing='tests/oracle tests/same_source tests/autograd tests/distributions tests/functions tests/ops'
-simulating='tests/capture tests/checkpoint tests/integrate tests/kernels tests/nn tests/optim tests/parallel/test_zero*.py'
+comparing='tests/oracle tests/same_source tests/autograd tests/distributions tests/functions tests/ops tests/optim'
+simulating='tests/capture tests/checkpoint tests/integrate tests/kernels tests/nn tests/parallel/test_zero*.py'
 bridging='tests/comm tests/observe tests/parallel'
 others() {
     # shellcheck disable=SC2086 # lists

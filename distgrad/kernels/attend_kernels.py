@@ -190,8 +190,8 @@ def _turned(
     for j in range(0, -(-rows // wide) * wide, w):
         for c in range(0, columns, w):
             first = at + j * step + c
-            to_it = to + j // wide * wide * columns + c * wide + j % wide
-            turn(a, first, step, rows - j, columns - c, room, to_it, wide)
+            here = to + j // wide * wide * columns + c * wide + j % wide
+            turn(a, first, step, rows - j, columns - c, room, here, wide)
 
 
 @part

@@ -77,8 +77,8 @@ def _takes(way: Any, out: Array) -> bool:
     """Whether a way writes to ``out``: the library also where its rows have gaps between them."""
     if out.flags.c_contiguous:
         return True
-    (rows, columns), (down, right) = out.shape[-2:], out.strides[-2:]
-    return way is _in_library and right == out.itemsize and down >= columns * right and rows > 0
+    down, right = out.strides[-2:]
+    return way is _in_library and right == out.itemsize and down >= out.shape[-1] * right
 
 
 def multiplier(a: Array, b: Array) -> Callable[..., Array]:

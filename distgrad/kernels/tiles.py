@@ -121,7 +121,7 @@ def wide_tile(
     depth: Any,
     more: Any,
 ) -> Any:
-    """Do what ``tile`` does, with rows of VECTORS vectors each: of a less is read for them."""
+    """Do what ``tile`` does, with rows of VECTORS vectors each, which share what is read of a."""
     return _of_vectors(VECTORS, like)
 
 
