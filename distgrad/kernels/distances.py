@@ -61,8 +61,12 @@ def pair_distances(x: Array, *, p: float = 2.0) -> OpResult | None:
     _between(rows, columns, order, True, y[None])
 
     def vjp(g: Array) -> Array:
-        d_rows, d_columns = np.zeros_like(rows), np.zeros_like(columns)
         w = dense(_weights(g, y, p))
+        if m < 2 * d:  # whichever loops are the longer ones: a row has m / 2 partners
+            to = np.zeros_like(x)
+            _back_along(w, dense(x), y, order, to)
+            return to
+        d_rows, d_columns = np.zeros_like(rows), np.zeros_like(columns)
         _back(w[None], rows, columns, y[None], order, True, d_rows, d_columns)
         return np.asarray((d_rows[0] + d_columns[0].T)[:, :d])
 
@@ -185,13 +189,44 @@ def _back(
                             to[j] -= v
                     else:
                         for j in range(to.size):
-                            v = x - row[j]
-                            v = v * 0 if abs(v) < far[j] else _signed(v, w[j])
+                            v = _of_largest(x - row[j], w[j], far[j])
                             total += v
                             to[j] -= v
                     to_a[s, i, k] += total
 
 
+@kernel
+def _back_along(g: Array, x: Array, y: Array, order: int, to: Array) -> None:
+    """What ``_back`` does for pairs, along the rows of ``x``."""
+    if order == 0:
+        return
+    n = 0
+    for i in range(x.shape[0]):
+        for j in range(i + 1, x.shape[0]):
+            w, far, one, other, up, down = g[n], y[n], x[i], x[j], to[i], to[j]
+            n += 1
+            if order == 2:
+                for k in range(one.size):
+                    v = w * (one[k] - other[k])
+                    up[k] += v
+                    down[k] -= v
+            elif order == 1:
+                for k in range(one.size):
+                    v = _signed(one[k] - other[k], w)
+                    up[k] += v
+                    down[k] -= v
+            else:
+                for k in range(one.size):
+                    v = _of_largest(one[k] - other[k], w, far)
+                    up[k] += v
+                    down[k] -= v
+
+
 @inlined
 def _signed(v: Scalar, w: Scalar) -> Scalar:
     return w if v > 0 else -w if v < 0 else v
+
+
+@inlined
+def _of_largest(v: Scalar, w: Scalar, far: Scalar) -> Scalar:
+    return v * 0 if abs(v) < far else _signed(v, w)
