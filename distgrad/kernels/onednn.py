@@ -214,6 +214,8 @@ def installed() -> tuple[str, str]:
 
 REFUSED: list[str] = []
 """Why the library that is installed is not used, once that is known."""
+WRONG: list[str] = []
+"""Why its products are not, once that is known."""
 
 
 def road() -> str:
@@ -225,8 +227,10 @@ def road() -> str:
         return "im2col and BLAS (oneDNN is not installed; pip install 'distgrad[onednn]')"
     if REFUSED:
         return f"im2col and BLAS ({REFUSED[0]})"
-    limit = _limit()
-    return f"oneDNN {version}" + (f" kept to {limit}" if limit else "")
+    limit, mode = _limit(), _set("DEFAULT_FPMATH_MODE")
+    kept = f" kept to {limit}" if limit else ""
+    rounded = f" in mode {mode}" if mode and mode.upper() != "STRICT" else ""
+    return f"oneDNN {version}{kept}{rounded}"
 
 
 def multiplies() -> bool:
@@ -234,7 +238,7 @@ def multiplies() -> bool:
 
     They are on Intel's CPUs with AVX-512, see onednn_products.py.
     """
-    return bool(installed()[1]) and not off() and not REFUSED and _suits()
+    return bool(installed()[1]) and not off() and not REFUSED and not WRONG and _suits()
 
 
 @cache
@@ -251,7 +255,12 @@ def _suits() -> bool:
 
 def _limit() -> str:
     """Return the instructions that the user keeps the library to; "" if it may use all."""
-    return os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return _set("MAX_CPU_ISA")
+
+
+def _set(name: str) -> str:
+    """Return what one of the library's own variables says, by its new name or its old one."""
+    return os.environ.get(f"ONEDNN_{name}") or os.environ.get(f"DNNL_{name}") or ""
 
 
 def off() -> bool:

@@ -46,10 +46,10 @@ def functions() -> Functions | None:
     names = "dnnl_sgemm", "omp_get_max_threads", "omp_set_num_threads"
     found = Functions(*[library.address(name) for name in names])
     if not _is_right(found):
+        onednn.WRONG.append(f"oneDNN {onednn.installed()[1]} computes a wrong matrix product")
         warnings.warn(
-            f"oneDNN {onednn.installed()[1]} computes a wrong matrix product: NumPy's BLAS "
-            f"multiplies instead. Install {onednn.WHEEL} anew, or set DISTGRAD_ONEDNN=0 to say "
-            f"that this is meant",
+            f"{onednn.WRONG[0]}: NumPy's BLAS multiplies instead. Install {onednn.WHEEL} anew, or "
+            f"set DISTGRAD_ONEDNN=0 to say that this is meant",
             RuntimeWarning,
             stacklevel=2,
         )

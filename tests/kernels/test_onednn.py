@@ -108,6 +108,15 @@ def test_asking_which_road_loads_nothing(anew):
     assert onednn_convolution.loaded.cache_info().currsize == 0
 
 
+def test_what_the_users_variables_make_of_it_belongs_to_the_road(anew, monkeypatch):
+    monkeypatch.setattr(onednn, "installed", lambda: ("a", "1.0"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("DNNL_DEFAULT_FPMATH_MODE", "BF16")
+    assert onednn.road() == "oneDNN 1.0 kept to AVX2 in mode BF16"
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "strict")
+    assert onednn.road() == "oneDNN 1.0 kept to AVX2"
+
+
 def test_ranks_that_differ_in_their_road_are_told(monkeypatch):
     prints = []
     for found in (("a", "1.0"), ("", "")):

@@ -186,8 +186,11 @@ def test_a_captured_step_has_its_eager_bits() -> None:
 @pytest.mark.usefixtures("chosen")
 def test_one_that_multiplies_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onednn_products, "_is_right", lambda library: False)
+    monkeypatch.setattr(onednn, "WRONG", [])
+    assert "products on one thread by oneDNN" in kernels.status()
     with pytest.warns(RuntimeWarning, match="computes a wrong matrix product.*DISTGRAD_ONEDNN=0"):
         assert not onednn_products.faster()
+    assert "products on one thread by oneDNN" not in kernels.status()
     onednn_products.functions.cache_clear()
 
 
@@ -223,6 +226,7 @@ def test_it_is_chosen_by_cpu_blas_and_variables_and_that_is_in_the_status(
     monkeypatch.setattr(blas, "cpu", lambda: blas.Cpu(*vendor, frozenset(blas._NEEDED)))
     monkeypatch.setattr(blas, "kernels", lambda: blas_kernels)
     monkeypatch.setattr(onednn, "REFUSED", [])
+    monkeypatch.setattr(onednn, "WRONG", [])
     for name in ("DISTGRAD_ONEDNN", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
