@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import Tensor, clip_grad_norm_, kernels, nn, optim
+from distgrad import Tensor, clip_grad_norm_, kernels, nn, ops, optim
 from distgrad.autograd import grad
 from distgrad.autograd.op import Op
 from distgrad.autograd.signature import draw
@@ -21,28 +21,43 @@ _OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+_LARGER: dict[Op, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
+    ops.adaptive_max_pool: [([(2, 3, 31, 17)], {"output_size": (7, 4)})],
+    ops.matmul: [([(512, 64), (64, 64)], {}), ([(256, 256), (256, 256)], {})],
+    ops.nansum: [([(64, 512)], {"axis": -1})],
+    ops.outer_product: [([(256,), (256,)], {})],
+    ops.prelu: [([(2, 8, 9, 9), (8, 1, 1)], {})],
+    ops.sum: [([(64, 512)], {"axis": -1})],
+}
+"""Shapes of inputs for twins that leave samples, which are small, to the reference."""
+
+
 def groups(dtype: np.dtype[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
     """Return names and what to call: the ops of each module of kernels, optimizers, models."""
     by_module: dict[str, list[Op]] = {}
     for op, module in kernels.TWINS.items():
         by_module.setdefault(module, []).append(op)
-    for module, ops in by_module.items():
-        yield module, partial(_ops, ops, dtype)
+    for module, its_ops in by_module.items():
+        yield module, partial(_ops, its_ops, dtype)
     yield "optimizers", partial(_optimizers, dtype)
     for name, make in _MODELS.items():
         yield name, partial(_steps, make, dtype)
 
 
-def _ops(ops: list[Op], dtype: np.dtype[Any]) -> None:
+def _ops(called: list[Op], dtype: np.dtype[Any]) -> None:
     """Call the ops with their samples, forward and backward."""
     rng = np.random.default_rng(0)
-    for op in ops:
+    for op in called:
         drawn = (
             op.samples(rng)
             if op.samples
             else [(draw(s, rng, op.domain), {}) for s in op.signatures]
         )
-        for inputs, settings in drawn:
+        larger = [
+            ([rng.normal(size=shape) for shape in shapes], settings)
+            for shapes, settings in _LARGER.get(op, [])
+        ]
+        for inputs, settings in [*drawn, *larger]:
             cast = [np.asarray(x, dtype) if _is_real(x) else x for x in inputs]
             given = [Tensor(x, requires_grad=True) if _is_real(x) else x for x in cast]
             result = op(*given, **settings)
