@@ -170,8 +170,9 @@ def _moved(x: Tensor, length: int, padding: str, align: bool) -> Tensor:
             at = np.where(odd, span - rest, rest) + low
     slope = np.where((at <= 0) | (at >= length - 1), 0, slope)
     at = np.clip(at, 0, length - 1).astype(x.dtype)
-    moved: Tensor = at + (x - x.array) * slope.astype(x.dtype)
-    return moved
+    # What does not move with x may be at infinity, where x - x would be NaN.
+    x = as_tensor(np.where(slope == 0, np.asarray(0, x.dtype), x))
+    return as_tensor(at + (x - x.array) * slope.astype(x.dtype))
 
 
 def _strides(lengths: Sequence[int]) -> list[int]:
