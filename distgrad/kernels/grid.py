@@ -121,7 +121,6 @@ def _look(
             x, y = _near(np.rint(xs[p]), wide, one), _near(np.rint(ys[p]), high, one)
             inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
             at[0, p] = np.int32(y) * w + np.int32(x) if inside else -1
-            at[1, p], at[2, p], at[3, p] = -1, -1, -1
             found[0, 0, p] = one
         return
     for k in range(_AROUND):

@@ -82,9 +82,16 @@ def _takes(way: Any, out: Array) -> bool:
 
 
 def multiplier(a: Array, b: Array) -> Callable[..., Array]:
-    """Return what computes products of such matrices: for loops, in which a look is dear."""
-    faster = _known(a, b) and _way(a.shape, b.shape, _by_library(a, b)) is not None
-    return product if faster else np.matmul
+    """Return what computes products of such matrices, contiguous ones: a look in a loop is dear."""
+    way = _way(a.shape, b.shape, _by_library(a, b)) if _known(a, b) else None
+    if way is None:
+        return np.matmul
+
+    def multiply(a: Array, b: Array, out: Array) -> Array:
+        way(a, b, out)
+        return out
+
+    return multiply
 
 
 def _known(a: Any, b: Any) -> bool:

@@ -15,12 +15,7 @@ from distgrad.kernels.arrays import Scalar, dense, empty, flat, on_forms, run, s
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.mathematics import exp
 from distgrad.kernels.turned import as_it_lies
-from distgrad.kernels.vectors import (
-    BYTES,
-    larger,
-    largest,
-    load,
-)
+from distgrad.kernels.vectors import BYTES, larger, largest, load
 from distgrad.ops.helpers import integers
 from distgrad.ops.reduction import check_reduction, reduced, share
 from distgrad.ops.softmax import check_labels

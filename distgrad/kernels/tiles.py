@@ -84,56 +84,41 @@ def _turned(builder: Any, lines: list[Any]) -> list[Any]:
     return lines
 
 
-@code
-def tile(
-    typing: Any,
-    like: Any,
-    a: Any,
-    a_row: Any,
-    a_step: Any,
-    b: Any,
-    b_step: Any,
-    c: Any,
-    c_row: Any,
-    depth: Any,
-    more: Any,
-) -> Any:
-    """Let ROWS rows of a vector each, at ``c``, be a product a b; or be added to, if ``more``.
+def _of_vectors(count: int) -> Any:
+    def defined(
+        typing: Any,
+        like: Any,
+        a: Any,
+        a_row: Any,
+        a_step: Any,
+        b: Any,
+        b_step: Any,
+        c: Any,
+        c_row: Any,
+        depth: Any,
+        more: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = context.get_value_type(Vector(signature.args[0].dtype))
+            a, b, c = [builder.inttoptr(args[i], kind.element.as_pointer()) for i in (1, 4, 6)]
+            _tile(builder, kind, count, (a, *args[2:4]), (b, args[5]), (c, args[7]), *args[8:])
+            return context.get_dummy_value()
 
-    Row r of c is the sum over k < ``depth`` of the number at a + r a_row + k a_step times the
-    vector at b + k b_step, in this order, whatever ROWS is; it lies at c + r c_row. Where a, b and
-    c are is said by ``address``, steps count numbers of the dtype of the array ``like``.
-    """
-    return _of_vectors(1, like)
+        n = types.intp
+        return types.void(like, n, n, n, n, n, n, n, n, types.boolean), generate
 
-
-@code
-def wide_tile(
-    typing: Any,
-    like: Any,
-    a: Any,
-    a_row: Any,
-    a_step: Any,
-    b: Any,
-    b_step: Any,
-    c: Any,
-    c_row: Any,
-    depth: Any,
-    more: Any,
-) -> Any:
-    """Do what ``tile`` does, with rows of VECTORS vectors each, which share what is read of a."""
-    return _of_vectors(VECTORS, like)
+    return code(defined)
 
 
-def _of_vectors(count: int, like: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = context.get_value_type(Vector(signature.args[0].dtype))
-        a, b, c = [builder.inttoptr(args[i], kind.element.as_pointer()) for i in (1, 4, 6)]
-        _tile(builder, kind, count, (a, *args[2:4]), (b, args[5]), (c, args[7]), *args[8:])
-        return context.get_dummy_value()
+tile = _of_vectors(1)
+"""Let ROWS rows of a vector each, at ``c``, be a product a b; or be added to, if ``more``.
 
-    n = types.intp
-    return types.void(like, n, n, n, n, n, n, n, n, types.boolean), generate
+Row r of c is the sum over k < ``depth`` of the number at a + r a_row + k a_step times the vector at
+b + k b_step, in this order, whatever ROWS is; it lies at c + r c_row. Where a, b and c are is said
+by ``address``, steps count numbers of the dtype of the array ``like``.
+"""
+wide_tile = _of_vectors(VECTORS)
+"""Do what ``tile`` does, with rows of VECTORS vectors each, which share what is read of a."""
 
 
 def _tile(

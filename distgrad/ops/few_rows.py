@@ -7,15 +7,13 @@ make up for that. Both forms have the same bits there.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.blas import AVX512
+from distgrad.blas import AVX512, kernels
 
 _WORTHWHILE = 1 << 20  # multiplications: below, OpenBLAS multiplies without copying
 _MOST_ROWS = 160
@@ -40,7 +38,7 @@ def turned_is_faster(x: Any, weight: Any) -> bool:
         and not isinstance(weight, Tensor)
         and x.dtype == weight.dtype == np.float32
         and weight.flags.c_contiguous
-        and _copies_slowly()
+        and kernels() in AVX512
     )
 
 
@@ -56,9 +54,3 @@ def turned(x: Array, weight: Array, bias: Array | None) -> Array:
     if bias.dtype != y.dtype:
         return np.add(columns.T, bias, order="C")
     return np.add(columns.T, bias, out=y)
-
-
-@cache  # the kernels are chosen when distgrad is imported
-def _copies_slowly() -> bool:
-    kinds = {i["architecture"] for i in threadpool_info() if i.get("internal_api") == "openblas"}
-    return bool(kinds) and kinds <= AVX512

@@ -17,7 +17,7 @@ def _data(m, k, n):
 
 @pytest.fixture
 def slow_to_copy(monkeypatch):
-    monkeypatch.setattr(few_rows, "_copies_slowly", lambda: True)
+    monkeypatch.setattr(few_rows, "kernels", lambda: "SkylakeX")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
