@@ -137,7 +137,7 @@ class _OfThread(threading.local):
             self._generator = np.random.Generator(self._bits)
         counter, key = self._state["state"]["counter"], self._state["state"]["key"]
         counter[1], counter[2], counter[3] = p.call, shard, p.step
-        key[:] = np.array([p.seed, p.domain])  # from 2⁶³ on rounded, as Philox rounds its key
+        key[0], key[1] = p.seed, p.domain
         self._bits.state = self._state  # nothing drawn yet, nothing left of an earlier call
         return self._generator
 
@@ -156,6 +156,8 @@ def common_generator() -> np.random.Generator:
 
 
 def _next(p: Position, shard: int) -> np.random.Generator:
-    bits = np.random.Philox(counter=[0, p.call, shard, p.step], key=[p.seed, p.domain])
+    # Of whole numbers of which one is 2⁶³ or more NumPy would make float64.
+    key = np.array([p.seed, p.domain], np.uint64)
+    bits = np.random.Philox(counter=[0, p.call, shard, p.step], key=key)
     p.call += 1
     return np.random.Generator(bits)

@@ -26,6 +26,15 @@ def test_uniform_numbers_are_those_of_a_generator_of_the_same_call(seed):
         np.testing.assert_array_equal(f, w)
 
 
+def test_no_two_seeds_of_64_bits_draw_the_same_numbers():
+    seeds = [-2, -1, 0, 1, 2**53, 2**53 + 1, 2**63, 2**63 + 1, 2**64 - 3]
+    drawn = []
+    for seed in seeds:
+        manual_seed(seed)
+        drawn.append((*stream.uniform((3,)), *stream.generator().random(3)))
+    assert len(set(drawn)) == len(seeds)
+
+
 def test_threads_do_not_disturb_each_other():
     manual_seed(3)
     start = stream.position()
