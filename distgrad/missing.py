@@ -280,7 +280,10 @@ def missing(owner: str, name: str, holder: Any) -> AttributeError:
 def _said(owner: str, name: str, holder: Any) -> str | None:
     said = None if name.startswith("__") else instead(owner, name)
     if said is None and not name.startswith("_"):
-        near = difflib.get_close_matches(name, dir(holder), 3, 0.75)
+        near = difflib.get_close_matches(name, dir(holder), 6, 0.75)
+        if isinstance(holder, type):  # which may hold names that are known to be misspelt
+            near = [n for n in near if hasattr(holder, n)]
+        near = near[:3]
         said = f"did you mean {' or '.join(near)}?" if near else None
     return said
 

@@ -16,7 +16,7 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.mode import fused_enabled, grad_enabled, recorder, watching
 from distgrad.autograd.node import Joint
-from distgrad.autograd.record import LISTS, recorded
+from distgrad.autograd.record import LISTS, NUMBERS, recorded, with_numbers
 from distgrad.autograd.short import of_one, of_two
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import REDUCTIONS, Tensor, output, outputs
@@ -99,6 +99,7 @@ class Op:
 
     def long(self, *inputs: Any, **attributes: Any) -> Any:
         """Compute the op with any number of inputs; ops of one and two have a short way too."""
+        inputs = with_numbers(inputs)
         watch = watching.get()
         if watch is not None:
             if watch.records:
@@ -165,11 +166,14 @@ class Op:
         return output(value, node, 0)
 
     def bare(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the attributes with Tensors as arrays, as bodies and twins know them.
+        """Return the attributes as bodies and twins know them: Tensors as arrays, Python's numbers.
 
         Errors: GradError for one that requires a gradient.
         """
-        return {name: constant(x, self.name, name) for name, x in attributes.items()}
+        return {
+            name: x.item() if type(x) in NUMBERS else constant(x, self.name, name)
+            for name, x in attributes.items()
+        }
 
 
 def _names_no_axis(signature: str) -> bool:

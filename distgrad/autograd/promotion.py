@@ -36,7 +36,7 @@ def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:
 def meeting(x: Any, y: Any) -> DType | None:
     """Return the dtype that two operands share, where PyTorch's rules say it.
 
-    None beside NumPy's arrays and scalars, where NumPy's hold.
+    None beside NumPy's arrays, where NumPy's hold.
     """
     one, two = _kind(x), _kind(y)
     if one is None or two is None:

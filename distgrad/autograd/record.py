@@ -22,6 +22,17 @@ from distgrad.errors import GradError
 _ndarray = np.ndarray
 LISTS = {list, tuple}
 """Inputs that no body meets: they come as arrays."""
+NUMBERS = {np.dtype(code).type for code in "?bBhHiIlLqQefdFD"}
+"""NumPy's scalars, which count as Python's numbers beside Tensors: as strong ones,
+``x / np.sqrt(64)`` would make a whole model float64."""
+OF_ANOTHER_KIND = LISTS | NUMBERS
+
+
+def with_numbers(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs of an op; NumPy's scalars beside Tensors as Python's numbers."""
+    if NUMBERS.isdisjoint(map(type, inputs)) or not any(isinstance(x, Tensor) for x in inputs):
+        return inputs
+    return tuple([x.item() if type(x) in NUMBERS else x for x in inputs])
 
 
 def recorded(  # noqa: PLR0912 (calls cost)

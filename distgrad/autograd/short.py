@@ -16,7 +16,7 @@ import numpy as np
 from distgrad.autograd.mode import fused_enabled, grad_enabled, watching
 from distgrad.autograd.node import CONSTANT, OUTPUT, Node, SavedArray, next_number
 from distgrad.autograd.promotion import of_whole_numbers, operands
-from distgrad.autograd.record import LISTS, recorded, refused_complex
+from distgrad.autograd.record import LISTS, NUMBERS, OF_ANOTHER_KIND, recorded, refused_complex
 from distgrad.autograd.saved_check import WHOLE, inside, large
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import Tensor
@@ -60,7 +60,7 @@ def of_one(op: Any) -> Callable[..., Any]:  # noqa: PLR0915 (calls cost, here an
             return op.long(x, **attributes)
         if attributes:
             for setting in attributes.values():
-                if isinstance(setting, Tensor):
+                if isinstance(setting, Tensor) or type(setting) in NUMBERS:
                     attributes = op.bare(attributes)
                     break
         result = None
@@ -148,21 +148,27 @@ def of_two(  # noqa: PLR0915
             a, to_x = x.array, x.requires_grad
         else:
             a = x
-            if type(x) in LISTS:
-                return op.long(x, y, **attributes)
+            if type(x) in OF_ANOTHER_KIND:
+                if type(x) in LISTS:
+                    return op.long(x, y, **attributes)
+                if isinstance(y, Tensor):
+                    a = x = x.item()
         if isinstance(y, Tensor):
             b, to_y = y.array, y.requires_grad
             if tensors and type(a) is _ndarray and a.dtype is not b.dtype:
                 return promoted(x, y, attributes)
         else:
             b = y
-            if type(y) in LISTS:
-                return op.long(x, y, **attributes)
+            if type(y) in OF_ANOTHER_KIND:
+                if type(y) in LISTS:
+                    return op.long(x, y, **attributes)
+                if isinstance(x, Tensor):
+                    b = y = y.item()
         if _watching() is not None:
             return op.long(*(operands(x, y, real) if tensors else (x, y)), **attributes)
         if attributes:
             for setting in attributes.values():
-                if isinstance(setting, Tensor):
+                if isinstance(setting, Tensor) or type(setting) in NUMBERS:
                     attributes = op.bare(attributes)
                     break
         result = None

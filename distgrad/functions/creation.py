@@ -196,7 +196,8 @@ def full(
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
     check_place(device, layout, pin_memory)
-    value = array_of(fill_value, None)
+    number = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+    value = array_of(number, None)  # NumPy's scalars count as Python's numbers
     filled = np.full(lengths_of((size,), "full"), value, dtype_or(dtype, out, value.dtype))
     return made(filled, requires_grad, out)
 

@@ -225,7 +225,7 @@ def householder_product(A: TensorLike, tau: TensorLike) -> Tensor:
             f"householder_product takes A (…, m, n), m ≥ n, and tau (…, k), k ≤ n; got {A.shape} "
             f"and {tau.shape}"
         )
-    unit = fixed(np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape))
+    unit = fixed(np.broadcast_to(np.eye(m, n, dtype=A.dtype), A.shape).copy())
     return as_tensor(reflected(A, tau, unit))
 
 

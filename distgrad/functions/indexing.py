@@ -141,7 +141,9 @@ def where(
             raise TypeError("where takes a condition alone, or with both input and other")
         return nonzero(condition, as_tuple=True)
     if not any(isinstance(x, Tensor) for x in (input, other)):
-        input, other = Tensor(input), Tensor(other)
+        input, other = [
+            Tensor(x.item() if isinstance(x, np.generic) else x) for x in (input, other)
+        ]
     found: Any = np.where(tensor_of(condition), *operands(input, other))
     return found
 

@@ -67,7 +67,7 @@ def cummin(input: TensorLike, dim: int) -> ValuesAndIndices:
 def _scan(declared: Any, x: Tensor, dim: int) -> Tensor:
     axis = one_axis(dim, x.ndim or 1, declared.name)
     if x.ndim == 0:
-        return apply(ops.positive, x)
+        return x.clone()
     return apply(declared, x, axis=axis)
 
 

@@ -12,15 +12,50 @@ from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import ShapeError
 
 
-class Parameter(Tensor):
-    """A tensor that a module trains; requires gradients unless told otherwise."""
+class _Misspelt:
+    """A name that would be taken for a new attribute, and have no effect."""
 
-    __slots__ = ()
+    def __init__(self, meant: str) -> None:
+        self.meant = meant
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, parameter: object, owner: type | None = None) -> Any:
+        raise AttributeError(self.name)  # what is missing gets a text of its own
+
+    def __set__(self, parameter: object, value: object) -> None:
+        raise AttributeError(f"Parameter has no {self.name!r}: did you mean {self.meant}?")
+
+
+class Parameter(Tensor):
+    """A tensor that a module trains; requires gradients unless told otherwise.
+
+    It takes attributes of your own, such as marks for an optimizer's groups
+    (``p._no_weight_decay = True``); copies have them too.
+    """
+
+    # The dictionary of those attributes; and a slot, unused, by which Python knows a layout of its
+    # own: without, no object could change between this class and one of (a mixin, Parameter).
+    __slots__ = ("__dict__", "_layout")
+
+    require_grad = _Misspelt("requires_grad")
+    require_grads = _Misspelt("requires_grad")
+    requires_grads = _Misspelt("requires_grad")
+    requires_gradient = _Misspelt("requires_grad")
 
     def __init__(self, data: TensorLike, requires_grad: bool = True) -> None:
         # Contiguous and its own: the optimizer works on flat views of it.
         array = data.array if isinstance(data, Tensor) else Tensor(data).array
         super().__init__(np.array(array, order="C"), requires_grad)
+
+    def __getstate__(self) -> Any:
+        return super().__getstate__(), vars(self)
+
+    def __setstate__(self, state: Any) -> None:
+        own, marks = state
+        super().__setstate__(own)
+        vars(self).update(marks)
 
 
 class Buffer(Tensor):
@@ -99,11 +134,13 @@ class Uninitialized(Tensor):
         return f"{type(self).__name__}()"
 
     def __getstate__(self) -> Any:
-        return self.dtype, self.requires_grad
+        return self.dtype, self.requires_grad, getattr(self, "__dict__", {})
 
     def __setstate__(self, state: Any) -> None:
-        dtype, requires_grad = state
-        super().__setstate__((np.zeros(0, dtype), None, requires_grad))
+        dtype, requires_grad, marks = state
+        Tensor.__setstate__(self, (np.zeros(0, dtype), None, requires_grad))
+        if marks:  # of a parameter
+            vars(self).update(marks)
 
 
 class UninitializedParameter(Uninitialized, Parameter):

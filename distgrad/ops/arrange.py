@@ -21,11 +21,10 @@ from distgrad.ops.shape import axis_numbers
     "... -> ...",
     function=np.flip,
     samples=lambda rng: [((rng.normal(size=(2, 3)),), s) for s in ({}, {"axis": -1})],
-    view=True,
 )
 def flip(a: Array, *, axis: Axis = None) -> OpResult:
-    """The order along ``axis`` (a number, several, or None for all) reversed."""
-    return np.flip(a, axis), lambda g: np.flip(g, axis)
+    """The order along ``axis`` (a number, several, or None for all) reversed, in new memory."""
+    return np.copy(np.flip(a, axis)), lambda g: np.flip(g, axis)
 
 
 def _rolls(rng: np.random.Generator) -> list[Sample]:
@@ -63,7 +62,7 @@ def rot90(m: Array | Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Array:
         raise ShapeError(f"rot90 turns the plane of two axes; got axes={axes}")
     first, second = axis_numbers(axes, m.ndim, "rot90")
     if k % 4 == 0:
-        return np.positive(m)
+        return np.copy(m)
     if k % 4 == 2:
         return np.flip(m, (first, second))
     if k % 4 == 1:
@@ -113,7 +112,8 @@ def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:
     # Broadcast, then fold the new axis in: its gradient is a sum, not a scatter.
     before, n, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
     spread = np.broadcast_to(np.expand_dims(a, axis + 1), (*before, n, times, *after))
-    return np.reshape(spread, (*before, n * times, *after))
+    folded = np.reshape(spread, (*before, n * times, *after))
+    return np.copy(folded) if n == 1 or times == 1 else folded  # it may be written to
 
 
 @dispatch(np.tile)
@@ -128,4 +128,6 @@ def tile(A: Array | Tensor, reps: Ints) -> Array:
     apart = np.reshape(A, tuple(n for length in shape for n in (1, length)))
     pairs = zip(times, shape, strict=True)
     spread = np.broadcast_to(apart, tuple(n for pair in pairs for n in pair))
-    return np.reshape(spread, tuple(t * n for t, n in zip(times, shape, strict=True)))
+    folded = np.reshape(spread, tuple(t * n for t, n in zip(times, shape, strict=True)))
+    still_a_view = all(t == 1 or n == 1 for t, n in zip(times, shape, strict=True))
+    return np.copy(folded) if still_a_view else folded  # it may be written to

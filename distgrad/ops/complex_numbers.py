@@ -36,7 +36,7 @@ def complex_(re: Array, im: Array) -> OpResult:
     parts = np.asarray(data_of(re)), np.asarray(data_of(im))
     if is_complex(parts[0]) or is_complex(parts[1]):
         raise ShapeError("complex is made from two real arrays; take np.real or np.imag of each")
-    dtype = np.result_type(*parts, np.complex64)
+    dtype = np.result_type(data_of(re), data_of(im), np.complex64)
     z = np.empty(np.broadcast_shapes(parts[0].shape, parts[1].shape), dtype)
     # Not re + 1j * im, which makes NaN of infinite parts.
     z.real, z.imag = parts

@@ -30,6 +30,8 @@ def diagonal(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Op
     """The diagonal of two axes, as a new last axis; ``offset`` counts to the right."""
     shape = a.shape
     value = np.diagonal(a, offset, axis1, axis2)
+    if type(a) is np.ndarray and a.flags.writeable:  # NumPy's is not: they used to be copies
+        value.flags.writeable = True
     return value, lambda g: either_fused(
         diagonal_fill, g, shape=shape, offset=offset, axis1=axis1, axis2=axis2
     )
@@ -83,7 +85,7 @@ def trace(a: Array | Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) ->
 def diag(v: Array | Tensor, k: int = 0) -> Any:
     """``np.diag``: a matrix with the vector on diagonal k, or diagonal k of a matrix."""
     if v.ndim == 2:
-        return diagonal(v, offset=k)
+        return np.copy(diagonal(v, offset=k))
     if v.ndim != 1:
         raise ShapeError(f"diag takes a vector or a matrix, not shape {v.shape}; use np.diagonal")
     n = v.shape[0] + abs(k)

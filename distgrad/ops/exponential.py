@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import conjugate, data_of, fractional
+from distgrad.ops.helpers import conjugate, data_of, fractional, weak
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
@@ -95,6 +95,7 @@ def _difference(a: Array | float, b: Array | float) -> Array | float:
 @op("..., ... -> ...", domain=(0.5, 2.0), real=True)
 def xlogy(a: Array | float, b: Array | float) -> OpResult:
     """a log b, and 0 where a is 0, unless b is NaN."""
+    b = weak(b, a)
     nothing = (data_of(a) == 0) & ~np.isnan(data_of(b))
     log_b = np.log(np.where(nothing & (data_of(b) <= 0), 1, b))
     return np.where(nothing, 0, a * log_b), (

@@ -32,6 +32,16 @@ def conjugate(z: Operand) -> Operand:
     return np.conj(z) if z.dtype.kind == "c" else z
 
 
+def weak(number: X, other: Any) -> X | Array:
+    """Return what is no Python number as it is, one in the dtype that it has beside ``other``.
+
+    A function of a number alone is NumPy's float64, which would make float64 of all.
+    """
+    if not isinstance(number, int | float):
+        return number
+    return np.asarray(number, np.result_type(data_of(other), number))
+
+
 @overload
 def data_of(a: Array | Tensor) -> Array: ...
 @overload

@@ -41,7 +41,10 @@ def getitem(a: Array, *, index: Any) -> OpResult:
         whole[key] = g
         return whole
 
-    return a[key], vjp
+    value = a[key]
+    if isinstance(value, np.generic):  # a single number: a view, too
+        value = a[(*key, ...) if type(key) is tuple else (key, ...)]
+    return value, vjp
 
 
 _PLAIN = {int, slice, type(None), type(...), np.int64}

@@ -228,7 +228,7 @@ def dsplit(a: Array | Tensor, indices_or_sections: Ints | Array) -> Any:
 def unstack_(a: Array, *, axis: int) -> OpResults:
     """The slices along ``axis`` (counted from 0), without it."""
     before: Any = (slice(None),) * axis
-    parts = tuple([a[(*before, i)] for i in range(a.shape[axis])])
+    parts = tuple([a[(*before, i, ...)] for i in range(a.shape[axis])])
     shape = (*a.shape[:axis], *a.shape[axis + 1 :])
     dtype, order = a.dtype, memory_order(a)
 

@@ -76,7 +76,7 @@ def matrix_power(a: Array | Tensor, n: int) -> Any:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ShapeError(f"matrix_power takes square matrices; got shape {a.shape}")
     if n == 0:
-        return Tensor(fixed(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape)))
+        return Tensor(fixed(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()))
     square = np.linalg.inv(a) if n < 0 else a
     result = None
     n = abs(n)

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of, either_fused
+from distgrad.ops.helpers import data_of, either_fused, weak
 from distgrad.ops.special import ERFC, INV_SQRT_2PI, cdf
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -72,6 +72,7 @@ def entr(a: Array) -> OpResult:
 @op("..., ... -> ...", domain=(0.2, 2.0), real=True)
 def xlog1py(a: Array, b: Array) -> OpResult:
     """a log(1 + b); 0 where a is 0, unless b is NaN."""
+    b = weak(b, a)
     nothing = (data_of(a) == 0) & ~np.isnan(data_of(b))
     with np.errstate(divide="ignore", invalid="ignore"):
         log_b = np.log1p(np.where(nothing & (data_of(b) <= -1), 0, b))

@@ -53,10 +53,9 @@ def test_whole_numbers_divided_or_beside_a_float_are_of_the_default_dtype():
         dg.set_default_dtype(F32)
 
 
-def test_numpys_arrays_scalars_and_functions_keep_numpys_rules():
+def test_numpys_arrays_and_functions_keep_numpys_rules():
     x, n = reals(3), Tensor(np.arange(1, 4))
     assert (x * np.arange(3)).dtype == (np.arange(3) * x).dtype == np.float64
-    assert (x * np.float64(2)).dtype == np.float64
     assert np.multiply(x, n).dtype == np.true_divide(n, n).dtype == np.float64
     assert np.concatenate([x, n]).dtype == np.where(x.array > 1, x, n).dtype == np.float64
 
@@ -73,6 +72,40 @@ def test_second_gradients_keep_the_dtype():
     (second,) = dg.autograd.grad(first.sum(), [x])
     assert first.dtype == second.dtype == F32
     np.testing.assert_allclose(second.array, 6 * x.array / n.array, rtol=1e-6)
+
+
+SCALARS = [np.float64(2), np.float32(2), np.int64(2), np.uint8(2), np.bool_(True)]
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("function", OPERATORS, ids=lambda f: f.__name__)
+def test_numpys_scalars_count_as_pythons_numbers(function, scalar):
+    number, n = scalar.item(), Tensor(np.arange(1, 4))
+    for x in (reals(3), reals(3, requires_grad=True), reals(3).sum(), n):
+        for one, other in ((function(x, scalar), function(x, number)),):
+            assert (one.dtype, one.requires_grad) == (other.dtype, other.requires_grad)
+            np.testing.assert_array_equal(one.array, other.array)
+    x = reals(3)
+    assert function(scalar, x).dtype == F32  # NumPy's scalar asks its own function
+    x += scalar
+    assert x.dtype == F32
+
+
+def test_numpys_scalars_do_not_widen_what_functions_and_settings_make():
+    x, two = reals(3), np.float64(2)
+    found = {
+        "clamp": x.clamp(np.float64(0), two),
+        "where": dg.where(x > 1, x, two),
+        "two numbers": dg.where(x > 1, two, np.float64(1)),
+        "full": dg.full((2,), two),
+        "add": dg.add(x, x, alpha=two),
+        "leaky_relu": dg.nn.functional.leaky_relu(x, np.float64(0.1)),
+        "masked_fill": x.masked_fill(x > 1, two),
+        "of no axes": dg.ones([]) * np.log(1 / 0.07),
+        "captured": dg.capture(lambda x: x / np.sqrt(3) + two)(x),
+        "with gradients": dg.vmap(lambda x: x * two)(x),
+    }
+    assert {name: t.dtype for name, t in found.items() if t.dtype != F32} == {}
 
 
 PRODUCTS = {

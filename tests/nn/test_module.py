@@ -1,10 +1,12 @@
 """Module: the walk over the tree, its switches, and how it prints."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 
+import distgrad as dg
 from distgrad import Tensor, nn
 from distgrad.errors import GradError
 
@@ -197,3 +199,30 @@ def test_a_model_in_buckets_is_not_converted():
     with pytest.raises(GradError, match="'weight' lives in the buckets"):
         model.double()
     assert model.bias.dtype == np.float32
+
+
+def test_a_parameter_takes_marks_and_copies_have_them():
+    model = nn.Linear(3, 2)
+    model.weight._no_weight_decay = True
+    assert copy.deepcopy(model).weight._no_weight_decay
+    assert pickle.loads(pickle.dumps(model)).weight._no_weight_decay
+    assert not hasattr(model.bias, "_no_weight_decay")
+
+
+def test_a_lazy_parameter_keeps_its_marks_when_it_gets_a_shape():
+    model = nn.LazyLinear(2)
+    model.weight.group = "slow"
+    other = copy.deepcopy(model)
+    for m in (model, other):
+        m(dg.ones(4, 3))
+        assert type(m.weight) is nn.Parameter
+        assert m.weight.group == "slow"
+
+
+@pytest.mark.parametrize("name", ["require_grad", "require_grads", "requires_grads"])
+def test_a_misspelt_requires_grad_of_a_parameter_is_refused(name):
+    p = nn.Parameter(dg.ones(3))
+    with pytest.raises(AttributeError, match=rf"'{name}': did you mean requires_grad\?"):
+        setattr(p, name, False)
+    with pytest.raises(AttributeError, match=rf"'{name}': did you mean requires_grad\b"):
+        getattr(p, name)

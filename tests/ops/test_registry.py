@@ -56,6 +56,23 @@ def test_float32_stays_float32_forward_and_back(declared):
                 assert found.dtype == np.float32, (settings, found.dtype)
 
 
+# Of the last, a number is no probability; the other two take a tensor first.
+TENSOR_FIRST = {"prelu": 1, "clamp": 1, "binary_cross_entropy": 1}
+
+
+@every_op
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_a_number_beside_float32_does_not_widen_it(declared, kind):
+    if not declared.elementwise or len(declared.inputs) < 2:
+        return
+    low, high = declared.domain
+    for i in range(TENSOR_FIRST.get(declared.name, 0), len(declared.inputs)):
+        number = (low + high) / 2 + 0.1
+        inputs = [dg.Tensor(np.full(3, number, np.float32)) for _ in declared.inputs]
+        inputs[i] = kind(number)
+        assert declared(*inputs).dtype in (np.float32, np.complex64, np.bool_), i
+
+
 @every_op
 def test_no_input_is_changed(declared):
     for inputs, settings in cases(declared):

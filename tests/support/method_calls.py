@@ -65,7 +65,7 @@ REFUSED = {
     **{n: ([(1,), (0, True), (X,)], _EXTREMUM.format(n)) for n in ("max", "min")},
     **{n: ([(1,), (0, True), (False,)], _SPREAD.format(n)) for n in ("var", "std")},
     "norm": ([(2,), (1, 0), ("fro",)], r"x\.norm\(p=2\).*x\.norm\(ord=2\)"),
-    "repeat": ([(2,), (2, 1), ((2, 1),)], r"np\.repeat\(x, 2, axis=1\).*np\.tile\(x, \(2, 1\)\)"),
+    "repeat": ([(2,), (2, 1)], r"np\.repeat\(x, 2, axis=1\).*np\.tile\(x, \(2, 1\)\)"),
     "squeeze": ([(1,), (0,), ((0, 2),)], r"x\.squeeze\(dim=1\).*x\.squeeze\(axis=1\)"),
 }
 

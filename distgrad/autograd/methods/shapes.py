@@ -144,13 +144,14 @@ class Shapes:
     def repeat(self: S, *repeats: Ints | Array, **axis: int | None) -> S:
         """``np.repeat``, each element some times in a row; ``axis`` has to be named.
 
-        Numbers that cannot be NumPy's, three and more or an axis that is not there, are PyTorch's:
-        the whole repeated, ``np.tile``. Errors: TypeError where they could be either.
+        What cannot be NumPy's is PyTorch's, the whole repeated, ``np.tile``: three numbers and
+        more, an axis that is not there, a list that has not a number for each element.
+        Errors: TypeError where they could be either.
         """
         if len(repeats) == 1 and axis.keys() == {"axis"}:
             return call(np.repeat, self, repeats[0], **axis)
-        if not axis and (len(repeats) > 2 or (len(repeats) == 2 and self.array.ndim < 2)):
-            return call(np.tile, self, repeats)
+        if not axis and _of_the_whole(repeats, self):
+            return call(np.tile, self, repeats if len(repeats) > 1 else repeats[0])
         raise refused(
             "x.repeat({})",
             repeats,
@@ -171,6 +172,17 @@ class Shapes:
         """``ops.unbind``, torch.unbind."""
         parts: Sequence[S] = METHODS["unbind"](self, dim)
         return parts
+
+
+def _of_the_whole(repeats: tuple[Any, ...], x: Shapes) -> bool:
+    """Whether NumPy's ``repeat`` takes no such positions, or gives what PyTorch's does."""
+    if len(repeats) != 2:
+        numbers = repeats[0] if len(repeats) == 1 else repeats
+        return len(repeats) > 2 or (
+            isinstance(numbers, list | tuple) and len(numbers) > 1 and len(numbers) != x.array.size
+        )
+    last = repeats[1]  # NumPy's axis
+    return repeats == (1, 1) or x.array.ndim < 2 or not -x.array.ndim <= last < x.array.ndim
 
 
 def _sizes(given: tuple[Any, ...], named: dict[str, Any], name: str) -> tuple[Any, ...]:
