@@ -33,7 +33,7 @@ _MODULES: dict[str, list[Op]] = {
     "angles": [ops.cos, ops.sin],
     "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],
     "attend": [ops.scaled_dot_product_attention],
-    "bessel": [ops.i0, ops.i0e, ops.i1, ops.i1e],
+    "bessel": [ops.bessel_j0, ops.bessel_j1, ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.outer_product, ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
     "distances": [ops.distances, ops.pair_distances],

@@ -30,6 +30,20 @@ def test_bessel_functions_are_smooth_at_zero(name):
     assert np.isfinite(grad(np.sum(first), [x])[0].array).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["bessel_j0", "bessel_j1"])
+def test_bessel_functions_far_out_are_those_of_the_reference(name, dtype):
+    x = np.array([-0.0, 0.0, 7.9999, 8, 8.0001, 1e4, 2e8, np.inf, -np.inf, np.nan, -3], dtype)
+    for far in ([], [3e8], [-1e30]):
+        given = np.append(x, np.array(far, dtype))
+        y = getattr(ops, name)(given).array
+        with dg.reference_kernels():
+            wanted = getattr(ops, name)(given).array
+        np.testing.assert_allclose(y, wanted, rtol=1e-6 if dtype is np.float32 else 1e-12)
+        np.testing.assert_array_equal(np.signbit(y[:2]), np.signbit(wanted[:2]))
+        assert (y[7:9] == 0).all()
+
+
 def test_bessel_functions_solve_their_differential_equation():
     x = np.linspace(0.5, 40, 80)
     t = Tensor(x, requires_grad=True)
