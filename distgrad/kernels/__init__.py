@@ -41,6 +41,7 @@ _MODULES: dict[str, list[Op]] = {
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.subtract],
     "grid": [ops.grid_sample],
+    "incomplete": [ops.igamma, ops.igammac],
     "limits": [ops.clamp],
     "margin": [ops.cosine, ops.multi_margin, ops.multilabel_margin],
     "masked": [ops.alpha_dropout, ops.dropout, ops.glu],
