@@ -135,6 +135,29 @@ def test_polynomials_of_one_degree_are_numpys():
     assert (special.legendre_polynomial_p(Tensor(x), -1).array == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", polynomials.__all__)
+def test_polynomials_of_one_degree_are_those_of_many_to_the_bit(name, dtype):
+    x = np.random.default_rng(2).uniform(-1, 1, (3, 6007)).astype(dtype)  # more than a block
+    x[0, :3] = np.nan, np.inf, 0
+    function = getattr(special, name)
+    for given in (x, x.T, x[:, ::2], x[0, 2], x[:0]):
+        for n in range(-1, 5):
+            with np.errstate(invalid="ignore"):
+                one = function(Tensor(given), n).array
+                many = function(Tensor(given), np.full(given.shape, n)).array
+            assert (one.dtype, one.shape) == (dtype, given.shape)
+            assert one.tobytes() == many.tobytes()
+
+
+def test_polynomials_of_several_degrees_broadcast_and_keep_the_memory_layout():
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    found = special.legendre_polynomial_p(Tensor(x.T), np.array([3, -1, 0]))
+    wanted = np.stack([(5 * x[0] ** 3 - 3 * x[0]) / 2, 0 * x[1], 1 + 0 * x[2]], axis=1)
+    np.testing.assert_allclose(found.array, wanted, atol=1e-15)
+    assert special.legendre_polynomial_p(Tensor(x.T), 3).array.strides == x.T.strides
+
+
 def test_whole_numbers_are_taken_in_single_precision():
     for name in ("i0", "entr", "erfcx", "log_ndtr", "expit", "sinc", "exp2"):
         assert getattr(special, name)(Tensor(np.arange(3))).dtype == np.float32, name
