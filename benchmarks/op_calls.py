@@ -446,5 +446,6 @@ OPS_LEFT_OUT = {
     "scaled_product": "the way back of tanh_backward",
     "sigmoid_backward": "the way back of sigmoid",
     "tanh_backward": "the way back of tanh",
+    "three_term": "PyTorch has no gradients of polynomials; special.…_polynomial_… are timed",
     "zeta": "PyTorch has no gradient to x",
 }

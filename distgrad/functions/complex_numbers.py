@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from distgrad import ops
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.errors import DistgradError, ShapeError
+from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 from distgrad.functions.promotion import real as real_or_complex
+from distgrad.ops import complex_numbers
 
 IN_PLACE = ["conj_physical"]
 
@@ -104,16 +105,10 @@ def polar(abs: TensorLike, angle: TensorLike) -> Tensor:
 
 
 def view_as_real(input: TensorLike) -> Tensor:
-    """(…, 2): the real and imaginary parts as a last axis. Errors: DistgradError for real ones."""
-    x = tensor_of(input)
-    if x.dtype.kind != "c":
-        raise DistgradError(f"view_as_real takes complex numbers; got {x.dtype}")
-    return apply(ops.stack, [apply(ops.real, x), apply(ops.imag, x)], -1)
+    """(…, 2): a view of the real and imaginary parts. Errors: ShapeError for real numbers."""
+    return apply(complex_numbers.view_as_real, tensor_of(input))
 
 
 def view_as_complex(input: TensorLike) -> Tensor:
-    """(…, 2) as complex numbers, of real and imaginary parts. Errors: ShapeError."""
-    x = tensor_of(input)
-    if x.dtype.kind != "f" or x.ndim == 0 or x.shape[-1] != 2:
-        raise ShapeError(f"view_as_complex takes real parts (…, 2); got {x.dtype} {x.shape}")
-    return apply(ops.complex, x[..., 0], x[..., 1])
+    """(…, 2) as complex numbers, of real and imaginary parts: a view. Errors: ShapeError."""
+    return apply(complex_numbers.view_as_complex, tensor_of(input))

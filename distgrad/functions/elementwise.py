@@ -185,7 +185,7 @@ def positive(input: TensorLike) -> Tensor:
 def logit(input: TensorLike, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``, of x limited to [eps, 1 - eps] first if ``eps`` is given."""
     x = real_alone(input, "logit")
-    return apply(ops.logit, x if eps is None else apply(ops.clamp, x, eps, 1 - eps))
+    return apply(ops.logit, x) if eps is None else apply(ops.logit, x, low=eps, high=1 - eps)
 
 
 # -- activations ----------------------------------------------------------------------------------

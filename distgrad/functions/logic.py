@@ -70,8 +70,12 @@ def logical_not(input: TensorLike) -> Tensor:
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
     @apart
     def bits(input: TensorLike, other: TensorLike) -> Tensor:
-        a, b = (data_of(whole(x, name)) for x in pair(input, other))
-        return plainly(name, ufunc, a, b)
+        if type(input) is Tensor and type(other) is Tensor:
+            a, b = input.array, other.array
+            if a.dtype == b.dtype and a.dtype.kind in "biu":  # the short way
+                return plainly(name, ufunc, a, b)
+        one, two = pair(input, other)
+        return plainly(name, ufunc, data_of(whole(one, name)), data_of(whole(two, name)))
 
     bits.__name__ = bits.__qualname__ = name
     bits.__module__ = __name__

@@ -21,7 +21,7 @@ from distgrad.kernels.mathematics import fma, polynomial
 SINE, COSINE = 0, 1
 """Quarters of a turn that are added."""
 _float64 = np.dtype(np.float64)
-_FAR = float(1 << 28)
+FAR = float(1 << 28)
 """Angles beyond are C's: of more turns three parts of π do not say enough."""
 _MAGIC = 6755399441055744.0  # 1.5 · 2⁵²: what is added to it is rounded, into its lowest bits
 _TURNS = 2 / math.pi
@@ -76,11 +76,11 @@ def waves(x: Array, quarters: int, y: Array) -> None:
     """Let y = sin(x + quarters π / 2)."""
     far = False
     for i in range(y.size):
-        y[i] = _wave(x[i], quarters)
-        far |= abs(x[i]) > _FAR
+        y[i] = wave(x[i], quarters)
+        far |= abs(x[i]) > FAR
     if far:
         for i in range(y.size):
-            if abs(x[i]) > _FAR:
+            if abs(x[i]) > FAR:
                 y[i] = _far_wave(x[i], quarters)
 
 
@@ -89,16 +89,17 @@ def times_waves(g: Array, x: Array, quarters: int, d: Array) -> None:
     """Let d = g sin(x + quarters π / 2)."""
     far = False
     for i in range(d.size):
-        d[i] = g[i] * _wave(x[i], quarters)
-        far |= abs(x[i]) > _FAR
+        d[i] = g[i] * wave(x[i], quarters)
+        far |= abs(x[i]) > FAR
     if far:
         for i in range(d.size):
-            if abs(x[i]) > _FAR:
+            if abs(x[i]) > FAR:
                 d[i] = g[i] * _far_wave(x[i], quarters)
 
 
 @inlined
-def _wave(x: float, quarters: int) -> float:
+def wave(x: float, quarters: int) -> float:
+    """sin(x + quarters π / 2) of float64, within ``FAR``."""
     t = fma(x, _TURNS, _MAGIC)
     n = t - _MAGIC
     r = fma(-n, _LOW, fma(-n, _MIDDLE, fma(-n, _HIGH, x)))

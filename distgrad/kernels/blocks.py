@@ -37,17 +37,28 @@ def broadcast(
     shape = _shape(tuple([a.shape for a in arrays]))
     if shape is None:
         return None
-    # The result lies in memory as the first input that has its shape.
-    order = next((memory_order(a) for a in arrays if a.shape == shape), None)
-    run = _in_one if math.prod(shape) <= _BLOCK else _in_several
-    value = run(kernels.forward, arrays, shape, order, p)
+    order = _order(arrays, shape)
+    value = _run(kernels.forward, arrays, shape, order, p)
     kept = dict(zip((*names, "y"), (*arrays, value), strict=True))
 
     def closure(back: Any) -> Callable[[Array], Array]:
         read = [kept[name] for name in back.reads]
-        return lambda g: run(back.run, [g, *read], shape, order, p)
+        return lambda g: _run(back.run, [g, *read], shape, order, p)
 
     return value, tuple([closure(back) for back in kernels.backs])
+
+
+def applied(
+    kernel: Callable[..., None], inputs: Sequence[Any], dtype: np.dtype[Any], *p: Any
+) -> Array | None:
+    """Return what a kernel makes of arrays of ``dtype`` and numbers; None for the reference."""
+    arrays = _of_one_dtype(inputs)
+    if not arrays or arrays[0].dtype != dtype:
+        return None
+    shape = _shape(tuple([a.shape for a in arrays]))
+    if shape is None:
+        return None
+    return _run(kernel, arrays, shape, _order(arrays, shape), p)
 
 
 def _of_one_dtype(inputs: Sequence[Any]) -> list[Array]:
@@ -73,6 +84,18 @@ def _shape(shapes: tuple[Shape, ...]) -> Shape | None:
     except ValueError:
         return None  # the op says what does not fit
     return None if 0 in shape else shape
+
+
+def _order(arrays: Sequence[Array], shape: Shape) -> Order:
+    """Return the axes' order in the result: it lies as the first input that has its shape."""
+    return next((memory_order(a) for a in arrays if a.shape == shape), None)
+
+
+def _run(
+    kernel: Callable[..., None], inputs: Sequence[Array], shape: Shape, order: Order, p: Any
+) -> Array:
+    way = _in_one if math.prod(shape) <= _BLOCK else _in_several
+    return way(kernel, inputs, shape, order, p)
 
 
 def _in_one(

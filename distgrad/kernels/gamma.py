@@ -18,10 +18,9 @@ from distgrad.kernels import mathematics as m
 from distgrad.kernels.arrays import suits
 from distgrad.kernels.jit import exact_kernel, inlined
 from distgrad.kernels.recipe import of_one_where
-from distgrad.ops.gamma_numbers import BERNOULLI, factorial
+from distgrad.ops.gamma_numbers import BERNOULLI, HALF_LOG_2PI, factorial
 
 _FAR, _STEPS = 8.0, 8
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def positive(a: Any) -> bool:
@@ -30,15 +29,20 @@ def positive(a: Any) -> bool:
 
 
 @inlined
+def stirling_rest(z: float) -> Any:
+    """log Γ(z) - ((z - 1/2) log z - z + ½ log 2π) for z ≥ 8."""
+    r = 1 / z
+    q = r * r
+    return r * (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q * (1 / 1680 - q / 1188))))
+
+
+@inlined
 def _log_gamma(x: float) -> Any:
     p, near = 1.0, x < _FAR
     for k in range(_STEPS):
         p *= x + k
     z = x + _STEPS if near else x
-    r = 1 / z
-    q = r * r
-    rest = r * (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q * (1 / 1680 - q / 1188))))
-    far = (z - 0.5) * m.log(z) - z + _HALF_LOG_2PI + rest
+    far = (z - 0.5) * m.log(z) - z + HALF_LOG_2PI + stirling_rest(z)
     return far - m.log(p) if near else far
 
 

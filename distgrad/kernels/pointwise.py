@@ -321,11 +321,14 @@ def ndtri(F: Any) -> Any:
 def logit(F: Any) -> Any:
     zero, one, nan = F(0), F(1), F(np.nan)
 
-    def value(x: Any) -> Any:
-        return m.log(x / (one - x))
+    def value(x: Any, low: Any, high: Any) -> Any:
+        p = low if x < low else x
+        p = high if p > high else p
+        return m.log(p / (one - p))
 
-    def back(g: Any, x: Any) -> Any:
-        return g / (x * (one - x) if (x >= zero) & (x <= one) else nan)
+    def back(g: Any, x: Any, low: Any, high: Any) -> Any:
+        d = g / (x * (one - x) if (x >= zero) & (x <= one) else nan)
+        return zero if (x < low) | (x > high) else d
 
     return value, back
 

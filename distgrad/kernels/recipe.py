@@ -73,13 +73,14 @@ def of_one_where(fits: Callable[[Array], bool]) -> Callable[[Member], Twin]:
 
     def limited(member: Member) -> Twin:
         whole = of_one(member)
+        made: _Made = whole.made  # type: ignore[attr-defined]
 
         def twin(a: Any, **settings: Any) -> OpResult | None:
-            if type(a) is not _ndarray or not a.size or not fits(a):
+            if type(a) is not _ndarray or not a.size or made[a.dtype] is None or not fits(a):
                 return None
             return whole(a, **settings)
 
-        return _named(twin, member, whole.made)  # type: ignore[attr-defined]
+        return _named(twin, member, made)
 
     return limited
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.op import Op, OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import conjugate, data_of, either_fused
+from distgrad.ops.helpers import conjugate, data_of, either, either_fused
 
 
 def is_complex(a: Array | Tensor) -> bool:
@@ -55,6 +55,33 @@ def imag(a: Array) -> OpResult:
     if not is_complex(a):
         return np.zeros_like(data_of(a)), _zeros
     return np.imag(a), lambda g: either_fused(complex_, _zeros(g), g)
+
+
+def view_as_complex_(a: Array) -> OpResult:
+    """The numbers whose real and imaginary parts lie along the last axis, of length 2: a view.
+
+    Of parts that do not lie side by side in memory it is a copy.
+    """
+    x = data_of(a)
+    if x.dtype.char not in "fd" or x.ndim == 0 or x.shape[-1] != 2:
+        raise ShapeError(f"view_as_complex takes real parts (…, 2); got {x.dtype} {x.shape}")
+    if x.strides[-1] != x.itemsize:
+        x = np.ascontiguousarray(x)
+    pairs = x.view(np.result_type(x, np.complex64))
+    return pairs[..., 0], lambda g: either(view_as_real, g)
+
+
+def view_as_real_(z: Array) -> OpResult:
+    """The real and imaginary parts along a last axis: a view."""
+    x = data_of(z)
+    if not is_complex(x):
+        raise ShapeError(f"view_as_real takes complex numbers; got {x.dtype}")
+    return np.expand_dims(x, -1).view(x.real.dtype), lambda g: either(view_as_complex, g)
+
+
+# No members of the registry, whose walks draw real numbers and compare real results.
+view_as_complex = Op(view_as_complex_, ("... pair -> ...",), None, (-2.0, 2.0), True, view=True)
+view_as_real = Op(view_as_real_, ("... -> ... pair",), None, (-2.0, 2.0), True, view=True)
 
 
 @op("... -> ...", ufunc=np.conjugate)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from distgrad.autograd.op import OpResult, op
+from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
 from distgrad.ops.activation import sigmoid
 from distgrad.ops.helpers import conjugate, data_of, fractional, weak
@@ -59,12 +59,28 @@ def log1p(a: Array) -> OpResult:
     return np.log1p(a), lambda g: g / conjugate(a + 1)
 
 
-@op("... -> ...", domain=(0.1, 0.9), real=True)
-def logit(a: Array) -> OpResult:
-    """log(a / (1 - a)), the inverse of ``sigmoid``; NaN outside of [0, 1]."""
+def _limits(rng: np.random.Generator) -> list[Sample]:
+    p = rng.uniform(0.1, 0.9, (2, 3))
+    return [((p,), {}), ((p,), {"low": 0.4, "high": 0.6})]
+
+
+@op("... -> ...", samples=_limits, real=True)
+def logit(a: Array, *, low: float = -math.inf, high: float = math.inf) -> OpResult:
+    """log(p / (1 - p)), p being a limited to [low, high]; NaN outside of [0, 1].
+
+    Without limits it is the inverse of ``sigmoid``.
+    """
     x = data_of(a)
-    p = np.where((x >= 0) & (x <= 1), a, np.asarray(np.nan, fractional(a.dtype)))
-    return np.log(p / (1 - p)), lambda g: g / (p * (1 - p))
+    bounded = low > -math.inf or high < math.inf
+    p = np.minimum(np.maximum(a, low), high) if bounded else a
+    q = data_of(p)
+    p = np.where((q >= 0) & (q <= 1), p, np.asarray(np.nan, fractional(a.dtype)))
+
+    def vjp(g: Array) -> Array:
+        d = g / (p * (1 - p))
+        return np.where((x < low) | (x > high), np.zeros((), d.dtype), d) if bounded else d
+
+    return np.log(p / (1 - p)), vjp
 
 
 @op("..., ... -> ...", ufunc=np.logaddexp)

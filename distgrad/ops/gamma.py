@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 from distgrad.ops import gamma_numbers, incomplete_numbers
 from distgrad.ops.exponential import xlogy
-from distgrad.ops.helpers import data_of, either, fractional
+from distgrad.ops.helpers import data_of, either, either_fused, fractional
+
+Slope: TypeAlias = "Callable[[Array], Array]"
 
 
 @op("... -> ...", domain=(0.3, 4.0), real=True)
@@ -55,25 +58,29 @@ def _orders(rng: np.random.Generator) -> list[tuple[tuple[Array, Array], dict[st
 def igamma(a: Array, x: Array) -> OpResult:
     """P(a, x) = ∫₀ˣ tᵃ⁻¹ e⁻ᵗ dt / Γ(a); of second order in x alone."""
     value = _pair_in_double(lambda a, x: incomplete_numbers.lower_and_upper(a, x)[0], a, x)
-    return value, (
-        lambda g: g * either(_igamma_slope, a, x),
-        lambda g: g * _gamma_density(a, x),
-    )
+    return value, lower_slopes(a, x)
 
 
 @op("..., ... -> ...", samples=_orders, real=True)
 def igammac(a: Array, x: Array) -> OpResult:
     """Q(a, x) = 1 - P(a, x), exact where it is small; of second order in x alone."""
     value = _pair_in_double(lambda a, x: incomplete_numbers.lower_and_upper(a, x)[1], a, x)
-    return value, (
-        lambda g: -g * either(_igamma_slope, a, x),
-        lambda g: -g * _gamma_density(a, x),
-    )
+    return value, upper_slopes(a, x)
+
+
+def lower_slopes(a: Array, x: Array) -> tuple[Slope, Slope]:
+    """How gradients of P(a, x) go back to a and to x."""
+    return lambda g: g * either(_igamma_slope, a, x), lambda g: g * _gamma_density(a, x)
+
+
+def upper_slopes(a: Array, x: Array) -> tuple[Slope, Slope]:
+    """How gradients of Q(a, x) go back to a and to x."""
+    return lambda g: -g * either(_igamma_slope, a, x), lambda g: -g * _gamma_density(a, x)
 
 
 def _gamma_density(a: Array, x: Array) -> Array:
     """xᵃ⁻¹ e⁻ˣ / Γ(a)."""
-    density: Array = np.exp(either(xlogy, a - 1, x) - x - either(lgamma, a))
+    density: Array = np.exp(either(xlogy, a - 1, x) - x - either_fused(lgamma, a))
     return density
 
 

@@ -30,13 +30,13 @@ _ZERO, _ZERO_REST = 1.4616321449683622, 9.549995429965697e-17
 def near_two(z: Array) -> Array:
     """log Γ(2 + z) for |z| ≤ 1/2, with a small relative error at its zero."""
     total = np.zeros_like(z)
-    for c in reversed(_about_two()):
+    for c in reversed(about_two()):
         total = total * z + c
     return total * z
 
 
 @functools.cache
-def _about_two() -> list[float]:
+def about_two() -> list[float]:
     """Taylor's coefficients: log Γ(2 + z) = (1 - γ) z + Σ (-1)ᵏ (ζ(k) - 1) zᵏ / k."""
     two = np.array(2.0)
     return [1 - _EULER, *((-1) ** k * float(hurwitz(k, two)) / k for k in range(2, 27))]

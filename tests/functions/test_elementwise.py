@@ -104,6 +104,33 @@ def test_complex_numbers_are_made_of_parts_and_taken_apart():
     np.testing.assert_array_equal(view_as_complex(parts).array, z.array)
     with pytest.raises(dg.ShapeError, match=r"real parts \(…, 2\); got float64 \(3,\)"):
         view_as_complex(Tensor(X))
+    with pytest.raises(dg.ShapeError, match="view_as_real takes complex numbers; got float64"):
+        view_as_real(Tensor(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_complex_numbers_and_their_parts_share_memory(dtype):
+    x = np.arange(24, dtype=dtype).reshape(3, 4, 2)
+    for parts in (x, x.transpose(1, 0, 2), x[::2, ::-1], x[:0], x[1, 1]):
+        z = view_as_complex(Tensor(parts)).array
+        np.testing.assert_array_equal(z, parts[..., 0] + 1j * parts[..., 1])
+        assert np.shares_memory(z, parts) == bool(parts.size)
+        back = view_as_real(Tensor(z)).array
+        assert np.shares_memory(back, parts) == bool(parts.size)
+        np.testing.assert_array_equal(back, parts)
+    apart = np.arange(8, dtype=dtype).reshape(2, 4).T
+    np.testing.assert_array_equal(
+        view_as_complex(Tensor(apart)).array, apart[:, 0] + 1j * apart[:, 1]
+    )
+
+
+def test_gradients_of_pairs_of_numbers_of_every_layout():
+    x = Tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    np.sum(np.real(view_as_complex(x))).backward()  # whose gradient has no memory of its own
+    np.testing.assert_array_equal(x.grad.array, [[1, 0]] * 3)
+    z = Tensor(np.arange(3) + 1j, requires_grad=True)
+    view_as_real(z).backward(Tensor(np.arange(6.0).reshape(2, 3).T))
+    np.testing.assert_array_equal(z.grad.array, [3j, 1 + 4j, 2 + 5j])
 
 
 def test_dtypes_that_come_out():

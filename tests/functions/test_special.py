@@ -30,6 +30,20 @@ def test_bessel_functions_are_smooth_at_zero(name):
     assert np.isfinite(grad(np.sum(first), [x])[0].array).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["bessel_j0", "bessel_j1"])
+def test_bessel_functions_far_out_are_those_of_the_reference(name, dtype):
+    x = np.array([-0.0, 0.0, 7.9999, 8, 8.0001, 1e4, 2e8, np.inf, -np.inf, np.nan, -3], dtype)
+    for far in ([], [3e8], [-1e30]):
+        given = np.append(x, np.array(far, dtype))
+        y = getattr(ops, name)(given).array
+        with dg.reference_kernels():
+            wanted = getattr(ops, name)(given).array
+        np.testing.assert_allclose(y, wanted, rtol=1e-6 if dtype is np.float32 else 1e-12)
+        np.testing.assert_array_equal(np.signbit(y[:2]), np.signbit(wanted[:2]))
+        assert (y[7:9] == 0).all()
+
+
 def test_bessel_functions_solve_their_differential_equation():
     x = np.linspace(0.5, 40, 80)
     t = Tensor(x, requires_grad=True)
@@ -119,6 +133,29 @@ def test_polynomials_of_one_degree_are_numpys():
         found = getattr(special, name)(Tensor(x), 5)
         np.testing.assert_allclose(found.array, kind.basis(5)(x), atol=1e-13)
     assert (special.legendre_polynomial_p(Tensor(x), -1).array == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", polynomials.__all__)
+def test_polynomials_of_one_degree_are_those_of_many_to_the_bit(name, dtype):
+    x = np.random.default_rng(2).uniform(-1, 1, (3, 6007)).astype(dtype)  # more than a block
+    x[0, :3] = np.nan, np.inf, 0
+    function = getattr(special, name)
+    for given in (x, x.T, x[:, ::2], x[0, 2], x[:0]):
+        for n in range(-1, 5):
+            with np.errstate(invalid="ignore"):
+                one = function(Tensor(given), n).array
+                many = function(Tensor(given), np.full(given.shape, n)).array
+            assert (one.dtype, one.shape) == (dtype, given.shape)
+            assert one.tobytes() == many.tobytes()
+
+
+def test_polynomials_of_several_degrees_broadcast_and_keep_the_memory_layout():
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    found = special.legendre_polynomial_p(Tensor(x.T), np.array([3, -1, 0]))
+    wanted = np.stack([(5 * x[0] ** 3 - 3 * x[0]) / 2, 0 * x[1], 1 + 0 * x[2]], axis=1)
+    np.testing.assert_allclose(found.array, wanted, atol=1e-15)
+    assert special.legendre_polynomial_p(Tensor(x.T), 3).array.strides == x.T.strides
 
 
 def test_whole_numbers_are_taken_in_single_precision():

@@ -96,6 +96,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     ),
     **dict.fromkeys(("cos", "sin"), lambda r: ([r.normal(size=(37, 67)) * 100], {})),
     **dict.fromkeys(("digamma", "lgamma"), lambda r: ([np.exp(r.uniform(-9, 9, (37, 67)))], {})),
+    **dict.fromkeys(
+        ("igamma", "igammac"),
+        lambda r: ([np.exp(r.uniform(-6, 6, (37, 67))), np.exp(r.uniform(-6, 6, (37, 67)))], {}),
+    ),
     "linear": lambda r: (
         [r.normal(size=(3, 301, 61)), r.normal(size=(41, 61)), r.normal(size=41)],
         {},
@@ -270,7 +274,8 @@ def test_it_equals_its_reference_on_the_ops_samples(op, dtype):
 def test_it_runs_and_equals_its_reference_on_awkward_sizes(op, dtype):
     inputs, settings = LARGER[op.name](np.random.default_rng(8))
     compare(op, inputs, settings, dtype)
-    of_float32, of_float64 = (ops.digamma, ops.lgamma), (ops.cos, ops.sin)
+    of_float32 = (ops.digamma, ops.igamma, ops.igammac, ops.lgamma)
+    of_float64 = (ops.cos, ops.sin)
     alone = op in (of_float32 if dtype is np.float64 else of_float64)
     assert (op.fused(*cast(inputs, dtype), **settings) is None) == alone
 

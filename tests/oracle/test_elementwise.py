@@ -86,6 +86,21 @@ def test_logit_at_the_ends_and_outside(fused, dtype):
     np.testing.assert_allclose(ours.grad.array, theirs.grad.numpy(), 1e-6)
 
 
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "reference"])
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.25])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logit_of_limited_numbers(fused, eps, dtype):
+    x = np.array([-np.inf, -1, 0, 0.1, 0.2, 0.25, 0.5, 0.75, 0.9, 1, 1.5, np.inf, np.nan], dtype)
+    theirs = torch.from_numpy(x).requires_grad_()
+    torch.logit(theirs, eps).sum().backward()
+    with dg.enable_grad() if fused else dg.reference_kernels(), np.errstate(all="ignore"):
+        ours = Tensor(x, requires_grad=True)
+        y = dg.logit(ours, eps)
+        y.sum().backward()
+    np.testing.assert_allclose(y.array, torch.logit(theirs, eps).detach().numpy(), 1e-6, 1e-7)
+    np.testing.assert_allclose(ours.grad.array, theirs.grad.numpy(), 1e-6)
+
+
 @drawn
 @given(data=st.data())
 def test_where(data):

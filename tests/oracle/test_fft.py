@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracle import array, broadcastable, check, drawn, dtypes, shapes, torch
 
+import distgrad as dg
 from distgrad import ops
 
 OPS = {
@@ -85,6 +86,22 @@ def test_there_and_back_and_shifted(data):
         n = a.shape[-1]
         check(lambda x: np.fft.irfft(np.fft.rfft(x), n), lambda x: x * 1, [a])
         check(lambda x: np.real(np.fft.ifft(np.fft.fft(x))), lambda x: x * 1, [a])
+
+
+@drawn
+@given(data=st.data())
+def test_pairs_of_numbers_as_complex_ones_and_back(data):
+    a = data.draw(array(shapes(0, 3).map(lambda s: (*s, 2)), dtypes))
+    assume(a.size)  # the steps of no elements are not PyTorch's
+
+    def turned(n):
+        def back_and_forth(x):
+            z = n.view_as_complex(x if n is dg else x.contiguous())
+            return n.view_as_real(z * z * (2 - 3j))
+
+        return back_and_forth
+
+    check(turned(dg), turned(torch), [a])
 
 
 @pytest.mark.parametrize("name", ["real", "imag", "conj", "angle"])

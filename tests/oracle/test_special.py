@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import array, broadcastable, check, drawn, dtypes, shapes, torch
 
+import distgrad as dg
 from distgrad import ops
-from distgrad.functions import special
+from distgrad.functions import polynomials, special
 
 S = torch.special
 NO_GRADIENT = ("bessel_j0", "bessel_j1")  # PyTorch has none
@@ -23,12 +24,13 @@ OPS = {
     "i1": (ops.i1, S.i1),
     "i1e": (ops.i1e, S.i1e),
     "log_ndtr": (ops.log_ndtr, S.log_ndtr),
+    "three_term": (special.legendre_polynomial_p, S.legendre_polynomial_p),
     "xlog1py": (ops.xlog1py, S.xlog1py),
     "zeta": (ops.zeta, S.zeta),
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(OPS) - {"xlog1py", "zeta", *NO_GRADIENT}))
+@pytest.mark.parametrize("name", sorted(set(OPS) - {"three_term", "xlog1py", "zeta", *NO_GRADIENT}))
 @drawn
 @given(data=st.data())
 def test_functions_of_one_input(name, data):
@@ -42,6 +44,20 @@ def test_bessel_functions_of_the_first_kind(name):
     x = np.linspace(-30, 30, 121)
     ours, theirs = OPS[name]
     np.testing.assert_allclose(ours(x).data, theirs(torch.tensor(x)).numpy(), atol=3e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", polynomials.__all__)
+def test_polynomials(name, dtype):
+    x = np.random.default_rng(3).uniform(0.1, 0.9, (5, 7)).astype(dtype)
+    degrees = np.arange(-1, 6).astype(dtype)
+    ours, theirs = getattr(special, name), getattr(S, name)
+    for n in (0, 1, 5):
+        wanted = theirs(torch.from_numpy(x), n).numpy()
+        np.testing.assert_allclose(ours(dg.Tensor(x), n).array, wanted, 1e-5, 1e-6)
+    found = ours(dg.Tensor(x), dg.Tensor(degrees)).array
+    wanted = theirs(torch.from_numpy(x), torch.from_numpy(degrees)).numpy()
+    np.testing.assert_allclose(found, wanted, 1e-5, 1e-6)
 
 
 @drawn
