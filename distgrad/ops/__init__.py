@@ -120,6 +120,8 @@ from distgrad.ops.fft import fft as fft
 from distgrad.ops.fft import ifft as ifft
 from distgrad.ops.fft import irfft as irfft
 from distgrad.ops.fft import rfft as rfft
+from distgrad.ops.frames import frames as frames
+from distgrad.ops.frames import overlap as overlap
 from distgrad.ops.gamma import betaln as betaln
 from distgrad.ops.gamma import digamma as digamma
 from distgrad.ops.gamma import igamma as igamma
