@@ -18,7 +18,6 @@ from distgrad.functions.promotion import alike, real, real_alone
 from distgrad.ops.decompose import QRResult, numpys_qr
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
-from distgrad.ops.lu_factors import lu_unpack as unpacked
 from distgrad.ops.lu_factors import reflected
 from distgrad.ops.numpy2 import vector_norm
 from distgrad.ops.solve import SlogdetResult
@@ -233,7 +232,7 @@ def lu_unpack(
     y = matrices(LU_data, "lu_unpack")
     L = U = P = Tensor(fixed(np.zeros(0, y.dtype)))
     if unpack_data:
-        L, U = map(as_tensor, unpacked(y))
+        L, U = ops.lu_unpack(y)
     if unpack_pivots:
         P = _permutation(LU_pivots, y)
     return LUUnpackResult(P, L, U)

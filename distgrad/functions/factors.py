@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from distgrad import ops
+from distgrad import kernels, ops
 from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -19,8 +20,6 @@ from distgrad.ops.eig import EigResult
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
-from distgrad.ops.lu_factors import lu_factor as pivoted
-from distgrad.ops.lu_factors import lu_unpack as unpacked
 from distgrad.ops.lu_factors import permutation_of, reflected
 
 __all__ = [
@@ -245,7 +244,7 @@ def lu_factor_ex(
 ) -> LUFactorExResult:
     """``lu_factor`` that does not raise; its gradient needs regular matrices."""
     _only_pivoted(pivot)
-    y, pivots = pivoted(matrices(A, "lu_factor"))
+    y, pivots = ops.lu_factor(matrices(A, "lu_factor"))
     info = _first_zero(y, check_errors)
     return LUFactorExResult(as_tensor(y), _from_1(pivots), info)
 
@@ -264,8 +263,8 @@ def _first_zero(y: Array | Tensor, check_errors: bool) -> Tensor:
 
 @apart
 @keeps_form
-def _from_1(pivots: Array) -> Tensor:
-    return Tensor((pivots + 1).astype(np.int32))
+def _from_1(pivots: Array | Tensor) -> Tensor:
+    return Tensor((data_of(pivots) + 1).astype(np.int32))
 
 
 def _only_pivoted(pivot: bool) -> None:
@@ -277,16 +276,26 @@ def _only_pivoted(pivot: bool) -> None:
 def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
     """P, L, U with A = P L U."""
     _only_pivoted(pivot)
-    y, pivots = pivoted(matrices(A, "lu"))
-    return LUResult(permutation(pivots, y.shape[-2], y.dtype), *map(as_tensor, unpacked(y)))
+    y, pivots = ops.lu_factor(matrices(A, "lu"))
+    return LUResult(permutation(pivots, y.shape[-2], y.dtype), *ops.lu_unpack(y))
 
 
 @apart
 @keeps_form
-def permutation(pivots: Array, rows: int, dtype: Any) -> Tensor:
+def permutation(pivots: Array | Tensor, rows: int, dtype: Any) -> Tensor:
     """P (…, m, m) of pivots counted from 0 on."""
-    order = permutation_of(pivots, rows)
-    return Tensor((np.arange(rows)[:, None] == order[..., None, :]).astype(dtype))
+    order = _row_order(data_of(pivots), rows)
+    P = np.zeros((*order.shape, rows), dtype)
+    front = order.shape[:-1]
+    firsts = np.arange(math.prod(front)).reshape(*front, 1) * rows
+    places = (order + firsts) * rows + np.arange(rows)  # column j is 1 in row order[j]
+    P.reshape(-1)[places.reshape(-1)] = 1
+    return Tensor(P)
+
+
+def _row_order(pivots: Array, rows: int) -> Array:
+    twin = kernels.twin("row_order") if pivots.size else None
+    return permutation_of(pivots, rows) if twin is None else twin(pivots, rows)
 
 
 @with_out
@@ -328,6 +337,6 @@ def _order(pivots: TensorLike, LU: Tensor, shape: Shape, *, back: bool) -> Array
         raise ShapeError(f"lu_solve: pivots {given.dtype} {given.shape} do not fit LU {LU.shape}")
     if given.size and not (given.min() >= 1 and given.max() <= n):
         raise ShapeError(f"lu_solve: pivots are rows from 1 to {n}, as lu_factor gives them")
-    order = permutation_of(given.astype(np.int64) - 1, n)
+    order = _row_order(given.astype(np.int64) - 1, n)
     order = np.argsort(order, -1) if back else order
     return np.broadcast_to(order, (*shape[:-2], n))[..., None]

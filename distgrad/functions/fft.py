@@ -14,7 +14,7 @@ from distgrad import ops
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis
 from distgrad.functions.out import with_out
@@ -171,7 +171,7 @@ def fftn(
 ) -> Tensor:
     """``fft`` along several axes (all, or the last len(s))."""
     x, points, axes = _axes(input, s, dim, "fftn")
-    return _each(fft, _complex(x), points, axes, norm)
+    return _each(fft, x if axes else _complex(x), points, axes, norm)
 
 
 @with_out
@@ -180,7 +180,7 @@ def ifftn(
 ) -> Tensor:
     """The inverse of ``fftn``."""
     x, points, axes = _axes(input, s, dim, "ifftn")
-    return _each(ifft, _complex(x), points, axes, norm)
+    return _each(ifft, x if axes else _complex(x), points, axes, norm)
 
 
 def _each(
@@ -315,7 +315,7 @@ def fftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``fft``'s n points, ``d`` apart."""
-    return _frequencies(np.fft.fftfreq, n, d, dtype, device)
+    return _frequencies(n, -(n // 2), d, dtype, device)
 
 
 @with_out
@@ -323,11 +323,21 @@ def rfftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
-    return _frequencies(np.fft.rfftfreq, n, d, dtype, device)
+    return _frequencies(n, 0, d, dtype, device)
 
 
-def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
+_EXACT = 1 << 24  # whole numbers up to here are float32's
+
+
+def _frequencies(n: int, least: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
     on_cpu(device)
     if n < 1 or d == 0:
         raise ShapeError(f"fftfreq: 1 point or more, not 0 apart; got n={n}, d={d}")
-    return Tensor(numpys(n, d).astype(get_default_dtype() if dtype is None else dtype))
+    found = np.dtype(get_default_dtype() if dtype is None else dtype)
+    single = found == np.float32 and n <= _EXACT
+    end = (n + 1) // 2 if least else n // 2 + 1
+    places: Array = np.arange(end, dtype=np.float32 if single else np.float64)
+    if least:
+        places = np.concatenate((places, np.arange(least, 0, dtype=places.dtype)))
+    places *= 1.0 / (n * d)
+    return Tensor(places.astype(found, copy=False))

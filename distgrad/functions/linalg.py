@@ -182,6 +182,8 @@ def pinv(
 @keeps_form
 def _relative(A: Tensor, atol: Any, rtol: Any) -> Array:
     """The tolerances of ``pinv`` as parts of the largest singular values."""
+    if atol is None and isinstance(rtol, int | float):  # a part already
+        return np.full(A.shape[:-2], rtol, A.array.real.dtype)
     s = plain("pinv", np.linalg.svd, A.array, compute_uv=False)
     largest = s.max(axis=-1, initial=0.0)
     cut = tolerance(largest, A.shape[-2:], atol, rtol)

@@ -313,6 +313,10 @@ def unfold(input: TensorLike, dimension: int, size: int, step: int) -> Tensor:
         raise ShapeError(
             f"unfold: windows of {size}, {step} apart, do not lie in axis {dimension} of length {n}"
         )
-    starts = np.arange((n - size) // step + 1) * step
-    taken = call(np.take, x, fixed(starts[:, None] + np.arange(size)), axis=axis)
-    return call(ops.moveaxis, taken, axis + 1, -1)
+    if size == 0:
+        shape = [*x.shape, 0]
+        shape[axis] = n // step + 1
+        return call(np.reshape, x[..., :0], shape)
+    last = x if axis == x.ndim - 1 else call(ops.moveaxis, x, axis, -1)
+    found: Tensor = ops.frames(last, size=size, hop=step)
+    return found if last is x else call(ops.moveaxis, found, -2, axis)

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.apart import apart, fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions import windows
 from distgrad.ops.indexing import as_tensor
@@ -51,10 +51,6 @@ class _Frames:
             raise ShapeError(f"{name}: a window of {length} weights; got shape {w.shape}")
         left = (n_fft - length) // 2
         self.window: Any = w if length == n_fft else pad(w, (left, n_fft - length - left))
-
-    def places(self, count: int) -> Array:
-        """The points of each of ``count`` frames: (count, n_fft)."""
-        return fixed(np.asarray(np.arange(count)[:, None] * self.hop + np.arange(self.n)))
 
 
 def stft(
@@ -100,8 +96,7 @@ def stft(
     half_only = not is_complex if onesided is None else onesided
     if half_only and is_complex:
         raise ShapeError("stft: a complex signal or window has no mirrored half; onesided=False")
-    count = 1 + (x.shape[-1] - n_fft) // frames.hop
-    weighted = x[..., frames.places(count)] * frames.window  # … frames n_fft
+    weighted = ops.frames(x, size=n_fft, hop=frames.hop) * frames.window  # … frames n_fft
     transform = ops.rfft if half_only else ops.fft
     spectrum = transform(weighted, norm="ortho" if normalized else None)
     spectrum = np.swapaxes(spectrum, -1, -2)
@@ -153,11 +148,10 @@ def _overlapped(pieces: Any, frames: _Frames, center: bool, length: int | None) 
     """The sum of the frames (…, count, n_fft) in their places, over that of the squared windows."""
     count = pieces.shape[-2]
     total = frames.n + frames.hop * (count - 1)
-    places = frames.places(count)
     front = pieces.shape[:-2]
-    whole = ops.add_at(pieces, index=(..., places), shape=(*front, total), dtype=pieces.dtype)
+    whole = ops.overlap(pieces, hop=frames.hop, length=total)
     squares = np.broadcast_to(frames.window * frames.window, (count, frames.n))
-    weight = ops.add_at(squares, index=places, shape=(total,), dtype=squares.dtype)
+    weight = ops.overlap(squares, hop=frames.hop, length=total)
     start = frames.n // 2 if center else 0
     end = start + length if length is not None else total - (frames.n // 2 if center else 0)
     whole, weight = whole[..., start : min(end, total)], weight[start : min(end, total)]

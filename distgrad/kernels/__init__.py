@@ -37,7 +37,7 @@ _MODULES: dict[str, list[Op]] = {
     "broadcast": [ops.outer_product, ops.prelu, ops.tril, ops.triu],
     "convolve": [ops.convolution, ops.convolution_transpose],
     "distances": [ops.distances, ops.pair_distances],
-    "factors": [ops.det, ops.inv, ops.slogdet, ops.solve],
+    "factors": [ops.det, ops.inv, ops.lu_factor, ops.lu_unpack, ops.slogdet, ops.solve],
     "gamma": [ops.digamma, ops.lgamma, ops.polygamma],
     "gapped": [ops.add, ops.multiply, ops.subtract],
     "grid": [ops.grid_sample],
@@ -87,9 +87,10 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 
 OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
-    **{"cummax": "extremes", "cummin": "extremes"},
+    **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
 }
-"""What besides ops has a twin, in optimizers' steps, norms and running extremes, and its module."""
+"""What besides ops has a twin, in optimizers' steps, norms, running extremes and exchanges of rows,
+and its module."""
 
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""

@@ -1,4 +1,4 @@
-"""Twins of what Gauss's elimination solves in small matrices: solve, inv, det, slogdet."""
+"""Twins of what Gauss's elimination does to small matrices: solve, inv, det, slogdet, LU."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import suits
 from distgrad.kernels.jit import kernel
-from distgrad.kernels.triangular import are_small, stack
+from distgrad.kernels.triangular import LARGEST, are_small, stack
 from distgrad.ops.linalg import T
+from distgrad.ops.lu_factors import lu_gradient
 
 
 def solve(a: Array, b: Array) -> OpResult | None:
@@ -85,6 +87,79 @@ def slogdet(a: Array) -> OpResults | None:
     return (sign, log), vjp
 
 
+def lu_factor(a: Array) -> OpResults | None:
+    """The twin of ``ops.lu_factor`` for small matrices."""
+    if type(a) is not np.ndarray or not suits(a) or a.ndim < 2 or max(a.shape[-2:]) > LARGEST:
+        return None
+    m, n = a.shape[-2:]
+    y = np.array(a, order="C")
+    pivots = np.empty((*a.shape[:-2], min(m, n)), np.int64)
+    _eliminate(stack(y), pivots.reshape(-1, min(m, n)))
+
+    def vjp(g: Array, _: None) -> Any:
+        return lu_gradient(g, y, row_order(pivots, m))
+
+    return (y, pivots), vjp
+
+
+def row_order(pivots: Array, rows: int) -> Array:
+    """The rows in the order that ``pivots`` bring them in: (…, rows)."""
+    order = np.empty((*pivots.shape[:-1], rows), np.int64)
+    _order(np.ascontiguousarray(pivots).reshape(-1, pivots.shape[-1]), order.reshape(-1, rows))
+    return order
+
+
+@kernel
+def _order(pivots: Array, order: Array) -> None:
+    for i in range(order.shape[0]):
+        for j in range(order.shape[1]):
+            order[i, j] = j
+        for j in range(pivots.shape[1]):
+            k = pivots[i, j]
+            order[i, j], order[i, k] = order[i, k], order[i, j]
+
+
+def lu_unpack(y: Array) -> OpResults | None:
+    """The twin of ``ops.lu_unpack``."""
+    if type(y) is not np.ndarray or not suits(y) or y.ndim < 2:
+        return None
+    front, (m, n), k = y.shape[:-2], y.shape[-2:], min(y.shape[-2:])
+    L, U = np.empty((*front, m, k), y.dtype), np.empty((*front, k, n), y.dtype)
+    _unpack(stack(y), stack(L), stack(U))
+    shape, dtype = y.shape, y.dtype
+
+    def vjp(gL: Array | None, gU: Array | None) -> Array:
+        g = np.empty(shape, dtype)
+        lower = np.zeros((*front, m, k), dtype) if gL is None else gL
+        upper = np.zeros((*front, k, n), dtype) if gU is None else gU
+        _pack(stack(lower), stack(upper), stack(g))
+        return g
+
+    return (L, U), vjp
+
+
+@kernel
+def _unpack(y: Array, lower: Array, upper: Array) -> None:
+    zero, one, k = y.dtype.type(0), y.dtype.type(1), lower.shape[2]
+    for i in range(y.shape[0]):
+        for r in range(y.shape[1]):
+            for c in range(k):
+                lower[i, r, c] = y[i, r, c] if c < r else (one if c == r else zero)
+        for r in range(k):
+            for c in range(y.shape[2]):
+                upper[i, r, c] = y[i, r, c] if c >= r else zero
+
+
+@kernel
+def _pack(lower: Array, upper: Array, y: Array) -> None:
+    for i in range(y.shape[0]):
+        for r in range(y.shape[1]):
+            for c in range(min(r, lower.shape[2])):
+                y[i, r, c] = lower[i, r, c]
+            for c in range(r, y.shape[2]):
+                y[i, r, c] = upper[i, r, c]
+
+
 def _diagonal(a: Array) -> Array:
     view: Array = np.einsum("...ii->...i", a)
     return view
@@ -99,9 +174,9 @@ def _factored(a: Array) -> tuple[Array, Array] | None:
 
 @kernel
 def _eliminate(a: Array, rows: Array) -> Any:
-    n, regular = a.shape[1], True
+    n, width, one, regular = a.shape[1], a.shape[2], a.dtype.type(1), True
     for m in range(a.shape[0]):
-        for i in range(n):
+        for i in range(rows.shape[1]):
             best, top = i, abs(a[m, i, i])
             for k in range(i + 1, n):
                 v = abs(a[m, k, i])
@@ -109,14 +184,16 @@ def _eliminate(a: Array, rows: Array) -> Any:
                     best, top = k, v
             rows[m, i] = best
             if best != i:
-                for j in range(n):
+                for j in range(width):
                     a[m, i, j], a[m, best, j] = a[m, best, j], a[m, i, j]
             d = a[m, i, i]
             regular &= d != 0
+            if d == 0:
+                d = one  # zeros all below a zero
             for k in range(i + 1, n):
                 f = a[m, k, i] / d
                 a[m, k, i] = f
-                for j in range(i + 1, n):
+                for j in range(i + 1, width):
                     a[m, k, j] -= f * a[m, i, j]
     return regular
 

@@ -120,6 +120,8 @@ from distgrad.ops.fft import fft as fft
 from distgrad.ops.fft import ifft as ifft
 from distgrad.ops.fft import irfft as irfft
 from distgrad.ops.fft import rfft as rfft
+from distgrad.ops.frames import frames as frames
+from distgrad.ops.frames import overlap as overlap
 from distgrad.ops.gamma import betaln as betaln
 from distgrad.ops.gamma import digamma as digamma
 from distgrad.ops.gamma import igamma as igamma
@@ -174,7 +176,8 @@ from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_e
 from distgrad.ops.loss import huber as huber
 from distgrad.ops.loss import mse as mse
 from distgrad.ops.loss import nll as nll
-from distgrad.ops.lu_factors import lu_unpivoted as lu_unpivoted
+from distgrad.ops.lu_factors import lu_factor as lu_factor
+from distgrad.ops.lu_factors import lu_unpack as lu_unpack
 from distgrad.ops.margin import cosine as cosine
 from distgrad.ops.margin import multi_margin as multi_margin
 from distgrad.ops.margin import multilabel_margin as multilabel_margin

@@ -59,9 +59,9 @@ def _transform(
     length = a.shape[axis]
 
     def vjp(g: Array) -> Array:
-        return _fit(_by_rows(back, g, None, axis, ADJOINT[norm]), length, axis)
+        return _fit(_single(back, g, None, axis, ADJOINT[norm]), length, axis)
 
-    return _by_rows(there, a, n, axis, norm), vjp
+    return _single(there, a, n, axis, norm), vjp
 
 
 @op("... -> ...", function=np.fft.rfft, samples=_none)
@@ -74,9 +74,9 @@ def rfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) -
         # irfft counts what is mirrored twice, and this gradient has met it once. A product with
         # halves has the bits of a quotient by twos in a sixth of its time.
         halved = g * _weights(points, g, axis, 0.5)
-        return _fit(_by_rows(np.fft.irfft, halved, points, axis, ADJOINT[norm]), length, axis)
+        return _fit(_single(np.fft.irfft, halved, points, axis, ADJOINT[norm]), length, axis)
 
-    return _by_rows(np.fft.rfft, a, n, axis, norm), vjp
+    return _single(np.fft.rfft, a, n, axis, norm), vjp
 
 
 @op("... -> ...", function=np.fft.irfft, samples=_real_spectra)
@@ -86,10 +86,10 @@ def irfft(a: Array, *, n: int | None = None, axis: int = -1, norm: Norm = None) 
     points = 2 * (length - 1) if n is None else n
 
     def vjp(g: Array) -> Array:
-        spectrum = _by_rows(np.fft.rfft, g, None, axis, ADJOINT[norm])
+        spectrum = _single(np.fft.rfft, g, None, axis, ADJOINT[norm])
         return _fit(spectrum * _weights(points, g, axis, 2), length, axis)
 
-    return _by_rows(np.fft.irfft, a, n, axis, norm), vjp
+    return _single(np.fft.irfft, a, n, axis, norm), vjp
 
 
 @dispatch(np.fft.hfft)
@@ -105,47 +105,49 @@ def ihfft(a: TensorLike, n: int | None = None, axis: int = -1, norm: Norm = None
     return conjugate(rfft(a, n=n, axis=axis, norm=ADJOINT[norm]))
 
 
-_BLOCK = 1 << 18  # bytes of rows that are transformed together
-_LARGE = 4 * _BLOCK
-_FEW = 16  # rows: what NumPy prepares for a length is made in each call
 _SINGLE = (np.dtype(np.float32), np.dtype(np.complex64))
 
 
-def _by_rows(
+def _single(
     transform: Callable[..., Array], a: Array, n: int | None, axis: int, norm: Norm
 ) -> Array:
-    """Return ``transform(a, n, axis, norm)``, computed by some rows at a time where that is faster.
+    """Return ``transform(a, n, axis, norm)``, float32 and complex64 computed in single precision.
 
-    It has the same bits: NumPy transforms row by row. Most of single precision it computes in
-    double, by copies in fresh memory, which cost as much as the transform.
+    NumPy computes in the precision of the factor, and that of what is not scaled is a whole number:
+    a sixth as fast. So it is scaled, and multiplied afterwards.
     """
-    if (
-        type(a) is not np.ndarray
-        or a.nbytes < _LARGE
-        or a.dtype not in _SINGLE
-        or not a.flags.c_contiguous
-        or axis % a.ndim != a.ndim - 1
-        or _stays_single(transform, a, norm)
-    ):
+    if type(a) is not np.ndarray or a.dtype not in _SINGLE or not -a.ndim <= axis < a.ndim:
         return transform(a, n, axis, norm)
-    rows = a.reshape(-1, a.shape[-1])
-    many = _BLOCK // rows[0].nbytes
-    if many < _FEW:
-        return transform(a, n, axis, norm)
-    first = transform(rows[:many], n, -1, norm)
-    y = np.empty((len(rows), first.shape[1]), first.dtype)
-    y[:many] = first
-    for begin in range(many, len(rows), many):
-        part = slice(begin, begin + many)
-        transform(rows[part], n, -1, norm, out=y[part])
-    return y.reshape(*a.shape[:-1], first.shape[1])
-
-
-def _stays_single(transform: Callable[..., Array], a: Array, norm: Norm) -> bool:
-    """Whether NumPy computes this in single precision: with a factor, which is no whole number."""
+    if a.dtype.kind == "f" and transform is np.fft.fft:
+        return _mirrored(a, n, axis, norm)
+    if a.dtype.kind == "f" and transform is np.fft.ifft:
+        y = _mirrored(a, n, axis, ADJOINT[norm])
+        return np.conjugate(y, out=y)
+    if a.dtype.kind == "f" and transform is np.fft.irfft:
+        a = a.astype(np.complex64)  # NumPy would take complex128
     inverse = transform in (np.fft.ifft, np.fft.irfft)
-    scaled = norm == "ortho" or (norm == "forward") != inverse
-    return scaled and (a.dtype.kind == "c" or transform is np.fft.rfft)
+    scaling: Norm = "backward" if inverse else "forward"
+    if norm in ("ortho", scaling) or (inverse and norm is None):
+        return transform(a, n, axis, norm)
+    y = transform(a, n, axis, scaling)
+    points = a.shape[axis] if n is None else n
+    if n is None and transform is np.fft.irfft:
+        points = 2 * (points - 1)
+    return np.multiply(y, np.float32(points), out=y)
+
+
+def _mirrored(a: Array, n: int | None, axis: int, norm: Norm) -> Array:
+    """``fft`` of a real array: half of it is transformed, the others are its conjugates."""
+    half = _single(np.fft.rfft, a, n, axis, norm)
+    points, done = a.shape[axis] if n is None else n, half.shape[axis]
+    before = (slice(None),) * (axis % a.ndim)
+    y = np.empty_like(
+        half, shape=(*a.shape[: axis % a.ndim], points, *half.shape[axis % a.ndim + 1 :])
+    )
+    y[(*before, slice(done))] = half
+    others = half[(*before, slice(points - done, 0, -1))]
+    np.conjugate(others, out=y[(*before, slice(done, None))])
+    return y
 
 
 def _weights(points: int, like: Array, axis: int, mirrored: float) -> Array:
@@ -225,9 +227,4 @@ def ifftshift(x: Array | Tensor, axes: Ints | None = None) -> Any:
 
 def _rolled(x: Array | Tensor, axes: Ints | None, shift: Callable[[int], int]) -> Any:
     axes = range(x.ndim) if axes is None else [axes] if isinstance(axes, int) else axes
-    for axis in axes:
-        n = x.shape[axis]
-        before = (slice(None),) * (axis % x.ndim)
-        cut = n - shift(n)
-        x = np.concatenate([x[(*before, slice(cut, n))], x[(*before, slice(0, cut))]], axis=axis)
-    return x
+    return np.roll(x, [shift(x.shape[axis]) for axis in axes], tuple(axes))

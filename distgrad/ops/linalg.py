@@ -85,6 +85,13 @@ def matmul_by(product: Product, a: Operand, b: Operand) -> OpResult:
         return y, _gradients(product, a, b)
     if a.ndim > 1 and b.ndim > 1:
         return product(a, b), _gradients(product, a, b)
+    if a.ndim == b.ndim == 1:
+        return np.matmul(a, b), (lambda g: g * conjugate(b), lambda g: g * conjugate(a))
+    if a.ndim == 2 and b.ndim == 1:
+        return np.matmul(a, b), (
+            lambda g: np.expand_dims(g, -1) * conjugate(b),
+            lambda g: np.matmul(H(a), g),
+        )
     a2 = np.expand_dims(a, 0) if a.ndim == 1 else a
     b2 = np.expand_dims(b, 1) if b.ndim == 1 else b
     vectors = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())

@@ -1,62 +1,99 @@
 """The LU factorisation with partial pivoting, and products of Householder's reflections.
 
-NumPy shows LAPACK's LU only through solve, so it is eliminated here, a column at a time for all
-matrices of a stack.
+NumPy shows LAPACK's LU only through solve, so small matrices are eliminated here, a column at a
+time for all of a stack.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, fixed, keeps_form
-from distgrad.autograd.op import OpResult, Sample, op
+from distgrad import lapack
+from distgrad.autograd.apart import fixed
+from distgrad.autograd.op import OpResults, Sample, op
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array
-from distgrad.errors import ShapeError
+from distgrad.autograd.types import Array, Shape
 from distgrad.ops.helpers import conjugate, data_of, either_fused
 from distgrad.ops.linalg import H
 from distgrad.ops.solve import regular, solve_triangular
 
 
 def _matrices(rng: np.random.Generator) -> list[Sample]:
-    return [((regular(rng, *shape),), {}) for shape in ((3, 3), (2, 2, 2), (1, 1))]
+    tall, wide = rng.normal(size=(4, 2)), rng.normal(size=(2, 2, 3))
+    square = [regular(rng, *shape)[..., ::-1, :] for shape in ((3, 3), (2, 2, 2), (1, 1))]
+    return [((x,), {}) for x in (*square, tall, wide)]
 
 
-@op("... n n -> ... n n", samples=_matrices)
-def lu_unpivoted(a: Array | Tensor) -> OpResult:
-    """L (unit diagonal, not stored) and U with a = L U, in one matrix; rows are not exchanged.
+def _any_matrices(rng: np.random.Generator) -> list[Sample]:
+    return [((rng.normal(size=shape),), {}) for shape in ((3, 3), (2, 4, 2), (2, 3))]
 
-    Gradient: de Hoog, Anderssen & Lukas 2011.
+
+@op("... m n -> ... m n, ... k", samples=_matrices)
+def lu_factor(a: Array | Tensor) -> OpResults:
+    """L (unit diagonal, not stored) and U of P a = L U in one; P's exchanges of rows, from 0 on.
+
+    Gradient: de Hoog, Anderssen & Lukas 2011; beside and below the square as in PyTorch.
     """
-    y = lu_unpivoted(a) if isinstance(a, Tensor) else _eliminated(a)
-
-    def vjp(g: Array) -> Any:
-        L, U = _unit(y), np.triu(y)
-        inner = np.tril(np.matmul(H(L), np.tril(g, -1)), -1) + np.triu(np.matmul(np.triu(g), H(U)))
-        left = either_fused(solve_triangular, H(L), inner, lower=False, unit_diagonal=True)
-        return H(either_fused(solve_triangular, U, H(left), lower=False))
-
-    return y, vjp
+    y, pivots = lu_factor(a) if isinstance(a, Tensor) else _factored(a)
+    order = permutation_of(data_of(pivots), a.shape[-2])
+    return (y, pivots), lambda g, _: lu_gradient(g, y, order)
 
 
-def _unit(y: Array) -> Array:
-    return np.tril(y, -1) + fixed(np.eye(y.shape[-1], dtype=y.dtype))
+def lu_gradient(g: Any, y: Array | Tensor, order: Array) -> Any:
+    """The gradient to a of that to its L and U; ``order`` is that of a's rows in them."""
+    m, n = y.shape[-2:]
+    k = min(m, n)
+    L, U = _unit(y[..., :k, :k]), np.triu(y[..., :k, :k])
+    square = g[..., :k, :k]
+    lower = np.matmul(H(L), np.tril(square, -1))
+    upper = np.matmul(np.triu(square), H(U))
+    if n > m:
+        lower = lower - np.matmul(g[..., k:], H(y[..., k:]))
+    if m > n:
+        upper = upper - np.matmul(H(y[..., k:, :]), g[..., k:, :])
+    inner: Any = np.tril(lower, -1) + np.triu(upper)
+    solved = either_fused  # a closure may hold arrays or Tensors
+    if m > n:  # L⁻ᴴ of the square, then all times U⁻ᴴ from the right
+        inner = solved(solve_triangular, H(L), inner, lower=False, unit_diagonal=True)
+        inner = np.concatenate((inner, g[..., k:, :]), axis=-2)
+        inner = H(solved(solve_triangular, U, H(inner), lower=False))
+    else:
+        inner = H(solved(solve_triangular, U, H(inner), lower=False))
+        if n > m:
+            inner = np.concatenate((inner, g[..., k:]), axis=-1)
+        inner = solved(solve_triangular, H(L), inner, lower=False, unit_diagonal=True)
+    return np.take_along_axis(inner, np.expand_dims(np.argsort(order, -1), -1), -2)
 
 
-def _eliminated(a: Array, pivots: Array | None = None) -> Array:
-    """Gauss's elimination; rows are exchanged, and said to be in ``pivots``, if that is given."""
-    y = np.array(a)
-    if y.ndim < 2:
+def _unit(y: Array | Tensor) -> Any:
+    return np.tril(y, -1) + fixed(np.eye(*y.shape[-2:], dtype=y.dtype))
+
+
+_SMALL = 32
+"""Rows of matrices that are eliminated here, all of a stack at once; larger ones are LAPACK's."""
+
+
+def _factored(a: Array) -> tuple[Array, Array]:
+    if a.ndim < 2:
         raise ValueError("a is not a matrix")
+    if min(a.shape[-2:]) > _SMALL and lapack.has_lu(a.dtype):
+        return lapack.lu(a)
+    return _eliminated(a)
+
+
+def _eliminated(a: Array) -> tuple[Array, Array]:
+    """Gauss's elimination; which row each of the first ones is exchanged with, from 0 on."""
+    y = np.array(a)
+    pivots = np.zeros((*y.shape[:-2], min(y.shape[-2:])), np.int64)
     for k in range(min(y.shape[-2:])):
-        if pivots is not None:
-            _exchange(y, k, pivots)
+        _exchange(y, k, pivots)
         top = y[..., k : k + 1, k : k + 1]
         y[..., k + 1 :, k : k + 1] /= np.where(top == 0, 1, top)  # zeros all below a zero
         y[..., k + 1 :, k + 1 :] -= y[..., k + 1 :, k : k + 1] * y[..., k : k + 1, k + 1 :]
-    return y
+    return y, pivots
 
 
 def _exchange(y: Array, k: int, pivots: Array) -> None:
@@ -71,56 +108,41 @@ def _exchange(y: Array, k: int, pivots: Array) -> None:
     y[..., k : k + 1, :] = other
 
 
-@apart
-@keeps_form
-def lu_pivots(a: Array | Tensor) -> Array:
-    """Which row each of the first ones is exchanged with, from 0 on: (..., k)."""
-    x = data_of(a)
-    pivots = np.zeros((*x.shape[:-2], min(x.shape[-2:])), np.int64)
-    _eliminated(x, pivots)
-    return pivots
-
-
-@apart
-@keeps_form
-def _rows(pivots: Array, rows: int) -> Array:
-    return np.expand_dims(permutation_of(pivots, rows), -1)
-
-
 def permutation_of(pivots: Array, rows: int) -> Array:
     """The rows in the order that ``pivots`` bring them in: (..., rows)."""
-    order = np.broadcast_to(np.arange(rows), (*pivots.shape[:-1], rows)).copy()
-    for k in range(pivots.shape[-1]):
-        other = pivots[..., k : k + 1]
-        moved = np.take_along_axis(order, other, -1)
-        np.put_along_axis(order, other, order[..., k : k + 1].copy(), -1)
-        order[..., k : k + 1] = moved
-    return order
+    front, k = pivots.shape[:-1], pivots.shape[-1]
+    swaps = pivots.reshape(math.prod(front), k).T
+    order = np.arange(rows)[:, None].repeat(swaps.shape[1], 1)
+    stacked = np.arange(swaps.shape[1])
+    for row, other in zip(order, swaps, strict=False):
+        moved = order[other, stacked]
+        order[other, stacked] = row
+        row[...] = moved
+    found: Array = order.T.reshape(*front, rows)
+    return found
 
 
-def lu_factor(a: Array | Tensor) -> tuple[Any, Array]:
-    """L and U in one matrix of a's shape, and the pivots (from 0 on)."""
-    if a.ndim < 2:
-        raise ShapeError(f"lu takes matrices; got shape {a.shape}")
-    pivots = lu_pivots(a)
-    m, n = a.shape[-2:]
-    k = min(m, n)
-    a = np.take_along_axis(a, _rows(pivots, m), -2)
-    y = either_fused(lu_unpivoted, a[..., :k, :k])
-    if m > n:
-        below = H(either_fused(solve_triangular, H(np.triu(y)), H(a[..., k:, :]), lower=True))
-        y = np.concatenate((y, below), axis=-2)
-    elif n > m:
-        beside = either_fused(solve_triangular, y, a[..., k:], unit_diagonal=True)
-        y = np.concatenate((y, beside), axis=-1)
-    return y, pivots
-
-
-def lu_unpack(y: Array | Tensor) -> tuple[Any, Any]:
+@op("... m n -> ... m k, ... k n", samples=_any_matrices)
+def lu_unpack(y: Array) -> OpResults:
     """L (m, k) and U (k, n) of what ``lu_factor`` returned."""
-    m, n = y.shape[-2:]
-    k = min(m, n)
-    return np.tril(y[..., :k], -1) + fixed(np.eye(m, k, dtype=y.dtype)), np.triu(y[..., :k, :])
+    k = min(y.shape[-2:])
+    shape = y.shape
+
+    def vjp(gL: Array | None, gU: Array | None) -> Any:
+        found: Any = 0
+        if gL is not None:
+            found = _widened(np.tril(gL, -1), shape)
+        return found if gU is None else found + _widened(np.triu(gU), shape)
+
+    return (_unit(y[..., :k]), np.triu(y[..., :k, :])), vjp
+
+
+def _widened(g: Any, shape: Shape) -> Any:
+    """Zeros to the right or below, up to ``shape``."""
+    if g.shape == shape:
+        return g
+    ends = [(0, n - m) for n, m in zip(shape, g.shape, strict=True)]
+    return np.pad(g, ends)
 
 
 def reflected(h: Array | Tensor, tau: Array | Tensor, other: Any, adjoint: bool = False) -> Any:

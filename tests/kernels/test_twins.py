@@ -141,6 +141,8 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     ),
     "cholesky": lambda r: ([positive_definite(r)], {}),
     **dict.fromkeys(("det", "inv", "slogdet"), lambda r: ([regular(r)], {})),
+    "lu_factor": lambda r: ([r.normal(size=(3, 5, 13, 9)) + 4 * np.eye(13, 9)[::-1]], {}),
+    "lu_unpack": lambda r: ([r.normal(size=(3, 5, 9, 13))], {}),
     "solve": lambda r: ([regular(r), r.normal(size=(3, 5, 13, 7))], {}),
     "solve_triangular": lambda r: (
         [regular(r), r.normal(size=(3, 5, 13, 7))],

@@ -21,6 +21,8 @@ OPS = {
     "imag": (np.imag, torch.imag),
     "conj": (np.conj, torch.conj),
     "angle": (np.angle, torch.angle),
+    "frames": (ops.frames, torch.Tensor.unfold),
+    "overlap": (ops.overlap, torch.Tensor.index_add),
 }
 norms = st.sampled_from([None, "backward", "ortho", "forward"])
 signals = shapes(1, 3, min_side=1, max_side=5)
@@ -131,3 +133,21 @@ def test_complex_numbers_from_parts(data):
     dtype = data.draw(dtypes)
     re, im = (data.draw(array(s, dtype)) for s in data.draw(broadcastable(2)))
     check(ops.complex, torch_complex, [re, im])
+
+
+@drawn
+@given(data=st.data())
+def test_frames_and_their_sums(data):
+    dtype, front = data.draw(dtypes), data.draw(shapes(0, 2, min_side=0, max_side=2))
+    size, hop, count = (data.draw(st.integers(1, 4)) for _ in range(3))
+    length = hop * (count - 1) + size + data.draw(st.integers(0, hop - 1))
+    x = data.draw(array((*front, length), dtype))
+    check(lambda a: ops.frames(a, size=size, hop=hop), lambda a: a.unfold(-1, size, hop), [x])
+    y = data.draw(array((*front, count, size), dtype))
+    places = torch.arange(count)[:, None] * hop + torch.arange(size)
+
+    def theirs(a):
+        line = a.new_zeros((*front, length))
+        return line.index_add(-1, places.reshape(-1), a.reshape(*front, count * size))
+
+    check(lambda a: ops.overlap(a, hop=hop, length=length), theirs, [y])

@@ -17,7 +17,8 @@ batch = shapes(0, 2, min_side=0, max_side=2)
 OPS = {
     "eig": (ops.eig, L.eig),
     "from_lower": (ops.from_lower, lambda a: a.tril() + a.tril(-1).mT),
-    "lu_unpivoted": (ops.lu_unpivoted, lambda a: L.lu_factor(a)[0]),
+    "lu_factor": (lambda a: ops.lu_factor(a)[0], lambda a: L.lu_factor(a)[0]),
+    "lu_unpack": (ops.lu_unpack, lambda a: torch.lu_unpack(a, None)[1:]),
     "matrix_exp": (ops.matrix_exp, L.matrix_exp),
     "qr_complete": (ops.qr_complete, lambda a: L.qr(a, "complete")),
 }
@@ -31,7 +32,7 @@ def regular(draw, dtype, n=None):
     return (a + np.diag(np.arange(2.0, 2 + n))).astype(dtype)
 
 
-@pytest.mark.parametrize("name", ["lu_unpivoted", "matrix_exp"])
+@pytest.mark.parametrize("name", ["lu_factor", "matrix_exp"])
 @drawn
 @given(data=st.data())
 def test_functions_of_square_matrices(name, data):
