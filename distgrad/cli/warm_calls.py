@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import distgrad as dg
 from distgrad import Tensor, clip_grad_norm_, kernels, nn, ops, optim
 from distgrad.autograd import grad
 from distgrad.autograd.op import Op
@@ -39,6 +40,7 @@ def groups(dtype: np.dtype[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
         by_module.setdefault(module, []).append(op)
     for module, its_ops in by_module.items():
         yield module, partial(_ops, its_ops, dtype)
+    yield "extremes and counts", partial(_counts, dtype)
     yield "optimizers", partial(_optimizers, dtype)
     for name, make in _MODELS.items():
         yield name, partial(_steps, make, dtype)
@@ -86,6 +88,17 @@ def _optimizers(dtype: np.dtype[Any]) -> None:
                 p.grad = Tensor(np.ones(p.shape, dtype))
             clip_grad_norm_(parameters, 0.5)
             optimizer.step()
+
+
+def _counts(dtype: np.dtype[Any]) -> None:
+    """Running extremes, bins and places that are not 0, of as many elements as kernels take."""
+    x = Tensor(np.linspace(-1, 1, 1 << 12, dtype=dtype))
+    for a, axis in ((x, 0), (x.reshape(64, 64), 0)):
+        dg.cummax(a, axis)
+        dg.cummin(a, axis)
+    dg.nonzero(x)
+    dg.histc(x, 10)
+    dg.histogram(x, x[::512])
 
 
 def _steps(make: Callable[[], tuple[nn.Module, Any, Any]], dtype: np.dtype[Any]) -> None:

@@ -5,11 +5,13 @@ Without gradients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad import kernels
 from distgrad.autograd.apart import apart
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -61,7 +63,9 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
     if max < min:
         raise ShapeError(f"histc: max is ≥ min; got {min}, {max}")
     ends = _range(x, (min, max)) if min != max else _range(x, None)
-    return Tensor(np.histogram(x, bins, ends)[0].astype(x.dtype))
+    kind = x.dtype if x.dtype.kind == "f" else np.float64
+    edges = np.linspace(*ends, bins + 1).astype(kind)
+    return Tensor(_counts([x.reshape(-1)], [edges], [True], None).astype(x.dtype))
 
 
 @with_out
@@ -116,7 +120,7 @@ def _histogramdd(
         raise ShapeError(f"histogramdd: bins for {len(bins)} axes; the points have {axes}")
     if range is not None and len(range) != 2 * axes:
         raise ShapeError(f"histogram: range holds 2 numbers for each of {axes} axes")
-    edges = []
+    edges, evenly = [], [isinstance(given, int | np.integer) for given in bins]
     for i, given in enumerate(bins):
         if isinstance(given, int | np.integer):
             if given <= 0:
@@ -126,13 +130,48 @@ def _histogramdd(
             edges.append(np.linspace(first, last, int(given) + 1).astype(points.dtype))
         else:
             edges.append(np.asarray(tensor_of(given).array))
-            if edges[-1].ndim != 1 or edges[-1].dtype != points.dtype:
+            if edges[-1].ndim != 1 or not edges[-1].size or edges[-1].dtype != points.dtype:
                 raise ShapeError(f"histogram: edges are a row of {points.dtype}")
+            if (edges[-1][1:] < edges[-1][:-1]).any():
+                raise ShapeError(f"histogram: edges rise monotonically; sort {edges[-1]}")
     w = None if weight is None else np.asarray(constant(weight, "histogram", "weight")).reshape(-1)
     if w is not None and len(w) != len(points):
         raise ShapeError(f"histogram: {len(w)} weights for {len(points)} elements")
-    hist = np.histogramdd(points, edges, density=density, weights=w)[0]
-    return Tensor(hist.astype(points.dtype)), tuple([Tensor(e) for e in edges])
+    found = _counts(points.T, edges, evenly, w).astype(np.float64)
+    if density:
+        total = found.sum()
+        for i, along in enumerate(edges):
+            found = found / np.diff(along).reshape(
+                [-1 if k == i else 1 for k, _ in enumerate(edges)]
+            )
+        found /= total
+    return Tensor(found.astype(points.dtype)), tuple([Tensor(e) for e in edges])
+
+
+def _counts(axes: Any, edges: list[Array], evenly: list[bool], weights: Array | None) -> Array:
+    """How many points, given axis by axis, fall into each bin, or the sums of their weights."""
+    number = np.ones(len(axes[0]), np.int64)
+    for x, along, even in zip(axes, edges, evenly, strict=True):
+        into_bins_(x, along, even, number)
+    shape = [len(along) - 1 for along in edges]
+    found: Array = np.bincount(number, weights, math.prod(shape) + 1)[1:]
+    return found.reshape(shape)
+
+
+def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> None:
+    """Make ``number``, of a bin of the axes before, that of the bin of these and of ``x``.
+
+    They count from 1 on, those of the last axis fastest; 0 is that of what lies outside. ``edges``
+    rise (``evenly``: about as much each time); the last one belongs to the last bin.
+    """
+    twin = kernels.twin("into_bins_") if x.size >= _MANY else None
+    if twin is not None and twin(x, edges, evenly, number):
+        return
+    bins = len(edges) - 1
+    place = np.searchsorted(edges, x, side="right")
+    place[x == edges[-1]] = bins
+    outside = (place == 0) | (place > bins) | (number == 0)
+    number[:] = np.where(outside, 0, (number - 1) * bins + place)
 
 
 def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
@@ -211,16 +250,18 @@ def unique_consecutive(
 ) -> Any:
     """The first of each run of equal elements (or slices along ``dim``); results as unique's."""
     x = tensor_of(input)
-    row = x.array.reshape(-1) if dim is None else x.array
-    axis = 0 if dim is None else one_axis(dim, x.ndim, "unique_consecutive")
-    n = row.shape[axis]
-    lines = np.moveaxis(row, axis, 0).reshape(n, row.size // max(n, 1))
-    new = np.ones(len(lines), bool)
-    if lines.shape[1] == 1:
-        np.not_equal(lines[1:, 0], lines[:-1, 0], out=new[1:])
+    if dim is None:
+        row = x.array.reshape(-1)
+        new = np.ones(len(row), np.bool_)
+        np.not_equal(row[1:], row[:-1], out=new[1:])
+        values = row[new]
     else:
-        new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
-    values = np.moveaxis(np.moveaxis(row, axis, 0)[new], 0, axis)
+        axis = one_axis(dim, x.ndim, "unique_consecutive")
+        slices = np.moveaxis(x.array, axis, 0)
+        lines = slices.reshape(len(slices), x.size // max(len(slices), 1))
+        new = np.ones(len(lines), np.bool_)
+        (lines[1:] != lines[:-1]).any(axis=1, out=new[1:])
+        values = np.moveaxis(slices[new], 0, axis)
     inverse = counts = None
     if return_inverse:
         inverse = (np.cumsum(new) - 1).reshape(x.shape if dim is None else new.shape)

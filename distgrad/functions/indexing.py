@@ -16,6 +16,7 @@ from distgrad.autograd.whole import whole
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
 from distgrad.functions.out import with_out
+from distgrad.functions.places import indices_of
 from distgrad.functions.promotion import check_real
 from distgrad.functions.shapes import broadcast_shapes
 from distgrad.ops.helpers import data_of
@@ -119,16 +120,16 @@ def masked_select(input: TensorLike, mask: TensorLike) -> Tensor:
 @apart
 def nonzero(input: TensorLike, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not 0, as rows (``as_tuple``: a tensor an axis)."""
-    x = tensor_of(input)
+    x = tensor_of(input).array
     if as_tuple:
-        return tuple(map(Tensor, np.nonzero(np.atleast_1d(x.array))))
-    return Tensor(np.argwhere(x.array))
+        return tuple(map(Tensor, indices_of(np.atleast_1d(x)).T))
+    return Tensor(indices_of(x))
 
 
 @apart
 def argwhere(input: TensorLike) -> Tensor:
     """The indices of the elements that are not 0, as rows."""
-    return Tensor(np.argwhere(tensor_of(input).array))
+    return Tensor(indices_of(tensor_of(input).array))
 
 
 @with_out
@@ -337,7 +338,7 @@ def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> 
     """``input`` with ``src`` as the slice ``index`` along ``dim``."""
     x = tensor_of(input)
     axis = one_axis(dim, x.ndim, "select_scatter")
-    return _in_slice("select_scatter", x, (slice(None),) * axis + (int(index),), src)
+    return _in_slice("select_scatter", x, axis, int(index), src)
 
 
 @with_out
@@ -352,39 +353,36 @@ def slice_scatter(
     """``input`` with ``src`` as the slices ``start:end:step`` along ``dim``."""
     x = tensor_of(input)
     axis = one_axis(dim, x.ndim, "slice_scatter")
-    place = (slice(None),) * axis + (slice(start, end, step),)
-    return _in_slice("slice_scatter", x, place, src)
+    return _in_slice("slice_scatter", x, axis, slice(start, end, step), src)
 
 
 def diagonal_scatter(
     input: TensorLike, src: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
     """``input`` with ``src`` on the diagonal of two axes."""
-    x = _matrix("diagonal_scatter", input)
-    axes = axis_numbers((dim1, dim2), x.ndim, "diagonal_scatter")
-    wanted = np.diagonal(_of_shape(x), offset, dim1, dim2).shape
+    name, x = "diagonal_scatter", _matrix("diagonal_scatter", input)
+    i, j = axis_numbers((dim1, dim2), x.ndim, name)
+    length = max(min(x.shape[i] + min(offset, 0), x.shape[j] - max(offset, 0)), 0)
+    wanted = (*(n for k, n in enumerate(x.shape) if k not in (i, j)), length)
     if np.shape(src) != wanted:
-        raise ShapeError(f"diagonal_scatter: src has shape {np.shape(src)}, the diagonal {wanted}")
-    steps = np.arange(wanted[-1])
-    place = (..., fixed(steps + max(-offset, 0)), fixed(steps + max(offset, 0)))
-    turned = call(np.moveaxis, x, axes, (-2, -1))
-    written = ops.index_put(turned, place, _converted("diagonal_scatter", src, x))
-    return call(np.moveaxis, written, (-2, -1), axes)
+        raise ShapeError(f"{name}: src has shape {np.shape(src)}, the diagonal {wanted}")
+    given = _converted(name, src, x)
+    written: Tensor = ops.set_diagonal(x, given, offset=offset, axis1=i, axis2=j)
+    return written
 
 
-def _in_slice(name: str, x: Tensor, place: tuple[Any, ...], src: TensorLike) -> Tensor:
-    try:
-        shape = _of_shape(x)[place].shape
-    except IndexError as error:
-        raise ShapeError(f"{name}: {error}") from error
-    if np.shape(src) != shape:
-        raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {shape}")
-    return ops.index_put(x, place, _converted(name, src, x))
-
-
-def _of_shape(x: Tensor) -> Array:
-    """An array of the shape of ``x``, for questions of what shape comes out."""
-    return np.broadcast_to(np.zeros((), np.bool_), x.shape)
+def _in_slice(name: str, x: Tensor, axis: int, key: int | slice, src: TensorLike) -> Tensor:
+    n = x.shape[axis]
+    if isinstance(key, slice):
+        length: tuple[int, ...] = (len(range(*key.indices(n))),)
+    elif -n <= key < n:
+        length = ()
+    else:
+        raise ShapeError(f"{name}: index {key} is out of bounds for axis {axis} with size {n}")
+    wanted = (*x.shape[:axis], *length, *x.shape[axis + 1 :])
+    if np.shape(src) != wanted:
+        raise ShapeError(f"{name}: src has shape {np.shape(src)}, the slice {wanted}")
+    return ops.index_put(x, (*[slice(None)] * axis, key), _converted(name, src, x))
 
 
 def _converted(name: str, src: TensorLike, x: Tensor) -> Tensor:

@@ -347,19 +347,12 @@ def trace(input: TensorLike) -> Tensor:
 @with_out
 def block_diag(*tensors: TensorLike) -> Tensor:
     """A matrix with the given ones (vectors are rows, numbers 1 x 1) along its diagonal."""
-    blocks = [as_tensor(np.atleast_2d(t)) for t in alike(tensors)]
+    blocks = [t if t.ndim > 1 else as_tensor(np.atleast_2d(t)) for t in alike(tensors)]
     if any(b.ndim > 2 for b in blocks):
         raise ShapeError(f"block_diag takes up to 2 axes; got {[b.shape for b in blocks]}")
-    dtype = blocks[0].dtype if blocks else get_default_dtype()
-    width, done, rows = sum(b.shape[1] for b in blocks), 0, []
-    for block in blocks:
-        m, n = block.shape
-        gaps = (fixed(np.zeros((m, k), dtype)) for k in (done, width - done - n))
-        rows.append(np.concatenate((next(gaps), block, next(gaps)), axis=1))
-        done += n
-    if not rows:
-        return Tensor(fixed(np.zeros((1, 0), dtype)))
-    return as_tensor(np.concatenate(rows, axis=0))
+    if not blocks:
+        return Tensor(fixed(np.zeros((1, 0), get_default_dtype())))
+    return as_tensor(ops.block_diagonal(*blocks))
 
 
 @with_out

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import kernels
 from distgrad.autograd.apart import apart
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import shape_of, tensor_of
 from distgrad.functions.out import with_out
@@ -42,10 +43,21 @@ def nonzero_static(input: TensorLike, *, size: int, fill_value: int = -1) -> Ten
     """(size, axes): indices of the first ``size`` elements that are not 0, else ``fill_value``."""
     if size < 0:
         raise ShapeError(f"nonzero_static: size is ≥ 0; got {size}")
-    found = np.argwhere(data_of(tensor_of(input)))
+    found = indices_of(data_of(tensor_of(input)))
     rows = np.full((size, found.shape[1]), fill_value)
     rows[: len(found)] = found[:size]
     return Tensor(rows)
+
+
+def indices_of(a: Array) -> Array:
+    """The indices of the elements that are not 0, as rows."""
+    twin = kernels.twin("nonzero") if a.size >= _MANY and a.ndim else None
+    found: Array = np.argwhere(a) if twin is None else twin(a)
+    return found
+
+
+_MANY = 1 << 12
+"""Elements: for fewer no kernel is compiled."""
 
 
 @with_out

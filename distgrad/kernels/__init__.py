@@ -21,6 +21,7 @@ from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import onednn, unbuffered
 from distgrad.ops.choice import nan_to_num_
+from distgrad.ops.helpers import data_of
 
 __all__ = ["TWINS", "part", "status", "twin"]
 
@@ -31,7 +32,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 _MODULES: dict[str, list[Op]] = {
     "alignment": [ops.ctc],
     "angles": [ops.cos, ops.sin],
-    "along": [ops.add_slices, ops.pad_border, ops.resample, ops.take],
+    "along": [ops.add_slices, ops.pad_border, ops.resample, ops.set_at, ops.take],
     "attend": [ops.scaled_dot_product_attention],
     "bessel": [ops.bessel_j0, ops.bessel_j1, ops.i0, ops.i0e, ops.i1, ops.i1e],
     "broadcast": [ops.outer_product, ops.prelu, ops.tril, ops.triu],
@@ -77,7 +78,7 @@ _MODULES: dict[str, list[Op]] = {
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
-    "scatter": [ops.add_at, ops.bag_sum, ops.embedding, ops.getitem],
+    "scatter": [ops.add_at, ops.bag_sum, ops.embedding, ops.extreme_at, ops.getitem],
     "tails": [ops.erfcx],
     "triangular": [ops.cholesky, ops.solve_triangular],
     "windows": [ops.fold, ops.unfold],
@@ -88,9 +89,10 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
+    **{"into_bins_": "counts", "nonzero": "counts"},
 }
-"""What besides ops has a twin, in optimizers' steps, norms, running extremes and exchanges of rows,
-and its module."""
+"""What besides ops has a twin, in optimizers' steps, norms, running extremes, exchanges of rows and
+counts, and its module."""
 
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""
@@ -157,7 +159,7 @@ def _load(module: str, name: str) -> Callable[..., Any] | None:
 
 def _lazily(op: Op, module: str) -> Callable[..., Any]:
     def first(*arrays: Any, **settings: Any) -> Any:
-        if op is ops.getitem and type(settings.get("index")) is not np.ndarray:
+        if op in (ops.getitem, ops.set_at) and not _has_array(settings.get("index")):
             return None  # a slice is no reason to import numba
         if op.asked_from and not _may_be_rows(*arrays):
             return None  # nor are large arrays
@@ -167,6 +169,11 @@ def _lazily(op: Op, module: str) -> Callable[..., Any]:
         return None if found is None else found(*arrays, **settings)
 
     return first
+
+
+def _has_array(index: Any) -> bool:
+    keys = index if type(index) is tuple else (index,)
+    return any(type(data_of(k)) is np.ndarray for k in keys)
 
 
 def _may_pay(a: Any, b: Any, *_: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Twins of what picks or mixes elements along one axis: take and resample.
+"""Twins of what picks, writes or mixes elements along one axis: take, set_at and resample.
 
 An array is seen as (outer, n, inner): what is before the axis, the axis, what follows it.
 """
@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.turned import as_it_lies, lying
+from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import checked_index
 from distgrad.ops.interpolate import adjoint
 from distgrad.ops.pad import Widths
@@ -106,6 +108,84 @@ def add_slices(a: Array, src: Array, *, index: Array, axis: int) -> OpResult | N
         return part
 
     return y, (lambda g: g, to_src)
+
+
+def set_at(a: Array, values: Array, *, index: Any) -> OpResult | None:
+    """The twin of ``ops.set_at`` at an array of whole numbers, alone or after whole slices."""
+    *before, last = index if type(index) is tuple else (index,)
+    rows, along = data_of(last), len(before)
+    if type(rows) is not np.ndarray or rows.dtype.kind not in "iu" or along >= a.ndim:
+        return None
+    if not suits(a, values) or any(type(k) is not slice or k != _ALL for k in before):
+        return None
+    shape, of_values, n = a.shape, values.shape, a.shape[along]
+    if of_values != (*shape[:along], *rows.shape, *shape[along + 1 :]):
+        return None
+    places = rows.astype(np.int64).reshape(-1)
+    if np.count_nonzero(places.view(np.uint64) >= n):  # negative ones, or too large
+        places = np.where(places < 0, places + n, places)
+        if np.count_nonzero(places.view(np.uint64) >= n):
+            return None  # the reference says what is wrong
+    y = np.array(a, order="C")
+    d = beside(y, along)
+    across = (d.shape[0], places.size, d.shape[2])
+    _write(dense(values).reshape(across), places, d)
+
+    def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array, Array | None]:
+        to_a = np.array(g, order="C")
+        if not wanted[1]:
+            _clear(places, beside(to_a, along))
+            return to_a, None
+        to_values = np.empty(of_values, g.dtype)
+        _take_out(places, beside(to_a, along), to_values.reshape(across))
+        return to_a, to_values
+
+    return y, Joint(vjp)
+
+
+_ALL = slice(None)
+
+
+@kernel
+def _write(values: Array, places: Array, y: Array) -> None:
+    if y.shape[2] == 1:
+        for i in range(y.shape[0]):
+            for k in range(places.size):
+                y[i, places[k], 0] = values[i, k, 0]
+        return
+    for i in range(y.shape[0]):
+        for k in range(places.size):
+            p = places[k]
+            for j in range(y.shape[2]):
+                y[i, p, j] = values[i, k, j]
+
+
+@kernel
+def _clear(places: Array, d: Array) -> None:
+    zero = d.dtype.type(0)
+    for i in range(d.shape[0]):
+        for k in range(places.size):
+            p = places[k]
+            for j in range(d.shape[2]):
+                d[i, p, j] = zero
+
+
+@kernel
+def _take_out(places: Array, g: Array, d: Array) -> None:
+    # Of several values for one place the last one stayed: it comes first, and leaves zero behind.
+    zero = d.dtype.type(0)
+    if d.shape[2] == 1:
+        for i in range(d.shape[0]):
+            for k in range(places.size - 1, -1, -1):
+                d[i, k, 0] = g[i, places[k], 0]
+                g[i, places[k], 0] = zero
+        return
+    for i in range(d.shape[0]):
+        for k in range(places.size - 1, -1, -1):
+            p = places[k]
+            for j in range(d.shape[2]):
+                d[i, k, j] = g[i, p, j]
+                g[i, p, j] = zero
 
 
 @kernel

@@ -1,4 +1,7 @@
-"""Twins of the embedding and of rows picked by an index: gradients are added by a kernel."""
+"""Twins of the embedding, of rows picked by an index, and of the extremes of what comes to a place.
+
+Gradients are added by a kernel.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
-from distgrad.kernels.arrays import dense, suits
+from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, kernel
 from distgrad.ops.indexing import bag_lengths, checked_rows
 
@@ -85,6 +89,86 @@ def add_at(g: Array, *, index: Any, shape: Shape, dtype: Any) -> OpResult | None
     y = np.zeros(shape, dtype)
     add_rows(dense(g).reshape(places.size, -1), places, y.reshape(shape[0], -1))
     return y, lambda gg: gg[index]
+
+
+def extreme_at(
+    a: Array,
+    src: Array,
+    *,
+    places: Array,
+    width: int = 1,
+    own: Array | None = None,
+    largest: bool = True,
+) -> OpResult | None:
+    """The twin of ``ops.extreme_at``."""
+    if not suits(a, src) or type(places) is not np.ndarray:
+        return None
+    row, shape, of_src = places.astype(np.int64, copy=False).reshape(-1), a.shape, src.shape
+    alone = np.empty(0, np.bool_) if own is None else flat(own)
+    x, given = dense(a).reshape(-1, width), dense(src).reshape(-1, width)
+    y = np.empty(shape, a.dtype)
+    best = y.reshape(x.shape)
+    _extremes(x, given, row, alone, largest, best)
+
+    def vjp(wanted: Any, g: Array) -> tuple[Array, Array]:
+        to_a, to_src = np.empty(shape, g.dtype), np.empty(of_src, g.dtype)
+        ties, slices = (
+            np.zeros(x.shape, np.int32),
+            (to_a.reshape(x.shape), to_src.reshape(-1, width)),
+        )
+        _shares(dense(g).reshape(x.shape), x, given, row, alone, best, ties, *slices)
+        return to_a, to_src
+
+    return y, Joint(vjp)
+
+
+@exact_kernel
+def _extremes(x: Array, given: Array, row: Array, own: Array, largest: bool, best: Array) -> None:
+    zero = best.dtype.type(0)  # added, so that -0 becomes 0
+    worst = best.dtype.type(-np.inf if largest else np.inf)
+    for i in range(best.shape[0]):
+        counts = own.size == 0 or own[i]
+        for j in range(best.shape[1]):
+            best[i, j] = x[i, j] + zero if counts else worst
+    for k in range(row.size):
+        to, what = best[row[k]], given[k]
+        for j in range(what.size):
+            v, b = what[j], to[j]
+            beats = (v > b if largest else v < b) | (v != v)
+            to[j] = v + zero if beats else b
+
+
+@exact_kernel
+def _shares(
+    g: Array,
+    x: Array,
+    given: Array,
+    row: Array,
+    own: Array,
+    best: Array,
+    ties: Array,
+    to_a: Array,
+    to_src: Array,
+) -> None:
+    # Until the last loop ``to_a`` has the share of whoever holds a place's extreme.
+    zero = best.dtype.type(0)
+    for k in range(row.size):
+        r = row[k]
+        for j in range(given.shape[1]):
+            ties[r, j] += given[k, j] == best[r, j]
+    for i in range(best.shape[0]):
+        counts = own.size == 0 or own[i]
+        for j in range(best.shape[1]):
+            n = ties[i, j] + (counts & (x[i, j] == best[i, j]))
+            to_a[i, j] = g[i, j] / best.dtype.type(max(n, 1))
+    for k in range(row.size):
+        r = row[k]
+        for j in range(given.shape[1]):
+            to_src[k, j] = to_a[r, j] if given[k, j] == best[r, j] else zero
+    for i in range(best.shape[0]):
+        counts = own.size == 0 or own[i]
+        for j in range(best.shape[1]):
+            to_a[i, j] = to_a[i, j] if counts & (x[i, j] == best[i, j]) else zero
 
 
 @exact_kernel

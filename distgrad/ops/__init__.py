@@ -78,8 +78,10 @@ from distgrad.ops.decompose import from_lower as from_lower
 from distgrad.ops.decompose import qr as qr
 from distgrad.ops.decompose import qr_complete as qr_complete
 from distgrad.ops.decompose import svd as svd
+from distgrad.ops.diagonal import block_diagonal as block_diagonal
 from distgrad.ops.diagonal import diagonal as diagonal
 from distgrad.ops.diagonal import diagonal_fill as diagonal_fill
+from distgrad.ops.diagonal import set_diagonal as set_diagonal
 from distgrad.ops.diagonal import tril as tril
 from distgrad.ops.diagonal import triu as triu
 from distgrad.ops.distances import distances as distances
@@ -232,6 +234,7 @@ from distgrad.ops.scan import cumsum as cumsum
 from distgrad.ops.scan import diff as diff
 from distgrad.ops.scan import logcumsumexp as logcumsumexp
 from distgrad.ops.scan import prod as prod
+from distgrad.ops.scattering import extreme_at as extreme_at
 from distgrad.ops.scattering import index_reduce as index_reduce
 from distgrad.ops.scattering import scatter_reduce as scatter_reduce
 from distgrad.ops.shape import atleast_1d as atleast_1d

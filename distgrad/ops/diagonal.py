@@ -8,9 +8,9 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array, Ints
+from distgrad.autograd.types import Array, Closure, Ints
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, either_fused
+from distgrad.ops.helpers import data_of, either, either_fused
 from distgrad.ops.linalg import arrays
 
 
@@ -48,11 +48,56 @@ def diagonal_fill(
     a: Array, *, shape: Ints, offset: int = 0, axis1: int = 0, axis2: int = 1
 ) -> OpResult:
     """Zeros of ``shape`` with a on the diagonal of two axes."""
-    whole = np.zeros(shape, a.dtype)
+    whole = _written(np.zeros(shape, a.dtype), a, offset, axis1, axis2)
+    return whole, lambda g: np.diagonal(g, offset, axis1, axis2)
+
+
+def _places(rng: np.random.Generator) -> list[Sample]:
+    a = rng.normal(size=(3, 2, 4))
+    return [((a, a[:2, 0].T), {}), ((a, a[:, 0, :1]), {"offset": -1, "axis1": 1, "axis2": -1})]
+
+
+@op("..., ... -> ...", samples=_places)
+def set_diagonal(
+    a: Array, src: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> OpResult:
+    """a with ``src`` on the diagonal of two axes."""
+    y = _written(data_of(a).copy(), src, offset, axis1, axis2)
+
+    def to_a(g: Array) -> Any:
+        none = np.zeros((), g.dtype)
+        return either(set_diagonal, g, none, offset=offset, axis1=axis1, axis2=axis2)
+
+    return y, (to_a, lambda g: np.diagonal(g, offset, axis1, axis2))
+
+
+def _written(whole: Array, diagonal: Array | Tensor, offset: int, axis1: int, axis2: int) -> Array:
     place = np.diagonal(whole, offset, axis1, axis2)
     place.flags.writeable = True
-    place[...] = data_of(a)
-    return whole, lambda g: np.diagonal(g, offset, axis1, axis2)
+    place[...] = data_of(diagonal)
+    return whole
+
+
+def _blocks(rng: np.random.Generator) -> list[Sample]:
+    return [((rng.normal(size=(2, 3)), rng.normal(size=(1, 2))), {})]
+
+
+@op("..., ... -> ...", samples=_blocks)
+def block_diagonal(*blocks: Array) -> OpResult:
+    """Zeros with matrices along the diagonal, one after the other."""
+    corner, parts = (0, 0), []
+    for m, n in (block.shape for block in blocks):
+        i, j = corner
+        parts.append((slice(i, i + m), slice(j, j + n)))
+        corner = i + m, j + n
+    whole = np.zeros(corner, np.result_type(*[block.dtype for block in blocks]))
+    for part, block in zip(parts, blocks, strict=True):
+        whole[part] = data_of(block)
+    return whole, tuple([_part(part) for part in parts])
+
+
+def _part(place: tuple[slice, slice]) -> Closure:
+    return lambda g: g[place]
 
 
 @op(

@@ -193,6 +193,8 @@ def _mask(name: str, mask: TensorLike) -> Array:
 
 def _like(name: str, values: TensorLike, x: Tensor) -> Array | Tensor:
     # Numbers go straight to x's dtype: by way of float32 they would lose digits.
+    if isinstance(values, Tensor) and values.dtype is x.dtype:
+        return values
     given = values if isinstance(values, Tensor) else np.asarray(values)
     if not np.can_cast(given.dtype, x.dtype, "same_kind"):
         raise ShapeError(f"{name}: {given.dtype} does not go into {x.dtype}; use .astype first")

@@ -135,6 +135,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
         lambda r: ([np.round(r.normal(size=(5, 31, 7)), 1)], {"axis": 1}),
     ),
     "rms_norm": lambda r: ([r.normal(size=(37, 67)) - 2, r.normal(size=67)], {}),
+    "set_at": lambda r: (
+        [r.normal(size=(5, 31, 7)), r.normal(size=(5, 2, 31, 7))],
+        {"index": (slice(None), r.choice([-30, -7, 1, 5, 30], (2, 31)))},
+    ),
     "take": lambda r: (
         [r.normal(size=(5, 31, 7))],
         {"indices": np.arange(-31, 31).reshape(2, 31), "axis": 1},
@@ -194,6 +198,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
             [r.normal(size=(5, 31, 7)), r.normal(size=(5, 37, 7))],
             {"index": r.integers(1, 29, (5, 37, 7)), "axis": 1},
         ),
+    ),
+    "extreme_at": lambda r: (
+        [np.round(r.normal(size=s), 1) for s in ((5, 31, 7), (3, 67, 7))],
+        {"places": np.arange(201) % 77 + 3, "width": 7, "own": abs(np.arange(155) - 41) > 38},
     ),
     "gru": recurrence(3),
     "lstm": recurrence(4),

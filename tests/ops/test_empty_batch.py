@@ -20,6 +20,7 @@ LENGTHS = {
     "broadcast_to": {"shape": (2, 0, 4)},
     "ctc": {"input_lengths": np.zeros(0, int), "target_lengths": np.zeros(0, int)},
     "diagonal_fill": {"shape": (0, 2, 4), "axis1": 1, "axis2": 2, "offset": 0},
+    "extreme_at": {"places": np.zeros(0, int), "own": None},
     "fold_border": {"shape": (0, 3, 4)},
     "getitem": {"index": slice(None, None, 2)},
     "pad_border": {"pad_width": ((0, 0), (1, 2), (3, 1))},
@@ -70,6 +71,8 @@ def empty_cases(declared):
             continue  # signals are no batch
         if declared.name == "add_slices" and settings["axis"] == 0:
             continue  # slices along the samples themselves
+        if declared.name == "set_diagonal" and not settings.get("axis1"):
+            continue  # a diagonal of the samples themselves
         if declared.name == "matmul" and np.ndim(inputs[0]) == 1:
             continue  # a vector is no batch
         empty = without_samples(declared, inputs)
@@ -77,6 +80,8 @@ def empty_cases(declared):
             own = {**settings, **LENGTHS.get(declared.name, {})}
             if declared.name.endswith("_along"):  # the index has the samples, too
                 own["index"], empty = own["index"][:0], [x[:0] for x in empty]
+            if declared.name == "set_diagonal":  # its second input has one axis less
+                empty = [x[:0] for x in empty]
             yield empty, own
 
 

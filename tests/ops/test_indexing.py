@@ -319,6 +319,8 @@ def test_writing_in_place_is_refused_with_what_to_do_instead(call, instead):
         (..., slice(1, 3)),
         np.array([2, 0, -2, 2]),
         (slice(1, None), np.array([3, 1, 1])),
+        (slice(None), np.array([[3, 1, -1], [-4, 4, 0]])),
+        (slice(None), dg.tensor([3, 1, 1])),
         (np.array([0, 2, 0]), np.array([1, 1, 1])),
         (None, np.array([3, 3])),
         np.arange(20).reshape(4, 5) % 3 == 0,
@@ -367,6 +369,54 @@ def test_scattered_extremes_and_products_are_the_same_bits_without_a_gradient(re
         for a in (x, leaf(x))
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("largest", [True, False])
+def test_equal_extremes_share_the_gradient_and_a_nan_has_none(width, largest):
+    sign = 1 if largest else -1
+    a, src = [
+        np.repeat(sign * np.array(x), width)
+        for x in (
+            [2.0, 1, np.inf, np.nan, -0.0, 4, 5, -1],
+            [2.0, 3, 3, np.inf, 7, -0.0, 4, 4, np.nan, 9, -0.0],
+        )
+    ]
+    places = np.array([0, 1, 1, 2, 3, 4, 5, 5, 6, 6, 7])
+    own = np.arange(8) != 5
+    for mode in (dg.enable_grad, dg.reference_kernels):
+        for dtype in (np.float32, np.float64):
+            x, y = leaf(a.astype(dtype)), leaf(src.astype(dtype))
+            with mode():
+                z = ops.extreme_at(x, y, places=places, width=width, own=own, largest=largest)
+                z.backward(Tensor(np.repeat(np.arange(1, 9), width).astype(dtype)))
+            best = np.repeat(sign * np.array([2, 3, np.inf, np.nan, 0, 4, np.nan, 0]), width)
+            np.testing.assert_array_equal(z.array, best)
+            assert not np.signbit(z.array[z.array == 0]).any()
+            np.testing.assert_array_equal(
+                x.grad.numpy(), np.repeat([0.5, 0, 1.5, 0, 2.5, 0, 0, 0], width)
+            )
+            np.testing.assert_array_equal(
+                y.grad.numpy(), np.repeat([0.5, 1, 1, 1.5, 0, 2.5, 3, 3, 0, 0, 8], width)
+            )
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean", "prod", "amax", "amin"])
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_reducing_slices_is_reducing_their_elements(reduce, include_self, axis):
+    rng = np.random.default_rng(4)
+    a, rows = rng.normal(size=(3, 4, 5)), np.array([1, 0, 1, 1])
+    src = rng.normal(size=(*a.shape[:axis], 4, *a.shape[axis + 1 :]))
+    index = np.broadcast_to(rows.reshape([-1 if k == axis else 1 for k in range(3)]), src.shape)
+    found = []
+    for function, at in ((ops.index_reduce, rows), (ops.scatter_reduce, index)):
+        x, y = leaf(a), leaf(src)
+        z = function(x, axis, at, y, reduce, include_self=include_self)
+        (z * z).sum().backward()
+        found.append((z.array, x.grad.numpy(), y.grad.numpy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 @pytest.mark.parametrize("ends", [[2, 1, 4], [2, 3], [2, 5], [-1, 4], []])

@@ -1,0 +1,83 @@
+"""Twins of counting: into which bins numbers fall, and where elements are that are not 0."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import dense, readable, suits
+from distgrad.kernels.jit import exact_kernel, kernel
+
+
+def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> bool:
+    """Do what ``functions.histograms.into_bins_`` does; whether it was done."""
+    if not suits(x, edges) or edges.size < 2:
+        return False
+    (_evenly if evenly else _anyhow)(readable(np.ascontiguousarray(x)), dense(edges), number)
+    return True
+
+
+@exact_kernel
+def _evenly(x: Array, edges: Array, number: Array) -> None:
+    bins = edges.size - 1
+    first, last = edges[0], edges[bins]
+    scale = bins / (last - first)
+    for k in range(x.size):
+        v, before = x[k], number[k]
+        number[k] = 0
+        if before and first <= v <= last:
+            # About there; which side of an edge it is on is for the edge to say.
+            near = (v - first) * scale
+            j = np.int64(near) if near < bins else bins - 1
+            while v < edges[j]:
+                j -= 1
+            while j < bins - 1 and v >= edges[j + 1]:
+                j += 1
+            number[k] = (before - 1) * bins + j + 1
+
+
+@exact_kernel
+def _anyhow(x: Array, edges: Array, number: Array) -> None:
+    bins = edges.size - 1
+    for k in range(x.size):
+        v, before = x[k], number[k]
+        number[k] = 0
+        if before and edges[0] <= v <= edges[bins]:
+            j, count = 0, bins  # the last edge that is not above v is one of so many from j on
+            while count > 1:
+                half = count // 2
+                j = j + half if v >= edges[j + half] else j
+                count -= half
+            number[k] = (before - 1) * bins + j + 1
+
+
+def nonzero(a: Array) -> Array:
+    """Return the indices of the elements that are not 0, as rows (``np.argwhere``)."""
+    holds = np.not_equal(a, 0, order="C").view(np.uint8)
+    count, axes = np.count_nonzero(holds), a.ndim
+    y = np.empty((count + 1, axes), np.int64)  # the last row takes what is written and not meant
+    lines = holds.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    _indices(lines, np.array(a.shape, np.int64), np.zeros(axes, np.int64), y)
+    return y[:count]
+
+
+@kernel
+def _indices(holds: Array, shape: Array, at: Array, y: Array) -> None:
+    end, last = 0, at.size - 1
+    for i in range(holds.shape[0]):
+        line, begin = holds[i], end
+        for j in range(line.size):
+            y[end, last] = j
+            end += line[j]
+        for axis in range(last):
+            for k in range(begin, end):
+                y[k, axis] = at[axis]
+        axis = last - 1
+        while axis >= 0:  # the next line
+            at[axis] += 1
+            if at[axis] < shape[axis]:
+                break
+            at[axis] = 0
+            axis -= 1
