@@ -14,9 +14,10 @@ from distgrad import ops
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis
+from distgrad.functions.counting import counted
 from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftshift as numpys_fftshift
@@ -315,7 +316,12 @@ def fftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``fft``'s n points, ``d`` apart."""
-    return _frequencies(np.fft.fftfreq, n, d, dtype, device)
+    found = _frequencies(n, n // 2 + 1, d, dtype, device)
+    y = np.empty(n, found.dtype)
+    rising = (n + 1) // 2  # the rest are those below 0, from the lowest up
+    y[:rising] = found[:rising]
+    y[rising:] = -found[n // 2 : 0 : -1]
+    return Tensor(y)
 
 
 @with_out
@@ -323,11 +329,14 @@ def rfftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
-    return _frequencies(np.fft.rfftfreq, n, d, dtype, device)
+    return Tensor(_frequencies(n, n // 2 + 1, d, dtype, device))
 
 
-def _frequencies(numpys: Any, n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
+def _frequencies(n: int, count: int, d: float, dtype: DTypeLike | None, device: Any) -> Array:
+    """The first ``count`` frequencies, from 0 up."""
     on_cpu(device)
     if n < 1 or d == 0:
         raise ShapeError(f"fftfreq: 1 point or more, not 0 apart; got n={n}, d={d}")
-    return Tensor(numpys(n, d).astype(get_default_dtype() if dtype is None else dtype))
+    step = 1.0 / (n * d)
+    kind = np.dtype(get_default_dtype() if dtype is None else dtype)
+    return counted(count, kind, lambda k: np.multiply(k, step, k))
