@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd import stream
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import onednn, unbuffered
@@ -87,8 +88,9 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes"},
+    **{"random": "philox", "standard_normal": "philox", "nextafter": "neighbours"},
 }
-"""What besides ops has a twin, in optimizers' steps, norms and running extremes, and its module."""
+"""What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""
@@ -198,3 +200,4 @@ for _op, _module in TWINS.items():
 for _op in REGISTRY.values():
     if _op.elementwise and _op.fused is None:
         _op.fused, _op.asked_from = unbuffered.twin_of(_op.function), unbuffered.LARGE
+stream.twin = twin
