@@ -116,6 +116,7 @@ from distgrad.functions.order import *  # noqa: F403
 from distgrad.functions.places import *  # noqa: F403
 from distgrad.functions.promotion import *  # noqa: F403
 from distgrad.functions.random import *  # noqa: F403
+from distgrad.functions.ranges import *  # noqa: F403
 from distgrad.functions.reductions import *  # noqa: F403
 from distgrad.functions.rounding import *  # noqa: F403
 from distgrad.functions.scans import *  # noqa: F403

@@ -10,12 +10,15 @@ Nothing here is recorded: a Tensor that comes back requires no gradient, so that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from distgrad.autograd import stream
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.stream import generator, manual_seed
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
 from distgrad.errors import ShapeError
 
 __all__ = [
@@ -58,6 +61,10 @@ def uniform(
     dtype: DTypeLike = np.float32,
 ) -> Tensor:
     """Return numbers spread evenly over [low, high), which broadcast to ``shape``."""
+    if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
+        unit = stream.random(_lengths(shape), dtype)
+        below_1 = np.nextafter(unit.dtype.type(1), unit.dtype.type(0))
+        return Tensor(np.minimum(unit, below_1, out=unit))
     drawn = np.asarray(generator().uniform(low, high, shape)).astype(dtype)
     # Rounded to single precision the largest numbers below high would be high itself.
     below = np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype))
@@ -105,6 +112,10 @@ def permutation(n: int) -> Tensor:
     if n < 0:
         raise ShapeError(f"dg.random.permutation: {n} numbers have no order")
     return Tensor(generator().permutation(n))
+
+
+def _lengths(shape: Ints) -> Shape:
+    return tuple(shape) if isinstance(shape, Sequence) else (shape,)
 
 
 def _tensor(drawn: Array | float, dtype: DTypeLike) -> Tensor:

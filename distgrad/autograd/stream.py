@@ -7,16 +7,17 @@ so that ranks draw different numbers. Philox: Salmon et al. 2011.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distgrad.autograd.types import Array, Shape
+from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.perrank import PerRank
 
 _OUTSIDE = 0  # numbers drawn in no shard never meet those of a shard
@@ -121,6 +122,48 @@ def uniform(shape: Shape) -> Array:
     mine = _MINE.at(p, rank.get() if p.domain == _OUTSIDE else p.shard)
     p.call += 1
     drawn: Array = mine.random(shape, dtype=np.float32)
+    return drawn
+
+
+twin: Callable[[str], Callable[..., None] | None] | None = None
+"""Finds what draws the same numbers faster; set by ``distgrad.kernels``."""
+_MANY = 1 << 11  # fewer are drawn sooner than numba is imported
+
+
+def random(shape: Shape, dtype: DTypeLike) -> Array:
+    """Return ``generator().random(shape)`` rounded to ``dtype``."""
+    drawn = _by_kernel("random", shape, dtype)
+    if drawn is None:
+        drawn = np.asarray(generator().random(shape)).astype(dtype, copy=False)
+    return drawn
+
+
+def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0) -> Array:
+    """Return ``loc + scale * generator().standard_normal(shape)`` rounded to ``dtype``.
+
+    What is added to -0 keeps its sign.
+    """
+    drawn = _by_kernel("standard_normal", shape, dtype, loc, scale)
+    if drawn is None:
+        drawn = np.asarray(loc + scale * generator().standard_normal(shape))
+        drawn = drawn.astype(dtype, copy=False)
+    return drawn
+
+
+def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: float) -> Array | None:
+    if twin is None or math.prod(shape) < _MANY or dtype not in (np.float32, np.float64):
+        return None
+    kernel = twin(name)
+    if kernel is None:
+        return None
+    p = _current()
+    place = np.empty(5, np.uint64)
+    place[0], place[1] = p.call, rank.get() if p.domain == _OUTSIDE else p.shard
+    place[2] = p.step
+    place[3:] = np.array([p.seed, p.domain])  # rounded as Philox rounds its key
+    p.call += 1
+    drawn = np.empty(shape, dtype)
+    kernel(place, drawn.reshape(-1), *settings)
     return drawn
 
 

@@ -13,6 +13,8 @@ from distgrad import Tensor, clip_grad_norm_, kernels, nn, ops, optim
 from distgrad.autograd import grad
 from distgrad.autograd.op import Op
 from distgrad.autograd.signature import draw
+from distgrad.autograd.stream import Position, at_position, normal, random
+from distgrad.functions.arithmetic import nextafter
 from distgrad.nn import functional as F
 
 _OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
@@ -41,6 +43,8 @@ def groups(dtype: np.dtype[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
     for module, its_ops in by_module.items():
         yield module, partial(_ops, its_ops, dtype)
     yield "extremes and counts", partial(_counts, dtype)
+    yield "random numbers", partial(_draws, dtype)
+    yield "neighbours", partial(_neighbours, dtype)
     yield "optimizers", partial(_optimizers, dtype)
     for name, make in _MODELS.items():
         yield name, partial(_steps, make, dtype)
@@ -73,6 +77,16 @@ def _ops(called: list[Op], dtype: np.dtype[Any]) -> None:
                     gradient=[Tensor(np.ones_like(r.array)) for r in roots],
                     allow_unused=True,
                 )
+
+
+def _draws(dtype: np.dtype[Any]) -> None:
+    with at_position(Position()):  # a program's own numbers stay where they are
+        for draw_numbers in (random, normal):
+            draw_numbers((1 << 12,), dtype)
+
+
+def _neighbours(dtype: np.dtype[Any]) -> None:
+    nextafter(np.zeros(1 << 12, dtype), np.ones(1 << 12, dtype))
 
 
 def _is_real(x: Any) -> bool:

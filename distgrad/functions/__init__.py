@@ -27,6 +27,7 @@ from distgrad.functions import (
     places,
     promotion,
     random,
+    ranges,
     reductions,
     rounding,
     scans,
@@ -38,6 +39,7 @@ from distgrad.functions.install import by_kind, install
 
 FAMILIES: list[ModuleType] = [
     creation,
+    ranges,
     random,
     fills,
     elementwise,

@@ -70,6 +70,13 @@ def _double_precision(data: Any) -> bool:
 
 def lengths_of(sizes: tuple[Any, ...], name: str) -> Shape:
     """Return the shape of a new tensor. Errors: TypeError or ShapeError for what is no shape."""
+    if len(sizes) == 1 and type(sizes[0]) is tuple:
+        sizes = sizes[0]
+    for n in sizes:
+        if type(n) is not int or n < 0:
+            break
+    else:
+        return sizes
     if len(sizes) == 1 and not isinstance(sizes[0], int | np.integer) and np.ndim(sizes[0]) == 1:
         sizes = tuple(sizes[0])
     for n in sizes:
@@ -95,10 +102,19 @@ def real_numbers(x: Tensor, name: str) -> Tensor:
     return x
 
 
+def filled(y: Array, value: Any) -> Array:
+    """Write one number to all elements of a new array, as np.full does, and return it."""
+    if type(value) is float and y.dtype.kind == "f":
+        y.fill(value)
+    else:
+        np.copyto(y, value, casting="unsafe")
+    return y
+
+
 def made(array: Any, requires_grad: bool, out: Tensor | None = None) -> Tensor:
     """Return a new Tensor of ``array``, or ``out`` with its elements."""
     if out is None:
-        return Tensor(np.asarray(array), requires_grad)
+        return Tensor(array if type(array) is np.ndarray else np.asarray(array), requires_grad)
     fill(out, Tensor(np.asarray(array)))
     return out.requires_grad_() if requires_grad else out
 

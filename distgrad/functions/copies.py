@@ -11,6 +11,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import tensor_of
+from distgrad.functions.creation import full_like
 from distgrad.functions.promotion import apply
 
 # NumPy's arrays have a fill that writes in place.
@@ -71,9 +72,11 @@ def frombuffer(
 
 def fill(input: TensorLike, value: TensorLike) -> Tensor:
     """One number, or a 0-d Tensor, for all elements of ``input``, in its dtype."""
+    x = tensor_of(input)
+    if isinstance(value, float | int) and x.array.dtype.kind == "f":
+        return full_like(x, value)
     if np.ndim(value):
         raise ShapeError(f"fill takes one number; got shape {np.shape(value)}")
-    x = tensor_of(input)
     return apply(np.broadcast_to, tensor_of(value).to(x.dtype), x.shape).clone()
 
 

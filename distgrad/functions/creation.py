@@ -1,9 +1,8 @@
-"""New tensors: of numbers, filled, counted up; and what they are."""
+"""New tensors: of numbers, or filled; and what they are."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +11,18 @@ from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike
-from distgrad.errors import DistgradError, ShapeError
+from distgrad.errors import DistgradError
 from distgrad.functions.arguments import (
     array_of,
     check_place,
     dtype_or,
+    filled,
     lengths_of,
     made,
     tensor_of,
 )
-from distgrad.functions.out import with_out
 
 __all__ = [
-    "arange",
     "as_tensor",
     "asarray",
     "empty",
@@ -36,12 +34,9 @@ __all__ = [
     "is_complex",
     "is_floating_point",
     "is_tensor",
-    "linspace",
-    "logspace",
     "numel",
     "ones",
     "ones_like",
-    "range",
     "scalar_tensor",
     "tensor",
     "zeros",
@@ -115,7 +110,7 @@ def scalar_tensor(
 ) -> Tensor:
     """Return a Tensor of one number, of the default dtype unless another is given."""
     check_place(device)
-    return made(np.asarray(s, _real(dtype, None)), requires_grad)
+    return made(np.asarray(s, real_or_default(dtype, None)), requires_grad)
 
 
 # -- filled ---------------------------------------------------------------------------------------
@@ -135,7 +130,9 @@ def zeros(
 ) -> Tensor:
     """Return zeros of shape ``size`` (numbers, or one sequence)."""
     check_place(device, layout, pin_memory)
-    return made(np.zeros(_lengths("zeros", sizes, size), _real(dtype, out)), requires_grad, out)
+    return made(
+        np.zeros(_lengths("zeros", sizes, size), real_or_default(dtype, out)), requires_grad, out
+    )
 
 
 @apart
@@ -152,7 +149,8 @@ def ones(
 ) -> Tensor:
     """Return ones of shape ``size`` (numbers, or one sequence)."""
     check_place(device, layout, pin_memory)
-    return made(np.ones(_lengths("ones", sizes, size), _real(dtype, out)), requires_grad, out)
+    shape = _lengths("ones", sizes, size)
+    return made(filled(np.empty(shape, real_or_default(dtype, out)), 1.0), requires_grad, out)
 
 
 @apart
@@ -196,10 +194,16 @@ def full(
 ) -> Tensor:
     """Return a Tensor of shape ``size`` filled with one number, of whose kind it is."""
     check_place(device, layout, pin_memory)
+    shape = lengths_of((size,), "full")
+    if type(fill_value) is float:
+        return made(
+            filled(np.empty(shape, real_or_default(dtype, out)), fill_value), requires_grad, out
+        )
+    # NumPy's scalars count as Python's numbers.
     number = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
-    value = array_of(number, None)  # NumPy's scalars count as Python's numbers
-    filled = np.full(lengths_of((size,), "full"), value, dtype_or(dtype, out, value.dtype))
-    return made(filled, requires_grad, out)
+    value = array_of(number, None)
+    y = np.empty(shape, dtype_or(dtype, out, value.dtype))
+    return made(filled(y, value), requires_grad, out)
 
 
 @apart
@@ -215,7 +219,10 @@ def zeros_like(
 ) -> Tensor:
     """Return zeros of the shape and dtype of ``input``."""
     check_place(device, layout)
-    return made(np.zeros_like(tensor_of(input).array, dtype=dtype), requires_grad)
+    x = tensor_of(input).array
+    plain = x.flags.c_contiguous  # then memory that is zeros already will do
+    zeros = np.zeros(x.shape, dtype or x.dtype) if plain else np.zeros_like(x, dtype=dtype)
+    return made(zeros, requires_grad)
 
 
 @apart
@@ -231,7 +238,7 @@ def ones_like(
 ) -> Tensor:
     """Return ones of the shape and dtype of ``input``."""
     check_place(device, layout)
-    return made(np.ones_like(tensor_of(input).array, dtype=dtype), requires_grad)
+    return made(filled(np.empty_like(tensor_of(input).array, dtype), 1.0), requires_grad)
 
 
 @apart
@@ -263,7 +270,8 @@ def full_like(
 ) -> Tensor:
     """Return a Tensor of the shape and dtype of ``input``, filled with one number."""
     check_place(device, layout)
-    return made(np.full_like(tensor_of(input).array, fill_value, dtype=dtype), requires_grad)
+    y = np.empty_like(tensor_of(input).array, dtype)
+    return made(filled(y, fill_value), requires_grad)
 
 
 @apart
@@ -281,127 +289,17 @@ def eye(
     """Return the unit matrix of ``n`` rows (and ``m`` columns)."""
     check_place(device, layout)
     rows, columns = lengths_of((n, n if m is None else m), "eye")
-    return made(np.eye(rows, columns, dtype=_real(dtype, out)), requires_grad, out)
+    y = np.zeros((rows, columns), real_or_default(dtype, out))
+    y.reshape(-1)[: columns * columns : columns + 1] = 1  # the step from one place to the next
+    return made(y, requires_grad, out)
 
 
 def _lengths(name: str, sizes: tuple[Any, ...], size: Any) -> Any:
     return lengths_of(sizes if size is None else (size,), name)
 
 
-# -- counted up -----------------------------------------------------------------------------------
-
-
-@apart
-@keeps_form
-def arange(
-    start: float | None = None,
-    end: float | None = None,
-    step: float = 1,
-    *,
-    dtype: DTypeLike | None = None,
-    layout: str | None = None,
-    device: Device = None,
-    requires_grad: bool = False,
-    pin_memory: bool = False,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Return ``start``, ``start + step``, … below ``end`` (from 0 if one number is given).
-
-    int64 if all are whole numbers, the default dtype otherwise.
-    """
-    check_place(device, layout, pin_memory)
-    if start is None and end is None:
-        raise TypeError("arange takes an end, or a start and an end")
-    given = (0, start) if end is None else (0 if start is None else start, end)
-    first, last, step = (_number("arange", x) for x in (*given, step))
-    if step == 0:
-        raise ShapeError("arange: the step is not 0")
-    whole = all(isinstance(x, SupportsIndex) for x in (first, last, step))
-    kind = dtype_or(dtype, out, np.int64 if whole else get_default_dtype())
-    return made(np.arange(first, last, step).astype(kind), requires_grad, out)
-
-
-@with_out
-@apart
-@keeps_form
-def range(  # deprecated in PyTorch, and still typed
-    start: float,
-    end: float | None = None,
-    step: float = 1,
-    *,
-    dtype: DTypeLike | None = None,
-    device: Device = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Return ``start``, ``start + step``, … up to and with ``end``, of the default dtype."""
-    check_place(device)
-    first, last = (0, start) if end is None else (start, end)
-    if step == 0:
-        raise ShapeError("range: the step is not 0")
-    count = max(math.floor((last - first) / step) + 1, 0)
-    return made((first + step * np.arange(count)).astype(_real(dtype, None)), requires_grad)
-
-
-@apart
-@keeps_form
-def linspace(
-    start: float,
-    end: float,
-    steps: int,
-    *,
-    dtype: DTypeLike | None = None,
-    layout: str | None = None,
-    device: Device = None,
-    requires_grad: bool = False,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Return ``steps`` numbers evenly from ``start`` to ``end``, both included."""
-    check_place(device, layout)
-    first, last, count, kind = _ends("linspace", start, end, steps, dtype, out)
-    return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
-
-
-@apart
-@keeps_form
-def logspace(
-    start: float,
-    end: float,
-    steps: int,
-    base: float = 10.0,
-    *,
-    dtype: DTypeLike | None = None,
-    layout: str | None = None,
-    device: Device = None,
-    requires_grad: bool = False,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Return ``base`` to the powers of ``linspace(start, end, steps)``."""
-    check_place(device, layout)
-    first, last, count, kind = _ends("logspace", start, end, steps, dtype, out)
-    powers = np.logspace(first, last, count, base=base)
-    return made(powers.astype(kind), requires_grad, out)
-
-
-def _ends(
-    name: str, start: Any, end: Any, steps: Any, dtype: DTypeLike | None, out: Tensor | None
-) -> tuple[Any, Any, int, np.dtype[Any]]:
-    first, last = _number(name, start), _number(name, end)
-    count = int(_number(name, steps))
-    if count < 0:
-        raise ShapeError(f"{name}: there are 0 steps or more; got {count}")
-    kind = array_of((first + last) * 1.0, None).dtype  # of real or of complex numbers
-    return first, last, count, dtype_or(dtype, out, kind)
-
-
-def _number(name: str, x: Any) -> Any:
-    if not isinstance(x, Tensor | np.ndarray | np.generic):
-        return x
-    if np.ndim(x):
-        raise ShapeError(f"{name} takes numbers and tensors of no axis; got shape {x.shape}")
-    return x.item()
-
-
-def _real(dtype: DTypeLike | None, out: Tensor | None) -> Any:
+def real_or_default(dtype: DTypeLike | None, out: Tensor | None) -> Any:
+    """Return ``dtype``, that of ``out``, or the default one."""
     return dtype_or(dtype, out, get_default_dtype())
 
 

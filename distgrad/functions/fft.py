@@ -17,6 +17,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis
+from distgrad.functions.counting import counted
 from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftshift as numpys_fftshift
@@ -315,7 +316,12 @@ def fftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``fft``'s n points, ``d`` apart."""
-    return _frequencies(n, -(n // 2), d, dtype, device)
+    found = _frequencies(n, n // 2 + 1, d, dtype, device)
+    y = np.empty(n, found.dtype)
+    rising = (n + 1) // 2  # the rest are those below 0, from the lowest up
+    y[:rising] = found[:rising]
+    y[rising:] = -found[n // 2 : 0 : -1]
+    return Tensor(y)
 
 
 @with_out
@@ -323,21 +329,14 @@ def rfftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
-    return _frequencies(n, 0, d, dtype, device)
+    return Tensor(_frequencies(n, n // 2 + 1, d, dtype, device))
 
 
-_EXACT = 1 << 24  # whole numbers up to here are float32's
-
-
-def _frequencies(n: int, least: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
+def _frequencies(n: int, count: int, d: float, dtype: DTypeLike | None, device: Any) -> Array:
+    """The first ``count`` frequencies, from 0 up."""
     on_cpu(device)
     if n < 1 or d == 0:
         raise ShapeError(f"fftfreq: 1 point or more, not 0 apart; got n={n}, d={d}")
-    found = np.dtype(get_default_dtype() if dtype is None else dtype)
-    single = found == np.float32 and n <= _EXACT
-    end = (n + 1) // 2 if least else n // 2 + 1
-    places: Array = np.arange(end, dtype=np.float32 if single else np.float64)
-    if least:
-        places = np.concatenate((places, np.arange(least, 0, dtype=places.dtype)))
-    places *= 1.0 / (n * d)
-    return Tensor(places.astype(found, copy=False))
+    step = 1.0 / (n * d)
+    kind = np.dtype(get_default_dtype() if dtype is None else dtype)
+    return counted(count, kind, lambda k: np.multiply(k, step, k))

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
-from distgrad.functions.random import Generator, numbers_of, uniform_numbers
+from distgrad.functions.random import Generator, normal_numbers, numbers_of, uniform_numbers
 
 __all__: list[str] = []  # torch has them as methods alone
 
@@ -63,7 +63,7 @@ def normal_(
 
 
 def _normal(generator: Generator | None, like: Form, mean: float, std: float) -> Any:
-    return mean + std * numbers_of(generator).standard_normal(like.shape)
+    return normal_numbers(like.shape, np.dtype(np.float64), generator, mean, std)
 
 
 def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints
+from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
 from distgrad.functions.out import with_out
@@ -121,7 +121,7 @@ def randn(
     shape = lengths_of(sizes if size is None else (size,), "randn")
 
     def normal(kind: np.dtype[Any]) -> Any:
-        return np.asarray(numbers_of(generator).standard_normal(shape)).astype(kind)
+        return normal_numbers(shape, kind, generator)
 
     drawn = _drawn("randn", normal, dtype, out)
     if drawn.dtype.kind == "c":  # of variance 1 in all
@@ -290,8 +290,11 @@ def normal(
     kind = dtype_or(dtype, out, _real_of(middle, spread))
     if kind.kind != "f":
         raise DistgradError(f"normal draws real numbers; got dtype {kind}")
-    drawn = middle + spread * numbers_of(generator).standard_normal(shape)
-    return made(drawn.astype(kind), requires_grad, out)
+    if middle.ndim or spread.ndim:
+        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
+    else:
+        drawn = normal_numbers(shape, kind, generator, float(middle), float(spread))
+    return made(drawn.astype(kind, copy=False), requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
@@ -371,6 +374,19 @@ def multinomial(
             times = numbers.standard_exponential(rows.shape) / rows
         found = np.argsort(times, 1, kind="stable")[:, :num_samples]
     return made(found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64), False)
+
+
+def normal_numbers(
+    shape: Shape,
+    dtype: np.dtype[Any],
+    generator: Generator | None,
+    mean: float = -0.0,
+    std: float = 1.0,
+) -> Array:
+    """Return an array of numbers of a normal distribution."""
+    if generator is None:
+        return stream.normal(shape, dtype, mean, std)
+    return np.asarray(mean + std * generator.numbers().standard_normal(shape)).astype(dtype)
 
 
 def uniform_numbers(

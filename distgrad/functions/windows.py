@@ -1,11 +1,12 @@
 """``torch.signal.windows``: M weights that fall off on both sides, computed in float64.
 
-``sym`` windows are their own mirror image; the others are the first M of M + 1, for periods.
+``sym`` windows are their own mirror image, of which one half is computed; the others are the first
+M of M + 1, for periods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
+from distgrad.functions.counting import Formula, counted, waves
 
 __all__ = [
     "bartlett",
@@ -32,24 +34,45 @@ __all__ = [
 ]
 
 
-class _Places:
-    """The numbers 0 to M - 1, and the length of a period."""
+class _Half:
+    """A window that is its own mirror image: its period N, and how many n there are up to N / 2."""
 
     def __init__(self, M: int, sym: bool) -> None:
         if M < 0:
             raise ShapeError(f"a window has M ≥ 0 weights; got M={M}")
-        self.n: Array = np.arange(M, dtype=np.float64)
+        self.M = M
         self.period = max(M - 1 if sym else M, 1)
-        self.middle = (M - 1 if sym or M <= 1 else M) / 2
+        self.count = min(self.period // 2 + 1, M)
+        self.middle = self.period / 2 if M > 1 else 0.0
+
+    def made(self, rising: Callable[[np.dtype[Any]], Array], dtype: Any, *settings: Any) -> Tensor:
+        """Return a Tensor of the first half, as ``rising`` returns it, and its mirror image."""
+        found = _real(dtype)
+        if self.M < 2:
+            return made(np.ones(self.M), found, *settings)
+        w = np.empty(self.M, found)
+        w[: self.count] = rising(found)
+        rest = w[self.count :]
+        rest[...] = w[self.period - self.count :: -1][: len(rest)]
+        return made(w, found, *settings)
+
+    def of(self, formula: Formula, dtype: Any, *settings: Any) -> Tensor:
+        """Return the window that is ``formula`` of n up to N / 2."""
+        return self.made(lambda found: counted(self.count, found, formula), dtype, *settings)
+
+
+def _real(dtype: DTypeLike | None) -> np.dtype[Any]:
+    found = np.dtype(get_default_dtype() if dtype is None else dtype)
+    if found.kind != "f":
+        raise DistgradError(f"windows are of real numbers; got dtype {found}")
+    return found
 
 
 @apart
 @keeps_form
 def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any = None) -> Tensor:
     """Return a new Tensor of ``weights``. Errors: DistgradError for a dtype that is not real."""
-    found = np.dtype(get_default_dtype() if dtype is None else dtype)
-    if found.kind != "f":
-        raise DistgradError(f"windows are of real numbers; got dtype {found}")
+    found = _real(dtype)
     on_cpu(device)
     return Tensor(np.asarray(weights, found), requires_grad)
 
@@ -68,10 +91,10 @@ def general_cosine(
         raise TypeError(f"general_cosine: a is a list of coefficients; got {a!r}")
     if len(a) == 0:
         raise ShapeError("general_cosine: a has no coefficients")
-    at = _Places(M, sym)
-    angle = 2 * np.pi * at.n / at.period
-    weights = sum((-1) ** i * c * np.cos(i * angle) for i, c in enumerate(a))
-    return made(np.ones(1) if M == 1 else weights, dtype, requires_grad, device)
+    half = _Half(M, sym)
+    signed = [(-1) ** i * c for i, c in enumerate(a)]
+    step = 2 * np.pi / half.period
+    return half.made(lambda _: waves(half.count, signed, step), dtype, requires_grad, device)
 
 
 def general_hamming(M: int, *, alpha: float = 0.54, **settings: Any) -> Tensor:
@@ -107,10 +130,9 @@ def bartlett(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A triangle that ends at 0: 1 - |2 n / N - 1|."""
-    at = _Places(M, sym)
-    weights = np.ones(1) if M == 1 else 1 - np.abs(2 * at.n / at.period - 1)
-    return made(weights, dtype, requires_grad, device)
+    """A triangle that ends at 0: 1 - |2 n / N - 1|, which is 2 n / N up to its middle."""
+    half = _Half(M, sym)
+    return half.of(lambda n: np.multiply(n, 2 / half.period, n), dtype, requires_grad, device)
 
 
 def cosine(
@@ -122,9 +144,12 @@ def cosine(
     requires_grad: bool = False,
 ) -> Tensor:
     """sin(π (n + ½) / M)."""
-    at = _Places(M, sym)
-    length = M + 1 if not sym and M > 1 else M
-    return made(np.sin(np.pi * (at.n + 0.5) / max(length, 1)), dtype, requires_grad, device)
+    half = _Half(M, sym)
+    step = np.pi / (half.period + 1)
+    phase = step / 2 - np.pi / 2  # cos(x - π / 2) = sin(x)
+    return half.made(
+        lambda _: waves(half.count, [0.0, 1.0], step, phase), dtype, requires_grad, device
+    )
 
 
 def exponential(
@@ -140,9 +165,11 @@ def exponential(
     """exp(-|n - center| / τ); a ``sym`` one has its center in the middle."""
     if tau <= 0 or (sym and center is not None):
         raise ShapeError(f"exponential: tau is positive, center for sym=False; got {tau}, {center}")
-    at = _Places(M, sym)
-    middle = at.middle if center is None else center
-    return made(np.exp(-np.abs(at.n - middle) / tau), dtype, requires_grad, device)
+    half = _Half(M, sym)
+    if center is None:
+        return half.of(lambda n: np.exp((n - half.middle) / tau), dtype, requires_grad, device)
+    weights = counted(M, _real(dtype), lambda n: np.exp(-np.abs(n - center) / tau))
+    return made(weights, dtype, requires_grad, device)
 
 
 def gaussian(
@@ -157,8 +184,13 @@ def gaussian(
     """exp(-((n - N / 2) / std)² / 2)."""
     if std <= 0:
         raise ShapeError(f"gaussian: std is positive; got {std}")
-    at = _Places(M, sym)
-    return made(np.exp(-0.5 * ((at.n - at.middle) / std) ** 2), dtype, requires_grad, device)
+    half = _Half(M, sym)
+
+    def bell(n: Array) -> Array:
+        x: Array = (n - half.middle) / std
+        return np.exp(-0.5 * (x * x))
+
+    return half.of(bell, dtype, requires_grad, device)
 
 
 def kaiser(
@@ -173,7 +205,11 @@ def kaiser(
     """I₀(β √(1 - (2 n / N - 1)²)) / I₀(β), I₀ the modified Bessel function."""
     if beta < 0:
         raise ShapeError(f"kaiser: beta is 0 or more; got {beta}")
-    at = _Places(M, sym)
-    height = np.maximum(1 - (2 * at.n / at.period - 1) ** 2, 0)
-    weights = np.ones(1) if M == 1 else np.i0(beta * np.sqrt(height)) / np.i0(beta)
-    return made(weights, dtype, requires_grad, device)
+    half = _Half(M, sym)
+    top = np.i0(beta)
+
+    def bump(n: Array) -> Array:
+        height = np.maximum(1 - (2 * n / half.period - 1) ** 2, 0)
+        return np.i0(beta * np.sqrt(height)) / top
+
+    return half.of(bump, dtype, requires_grad, device)

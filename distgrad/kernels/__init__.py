@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd import stream
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import onednn, unbuffered
@@ -90,9 +91,9 @@ OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
     **{"into_bins_": "counts", "nonzero": "counts"},
+    **{"random": "philox", "standard_normal": "philox", "nextafter": "neighbours"},
 }
-"""What besides ops has a twin, in optimizers' steps, norms, running extremes, exchanges of rows and
-counts, and its module."""
+"""What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""
@@ -207,3 +208,4 @@ for _op, _module in TWINS.items():
 for _op in REGISTRY.values():
     if _op.elementwise and _op.fused is None:
         _op.fused, _op.asked_from = unbuffered.twin_of(_op.function), unbuffered.LARGE
+stream.twin = twin

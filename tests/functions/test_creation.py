@@ -29,3 +29,39 @@ def test_pythons_numbers_take_the_default_dtype(create) -> None:
         assert create(1j).dtype == np.complex128
     finally:
         dg.set_default_dtype(dg.float32)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex64])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 1.0), (-3, 3.5), (2, 2), (1e308, -1e308), (0, 5e-324), (0, np.inf)]
+)
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 50, 20_001])
+def test_linspace_has_numpys_bits(steps, start, end, dtype) -> None:
+    expected = np.linspace(start, end, steps, dtype=dtype)
+    np.testing.assert_array_equal(dg.linspace(start, end, steps, dtype=dtype).array, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.bool_, np.complex128])
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (3, 0), (0, 3), (1, 1), (3, 5), (5, 3), (4, 4)])
+def test_eye_is_numpys(n, m, dtype) -> None:
+    made = dg.eye(n, m, dtype=dtype).array
+    np.testing.assert_array_equal(made, np.eye(n, m, dtype=dtype))
+    assert made.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32, np.int64, np.complex64])
+def test_filled_tensors_keep_the_order_of_axes_and_take_any_dtype(dtype) -> None:
+    x = dg.Tensor(np.ones((3, 5), np.float32).T)
+    for made, number in (
+        (dg.zeros_like(x, dtype=dtype), 0),
+        (dg.ones_like(x, dtype=dtype), 1),
+        (dg.full_like(x, 2.5, dtype=dtype), 2.5),
+    ):
+        assert made.dtype == np.dtype(dtype or np.float32)
+        assert made.array.flags.f_contiguous
+        np.testing.assert_array_equal(made.array, np.full((5, 3), number).astype(made.dtype))
+    np.testing.assert_array_equal(dg.full((2, 3), 2.5, dtype=dtype).array, made.array[:2])
+    assert dg.zeros((2, np.int64(3))).shape == dg.ones([2, 3]).shape == (2, 3)
+    with pytest.raises(dg.ShapeError, match="lengths are ≥ 0"):
+        dg.zeros((2, -3))

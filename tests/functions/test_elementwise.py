@@ -8,6 +8,7 @@ import pytest
 import distgrad as dg
 from distgrad import Tensor
 from distgrad.autograd import grad
+from distgrad.autograd.mode import reference_kernels
 from distgrad.functions import FAMILIES, IN_PLACE, arithmetic, elementwise, rounding
 from distgrad.functions.complex_numbers import polar, view_as_complex, view_as_real
 from distgrad.functions.promotion import can_cast, promote_types, result_type
@@ -160,6 +161,23 @@ def test_nextafter_is_numpys_to_the_bit(dtype):
     np.testing.assert_array_equal(others, np.nextafter(numbers[1:9:2], dtype(2)))
     assert arithmetic.nextafter(numbers[1], numbers[2]).array == np.nextafter(dtype(1), dtype(2))
     assert arithmetic.nextafter(column[:0], numbers).shape == (0, len(numbers))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nextafter_of_many_numbers_is_numpys_with_and_without_its_kernel(dtype):
+    info = np.finfo(dtype)
+    ends = [0.0, 1.0, 1.5, np.inf, info.max, info.tiny, info.smallest_subnormal, 3e-42]
+    numbers = np.array([*ends, *(-x for x in ends), np.nan], dtype)
+    a, b = np.meshgrid(np.tile(numbers, 5), np.tile(numbers, 5))
+    for x, z in ((a, b), (a.T, b), (a[1:, ::2], b[1:, ::2]), (a, dtype(1))):
+        wanted = np.nextafter(x, z)
+        found = [arithmetic.nextafter(x, z).array]
+        with reference_kernels():
+            found.append(arithmetic.nextafter(x, z).array)
+        for y in found:
+            np.testing.assert_array_equal(y, wanted)
+            np.testing.assert_array_equal(np.signbit(y[x == x]), np.signbit(wanted[x == x]))
 
 
 # -- out= and in place ----------------------------------------------------------------------------

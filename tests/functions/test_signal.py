@@ -72,3 +72,43 @@ def test_a_signal_comes_back_from_its_transforms():
 
 def test_whole_numbers_are_transformed_in_single_precision():
     assert fft.fft(Tensor(np.arange(3))).dtype == np.complex64
+
+
+SIZES = [0, 1, 2, 3, 4, 7, 64, 101, 40_001]  # of the last a half fills several blocks
+
+
+@pytest.mark.parametrize("sym", [True, False])
+@pytest.mark.parametrize("M", SIZES)
+def test_windows_are_their_formulas_and_their_own_mirror_images(M, sym):
+    N = M - 1 if sym else M
+    n = np.arange(M)
+    turn = 2 * np.pi * n / max(N, 1)
+    one = np.ones(1)
+    formulas = {
+        windows.hann: 0.5 - 0.5 * np.cos(turn) if M != 1 else one,
+        windows.hamming: 0.54 - 0.46 * np.cos(turn) if M != 1 else one,
+        windows.blackman: 0.42 - 0.5 * np.cos(turn) + 0.08 * np.cos(2 * turn) if M != 1 else one,
+        windows.bartlett: 1 - np.abs(2 * n / max(N, 1) - 1) if M != 1 else one,
+        windows.cosine: np.sin(np.pi * (n + 0.5) / (N + 1)) if M != 1 else one,
+        windows.gaussian: np.exp(-((n - N / 2) ** 2) / 2) if M != 1 else one,
+        windows.exponential: np.exp(-np.abs(n - N / 2)) if M != 1 else one,
+        windows.kaiser: np.kaiser(N + 1, 12.0)[:M] if M != 1 else one,
+    }
+    for window, expected in formulas.items():
+        w = window(M, sym=sym, dtype=np.float64).array
+        np.testing.assert_allclose(w, expected, atol=4e-15, err_msg=window.__name__)
+        whole = w if sym else np.append(w, w[:1])
+        np.testing.assert_array_equal(whole, whole[::-1], err_msg=window.__name__)
+
+
+def test_an_exponential_window_may_have_its_center_anywhere():
+    w = windows.exponential(5, center=1.5, tau=2.0, sym=False, dtype=np.float64)
+    np.testing.assert_allclose(w.array, np.exp(-np.abs(np.arange(5) - 1.5) / 2), atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+@pytest.mark.parametrize("d", [1.0, -0.3])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 9999, 40_000])
+def test_frequencies_have_numpys_bits(n, d, dtype):
+    for ours, numpys in ((fft.fftfreq, np.fft.fftfreq), (fft.rfftfreq, np.fft.rfftfreq)):
+        np.testing.assert_array_equal(ours(n, d, dtype=dtype).array, numpys(n, d).astype(dtype))

@@ -1,0 +1,145 @@
+"""New tensors that are counted up: from a start in steps, or in a number of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.device import Device
+from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.types import Array, DTypeLike
+from distgrad.errors import ShapeError
+from distgrad.functions.arguments import array_of, check_place, dtype_or, made
+from distgrad.functions.counting import counted
+from distgrad.functions.out import with_out
+
+__all__ = ["arange", "linspace", "logspace", "range"]
+
+
+@apart
+@keeps_form
+def arange(
+    start: float | None = None,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    layout: str | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``start``, ``start + step``, … below ``end`` (from 0 if one number is given).
+
+    int64 if all are whole numbers, the default dtype otherwise.
+    """
+    check_place(device, layout, pin_memory)
+    if start is None and end is None:
+        raise TypeError("arange takes an end, or a start and an end")
+    given = (0, start) if end is None else (0 if start is None else start, end)
+    first, last, step = (_number("arange", x) for x in (*given, step))
+    if step == 0:
+        raise ShapeError("arange: the step is not 0")
+    whole = all(hasattr(x, "__index__") for x in (first, last, step))
+    kind = dtype_or(dtype, out, np.int64 if whole else get_default_dtype())
+    return made(np.arange(first, last, step).astype(kind, copy=False), requires_grad, out)
+
+
+@with_out
+@apart
+@keeps_form
+def range(  # deprecated in PyTorch, and still typed
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return ``start``, ``start + step``, … up to and with ``end``, of the default dtype."""
+    check_place(device)
+    first, last = (0, start) if end is None else (start, end)
+    if step == 0:
+        raise ShapeError("range: the step is not 0")
+    count = max(math.floor((last - first) / step) + 1, 0)
+    return made(
+        (first + step * np.arange(count)).astype(dtype_or(dtype, None, get_default_dtype())),
+        requires_grad,
+    )
+
+
+@apart
+@keeps_form
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike | None = None,
+    layout: str | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``steps`` numbers evenly from ``start`` to ``end``, both included."""
+    check_place(device, layout)
+    first, last, count, kind = _ends("linspace", start, end, steps, dtype, out)
+    step: Any = (last - first) / (count - 1) if count > 1 else 0
+    if not isinstance(step, float) or not step or kind.kind != "f":  # NumPy's rules for the rest
+        return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
+
+    def line(n: Array) -> Array:
+        n *= step
+        n += first
+        return n
+
+    y = counted(count, kind, line)
+    y[-1] = last
+    return made(y, requires_grad, out)
+
+
+@apart
+@keeps_form
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DTypeLike | None = None,
+    layout: str | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``base`` to the powers of ``linspace(start, end, steps)``."""
+    check_place(device, layout)
+    first, last, count, kind = _ends("logspace", start, end, steps, dtype, out)
+    powers = np.logspace(first, last, count, base=base)
+    return made(powers.astype(kind), requires_grad, out)
+
+
+def _ends(
+    name: str, start: Any, end: Any, steps: Any, dtype: DTypeLike | None, out: Tensor | None
+) -> tuple[Any, Any, int, np.dtype[Any]]:
+    first, last = _number(name, start), _number(name, end)
+    count = int(_number(name, steps))
+    if count < 0:
+        raise ShapeError(f"{name}: there are 0 steps or more; got {count}")
+    total = (first + last) * 1.0  # of real or of complex numbers
+    kind = get_default_dtype() if type(total) is float else array_of(total, None).dtype
+    return first, last, count, dtype_or(dtype, out, kind)
+
+
+def _number(name: str, x: Any) -> Any:
+    if not isinstance(x, Tensor | np.ndarray | np.generic):
+        return x
+    if np.ndim(x):
+        raise ShapeError(f"{name} takes numbers and tensors of no axis; got shape {x.shape}")
+    return x.item()

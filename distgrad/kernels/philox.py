@@ -1,0 +1,186 @@
+"""The numbers of NumPy's ``Generator(Philox(…))``, to the bit: Philox4x64-10 and the ziggurat.
+
+Salmon et al. 2011; Marsaglia & Tsang 2000, with Doornik's 256 strips. A number of the counter makes
+four of 64 bits, whatever came before: nothing is kept from call to call.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.jit import exact_kernel, inlined
+
+_U = np.uint64
+_FIRST, _SECOND = _U(0xD2E7470EE14C6C93), _U(0xCA5A826395121157)
+_GOLDEN, _ROOT3 = _U(0x9E3779B97F4A7C15), _U(0xBB67AE8584CAA73B)
+_ROUNDS = 10
+_BLOCK = 512  # numbers of 64 bits that are made at a time
+_ULP = 2.0**-53
+_STRIP, _SIGN, _MANTISSA = _U(0xFF), _U(1 << 8), _U((1 << 52) - 1)
+_0, _1, _9, _11, _17 = _U(0), _U(1), _U(9), _U(11), _U(17)
+
+
+def random(place: Array, y: Array) -> None:
+    """Fill ``y`` as ``Generator.random`` does; ``place`` is the counter's upper three, the key."""
+    uniforms(place, _ROUNDS, y)
+
+
+def standard_normal(place: Array, y: Array, loc: float, scale: float) -> None:
+    """Fill ``y`` with loc + scale z, z as of ``Generator.standard_normal``."""
+    normals(place, _ROUNDS, y, float(loc), float(scale), *tables())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _high(typing: Any, a: Any, b: Any) -> Any:
+    """The upper 64 bits of a product."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(x, wide) for x in args))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    whole = numba.types.uint64
+    return whole(whole, whole), code
+
+
+@inlined
+def _numbers(place: Array, count: Any, rounds: int, raw: Array) -> None:
+    """Fill ``raw`` with the numbers of the counter from ``count`` on."""
+    # Ten rounds written out would be computed in vectors, which have no product of 128 bits.
+    for i in range(_BLOCK // 4):
+        a, b, c, d = count + _U(i), place[0], place[1], place[2]
+        k, m = place[3], place[4]
+        for _ in range(rounds):
+            a, b, c, d = (
+                _high(_SECOND, c) ^ b ^ k,
+                _SECOND * c,
+                _high(_FIRST, a) ^ d ^ m,
+                _FIRST * a,
+            )
+            k, m = k + _GOLDEN, m + _ROOT3
+        raw[4 * i], raw[4 * i + 1], raw[4 * i + 2], raw[4 * i + 3] = a, b, c, d
+
+
+@inlined
+def _unit(n: Any) -> Any:
+    """53 bits as a number of [0, 1)."""
+    return np.int64(n >> _11) * _ULP
+
+
+@exact_kernel
+def uniforms(place: Array, rounds: int, y: Array) -> None:
+    """Fill ``y`` with numbers of [0, 1)."""
+    raw = np.empty(_BLOCK, np.uint64)
+    count = _1  # NumPy counts up first
+    for start in range(0, y.size, _BLOCK):
+        _numbers(place, count, rounds, raw)
+        count += _U(_BLOCK // 4)
+        for i in range(start, min(start + _BLOCK, y.size)):
+            y[i] = _unit(raw[i - start])
+
+
+@exact_kernel
+def normals(
+    place: Array,
+    rounds: int,
+    y: Array,
+    loc: float,
+    scale: float,
+    width: Array,
+    inside: Array,
+    height: Array,
+) -> None:
+    """Fill ``y`` with loc + scale z.
+
+    A number has the strip, the sign, and how far from the middle it is.
+    """
+    raw, u = np.empty(_BLOCK, np.uint64), np.empty(2)
+    r = width[255] * 2.0**52
+    count, i, j = _1, 0, _BLOCK
+    tries = 0  # numbers of [0, 1) that the number to come waits for
+    n, strip, x = _0, _0, 0.0
+    while i < y.size:
+        if j == _BLOCK:
+            _numbers(place, count, rounds, raw)
+            count, j = count + _U(_BLOCK // 4), 0
+        if not tries:
+            while j < _BLOCK and i < y.size and not tries:
+                n = raw[j]
+                strip, far = n & _STRIP, (n >> _9) & _MANTISSA
+                x = np.int64(far) * width[strip]
+                x = -x if n & _SIGN else x
+                y[i] = loc + scale * x
+                if far >= inside[strip]:  # one in 90
+                    tries = 1 if strip else 2
+                else:
+                    i += 1
+                j += 1
+            continue
+        tries -= 1
+        u[tries] = _unit(raw[j])
+        j += 1
+        if tries:
+            continue
+        if strip == _0:
+            beyond, depth = -(1 / r) * math.log1p(-u[1]), -math.log1p(-u[0])
+            if depth + depth > beyond * beyond:
+                x = -(r + beyond) if (n >> _17) & _1 else r + beyond
+                y[i] = loc + scale * x
+                i += 1
+            else:
+                tries = 2
+        else:
+            low = height[strip]
+            if (height[strip - _1] - low) * u[0] + low < math.exp(-0.5 * x * x):
+                i += 1
+
+
+@cache
+def tables() -> tuple[Array, Array, Array]:
+    """Return the strips of the bell as NumPy has them: asked of it, number by number.
+
+    How wide a strip is in units of 2⁻⁵², how much of it lies below the bell whatever the height,
+    and the bell's height at its end.
+    """
+    ask = _Asked()
+    width = np.array([ask.about(i, 1 << 50)[0] / 2.0**50 for i in range(256)])
+    ends = width * 2.0**52
+    inside = np.zeros(256, np.uint64)
+    for i in range(256):
+        # x of the strip above over that of this one, but for rounding.
+        guess = int(ends[i - 1] / ends[i] * 2.0**52) if i != 1 else 0
+        low, high = max(guess - 512, 0), guess + 512
+        while low < high:
+            middle = (low + high) // 2
+            if ask.about(i, middle)[1]:
+                low = middle + 1
+            else:
+                high = middle
+        inside[i] = low
+    height = np.exp(-0.5 * ends * ends)
+    height[0] = 1.0
+    return width, inside, height
+
+
+class _Asked:
+    """A generator whose next number of 64 bits is said."""
+
+    def __init__(self) -> None:
+        bits = np.random.Philox(counter=0, key=0)
+        self._generator, self._bits, self._state = np.random.Generator(bits), bits, bits.state
+
+    def about(self, strip: int, far: int) -> tuple[float, bool]:
+        """Return what is drawn, and whether one number of 64 bits was enough."""
+        # What comes next ends the drawing in any strip.
+        self._state["buffer"][:] = np.array([0, far << 9 | strip, 0, (1 << 64) - 1], np.uint64)
+        self._state["buffer_pos"] = 1
+        self._bits.state = self._state
+        return self._generator.standard_normal(), self._bits.state["buffer_pos"] == 2

@@ -1,0 +1,83 @@
+"""Random numbers by kernels are NumPy's, to the bit, wherever in the stream they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import distgrad as dg
+from distgrad import kernels
+from distgrad.autograd import stream
+from distgrad.autograd.mode import reference_kernels
+
+pytest.importorskip("numba")
+COUNTS = [1, 3, 511, 512, 513, 100_003]
+
+
+def both(draw):
+    """What is drawn in a shard by kernels, and by NumPy; and the calls that were counted."""
+    found = []
+    for reference in (False, True):
+        dg.manual_seed(2**62 + 5)
+        calls: dict[int, int] = {7: 3}
+        with stream.in_shard(2**40 + 1, 7, calls, source=4):
+            if reference:
+                with reference_kernels():
+                    found.append((draw(), calls))
+            else:
+                found.append((draw(), calls))
+    (ours, n), (numpys, m) = found
+    assert n == m
+    dg.manual_seed(0)
+    return ours, numpys
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_draw_numpys_numbers(count, dtype) -> None:
+    place = np.array([3, 7, 2**40 + 1, 2**62 + 5, 4], np.uint64)
+    y = np.empty(count, dtype)
+    for name, settings in (("random", ()), ("standard_normal", (-0.0, 1.0))):
+        bits = np.random.Philox(counter=[0, 3, 7, 2**40 + 1], key=[2**62 + 5, 4])
+        expected = getattr(np.random.Generator(bits), name)(count).astype(dtype)
+        kernels.part("philox", name)(place, y, *settings)
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_the_tail_and_every_strip_of_the_bell_are_numpys() -> None:
+    ours, numpys = both(lambda: stream.normal((3_000_000,), np.float64))
+    np.testing.assert_array_equal(ours, numpys)
+    assert np.abs(ours).max() > 4.5
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: dg.rand(101, 103),
+        lambda: dg.rand(10_000, dtype=np.float64),
+        lambda: dg.rand(4096, dtype=np.float16),
+        lambda: dg.rand(4096, dtype=np.complex64),
+        lambda: dg.randn(101, 103),
+        lambda: dg.randn(5000, dtype=np.complex128),
+        lambda: dg.randn((0, 5)),
+        lambda: dg.randn(()),
+        lambda: dg.normal(0.5, 3.0, (70, 71)),
+        lambda: dg.normal(dg.Tensor(np.arange(5000.0)), 0.1),
+        lambda: dg.Tensor(np.zeros((99, 101), np.float32)).normal_(2.0, 0.3),
+        lambda: dg.Tensor(np.zeros(5000)).log_normal_(),
+        lambda: dg.random.uniform((40, 128)),
+        lambda: dg.random.uniform(5000, low=-1.0, high=3.0),
+    ],
+)
+def test_functions_have_the_same_numbers_with_and_without_kernels(draw) -> None:
+    ours, numpys = both(lambda: [draw().array, draw().array])
+    np.testing.assert_array_equal(ours, numpys)
+
+
+def test_numbers_of_single_precision_stay_below_1(monkeypatch) -> None:
+    class Largest:
+        def random(self, shape):
+            return np.full(shape, 1 - 2.0**-53)
+
+    monkeypatch.setattr(stream, "generator", Largest)
+    assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))
