@@ -448,10 +448,12 @@ OPS_LEFT_OUT = {
     "lu_unpack": "lu_unpack",
     "overlap": "a part of istft",
     "qr_complete": "a variant of qr",
+    "scalar_product": "timed as the function linalg.vecdot",
     "scaled_product": "the way back of tanh_backward",
     "set_diagonal": "timed as the function diagonal_scatter",
     "sigmoid_backward": "the way back of sigmoid",
     "tanh_backward": "the way back of tanh",
     "three_term": "PyTorch has no gradients of polynomials; special.…_polynomial_… are timed",
+    "vector_product": "timed as the function cross",
     "zeta": "PyTorch has no gradient to x",
 }

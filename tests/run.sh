@@ -60,6 +60,20 @@ os.execvp(sys.argv[1], sys.argv[1:])' \
     return "$status"
 }
 
+# The files that have tests marked `mpi`: ranks that share cores would take long to read all others.
+# What is compared with PyTorch is no job.
+find_ranked() {
+    listed=$(mktemp)
+    python -m pytest -q --collect-only --with-mpi -m "$ranked" -p no:cacheprovider \
+        --ignore=tests/oracle --ignore=tests/same_source tests >"$listed" || {
+        status=$?
+        cat "$listed"
+        return "$status"
+    }
+    ranked_files=$(sed -n 's/::.*//p' "$listed" | sort -u)
+    rm "$listed"
+}
+
 # Rank 0 reports as usual; the others write to files, shown only when the run fails.
 # What is set in the environment and not by flags suits every MPI: each ignores what is not its own.
 under_mpi() {
@@ -68,16 +82,14 @@ under_mpi() {
     if OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
         OMPI_MCA_rmaps_base_oversubscribe=1 \
         PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
-        logs=$logs marks=$ranked \
+        logs=$logs marks=$ranked files=$ranked_files \
         timeout --foreground --kill-after=10 1200 mpirun -n "$1" sh -c '
             rank=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:?this mpirun tells its ranks no rank}}
             # A folder a rank: each removes what earlier runs of pytest left in its own.
             export PYTEST_DEBUG_TEMPROOT="$logs/files-$rank"
             mkdir "$PYTEST_DEBUG_TEMPROOT"
             [ "$rank" = 0 ] || exec >"$logs/rank-$rank" 2>&1
-            # What is compared with PyTorch is no job, and would take each rank long to import.
-            exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider \
-                --ignore=tests/oracle --ignore=tests/same_source tests'; then
+            exec python -m pytest -q -x --with-mpi -m "$marks" -p no:cacheprovider $files'; then
         rm -r "$logs"
     else
         status=$?
@@ -105,6 +117,7 @@ stage "mypy" mypy
 stage "import layers" lint-imports
 stage "tests that compute" two_at_a_time "$comparing" "$simulating"
 stage "tests of jobs, and all others" two_at_a_time "$(others)" "$(beside)"
+stage "which tests are MPI's" find_ranked
 for ranks in 2 3 4; do
     stage "MPI tests, $ranks ranks" under_mpi "$ranks"
 done

@@ -159,8 +159,7 @@ def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: float) -> A
     p = _current()
     place = np.empty(5, np.uint64)
     place[0], place[1] = p.call, rank.get() if p.domain == _OUTSIDE else p.shard
-    place[2] = p.step
-    place[3:] = np.array([p.seed, p.domain])  # rounded as Philox rounds its key
+    place[2], place[3], place[4] = p.step, p.seed, p.domain
     p.call += 1
     drawn = np.empty(shape, dtype)
     kernel(place, drawn.reshape(-1), *settings)

@@ -202,9 +202,9 @@ def sum_to_size(input: TensorLike, *size: Any) -> Tensor:
     return x.sum(axis=tuple(axes)).reshape(shape) if axes else x
 
 
-def tile(input: TensorLike, dims: Ints) -> Tensor:
-    """The whole repeated ``dims`` times along the axes."""
-    times = shape_of((dims,))
+def tile(input: TensorLike, *positions: Any, dims: Ints | None = None) -> Tensor:
+    """The whole repeated ``dims`` times (numbers, or one sequence) along the axes."""
+    times = shape_of(positions if dims is None else (dims,))
     return call(np.tile, tensor_of(input), times) if times else tensor_of(input).clone()
 
 

@@ -173,6 +173,7 @@ from distgrad.ops.join import vstack as vstack
 from distgrad.ops.linalg import linear as linear
 from distgrad.ops.linalg import matmul as matmul
 from distgrad.ops.linalg import outer_product as outer_product
+from distgrad.ops.linalg import vector_product as vector_product
 from distgrad.ops.loss import binary_cross_entropy as binary_cross_entropy
 from distgrad.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from distgrad.ops.loss import huber as huber
@@ -197,6 +198,7 @@ from distgrad.ops.normalization import group_norm as group_norm
 from distgrad.ops.normalization import layer_norm as layer_norm
 from distgrad.ops.normalization import rms_norm as rms_norm
 from distgrad.ops.numpy2 import matvec as matvec
+from distgrad.ops.numpy2 import scalar_product as scalar_product
 from distgrad.ops.numpy2 import vecdot as vecdot
 from distgrad.ops.numpy2 import vecmat as vecmat
 from distgrad.ops.pad import fold_border as fold_border

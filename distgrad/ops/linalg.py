@@ -13,7 +13,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Closure, Ints, Operand
 from distgrad.errors import ShapeError
 from distgrad.ops.few_rows import turned, turned_is_faster
-from distgrad.ops.helpers import conjugate, in_float32
+from distgrad.ops.helpers import conjugate, data_of, either, in_float32
 
 
 def T(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
@@ -295,8 +295,30 @@ def cross(
             f"cross takes vectors of length 3; got lengths {a.shape[-1]} and {b.shape[-1]}: append "
             f"a zero to vectors of the plane"
         )
-    x, y, z = (a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1)))
-    return np.stack([x, y, z], axis=axisc)
+    y = vector_product(a, b)
+    last = _axis(axisc, y, "the result")
+    return y if last == y.ndim - 1 else np.moveaxis(y, -1, last)
+
+
+def _pairs_of_vectors(rng: np.random.Generator) -> list[Sample]:
+    return [((rng.normal(size=(2, 3)), rng.normal(size=shape)), {}) for shape in ((2, 3), (3,))]
+
+
+@op("... c, ... c -> ... c", samples=_pairs_of_vectors)
+def vector_product(a: Array, b: Array) -> OpResult:
+    """a × b of vectors along the last axis, of length 3."""
+    return _crossed(data_of(a), data_of(b)), (
+        lambda g: either(vector_product, conjugate(b), g),
+        lambda g: either(vector_product, g, conjugate(a)),
+    )
+
+
+def _crossed(a: Array, b: Array) -> Array:
+    y = np.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
+    for k, i, j in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        part = np.multiply(a[..., i], b[..., j], out=y[..., k])
+        part -= a[..., j] * b[..., i]
+    return y
 
 
 def to_last(a: Array | Tensor, axis: int, name: str) -> Array:

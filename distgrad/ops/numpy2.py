@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.methods.calls import UFUNCS
-from distgrad.autograd.op import dispatch
+from distgrad.autograd.op import OpResult, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis
-from distgrad.ops.helpers import conjugate
+from distgrad.ops.helpers import conjugate, data_of
 from distgrad.ops.linalg import arrays, cross, matmul, outer, tensordot, to_last
 from distgrad.ops.matrix_norms import Order, norm, norm_of_vectors
 from distgrad.ops.shape import matrix_transpose
@@ -20,8 +20,16 @@ from distgrad.ops.shape import matrix_transpose
 def vecdot(a: Array | Tensor, b: Array | Tensor, *, axis: int = -1) -> Any:
     """The sum over one axis of a (conjugated) times b; other axes broadcast."""
     a, b = (to_last(x, axis, name) for x, name in zip(arrays(a, b), "ab", strict=True))
-    rows, columns = np.expand_dims(conjugate(a), -2), np.expand_dims(b, -1)
-    return np.squeeze(np.matmul(rows, columns), (-2, -1))
+    return scalar_product(a, b)
+
+
+@op("... n, ... n -> ...")
+def scalar_product(a: Array, b: Array) -> OpResult:
+    """Σ conj(a) b over the last axis."""
+    return np.vecdot(data_of(a), data_of(b)), (
+        lambda g: np.expand_dims(conjugate(g), -1) * b,
+        lambda g: np.expand_dims(g, -1) * a,
+    )
 
 
 def matvec(a: Array | Tensor, v: Array | Tensor) -> Any:

@@ -18,7 +18,7 @@ def both(draw):
     """What is drawn in a shard by kernels, and by NumPy; and the calls that were counted."""
     found = []
     for reference in (False, True):
-        dg.manual_seed(2**62 + 5)
+        dg.manual_seed(2**64 - 5)
         calls: dict[int, int] = {7: 3}
         with stream.in_shard(2**40 + 1, 7, calls, source=4):
             if reference:

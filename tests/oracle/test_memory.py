@@ -19,7 +19,6 @@ APART = "ours is a copy"
 FIXED = "ours is read-only"
 DIFFERENT = {
     "unfold": (APART, "windows that overlap are copied: gradients of views go back by copies"),
-    "view_as_complex": (APART, "PyTorch's sample has strides that NumPy cannot see as complex"),
     "triangular_solve": (SHARES, "its second result is the matrix that it was given"),
     "histogram": (SHARES, "its second result is the bins that it was given"),
     "ravel": (SHARES, "an array that is contiguous here, and not in PyTorch"),

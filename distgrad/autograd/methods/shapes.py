@@ -144,9 +144,8 @@ class Shapes:
     def repeat(self: S, *repeats: Ints | Array, **axis: int | None) -> S:
         """``np.repeat``, each element some times in a row; ``axis`` has to be named.
 
-        What cannot be NumPy's is PyTorch's, the whole repeated, ``np.tile``: three numbers and
-        more, an axis that is not there, a list that has not a number for each element.
-        Errors: TypeError where they could be either.
+        What is not NumPy's is PyTorch's, the whole repeated, ``np.tile``: three numbers and more,
+        an axis that is not there, a list of several. Errors: TypeError where it could be either.
         """
         if len(repeats) == 1 and axis.keys() == {"axis"}:
             return call(np.repeat, self, repeats[0], **axis)
@@ -175,12 +174,13 @@ class Shapes:
 
 
 def _of_the_whole(repeats: tuple[Any, ...], x: Shapes) -> bool:
-    """Whether NumPy's ``repeat`` takes no such positions, or gives what PyTorch's does."""
+    """Whether NumPy's ``repeat`` takes no such positions, or gives what PyTorch's does.
+
+    A list that stands alone is PyTorch's: a number for each of NumPy's elements is hardly written.
+    """
     if len(repeats) != 2:
         numbers = repeats[0] if len(repeats) == 1 else repeats
-        return len(repeats) > 2 or (
-            isinstance(numbers, list | tuple) and len(numbers) > 1 and len(numbers) != x.array.size
-        )
+        return isinstance(numbers, list | tuple) and len(numbers) > 1
     last = repeats[1]  # NumPy's axis
     return repeats == (1, 1) or x.array.ndim < 2 or not -x.array.ndim <= last < x.array.ndim
 
