@@ -41,6 +41,7 @@ def test_to_reads_every_form_of_pytorchs():
         x.to(device="cpu", dtype="float32", non_blocking=True),
         x.to(other=Tensor(np.zeros(1, np.float32))),
         x.type("torch.FloatTensor"),
+        x.type(dg.FloatTensor),
         x.type(np.float32),
         x.type_as(Tensor(np.zeros(1, np.float32))),
     ):

@@ -79,6 +79,8 @@ class Conversion:
         if isinstance(dtype, str):
             name = dtype.removeprefix("torch.")
             dtype = _DTYPES.get(name, name)
+        elif (name := getattr(dtype, "__name__", "")) in _DTYPES:  # torch.FloatTensor itself
+            dtype = _DTYPES[name]
         return self._converted(dtype)
 
     def type_as(self: C, other: Conversion) -> C:
