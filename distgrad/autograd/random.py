@@ -48,7 +48,7 @@ def normal(
     """
     if np.any(np.asarray(scale) < 0):
         raise ShapeError(f"dg.random.normal: scale={scale} is a deviation; it must not be negative")
-    return _tensor(generator().normal(np.asarray(loc), np.asarray(scale), shape), dtype)
+    return _tensor(stream.lent_generator().normal(np.asarray(loc), np.asarray(scale), shape), dtype)
 
 
 @apart
@@ -65,7 +65,7 @@ def uniform(
         unit = stream.random(_lengths(shape), dtype)
         below_1 = np.nextafter(unit.dtype.type(1), unit.dtype.type(0))
         return Tensor(np.minimum(unit, below_1, out=unit))
-    drawn = np.asarray(generator().uniform(low, high, shape)).astype(dtype)
+    drawn = np.asarray(stream.lent_generator().uniform(low, high, shape)).astype(dtype)
     # Rounded to single precision the largest numbers below high would be high itself.
     below = np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype))
     return Tensor(np.where(drawn >= high, below, drawn) if np.any(drawn >= high) else drawn)
@@ -81,7 +81,7 @@ def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     first, past = (0, low) if high is None else (low, high)
     if past <= first:
         raise ShapeError(f"dg.random.integers: there is no whole number in [{first}, {past})")
-    return Tensor(np.asarray(generator().integers(first, past, shape)))
+    return Tensor(np.asarray(stream.lent_generator().integers(first, past, shape)))
 
 
 @apart
@@ -95,7 +95,7 @@ def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np
     chance = p.array if isinstance(p, Tensor) else np.asarray(p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("dg.random.bernoulli: a probability must lie in [0, 1]")
-    drawn = np.asarray(generator().random(chance.shape if shape is None else shape))
+    drawn = np.asarray(stream.lent_generator().random(chance.shape if shape is None else shape))
     below = drawn < chance
     if below.shape != drawn.shape:  # one number would have decided several
         raise ShapeError(
@@ -111,7 +111,7 @@ def permutation(n: int) -> Tensor:
     """Return 0 to ``n`` - 1 (int64) in random order. Errors: ShapeError for a negative ``n``."""
     if n < 0:
         raise ShapeError(f"dg.random.permutation: {n} numbers have no order")
-    return Tensor(generator().permutation(n))
+    return Tensor(stream.lent_generator().permutation(n))
 
 
 def _lengths(shape: Ints) -> Shape:

@@ -113,15 +113,20 @@ def generator() -> np.random.Generator:
     return _next(p, rank.get() if p.domain == _OUTSIDE else p.shard)
 
 
-def uniform(shape: Shape) -> Array:
-    """Return float32 numbers of [0, 1): those of ``generator().random(shape, dtype=np.float32)``.
+def lent_generator() -> np.random.Generator:
+    """Return ``generator()`` to draw from at once: it is the thread's, and moved by the next call.
 
-    A thread has one generator for them: to make one costs more than 1,000 numbers.
+    To make one costs more than 1,000 numbers.
     """
     p = _current()
     mine = _MINE.at(p, rank.get() if p.domain == _OUTSIDE else p.shard)
     p.call += 1
-    drawn: Array = mine.random(shape, dtype=np.float32)
+    return mine
+
+
+def uniform(shape: Shape) -> Array:
+    """Return ``generator().random(shape, dtype=np.float32)``."""
+    drawn: Array = lent_generator().random(shape, dtype=np.float32)
     return drawn
 
 
@@ -134,7 +139,7 @@ def random(shape: Shape, dtype: DTypeLike) -> Array:
     """Return ``generator().random(shape)`` rounded to ``dtype``."""
     drawn = _by_kernel("random", shape, dtype)
     if drawn is None:
-        drawn = np.asarray(generator().random(shape)).astype(dtype, copy=False)
+        drawn = np.asarray(lent_generator().random(shape)).astype(dtype, copy=False)
     return drawn
 
 
@@ -145,7 +150,7 @@ def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0
     """
     drawn = _by_kernel("standard_normal", shape, dtype, loc, scale)
     if drawn is None:
-        drawn = np.asarray(loc + scale * generator().standard_normal(shape))
+        drawn = np.asarray(loc + scale * lent_generator().standard_normal(shape))
         drawn = drawn.astype(dtype, copy=False)
     return drawn
 

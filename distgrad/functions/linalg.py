@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, fixed, keeps_form
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -50,7 +50,6 @@ from distgrad.functions.systems import (
     tensorinv,
     tensorsolve,
 )
-from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import cross as numpys_cross
 from distgrad.ops.matrix_norms import Order
@@ -279,8 +278,13 @@ def matrix_exp(A: TensorLike) -> Tensor:
 @with_out
 def vecdot(x: TensorLike, y: TensorLike, *, dim: int = -1) -> Tensor:
     """Σ conj(x) y along ``dim``; x and y broadcast."""
-    both: Any = broadcast_tensors(x, y)
+    both: Any = _of_one_shape(x, y)
     return as_tensor(ops.vecdot(*both, axis=one_axis(dim, both[0].ndim, "vecdot")))
+
+
+def _of_one_shape(x: TensorLike, y: TensorLike) -> Any:
+    a, b = as_tensor(x), as_tensor(y)
+    return (a, b) if a.shape == b.shape else broadcast_tensors(a, b)
 
 
 @with_out
@@ -292,8 +296,7 @@ def cross(input: TensorLike, other: TensorLike, *, dim: int = -1) -> Tensor:
     axis = one_axis(dim, x.ndim, "cross")
     if x.shape[axis] != 3 or y.shape[axis] != 3:
         raise ShapeError(f"cross takes vectors of length 3; got {x.shape} and {y.shape}")
-    both: Any = broadcast_tensors(x, y)
-    return as_tensor(numpys_cross(*both, axis=axis))
+    return as_tensor(numpys_cross(*_of_one_shape(x, y), axis=axis))
 
 
 def diagonal(A: TensorLike, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -308,13 +311,7 @@ def vander(x: TensorLike, *, N: int | None = None) -> Tensor:
         raise ShapeError("vander takes one axis or more; got a single number without N")
     x = x.astype(np.int64) if x.dtype.kind in "iu" and x.dtype != np.int64 else x
     row = as_tensor(np.atleast_1d(x))
-    return as_tensor(powers(row, row.shape[-1] if N is None else N))
-
-
-def powers(x: Tensor, count: int) -> Any:
-    """x⁰ to xⁿ⁻¹ in a new last axis, by products: exact gradients at 0."""
+    count = row.shape[-1] if N is None else N
     if count < 1:
         raise ShapeError(f"vander takes N ≥ 1 powers; got {count}")
-    ones = fixed(np.ones((*x.shape, 1), data_of(x).dtype))
-    repeated = np.broadcast_to(np.expand_dims(x, -1), (*x.shape, count - 1))
-    return np.cumprod(np.concatenate((ones, repeated), axis=-1), axis=-1)
+    return as_tensor(ops.powers(row, count=count))

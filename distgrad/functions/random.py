@@ -65,8 +65,8 @@ class Generator:
 
 
 def numbers_of(generator: Generator | None) -> np.random.Generator:
-    """Return NumPy's generator of a stream: the rank's or shard's own if None is given."""
-    return stream.generator() if generator is None else generator.numbers()
+    """Return NumPy's generator of a stream, to draw from at once: the rank's or shard's if None."""
+    return stream.lent_generator() if generator is None else generator.numbers()
 
 
 def initial_seed() -> int:

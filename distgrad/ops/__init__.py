@@ -208,6 +208,7 @@ from distgrad.ops.pad import pad_constant as pad_constant
 from distgrad.ops.pool import adaptive_max_pool as adaptive_max_pool
 from distgrad.ops.pool import avg_pool as avg_pool
 from distgrad.ops.pool import max_pool as max_pool
+from distgrad.ops.recurrence import powers as powers
 from distgrad.ops.recurrence import three_term as three_term
 from distgrad.ops.recurrent import gru as gru
 from distgrad.ops.recurrent import lstm as lstm

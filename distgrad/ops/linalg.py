@@ -321,8 +321,9 @@ def _crossed(a: Array, b: Array) -> Array:
     return y
 
 
-def to_last(a: Array | Tensor, axis: int, name: str) -> Array:
+def to_last(a: Array | Tensor, axis: int, name: str) -> Any:
     """``axis`` moved to the end, the others left in order."""
     i = _axis(axis, a, name)
-    order = [j for j in range(a.ndim) if j != i]
-    return np.transpose(a, [*order, i])
+    if i == a.ndim - 1:
+        return a
+    return np.transpose(a, [*(j for j in range(a.ndim) if j != i), i])

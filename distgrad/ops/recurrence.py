@@ -1,4 +1,4 @@
-"""Polynomials of a three-term recurrence, all degrees of a block of numbers while it is cached."""
+"""Powers, and polynomials of a three-term recurrence: each degree from those before."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, op
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of, empty_in, memory_order
+from distgrad.ops.helpers import conjugate, data_of, empty_in, memory_order
 
 Term: TypeAlias = "tuple[float, float, float, float]"
 """α, β, γ and δ of pₖ₊₁ = ((α x + β) pₖ - γ pₖ₋₁) / δ."""
@@ -104,3 +106,32 @@ def _slope(a: Any, terms: tuple[Term, ...], degrees: Array | None) -> Any:
         if degrees is not None:
             found = np.where(degrees == k + 1, slope, found)
     return slope if degrees is None else found
+
+
+@op(
+    "... -> ... k",
+    samples=lambda rng: [
+        ((rng.normal(size=shape),), {"count": k}) for shape in ((3,), (2, 2)) for k in (1, 4)
+    ],
+)
+def powers(a: Array | Tensor, *, count: int) -> OpResult:
+    """a⁰ to aᵏ⁻¹ in a new last axis, by products: their gradients at 0 are those of powers."""
+    y: Any = powers(a, count=count) if isinstance(a, Tensor) else _accumulated(a, count)
+
+    def vjp(g: Array) -> Any:
+        degrees = fixed(np.arange(1, count).astype(g.dtype))
+        return np.matmul(g[..., 1:] * conjugate(y[..., :-1]), degrees)
+
+    return y, vjp
+
+
+def _accumulated(x: Array, count: int) -> Array:
+    # Twice as many from all that are there: one after the other they would wait for each other.
+    y = np.empty((*x.shape, count), x.dtype)
+    y[..., 0] = 1
+    done, power = 1, x  # x to the power of ``done``
+    while done < count:
+        more = min(done, count - done)
+        np.multiply(y[..., :more], power[..., None], out=y[..., done : done + more])
+        done, power = done + more, power * power
+    return y

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from distgrad import manual_seed
+from distgrad import manual_seed, random
 from distgrad.autograd import stream
 
 
@@ -33,6 +33,17 @@ def test_no_two_seeds_of_64_bits_draw_the_same_numbers():
         manual_seed(seed)
         drawn.append((*stream.uniform((3,)), *stream.generator().random(3)))
     assert len(set(drawn)) == len(seeds)
+
+
+def test_a_generator_that_is_kept_is_not_moved_by_later_draws():
+    manual_seed(3)
+    kept = random.generator()
+    first = kept.random(3)
+    for draw in (random.uniform, random.normal, lambda n: random.integers(5, shape=n)):
+        draw(7)
+    manual_seed(3)
+    wanted = random.generator().random(6)
+    np.testing.assert_array_equal([*first, *kept.random(3)], wanted)
 
 
 def test_threads_do_not_disturb_each_other():

@@ -79,5 +79,5 @@ def test_numbers_of_single_precision_stay_below_1(monkeypatch) -> None:
         def random(self, shape):
             return np.full(shape, 1 - 2.0**-53)
 
-    monkeypatch.setattr(stream, "generator", Largest)
+    monkeypatch.setattr(stream, "lent_generator", Largest)
     assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))

@@ -25,6 +25,7 @@ PARTS = {
     "set_at": "index_put",
     "block_diagonal": "block_diag",
     "set_diagonal": "diagonal_scatter",
+    "powers": "vander",
     "scalar_product": "vecdot",
     "vector_product": "cross",
     "tanh_backward": "tanh, whose gradients of gradients are compared",
