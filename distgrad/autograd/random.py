@@ -10,8 +10,6 @@ Nothing here is recorded: a Tensor that comes back requires no gradient, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from distgrad.autograd import stream
@@ -48,6 +46,8 @@ def normal(
     """
     if np.any(np.asarray(scale) < 0):
         raise ShapeError(f"dg.random.normal: scale={scale} is a deviation; it must not be negative")
+    if isinstance(loc, int | float) and isinstance(scale, int | float):
+        return Tensor(stream.normal(_lengths(shape), dtype, float(loc), float(scale)))
     return _tensor(stream.lent_generator().normal(np.asarray(loc), np.asarray(scale), shape), dtype)
 
 
@@ -115,7 +115,7 @@ def permutation(n: int) -> Tensor:
 
 
 def _lengths(shape: Ints) -> Shape:
-    return tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
 
 
 def _tensor(drawn: Array | float, dtype: DTypeLike) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd.apart import fixed
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import lent_generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions import constraints
@@ -83,7 +83,7 @@ class _Choice(Distribution):
     def _chosen(self, sample_shape: SampleShape) -> Array:
         """Draw outcomes, of shape ``sample_shape + batch_shape``: where the sum passes u."""
         p = self.probs.array.astype(np.float64)
-        u = generator().random((*sample_shape, *self._batch_shape))
+        u = lent_generator().random((*sample_shape, *self._batch_shape))
         if not p.size and u.size:
             raise ShapeError(f"{type(self).__name__} of no outcomes cannot be sampled")
         sums = np.cumsum(p, axis=-1)
@@ -273,7 +273,7 @@ class Multinomial(_Choice):
         p = self.probs.array.astype(np.float64)
         shape = (*sample_shape, *self._batch_shape)
         p = p / np.sum(p, axis=-1, keepdims=True)
-        drawn = generator().multinomial(self.total_count, p, shape)
+        drawn = lent_generator().multinomial(self.total_count, p, shape)
         return Tensor(np.asarray(drawn).astype(self._param.dtype))
 
     def log_prob(self, value: TensorLike) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distgrad.autograd.apart import fixed
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import generator, lent_generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions import constraints
@@ -108,7 +108,7 @@ class Bernoulli(_Chance):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw zeros and ones."""
         shape = self._extended_shape(sample_shape)
-        return self._draw(generator().random(shape) < self.probs.array, sample_shape)
+        return self._draw(lent_generator().random(shape) < self.probs.array, sample_shape)
 
     def log_prob(self, value: TensorLike) -> Tensor:
         """Log p or log(1 - p)."""
@@ -172,7 +172,7 @@ class Geometric(_Chance):
     @beside("probs")
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
-        u = 1 - generator().random(self._extended_shape(sample_shape))  # in (0, 1]
+        u = 1 - lent_generator().random(self._extended_shape(sample_shape))  # in (0, 1]
         with np.errstate(divide="ignore"):
             rate = np.log1p(-self.probs.array.astype(np.float64))
         return self._draw(np.floor(np.log(u) / rate), sample_shape)
@@ -243,7 +243,7 @@ class Binomial(_Chance):
         """Draw numbers of successes."""
         n, p = self.total_count.array.astype(np.int64), self.probs.array.astype(np.float64)
         return self._draw(
-            generator().binomial(n, p, self._extended_shape(sample_shape)), sample_shape
+            lent_generator().binomial(n, p, self._extended_shape(sample_shape)), sample_shape
         )
 
     def log_prob(self, value: TensorLike) -> Tensor:
@@ -371,7 +371,7 @@ class Poisson(Distribution):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw whole numbers."""
         rate: Array = self.rate.array.astype(np.float64)
-        drawn = generator().poisson(_drawable(rate), self._extended_shape(sample_shape))
+        drawn = lent_generator().poisson(_drawable(rate), self._extended_shape(sample_shape))
         return Tensor(np.asarray(drawn).astype(self.rate.dtype))
 
     def log_prob(self, value: TensorLike) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.op import Op, OpResult
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import generator, lent_generator
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Shape
 from distgrad.distributions.shared import eps, tiny
@@ -27,7 +27,7 @@ def standard_gamma(concentration: Tensor, shape: Shape) -> Tensor:
 @apart
 def _gamma_numbers(concentration: Tensor, shape: Shape) -> Array:
     dtype = concentration.dtype
-    drawn = generator().standard_gamma(concentration.array.astype(np.float64), shape)
+    drawn = lent_generator().standard_gamma(concentration.array.astype(np.float64), shape)
     found: Array = np.maximum(np.asarray(drawn).astype(dtype), tiny(dtype))
     return found
 

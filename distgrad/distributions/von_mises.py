@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import lent_generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.distributions import constraints
 from distgrad.distributions.beside import beside
@@ -52,7 +52,7 @@ class VonMises(Distribution):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw angles from -π to π (Best & Fisher 1979)."""
         center, k = (p.array.astype(np.float64) for p in (self.loc, self.concentration))
-        drawn = generator().vonmises(0.0, k, self._extended_shape(sample_shape))
+        drawn = lent_generator().vonmises(0.0, k, self._extended_shape(sample_shape))
         wrapped = np.mod(drawn + center + math.pi, 2 * math.pi) - math.pi
         return Tensor(np.asarray(wrapped).astype(self.loc.dtype))
 

@@ -65,6 +65,8 @@ def test_the_tail_and_every_strip_of_the_bell_are_numpys() -> None:
         lambda: dg.normal(dg.Tensor(np.arange(5000.0)), 0.1),
         lambda: dg.Tensor(np.zeros((99, 101), np.float32)).normal_(2.0, 0.3),
         lambda: dg.Tensor(np.zeros(5000)).log_normal_(),
+        lambda: dg.random.normal((40, 128)),
+        lambda: dg.random.normal(5000, loc=-1.0, scale=3.0, dtype=np.float64),
         lambda: dg.random.uniform((40, 128)),
         lambda: dg.random.uniform(5000, low=-1.0, high=3.0),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import lent_generator
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import DataError
@@ -69,7 +69,7 @@ class RandomApply(Transform):
         self.inner, self.p = Compose(transforms), probability("RandomApply", p)
 
     def _batch(self, x: Array) -> Array:
-        chosen = generator().random(len(x)) < self.p
+        chosen = lent_generator().random(len(x)) < self.p
         return np.where(chosen[:, None, None, None], self.inner(x), x)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import generator, lent_generator
 from distgrad.autograd.types import Array
 from distgrad.data.transforms.base import Transform, interval, probability, random_boxes, two
 from distgrad.errors import DataError
@@ -23,7 +23,7 @@ class _Flip(Transform):
         self.p = probability(type(self).__name__, p)
 
     def _batch(self, x: Array) -> Array:
-        flipped = generator().random(len(x)) < self.p
+        flipped = lent_generator().random(len(x)) < self.p
         return np.where(flipped[:, None, None, None], np.flip(x, self.axis), x)
 
 

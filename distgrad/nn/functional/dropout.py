@@ -6,7 +6,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
-from distgrad.autograd.stream import generator, uniform
+from distgrad.autograd.stream import lent_generator, uniform
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.autograd.whole import whole
@@ -95,7 +95,7 @@ def gumbel_softmax(
     if tau <= 0:
         raise ShapeError(f"gumbel_softmax: tau is a temperature above 0; got {tau}")
     x = wrap(logits)
-    noise = generator().gumbel(size=x.shape).astype(fractional(x.dtype))
+    noise = lent_generator().gumbel(size=x.shape).astype(fractional(x.dtype))
     result: Tensor = ops.softmax((x + noise) / tau, axis=dim)
     if hard:
         one = np.zeros_like(result.array)

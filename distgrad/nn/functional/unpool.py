@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.stream import generator
+from distgrad.autograd.stream import lent_generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.autograd.whole import whole
@@ -307,7 +307,7 @@ def fractional_sizes(
 def _samples(name: str, x: Tensor, axes: int, samples: TensorLike | None) -> Array:
     n, *rest = shape = (*x.shape[:2], axes)
     if samples is None:
-        return generator().random(shape).astype(fractional(x.dtype))
+        return lent_generator().random(shape).astype(fractional(x.dtype))
     given = wrap(samples).array
     # More samples than images are taken as in PyTorch: the first ones.
     if given.ndim != len(shape) or given.shape[1:] != tuple(rest) or len(given) < n:
