@@ -131,5 +131,6 @@ def look_at_convolution() -> Iterator[Finding]:
         )
         yield problem(f"oneDNN {version} is not used: {one_line(str(why))}", cure)
     else:
-        also = "and large matrix products on one thread" if onednn.multiplies() else ""
-        yield ok(f"convolution by {found['road']}", also)
+        also = ["and large matrix products on one thread"] if onednn.multiplies() else []
+        also += ["and Muon's in bfloat16"] if onednn.tiles() else []
+        yield ok(f"convolution by {found['road']}", ", ".join(also))

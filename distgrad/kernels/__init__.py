@@ -98,6 +98,7 @@ OTHERS = {
 _SOME = 1 << 12
 """Multiplications of a product: of fewer none is computed by a twin."""
 
+_WITHOUT_NUMBA = {"convolve", "onednn_bfloat16"}
 _found: dict[str, Callable[..., Any]] = {}
 _broken: list[str] = []  # why numba cannot be used, once that is known
 
@@ -118,6 +119,7 @@ def status() -> str:
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
     kernels = f"reference only ({_broken[0]})" if _broken else _installed()
     also = "; products on one thread by oneDNN" if onednn.multiplies() else ""
+    also += "; Muon in bfloat16 by oneDNN" if onednn.tiles() else ""
     return f"{kernels}; convolution by {onednn.road()}{also}"
 
 
@@ -136,7 +138,7 @@ def part(module: str, name: str) -> Callable[..., Any] | None:
 
 
 def _load(module: str, name: str) -> Callable[..., Any] | None:
-    if _broken and module != "convolve":  # which goes without numba
+    if _broken and module not in _WITHOUT_NUMBA:
         return None
     try:
         found: Callable[..., Any] = getattr(

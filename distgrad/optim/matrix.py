@@ -71,7 +71,9 @@ class Muon(Optimizer):
     """Momentum, orthogonalized by Newton-Schulz iterations (Jordan et al. 2024); matrices only.
 
     For hidden layers: train biases, norms and embeddings with another optimizer. Settings are
-    PyTorch's, whose iterations run in bfloat16; here they run in the parameter's dtype.
+    PyTorch's, whose iterations run in bfloat16; here those of large matrices of float32 do where
+    oneDNN is installed and the CPU multiplies bfloat16 in tiles (AMX), else in the parameter's
+    dtype.
     ``adjust_lr_fn``: "original" (also None) or "match_rms_adamw" (Liu et al. 2025).
     """
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import kernels
+from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.types import Array, DTypeLike
+from distgrad.kernels import onednn
 from distgrad.optim.norms import norm
 from distgrad.optim.update import mix_
 
@@ -14,6 +17,7 @@ _STRIPS_FROM = 384  # rows: of fewer a product is sooner made whole
 _LONGER = 1.5  # times the rows, from which on the iteration runs on the Gram matrix
 _TOGETHER = 3  # steps from one X to the next: errors of P grow up to fourfold with each
 _GAP = 16  # numbers between two rows
+_IN_TILES_FROM = 1 << 21  # multiplications of X Xᵀ: of fewer oneDNN's calls cost more than float32
 
 
 def orthogonalized(
@@ -23,7 +27,11 @@ def orthogonalized(
 
     On the smaller side. Where X is much longer than that, A ← P A P with P = a + b A + c A² takes
     the place of three steps, as all are polynomials of the first A, and X is multiplied once.
+    Large matrices of float32 in bfloat16 where the CPU has tiles for it, see onednn_bfloat16.py.
     """
+    if (in_tiles := _in_tiles(g, coefficients)) is not None:
+        found: Array = in_tiles(g / g.dtype.type(max(norm(g), eps)), steps)
+        return found
     tall = g.shape[0] > g.shape[1]
     rows, columns = g.shape[::-1] if tall else g.shape
     x, y = _room(rows, columns, g.dtype), _room(rows, columns, g.dtype)
@@ -41,6 +49,15 @@ def orthogonalized(
             np.matmul(_polynomial_(gram, square, coefficients), x, out=y)
             x, y = y, x
     return np.ascontiguousarray(x.T if tall else x)
+
+
+def _in_tiles(g: Array, coefficients: tuple[float, float, float]) -> Any:
+    if g.dtype != np.float32 or g.size * min(g.shape) < _IN_TILES_FROM:
+        return None
+    if not fused_enabled.get() or not onednn.tiles():
+        return None
+    iteration = kernels.part("onednn_bfloat16", "iteration")
+    return None if iteration is None else iteration(g.shape, coefficients)
 
 
 def _product_of_steps(x: Any, coefficients: tuple[float, float, float], steps: int) -> Any:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import distgrad as dg
 from distgrad.optim.newton_schulz import orthogonalized
 
 ABC = (3.4445, -4.7750, 2.0315)
+
+
+@pytest.fixture(autouse=True)
+def in_its_dtype():
+    """And not in bfloat16, as large ones on some CPUs: tests/kernels/test_onednn_bfloat16.py."""
+    with dg.reference_kernels():
+        yield
 
 
 def defined(g, steps):
