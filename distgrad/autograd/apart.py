@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from distgrad.autograd.mode import recorder, watching
 
@@ -33,7 +33,14 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
         found: R = watcher.apart(function, args, kwargs)
         return found
 
+    call.recorded = function  # type: ignore[attr-defined]
     return call
+
+
+def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a recorder is told of for a function that was declared apart."""
+    found: Callable[..., Any] = function.recorded  # type: ignore[attr-defined]
+    return found
 
 
 def keeps_form(function: Callable[P, R]) -> Callable[P, R]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.methods.calls import FUNCTIONS, METHODS, UFUNCS
 from distgrad.autograd.mode import fused_enabled, grad_enabled, recorder, watching
 from distgrad.autograd.node import Joint
@@ -358,6 +358,15 @@ def _as_numpy(declared: Op) -> Callable[..., Any]:
 
 _OF_FORMS = frozenset({np.can_cast, np.ndim, np.shape, np.size})
 """NumPy's functions that look at shape and dtype alone, which a recorded step may know."""
+_KEEP_FORM = frozenset(
+    {
+        *(np.all, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.count_nonzero),
+        *(np.digitize, np.empty_like, np.full_like, np.isclose, np.iscomplex, np.isin),
+        *(np.isneginf, np.isposinf, np.isreal, np.lexsort, np.ones_like, np.searchsorted),
+        np.zeros_like,
+    }
+)
+"""Those whose results have a shape and dtype that follow from the arguments', as ufuncs' do."""
 
 
 def plain(*functions: Callable[..., Any]) -> None:
@@ -380,7 +389,9 @@ def plain(*functions: Callable[..., Any]) -> None:
                     constant(x, f"np.{name}", "an argument")
             return _wrapped(result)
 
-        return call if numpy_function in _OF_FORMS else apart(call)
+        if numpy_function in _OF_FORMS:
+            return call
+        return apart(keeps_form(call) if steps or numpy_function in _KEEP_FORM else call)
 
     for numpy_function in functions:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import recorded
 from distgrad.autograd.neighbours import Neighbours, by_places
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.capture.calls import OUTSIDE, Buffer, Tape, Unlowered
 from distgrad.capture.forms import Form
 from distgrad.capture.lines import Call, Values
-from distgrad.optim import Optimizer, clip_grad_norm_
+from distgrad.nn import utils
+from distgrad.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from distgrad.optim.norms import BLOCK
 from distgrad.optim.prepared import PreparedStep, step_of_all
 
@@ -59,20 +61,18 @@ def beside(
     return found
 
 
-class _Clip(Beside):
+class _Clipping(Beside):
+    """What changes the gradients of the parameters that are its first argument."""
+
     def __init__(
         self, tape: Tape, number: int, line: Call, lines: Sequence[Any], leaves: dict[int, Any]
     ) -> None:
         super().__init__(number, line)
-        from distgrad.kernels import squares  # noqa: PLC0415 (numba)
-
         args, settings = line.args.value
         given = inspect.signature(line.function).bind(*args, **settings)
         given.apply_defaults()
-        asked = given.arguments
-        if asked["norm_type"] != 2.0 or asked["error_if_nonfinite"]:
-            raise Unlowered("another norm, or an error before anything is changed")
-        params = asked["params"]
+        # Its name is not the same where the function has PyTorch's.
+        params, *_ = given.arguments.values()
         params = [params] if isinstance(params, Tensor) else params
         having = [p for p in params if id(p) in leaves]
         self._without = [p for p in params if id(p) not in leaves]
@@ -80,11 +80,32 @@ class _Clip(Beside):
         if grads is None or not having:
             raise Unlowered("gradients elsewhere")
         self._having, self._places = having, [p._place for p in having]
-        self._to = line.writes
-        self._found = np.zeros(2)
-        self._emit(tape, squares, grads, float(asked["max_norm"]))
+        self._emit(tape, line, grads, given.arguments)
 
-    def _emit(self, tape: Tape, kernels: Any, grads: Neighbours, max_norm: float) -> None:
+    @abstractmethod
+    def _emit(self, tape: Tape, line: Call, grads: Neighbours, asked: Mapping[str, Any]) -> None:
+        """Put the calls on the tape. Errors: Unlowered."""
+
+    def ready(self) -> bool:
+        """Whether the calls would do what the line does."""
+        if self._without and any(p.grad is not None for p in self._without):
+            return False
+        return all(map(is_, [p._place for p in self._having], self._places))
+
+    def done(self, v: Values) -> None:
+        """Do what is left when the calls have run."""
+
+
+class _Clip(_Clipping):
+    def _emit(self, tape: Tape, line: Call, grads: Neighbours, asked: Mapping[str, Any]) -> None:
+        from distgrad.kernels import squares as kernels  # noqa: PLC0415 (numba)
+
+        if asked["norm_type"] != 2.0 or asked["error_if_nonfinite"]:
+            raise Unlowered("another norm, or an error before anything is changed")
+        self._to = line.writes
+        form = line.forms[0]  # None of a number, which the form with a plain result gives
+        self._dtype = None if form is None else form[1]
+        self._found = np.zeros(2)
         double = np.dtype(np.float64)
         lanes = tape.new((kernels.LANES,), double)
         order = np.argsort([n for stretch in grads.stretches for n in stretch.numbers])
@@ -96,21 +117,29 @@ class _Clip(Beside):
             given = _outside(tape, s.flat), tape.constant(s.bounds), BLOCK, lanes, part
             tape.kernel(kernels.in_lanes, *given, writes=2)
             first += len(s.numbers)
-        limit = tape.constant(np.array([max_norm]))
+        limit = tape.constant(np.array([float(asked["max_norm"])]))
         tape.kernel("joint_norm", squares, tape.constant(order.astype(np.int64)), limit, found)
         for s in grads.stretches:
             tape.kernel("clip", _outside(tape, s.flat), found, out=0)
 
-    def ready(self) -> bool:
-        """Whether the calls would do what the line does."""
-        if self._without and any(p.grad is not None for p in self._without):
-            return False
-        return all(map(is_, [p._place for p in self._having], self._places))
-
     def done(self, v: Values) -> None:
-        """Do what is left when the calls have run."""
+        """Show the norm before clipping."""
+        norm = float(self._found[0])
         for n in self._to:
-            v[n] = float(self._found[0])
+            v[n] = norm if self._dtype is None else np.array(norm, self._dtype)
+
+
+class _ClipValue(_Clipping):
+    def _emit(self, tape: Tape, line: Call, grads: Neighbours, asked: Mapping[str, Any]) -> None:
+        most = float(asked["clip_value"])
+        if not most > 0:  # of 0 and -0 NumPy's clip keeps the sign that there is
+            raise Unlowered("a limit of 0, or an error")
+        for s in grads.stretches:
+            if s.flat.dtype.kind != "f":
+                raise Unlowered("an error")
+            flat, dtype = _outside(tape, s.flat), s.flat.dtype
+            for ufunc, limit in ((np.maximum, -most), (np.minimum, most)):
+                tape.elementwise(ufunc, [flat, tape.constant(np.array(limit, dtype))], flat)
 
 
 class _Step(Beside):
@@ -157,6 +186,9 @@ def _outside(tape: Tape, array: Array) -> Form:
 
 
 _MADE: dict[Callable[..., Any], type[Any]] = {
-    clip_grad_norm_.__wrapped__: _Clip,  # type: ignore[attr-defined]
+    recorded(clip_grad_norm_): _Clip,
+    recorded(utils.clip_grad_norm_): _Clip,  # which returns a Tensor
+    recorded(clip_grad_value_): _ClipValue,
+    recorded(utils.clip_grad_value_): _ClipValue,
     step_of_all: _Step,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import ops
 from distgrad.autograd.engine import seed_of
 from distgrad.autograd.node import Joint
 from distgrad.autograd.tensor import Tensor
@@ -137,8 +138,12 @@ class Lowered:
                 return False
             if any(n not in self.forms for n in line.reads):
                 return False
-        if isinstance(line, Apply) and line.attributes.numbers:  # a mask, say, that picks
-            return False
+        if isinstance(line, Apply) and line.attributes.numbers:
+            settings = line.attributes.numbers
+            if isinstance(line.op, Whole) or any(n not in self.forms for n in settings):
+                return False
+            if line.op is ops.getitem and any(self.forms[n].dtype == np.bool_ for n in settings):
+                return False  # a mask that picks
         return self._open.isdisjoint(line.reads)
 
     def _outside(self, key: Any, shape: Any, dtype: Any, strides: Any) -> Form:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
@@ -53,6 +53,7 @@ __all__ = [
 
 def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
     @apart
+    @keeps_form
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(x) for x in pair(input, other))
         if sign not in ("==", "!="):
@@ -80,6 +81,7 @@ def equal(input: TensorLike, other: TensorLike) -> bool:
 
 
 @apart
+@keeps_form
 def isclose(
     input: TensorLike,
     other: TensorLike,
@@ -127,18 +129,21 @@ def is_same_size(input: TensorLike, other: TensorLike) -> bool:
 
 
 @apart
+@keeps_form
 def isnan(input: TensorLike) -> Tensor:
     """Whether each element is NaN."""
     return Tensor(np.asarray(np.isnan(tensor_of(input).array)))
 
 
 @apart
+@keeps_form
 def isinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞ or -∞."""
     return Tensor(np.asarray(np.isinf(tensor_of(input).array)))
 
 
 @apart
+@keeps_form
 def isfinite(input: TensorLike) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
     return Tensor(np.asarray(np.isfinite(tensor_of(input).array)))
@@ -146,6 +151,7 @@ def isfinite(input: TensorLike) -> Tensor:
 
 @with_out
 @apart
+@keeps_form
 def isposinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞."""
     x = tensor_of(input).array
@@ -155,6 +161,7 @@ def isposinf(input: TensorLike) -> Tensor:
 
 @with_out
 @apart
+@keeps_form
 def isneginf(input: TensorLike) -> Tensor:
     """Whether each element is -∞."""
     x = tensor_of(input).array
@@ -163,6 +170,7 @@ def isneginf(input: TensorLike) -> Tensor:
 
 
 @apart
+@keeps_form
 def isreal(input: TensorLike) -> Tensor:
     """Whether each element has no imaginary part."""
     x = tensor_of(input).array

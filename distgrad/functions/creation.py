@@ -45,6 +45,7 @@ __all__ = [
 
 
 @apart
+@keeps_form
 def tensor(
     data: TensorLike,
     *,
@@ -71,6 +72,7 @@ def as_tensor(data: TensorLike, dtype: DTypeLike | None = None, device: Device =
 
 
 @apart
+@keeps_form
 def _wrapped(data: TensorLike, dtype: DTypeLike | None) -> Tensor:
     return Tensor(array_of(data, dtype))
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.errors import DistgradError
@@ -38,6 +38,7 @@ def _filled(
 
 
 @apart
+@keeps_form
 def _drawn(
     draw: Callable[..., Any], generator: Generator | None, like: Form, *settings: Any
 ) -> Tensor:

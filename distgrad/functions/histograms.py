@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import kernels
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -52,6 +52,7 @@ def bincount(input: TensorLike, weights: TensorLike | None = None, minlength: in
 
 @with_out
 @apart
+@keeps_form
 def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements fall into each of ``bins`` equal intervals of [min, max].
 

@@ -288,6 +288,7 @@ def _at_slices(
 
 
 @apart
+@keeps_form
 def _row_of(name: str, index: TensorLike, length: int, axis: int | None, negative: bool) -> Array:
     return checked_index(name, index, length, axis, negative=negative).reshape(-1)
 

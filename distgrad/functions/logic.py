@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.functions.arguments import tensor_of
@@ -45,6 +45,7 @@ def _truths(x: TensorLike) -> Array:
 
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
     @apart
+    @keeps_form
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
         return plainly(name, ufunc, _truths(input), _truths(other))
 
@@ -61,6 +62,7 @@ logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (
 
 @with_out
 @apart
+@keeps_form
 def logical_not(input: TensorLike) -> Tensor:
     """Whether each element is 0."""
     given = tensor_of(input).array
@@ -69,6 +71,7 @@ def logical_not(input: TensorLike) -> Tensor:
 
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
     @apart
+    @keeps_form
     def bits(input: TensorLike, other: TensorLike) -> Tensor:
         if type(input) is Tensor and type(other) is Tensor:
             a, b = input.array, other.array
@@ -92,6 +95,7 @@ bitwise_right_shift = _bits("bitwise_right_shift", np.right_shift)
 
 @with_out
 @apart
+@keeps_form
 def bitwise_not(input: TensorLike) -> Tensor:
     """``~input``, of whole numbers or booleans."""
     found: Any = np.invert(whole(tensor_of(input), "bitwise_not").array)

@@ -288,6 +288,7 @@ def _neighbours(row: Tensor, place: Tensor, skip: bool, between: str) -> tuple[A
 
 @with_out
 @apart
+@keeps_form
 def searchsorted(
     sorted_sequence: TensorLike,
     input: TensorLike,
@@ -326,6 +327,7 @@ def searchsorted(
 
 @with_out
 @apart
+@keeps_form
 def bucketize(
     input: TensorLike, boundaries: TensorLike, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -338,6 +340,7 @@ def bucketize(
 
 @with_out
 @apart
+@keeps_form
 def isin(
     elements: TensorLike,
     test_elements: TensorLike,

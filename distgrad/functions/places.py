@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import kernels
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
@@ -22,6 +22,7 @@ __all__ = ["nonzero_static", "tril_indices", "triu_indices", "unravel_index"]
 
 
 @apart
+@keeps_form
 def unravel_index(indices: TensorLike, shape: Ints) -> tuple[Tensor, ...]:
     """The index along each axis of ``shape`` of places that are counted through all elements.
 
@@ -77,6 +78,7 @@ def triu_indices(
 
 
 @apart
+@keeps_form
 def _indices(
     row: int, col: int, offset: int, dtype: DTypeLike, device: Any, *, lower: bool
 ) -> Tensor:

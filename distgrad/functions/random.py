@@ -13,7 +13,7 @@ import numpy as np
 
 from distgrad.autograd import random as draw
 from distgrad.autograd import stream
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -83,6 +83,7 @@ def seed() -> int:
 
 
 @apart
+@keeps_form
 def rand(
     *sizes: Any,
     size: Any = None,
@@ -105,6 +106,7 @@ def rand(
 
 
 @apart
+@keeps_form
 def randn(
     *sizes: Any,
     size: Any = None,
@@ -143,6 +145,7 @@ def _drawn(
 
 
 @apart
+@keeps_form
 def randint(
     low: int,
     high: Any = None,
@@ -170,6 +173,7 @@ def randint(
 
 
 @apart
+@keeps_form
 def randperm(
     n: int,
     *,
@@ -190,6 +194,7 @@ def randperm(
 
 
 @apart
+@keeps_form
 def rand_like(
     input: TensorLike,
     *,
@@ -213,6 +218,7 @@ def rand_like(
 
 
 @apart
+@keeps_form
 def randn_like(
     input: TensorLike,
     *,
@@ -236,6 +242,7 @@ def randn_like(
 
 
 @apart
+@keeps_form
 def randint_like(
     input: TensorLike,
     low: int,
@@ -267,6 +274,7 @@ def randint_like(
 
 
 @apart
+@keeps_form
 def normal(
     mean: TensorLike,
     std: TensorLike = 1.0,
@@ -304,6 +312,7 @@ def _real_of(*arrays: Any) -> Any:
 
 @with_out
 @apart
+@keeps_form
 def bernoulli(
     input: TensorLike, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -316,6 +325,7 @@ def bernoulli(
 
 
 @apart
+@keeps_form
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
@@ -327,6 +337,7 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 
 
 @apart
+@keeps_form
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
@@ -337,6 +348,7 @@ def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
 
 @with_out
 @apart
+@keeps_form
 def multinomial(
     input: TensorLike,
     num_samples: int,

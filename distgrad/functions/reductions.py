@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import DTypeLike, Ints, Shape
@@ -340,6 +340,7 @@ def _arg(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Tensor
 
 
 @apart
+@keeps_form
 def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
     find = np.argmax if name == "max" else np.argmin
     return Tensor(np.asarray(find(x.array, axis=axis if x.ndim else None, keepdims=keepdim)))
@@ -350,6 +351,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 
 @with_out
 @apart
+@keeps_form
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -359,6 +361,7 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 
 @with_out
 @apart
+@keeps_form
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
     x = tensor_of(input)
@@ -373,6 +376,7 @@ def _of_truth(x: Tensor, dim: Ints | None, name: str) -> Shape | None:
 
 @with_out
 @apart
+@keeps_form
 def count_nonzero(input: TensorLike, dim: Ints | None = None) -> Tensor:
     """How many elements over ``dim`` are not 0."""
     x = tensor_of(input)

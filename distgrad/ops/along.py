@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array, Shape
@@ -103,6 +103,7 @@ def _put_back(g: Array, places: Array, shape: Shape, dtype: Any) -> Array:
 
 
 @apart
+@keeps_form
 def places_of(
     name: str, shape: tuple[int, ...], dim: int, index: TensorLike, negative: bool = False
 ) -> Array:
@@ -114,6 +115,7 @@ def places_of(
 
 
 @apart
+@keeps_form
 def flat(places: Array) -> Array:
     """The places in a row."""
     return places.reshape(-1)

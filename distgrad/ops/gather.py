@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, fixed
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
@@ -155,6 +155,7 @@ def take_along_axis(arr: TensorLike, indices: TensorLike, axis: int | None = -1)
 
 
 @apart
+@keeps_form
 def _spread(index: TensorLike, length: int, axis: int, shape: Shape) -> Array:
     """NumPy's index into ``length`` elements along ``axis``, counted from 0, in ``shape``."""
     found = checked_index("take_along_axis", index, length, axis)
@@ -165,6 +166,7 @@ def _spread(index: TensorLike, length: int, axis: int, shape: Shape) -> Array:
 
 
 @apart
+@keeps_form
 def _rows(name: str, index: TensorLike, length: int, axis: int) -> Array:
     """The 1-d index (or number) of slices along an axis of ``length``, in a row."""
     rows = checked_index(name, index, length, axis, negative=False)
@@ -184,6 +186,7 @@ def _numbered(shape: Shape, indices: Any) -> Array:
 
 
 @apart
+@keeps_form
 def _mask(name: str, mask: TensorLike) -> Array:
     array = np.asarray(data_of(mask))
     if array.dtype != np.bool_:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -81,11 +81,13 @@ def index_reduce(
 
 
 @apart
+@keeps_form
 def _rows(index: TensorLike, length: int, axis: int) -> Array:
     return checked_index("index_reduce", index, length, axis, negative=False).reshape(-1)
 
 
 @apart
+@keeps_form
 def _places_of_slices(rows: Array, shape: Shape, axis: int) -> Array:
     """The positions, in an array of ``shape``, of the slices at ``rows`` along ``axis``."""
     before = np.arange(math.prod(shape[:axis])) * shape[axis]
@@ -113,6 +115,7 @@ def _reduced(
 
 
 @apart
+@keeps_form
 def _own(places: Array, shape: Shape) -> Array:
     """Whether each element (slice) counts itself: nothing arrives at its place."""
     alone = np.ones(shape, np.bool_)
@@ -130,6 +133,7 @@ def _mean(x: Tensor, values: Tensor, to: _Target, own: Array | None) -> Any:
 
 
 @apart
+@keeps_form
 def _count(places: Array, own: Array | None, shape: Shape) -> Array:
     """How many elements come to each place, its own among them if it counts; 1 if none."""
     arrivals: Array = np.bincount(places.reshape(-1), minlength=math.prod(shape)).reshape(shape)
@@ -145,6 +149,7 @@ def _width(x: Tensor, to: _Target) -> int:
 
 
 @apart
+@keeps_form
 def _each(places: Array, width: int) -> Array:
     """The positions of elements, in a row, of those of slices of ``width``."""
     return np.reshape(places.reshape(-1, 1) * width + np.arange(width), -1)
@@ -204,6 +209,7 @@ def extreme_at(
 
 
 @apart
+@keeps_form
 def _extremes(
     a: Array, src: Array, row: Array, own: Array | None, largest: bool
 ) -> tuple[Array, Array, Array, Array]:

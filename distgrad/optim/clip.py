@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distgrad.arguments import explained, refuse_arguments
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.parts import PartialGradient, gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
@@ -26,6 +26,7 @@ from distgrad.tracing import traced, tracer
 
 
 @apart
+@keeps_form
 def clip_grad_norm_(
     params: Iterable[Tensor],
     max_norm: float,
@@ -59,6 +60,7 @@ def clip_grad_norm_(
 
 @explained
 @apart
+@keeps_form
 def get_total_norm(
     tensors: Iterable[Tensor],
     norm_type: float = 2.0,

@@ -39,18 +39,23 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
 class World:
     """A model, its optimizer, and a step that also returns the norm."""
 
-    def __init__(self, make: Callable[[Any], optim.Optimizer], **clipping: Any) -> None:
+    def __init__(
+        self,
+        make: Callable[[Any], optim.Optimizer],
+        clip: Callable[..., Any] = dg.clip_grad_norm_,
+        **clipping: Any,
+    ) -> None:
         dg.manual_seed(3)
         self.model = nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))
         params = list(self.model.parameters())
         self.optimizer = make(params)
-        clipping = {"max_norm": 0.05, **clipping}
+        clipping = clipping or {"max_norm": 0.05}
 
         def step(x: Any, y: Any) -> Any:
             self.optimizer.zero_grad()
             loss = F.cross_entropy(self.model(x), y)
             loss.backward()
-            norm = dg.clip_grad_norm_(params, **clipping)
+            norm = clip(params, **clipping)
             self.optimizer.step()
             return loss, norm
 
@@ -67,8 +72,10 @@ class World:
                 loss, norm = self.step(
                     rng.normal(size=(6, 5)).astype(np.float32), rng.integers(0, 3, 6)
                 )
-            assert type(norm) is float
-            found.append(loss.array.tobytes() + np.float64(norm).tobytes() + self.bits())
+            shown = f"{type(norm)} {norm!r}"  # of a number all digits
+            if isinstance(norm, dg.Tensor):
+                shown = f"{norm.dtype} {norm.shape} {norm.array.tobytes().hex()}"
+            found.append(loss.array.tobytes() + shown.encode() + self.bits())
         return found
 
     def bits(self) -> bytes:
@@ -127,7 +134,33 @@ def test_limits(limit: float) -> None:
 
 @pytest.mark.parametrize("other", [{"norm_type": 3.0}, {"error_if_nonfinite": True}])
 def test_other_norms_and_errors_stay_lines_of_python(other: Any) -> None:
-    assert compare(OPTIMIZERS["AdamW"], **other) == set()  # and the step after them
+    found = compare(OPTIMIZERS["AdamW"], max_norm=0.05, **other)
+    assert found == set()  # and the step after them
+
+
+@pytest.mark.parametrize(
+    ("clip", "settings"),
+    [
+        (nn.utils.clip_grad_norm_, {"max_norm": 0.05}),
+        (nn.utils.clip_grad_norm_, {"max_norm": 5.0, "norm_type": 2}),
+        (dg.clip_grad_value_, {"clip_value": 0.02}),
+        (nn.utils.clip_grad_value_, {"clip_value": 1e-3}),
+        (nn.utils.clip_grad_value_, {"clip_value": float("inf")}),
+    ],
+)
+def test_all_ways_to_clip(clip: Any, settings: Any) -> None:
+    def spoil(world: World, i: int) -> None:
+        if i == 11:
+            with dg.no_grad():
+                world.model[2].bias.array[0] = np.nan
+
+    for between in (None, spoil):
+        found = compare(OPTIMIZERS["AdamW"], between, clip=clip, **settings)
+        assert found == {clip.__name__, "AdamW.step"}
+
+
+def test_a_limit_of_zero_stays_a_line_of_python() -> None:
+    assert compare(OPTIMIZERS["SGD"], clip=dg.clip_grad_value_, clip_value=0.0) == set()
 
 
 def test_norms_that_are_not_finite() -> None:

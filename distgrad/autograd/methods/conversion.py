@@ -150,6 +150,7 @@ class Conversion:
     # -- new ones --------------------------------------------------------------------------------
 
     @apart
+    @keeps_form
     def new_tensor(
         self: C,
         data: Any,

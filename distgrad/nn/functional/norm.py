@@ -216,6 +216,7 @@ def local_response_norm(
 
 
 @apart
+@keeps_form
 def unbiased(var: Array, n: int) -> Array:
     """Return the variance of ``n`` values with n - 1 under the sum of squares (n if it is 1)."""
     result: Array = var * np.asarray(n / max(n - 1, 1), var.dtype)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from distgrad.arguments import explained
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor
 from distgrad.optim import clip
 
@@ -17,6 +17,7 @@ Tensors: TypeAlias = "Tensor | Iterable[Tensor]"
 
 @explained
 @apart
+@keeps_form
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -60,6 +61,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
 
 @explained
 @apart
+@keeps_form
 def get_total_norm(
     tensors: Tensors,
     norm_type: float = 2.0,
