@@ -33,13 +33,13 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
         found: R = watcher.apart(function, args, kwargs)
         return found
 
-    call.recorded = function  # type: ignore[attr-defined]
+    call.declared = function  # type: ignore[attr-defined]
     return call
 
 
-def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a recorder is told of for a function that was declared apart."""
-    found: Callable[..., Any] = function.recorded  # type: ignore[attr-defined]
+def declared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that was declared apart, by which a recorder knows its calls."""
+    found: Callable[..., Any] = function.declared  # type: ignore[attr-defined]
     return found
 
 

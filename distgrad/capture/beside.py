@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import recorded
+from distgrad.autograd.apart import declared
 from distgrad.autograd.neighbours import Neighbours, by_places
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -186,9 +186,9 @@ def _outside(tape: Tape, array: Array) -> Form:
 
 
 _MADE: dict[Callable[..., Any], type[Any]] = {
-    recorded(clip_grad_norm_): _Clip,
-    recorded(utils.clip_grad_norm_): _Clip,  # which returns a Tensor
-    recorded(clip_grad_value_): _ClipValue,
-    recorded(utils.clip_grad_value_): _ClipValue,
+    declared(clip_grad_norm_): _Clip,
+    declared(utils.clip_grad_norm_): _Clip,  # which returns a Tensor
+    declared(clip_grad_value_): _ClipValue,
+    declared(utils.clip_grad_value_): _ClipValue,
     step_of_all: _Step,
 }

@@ -138,9 +138,11 @@ class Lowered:
                 return False
             if any(n not in self.forms for n in line.reads):
                 return False
-        if isinstance(line, Apply) and line.attributes.numbers:
+        if isinstance(line, Apply):
             settings = line.attributes.numbers
-            if isinstance(line.op, Whole) or any(n not in self.forms for n in settings):
+            if isinstance(line.op, Whole) and not line.op.keeps_form:
+                return False
+            if any(n not in self.forms for n in settings):
                 return False
             if line.op is ops.getitem and any(self.forms[n].dtype == np.bool_ for n in settings):
                 return False  # a mask that picks

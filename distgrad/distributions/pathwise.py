@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import Op, OpResult
 from distgrad.autograd.stream import generator, lent_generator
 from distgrad.autograd.tensor import Tensor
@@ -25,6 +25,7 @@ def standard_gamma(concentration: Tensor, shape: Shape) -> Tensor:
 
 
 @apart
+@keeps_form
 def _gamma_numbers(concentration: Tensor, shape: Shape) -> Array:
     dtype = concentration.dtype
     drawn = lent_generator().standard_gamma(concentration.array.astype(np.float64), shape)
@@ -40,6 +41,7 @@ def dirichlet(concentration: Tensor, shape: Shape) -> Tensor:
 
 
 @apart
+@keeps_form
 def _dirichlet_numbers(concentration: Tensor, shape: Shape) -> Array:
     dtype, a = concentration.dtype, concentration.array.astype(np.float64)
     # log Gamma(a) = log Gamma(a + 1) + log U / a: small concentrations do not underflow.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, fixed
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
@@ -176,6 +176,7 @@ def qr(input: TensorLike, some: bool = True) -> QRResult:
 
 @with_out
 @apart
+@keeps_form
 def geqrf(input: TensorLike) -> GeqrfResult:
     """LAPACK's QR: R and Householder's reflections in one matrix; no gradient, as in PyTorch."""
     a = constant(matrices(input, "geqrf"), "geqrf", "input")
@@ -239,6 +240,7 @@ def lu_unpack(
 
 
 @apart
+@keeps_form
 def _permutation(pivots: TensorLike, y: Tensor) -> Tensor:
     swaps = np.asarray(constant(pivots, "lu_unpack", "LU_pivots"))
     if swaps.dtype.kind not in "iu" or swaps.shape[-1:] != (min(y.shape[-2:]),):

@@ -99,6 +99,7 @@ def cholesky(A: TensorLike, *, upper: bool = False) -> Tensor:
 
 @with_out
 @whole
+@keeps_form
 def cholesky_ex(
     A: TensorLike, *, upper: bool = False, check_errors: bool = False
 ) -> CholeskyExResult:
@@ -326,6 +327,7 @@ def lu_solve(
 
 
 @apart
+@keeps_form
 def _order(pivots: TensorLike, LU: Tensor, shape: Shape, *, back: bool) -> Array:
     """The order that ``pivots`` bring the rows of ``shape`` in (``back``: that they came from).
 

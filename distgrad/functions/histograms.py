@@ -71,6 +71,7 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
 
 @with_out
 @apart
+@keeps_form
 def histogram(
     input: TensorLike,
     bins: int | TensorLike = 100,
@@ -90,6 +91,7 @@ def histogram(
 
 
 @apart
+@keeps_form
 def histogramdd(
     input: TensorLike,
     bins: int | Sequence[Any],

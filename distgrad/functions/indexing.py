@@ -319,6 +319,7 @@ def masked_fill(input: TensorLike, mask: TensorLike, value: TensorLike) -> Tenso
 
 
 @whole
+@keeps_form
 def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> Tensor:
     """The elements of ``source``, in order, where the boolean ``mask`` (broadcast) holds."""
     x, given = tensor_of(input), tensor_of(source)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed
+from distgrad.autograd.apart import fixed, keeps_form
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
@@ -256,6 +256,7 @@ def narrow(input: TensorLike, dim: int, start: int | Tensor, length: int) -> Ten
 
 
 @whole
+@keeps_form
 def _narrow_from(x: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
     return call(ops.narrow, x, dim, int(start), length)
 

@@ -127,6 +127,7 @@ def cond(A: TensorLike, p: Order | None = None) -> Tensor:
 
 @with_out
 @apart
+@keeps_form
 def matrix_rank(
     A: TensorLike,
     tol: TensorLike | None = None,

@@ -40,6 +40,7 @@ def unravel_index(indices: TensorLike, shape: Ints) -> tuple[Tensor, ...]:
 
 @with_out
 @apart
+@keeps_form
 def nonzero_static(input: TensorLike, *, size: int, fill_value: int = -1) -> Tensor:
     """(size, axes): indices of the first ``size`` elements that are not 0, else ``fill_value``."""
     if size < 0:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
 from distgrad.autograd.whole import whole
@@ -74,6 +75,7 @@ def vectors(A: Tensor, B: Tensor) -> bool:
 
 @with_out
 @whole
+@keeps_form
 def solve_ex(
     A: TensorLike, B: TensorLike, *, left: bool = True, check_errors: bool = False
 ) -> SolveExResult:
@@ -91,6 +93,7 @@ def inv(A: TensorLike) -> Tensor:
 
 @with_out
 @whole
+@keeps_form
 def inv_ex(A: TensorLike, *, check_errors: bool = False) -> InvExResult:
     """``inv`` that does not raise: NaN where ``info`` is not 0 (the first zero pivot)."""
     A = matrices(A, "inv_ex", square=True)

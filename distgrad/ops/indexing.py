@@ -263,7 +263,8 @@ def checked_index(
 
     Errors: ShapeError with the caller's ``name`` for other dtypes and an index out of range.
     """
-    given = integers(index, f"{name}: the index").astype(np.intp, copy=False)
+    # In one layout, whether or not some are counted from the end: a recorded step may count on it.
+    given = np.asarray(integers(index, f"{name}: the index"), np.intp, order="C")
     if not np.count_nonzero(given.view(np.uintp) >= length):
         return given  # the common case: none negative, none out of range
     low = -length if negative else 0

@@ -156,6 +156,7 @@ def _each(places: Array, width: int) -> Array:
 
 
 @whole
+@keeps_form
 def _products(x: Tensor, row: Array, values: Tensor, own: Array | None) -> Any:
     start: Any = x if own is None else as_tensor(np.where(own, x, 1))
     total, given = start.reshape(-1), values.reshape(-1)

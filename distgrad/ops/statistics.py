@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.op import constant, dispatch
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.whole import whole
@@ -55,6 +56,7 @@ def covariance(x: Any, correction: float, fweights: Any = None, aweights: Any = 
 
 
 @whole
+@keeps_form
 def _weighted(x: Any, correction: float, fweights: Any, aweights: Any) -> Any:
     n = x.shape[1]
     w = _weights(fweights, n, "fweights", counts=True)

@@ -36,6 +36,7 @@ LOOKED_UP = {
     "one_hot": lambda x, i: F.one_hot(T(i), 4),
     "pdist": lambda x, i: F.pdist(T(x)),
     "repeat_interleave": lambda x, i: T(x).repeat_interleave(T(i)[0] + 1, dim=0).sum(0),
+    "repeat_interleave by an argument": lambda x, i: T(x).repeat_interleave(T(i)[:1, 0], 0).sum(0),
     "put": lambda x, i: T(x).put(T(i), T(x)[0, :3]),
     "scatter": lambda x, i: T(x).scatter(1, T(i), T(x)),
     "scatter of a number": lambda x, i: T(x).scatter(1, T(i), 2.5),

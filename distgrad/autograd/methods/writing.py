@@ -181,6 +181,7 @@ def _zeros_like(own: Any) -> Any:
 
 
 @apart
+@keeps_form
 def _copied(value: Any) -> Any:
     return value._plain(value.array.copy(order="K"))
 

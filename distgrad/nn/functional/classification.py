@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -229,6 +229,7 @@ def _batched(x: Tensor, target: Tensor) -> tuple[Any, Tensor, bool]:
 
 
 @whole
+@keeps_form
 def _soft_cross_entropy(
     x: Tensor, probabilities: Tensor, weight: TensorLike | None, reduction: str, smoothing: float
 ) -> Tensor:
@@ -243,6 +244,7 @@ def _soft_cross_entropy(
 
 
 @whole
+@keeps_form
 def _uniform_loss(
     log_probs: Tensor, labels: Tensor, weight: Any, reduction: str, ignore_index: int
 ) -> Tensor:

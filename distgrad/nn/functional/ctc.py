@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.autograd.whole import whole
@@ -17,6 +18,7 @@ from distgrad.ops.helpers import first_outside, integers
 
 
 @whole
+@keeps_form
 def ctc_loss(
     log_probs: TensorLike,
     targets: TensorLike,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.whole import whole
@@ -195,6 +196,7 @@ def _norm(x: Any, p: float, axis: int, keepdims: bool) -> Any:
 
 
 @whole
+@keeps_form
 def _norm_of_order(x: Any, p: float, axis: int, keepdims: bool) -> Any:
     if p < 0:
         raise ShapeError(f"the order of a norm is not negative; got p={p}")

@@ -83,6 +83,7 @@ def feature_alpha_dropout(
 
 
 @whole
+@keeps_form
 def gumbel_softmax(
     logits: TensorLike, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
@@ -85,6 +86,7 @@ def poisson_nll_loss(
 
 
 @whole
+@keeps_form
 def gaussian_nll_loss(
     input: TensorLike,
     target: TensorLike,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed
+from distgrad.autograd.apart import fixed, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.autograd.whole import whole
@@ -205,6 +205,7 @@ def _max_pool(
 
 
 @whole
+@keeps_form
 def _with_indices(x: Tensor, elements: Sequence[Array]) -> tuple[Tensor, Tensor]:
     _, place = find_largest(x.array, elements)
     index = flat_index(place, math.prod(x.shape[2:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.wrap import wrap
@@ -57,14 +57,23 @@ def padding_row(padding_idx: int, count: int, name: str = "embedding") -> int:
     return padding_idx % count
 
 
-@apart
 def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     """Integers (…) to rows of zeros with a one, (…, num_classes), int64.
 
     The number of classes is the largest label + 1 if it is -1. Errors: ShapeError out of range.
     """
-    rows = integers(tensor, "labels")
-    count = int(rows.max(initial=-1)) + 1 if num_classes == -1 else num_classes
+    return _of_the_largest(tensor) if num_classes == -1 else _one_hot(tensor, num_classes)
+
+
+@apart
+def _of_the_largest(labels: TensorLike) -> Tensor:
+    return _one_hot(labels, int(integers(labels, "labels").max(initial=-1)) + 1)
+
+
+@apart
+@keeps_form
+def _one_hot(labels: TensorLike, count: int) -> Tensor:
+    rows = integers(labels, "labels")
     bad = first_outside(rows, count)
     if bad is not None:
         raise ShapeError(

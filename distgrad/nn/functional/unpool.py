@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import keeps_form
 from distgrad.autograd.stream import lent_generator
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -189,6 +190,7 @@ def fractional_max_pool3d_with_indices(
 
 
 @whole
+@keeps_form
 def _unpool(
     name: str,
     axes: int,
@@ -237,6 +239,7 @@ def _chosen(name: str, output_size: Sequence[int], usual: Numbers, steps: Number
 
 
 @whole
+@keeps_form
 def _fractional(
     name: str,
     axes: int,
