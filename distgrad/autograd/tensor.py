@@ -19,7 +19,7 @@ from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Mover, Place
 from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
-from distgrad.autograd.mode import grad_enabled
+from distgrad.autograd.mode import grad_enabled, recorder
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.autograd.unfit import array_of, no_numbers
@@ -235,6 +235,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""
+        if (recording := recorder()) is not None:
+            recording.detached(self)
         return Tensor(self.array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:

@@ -40,6 +40,14 @@ class Buffer:
     """What stands for all memory that this may be a part of; None where it is by itself."""
 
 
+_IN_ROWS = {
+    np.positive: "copy_rows",
+    np.add: "add_in_rows",
+    np.subtract: "subtract_in_rows",
+    np.multiply: "multiply_in_rows",
+    np.divide: "divide_in_rows",
+}
+"""Kernels for rows with gaps between them. NumPy's inner loop is called anew for each."""
 OUTSIDE = object()
 """Stands for all memory that is not the program's: who knows what is a part of what."""
 
@@ -159,8 +167,8 @@ class Tape:
         shape: Sequence[int],
         strides: Sequence[Sequence[int]],
     ) -> None:
-        copies = ufunc is np.positive and 1 < len(shape) < 4
-        if copies and self._copied(forms, offsets, shape, strides):
+        kernel = _IN_ROWS.get(ufunc)
+        if kernel and 1 < len(shape) < 4 and self._in_rows(kernel, forms, offsets, shape, strides):
             return
         if len(shape) > 2:  # the shortest axis outside
             k = min(range(len(shape) - 1), key=lambda i: shape[i])
@@ -192,16 +200,17 @@ class Tape:
         call.one_by_one, call.elements = bool(rows), 0 if rows else 1
         self.calls.append(call)
 
-    def _copied(
+    def _in_rows(
         self,
+        kernel: str,
         forms: Sequence[Form],
         offsets: Sequence[int],
         shape: Sequence[int],
         strides: Sequence[Sequence[int]],
     ) -> bool:
-        """Copy rows of elements that lie side by side in both arrays, two axes of them at most."""
-        item = forms[1].itemsize
-        if forms[1].dtype.char not in "fd" or any(s[-1] != item or min(s) < 0 for s in strides):
+        """Go by rows of elements that lie side by side in all arrays, two axes of rows at most."""
+        item = forms[-1].itemsize
+        if forms[-1].dtype.char not in "fd" or any(s[-1] != item or min(s) < 0 for s in strides):
             return False
         parts = []
         for f, at, s in zip(forms, offsets, strides, strict=True):
@@ -209,7 +218,7 @@ class Tape:
             parts.append(f.seen_as([length], [item], at - f.offset))
         lengths = [1, *shape][-3:]
         steps = [step // item for s in strides for step in [0, *s][-3:-1]]
-        self.kernel("copy_rows", *parts, *lengths, *steps, out=1)
+        self.kernel(kernel, *parts, *lengths, *steps, out=len(parts) - 1)
         return True
 
     def _by_rows(
@@ -242,12 +251,19 @@ class Tape:
                 "spread_column", forms[0].seen_as([rows], [item]), matrix(out), units=(0, 1)
             )
             return True
-        if len(forms) == 3 and column in seen[:2] and whole in seen[:2] and rows > columns // 8:
-            # The column is spread first: a call for each row would cost more.
+        # A column is spread first: a call for each row would cost more.
+        columnar = [s[1] == 0 and s[0] > 0 for s in seen[:2]]
+        if len(forms) == 3 and any(columnar) and seen[2] == whole and rows > columns // 8:
+            at = columnar.index(True)
+            other = seen[1 - at]
+            if other[1] != item or forms[at].dtype != out.dtype:
+                return False
+            line = forms[at].seen_as([rows], seen[at][:1])
+            if seen[at] != column:
+                self.elementwise(np.positive, [line], line := self.new((rows,), out.dtype))
             wide = self.new((rows, columns), out.dtype)
-            at = seen.index(column)
-            self.kernel("spread_column", forms[at].seen_as([rows], [item]), wide, units=(0, 1))
-            pair = [wide if i == at else matrix(f) for i, f in enumerate(forms[:2])]
+            self.kernel("spread_column", line, wide, units=(0, 1))
+            pair = [wide if i == at else f.seen_as(shape, other) for i, f in enumerate(forms[:2])]
             self.elementwise(ufunc, pair, matrix(out))
             return True
         return False

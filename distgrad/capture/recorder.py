@@ -130,6 +130,11 @@ class Recorder(Backward):
         self.add(Read(self.name_of(tensor), tensor, number), array)
         return number
 
+    def detached(self, tensor: Tensor) -> None:
+        """Note where values come from that another Tensor will stand for, too."""
+        if _persists(tensor):
+            self.number_of(tensor)
+
     def name_of(self, leaf: Tensor) -> str:
         """Return how messages call a parameter or buffer."""
         return self._names.get(id(leaf)) or f"a leaf of shape {leaf.shape}"

@@ -18,7 +18,7 @@ from numba.core.datamodel import default_manager
 from numba.extending import intrinsic
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.jit import exact_kernel, part
 from distgrad.kernels.vectors import BYTES, load, load_some, store, store_some
 
 FEW, MANY, FLOATS = 16, 64, 4
@@ -304,3 +304,28 @@ def copy_rows(
                 store(out, y + j, load(a, x + j))
             if whole < n:
                 store_some(out, y + whole, n - whole, load_some(a, x + whole, n - whole))
+
+
+def _in_rows(name: str, combine: Callable[[Any, Any], Any]) -> Any:
+    """Return the kernel that combines two arrays row by row, each row so many elements further."""
+
+    def rows_of_two(
+        a: Array, b: Array, out: Array, m: int, rows: int, n: int,
+        a0: int, a1: int, b0: int, b1: int, out0: int, out1: int,
+    ) -> None:  # fmt: skip
+        for i in range(m):
+            for k in range(rows):
+                x = a[i * a0 + k * a1 : i * a0 + k * a1 + n]
+                y = b[i * b0 + k * b1 : i * b0 + k * b1 + n]
+                z = out[i * out0 + k * out1 : i * out0 + k * out1 + n]
+                for j in range(n):
+                    z[j] = combine(x[j], y[j])
+
+    rows_of_two.__name__ = rows_of_two.__qualname__ = f"{name}_in_rows"
+    return exact_kernel(rows_of_two)
+
+
+add_in_rows = _in_rows("add", part(lambda x, y: x + y))
+subtract_in_rows = _in_rows("subtract", part(lambda x, y: x - y))
+multiply_in_rows = _in_rows("multiply", part(lambda x, y: x * y))
+divide_in_rows = _in_rows("divide", part(lambda x, y: x / y))

@@ -176,3 +176,24 @@ def test_a_number_drawn_by_numpy_is_found_to_differ_at_the_second_call():
     step(np.ones(3, np.float32))
     with pytest.raises(dg.CaptureError, match="does something else than when it was captured"):
         step(np.ones(3, np.float32))
+
+
+def test_a_parameter_that_is_detached_first_is_read_anew_by_each_replay():
+    weight = dg.nn.Parameter(np.ones((2, 3), np.float32))
+    optimizer = dg.optim.SGD([weight], lr=0.5)
+
+    def step(x):
+        optimizer.zero_grad()
+        target = weight.detach()[:1] * x  # of a module that is not called, say
+        loss = ((weight * x - target) ** 2).sum() + weight.sum()
+        loss.backward()
+        optimizer.step()
+        return dg.stack((loss, weight.detach().sum()))
+
+    def run(going):
+        weight.data = dg.ones(2, 3)
+        return [going(dg.full((3,), 1.0 + i)).array.tobytes() for i in range(CALLS)]
+
+    eager = run(step)
+    assert run(dg.capture(step)) == eager
+    assert len(set(eager)) == CALLS
