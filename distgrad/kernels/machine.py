@@ -18,8 +18,18 @@ from numba.core.datamodel import default_manager
 from numba.extending import intrinsic
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.jit import exact_kernel, part
-from distgrad.kernels.vectors import BYTES, load, load_some, store, store_some
+from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.vectors import (
+    BYTES,
+    add,
+    divide,
+    load,
+    load_some,
+    multiply,
+    store,
+    store_some,
+    subtract,
+)
 
 FEW, MANY, FLOATS = 16, 64, 4
 """How many words and floating-point numbers a kernel is handed; what it does not take is idle."""
@@ -241,22 +251,6 @@ def add_rows(a: Array, out: Array) -> None:
 
 
 @exact_kernel
-def add_row(a: Array, row: Array, out: Array) -> None:
-    """Add a row to each of (rows, columns)."""
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] + row[j]
-
-
-@exact_kernel
-def multiply_row(a: Array, row: Array, out: Array) -> None:
-    """Multiply each of (rows, columns) by a row."""
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] * row[j]
-
-
-@exact_kernel
 def spread_column(column: Array, out: Array) -> None:
     """Write a number for each row of (rows, columns) all along it."""
     for i in range(out.shape[0]):
@@ -307,25 +301,44 @@ def copy_rows(
 
 
 def _in_rows(name: str, combine: Callable[[Any, Any], Any]) -> Any:
-    """Return the kernel that combines two arrays row by row, each row so many elements further."""
+    """Return the kernel that combines two arrays row by row, each row so many elements further.
+
+    By vectors: ``out`` may be one of the arrays, and LLVM would go by elements then.
+    """
 
     def rows_of_two(
         a: Array, b: Array, out: Array, m: int, rows: int, n: int,
         a0: int, a1: int, b0: int, b1: int, out0: int, out1: int,
     ) -> None:  # fmt: skip
+        width = BYTES // a.itemsize
+        whole = n - n % width
+        rest = n - whole
         for i in range(m):
             for k in range(rows):
-                x = a[i * a0 + k * a1 : i * a0 + k * a1 + n]
-                y = b[i * b0 + k * b1 : i * b0 + k * b1 + n]
-                z = out[i * out0 + k * out1 : i * out0 + k * out1 + n]
-                for j in range(n):
-                    z[j] = combine(x[j], y[j])
+                x, y, z = i * a0 + k * a1, i * b0 + k * b1, i * out0 + k * out1
+                for j in range(0, whole, width):
+                    store(out, z + j, combine(load(a, x + j), load(b, y + j)))
+                if rest:
+                    last = combine(load_some(a, x + whole, rest), load_some(b, y + whole, rest))
+                    store_some(out, z + whole, rest, last)
 
     rows_of_two.__name__ = rows_of_two.__qualname__ = f"{name}_in_rows"
     return exact_kernel(rows_of_two)
 
 
-add_in_rows = _in_rows("add", part(lambda x, y: x + y))
-subtract_in_rows = _in_rows("subtract", part(lambda x, y: x - y))
-multiply_in_rows = _in_rows("multiply", part(lambda x, y: x * y))
-divide_in_rows = _in_rows("divide", part(lambda x, y: x / y))
+add_in_rows, subtract_in_rows = _in_rows("add", add), _in_rows("subtract", subtract)
+multiply_in_rows, divide_in_rows = _in_rows("multiply", multiply), _in_rows("divide", divide)
+
+
+@exact_kernel
+def add_row(a: Array, row: Array, out: Array) -> None:
+    """Add a row to each of (rows, columns)."""
+    rows, n = a.shape
+    add_in_rows(a.reshape(-1), row, out.reshape(-1), 1, rows, n, 0, n, 0, 0, 0, n)
+
+
+@exact_kernel
+def multiply_row(a: Array, row: Array, out: Array) -> None:
+    """Multiply each of (rows, columns) by a row."""
+    rows, n = a.shape
+    multiply_in_rows(a.reshape(-1), row, out.reshape(-1), 1, rows, n, 0, n, 0, 0, 0, n)

@@ -20,6 +20,7 @@ from distgrad.blas import cpu
 from distgrad.kernels import onednn_products
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
 from distgrad.kernels.jit import exact_kernel, inlined, part
+from distgrad.kernels.machine import add_row
 from distgrad.kernels.tiles import ROWS, VECTORS, tile, turn, wide_tile
 from distgrad.kernels.vectors import BYTES, address, apart, load, store
 from distgrad.ops.linalg import linear_by, matmul_by
@@ -49,7 +50,14 @@ def linear(x: Array, weight: Array, bias: Array | None) -> OpResult | None:
     """The twin of ``ops.linear``."""
     if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1], _by_library(x, weight)):
         return None
-    return linear_by(product, x, weight, bias)
+    return linear_by(product, x, weight, bias, _add)
+
+
+def _add(y: Array, bias: Array, out: Array) -> Array:
+    if type(y) is not _ndarray or not bias.flags.c_contiguous or not y.flags.c_contiguous:
+        return np.add(y, bias, out=out)
+    add_row(y, readable(bias), out)  # in half of NumPy's time
+    return out
 
 
 @on_forms

@@ -193,6 +193,7 @@ def _of_two(operation: Callable[..., Any]) -> Any:
 add = _of_two(lambda builder, x, y: builder.fadd(x, y))
 subtract = _of_two(lambda builder, x, y: builder.fsub(x, y))
 multiply = _of_two(lambda builder, x, y: builder.fmul(x, y))
+divide = _of_two(lambda builder, x, y: builder.fdiv(x, y))
 
 
 def _larger(builder: Any, x: Any, y: Any) -> Any:

@@ -150,8 +150,14 @@ def linear(x: Array, weight: Array, bias: Array | None) -> OpResult:
     return linear_by(np.matmul, x, weight, bias)
 
 
-def linear_by(product: Product, x: Array, weight: Array, bias: Array | None) -> OpResult:
-    """Return what ``linear`` does, matrices multiplied by this function."""
+def linear_by(
+    product: Product,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    add: Callable[..., Array] = np.add,
+) -> OpResult:
+    """Return what ``linear`` does, matrices multiplied and the bias added by these functions."""
     shape = x.shape
     # One product of two matrices whatever the rank of x; the bias is added where it stands.
     rows = x if len(shape) == 2 else _rows(x)
@@ -160,8 +166,10 @@ def linear_by(product: Product, x: Array, weight: Array, bias: Array | None) -> 
     else:
         y = product(rows, T(weight))
         if bias is not None:
-            same = type(y) is np.ndarray and y.dtype == bias.dtype
-            y = np.add(y, bias, out=y) if same else y + bias
+            # On the tape nothing is changed in place.
+            kind: Any = type(y)
+            same = kind is type(bias) and kind is not Tensor and y.dtype == bias.dtype
+            y = add(y, bias, out=y) if same else y + bias
     if len(shape) == 2 and weight.dtype.kind != "c" and x.dtype.kind != "c":
         return y, (
             lambda g: product(g, weight),
