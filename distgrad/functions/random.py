@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd import random as draw
 from distgrad.autograd import stream
 from distgrad.autograd.apart import apart
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
+from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
+from distgrad.functions.draws import (
+    Generator,
+    integer_numbers,
+    normal_numbers,
+    numbers_of,
+    unit_numbers,
+)
 from distgrad.functions.out import with_out
 from distgrad.functions.shapes import broadcast_shapes
 
@@ -40,33 +46,6 @@ __all__ = [
     "randperm",
     "seed",
 ]
-
-
-class Generator:
-    """A stream of random numbers of its own, keyed by its seed: the same on every rank."""
-
-    def __init__(self, device: Device = None) -> None:
-        check_place(device)
-        self.manual_seed(0)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start again from ``seed``, and return the generator."""
-        self._seed = int(seed)
-        self._numbers = np.random.Generator(np.random.Philox(self._seed & 0xFFFF_FFFF_FFFF_FFFF))
-        return self
-
-    def initial_seed(self) -> int:
-        """Return what it was started from."""
-        return self._seed
-
-    def numbers(self) -> np.random.Generator:
-        """Return NumPy's generator of the stream."""
-        return self._numbers
-
-
-def numbers_of(generator: Generator | None) -> np.random.Generator:
-    """Return NumPy's generator of a stream, to draw from at once: the rank's or shard's if None."""
-    return stream.lent_generator() if generator is None else generator.numbers()
 
 
 def initial_seed() -> int:
@@ -97,11 +76,8 @@ def rand(
     """Return numbers spread evenly over [0, 1)."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "rand")
-
-    def uniform(kind: np.dtype[Any]) -> Any:
-        return uniform_numbers(shape, 0.0, 1.0, kind, generator)
-
-    return made(_drawn("rand", uniform, dtype, out), requires_grad, out)
+    drawn = _drawn("rand", unit_numbers, shape, dtype, generator, out)
+    return made(drawn, requires_grad, out)
 
 
 @apart
@@ -119,27 +95,28 @@ def randn(
     """Return numbers of the standard normal distribution."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "randn")
-
-    def normal(kind: np.dtype[Any]) -> Any:
-        return normal_numbers(shape, kind, generator)
-
-    drawn = _drawn("randn", normal, dtype, out)
+    drawn = _drawn("randn", normal_numbers, shape, dtype, generator, out)
     if drawn.dtype.kind == "c":  # of variance 1 in all
         drawn *= 0.5**0.5
     return made(drawn, requires_grad, out)
 
 
 def _drawn(
-    name: str, draw: Callable[[Any], Any], dtype: DTypeLike | None, out: Tensor | None
+    name: str,
+    draw: Callable[..., Any],
+    shape: Shape,
+    dtype: DTypeLike | None,
+    generator: Generator | None,
+    out: Tensor | None,
 ) -> Any:
     """``draw`` of a real dtype, both parts of a complex one. Errors: DistgradError for others."""
     kind = dtype_or(dtype, out, get_default_dtype())
     if kind.kind == "c":
         part = np.zeros(0, kind).real.dtype
-        return draw(part) + 1j * draw(part)
+        return draw(shape, part, generator) + 1j * draw(shape, part, generator)
     if kind.kind != "f":
         raise DistgradError(f"{name} draws real numbers; got dtype {kind}: use randint")
-    return draw(kind)
+    return draw(shape, kind, generator)
 
 
 @apart
@@ -165,8 +142,9 @@ def randint(
     if int(high) <= int(low):
         raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
     shape = lengths_of((size,), "randint")
-    drawn = numbers_of(generator).integers(int(low), int(high), shape)
-    return made(np.asarray(drawn).astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
+    drawn = integer_numbers(shape, int(low), int(high), generator)
+    kind = dtype_or(dtype, out, np.int64)
+    return made(drawn.astype(kind, copy=False), requires_grad, out)
 
 
 @apart
@@ -185,8 +163,9 @@ def randperm(
     check_place(device, layout, pin_memory)
     if n < 0:
         raise ShapeError(f"randperm: {n} numbers have no order")
-    order = numbers_of(generator).permutation(n)
-    return made(order.astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
+    order = stream.permutation(n) if generator is None else generator.numbers().permutation(n)
+    kind = dtype_or(dtype, out, np.int64)
+    return made(order.astype(kind, copy=False), requires_grad, out)
 
 
 @apart
@@ -281,24 +260,25 @@ def normal(
     """Return numbers of normal distributions with ``mean`` and ``std`` (both broadcast)."""
     check_place(device)
     middle, spread = tensor_of(mean).array, tensor_of(std).array
-    if np.any(spread < 0):
+    alone = not (middle.ndim or spread.ndim)
+    if float(spread) < 0 if alone else (spread < 0).any():
         raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
     if size is None:
         shape = broadcast_shapes(middle.shape, spread.shape)
     else:
         shape = lengths_of((size,), "normal")
-    kind = dtype_or(dtype, out, _real_of(middle, spread))
+    kind = dtype_or(dtype, out, get_default_dtype() if alone else _real_of(middle, spread))
     if kind.kind != "f":
         raise DistgradError(f"normal draws real numbers; got dtype {kind}")
-    if middle.ndim or spread.ndim:
-        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
-    else:
+    if alone:
         drawn = normal_numbers(shape, kind, generator, float(middle), float(spread))
+    else:
+        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
     return made(drawn.astype(kind, copy=False), requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
-    real = [a.dtype for a in arrays if a.dtype.kind == "f" and a.ndim]
+    real = [a.dtype for a in arrays if a.ndim and a.dtype.kind == "f"]
     return np.result_type(*real) if real else get_default_dtype()
 
 
@@ -310,7 +290,7 @@ def bernoulli(
     """Return 1 with the probability that each element of ``input`` is (or ``p``), else 0."""
     x = tensor_of(input)
     chance = x.array if p is None else np.full(x.shape, p)
-    if not np.all((chance >= 0) & (chance <= 1)):
+    if not ((chance >= 0) & (chance <= 1)).all():
         raise ShapeError("bernoulli: a probability must lie in [0, 1]")
     return made((numbers_of(generator).random(x.shape) < chance).astype(x.dtype), False)
 
@@ -319,7 +299,7 @@ def bernoulli(
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
-    if not (np.all(n >= 0) and np.all((p >= 0) & (p <= 1))):
+    if not ((n >= 0).all() and ((p >= 0) & (p <= 1)).all()):
         raise ShapeError("binomial: counts are ≥ 0, and a probability must lie in [0, 1]")
     return made(
         np.asarray(numbers_of(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
@@ -330,7 +310,7 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
-    if not np.all(rate >= 0):
+    if not (rate >= 0).all():
         raise ShapeError("poisson: a rate must not be negative, nor NaN")
     return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
 
@@ -353,15 +333,16 @@ def multinomial(
     weights = tensor_of(input).array.astype(np.float64)
     if weights.ndim not in (1, 2):
         raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
-    rows = np.atleast_2d(weights)
-    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(1) > 0).all()):
+    rows = weights[None] if weights.ndim == 1 else weights
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and rows.any(1).all()):
         raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
     numbers = numbers_of(generator)
     if replacement:
         ends = np.cumsum(rows, 1)
         drawn = numbers.random((len(rows), num_samples)) * ends[:, -1:]
-        found = np.stack([np.searchsorted(e, d, "right") for e, d in zip(ends, drawn, strict=True)])
-        found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
+        found = np.array([e.searchsorted(d, "right") for e, d in zip(ends, drawn, strict=True)])
+        if found.max(initial=0) == rows.shape[1]:  # rounded to the end: the last one of a weight
+            found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
     else:
         least = int((rows > 0).sum(1).min())
         if num_samples > least:
@@ -373,30 +354,9 @@ def multinomial(
         with np.errstate(divide="ignore"):
             times = numbers.standard_exponential(rows.shape) / rows
         found = np.argsort(times, 1, kind="stable")[:, :num_samples]
-    return made(found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64), False)
-
-
-def normal_numbers(
-    shape: Shape,
-    dtype: np.dtype[Any],
-    generator: Generator | None,
-    mean: float = -0.0,
-    std: float = 1.0,
-) -> Array:
-    """Return an array of numbers of a normal distribution."""
-    if generator is None:
-        return stream.normal(shape, dtype, mean, std)
-    return np.asarray(mean + std * generator.numbers().standard_normal(shape)).astype(dtype)
-
-
-def uniform_numbers(
-    shape: Any, low: float, high: float, dtype: DTypeLike, generator: Generator | None
-) -> Any:
-    """Return an array of numbers spread evenly over [low, high)."""
-    if generator is None:
-        return draw.uniform(shape, low=low, high=high, dtype=dtype).array
-    drawn = generator.numbers().uniform(low, high, shape)
-    return np.minimum(np.asarray(drawn).astype(dtype), np.nextafter(np.asarray(high, dtype), low))
+    return made(
+        found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64, copy=False), False
+    )
 
 
 METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}

@@ -91,7 +91,8 @@ OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
     **{"into_bins_": "counts", "nonzero": "counts"},
-    **{"random": "philox", "standard_normal": "philox", "nextafter": "neighbours"},
+    **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
+    "nextafter": "neighbours",
 }
 """What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 
