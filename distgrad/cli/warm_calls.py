@@ -120,6 +120,7 @@ def _counts(dtype: np.dtype[Any]) -> None:
         dg.cummax(a, axis)
         dg.cummin(a, axis)
     dg.nonzero(x)
+    dg.tril_indices(99, 99)
     dg.histc(x, 10)
     dg.histogram(x, x[::512])
 
