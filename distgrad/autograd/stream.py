@@ -174,15 +174,17 @@ def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0
 def integers(low: int, high: int, shape: Shape) -> Array:
     """Return ``generator().integers(low, high, shape)``."""
     drawn = None
-    if _are_many(shape) and 1 < high - low < 1 << 32 and low >= -(1 << 63) and high <= 1 << 63:
-        drawn = _by_kernel("integers", shape, np.int64, low, high - low)
+    if _are_many(shape) and type(low) is int and type(high) is int:
+        count, inside = high - low, low >= -(1 << 63) and high <= 1 << 63
+        if inside and 1 < count < 1 << 32:
+            drawn = _by_kernel("integers", shape, np.int64, low, count)
     return np.asarray(lent_generator().integers(low, high, shape)) if drawn is None else drawn
 
 
 def permutation(n: int) -> Array:
     """Return ``generator().permutation(n)``."""
     drawn = None
-    if _MANY <= n < 1 << 31:
+    if type(n) is int and _MANY <= n < 1 << 31:
         drawn = _by_kernel("permutation", (n,), np.int64)
     return lent_generator().permutation(n) if drawn is None else drawn
 

@@ -76,8 +76,7 @@ def rand(
     """Return numbers spread evenly over [0, 1)."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "rand")
-    drawn = _drawn("rand", unit_numbers, shape, dtype, generator, out)
-    return made(drawn, requires_grad, out)
+    return made(_unit(shape, dtype, generator, out), requires_grad, out)
 
 
 @apart
@@ -95,22 +94,33 @@ def randn(
     """Return numbers of the standard normal distribution."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "randn")
-    drawn = _drawn("randn", normal_numbers, shape, dtype, generator, out)
-    if drawn.dtype.kind == "c":  # of variance 1 in all
+    return made(_normal(shape, dtype, generator, out), requires_grad, out)
+
+
+def _unit(
+    shape: Shape, dtype: DTypeLike | None, generator: Generator | None, out: Tensor | None
+) -> Any:
+    return _drawn("rand", unit_numbers, shape, dtype_or(dtype, out, get_default_dtype()), generator)
+
+
+def _normal(
+    shape: Shape, dtype: DTypeLike | None, generator: Generator | None, out: Tensor | None
+) -> Any:
+    kind = dtype_or(dtype, out, get_default_dtype())
+    drawn = _drawn("randn", normal_numbers, shape, kind, generator)
+    if kind.kind == "c":  # of variance 1 in all
         drawn *= 0.5**0.5
-    return made(drawn, requires_grad, out)
+    return drawn
 
 
 def _drawn(
     name: str,
     draw: Callable[..., Any],
     shape: Shape,
-    dtype: DTypeLike | None,
+    kind: np.dtype[Any],
     generator: Generator | None,
-    out: Tensor | None,
 ) -> Any:
     """``draw`` of a real dtype, both parts of a complex one. Errors: DistgradError for others."""
-    kind = dtype_or(dtype, out, get_default_dtype())
     if kind.kind == "c":
         part = np.zeros(0, kind).real.dtype
         return draw(shape, part, generator) + 1j * draw(shape, part, generator)
@@ -139,12 +149,23 @@ def randint(
         low, high, size = 0, low, high
     if high is None or size is None:
         raise TypeError("randint takes (high, size) or (low, high, size); size is a tuple")
-    if int(high) <= int(low):
-        raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
     shape = lengths_of((size,), "randint")
-    drawn = integer_numbers(shape, int(low), int(high), generator)
-    kind = dtype_or(dtype, out, np.int64)
-    return made(drawn.astype(kind, copy=False), requires_grad, out)
+    return made(_integers(low, high, shape, dtype, generator, out), requires_grad, out)
+
+
+def _integers(
+    low: int,
+    high: int,
+    shape: Shape,
+    dtype: DTypeLike | None,
+    generator: Generator | None,
+    out: Tensor | None,
+) -> Any:
+    first, past = int(low), int(high)
+    if past <= first:
+        raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
+    drawn = integer_numbers(shape, first, past, generator)
+    return drawn.astype(dtype_or(dtype, out, np.int64), copy=False)
 
 
 @apart
@@ -180,15 +201,9 @@ def rand_like(
     memory_format: None = None,
 ) -> Tensor:
     """``rand`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
-    return rand(
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    check_place(device, layout)
+    x = tensor_of(input).array
+    return made(_unit(x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 @apart
@@ -203,15 +218,9 @@ def randn_like(
     memory_format: None = None,
 ) -> Tensor:
     """``randn`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
-    return randn(
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    check_place(device, layout)
+    x = tensor_of(input).array
+    return made(_normal(x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 @apart
@@ -228,18 +237,10 @@ def randint_like(
     memory_format: None = None,
 ) -> Tensor:
     """``randint`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
+    check_place(device, layout)
+    x = tensor_of(input).array
     first, past = (0, low) if high is None else (low, high)
-    return randint(
-        first,
-        past,
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    return made(_integers(first, past, x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 # -- of parameters --------------------------------------------------------------------------------
