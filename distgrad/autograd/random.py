@@ -62,9 +62,7 @@ def uniform(
 ) -> Tensor:
     """Return numbers spread evenly over [low, high), which broadcast to ``shape``."""
     if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
-        unit = stream.random(_lengths(shape), dtype)
-        below_1 = np.nextafter(unit.dtype.type(1), unit.dtype.type(0))
-        return Tensor(np.minimum(unit, below_1, out=unit))
+        return Tensor(stream.random(_lengths(shape), dtype))
     drawn = np.asarray(stream.lent_generator().uniform(low, high, shape)).astype(dtype)
     # Rounded to single precision the largest numbers below high would be high itself.
     below = np.nextafter(np.asarray(high, dtype), np.asarray(low, dtype))
@@ -81,7 +79,7 @@ def integers(low: int, high: int | None = None, shape: Ints = ()) -> Tensor:
     first, past = (0, low) if high is None else (low, high)
     if past <= first:
         raise ShapeError(f"dg.random.integers: there is no whole number in [{first}, {past})")
-    return Tensor(np.asarray(stream.lent_generator().integers(first, past, shape)))
+    return Tensor(stream.integers(first, past, _lengths(shape)))
 
 
 @apart
@@ -111,7 +109,7 @@ def permutation(n: int) -> Tensor:
     """Return 0 to ``n`` - 1 (int64) in random order. Errors: ShapeError for a negative ``n``."""
     if n < 0:
         raise ShapeError(f"dg.random.permutation: {n} numbers have no order")
-    return Tensor(stream.lent_generator().permutation(n))
+    return Tensor(stream.permutation(n))
 
 
 def _lengths(shape: Ints) -> Shape:

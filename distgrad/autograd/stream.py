@@ -6,6 +6,7 @@ so that ranks draw different numbers. Philox: Salmon et al. 2011.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -136,11 +138,21 @@ _MANY = 1 << 11  # fewer are drawn sooner than numba is imported
 
 
 def random(shape: Shape, dtype: DTypeLike) -> Array:
-    """Return ``generator().random(shape)`` rounded to ``dtype``."""
-    drawn = _by_kernel("random", shape, dtype)
+    """Return ``generator().random(shape)`` rounded to ``dtype``, to numbers below 1."""
+    most = below_1(np.dtype(dtype))
+    drawn = _by_kernel("random", shape, dtype, most) if _are_many(shape) else None
     if drawn is None:
-        drawn = np.asarray(lent_generator().random(shape)).astype(dtype, copy=False)
+        drawn = np.asarray(lent_generator().random(shape))
+        if drawn.dtype != dtype:
+            np.minimum(drawn, most, out=drawn)
+            drawn = drawn.astype(dtype)
     return drawn
+
+
+@functools.cache
+def below_1(dtype: np.dtype[Any]) -> Array:
+    """Return the largest number of ``dtype`` below 1, in double precision."""
+    return np.asarray(np.nextafter(dtype.type(1), dtype.type(0)), np.float64)
 
 
 def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0) -> Array:
@@ -148,15 +160,41 @@ def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0
 
     What is added to -0 keeps its sign.
     """
-    drawn = _by_kernel("standard_normal", shape, dtype, loc, scale)
+    drawn = _by_kernel("standard_normal", shape, dtype, loc, scale) if _are_many(shape) else None
     if drawn is None:
-        drawn = np.asarray(loc + scale * lent_generator().standard_normal(shape))
+        drawn = np.asarray(lent_generator().standard_normal(shape))
+        if scale != 1.0:
+            drawn *= scale
+        if loc or math.copysign(1.0, loc) > 0:
+            drawn += loc
         drawn = drawn.astype(dtype, copy=False)
     return drawn
 
 
-def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: float) -> Array | None:
-    if twin is None or math.prod(shape) < _MANY or dtype not in (np.float32, np.float64):
+def integers(low: int, high: int, shape: Shape) -> Array:
+    """Return ``generator().integers(low, high, shape)``."""
+    drawn = None
+    if _are_many(shape) and type(low) is int and type(high) is int:
+        count, inside = high - low, low >= -(1 << 63) and high <= 1 << 63
+        if inside and 1 < count < 1 << 32:
+            drawn = _by_kernel("integers", shape, np.int64, low, count)
+    return np.asarray(lent_generator().integers(low, high, shape)) if drawn is None else drawn
+
+
+def permutation(n: int) -> Array:
+    """Return ``generator().permutation(n)``."""
+    drawn = None
+    if type(n) is int and _MANY <= n < 1 << 31:
+        drawn = _by_kernel("permutation", (n,), np.int64)
+    return lent_generator().permutation(n) if drawn is None else drawn
+
+
+def _are_many(shape: Shape) -> bool:
+    return math.prod(shape) >= _MANY
+
+
+def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: Any) -> Array | None:
+    if twin is None or dtype not in (np.float32, np.float64, np.int64):
         return None
     kernel = twin(name)
     if kernel is None:
@@ -181,6 +219,7 @@ class _OfThread(threading.local):
         if self._generator is None:
             self._bits = np.random.Philox(counter=0, key=0)
             self._state = self._bits.state
+            self._state["buffer"] = (0,) * 4  # type: ignore[typeddict-item]  # read sooner
             self._generator = np.random.Generator(self._bits)
         counter, key = self._state["state"]["counter"], self._state["state"]["key"]
         counter[1], counter[2], counter[3] = p.call, shard, p.step

@@ -408,6 +408,8 @@ def _as_array(data: TensorLike) -> Array:
         return data.array
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
+    if type(data) is float:
+        return np.array(data, get_default_dtype())
     array = array_of(data)
     # Python floats carry no precision of their own: the default's, as in PyTorch.
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array

@@ -13,7 +13,14 @@ from distgrad import Tensor, clip_grad_norm_, kernels, nn, ops, optim
 from distgrad.autograd import grad
 from distgrad.autograd.op import Op
 from distgrad.autograd.signature import draw
-from distgrad.autograd.stream import Position, at_position, normal, random
+from distgrad.autograd.stream import (
+    Position,
+    at_position,
+    integers,
+    normal,
+    permutation,
+    random,
+)
 from distgrad.functions.arithmetic import nextafter
 from distgrad.nn import functional as F
 
@@ -83,6 +90,8 @@ def _draws(dtype: np.dtype[Any]) -> None:
     with at_position(Position()):  # a program's own numbers stay where they are
         for draw_numbers in (random, normal):
             draw_numbers((1 << 12,), dtype)
+        integers(0, 10, (1 << 12,))
+        permutation(1 << 12)
 
 
 def _neighbours(dtype: np.dtype[Any]) -> None:
@@ -111,6 +120,7 @@ def _counts(dtype: np.dtype[Any]) -> None:
         dg.cummax(a, axis)
         dg.cummin(a, axis)
     dg.nonzero(x)
+    dg.tril_indices(99, 99)
     dg.histc(x, 10)
     dg.histogram(x, x[::512])
 

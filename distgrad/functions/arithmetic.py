@@ -18,6 +18,7 @@ from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import (
     apply,
+    arrays_of,
     check_a_tensor,
     check_real,
     check_whole_divisor,
@@ -256,21 +257,20 @@ def copysign(input: TensorLike, other: TensorLike) -> Tensor:
 def nextafter(input: TensorLike, other: TensorLike) -> Tensor:
     """The number next to ``input`` in the direction of ``other``; it has no gradient."""
     check_real("nextafter", input, other)
-    a, b = (
-        constant(x, "nextafter", n)
-        for x, n in zip(pair(input, other), ("input", "other"), strict=True)
-    )
+    x, y = pair(input, other)
+    a, b = constant(x, "nextafter", "input"), constant(y, "nextafter", "other")
     return plainly("nextafter", _next, a, b)
 
 
 _MANY = 1 << 12  # fewer are computed sooner than numba is imported
+_FEW = 1 << 9  # of both together, for which passes over bits cost more
 _BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
 def _next(a: Any, b: Any) -> Any:
     """``np.nextafter``, whose function of C is called for each number, by the numbers' bits."""
     whole = _BITS.get(getattr(a, "dtype", None))
-    if whole is None or getattr(b, "dtype", None) != a.dtype:
+    if whole is None or getattr(b, "dtype", None) != a.dtype or a.size + b.size < _FEW:
         return np.nextafter(a, b)
     a, b = np.broadcast_arrays(a, b)
     if not a.ndim:
@@ -326,13 +326,15 @@ def _powers_of_2(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @with_out
 def gcd(input: TensorLike, other: TensorLike) -> Tensor:
     """The greatest common divisor of whole numbers."""
-    return plainly("gcd", np.gcd, *(data_of(whole(x, "gcd")) for x in pair(input, other)))
+    a, b = arrays_of(input, other)
+    return plainly("gcd", np.gcd, whole(a, "gcd"), whole(b, "gcd"))
 
 
 @with_out
 def lcm(input: TensorLike, other: TensorLike) -> Tensor:
     """The least common multiple of whole numbers."""
-    return plainly("lcm", np.lcm, *(data_of(whole(x, "lcm")) for x in pair(input, other)))
+    a, b = arrays_of(input, other)
+    return plainly("lcm", np.lcm, whole(a, "lcm"), whole(b, "lcm"))
 
 
 def _kinds(a: Any, b: Any) -> tuple[Any, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import apply, check_real, pair, plainly
-from distgrad.ops.helpers import data_of
+from distgrad.functions.promotion import apply, arrays_of, check_real, of_arrays, pair
+from distgrad.ops.helpers import InDtype, data_of
 
 IN_PLACE = [
     *("eq", "ne", "not_equal", "lt", "less", "le", "less_equal"),
@@ -52,13 +52,15 @@ __all__ = [
 
 
 def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
+    ordered = sign not in ("==", "!=")
+
     @apart
     @keeps_form
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
-        a, b = (data_of(x) for x in pair(input, other))
-        if sign not in ("==", "!="):
+        a, b = arrays_of(input, other)
+        if ordered:
             check_real(name, a, b)
-        return plainly(name, ufunc, a, b)
+        return of_arrays(name, ufunc, a, b)
 
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__module__ = __name__
@@ -77,7 +79,7 @@ ge = greater_equal = _comparison("ge", np.greater_equal, ">=")
 def equal(input: TensorLike, other: TensorLike) -> bool:
     """Whether both have one shape and equal elements."""
     a, b = tensor_of(input).array, tensor_of(other).array
-    return a.shape == b.shape and bool((a == b).all())
+    return a.shape == b.shape and bool(np.count_nonzero(a == b) == a.size)
 
 
 @apart
@@ -132,21 +134,21 @@ def is_same_size(input: TensorLike, other: TensorLike) -> bool:
 @keeps_form
 def isnan(input: TensorLike) -> Tensor:
     """Whether each element is NaN."""
-    return Tensor(np.asarray(np.isnan(tensor_of(input).array)))
+    return output(np.isnan(tensor_of(input).array), None, 0)
 
 
 @apart
 @keeps_form
 def isinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞ or -∞."""
-    return Tensor(np.asarray(np.isinf(tensor_of(input).array)))
+    return output(np.isinf(tensor_of(input).array), None, 0)
 
 
 @apart
 @keeps_form
 def isfinite(input: TensorLike) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
-    return Tensor(np.asarray(np.isfinite(tensor_of(input).array)))
+    return output(np.isfinite(tensor_of(input).array), None, 0)
 
 
 @with_out
@@ -156,7 +158,7 @@ def isposinf(input: TensorLike) -> Tensor:
     """Whether each element is ∞."""
     x = tensor_of(input).array
     check_real("isposinf", x)
-    return Tensor(np.asarray(x == np.inf))
+    return output(x == _INFINITY[x.dtype], None, 0)
 
 
 @with_out
@@ -166,7 +168,7 @@ def isneginf(input: TensorLike) -> Tensor:
     """Whether each element is -∞."""
     x = tensor_of(input).array
     check_real("isneginf", x)
-    return Tensor(np.asarray(x == -np.inf))
+    return output(x == _MINUS_INFINITY[x.dtype], None, 0)
 
 
 @apart
@@ -174,7 +176,10 @@ def isneginf(input: TensorLike) -> Tensor:
 def isreal(input: TensorLike) -> Tensor:
     """Whether each element has no imaginary part."""
     x = tensor_of(input).array
-    return Tensor(np.asarray(x.imag == 0) if x.dtype.kind == "c" else np.ones(x.shape, np.bool_))
+    return output(x.imag == 0 if x.dtype.kind == "c" else np.ones(x.shape, np.bool_), None, 0)
+
+
+_INFINITY, _MINUS_INFINITY = InDtype(np.inf), InDtype(-np.inf)
 
 
 # -- the larger and the smaller -------------------------------------------------------------------

@@ -12,7 +12,13 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import tensor_of
-from distgrad.functions.random import Generator, normal_numbers, numbers_of, uniform_numbers
+from distgrad.functions.draws import (
+    Generator,
+    integer_numbers,
+    normal_numbers,
+    numbers_of,
+    uniform_numbers,
+)
 
 __all__: list[str] = []  # torch has them as methods alone
 
@@ -103,7 +109,7 @@ def random_(
 
 
 def _integers(generator: Generator | None, like: Form, low: int, high: int) -> Any:
-    return numbers_of(generator).integers(low, high, like.shape)
+    return integer_numbers(like.shape, low, high, generator)
 
 
 def cauchy_(

@@ -6,6 +6,7 @@ from distgrad import ops
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.arguments import tensor_of
+from distgrad.functions.elementwise import curve
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import check_real, real_alone
 
@@ -14,16 +15,8 @@ IN_PLACE = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma"
 __all__ = ["digamma", "erfinv", "i0", "igamma", "igammac", "lgamma", "mvlgamma", "polygamma"]
 
 
-@with_out
-def lgamma(input: TensorLike) -> Tensor:
-    """The logarithm of |Γ|."""
-    return call(ops.lgamma, real_alone(input, "lgamma"))
-
-
-@with_out
-def digamma(input: TensorLike) -> Tensor:
-    """The derivative of ``lgamma``."""
-    return call(ops.digamma, real_alone(input, "digamma"))
+lgamma = curve("lgamma", ops.lgamma, "The logarithm of |Γ|.", real_only=True)
+digamma = curve("digamma", ops.digamma, "The derivative of ``lgamma``.", real_only=True)
 
 
 @with_out
@@ -52,16 +45,10 @@ def igammac(input: TensorLike, other: TensorLike) -> Tensor:
     return call(ops.igammac, tensor_of(input), other)
 
 
-@with_out
-def erfinv(input: TensorLike) -> Tensor:
-    """The number whose ``erf`` it is."""
-    return call(ops.erfinv, real_alone(input, "erfinv"))
-
-
-@with_out
-def i0(input: TensorLike) -> Tensor:
-    """The modified Bessel function of the first kind, of order 0."""
-    return call(ops.i0, real_alone(input, "i0"))
+erfinv = curve("erfinv", ops.erfinv, "The number whose ``erf`` it is.", real_only=True)
+i0 = curve(
+    "i0", ops.i0, "The modified Bessel function of the first kind, of order 0.", real_only=True
+)
 
 
 def _polygamma(input: Tensor, n: int) -> Tensor:

@@ -18,6 +18,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, tensor_of
+from distgrad.functions.counting import spaced
 from distgrad.functions.out import with_out
 
 __all__ = ["bincount", "histc", "histogram", "histogramdd", "unique", "unique_consecutive"]
@@ -65,7 +66,7 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
         raise ShapeError(f"histc: max is ≥ min; got {min}, {max}")
     ends = _range(x, (min, max)) if min != max else _range(x, None)
     kind = x.dtype if x.dtype.kind == "f" else np.float64
-    edges = np.linspace(*ends, bins + 1).astype(kind)
+    edges = spaced(*ends, bins + 1).astype(kind)
     return Tensor(_counts([x.reshape(-1)], [edges], [True], None).astype(x.dtype))
 
 
@@ -130,7 +131,7 @@ def _histogramdd(
                 raise ShapeError(f"histogram: there is at least one bin; got {given}")
             ends = None if range is None else tuple(range[2 * i : 2 * i + 2])
             first, last = _range(points[:, i], ends)
-            edges.append(np.linspace(first, last, int(given) + 1).astype(points.dtype))
+            edges.append(spaced(first, last, int(given) + 1).astype(points.dtype))
         else:
             edges.append(np.asarray(tensor_of(given).array))
             if edges[-1].ndim != 1 or not edges[-1].size or edges[-1].dtype != points.dtype:
@@ -148,7 +149,7 @@ def _histogramdd(
                 [-1 if k == i else 1 for k, _ in enumerate(edges)]
             )
         found /= total
-    return Tensor(found.astype(points.dtype)), tuple([Tensor(e) for e in edges])
+    return Tensor(found.astype(points.dtype)), tuple(map(Tensor, edges))
 
 
 def _counts(axes: Any, edges: list[Array], evenly: list[bool], weights: Array | None) -> Array:
@@ -171,17 +172,20 @@ def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> None:
     if twin is not None and twin(x, edges, evenly, number):
         return
     bins = len(edges) - 1
-    place = np.searchsorted(edges, x, side="right")
+    place = edges.searchsorted(x, "right")
     place[x == edges[-1]] = bins
     outside = (place == 0) | (place > bins) | (number == 0)
-    number[:] = np.where(outside, 0, (number - 1) * bins + place)
+    number -= 1
+    number *= bins
+    number += place
+    number[outside] = 0
 
 
 def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
     if ends is None:
         ends = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     first, last = ends
-    if not (np.isfinite(first) and np.isfinite(last) and first <= last):
+    if not (math.isfinite(first) and math.isfinite(last) and first <= last):
         raise ShapeError(
             f"histogram: the range is finite, its end not before its start; got {ends}"
         )

@@ -311,7 +311,7 @@ def vander(x: TensorLike, *, N: int | None = None) -> Tensor:
     if x.ndim == 0 and N is None:
         raise ShapeError("vander takes one axis or more; got a single number without N")
     x = x.astype(np.int64) if x.dtype.kind in "iu" and x.dtype != np.int64 else x
-    row = as_tensor(np.atleast_1d(x))
+    row = x if x.ndim else x.reshape(1)
     count = row.shape[-1] if N is None else N
     if count < 1:
         raise ShapeError(f"vander takes N ≥ 1 powers; got {count}")

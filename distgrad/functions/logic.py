@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.apart import apart, keeps_form
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.functions.arguments import tensor_of
 from distgrad.functions.out import with_out
-from distgrad.functions.promotion import pair, plainly, whole
-from distgrad.ops.helpers import data_of
+from distgrad.functions.promotion import arrays_of, of_arrays, whole
+from distgrad.ops.helpers import ZERO
 
 _BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
 _BITS |= {"bitwise_left_shift": "<<", "bitwise_right_shift": ">>"}
@@ -40,14 +40,15 @@ __all__ = [
 def _truths(x: TensorLike) -> Array:
     """Return whether each element is true: of booleans NumPy's logic is five times as fast."""
     given = tensor_of(x).array
-    return given if given.dtype.kind == "b" else given != 0
+    kind = given.dtype.kind
+    return given if kind == "b" else given != (ZERO[given.dtype] if kind == "f" else 0)
 
 
 def _truth(name: str, ufunc: np.ufunc, what: str) -> Callable[..., Tensor]:
     @apart
     @keeps_form
     def truth(input: TensorLike, other: TensorLike) -> Tensor:
-        return plainly(name, ufunc, _truths(input), _truths(other))
+        return of_arrays(name, ufunc, _truths(input), _truths(other))
 
     truth.__name__ = truth.__qualname__ = name
     truth.__module__ = __name__
@@ -66,19 +67,15 @@ logical_xor = _truth("logical_xor", np.logical_xor, "Whether one alone is true (
 def logical_not(input: TensorLike) -> Tensor:
     """Whether each element is 0."""
     given = tensor_of(input).array
-    return Tensor(np.asarray(np.logical_not(given) if given.dtype.kind == "b" else given == 0))
+    return output(np.logical_not(given) if given.dtype.kind == "b" else given == 0, None, 0)
 
 
 def _bits(name: str, ufunc: np.ufunc) -> Callable[..., Tensor]:
     @apart
     @keeps_form
     def bits(input: TensorLike, other: TensorLike) -> Tensor:
-        if type(input) is Tensor and type(other) is Tensor:
-            a, b = input.array, other.array
-            if a.dtype == b.dtype and a.dtype.kind in "biu":  # the short way
-                return plainly(name, ufunc, a, b)
-        one, two = pair(input, other)
-        return plainly(name, ufunc, data_of(whole(one, name)), data_of(whole(two, name)))
+        a, b = arrays_of(input, other)
+        return of_arrays(name, ufunc, whole(a, name), whole(b, name))
 
     bits.__name__ = bits.__qualname__ = name
     bits.__module__ = __name__

@@ -363,4 +363,4 @@ def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Ten
     if count < 1:
         return Tensor(fixed(np.zeros((v.shape[0], 0), v.dtype)))
     found = linalg.vander(v, N=count)
-    return found if increasing else as_tensor(found[:, ::-1])
+    return found if increasing else found[:, ::-1]

@@ -12,13 +12,14 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 from distgrad.ops.selection import has_nan, index_at
+from distgrad.ops.sort import places
 from distgrad.ops.stable_order import stable_order
 
 __all__ = [
@@ -55,7 +56,10 @@ def argsort(
     input: TensorLike, dim: int = -1, descending: bool = False, *, stable: bool = True
 ) -> Tensor:
     """The indices that put the elements in order along ``dim``."""
-    return sort(input, dim, descending).indices
+    x = _ordered(input, "argsort")
+    axis = one_axis(dim, x.ndim or 1, "argsort")
+    order = places(x, axis, descending) if x.ndim else np.zeros((), np.intp)
+    return output(order, None, 0)
 
 
 @with_out
@@ -158,16 +162,14 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
 @keeps_form
 def _last_of_most(x: Tensor, axis: int) -> Array:
     """The index of the last of the most frequent along an axis, which is not empty."""
-    order = np.moveaxis(stable_order(x.array, axis), axis, -1)
-    row = np.take_along_axis(np.moveaxis(x.array, axis, -1), order, -1)
-    new = np.ones(row.shape, bool)
-    np.not_equal(row[..., 1:], row[..., :-1], out=new[..., 1:])
-    starts = np.flatnonzero(new)
-    # How many equal ones stand before each.
-    run = np.arange(row.size) - np.repeat(starts, np.diff(starts, append=row.size))
-    run = run.reshape(row.shape)
-    last = np.expand_dims(np.argmax(run, axis=-1), -1)
-    return np.moveaxis(np.take_along_axis(order, last, -1), -1, axis)
+    order = stable_order(x.array, axis).swapaxes(axis, -1)
+    row = np.sort(x.array.swapaxes(axis, -1))
+    place = np.arange(row.shape[-1])
+    start = np.zeros(row.shape, np.intp)  # of the equal ones that each is among
+    np.copyto(start[..., 1:], place[1:], where=row[..., 1:] != row[..., :-1])
+    np.maximum.accumulate(start, -1, out=start)
+    last = (place - start).argmax(-1, keepdims=True)
+    return np.take_along_axis(order, last, -1).swapaxes(-1, axis)
 
 
 @with_out
@@ -313,7 +315,7 @@ def searchsorted(
     at: Literal["left", "right"] = "right" if right or side == "right" else "left"
     kind = np.int32 if out_int32 else np.int64
     if edges.ndim == 1:
-        return Tensor(np.asarray(np.searchsorted(edges, values, at), kind))
+        return output(np.asarray(edges.searchsorted(values, at), kind), None, 0)
     if edges.ndim != values.ndim or edges.shape[:-1] != values.shape[:-1]:
         raise ShapeError(
             f"searchsorted: a sequence of shape {edges.shape} and values of {values.shape}: all "

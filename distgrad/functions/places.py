@@ -54,8 +54,10 @@ def nonzero_static(input: TensorLike, *, size: int, fill_value: int = -1) -> Ten
 def indices_of(a: Array) -> Array:
     """The indices of the elements that are not 0, as rows."""
     twin = kernels.twin("nonzero") if a.size >= _MANY and a.ndim else None
-    found: Array = np.argwhere(a) if twin is None else twin(a)
-    return found
+    if twin is not None:
+        found: Array = twin(a)
+        return found
+    return np.array(a.nonzero()).T if a.ndim else np.argwhere(a)
 
 
 _MANY = 1 << 12
@@ -84,12 +86,14 @@ def _indices(
     row: int, col: int, offset: int, dtype: DTypeLike, device: Any, *, lower: bool
 ) -> Tensor:
     on_cpu(device)
-    rows = np.arange(row)
-    col = max(col, 0)
-    edge = np.clip(rows + (offset + 1 if lower else offset), 0, col)  # where the triangle ends
-    count = edge if lower else col - edge
-    first = 0 if lower else edge
-    before = np.cumsum(count) - count
-    found = np.repeat(np.stack((rows, first - before)), count, axis=1)
-    found[1] += np.arange(found.shape[1])
+    rows, columns = max(row, 0), max(col, 0)
+    twin = kernels.twin("triangle") if rows * columns >= _MANY else None
+    found = (triangle if twin is None else twin)(rows, columns, offset, lower)
     return Tensor(found.astype(dtype, copy=False))
+
+
+def triangle(rows: int, columns: int, offset: int, lower: bool) -> Array:
+    """The places (2, n) of a triangle, row by row."""
+    holds = np.greater_equal if lower else np.less_equal
+    mask = holds.outer(np.arange(offset, offset + rows), np.arange(columns))
+    return np.array(mask.nonzero())

@@ -42,7 +42,7 @@ Family = Callable[[int], Term]
 
 
 def _recurred(name: str, input: TensorLike, n: TensorLike, family: Family) -> Tensor:
-    if not any(isinstance(v, Tensor | np.ndarray) for v in (input, n)):
+    if not (isinstance(input, Tensor | np.ndarray) or isinstance(n, Tensor | np.ndarray)):
         raise TypeError(f"{name} takes a Tensor x or n; got two numbers")
     check_real(name, input, n)
     x: Any = as_tensor(input)
@@ -53,8 +53,10 @@ def _recurred(name: str, input: TensorLike, n: TensorLike, family: Family) -> Te
 
 
 def _of_degrees(name: str, x: Any, n: TensorLike, family: Family) -> Tensor:
-    degrees = np.trunc(np.asarray(constant(n, name, "n"))).astype(np.int64)
-    if degrees.ndim == 0:
+    degrees: Any = n
+    if type(n) is not int:
+        degrees = np.trunc(np.asarray(constant(n, name, "n"))).astype(np.int64)
+    if np.ndim(degrees) == 0:
         terms = _terms(family, int(degrees))
         return as_tensor(ops.three_term(x, terms=terms) if terms else _constant(x, int(degrees)))
     x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))

@@ -16,7 +16,7 @@ from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.promotion import meeting, operands, promote_types
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, real_numbers, tensor_of
@@ -73,6 +73,14 @@ def pair(a: TensorLike, b: TensorLike, real: bool = False) -> tuple[Any, Any]:
     return operands(a, b, real)
 
 
+def arrays_of(a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
+    """Return the arrays of ``pair``; a Python number stays one."""
+    if type(a) is Tensor and type(b) is Tensor and a.array.dtype is b.array.dtype:
+        return a.array, b.array  # the short way
+    one, two = pair(a, b)
+    return data_of(one), data_of(two)
+
+
 def alike(tensors: Sequence[TensorLike]) -> list[Tensor]:
     """Return all as Tensors of the dtype that they share."""
     given = [tensor_of(x) for x in tensors]
@@ -85,7 +93,8 @@ def alike(tensors: Sequence[TensorLike]) -> list[Tensor]:
 def check_real(name: str, *given: Any) -> None:
     """Raise DistgradError for complex numbers, which ``name`` has no value for."""
     for x in given:
-        if data_of(x).dtype.kind == "c" if hasattr(x, "dtype") else isinstance(x, complex):
+        dtype = getattr(x, "dtype", None)
+        if isinstance(x, complex) if dtype is None else dtype.kind == "c":
             raise DistgradError(f"{name} takes real numbers: complex ones have no order or value")
 
 
@@ -109,7 +118,7 @@ def check_a_tensor(name: str, a: Any, b: Any) -> None:
 
 def whole(x: Any, name: str) -> Any:
     """Return ``x`` if it holds whole numbers or booleans. Errors: DistgradError."""
-    dtype = x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
     if dtype.kind not in "biu":
         raise DistgradError(f"{name} takes whole numbers or booleans; got {tensor_of(x).dtype}")
     return x
@@ -119,8 +128,13 @@ def whole(x: Any, name: str) -> Any:
 @keeps_form
 def plainly(name: str, function: Callable[[Any, Any], Any], a: Any, b: Any) -> Tensor:
     """Return a function of two arrays that has no gradient. Errors: ShapeError."""
+    return of_arrays(name, function, data_of(a), data_of(b))
+
+
+def of_arrays(name: str, function: Callable[[Any, Any], Any], a: Any, b: Any) -> Tensor:
+    """``plainly`` for what stands ``apart`` itself, of two arrays."""
     try:
-        return Tensor(np.asarray(function(data_of(a), data_of(b))))
+        return output(function(a, b), None, 0)
     except ValueError as error:
         raise ShapeError(
             f"{name}: the shapes {np.shape(a)} and {np.shape(b)} do not broadcast"

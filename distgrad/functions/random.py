@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd import random as draw
 from distgrad.autograd import stream
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
+from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
+from distgrad.functions.draws import (
+    Generator,
+    integer_numbers,
+    normal_numbers,
+    numbers_of,
+    unit_numbers,
+)
 from distgrad.functions.out import with_out
 from distgrad.functions.shapes import broadcast_shapes
 
@@ -40,33 +46,6 @@ __all__ = [
     "randperm",
     "seed",
 ]
-
-
-class Generator:
-    """A stream of random numbers of its own, keyed by its seed: the same on every rank."""
-
-    def __init__(self, device: Device = None) -> None:
-        check_place(device)
-        self.manual_seed(0)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start again from ``seed``, and return the generator."""
-        self._seed = int(seed)
-        self._numbers = np.random.Generator(np.random.Philox(self._seed & 0xFFFF_FFFF_FFFF_FFFF))
-        return self
-
-    def initial_seed(self) -> int:
-        """Return what it was started from."""
-        return self._seed
-
-    def numbers(self) -> np.random.Generator:
-        """Return NumPy's generator of the stream."""
-        return self._numbers
-
-
-def numbers_of(generator: Generator | None) -> np.random.Generator:
-    """Return NumPy's generator of a stream, to draw from at once: the rank's or shard's if None."""
-    return stream.lent_generator() if generator is None else generator.numbers()
 
 
 def initial_seed() -> int:
@@ -98,11 +77,7 @@ def rand(
     """Return numbers spread evenly over [0, 1)."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "rand")
-
-    def uniform(kind: np.dtype[Any]) -> Any:
-        return uniform_numbers(shape, 0.0, 1.0, kind, generator)
-
-    return made(_drawn("rand", uniform, dtype, out), requires_grad, out)
+    return made(_unit(shape, dtype, generator, out), requires_grad, out)
 
 
 @apart
@@ -121,27 +96,39 @@ def randn(
     """Return numbers of the standard normal distribution."""
     check_place(device, layout, pin_memory)
     shape = lengths_of(sizes if size is None else (size,), "randn")
+    return made(_normal(shape, dtype, generator, out), requires_grad, out)
 
-    def normal(kind: np.dtype[Any]) -> Any:
-        return normal_numbers(shape, kind, generator)
 
-    drawn = _drawn("randn", normal, dtype, out)
-    if drawn.dtype.kind == "c":  # of variance 1 in all
+def _unit(
+    shape: Shape, dtype: DTypeLike | None, generator: Generator | None, out: Tensor | None
+) -> Any:
+    return _drawn("rand", unit_numbers, shape, dtype_or(dtype, out, get_default_dtype()), generator)
+
+
+def _normal(
+    shape: Shape, dtype: DTypeLike | None, generator: Generator | None, out: Tensor | None
+) -> Any:
+    kind = dtype_or(dtype, out, get_default_dtype())
+    drawn = _drawn("randn", normal_numbers, shape, kind, generator)
+    if kind.kind == "c":  # of variance 1 in all
         drawn *= 0.5**0.5
-    return made(drawn, requires_grad, out)
+    return drawn
 
 
 def _drawn(
-    name: str, draw: Callable[[Any], Any], dtype: DTypeLike | None, out: Tensor | None
+    name: str,
+    draw: Callable[..., Any],
+    shape: Shape,
+    kind: np.dtype[Any],
+    generator: Generator | None,
 ) -> Any:
     """``draw`` of a real dtype, both parts of a complex one. Errors: DistgradError for others."""
-    kind = dtype_or(dtype, out, get_default_dtype())
     if kind.kind == "c":
         part = np.zeros(0, kind).real.dtype
-        return draw(part) + 1j * draw(part)
+        return draw(shape, part, generator) + 1j * draw(shape, part, generator)
     if kind.kind != "f":
         raise DistgradError(f"{name} draws real numbers; got dtype {kind}: use randint")
-    return draw(kind)
+    return draw(shape, kind, generator)
 
 
 @apart
@@ -165,11 +152,23 @@ def randint(
         low, high, size = 0, low, high
     if high is None or size is None:
         raise TypeError("randint takes (high, size) or (low, high, size); size is a tuple")
-    if int(high) <= int(low):
-        raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
     shape = lengths_of((size,), "randint")
-    drawn = numbers_of(generator).integers(int(low), int(high), shape)
-    return made(np.asarray(drawn).astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
+    return made(_integers(low, high, shape, dtype, generator, out), requires_grad, out)
+
+
+def _integers(
+    low: int,
+    high: int,
+    shape: Shape,
+    dtype: DTypeLike | None,
+    generator: Generator | None,
+    out: Tensor | None,
+) -> Any:
+    first, past = int(low), int(high)
+    if past <= first:
+        raise ShapeError(f"randint: there is no whole number in [{low}, {high})")
+    drawn = integer_numbers(shape, first, past, generator)
+    return drawn.astype(dtype_or(dtype, out, np.int64), copy=False)
 
 
 @apart
@@ -189,8 +188,9 @@ def randperm(
     check_place(device, layout, pin_memory)
     if n < 0:
         raise ShapeError(f"randperm: {n} numbers have no order")
-    order = numbers_of(generator).permutation(n)
-    return made(order.astype(dtype_or(dtype, out, np.int64)), requires_grad, out)
+    order = stream.permutation(n) if generator is None else generator.numbers().permutation(n)
+    kind = dtype_or(dtype, out, np.int64)
+    return made(order.astype(kind, copy=False), requires_grad, out)
 
 
 @apart
@@ -206,15 +206,9 @@ def rand_like(
     memory_format: None = None,
 ) -> Tensor:
     """``rand`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
-    return rand(
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    check_place(device, layout)
+    x = tensor_of(input).array
+    return made(_unit(x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 @apart
@@ -230,15 +224,9 @@ def randn_like(
     memory_format: None = None,
 ) -> Tensor:
     """``randn`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
-    return randn(
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    check_place(device, layout)
+    x = tensor_of(input).array
+    return made(_normal(x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 @apart
@@ -256,18 +244,10 @@ def randint_like(
     memory_format: None = None,
 ) -> Tensor:
     """``randint`` in the shape and dtype of ``input``."""
-    x = tensor_of(input)
+    check_place(device, layout)
+    x = tensor_of(input).array
     first, past = (0, low) if high is None else (low, high)
-    return randint(
-        first,
-        past,
-        x.shape,
-        generator=generator,
-        dtype=dtype or x.dtype,
-        layout=layout,
-        device=device,
-        requires_grad=requires_grad,
-    )
+    return made(_integers(first, past, x.shape, dtype or x.dtype, generator, None), requires_grad)
 
 
 # -- of parameters --------------------------------------------------------------------------------
@@ -289,24 +269,25 @@ def normal(
     """Return numbers of normal distributions with ``mean`` and ``std`` (both broadcast)."""
     check_place(device)
     middle, spread = tensor_of(mean).array, tensor_of(std).array
-    if np.any(spread < 0):
+    alone = not (middle.ndim or spread.ndim)
+    if float(spread) < 0 if alone else (spread < 0).any():
         raise ShapeError(f"normal: std={std} is a deviation; it must not be negative")
     if size is None:
         shape = broadcast_shapes(middle.shape, spread.shape)
     else:
         shape = lengths_of((size,), "normal")
-    kind = dtype_or(dtype, out, _real_of(middle, spread))
+    kind = dtype_or(dtype, out, get_default_dtype() if alone else _real_of(middle, spread))
     if kind.kind != "f":
         raise DistgradError(f"normal draws real numbers; got dtype {kind}")
-    if middle.ndim or spread.ndim:
-        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
-    else:
+    if alone:
         drawn = normal_numbers(shape, kind, generator, float(middle), float(spread))
+    else:
+        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
     return made(drawn.astype(kind, copy=False), requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
-    real = [a.dtype for a in arrays if a.dtype.kind == "f" and a.ndim]
+    real = [a.dtype for a in arrays if a.ndim and a.dtype.kind == "f"]
     return np.result_type(*real) if real else get_default_dtype()
 
 
@@ -319,7 +300,7 @@ def bernoulli(
     """Return 1 with the probability that each element of ``input`` is (or ``p``), else 0."""
     x = tensor_of(input)
     chance = x.array if p is None else np.full(x.shape, p)
-    if not np.all((chance >= 0) & (chance <= 1)):
+    if not ((chance >= 0) & (chance <= 1)).all():
         raise ShapeError("bernoulli: a probability must lie in [0, 1]")
     return made((numbers_of(generator).random(x.shape) < chance).astype(x.dtype), False)
 
@@ -329,7 +310,7 @@ def bernoulli(
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
-    if not (np.all(n >= 0) and np.all((p >= 0) & (p <= 1))):
+    if not ((n >= 0).all() and ((p >= 0) & (p <= 1)).all()):
         raise ShapeError("binomial: counts are ≥ 0, and a probability must lie in [0, 1]")
     return made(
         np.asarray(numbers_of(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
@@ -341,7 +322,7 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
-    if not np.all(rate >= 0):
+    if not (rate >= 0).all():
         raise ShapeError("poisson: a rate must not be negative, nor NaN")
     return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
 
@@ -365,15 +346,16 @@ def multinomial(
     weights = tensor_of(input).array.astype(np.float64)
     if weights.ndim not in (1, 2):
         raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
-    rows = np.atleast_2d(weights)
-    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(1) > 0).all()):
+    rows = weights[None] if weights.ndim == 1 else weights
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and rows.any(1).all()):
         raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
     numbers = numbers_of(generator)
     if replacement:
         ends = np.cumsum(rows, 1)
         drawn = numbers.random((len(rows), num_samples)) * ends[:, -1:]
-        found = np.stack([np.searchsorted(e, d, "right") for e, d in zip(ends, drawn, strict=True)])
-        found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
+        found = np.array([e.searchsorted(d, "right") for e, d in zip(ends, drawn, strict=True)])
+        if found.max(initial=0) == rows.shape[1]:  # rounded to the end: the last one of a weight
+            found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
     else:
         least = int((rows > 0).sum(1).min())
         if num_samples > least:
@@ -385,30 +367,9 @@ def multinomial(
         with np.errstate(divide="ignore"):
             times = numbers.standard_exponential(rows.shape) / rows
         found = np.argsort(times, 1, kind="stable")[:, :num_samples]
-    return made(found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64), False)
-
-
-def normal_numbers(
-    shape: Shape,
-    dtype: np.dtype[Any],
-    generator: Generator | None,
-    mean: float = -0.0,
-    std: float = 1.0,
-) -> Array:
-    """Return an array of numbers of a normal distribution."""
-    if generator is None:
-        return stream.normal(shape, dtype, mean, std)
-    return np.asarray(mean + std * generator.numbers().standard_normal(shape)).astype(dtype)
-
-
-def uniform_numbers(
-    shape: Any, low: float, high: float, dtype: DTypeLike, generator: Generator | None
-) -> Any:
-    """Return an array of numbers spread evenly over [low, high)."""
-    if generator is None:
-        return draw.uniform(shape, low=low, high=high, dtype=dtype).array
-    drawn = generator.numbers().uniform(low, high, shape)
-    return np.minimum(np.asarray(drawn).astype(dtype), np.nextafter(np.asarray(high, dtype), low))
+    return made(
+        found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64, copy=False), False
+    )
 
 
 METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}

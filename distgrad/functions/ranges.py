@@ -14,7 +14,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import array_of, check_place, dtype_or, made
-from distgrad.functions.counting import counted
+from distgrad.functions.counting import counted, spaced
 from distgrad.functions.out import with_out
 
 __all__ = ["arange", "linspace", "logspace", "range"]
@@ -42,10 +42,10 @@ def arange(
     if start is None and end is None:
         raise TypeError("arange takes an end, or a start and an end")
     given = (0, start) if end is None else (0 if start is None else start, end)
-    first, last, step = (_number("arange", x) for x in (*given, step))
+    first, last, step = [_number("arange", x) for x in (*given, step)]
     if step == 0:
         raise ShapeError("arange: the step is not 0")
-    whole = all(hasattr(x, "__index__") for x in (first, last, step))
+    whole = all(map(_is_whole, (first, last, step)))
     kind = dtype_or(dtype, out, np.int64 if whole else get_default_dtype())
     return made(np.arange(first, last, step).astype(kind, copy=False), requires_grad, out)
 
@@ -121,7 +121,9 @@ def logspace(
     """Return ``base`` to the powers of ``linspace(start, end, steps)``."""
     check_place(device, layout)
     first, last, count, kind = _ends("logspace", start, end, steps, dtype, out)
-    powers = np.logspace(first, last, count, base=base)
+    real = count > 1 and type(first) in _PYTHONS and type(last) in _PYTHONS
+    ends = spaced(first, last, count) if real else np.linspace(first, last, count)
+    powers = np.power(base, ends)
     return made(powers.astype(kind), requires_grad, out)
 
 
@@ -137,9 +139,16 @@ def _ends(
     return first, last, count, dtype_or(dtype, out, kind)
 
 
+def _is_whole(x: Any) -> bool:
+    return hasattr(x, "__index__")
+
+
 def _number(name: str, x: Any) -> Any:
-    if not isinstance(x, Tensor | np.ndarray | np.generic):
+    if type(x) in _PYTHONS or not isinstance(x, Tensor | np.ndarray | np.generic):
         return x
     if np.ndim(x):
         raise ShapeError(f"{name} takes numbers and tensors of no axis; got shape {x.shape}")
     return x.item()
+
+
+_PYTHONS = {int, float}

@@ -13,7 +13,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.methods import ValuesAndIndices
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
@@ -342,8 +342,8 @@ def _arg(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Tensor
 @apart
 @keeps_form
 def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
-    find = np.argmax if name == "max" else np.argmin
-    return Tensor(np.asarray(find(x.array, axis=axis if x.ndim else None, keepdims=keepdim)))
+    find: Any = x.array.argmax if name == "max" else x.array.argmin
+    return output(find(axis=axis if x.ndim else None, keepdims=keepdim), None, 0)
 
 
 # -- counts ---------------------------------------------------------------------------------------
@@ -354,9 +354,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdim: bool) -> Tensor:
 @keeps_form
 def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over ``dim`` are true (not 0)."""
-    x = tensor_of(input)
-    found = np.all(x.array, axis=_of_truth(x, dim, "all"), keepdims=keepdim)
-    return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
+    return _truths("all", np.logical_and, tensor_of(input), dim, keepdim)
 
 
 @with_out
@@ -364,14 +362,14 @@ def all(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 @keeps_form
 def any(input: TensorLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Whether one or more elements over ``dim`` are true (not 0)."""
-    x = tensor_of(input)
-    found = np.any(x.array, axis=_of_truth(x, dim, "any"), keepdims=keepdim)
-    return Tensor(np.asarray(found, np.uint8 if x.dtype == np.uint8 else bool))
+    return _truths("any", np.logical_or, tensor_of(input), dim, keepdim)
 
 
-def _of_truth(x: Tensor, dim: Ints | None, name: str) -> Shape | None:
+def _truths(name: str, ufunc: np.ufunc, x: Tensor, dim: Ints | None, keepdim: bool) -> Tensor:
     # As in PyTorch, whose all() and any() alone read dim=() as over no axis.
-    return () if dim is not None and np.size(dim) == 0 else axes(x, dim, name)
+    none = not (dim is None or isinstance(dim, int)) and np.size(dim) == 0
+    found = ufunc.reduce(x.array, () if none else axes(x, dim, name), keepdims=keepdim)
+    return output(found.astype(np.uint8) if x.array.dtype.char == "B" else found, None, 0)
 
 
 @with_out

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError
 from distgrad.functions.arguments import real_numbers, tensor_of
@@ -106,21 +106,22 @@ def signbit(input: TensorLike) -> Tensor:
 @apart
 @keeps_form
 def _negative(x: Tensor) -> Tensor:
-    return Tensor(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0)
+    return output(np.signbit(x.array) if x.dtype.kind == "f" else x.array < 0, None, 0)
 
 
 @with_out
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
     a, b = map(tensor_of, pair(input, values))
-    kinds = {a.dtype, b.dtype}
-    if len(kinds) > 1 or next(iter(kinds)).kind == "c":
-        raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {kinds}")
+    if a.dtype != b.dtype or a.dtype.kind == "c":
+        raise DistgradError(
+            f"heaviside takes two Tensors of one real dtype; got {a.dtype}, {b.dtype}"
+        )
     return plainly("heaviside", _step, a, b)
 
 
 def _step(a: Array, b: Array) -> Array:
-    found: Array = np.where(a == 0, b, a > 0).astype(b.dtype)
+    found: Array = np.where(a == 0, b, a > 0).astype(b.dtype, copy=False)
     return found
 
 

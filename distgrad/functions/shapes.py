@@ -291,11 +291,12 @@ def _each(function: Any, tensors: tuple[Any, ...]) -> Any:
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinates of a grid: a tensor for each axis, PyTorch's order ("ij") unless "xy"."""
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    listed = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    given = [tensor_of(x) for x in listed]
     for x in given:
-        if np.ndim(x) > 1:
-            raise ShapeError(f"meshgrid takes vectors and numbers; got shape {np.shape(x)}")
-    return ops.meshgrid(*[tensor_of(x).reshape(-1) for x in given], indexing=indexing)
+        if x.ndim > 1:
+            raise ShapeError(f"meshgrid takes vectors and numbers; got shape {x.shape}")
+    return ops.meshgrid(*[x if x.ndim else x.reshape(1) for x in given], indexing=indexing)
 
 
 def unfold(input: TensorLike, dimension: int, size: int, step: int) -> Tensor:

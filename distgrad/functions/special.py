@@ -9,6 +9,7 @@ from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.functions.arithmetic import xlogy
 from distgrad.functions.elementwise import (
+    curve,
     erf,
     erfc,
     exp2,
@@ -103,28 +104,16 @@ __all__ = [
 ]
 
 
-@with_out
-def entr(input: TensorLike) -> Tensor:
-    """-x log x; 0 at 0, -inf below."""
-    return as_tensor(ops.entr(real_alone(input, "entr")))
-
-
-@with_out
-def erfcx(input: TensorLike) -> Tensor:
-    """exp(x²) erfc(x)."""
-    return as_tensor(ops.erfcx(real_alone(input, "erfcx")))
-
-
-@with_out
-def ndtr(input: TensorLike) -> Tensor:
-    """The standard normal distribution function Φ."""
-    return as_tensor(ops.normal_cdf(real_alone(input, "ndtr")))
-
-
-@with_out
-def log_ndtr(input: TensorLike) -> Tensor:
-    """log Φ(x), exact in both tails."""
-    return as_tensor(ops.log_ndtr(real_alone(input, "log_ndtr")))
+entr = curve("entr", ops.entr, "-x log x; 0 at 0, -inf below.", real_only=True)
+erfcx = curve("erfcx", ops.erfcx, "exp(x²) erfc(x).", real_only=True)
+ndtr = curve("ndtr", ops.normal_cdf, "The standard normal distribution function Φ.", real_only=True)
+ndtri = curve(
+    "ndtri",
+    ops.ndtri,
+    "The number below which a standard normal variable lies with probability ``input``.",
+    real_only=True,
+)
+log_ndtr = curve("log_ndtr", ops.log_ndtr, "log Φ(x), exact in both tails.", real_only=True)
 
 
 @with_out
@@ -138,22 +127,9 @@ def xlog1py(input: TensorLike, other: TensorLike) -> Tensor:
 # -- Bessel functions and zeta --------------------------------------------------------------------
 
 
-@with_out
-def i0e(input: TensorLike) -> Tensor:
-    """exp(-|x|) I₀(x)."""
-    return as_tensor(ops.i0e(real_alone(input, "i0e")))
-
-
-@with_out
-def i1(input: TensorLike) -> Tensor:
-    """The modified Bessel function I₁."""
-    return as_tensor(ops.i1(real_alone(input, "i1")))
-
-
-@with_out
-def i1e(input: TensorLike) -> Tensor:
-    """exp(-|x|) I₁(x)."""
-    return as_tensor(ops.i1e(real_alone(input, "i1e")))
+i0e = curve("i0e", ops.i0e, "exp(-|x|) I₀(x).", real_only=True)
+i1 = curve("i1", ops.i1, "The modified Bessel function I₁.", real_only=True)
+i1e = curve("i1e", ops.i1e, "exp(-|x|) I₁(x).", real_only=True)
 
 
 @with_out
@@ -168,16 +144,18 @@ def modified_bessel_i1(input: TensorLike) -> Tensor:
     return i1(input)
 
 
-@with_out
-def bessel_j0(input: TensorLike) -> Tensor:
-    """The Bessel function J₀; it has a gradient, which PyTorch's has not."""
-    return as_tensor(ops.bessel_j0(real_alone(input, "bessel_j0")))
-
-
-@with_out
-def bessel_j1(input: TensorLike) -> Tensor:
-    """The Bessel function J₁; it has a gradient, which PyTorch's has not."""
-    return as_tensor(ops.bessel_j1(real_alone(input, "bessel_j1")))
+bessel_j0 = curve(
+    "bessel_j0",
+    ops.bessel_j0,
+    "The Bessel function J₀; it has a gradient, which PyTorch's has not.",
+    real_only=True,
+)
+bessel_j1 = curve(
+    "bessel_j1",
+    ops.bessel_j1,
+    "The Bessel function J₁; it has a gradient, which PyTorch's has not.",
+    real_only=True,
+)
 
 
 @with_out
@@ -197,13 +175,6 @@ def zeta(input: TensorLike, other: TensorLike) -> Tensor:
     if x.dtype == np.float64 and not isinstance(input, int | float):
         q = q.astype(np.float64)
     return as_tensor(ops.zeta(q, x=x))
-
-
-@with_out
-def ndtri(input: TensorLike) -> Tensor:
-    """The number below which a standard normal variable lies with probability ``input``."""
-    found: Tensor = ops.ndtri(real_alone(input, "ndtri"))
-    return found
 
 
 # By the names they have here.

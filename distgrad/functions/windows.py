@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
@@ -18,6 +19,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.counting import Formula, counted, waves
+from distgrad.ops.helpers import either_fused
 
 __all__ = [
     "bartlett",
@@ -206,10 +208,10 @@ def kaiser(
     if beta < 0:
         raise ShapeError(f"kaiser: beta is 0 or more; got {beta}")
     half = _Half(M, sym)
-    top = np.i0(beta)
+    top = either_fused(ops.i0, np.array([beta], np.float64))
 
-    def bump(n: Array) -> Array:
+    def bump(n: Array) -> Any:
         height = np.maximum(1 - (2 * n / half.period - 1) ** 2, 0)
-        return np.i0(beta * np.sqrt(height)) / top
+        return either_fused(ops.i0, beta * np.sqrt(height)) / top
 
     return half.of(bump, dtype, requires_grad, device)

@@ -76,6 +76,7 @@ _MODULES: dict[str, list[Op]] = {
         ops.vector_norm,
     ],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
+    "recurrence": [ops.three_term],
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],
@@ -83,6 +84,7 @@ _MODULES: dict[str, list[Op]] = {
     "tails": [ops.erfcx],
     "triangular": [ops.cholesky, ops.solve_triangular],
     "windows": [ops.fold, ops.unfold],
+    "zeta": [ops.zeta],
 }
 TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op in twins}
 """Which module of this package holds an op's twin: the function of the op's name."""
@@ -90,8 +92,9 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
-    **{"into_bins_": "counts", "nonzero": "counts"},
-    **{"random": "philox", "standard_normal": "philox", "nextafter": "neighbours"},
+    **dict.fromkeys(("into_bins_", "nonzero", "triangle"), "counts"),
+    **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
+    "nextafter": "neighbours",
 }
 """What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 

@@ -154,9 +154,9 @@ def _first_kind(
 
 def _within(a: Any) -> bool:
     """Whether all angles are those of ``wave``, or infinite, where J vanishes."""
-    if max(np.fmax.reduce(a, axis=None), -np.fmin.reduce(a, axis=None)) <= FAR:
-        return True
     size = np.absolute(a)
+    if np.fmax.reduce(size, axis=None) <= FAR:
+        return True
     return not np.any((size > FAR) & (size < np.inf))
 
 

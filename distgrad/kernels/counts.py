@@ -1,4 +1,4 @@
-"""Twins of counting: into which bins numbers fall, and where elements are that are not 0."""
+"""Twins of counting: into which bins numbers fall, where elements are (not 0, in a triangle)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, readable, suits
-from distgrad.kernels.jit import exact_kernel, kernel
+from distgrad.kernels.jit import exact_kernel, inlined, kernel
 
 
 def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> bool:
@@ -51,6 +51,41 @@ def _anyhow(x: Array, edges: Array, number: Array) -> None:
                 j = j + half if v >= edges[j + half] else j
                 count -= half
             number[k] = (before - 1) * bins + j + 1
+
+
+def triangle(rows: int, columns: int, offset: int, lower: bool) -> Array:
+    """Return what ``functions.places.triangle`` does."""
+    found = np.empty((2, _in_triangle(rows, columns, offset, lower)), np.int64)
+    _triangle(rows, columns, offset, lower, found)
+    return found
+
+
+@inlined
+def _ends(i: int, columns: int, offset: int, lower: bool) -> tuple[int, int]:
+    edge = min(max(i + offset + (1 if lower else 0), 0), columns)
+    return (0, edge) if lower else (edge, columns)
+
+
+@kernel
+def _in_triangle(rows: int, columns: int, offset: int, lower: bool) -> int:
+    count = 0
+    for i in range(rows):
+        first, past = _ends(i, columns, offset, lower)
+        count += past - first
+    return count
+
+
+@kernel
+def _triangle(rows: int, columns: int, offset: int, lower: bool, found: Array) -> None:
+    begin = 0
+    for i in range(rows):
+        first, past = _ends(i, columns, offset, lower)
+        n = past - first
+        above, below = found[0, begin : begin + n], found[1, begin : begin + n]
+        for j in range(n):
+            above[j] = i
+            below[j] = first + j
+        begin += n
 
 
 def nonzero(a: Array) -> Array:

@@ -1,7 +1,8 @@
 """The numbers of NumPy's ``Generator(Philox(…))``, to the bit: Philox4x64-10 and the ziggurat.
 
-Salmon et al. 2011; Marsaglia & Tsang 2000, with Doornik's 256 strips. A number of the counter makes
-four of 64 bits, whatever came before: nothing is kept from call to call.
+Salmon et al. 2011; Marsaglia & Tsang 2000, with Doornik's 256 strips; whole numbers: Lemire 2019.
+A number of the counter makes four of 64 bits, whatever came before: nothing is kept from call to
+call.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ _ROUNDS = 10
 _BLOCK = 512  # numbers of 64 bits that are made at a time
 _ULP = 2.0**-53
 _STRIP, _SIGN, _MANTISSA = _U(0xFF), _U(1 << 8), _U((1 << 52) - 1)
-_0, _1, _9, _11, _17 = _U(0), _U(1), _U(9), _U(11), _U(17)
+_LOW = _U((1 << 32) - 1)
+_0, _1, _9, _11, _17, _32 = _U(0), _U(1), _U(9), _U(11), _U(17), _U(32)
 
 
-def random(place: Array, y: Array) -> None:
-    """Fill ``y`` as ``Generator.random`` does; ``place`` is the counter's upper three, the key."""
-    uniforms(place, _ROUNDS, y)
+def random(place: Array, y: Array, most: Array) -> None:
+    """Fill ``y`` as ``Generator.random`` does, up to ``most``.
+
+    ``place`` is the counter's upper three and the key.
+    """
+    uniforms(place, _ROUNDS, y, float(most))
 
 
 def standard_normal(place: Array, y: Array, loc: float, scale: float) -> None:
@@ -38,17 +43,31 @@ def standard_normal(place: Array, y: Array, loc: float, scale: float) -> None:
     normals(place, _ROUNDS, y, float(loc), float(scale), *tables())
 
 
+def integers(place: Array, y: Array, low: int, count: int) -> None:
+    """Fill ``y`` as ``Generator.integers`` does with the ``count`` < 2³² numbers from ``low``."""
+    bounded(place, _ROUNDS, y, low, count)
+
+
+def permutation(place: Array, y: Array) -> None:
+    """Fill ``y`` as ``Generator.permutation`` does: Fisher and Yates's, from the end."""
+    order = np.arange(y.size, dtype=np.uint32)  # half the memory to go about in
+    shuffle(place, _ROUNDS, order)
+    y[...] = order
+
+
 @intrinsic  # type: ignore[untyped-decorator]
-def _high(typing: Any, a: Any, b: Any) -> Any:
-    """The upper 64 bits of a product."""
+def _product(typing: Any, a: Any, b: Any) -> Any:
+    """The upper and the lower 64 bits of a product, which the processor has in one step."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
+        wide, half = ir.IntType(128), ir.IntType(64)
         product = builder.mul(*(builder.zext(x, wide) for x in args))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), half)
+        halves = (upper, builder.trunc(product, half))
+        return context.make_tuple(builder, signature.return_type, halves)
 
     whole = numba.types.uint64
-    return whole(whole, whole), code
+    return numba.types.UniTuple(whole, 2)(whole, whole), code
 
 
 @inlined
@@ -59,12 +78,8 @@ def _numbers(place: Array, count: Any, rounds: int, raw: Array) -> None:
         a, b, c, d = count + _U(i), place[0], place[1], place[2]
         k, m = place[3], place[4]
         for _ in range(rounds):
-            a, b, c, d = (
-                _high(_SECOND, c) ^ b ^ k,
-                _SECOND * c,
-                _high(_FIRST, a) ^ d ^ m,
-                _FIRST * a,
-            )
+            (p, q), (r, s) = _product(_FIRST, a), _product(_SECOND, c)
+            a, b, c, d = r ^ b ^ k, s, p ^ d ^ m, q
             k, m = k + _GOLDEN, m + _ROOT3
         raw[4 * i], raw[4 * i + 1], raw[4 * i + 2], raw[4 * i + 3] = a, b, c, d
 
@@ -76,15 +91,62 @@ def _unit(n: Any) -> Any:
 
 
 @exact_kernel
-def uniforms(place: Array, rounds: int, y: Array) -> None:
-    """Fill ``y`` with numbers of [0, 1)."""
+def uniforms(place: Array, rounds: int, y: Array, most: float) -> None:
+    """Fill ``y`` with numbers of [0, 1), at most ``most``."""
     raw = np.empty(_BLOCK, np.uint64)
     count = _1  # NumPy counts up first
     for start in range(0, y.size, _BLOCK):
         _numbers(place, count, rounds, raw)
         count += _U(_BLOCK // 4)
         for i in range(start, min(start + _BLOCK, y.size)):
-            y[i] = _unit(raw[i - start])
+            y[i] = min(_unit(raw[i - start]), most)
+
+
+@inlined
+def _half(raw: Array, j: int) -> Any:
+    """The number ``j`` of 32 bits: the lower ones of 64 come first."""
+    return (raw[j >> 1] >> _U(32 * (j & 1))) & _LOW
+
+
+@exact_kernel
+def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
+    """Fill ``y`` with whole numbers from ``low`` on."""
+    raw = np.empty(_BLOCK, np.uint64)
+    start, i, j = _1, 0, 2 * _BLOCK
+    n = _U(count)
+    least = (_LOW - n + _1) % n  # of numbers below it there would be one too many
+    while i < y.size:
+        if j == 2 * _BLOCK:
+            _numbers(place, start, rounds, raw)
+            start, j = start + _U(_BLOCK // 4), 0
+        while j < 2 * _BLOCK and i < y.size:
+            product = _half(raw, j) * n
+            y[i] = low + np.int64(product >> _32)
+            i += (product & _LOW) >= least
+            j += 1
+
+
+@exact_kernel
+def shuffle(place: Array, rounds: int, order: Array) -> None:
+    """Exchange each, from the last one on, with one of those up to it."""
+    raw = np.empty(_BLOCK, np.uint64)
+    start, i, j = _1, order.size - 1, 2 * _BLOCK
+    mask = 1
+    while mask < i:
+        mask += mask + 1
+    while i > 0:
+        if j == 2 * _BLOCK:
+            _numbers(place, start, rounds, raw)
+            start, j = start + _U(_BLOCK // 4), 0
+        while j < 2 * _BLOCK and i > 0:
+            k: Any = np.int64(_half(raw, j)) & mask
+            j += 1
+            # Of one that is too large nothing comes: a branch would be foreseen half of the time.
+            fits = k <= i
+            k = k if fits else i
+            order[i], order[k] = order[k], order[i]
+            i -= fits
+            mask = mask >> 1 if i == mask >> 1 else mask
 
 
 @exact_kernel

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
-from distgrad.autograd.types import Array
+from distgrad.autograd.types import Array, Closure
 from distgrad.errors import ShapeError
 from distgrad.ops import bessel_tables as tables
 from distgrad.ops.helpers import data_of, either_fused
@@ -127,9 +127,9 @@ def bessel_j1(a: Array) -> OpResult:
 
 # -- Hurwitz's zeta -------------------------------------------------------------------------------
 
-_DIRECT = 10
+DIRECT = 10
 """So many terms are added one by one before Euler and Maclaurin's formula takes over."""
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 _FARTHEST = 10_000
 
 
@@ -144,12 +144,14 @@ def zeta(q: Array, *, x: float | Array) -> OpResult:
     dtype = given.dtype if given.dtype.kind == "f" else np.dtype(np.float64)
     with np.errstate(all="ignore"):
         value = _hurwitz(np.asarray(x, np.float64), given.astype(np.float64))
-    return (
-        np.asarray(value.astype(dtype)),
-        lambda g: (
-            g * np.asarray(-np.asarray(x), dtype) * either_fused(zeta, q, x=np.asarray(x) + 1.0)
-        ),
-    )
+    return np.asarray(value.astype(dtype)), zeta_slope(q, x)
+
+
+def zeta_slope(q: Array, x: float | Array) -> Closure:
+    """Return zeta's gradient to q: -x ζ(x + 1, q)."""
+    dtype = q.dtype if q.dtype.kind == "f" else np.dtype(np.float64)
+    factor = np.asarray(-np.asarray(x), dtype)
+    return lambda g: g * factor * either_fused(zeta, q, x=np.asarray(x) + 1.0)
 
 
 def _hurwitz(x: Array, q: Array) -> Array:
@@ -158,13 +160,13 @@ def _hurwitz(x: Array, q: Array) -> Array:
     if lowest < -_FARTHEST:
         raise ShapeError(f"zeta: q={lowest:g} is too far below 0, at most {_FARTHEST} terms")
     total = np.zeros_like(q)
-    n = _DIRECT + max(0, math.ceil(-lowest))
+    n = DIRECT + max(0, math.ceil(-lowest))
     for k in range(n):
         total = total + (q + k) ** -x
     b = q + n
     total = total + b ** (1 - x) / (x - 1) + 0.5 * b**-x
     rising, power = x, b ** (-x - 1)
-    for i, bernoulli in enumerate(_BERNOULLI, start=1):
+    for i, bernoulli in enumerate(BERNOULLI, start=1):
         total = total + bernoulli / math.factorial(2 * i) * rising * power
         rising, power = rising * (x + 2 * i - 1) * (x + 2 * i), power / b**2
     pole = (q <= 0) & (q == np.floor(q))

@@ -95,8 +95,10 @@ def spread(g: Array | Tensor, shape: Shape) -> Array:
         return np.broadcast_to(g, shape)
     if g.size == 1:
         strides = (0,) * len(shape)
-    elif len(own) == len(shape) and g.flags.c_contiguous:
-        strides = tuple([s if n == m else 0 for s, n, m in zip(g.strides, own, shape, strict=True)])
+    elif g.flags.c_contiguous:
+        new = len(shape) - len(own)
+        lengths = zip(g.strides, own, shape[new:], strict=True)
+        strides = (0,) * new + tuple([s if n == m else 0 for s, n, m in lengths])
     else:
         return np.broadcast_to(g, shape)
     view: Array = np.ndarray(shape, g.dtype, g, 0, strides)

@@ -37,7 +37,7 @@ def three_term(a: Array, *, terms: tuple[Term, ...], degrees: Array | None = Non
     """
 
     def vjp(g: Array) -> Any:
-        return g * _slope(a, terms, degrees)
+        return g * slope(a, terms, degrees)
 
     return _value(data_of(a), terms, degrees), vjp
 
@@ -91,7 +91,7 @@ def _recur(
         before, now, after = now, target, before
 
 
-def _slope(a: Any, terms: tuple[Term, ...], degrees: Array | None) -> Any:
+def slope(a: Any, terms: tuple[Term, ...], degrees: Array | None) -> Any:
     """The derivative: that of the recurrence, beside it."""
     zero, one = np.zeros((), a.dtype), np.ones((), a.dtype)
     before, now, slope_before, slope, found = zero, one, zero, zero, zero

@@ -61,12 +61,10 @@ def running_places(ufunc: np.ufunc, data: Array, axis: int) -> Array:
     """Return where the extreme so far stands along ``axis``, of equal ones the latest."""
     best = ufunc.accumulate(data, axis=axis)
     # NaN stays once it is met.
-    is_best = np.moveaxis((data == best) | (data != data), axis, -1)
-    shape, found = is_best.shape, np.flatnonzero(is_best)
-    place = found % max(shape[-1], 1)
-    # The first of each line is one, so that none reaches into the next line.
-    rows = np.repeat(place, np.diff(found, append=data.size)).reshape(shape)
-    return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
+    is_best = (data == best) | (data != data)
+    place = np.arange(data.shape[axis]).reshape(-1, *(1,) * (data.ndim - 1 - axis))
+    found: Array = np.maximum.accumulate(np.where(is_best, place, 0), axis)
+    return found
 
 
 def has_nan(data: Array) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from distgrad.autograd.op import OpResult, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints, Shape
 from distgrad.errors import ShapeError
+from distgrad.ops.helpers import data_of, spread
 
 plain(np.full_like, np.empty_like)
 
@@ -84,9 +86,21 @@ def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
 )
 def broadcast_to(a: Array, *, shape: Ints) -> OpResult:
     """Repeated along new axes and axes of length 1 (the engine sums the gradient back)."""
-    spread = np.broadcast_to(a, shape)
+    lengths = shape if isinstance(shape, tuple) else ()
+    y = spread(a, lengths) if _fits(a.shape, lengths) else np.broadcast_to(a, shape)
     # Where nothing is repeated the result may be written to, as PyTorch's.
-    return np.reshape(a, spread.shape) if spread.size == a.size else spread, lambda g: g
+    return np.reshape(a, y.shape) if y.size == a.size else y, lambda g: g
+
+
+def _fits(own: Shape, shape: Shape) -> bool:
+    """Whether an array of one shape, not a number, is broadcast to the other."""
+    if not 0 < len(own) <= len(shape):
+        return False
+    return all(map(_stretches, own, shape[len(shape) - len(own) :]))
+
+
+def _stretches(n: int, m: int) -> bool:
+    return n in (1, m)
 
 
 @op(
@@ -163,13 +177,18 @@ def matrix_transpose(a: Array | Tensor) -> Array:
 @dispatch(np.broadcast_arrays)
 def broadcast_arrays(*arrays: TensorLike) -> tuple[Array, ...]:
     """All arrays in the shape they broadcast to. Errors: ShapeError if they do not."""
-    shapes = [np.shape(a) for a in arrays]
+    shapes = tuple([a.shape if isinstance(a, Tensor) else np.shape(a) for a in arrays])
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = _broadcast(shapes)
     except ValueError as error:
         listed = ", ".join(map(str, shapes))
         raise ShapeError(f"broadcast_arrays: the shapes {listed} do not broadcast") from error
-    return tuple(np.broadcast_to(a, shape) for a in arrays)
+    return tuple([np.broadcast_to(a, shape) for a in arrays])
+
+
+@functools.lru_cache(maxsize=256)
+def _broadcast(shapes: tuple[Shape, ...]) -> Shape:
+    return np.broadcast_shapes(*shapes)
 
 
 @dispatch(np.atleast_1d)
@@ -216,8 +235,11 @@ def meshgrid(
     places = list(range(len(arrays)))
     if indexing == "xy" and len(arrays) > 1:
         places[:2] = [1, 0]
+    # A row lies along the last axis as it is, where others are broadcast to it.
     axes = [
-        np.reshape(a, (1,) * p + (-1,) + (1,) * (len(arrays) - 1 - p))
+        a
+        if p == len(arrays) - 1 and not sparse and np.ndim(data_of(a)) == 1
+        else np.reshape(a, (1,) * p + (-1,) + (1,) * (len(arrays) - 1 - p))
         for a, p in zip(arrays, places, strict=True)
     ]
     return tuple(axes) if sparse else broadcast_arrays(*axes)

@@ -71,7 +71,7 @@ def _sort_pytorchs(
     if x.ndim == 0:
         return ValuesAndIndices(+x, Tensor(fixed(np.zeros((), np.intp))))
     (axis,) = axis_numbers(dim, x.ndim, "sort")
-    order = _places(x, axis, descending)
+    order = places(x, axis, descending)
     return ValuesAndIndices(permute_along_axis(x, indices=order, axis=axis), Tensor(order))
 
 
@@ -119,7 +119,7 @@ def topk(
     (axis,) = axis_numbers(dim, x.ndim, "topk")
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"topk: k={k} is not in 0..{x.shape[axis]}, the length of axis {dim}")
-    order = _places(x, axis, largest, 0, k)
+    order = places(x, axis, largest, 0, k)
     return ValuesAndIndices(_along(x, order, axis), Tensor(order))
 
 
@@ -132,7 +132,7 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> Val
     (axis,) = axis_numbers(dim, x.ndim, "kthvalue")
     if not 1 <= k <= x.shape[axis]:
         raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
-    index = _places(x, axis, False, k - 1, k)
+    index = places(x, axis, False, k - 1, k)
     return _kept(_along(x, index, axis), index, axis, keepdim)
 
 
@@ -214,7 +214,7 @@ def quantile(
     n = row.shape[-1]
     if n == 0:
         raise ShapeError(f"quantile of no elements: the shape is {np.shape(a)}")
-    order = _places(row, row.ndim - 1, False)
+    order = places(row, row.ndim - 1, False)
     # A level on the tape is taken as it is: the gradient to it is the slope between two elements.
     given = np.reshape(q, (-1,)) if isinstance(q, Tensor) and q.requires_grad else None
     parts = []
@@ -306,7 +306,7 @@ def _along(x: Tensor, index: Array, axis: int) -> Tensor:
 
 
 @apart
-def _places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | None = None) -> Any:
+def places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | None = None) -> Any:
     """The indices of the elements in order along ``axis``, those from ``first`` to ``past``."""
     if past is None:
         return _order(x.array, axis, descending)

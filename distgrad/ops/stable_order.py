@@ -19,10 +19,10 @@ def stable_order(data: Array, axis: int) -> Array:
     """
     n = data.shape[axis] if data.ndim else 0
     if n < _LONG or data.size < _MANY or n > _PLACE:
-        return np.argsort(data, axis=axis, kind="stable")
+        return data.argsort(axis=axis, kind="stable")
     keys = _keys(np.moveaxis(data, axis, -1))
     if keys is None:
-        return np.argsort(data, axis=axis, kind="stable")
+        return data.argsort(axis=axis, kind="stable")
     pairs = keys.astype(np.uint64)
     pairs <<= np.uint64(32)
     pairs |= np.arange(n, dtype=np.uint64)

@@ -65,3 +65,10 @@ def test_filled_tensors_keep_the_order_of_axes_and_take_any_dtype(dtype) -> None
     assert dg.zeros((2, np.int64(3))).shape == dg.ones([2, 3]).shape == (2, 3)
     with pytest.raises(dg.ShapeError, match="lengths are ≥ 0"):
         dg.zeros((2, -3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 1001])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (-3, 2), (2.5, 2.5), (1, -0.1)])
+def test_logspace_has_numpys_bits(start, end, count):
+    found = dg.logspace(start, end, count, 2.0, dtype=np.float64).array
+    np.testing.assert_array_equal(found, np.logspace(start, end, count, base=2.0))

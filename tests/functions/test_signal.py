@@ -112,3 +112,10 @@ def test_an_exponential_window_may_have_its_center_anywhere():
 def test_frequencies_have_numpys_bits(n, d, dtype):
     for ours, numpys in ((fft.fftfreq, np.fft.fftfreq), (fft.rfftfreq, np.fft.rfftfreq)):
         np.testing.assert_array_equal(ours(n, d, dtype=dtype).array, numpys(n, d).astype(dtype))
+
+
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 12.0, 300.0])
+def test_a_kaiser_window_is_1_in_its_middle(mode, beta):
+    with mode():
+        assert dg.kaiser_window(64, beta=beta, dtype=np.float64)[32].item() == 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import Tensor
+from distgrad import Tensor, kernels
 from distgrad.functions.histograms import into_bins_
-from distgrad.functions.places import indices_of
+from distgrad.functions.places import indices_of, triangle
 
 pytest.importorskip("numba", reason="numba is not installed: there are no twins")
 
@@ -116,3 +116,18 @@ def test_the_places_of_what_is_not_0_are_numpys(shape, kind):
         axes = dg.nonzero(Tensor(x), as_tuple=True)
         for of_axis, numpys in zip(axes, np.nonzero(np.atleast_1d(x)), strict=True):
             np.testing.assert_array_equal(of_axis.array, numpys)
+
+
+@pytest.mark.parametrize(
+    "shape", [(70, 73), (73, 70), (1, 4099), (4099, 1), (5, 3), (0, 4), (4, 0)]
+)
+@pytest.mark.parametrize("lower", [True, False])
+def test_the_places_of_a_triangle_are_numpys(shape, lower):
+    twin = kernels.part("counts", "triangle")
+    for offset in (0, 1, -2, 5000, -5000):
+        numpys = (np.tril_indices if lower else np.triu_indices)(shape[0], offset, shape[1])
+        for way in (twin, triangle):
+            found = way(*shape, offset, lower)
+            assert found.dtype == np.int64
+            assert found.flags.c_contiguous
+            np.testing.assert_array_equal(found, numpys)

@@ -42,6 +42,15 @@ CALLS = {
         f"polygamma {n}": (lambda x, n=n: ops.polygamma(x, n=n), inputs(POSITIVE, 0.1, 60))
         for n in (1, 2, 3, 30)
     },
+    **{
+        f"three_term {delta}": (
+            lambda x, d=delta: ops.three_term(
+                x, terms=tuple([(k + 2, k % 2, k, d or k + 1) for k in range(5)])
+            ),
+            inputs(SPECIAL, -2, 2),
+        )
+        for delta in (0, 1)
+    },
     "tril": (lambda x: np.tril(x, -1), inputs(SPECIAL, -1, 1)[1:4]),
     "triu": (lambda x: np.triu(x, 2), inputs(SPECIAL, -1, 1)[1:4]),
     "triu of nothing": (lambda x: np.triu(x, 99), inputs(SPECIAL, -1, 1)[1:4]),

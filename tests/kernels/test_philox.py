@@ -12,6 +12,13 @@ from distgrad.autograd.mode import reference_kernels
 
 pytest.importorskip("numba")
 COUNTS = [1, 3, 511, 512, 513, 100_003]
+PLACE = np.array([3, 7, 2**40 + 1, 2**62 + 5, 4], np.uint64)
+
+
+def numpys():
+    """NumPy's generator of that place."""
+    bits = np.random.Philox(counter=[0, *PLACE[:3].tolist()], key=PLACE[3:].tolist())
+    return np.random.Generator(bits)
 
 
 def both(draw):
@@ -35,13 +42,34 @@ def both(draw):
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kernels_draw_numpys_numbers(count, dtype) -> None:
-    place = np.array([3, 7, 2**40 + 1, 2**62 + 5, 4], np.uint64)
     y = np.empty(count, dtype)
-    for name, settings in (("random", ()), ("standard_normal", (-0.0, 1.0))):
-        bits = np.random.Philox(counter=[0, 3, 7, 2**40 + 1], key=[2**62 + 5, 4])
-        expected = getattr(np.random.Generator(bits), name)(count).astype(dtype)
-        kernels.part("philox", name)(place, y, *settings)
+    most = stream.below_1(np.dtype(dtype))
+    for name, settings in (("random", (most,)), ("standard_normal", (-0.0, 1.0))):
+        expected = np.minimum(getattr(numpys(), name)(count), most if settings == (most,) else 9.0)
+        expected = expected.astype(dtype)
+        kernels.part("philox", name)(PLACE, y, *settings)
         np.testing.assert_array_equal(y, expected)
+
+
+# Of 3 · 2³⁰ numbers one draw of 32 bits in four is one too many, of 2³¹ + 1 nearly every second.
+RANGES = [(0, 2), (-5, 10), (3, 2**31 + 1), (0, 3 * 2**30), (7, 2**32 - 1), (-(2**63), 1000)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_kernels_draw_numpys_whole_numbers_and_orders(count) -> None:
+    y = np.empty(count, np.int64)
+    for low, n in RANGES:
+        kernels.part("philox", "integers")(PLACE, y, low, n)
+        np.testing.assert_array_equal(y, numpys().integers(low, low + n, count))
+    kernels.part("philox", "permutation")(PLACE, y)
+    np.testing.assert_array_equal(y, numpys().permutation(count))
+
+
+@pytest.mark.parametrize("n", [*range(70), 1023, 1024, 1025])
+def test_orders_of_few_numbers_are_numpys(n) -> None:
+    y = np.empty(n, np.int64)
+    kernels.part("philox", "permutation")(PLACE, y)
+    np.testing.assert_array_equal(y, numpys().permutation(n))
 
 
 def test_the_tail_and_every_strip_of_the_bell_are_numpys() -> None:
@@ -68,6 +96,17 @@ def test_the_tail_and_every_strip_of_the_bell_are_numpys() -> None:
         lambda: dg.random.normal((40, 128)),
         lambda: dg.random.normal(5000, loc=-1.0, scale=3.0, dtype=np.float64),
         lambda: dg.random.uniform((40, 128)),
+        lambda: dg.randint(-3, 9, (70, 71)),
+        lambda: dg.randint(5, (5000,), dtype=np.uint8),
+        lambda: dg.randint(0, 1, (5000,)),
+        lambda: dg.randint(0, 2**32, (5000,)),
+        lambda: dg.randint(-(2**63), 2**63, (5000,)),
+        lambda: dg.randint(2**63 - 2, 2**63, (5000,)),
+        lambda: dg.Tensor(np.zeros(5000, np.int64)).random_(7),
+        lambda: dg.random.integers(10, shape=5000),
+        lambda: dg.randperm(5000),
+        lambda: dg.randperm(5000, dtype=np.int16),
+        lambda: dg.random.permutation(2048),
         lambda: dg.random.uniform(5000, low=-1.0, high=3.0),
     ],
 )

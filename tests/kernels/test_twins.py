@@ -216,6 +216,14 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "log_softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
     "softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
 }
+LARGER["three_term"] = lambda r: (
+    [r.uniform(-1.5, 1.5, (5, 31, 7))],
+    {"terms": tuple([(2 * k + 1, k % 2, k, k + 1) for k in range(7)])},
+)
+LARGER["zeta"] = lambda r: (
+    [r.uniform(0.1, 9, (5, 31, 7))],
+    {"x": r.uniform(1.1, 9, (5, 31, 7))},
+)
 LOSE_NAN = {"nan_to_num", "nansum"}
 RECIPES = ("bessel", "pairs", "pointwise", "slopes")  # the modules of formulas
 
@@ -284,7 +292,7 @@ def test_it_equals_its_reference_on_the_ops_samples(op, dtype):
 def test_it_runs_and_equals_its_reference_on_awkward_sizes(op, dtype):
     inputs, settings = LARGER[op.name](np.random.default_rng(8))
     compare(op, inputs, settings, dtype)
-    of_float32 = (ops.digamma, ops.igamma, ops.igammac, ops.lgamma)
+    of_float32 = (ops.digamma, ops.igamma, ops.igammac, ops.lgamma, ops.zeta)
     of_float64 = (ops.cos, ops.sin)
     alone = op in (of_float32 if dtype is np.float64 else of_float64)
     assert (op.fused(*cast(inputs, dtype), **settings) is None) == alone
