@@ -178,9 +178,7 @@ def expand_as(input: TensorLike, other: Tensor) -> Tensor:
 
 def broadcast_tensors(*tensors: TensorLike) -> tuple[Tensor, ...]:
     """All tensors in the shape they broadcast to."""
-    given = [tensor_of(x) for x in tensors]
-    broadcast_shapes(*[x.shape for x in given])
-    found: Any = ops.broadcast_arrays(*given)
+    found: Any = ops.broadcast_arrays(*[tensor_of(x) for x in tensors])
     return tuple(found)
 
 
@@ -295,7 +293,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     for x in given:
         if np.ndim(x) > 1:
             raise ShapeError(f"meshgrid takes vectors and numbers; got shape {np.shape(x)}")
-    return ops.meshgrid(*[tensor_of(x).reshape(-1) for x in given], indexing=indexing)
+    rows = [x if x.ndim else x.reshape(-1) for x in map(tensor_of, given)]
+    return ops.meshgrid(*rows, indexing=indexing)
 
 
 def unfold(input: TensorLike, dimension: int, size: int, step: int) -> Tensor:
