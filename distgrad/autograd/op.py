@@ -97,7 +97,7 @@ class Op:
         """Compute the op; record it if an input requires gradients. Errors: ShapeError."""
         return self.long(*inputs, **attributes)
 
-    def long(self, *inputs: Any, **attributes: Any) -> Any:
+    def long(self, *inputs: Any, **attributes: Any) -> Any:  # noqa: PLR0912 (calls cost)
         """Compute the op with any number of inputs; ops of one and two have a short way too."""
         inputs = with_numbers(inputs)
         watch = watching.get()
@@ -118,8 +118,10 @@ class Op:
                 )
             else:
                 arrays.append(x)
-        if attributes:
-            attributes = self.bare(attributes)
+        for setting in attributes.values():
+            if isinstance(setting, Tensor) or type(setting) in NUMBERS:
+                attributes = self.bare(attributes)
+                break
         result = None
         try:
             if self.fused is not None and not self.asked_from and fused_enabled.get():

@@ -60,6 +60,9 @@ def recorded(  # noqa: PLR0912 (calls cost)
     edges: list[Edge] = []
     read: list[SavedArray] = []
     given: list[SavedArray] = []
+    if joint is not None:
+        found = inside(joint.func, entire)
+        read = [(a, old, _role(a, inputs, value)) for a, old, _ in found]
     for x, vjp in zip(inputs, vjps):  # noqa: B905 (checked above; strict=True costs 0.1 µs)
         a = x
         if isinstance(x, Tensor):
@@ -95,9 +98,6 @@ def recorded(  # noqa: PLR0912 (calls cost)
                 break
         else:
             given.append((a, a.tobytes() if a.nbytes <= limit else large(a, entire), None))
-    if joint is not None:
-        found = inside(joint.func, entire)
-        read = [(a, old, _role(a, inputs, value)) for a, old, _ in found]
     return Node(op, edges, joint, attributes, outputs, read or (), given or ())
 
 

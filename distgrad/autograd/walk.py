@@ -200,7 +200,7 @@ class Walk:
                         if not keep:
                             node.release()
                         continue
-                    incoming = (joint(*incoming),)
+                    incoming = (list(joint(*incoming)),)
                     single = True
                 if single and incoming is not None:
                     (arrived,) = incoming
@@ -219,6 +219,8 @@ class Walk:
                         g = vjp(arrived)
                     else:
                         g = sink.pull(vjp, arrived, source)
+                    if joint is not None:
+                        arrived[number] = None  # a leaf may keep what nobody else has
                     if g is None:  # an output of several that was not used
                         if type(source) is not Node and (
                             source._listener is not None or source._hooks

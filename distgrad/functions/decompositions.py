@@ -146,7 +146,8 @@ def cholesky_solve(input: TensorLike, input2: TensorLike, upper: bool = False) -
 def cholesky_inverse(input: TensorLike, upper: bool = False) -> Tensor:
     """The inverse of L Lᴴ (of Lᴴ L if ``upper``); ``input`` is L."""
     L = matrices(input, "cholesky_inverse", square=True)
-    return cholesky_solve(fixed(np.eye(L.shape[-1], dtype=L.dtype)), L, upper)
+    unit = np.broadcast_to(np.eye(L.shape[-1], dtype=L.dtype), L.shape)
+    return cholesky_solve(fixed(unit.copy()), L, upper)
 
 
 @with_out

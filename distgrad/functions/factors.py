@@ -88,6 +88,14 @@ def matrices(A: TensorLike, name: str, square: bool = False) -> Tensor:
     return A
 
 
+def as_many(B: Tensor, A: Tensor) -> Tensor:
+    """Return B, a stack of matrices, as often as it broadcasts to with that of A."""
+    front, own = A.shape[:-2], B.shape[:-2]
+    if front == own:
+        return B
+    return as_tensor(np.broadcast_to(B, (*np.broadcast_shapes(front, own), *B.shape[-2:])))
+
+
 # -- Cholesky -------------------------------------------------------------------------------------
 
 
@@ -191,7 +199,7 @@ def svd(A: TensorLike, full_matrices: bool = True, *, driver: str | None = None)
 def svdvals(A: TensorLike, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
     no_driver("svdvals", driver)
-    return as_tensor(ops.svd(matrices(A, "svdvals"))[1])
+    return as_tensor(np.linalg.svd(matrices(A, "svdvals"), compute_uv=False))
 
 
 def no_driver(name: str, driver: str | None) -> None:
@@ -314,8 +322,7 @@ def lu_solve(
         raise ShapeError(f"lu_solve: B of shape {B.shape} does not fit LU of shape {LU.shape}")
     if not left:  # X A = B is Aᴴ Xᴴ = Bᴴ
         return as_tensor(H(lu_solve(LU, pivots, H(B), adjoint=not adjoint)))
-    front = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
-    B = as_tensor(np.broadcast_to(B, (*front, *B.shape[-2:])))
+    B = as_many(B, LU)
     triangle = ops.solve_triangular
     if adjoint:
         y = triangle(H(LU), B, lower=True)

@@ -326,14 +326,15 @@ def masked_scatter(input: TensorLike, mask: TensorLike, source: TensorLike) -> T
     chosen = np.asarray(tensor_of(mask).array)
     if chosen.dtype != np.bool_:
         raise ShapeError(f"masked_scatter: the mask must be boolean; got dtype {chosen.dtype}")
-    shape = broadcast_shapes(x.shape, chosen.shape)
-    chosen = np.broadcast_to(chosen, shape)
+    if x.shape != chosen.shape:
+        shape = broadcast_shapes(x.shape, chosen.shape)
+        x, chosen = x.expand(*shape), np.broadcast_to(chosen, shape)
     count = int(np.count_nonzero(chosen))
     if count > given.size:
         raise ShapeError(
             f"masked_scatter: the mask holds {count} times, source has {given.size} elements"
         )
-    return ops.index_put(x.expand(*shape), chosen, given.reshape(-1)[:count])
+    return ops.index_put(x, chosen, given.reshape(-1)[:count])
 
 
 def select_scatter(input: TensorLike, src: TensorLike, dim: int, index: int) -> Tensor:

@@ -19,7 +19,7 @@ from distgrad.functions.arguments import one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply
 from distgrad.ops.selection import has_nan, index_at
-from distgrad.ops.sort import places
+from distgrad.ops.sort import picked, places
 from distgrad.ops.stable_order import stable_order
 
 __all__ = [
@@ -125,7 +125,7 @@ def _median(name: str, input: TensorLike, dim: int | None, keepdim: bool) -> Any
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"{name} over axis {axis} of shape {x.shape}: there is no element")
-    return _pairs(x, _middle(x, axis, name == "nanmedian"), axis, keepdim)
+    return picked(x, _middle(x, axis, name == "nanmedian"), axis, keepdim)
 
 
 @apart
@@ -155,7 +155,7 @@ def mode(input: TensorLike, dim: int = -1, keepdim: bool = False) -> ValuesAndIn
     n = x.shape[axis]
     if n == 0:
         raise ShapeError(f"mode over axis {axis} of shape {x.shape}: there is no element")
-    return _pairs(x, _last_of_most(x, axis), axis, keepdim)
+    return picked(x, _last_of_most(x, axis), axis, keepdim)
 
 
 @apart
@@ -360,13 +360,6 @@ def isin(
 
 def _ordered(input: TensorLike, name: str) -> Tensor:
     return real_numbers(tensor_of(input), name)
-
-
-def _pairs(x: Tensor, index: Any, axis: int, keepdim: bool) -> ValuesAndIndices:
-    values = apply(np.take_along_axis, x, index, axis)
-    if keepdim:
-        return ValuesAndIndices(values, Tensor(index))
-    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(index).squeeze(axis=axis))
 
 
 def _as_numbers(found: ValuesAndIndices) -> ValuesAndIndices:

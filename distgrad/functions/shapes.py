@@ -178,9 +178,7 @@ def expand_as(input: TensorLike, other: Tensor) -> Tensor:
 
 def broadcast_tensors(*tensors: TensorLike) -> tuple[Tensor, ...]:
     """All tensors in the shape they broadcast to."""
-    given = [tensor_of(x) for x in tensors]
-    broadcast_shapes(*[x.shape for x in given])
-    found: Any = ops.broadcast_arrays(*given)
+    found: Any = ops.broadcast_arrays(*[tensor_of(x) for x in tensors])
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
 from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
-from distgrad.functions.factors import lu_factor_ex, matrices, plain, where_good
+from distgrad.functions.factors import as_many, lu_factor_ex, matrices, plain, where_good
 from distgrad.functions.out import with_out
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.linalg import H
@@ -121,8 +121,7 @@ def solve_triangular(
         return as_tensor(
             H(solve_triangular(H(A), H(B), upper=not upper, unitriangular=unitriangular))
         )
-    front = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
-    B = as_tensor(np.broadcast_to(B, (*front, *B.shape[-2:])))
+    B = as_many(B, A)
     return as_tensor(ops.solve_triangular(A, B, lower=not upper, unit_diagonal=unitriangular))
 
 

@@ -53,6 +53,7 @@ _MODULES: dict[str, list[Op]] = {
         *(ops.maximum, ops.minimum, ops.logaddexp, ops.logaddexp2, ops.hypot, ops.arctan2),
         *(ops.copysign, ops.lerp),
         *(ops.huber, ops.mse, ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits),
+        *(ops.hinge_embedding, ops.kl_div, ops.margin_ranking, ops.poisson_nll, ops.soft_margin),
     ],
     "places": [ops.add_along, ops.permute_along_axis, ops.put_along, ops.take_along],
     "slopes": [ops.scaled_product, ops.sigmoid, ops.sigmoid_backward, ops.tanh_backward],

@@ -88,7 +88,10 @@ def _shape(shapes: tuple[Shape, ...]) -> Shape | None:
 
 def _order(arrays: Sequence[Array], shape: Shape) -> Order:
     """Return the axes' order in the result: it lies as the first input that has its shape."""
-    return next((memory_order(a) for a in arrays if a.shape == shape), None)
+    for a in arrays:
+        if a.shape == shape:
+            return memory_order(a)
+    return None
 
 
 def _run(

@@ -44,11 +44,11 @@ def convolution(
     """The twin of ``ops.convolution``."""
     if not suits(images, weight, bias) or images.ndim != weight.ndim or images.ndim < 3:
         return None
-    o, i, *kernel = weight.shape
+    o, i, *_ = weight.shape
     check_channels(images.shape[1], o, i, groups)
     if bias is not None and bias.shape != (o,):
         return None  # the reference words the error
-    windows = windows_of(kernel, stride, padding, dilation)
+    windows = windows_of(weight.shape[2:], stride, padding, dilation)
     y_shape = (images.shape[0], o, *windows.counts(images.shape[2:]))
     problem = Problem(images.shape, weight.shape, y_shape, windows, groups)
     way = _way(problem, bias is not None, images.dtype)
@@ -90,9 +90,9 @@ def convolution_transpose(
     """The twin of ``ops.convolution_transpose``: the gradient of a convolution to its data."""
     if not suits(images, weight, bias) or images.ndim != weight.ndim or images.ndim < 3:
         return None
-    o, i, *kernel = weight.shape
-    windows = windows_of(kernel, stride, padding, dilation)
-    fits = len(size) == len(kernel) and windows.counts(size) == images.shape[2:]
+    o, i, *_ = weight.shape
+    windows = windows_of(weight.shape[2:], stride, padding, dilation)
+    fits = len(size) == weight.ndim - 2 and windows.counts(size) == images.shape[2:]
     if not fits or groups < 1 or o % groups or images.shape[1] != o:
         return None  # the reference words the error
     if bias is not None and bias.shape != (i * groups,):

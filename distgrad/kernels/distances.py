@@ -62,7 +62,7 @@ def pair_distances(x: Array, *, p: float = 2.0) -> OpResult | None:
 
     def vjp(g: Array) -> Array:
         w = dense(_weights(g, y, p))
-        if m < 2 * d:  # whichever loops are the longer ones: a row has m / 2 partners
+        if m < 8 * d:  # loops over a row's m / 2 partners add them up, which takes as long
             to = np.zeros_like(x)
             _back_along(w, dense(x), y, order, to)
             return to

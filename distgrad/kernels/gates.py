@@ -16,7 +16,7 @@ _ACROSS, _DOWN = 64, 8  # a tile that is turned at once: all lines it touches st
 
 
 @kernel
-def _turn(a: Array, y: Array) -> None:
+def turn(a: Array, y: Array) -> None:
     """Y ← aᵀ."""
     for j0 in range(0, a.shape[0], _ACROSS):
         for k0 in range(0, a.shape[1], _DOWN):
@@ -105,7 +105,7 @@ def lstm_step(
             new[begin:end].reshape(-1),
             h[begin:end].reshape(-1),
         )
-    _turn(h, y[after])
+    turn(h, y[after])
 
 
 @kernel
@@ -178,7 +178,7 @@ def gru_step(
         new[e] = tanh(new[e] + r[e] * p[e])
         rest[e] = state[e] - new[e]
         state[e] = new[e] + u[e] * rest[e]
-    _turn(h, y[after])
+    turn(h, y[after])
 
 
 @kernel
@@ -239,7 +239,7 @@ def rnn_step(
     else:
         for e in range(flat.size):
             flat[e] = tanh(flat[e])
-    _turn(state, y[after])
+    turn(state, y[after])
 
 
 @kernel

@@ -208,7 +208,7 @@ def huber(F: Any) -> Any:
     return value, to_a, to_b
 
 
-@of_two
+@of_loss
 def binary_cross_entropy(F: Any) -> Any:
     one, least, tiny = F(1), F(-100), F(1e-12)
 
@@ -263,5 +263,96 @@ def binary_cross_entropy_with_logits(F: Any) -> Any:
 
     def to_b(g: Any, a: Any, b: Any) -> Any:
         return -a * g
+
+    return value, to_a, to_b
+
+
+@of_loss
+def kl_div(F: Any) -> Any:
+    zero, one = F(0), F(1)
+
+    def log(t: Any) -> Any:
+        return m.log(one if t == zero else t)
+
+    logarithm = inlined(log)
+
+    def value(a: Any, b: Any, log_target: Any) -> Any:
+        return m.exp(b) * (b - a) if log_target > zero else b * (logarithm(b) - a)
+
+    def to_a(g: Any, a: Any, b: Any, log_target: Any) -> Any:
+        return -(m.exp(b) if log_target > zero else b) * g
+
+    def to_b(g: Any, a: Any, b: Any, log_target: Any) -> Any:
+        if log_target > zero:
+            return m.exp(b) * (b - a + one) * g
+        return (logarithm(b) - a + (zero if b == zero else one)) * g
+
+    return value, to_a, to_b
+
+
+@of_loss
+def poisson_nll(F: Any) -> Any:
+    def value(a: Any, b: Any) -> Any:
+        return m.exp(a) - b * a
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        return (m.exp(a) - b) * g
+
+    def to_b(g: Any, a: Any, b: Any) -> Any:
+        return -a * g
+
+    return value, to_a, to_b
+
+
+@of_loss
+def soft_margin(F: Any) -> Any:
+    zero = F(0)
+
+    def value(a: Any, b: Any) -> Any:
+        z = -b * a
+        return (z if z > zero else zero) + m.log1p(m.exp(-abs(z)))
+
+    def to_a(g: Any, a: Any, b: Any) -> Any:
+        return -m.sigmoid(-b * a) * g * b
+
+    def to_b(g: Any, a: Any, b: Any) -> Any:
+        return -m.sigmoid(-b * a) * g * a
+
+    return value, to_a, to_b
+
+
+@of_loss
+def margin_ranking(F: Any) -> Any:
+    zero = F(0)
+
+    def value(a: Any, b: Any, margin: Any) -> Any:
+        z = margin - b * a
+        return zero if z < zero else z
+
+    def to_a(g: Any, a: Any, b: Any, margin: Any) -> Any:
+        return -(g if margin - b * a >= zero else zero) * b
+
+    def to_b(g: Any, a: Any, b: Any, margin: Any) -> Any:
+        return -(g if margin - b * a >= zero else zero) * a
+
+    return value, to_a, to_b
+
+
+@of_loss
+def hinge_embedding(F: Any) -> Any:
+    zero, one = F(0), F(1)
+
+    def value(a: Any, b: Any, margin: Any) -> Any:
+        rest = margin - a
+        rest = zero if (rest < zero) | (b == one) else rest
+        return rest + (zero if b == -one else a)
+
+    def to_a(g: Any, a: Any, b: Any, margin: Any) -> Any:
+        near = zero if b == -one else g
+        far = g if (b != one) & (margin - a >= zero) else zero
+        return near - far
+
+    def to_b(g: Any, a: Any, b: Any, margin: Any) -> Any:
+        return zero
 
     return value, to_a, to_b

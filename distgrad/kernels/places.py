@@ -15,7 +15,13 @@ from distgrad.ops.helpers import data_of
 
 
 def take_along(
-    a: Array, *, index: TensorLike, axis: int, name: str = "", negative: bool = False
+    a: Array,
+    *,
+    index: TensorLike,
+    axis: int,
+    name: str = "",
+    negative: bool = False,
+    drop: bool = False,
 ) -> OpResult | None:
     """The twin of ``ops.take_along`` for an index of the array's shape but along ``axis``."""
     found = _places(a, index, axis, negative=negative)
@@ -23,15 +29,16 @@ def take_along(
         return None
     places, along = found
     shape, dtype = a.shape, a.dtype
-    y = np.empty((*shape[:along], places.shape[1], *shape[along + 1 :]), dtype)
+    form = (*shape[:along], places.shape[1], *shape[along + 1 :])
+    y = np.empty(form, dtype)
     _run(_take_lines, _take, beside(a, along), places, beside(y, along))
 
     def vjp(g: Array) -> Array:
         d = np.zeros(shape, dtype)
-        _run(_add_lines, _add, beside(g, along), places, beside(d, along))
+        _run(_add_lines, _add, beside(g.reshape(form), along), places, beside(d, along))
         return d
 
-    return y, vjp
+    return y.squeeze(along) if drop else y, vjp
 
 
 def permute_along_axis(a: Array, *, indices: Array, axis: int) -> OpResult | None:

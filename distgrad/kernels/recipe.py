@@ -101,7 +101,7 @@ def of_three_operands(member: Member) -> Twin:
     made = _Made(member, names, _loops)
 
     def twin(*arrays: Any, **settings: Any) -> OpResult | None:
-        if len(arrays) != 3 or any(type(a) is not _ndarray for a in arrays):
+        if len(arrays) != 3 or {*map(type, arrays)} != {_ndarray}:
             return None
         return broadcast(made, names, arrays, settings)
 

@@ -42,14 +42,14 @@ def rnn(
         state = a[step]
 
     def vjp(wanted: tuple[bool, ...], gy: Array) -> tuple[Array | None, ...]:
-        back, g = Back(steps, 1, w_hh), dense(gy)
+        back, g = Back(steps, 1, w_hh, wanted[1]), dense(gy)
         for step, _, _ in steps.back():
             gates.rnn_step_back(back.dh, g, relu, step, a, back.dz, back.d, back.db)
             back.product()
         d = back.gradients(0)
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
-            turned(back.dh),
+            turned(back.dh) if wanted[1] else None,
             product(d, rows) if wanted[2] else None,
             product(d, steps.before(hs)) if wanted[3] else None,
             back.db,
@@ -85,7 +85,7 @@ def lstm(
     def vjp(
         wanted: tuple[bool, ...], gy: Array | None, gc: Array | None
     ) -> tuple[Array | None, ...]:
-        back = Back(steps, 4, w_hh)
+        back = Back(steps, 4, w_hh, wanted[1])
         g = steps.empty(0, 0, 0) if gy is None else dense(gy)
         dc = np.zeros_like(back.dh) if gc is None else turned(gc)
         for step, before, after in steps.back():
@@ -96,8 +96,8 @@ def lstm(
         d = back.gradients(0)
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
-            turned(back.dh),
-            turned(dc),
+            turned(back.dh) if wanted[1] else None,
+            turned(dc) if wanted[2] else None,
             product(d, rows) if wanted[3] else None,
             product(d, steps.before(hs)) if wanted[4] else None,
             back.db,
@@ -138,7 +138,7 @@ def lstm_projected(
     def vjp(
         wanted: tuple[bool, ...], gy: Array | None, gc: Array | None
     ) -> tuple[Array | None, ...]:
-        back, none = Back(steps, 4, w_hh), steps.empty(0, 0, 0)
+        back, none = Back(steps, 4, w_hh, wanted[1]), steps.empty(0, 0, 0)
         dc = np.zeros_like(m) if gc is None else turned(gc)
         dm, dhs = np.empty_like(m), steps.columns(steps.width, steps.t)
         project = multiplier(w_hr.T, back.dh)
@@ -152,8 +152,8 @@ def lstm_projected(
         d = back.gradients(0)
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
-            turned(back.dh),
-            turned(dc),
+            turned(back.dh) if wanted[1] else None,
+            turned(dc) if wanted[2] else None,
             product(d, rows) if wanted[3] else None,
             product(d, steps.before(hs)) if wanted[4] else None,
             back.db,
@@ -190,7 +190,10 @@ def gru(
 
     def vjp(wanted: tuple[bool, ...], gy: Array) -> tuple[Array | None, ...]:
         # In the gates' order in Back: the product behind r, r, z, the input's part of n.
-        back, g = Back(steps, 4, np.concatenate((w_hh[2 * n :], w_hh[: 2 * n]))), dense(gy)
+        back, g = (
+            Back(steps, 4, np.concatenate((w_hh[2 * n :], w_hh[: 2 * n])), wanted[1]),
+            dense(gy),
+        )
         direct = np.zeros_like(back.dh)
         for step, _, _ in steps.back():
             gates.gru_step_back(back.dh, g, step, a, direct, back.dz, back.d, back.db)
@@ -201,7 +204,7 @@ def gru(
             dw_hh = np.concatenate((dw_hh[n:], dw_hh[:n]))
         return (
             to_x(d, w_ih, x) if wanted[0] else None,
-            turned(back.dh + direct),
+            turned(back.dh + direct) if wanted[1] else None,
             product(d, rows) if wanted[2] else None,
             dw_hh,
             db[n:],

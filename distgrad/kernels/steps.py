@@ -13,6 +13,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense
+from distgrad.kernels.gates import turn
 from distgrad.kernels.products import multiplier, product
 
 _COLUMNS = 256  # of the inputs' part of the gates at once: they stay in the cache until their step
@@ -104,10 +105,14 @@ class Steps(NamedTuple):
 
 
 class Back:
-    """The buffers of a way back: ``gates`` of them have a gradient; ``w`` led from the state."""
+    """The buffers of a way back: ``gates`` of them have a gradient; ``w`` led from the state.
 
-    def __init__(self, steps: Steps, gates: int, w: Array) -> None:
+    ``to_state`` says that the gradient to the state before all steps is wanted, too.
+    """
+
+    def __init__(self, steps: Steps, gates: int, w: Array, to_state: bool) -> None:
         self._steps, rows = steps, gates * steps.n
+        self._products = steps.t if to_state else steps.t - 1
         # In one piece, which makes the many small products a tenth faster.
         self._wt = np.ascontiguousarray(w.T) if steps.t >= _LONG else w.T
         self.dh = np.zeros((steps.width, steps.b), steps.dtype)
@@ -122,8 +127,10 @@ class Back:
         self._multiply = multiplier(self._wt, self._to_state)
 
     def product(self) -> None:
-        """Send the step's gradients on to the state before."""
-        self._multiply(self._wt, self._to_state, out=self.dh)
+        """Send the step's gradients on to the state before, where somebody waits for them."""
+        if self._products:
+            self._products -= 1
+            self._multiply(self._wt, self._to_state, out=self.dh)
 
     def gradients(self, first: int, last: int | None = None) -> Array:
         """Return those of all steps of some gates, (gates·h, t·b)."""
@@ -139,4 +146,6 @@ def to_x(d: Array, w_ih: Array, x: Array) -> Array:
 
 def turned(a: Array) -> Array:
     """Return aᵀ, a copy."""
-    return np.array(a.T, order="C")
+    y = np.empty(a.shape[::-1], a.dtype)
+    turn(dense(a), y)
+    return y

@@ -19,30 +19,46 @@ from distgrad.ops.indexing import checked_index, put_back
 from distgrad.ops.shape import axis_numbers
 
 
-def _reads(rng: np.random.Generator) -> list[Sample]:
+def _places_along(rng: np.random.Generator) -> list[Sample]:
     x = rng.normal(size=(2, 3, 2))
     shapes = [((2, 5, 2), 1), ((1, 4, 1), 1), ((2, 3, 4), -1)]
     return [((x,), {"index": rng.integers(0, 2, s), "axis": axis}) for s, axis in shapes]
 
 
+def _reads(rng: np.random.Generator) -> list[Sample]:
+    cases = _places_along(rng)
+    x, index = cases[0][0][0], rng.integers(0, 3, (2, 1, 2))
+    return [*cases, ((x,), {"index": index, "axis": 1, "drop": True})]
+
+
 def _writes(rng: np.random.Generator) -> list[Sample]:
     return [
         ((*inputs, rng.normal(size=s["index"].shape)), s)  # some places are written twice
-        for inputs, s in _reads(rng)
+        for inputs, s in _places_along(rng)
     ]
 
 
 @op("... -> ...", samples=_reads)
 def take_along(
-    a: Array, *, index: TensorLike, axis: int, name: str = "take_along", negative: bool = False
+    a: Array,
+    *,
+    index: TensorLike,
+    axis: int,
+    name: str = "take_along",
+    negative: bool = False,
+    drop: bool = False,
 ) -> OpResult:
     """The elements at ``index`` along ``axis``; it is no longer than a along the others.
 
-    ``negative`` ones count from the end, if that is allowed.
+    ``negative`` ones count from the end, if that is allowed. ``drop``: the axis, of length 1 in the
+    index, is left out of the result.
     """
     places = places_of(name, a.shape, axis, index, negative)
-    shape, dtype = a.shape, a.dtype
-    return np.reshape(a, (-1,))[places], lambda g: _put_back(g, places, shape, dtype)
+    shape, dtype, form = a.shape, a.dtype, places.shape
+    y: Any = np.reshape(a, (-1,))[places]
+    return np.squeeze(y, axis) if drop else y, lambda g: _put_back(
+        np.reshape(g, form), places, shape, dtype
+    )
 
 
 @op("..., ... -> ...", samples=_writes)

@@ -116,18 +116,28 @@ def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:
     return np.copy(folded) if n == 1 or times == 1 else folded  # it may be written to
 
 
-@dispatch(np.tile)
-def tile(A: Array | Tensor, reps: Ints) -> Array:
+@op(
+    "... -> ...",
+    function=np.tile,
+    samples=lambda rng: [
+        ((rng.normal(size=(2, 3)),), {"reps": r}) for r in (2, (3, 1), (2, 1, 3), (0, 1))
+    ],
+)
+def tile(A: Array, *, reps: Ints) -> OpResult:
     """The whole array repeated ``reps`` times along each axis, the last axes first."""
     times = tuple(int(r) for r in integers(reps, "reps").reshape(-1))
     if min(times, default=0) < 0:
         raise ShapeError(f"tile repeats 0 times or more; got {times}")
-    ndim = max(A.ndim, len(times))
-    shape = (1,) * (ndim - A.ndim) + A.shape
-    times = (1,) * (ndim - len(times)) + times
-    apart = np.reshape(A, tuple(n for length in shape for n in (1, length)))
-    pairs = zip(times, shape, strict=True)
-    spread = np.broadcast_to(apart, tuple(n for pair in pairs for n in pair))
-    folded = np.reshape(spread, tuple(t * n for t, n in zip(times, shape, strict=True)))
+    own, ndim = A.shape, max(A.ndim, len(times))
+    shape, times = (1,) * (ndim - A.ndim) + own, (1,) * (ndim - len(times)) + times
+    # Each axis is two: how often, and what. The first of them are repeated, and summed up.
+    both = tuple([n for pair in zip(times, shape, strict=True) for n in pair])
+    apart = np.reshape(A, [n for length in shape for n in (1, length)])
+    whole = [t * n for t, n in zip(times, shape, strict=True)]
+    folded = np.reshape(np.broadcast_to(apart, both), whole)
     still_a_view = all(t == 1 or n == 1 for t, n in zip(times, shape, strict=True))
-    return np.copy(folded) if still_a_view else folded  # it may be written to
+
+    def vjp(g: Array) -> Any:
+        return np.reshape(np.sum(np.reshape(g, both), axis=tuple(range(0, 2 * ndim, 2))), own)
+
+    return np.copy(folded) if still_a_view else folded, vjp  # it may be written to

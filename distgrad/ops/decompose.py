@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.mode import grad_enabled
 from distgrad.autograd.op import OpResult, OpResults, Sample, constant, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -160,6 +161,8 @@ def svd(a: Array, *, full_matrices: bool = False) -> OpResults:
     def vjp(gU: Array | None, gS: Array | None, gVh: Array | None) -> Any:
         gU, gVh = _without_rest(gU, k, -1), _without_rest(gVh, k, -2)
         U_, Vh_ = (U[..., :k], Vh[..., :k, :]) if full_matrices else (U, Vh)
+        if gU is None and gVh is None:
+            return np.matmul(U_, np.expand_dims(S * 0 if gS is None else gS, -1) * Vh_)
         row, column = np.expand_dims(S, -2), np.expand_dims(S, -1)
         unit = np.eye(k, dtype=S.dtype)
         gaps = (row - column) * (row + column) + unit
@@ -180,6 +183,17 @@ def svd(a: Array, *, full_matrices: bool = False) -> OpResults:
         return np.matmul(U_, np.matmul(inner, Vh_)) + outside
 
     return (U, S, Vh), vjp
+
+
+@op("... m n -> ... k", samples=_matrices)
+def singular_values(a: Array) -> OpResult:
+    """S of ``svd`` alone, descending: without U and Vᴴ, which the gradient asks for."""
+
+    def vjp(g: Array) -> Any:
+        U, _, Vh = np.linalg.svd(a, full_matrices=False)
+        return np.matmul(U, np.expand_dims(g, -1) * Vh)
+
+    return np.linalg.svd(a, compute_uv=False), vjp
 
 
 def _skew(X: Array) -> Array:
@@ -213,8 +227,12 @@ def _svd(
     if hermitian:
         return _svd_of_hermitian(a, compute_uv)
     if not compute_uv:
-        return svd(a)[1]
+        return svd(a)[1] if _is_recorded(a) else singular_values(a)
     return SVDResult(*svd(a, full_matrices=full_matrices and a.shape[-1] != a.shape[-2]))
+
+
+def _is_recorded(a: Any) -> bool:
+    return isinstance(a, Tensor) and a.requires_grad and grad_enabled.get()
 
 
 def _svd_of_hermitian(a: Array | Tensor, compute_uv: bool) -> Any:

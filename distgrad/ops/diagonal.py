@@ -10,8 +10,9 @@ from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Closure, Ints
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, either, either_fused
+from distgrad.ops.helpers import data_of, either, either_fused, spread
 from distgrad.ops.linalg import arrays
+from distgrad.ops.reduce import sum_
 
 
 def _diagonals(rng: np.random.Generator) -> list[Sample]:
@@ -55,6 +56,15 @@ def diagonal_fill(
 def _places(rng: np.random.Generator) -> list[Sample]:
     a = rng.normal(size=(3, 2, 4))
     return [((a, a[:2, 0].T), {}), ((a, a[:, 0, :1]), {"offset": -1, "axis1": 1, "axis2": -1})]
+
+
+@op("... -> ...", function=np.trace, samples=_diagonals)
+def trace(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> OpResult:
+    """The sum of a diagonal of two axes."""
+    along, back = diagonal.function(a, offset=offset, axis1=axis1, axis2=axis2)
+    shape = along.shape
+    value = either_fused(sum_, along, axis=-1)
+    return value, lambda g: back(spread(g.reshape((*g.shape, 1)), shape))
 
 
 @op("..., ... -> ...", samples=_places)
@@ -118,12 +128,6 @@ def tril(a: Array, *, k: int = 0) -> OpResult:
 def triu(a: Array, *, k: int = 0) -> OpResult:
     """The upper triangle, zeros below diagonal k."""
     return np.triu(a, k), lambda g: np.triu(g, k)
-
-
-@dispatch(np.trace)
-def trace(a: Array | Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """``np.trace``: the sum of a diagonal."""
-    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
 
 
 @dispatch(np.diag)

@@ -125,8 +125,10 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
 
 def masked_select(x: TensorLike, mask: TensorLike) -> Tensor:
     """The elements of ``x`` where the boolean ``mask`` holds (both broadcast), in a row."""
-    held = Tensor(_mask("masked_select", mask))
-    whole, chosen = broadcast_arrays(as_tensor(x), held)
+    whole: Any = as_tensor(x)
+    chosen: Any = Tensor(_mask("masked_select", mask))
+    if whole.shape != chosen.shape:
+        whole, chosen = broadcast_arrays(whole, chosen)
     return as_tensor(whole[chosen])
 
 

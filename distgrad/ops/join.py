@@ -97,6 +97,8 @@ def vstack(arrays: Arrays) -> Any:
 @dispatch(np.dstack)
 def dstack(arrays: Arrays) -> Any:
     """Arrays one behind the other, along axis 2."""
+    if arrays and all(np.ndim(a) == 2 for a in arrays):
+        return stack(arrays, 2)
     return join(*_with_axes(arrays, 3, np.atleast_3d), axis=2)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, Closure, Ints, Operand
+from distgrad.autograd.types import Array, Closure, Ints, Operand, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.few_rows import turned, turned_is_faster
-from distgrad.ops.helpers import conjugate, data_of, either, in_float32
+from distgrad.ops.helpers import conjugate, data_of, either, either_fused, in_float32, inverse
 
 
 def T(a: Array | Tensor) -> Any:  # noqa: N802 (the formula's letter)
@@ -227,7 +227,7 @@ def outer_product(a: Array, b: Array) -> OpResult:
 
 
 @dispatch(np.tensordot)
-def tensordot(a: TensorLike, b: TensorLike, axes: Axes = 2) -> Array:
+def tensordot(a: TensorLike, b: TensorLike, axes: Axes = 2) -> Any:
     """``np.tensordot``: sums over pairs of axes, or over the last and first ``axes`` of them.
 
     Errors: ShapeError naming the first pair whose lengths differ.
@@ -240,15 +240,38 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Axes = 2) -> Array:
                 f"tensordot pairs axis {i} of a with axis {j} of b, of lengths {a.shape[i]} and "
                 f"{b.shape[j]} (shapes {a.shape} and {b.shape}); choose axes of equal length"
             )
-    rows = [i for i in range(a.ndim) if i not in left]
-    columns = [j for j in range(b.ndim) if j not in right]
-    m, n = [a.shape[i] for i in rows], [b.shape[j] for j in columns]
-    k = math.prod(a.shape[i] for i in left)
-    product = np.matmul(
-        np.reshape(np.transpose(a, rows + left), (math.prod(m), k)),
-        np.reshape(np.transpose(b, right + columns), (k, math.prod(n))),
-    )
-    return np.reshape(product, (*m, *n))
+    return contraction(a, b, left=tuple(left), right=tuple(right))
+
+
+def _contractions(rng: np.random.Generator) -> list[Sample]:
+    a, b = rng.normal(size=(5, 3, 4)), rng.normal(size=(4, 2, 3))
+    settings = [((1, 2), (2, 0)), ((2,), (0,)), ((), ())]
+    return [((a, b), {"left": left, "right": right}) for left, right in settings]
+
+
+@op("..., ... -> ...", samples=_contractions)
+def contraction(a: Array, b: Array, *, left: Shape, right: Shape) -> OpResult:
+    """Sums over pairs of axes, ``left`` of a and ``right`` of b, from 0 on; the others are left."""
+    rows = (*(i for i in range(a.ndim) if i not in left), *left)
+    columns = (*right, *(j for j in range(b.ndim) if j not in right))
+    of_a, of_b = tuple([a.shape[i] for i in rows]), tuple([b.shape[j] for j in columns])
+    m, n = of_a[: len(rows) - len(left)], of_b[len(right) :]
+    # The matrices that are multiplied: the axes that are left by those that are summed over.
+    k = math.prod(of_b[: len(right)])
+    x = np.reshape(np.transpose(a, rows), (math.prod(m), k))
+    z = np.reshape(np.transpose(b, columns), (k, math.prod(n)))
+    y = either_fused(matmul, x, z)
+    product = y.shape
+
+    def to_a(g: Array) -> Any:
+        d = either_fused(matmul, np.reshape(g, product), H(z))
+        return np.transpose(np.reshape(d, of_a), inverse(rows))
+
+    def to_b(g: Array) -> Any:
+        d = either_fused(matmul, H(x), np.reshape(g, product))
+        return np.transpose(np.reshape(d, of_b), inverse(columns))
+
+    return np.reshape(y, (*m, *n)), (to_a, to_b)
 
 
 def _paired_axes(a: Array, b: Array, axes: Axes) -> tuple[list[int], list[int]]:
@@ -272,16 +295,35 @@ def _axis(axis: int, a: Array | Tensor, name: str) -> int:
 
 
 @dispatch(np.kron)
-def kron(a: TensorLike, b: TensorLike) -> Array:
+def kron(a: TensorLike, b: TensorLike) -> Any:
     """``np.kron``: the Kronecker product, b scaled by each element of a and laid out in blocks."""
-    a, b = arrays(a, b)
+    return kronecker(*arrays(a, b))
+
+
+@op(
+    "... m, ... n -> ... k",
+    samples=lambda rng: [
+        ((rng.normal(size=s), rng.normal(size=t)), {})
+        for s, t in (((2, 3), (3, 2)), ((2,), (3, 2)), ((1, 2, 2), (3,)))
+    ],
+)
+def kronecker(a: Array, b: Array) -> OpResult:
+    """The Kronecker product: b scaled by each element of a and laid out in blocks."""
     axes = max(a.ndim, b.ndim)
-    left, right = ((1,) * (axes - x.ndim) + x.shape for x in (a, b))
-    scattered = np.multiply(
-        np.reshape(a, [n for m in left for n in (m, 1)]),
-        np.reshape(b, [n for m in right for n in (1, m)]),
+    of_a, of_b = a.shape, b.shape
+    left, right = ((1,) * (axes - len(s)) + s for s in (of_a, of_b))
+    x = np.reshape(a, [n for m in left for n in (m, 1)])
+    z = np.reshape(b, [n for m in right for n in (1, m)])
+    blocks = [n for pair in zip(left, right, strict=True) for n in pair]
+
+    def back(g: Array, other: Array, first: int, shape: Shape) -> Any:
+        along = np.reshape(g, blocks) * conjugate(other)
+        return np.reshape(np.sum(along, axis=tuple(range(first, 2 * axes, 2))), shape)
+
+    return np.reshape(np.multiply(x, z), [m * n for m, n in zip(left, right, strict=True)]), (
+        lambda g: back(g, z, 1, of_a),
+        lambda g: back(g, x, 0, of_b),
     )
-    return np.reshape(scattered, [m * n for m, n in zip(left, right, strict=True)])
 
 
 @dispatch(np.cross)

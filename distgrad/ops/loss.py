@@ -60,18 +60,21 @@ def huber(
 
 @op(
     "..., ... -> ...",
-    samples=lambda rng: [((rng.uniform(0.1, 0.9, (3, 2)), rng.random((3, 2))), {})],
+    samples=lambda rng: [((rng.uniform(0.1, 0.9, (3, 2)), y), s) for (_, y), s in _cases(rng)],
     real=True,
 )
-def binary_cross_entropy(p: Array, t: Array) -> OpResult:
+@in_float32
+def binary_cross_entropy(p: Array, t: Array, *, reduction: str = "none") -> OpResult:
     """-(t log p + (1 - t) log(1 - p)), logarithms cut at -100; the gradient is that of no cut."""
     with np.errstate(divide="ignore"):
         yes, no = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
+    scale = scale_of(p, reduction)
 
     def slope(g: Array) -> Any:
-        return g * (p - t) / np.maximum(p * (1 - p), 1e-12)
+        return g * scale * (p - t) / np.maximum(p * (1 - p), 1e-12)
 
-    return (t - 1) * no - t * yes, (slope, lambda g: g * (no - yes))
+    loss = (t - 1) * no - t * yes
+    return reduced(loss, reduction, scale), (slope, lambda g: g * scale * (no - yes))
 
 
 @op("..., ... ->", samples=_cases, real=True)
@@ -86,6 +89,96 @@ def binary_cross_entropy_with_logits(
     return reduced(loss, reduction, scale), (
         lambda g: (sigmoid.function(x)[0] - t) * (g * scale),
         lambda g: -x * (g * scale),
+    )
+
+
+@op(
+    "..., ... ->",
+    samples=lambda rng: [
+        (inputs, {**settings, "log_target": logs})
+        for logs in (False, True)
+        for inputs, settings in _cases(rng)
+    ],
+    real=True,
+)
+@in_float32
+def kl_div(x: Array, t: Array, *, log_target: bool = False, reduction: str = "mean") -> OpResult:
+    """t (log t - x), 0 where t is 0; with ``log_target`` of a t that is a logarithm itself."""
+    share_of_one, nothing = scale_of(x, reduction), data_of(t) == 0
+    p, log = (np.exp(t), t) if log_target else (t, np.log(np.where(nothing, 1, t)))
+    d = log - x
+
+    def to_t(g: Array) -> Any:
+        slope = p * (d + 1) if log_target else np.where(nothing, d, d + 1)
+        return slope * (g * share_of_one)
+
+    return reduced(p * d, reduction, share_of_one), (lambda g: -p * (g * share_of_one), to_t)
+
+
+@op("..., ... ->", samples=_cases, real=True)
+@in_float32
+def poisson_nll(x: Array, counts: Array, *, reduction: str = "mean") -> OpResult:
+    """exp(x) - counts · x: -log of the Poisson probability of a rate exp(x), but for a constant."""
+    rate = np.exp(x)
+    scale = scale_of(x, reduction)
+    return reduced(rate - counts * x, reduction, scale), (
+        lambda g: (rate - counts) * (g * scale),
+        lambda g: -x * (g * scale),
+    )
+
+
+@op("..., ... ->", samples=_cases, real=True)
+@in_float32
+def soft_margin(x: Array, y: Array, *, reduction: str = "mean") -> OpResult:
+    """log(1 + exp(-y x)), without overflow."""
+    z = -y * x
+    scale, e = scale_of(z, reduction), np.exp(-np.absolute(z))
+    loss = np.maximum(z, 0) + np.log1p(e)
+
+    def slope(g: Array) -> Any:
+        return -np.where(data_of(z) < 0, e, 1) / (1 + e) * (g * scale)
+
+    return reduced(loss, reduction, scale), (lambda g: slope(g) * y, lambda g: slope(g) * x)
+
+
+def _signed(rng: np.random.Generator) -> list[Sample]:
+    signs = np.array([[1, -1], [-1, 1], [1, 0]])
+    pairs = [((x, y), s) for (x, _), s in _cases(rng) for y in (signs, rng.normal(size=(3, 2)))]
+    return [(pair, {**settings, "margin": 0.5}) for pair, settings in pairs]
+
+
+@op(
+    "..., ... ->",
+    samples=lambda rng: [((d, 1.0 * y), settings) for (d, y), settings in _signed(rng)],
+    real=True,
+)
+@in_float32
+def margin_ranking(d: Array, y: Array, *, margin: float = 0.0, reduction: str = "mean") -> OpResult:
+    """max(0, margin - y d); at exactly 0, where many start, it has a slope."""
+    z = margin - y * d
+    scale, there = scale_of(z, reduction), (data_of(z) >= 0).astype(z.dtype)
+
+    def slope(g: Array) -> Any:
+        return -there * (g * scale)
+
+    loss = np.maximum(z, 0)
+    return reduced(loss, reduction, scale), (lambda g: slope(g) * y, lambda g: slope(g) * d)
+
+
+@op("..., ... ->", samples=_signed, real=True)
+@in_float32
+def hinge_embedding(
+    x: Array, y: Array, *, margin: float = 1.0, reduction: str = "mean"
+) -> OpResult:
+    """x unless y is -1, and max(0, margin - x) unless y is 1; y, a choice, has the gradient 0."""
+    sign, rest = data_of(y), margin - x
+    near, far = (sign != -1).astype(x.dtype), (sign != 1).astype(x.dtype)
+    loss = np.where(far, np.maximum(rest, 0), 0) + np.where(near, x, 0)
+    scale, slope = scale_of(loss, reduction), near - far * (data_of(rest) >= 0)
+    none = np.zeros_like(slope)
+    return reduced(loss, reduction, scale), (
+        lambda g: slope * (g * scale),
+        lambda g: none * (g * scale),
     )
 
 

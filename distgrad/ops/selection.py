@@ -19,7 +19,7 @@ def index_at(data: Array, axis: int, k: int) -> Array:
     places are left by the smaller ones.
     """
     if data.size < _MANY or data.dtype.kind not in _ORDERED or has_nan(data):
-        return np.take(stable_order(data, axis), [k], axis=axis)
+        return stable_order(data, axis).take([k], axis)
     rows = np.ascontiguousarray(np.moveaxis(data, axis, -1))
     value = np.partition(rows, k, axis=-1)[..., k : k + 1]
     before = k - np.count_nonzero(rows < value, axis=-1, keepdims=True)

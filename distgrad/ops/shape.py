@@ -14,7 +14,7 @@ from distgrad.autograd.op import OpResult, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints, Shape
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, spread
+from distgrad.ops.helpers import data_of, inverse, spread
 
 plain(np.full_like, np.empty_like)
 
@@ -80,12 +80,36 @@ def swapaxes(a: Array, *, axis1: int, axis2: int) -> OpResult:
 
 @op(
     "... -> ...",
+    samples=lambda rng: [
+        ((rng.normal(size=(2, 6, 4)),), {"parts": p, "order": o, "shape": s})
+        for p, o, s in (
+            ((2, 3, 2, 2, 2), (0, 3, 1, 4, 2), (4, 12, 1)),
+            ((4, 3, 4), (2, 0, 1), (16, 3)),
+        )
+    ],
+    view=True,
+)
+def reordered(a: Array, *, parts: Shape, order: Shape, shape: Shape) -> OpResult:
+    """In the shape ``parts``, its axes in another ``order``, and what comes out in ``shape``."""
+    own, turned = a.shape, [parts[i] for i in order]
+    back = inverse(order)
+
+    def vjp(g: Array) -> Any:
+        return np.reshape(np.transpose(np.reshape(g, turned), back), own)
+
+    return np.reshape(np.transpose(np.reshape(a, parts), order), shape), vjp
+
+
+@op(
+    "... -> ...",
     function=np.broadcast_to,
     samples=lambda rng: [((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)})],
     view=True,
 )
 def broadcast_to(a: Array, *, shape: Ints) -> OpResult:
     """Repeated along new axes and axes of length 1 (the engine sums the gradient back)."""
+    if a.shape == shape:
+        return a.reshape(shape), lambda g: g
     lengths = shape if isinstance(shape, tuple) else ()
     y = spread(a, lengths) if _fits(a.shape, lengths) else np.broadcast_to(a, shape)
     # Where nothing is repeated the result may be written to, as PyTorch's.

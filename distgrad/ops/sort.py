@@ -18,6 +18,7 @@ from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.errors import ShapeError
+from distgrad.ops.along import take_along
 from distgrad.ops.helpers import data_of
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.selection import first_places, has_nan, index_at, running_places
@@ -133,7 +134,7 @@ def kthvalue(x: TensorLike, k: int, dim: int = -1, keepdim: bool = False) -> Val
     if not 1 <= k <= x.shape[axis]:
         raise ShapeError(f"kthvalue: k={k} is not in 1..{x.shape[axis]}, the length of axis {dim}")
     index = places(x, axis, False, k - 1, k)
-    return _kept(_along(x, index, axis), index, axis, keepdim)
+    return picked(x, index, axis, keepdim)
 
 
 def _median_numpys(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -150,7 +151,7 @@ def _median_pytorchs(x: TensorLike, *, dim: int, keepdim: bool = False) -> Value
     x = as_tensor(x)
     (axis,) = axis_numbers(dim, x.ndim, "median")
     index = _middle(x, axis, "median")[0]
-    return _kept(_along(x, index, axis), index, axis, keepdim)
+    return picked(x, index, axis, keepdim)
 
 
 median = TwoMeanings(
@@ -295,14 +296,14 @@ def _running_places(ufunc: np.ufunc, x: Tensor, axis: int) -> Array:
 # -- what they share ------------------------------------------------------------------------------
 
 
-def _kept(values: Tensor, index: Array, axis: int, keepdim: bool) -> ValuesAndIndices:
-    if keepdim:
-        return ValuesAndIndices(values, Tensor(index))
-    return ValuesAndIndices(values.squeeze(axis=axis), Tensor(index).squeeze(axis=axis))
+def picked(x: Tensor, index: Any, axis: int, keepdim: bool) -> ValuesAndIndices:
+    """Return the elements at an ``index`` for each line along ``axis``, and it, kept or not."""
+    values, found = take_along(x, index=index, axis=axis, drop=not keepdim), Tensor(index)
+    return ValuesAndIndices(values, found if keepdim else found.squeeze(axis=axis))
 
 
 def _along(x: Tensor, index: Array, axis: int) -> Tensor:
-    return as_tensor(np.take_along_axis(x, index, axis))
+    return as_tensor(take_along(x, index=index, axis=axis))
 
 
 @apart
@@ -315,7 +316,8 @@ def places(x: Tensor, axis: int, descending: bool, first: int = 0, past: int | N
     found = first_places(x.array, axis, past, descending) if first == 0 else None
     if found is not None:
         return found
-    return np.take(_order(x.array, axis, descending), np.arange(first, past), axis=axis)
+    order = _order(x.array, axis, descending)
+    return order[(*[slice(None)] * axis, slice(first, past))].copy()
 
 
 def _order(data: Array, axis: int, descending: bool) -> Array:

@@ -54,6 +54,21 @@ def test_a_gradient_that_nobody_else_holds_is_not_copied(monkeypatch):
     assert x.grad.array.flags.writeable
 
 
+def test_what_one_closure_returns_for_all_inputs_is_taken_over_and_never_shared(monkeypatch):
+    copied, accumulate = [], Tensor.accumulate_
+    monkeypatch.setattr(
+        Tensor, "accumulate_", lambda leaf, g: (copied.append(leaf), accumulate(leaf, g))
+    )
+    layer = nn.LayerNorm(4)
+    x = Tensor(np.arange(12, dtype="f4").reshape(3, 4) ** 2, requires_grad=True)
+    layer(x).sum().backward()
+    assert copied == []
+    cell = nn.RNNCell(4, 3)  # whose two biases have one gradient
+    cell(np.ones((2, 4), "f4")).sum().backward()
+    assert not np.shares_memory(cell.bias_ih.grad.array, cell.bias_hh.grad.array)
+    np.testing.assert_array_equal(cell.bias_ih.grad.array, cell.bias_hh.grad.array)
+
+
 def test_a_part_of_a_larger_gradient_is_copied_so_that_the_rest_is_freed():
     large = np.ones(100)
     small = large[:1]

@@ -30,7 +30,7 @@ OPEN = {  # how many there are, or how they lie in memory, depends on values
     "distgrad.ops.along._last_of_each": "as many as are written to",
     "distgrad.ops.arrange._repeated": "as many as are asked for",
     "distgrad.ops.gather._numbered": "as many as a mask picks",
-    "distgrad.ops.sort._places": "its layout is that of one of two ways to sort",
+    "distgrad.ops.sort.places": "its layout is that of one of two ways to sort",
     "distgrad.optim.clip.clip_layer_grad_norm_": "gives a dictionary of numbers",
 }
 

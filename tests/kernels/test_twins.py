@@ -231,6 +231,7 @@ RECIPES = ("bessel", "pairs", "pointwise", "slopes")  # the modules of formulas
 RANGES = {
     ops.binary_cross_entropy: (0.01, 0.99),
     ops.erfinv: (-0.999, 0.999),
+    ops.kl_div: (0.01, 4),
     ops.logit: (0.01, 0.99),
     ops.ndtri: (0.001, 0.999),
 }

@@ -57,8 +57,8 @@ def test_float32_stays_float32_forward_and_back(declared):
                 assert pivot or found.dtype == np.float32, (settings, found.dtype)
 
 
-# Of the last, a number is no probability; the other two take a tensor first.
-TENSOR_FIRST = {"prelu": 1, "clamp": 1, "binary_cross_entropy": 1}
+# These take a tensor first.
+TENSOR_FIRST = {"prelu": 1, "clamp": 1}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ PARTS = {
     "scaled_product": "tanh_backward",
     "bag_sum": "embedding_bag",
     "outer_product": "outer",
+    "reordered": "pixel_shuffle and pixel_unshuffle",
     "unstack": "unbind",
 }
 

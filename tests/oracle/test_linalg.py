@@ -40,7 +40,9 @@ OPS = {
     ),
     "cholesky": (np.linalg.cholesky, L.cholesky),
     "eigh": (np.linalg.eigh, L.eigh),
+    "singular_values": (ops.singular_values, L.svdvals),
     "svd": (np.linalg.svd, L.svd),
+    "trace": (np.trace, torch.trace),
     "qr": (np.linalg.qr, L.qr),
     "diagonal": (np.diagonal, theirs_diagonal),
     "diagonal_fill": (ops.diagonal_fill, torch.diagonal_scatter),
@@ -161,12 +163,19 @@ def test_svd(data):
     def ours(x):
         U, S, Vt = np.linalg.svd(x, full_matrices=False)
         f = U * np.expand_dims(np.exp(-S), -2)
-        return S, np.matmul(f, Vt), U * U, Vt * Vt, np.linalg.svd(x, compute_uv=False)
+        return (
+            S,
+            np.matmul(f, Vt),
+            U * U,
+            Vt * Vt,
+            np.linalg.svd(x, compute_uv=False),
+            ops.singular_values(x),
+        )
 
     def theirs(x):
         U, S, Vt = L.svd(x, full_matrices=False)
         f = U * torch.exp(-S).unsqueeze(-2)
-        return S, f @ Vt, U * U, Vt * Vt, L.svdvals(x)
+        return S, f @ Vt, U * U, Vt * Vt, L.svdvals(x), L.svdvals(x)
 
     check(ours, theirs, [a])
 

@@ -14,7 +14,12 @@ from distgrad.nn import functional as F
 TF = torch.nn.functional
 side = st.sampled_from([0, 1, 2, 3, 4])
 
-OPS = {"matmul": (np.matmul, torch.matmul), "linear": (F.linear, TF.linear)}
+OPS = {
+    "matmul": (np.matmul, torch.matmul),
+    "linear": (F.linear, TF.linear),
+    "contraction": (np.tensordot, torch.tensordot),
+    "kronecker": (np.kron, torch.kron),
+}
 
 
 @pytest.mark.parametrize("ranks", ["1 1", "1 2", "1 n", "2 1", "n 1", "2 2", "n 2", "2 n", "n n"])

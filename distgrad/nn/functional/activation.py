@@ -54,9 +54,9 @@ def prelu(input: TensorLike, weight: TensorLike) -> Tensor:
             f"prelu takes one weight or one per channel ({channels} in {input.shape}); got weights "
             f"of shape {weight.shape}"
         )
-    return _apply(
-        ops.prelu, input, weight.reshape((-1, *(1,) * (input.ndim - 2)) if input.ndim else ())
-    )
+    if weight.size > 1 or not input.ndim:
+        weight = weight.reshape((-1, *(1,) * (input.ndim - 2)) if input.ndim else ())
+    return _apply(ops.prelu, input, weight)
 
 
 def rrelu(

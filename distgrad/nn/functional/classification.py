@@ -96,7 +96,10 @@ def binary_cross_entropy(
     """
     x, t = compared("binary_cross_entropy", input, target)
     _check_probabilities(x)
-    loss = ops.binary_cross_entropy(x, t)
+    if weight is None:
+        result: Tensor = ops.binary_cross_entropy(x, t, reduction=reduction)
+        return result
+    loss = ops.binary_cross_entropy(x, t, reduction="none")
     return reduce_loss(_weighted("binary_cross_entropy", loss, weight), reduction)
 
 
@@ -154,7 +157,8 @@ def _beside(who: str, name: str, x: Tensor, weight: TensorLike) -> Tensor:
 def soft_margin_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x)) for targets y of 1 or -1. Errors: ShapeError for two shapes."""
     x, y = compared("soft_margin_loss", input, target)
-    return reduce_loss(ops.softplus(-y * x), reduction)
+    result: Tensor = ops.soft_margin(x, y, reduction=reduction)
+    return result
 
 
 def multi_margin_loss(

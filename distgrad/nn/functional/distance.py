@@ -76,9 +76,8 @@ def hinge_embedding_loss(
     """
     x, y = compared("hinge_embedding_loss", input, target)
     constant(y, "hinge_embedding_loss", "target")
-    signs = y.detach()
-    apart = np.where(signs != 1, _above_0(margin - x), 0)
-    return reduce_loss(apart + np.where(signs != -1, x, 0), reduction)
+    result: Tensor = ops.hinge_embedding(x, y, margin=margin, reduction=reduction)
+    return result
 
 
 def margin_ranking_loss(
@@ -95,7 +94,8 @@ def margin_ranking_loss(
     """
     a, b = compared("margin_ranking_loss", input1, input2)
     a, y = compared("margin_ranking_loss", a, target)
-    return reduce_loss(_above_0(-y * (a - b) + margin), reduction)
+    result: Tensor = ops.margin_ranking(a - b, y, margin=margin, reduction=reduction)
+    return result
 
 
 @in_float32

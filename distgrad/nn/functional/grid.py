@@ -38,10 +38,11 @@ def affine_grid(
         raise ShapeError(f"affine_grid: theta is floating point; got {matrix.dtype}")
     if min(lengths) < 1:
         raise ShapeError(f"affine_grid: no length may be less than 1; got size={tuple(size)}")
-    steps = [_steps(length, bool(align_corners)) for length in lengths]
-    axes = np.meshgrid(*steps, indexing="ij")
-    # The last axis is x, the first of a point's coordinates.
-    points = np.stack([*axes[::-1], np.ones_like(axes[0])], axis=-1).astype(matrix.dtype)
+    points = np.empty((*lengths, space + 1), matrix.dtype)
+    points[..., space] = 1
+    for axis, length in enumerate(lengths):  # the last is x, the first of a point's coordinates
+        after = space - 1 - axis
+        points[..., after] = _steps(length, bool(align_corners)).reshape(-1, *(1,) * after)
     flat = points.reshape(1, -1, space + 1)
     return wrap(np.reshape(flat @ np.swapaxes(matrix, 1, 2), (n, *lengths, space)))
 

@@ -77,7 +77,11 @@ def poisson_nll_loss(
     Errors: ShapeError for two shapes.
     """
     x, y = compared("poisson_nll_loss", input, target)
-    loss: Any = np.exp(x) - y * x if log_input else x - y * np.log(x + eps)
+    if log_input and not full:
+        result: Tensor = ops.poisson_nll(x, y, reduction=reduction)
+        return result
+    loss: Any
+    loss = ops.poisson_nll(x, y, reduction="none") if log_input else x - y * np.log(x + eps)
     if full:
         safe = np.where(y > 1, y, 1)
         stirling = safe * np.log(safe) - safe + 0.5 * np.log(2 * math.pi * safe)
@@ -129,11 +133,8 @@ def kl_div(
     Errors: ShapeError for two shapes.
     """
     x, t = compared("kl_div", input, target)
-    if log_target:
-        loss: Any = np.exp(t) * (t - x)
-    else:
-        loss = t * (np.log(np.where(t == 0, 1, t)) - x)
-    if reduction == "batchmean":
-        n = x.shape[0] if x.ndim else 1
-        return mean_over(loss, n)
-    return reduce_loss(loss, reduction)
+    if reduction != "batchmean":
+        result: Tensor = ops.kl_div(x, t, log_target=log_target, reduction=reduction)
+        return result
+    loss = ops.kl_div(x, t, log_target=log_target, reduction="none")
+    return mean_over(loss, x.shape[0] if x.ndim else 1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from distgrad import ops
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -23,10 +24,10 @@ def reduce_loss(loss: Any, reduction: str) -> Tensor:
     if loss.dtype.kind == "c":
         raise ShapeError(f"a loss is a real number; this one is {loss.dtype}: check its weights")
     check_reduction(reduction)
-    if reduction == "none":
-        result: Tensor = loss
-        return result
-    return mean_over(loss, loss.size) if reduction == "mean" else _sum(loss, None)
+    result: Tensor = loss
+    if reduction != "none":
+        result = ops.mean(loss) if reduction == "mean" else _sum(loss, None)
+    return result
 
 
 def mean_over(loss: Any, n: int | Array) -> Tensor:
@@ -55,9 +56,9 @@ def compared(name: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, 
 
     Errors: ShapeError, with the caller's ``name``.
     """
-    if isinstance(input, Tensor) and isinstance(target, Tensor):  # the short way
-        a, b = input.array, target.array
-        if a.dtype is b.dtype and a.dtype.kind == "f" and a.shape == b.shape:
-            return input, target
-    x, y = same_shape(name, wrap_real(name, input), wrap_real(name, target))
+    x, y = wrap(input), wrap(target)
+    a, b = x.array, y.array
+    if a.dtype is b.dtype and a.dtype.kind == "f" and a.shape == b.shape:  # the short way
+        return x, y
+    x, y = same_shape(name, wrap_real(name, x), wrap_real(name, y))
     return operands(x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from distgrad import ops
 from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.nn.functional.spatial import batched
 from distgrad.nn.functional.wrap import wrap
@@ -70,9 +72,9 @@ def pixel_shuffle(input: TensorLike, upscale_factor: int) -> Tensor:
             f"pixel_shuffle by {r} makes one channel of {r * r}; got {channels} channels"
         )
     c, n = channels // (r * r), len(rest)
-    parts: Any = input.reshape((*rest, c, r, r, h, w))
     order = (*range(n + 1), n + 3, n + 1, n + 4, n + 2)  # c h r w r
-    return wrap(np.transpose(parts, order).reshape((*rest, c, h * r, w * r)))
+    parts, shape = (*rest, c, r, r, h, w), (*rest, c, h * r, w * r)
+    return wrap(ops.reordered(input, parts=parts, order=order, shape=shape))
 
 
 def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> Tensor:
@@ -86,9 +88,10 @@ def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> Tensor:
     if height % r or width % r:
         raise ShapeError(f"pixel_unshuffle by {r} does not divide images of {height} x {width}")
     n = len(rest)
-    parts: Any = input.reshape((*rest, c, height // r, r, width // r, r))
+    h, w = height // r, width // r
     order = (*range(n + 1), n + 2, n + 4, n + 1, n + 3)  # c r r h w
-    return wrap(np.transpose(parts, order).reshape((*rest, c * r * r, height // r, width // r)))
+    parts, shape = (*rest, c, h, r, w, r), (*rest, c * r * r, h, w)
+    return wrap(ops.reordered(input, parts=parts, order=order, shape=shape))
 
 
 def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
@@ -102,8 +105,14 @@ def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
             f"channel_shuffle takes (n, c, …) with channels that groups={groups} divides; got "
             f"{x.shape}"
         )
-    order = np.arange(x.shape[1]).reshape(groups, -1).T.reshape(-1)
-    return wrap(np.take(x, fixed(order), 1))
+    return wrap(ops.take(x, indices=fixed(_dealt(x.shape[1], groups)), axis=1))
+
+
+@functools.lru_cache(maxsize=64)
+def _dealt(channels: int, groups: int) -> Array:
+    order = np.arange(channels).reshape(groups, -1).T.reshape(-1)
+    order.flags.writeable = False
+    return order
 
 
 native_channel_shuffle = channel_shuffle
