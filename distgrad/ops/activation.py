@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, Samples, op
+from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import HALF, ZERO, conjugate, either_fused, fractional
+from distgrad.ops.helpers import ONE, ZERO, conjugate, either_fused, fractional
 from distgrad.ops.slopes import sigmoid_backward
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
@@ -91,12 +92,16 @@ def threshold(a: Array, *, threshold: float, value: float) -> OpResult:
 
 
 @op("... -> ...")
-def sigmoid(a: Array) -> OpResult:
-    """1 / (1 + exp(-a)), without overflow."""
-    half = HALF.beside(a)
-    y = half * np.tanh(half * a) + half
-    if y.dtype.kind == "c":
+def sigmoid(a: Array | Tensor) -> OpResult:
+    """1 / (1 + exp(-a)), without overflow, and right in all digits where it is next to 0."""
+    if a.dtype.kind == "c":
+        y = 0.5 * np.tanh(0.5 * a) + 0.5
         return y, lambda g: g * conjugate(y * (1 - y))
+    if isinstance(a, Tensor):  # run again on the tape: no derivative of what is below, at 0
+        y = sigmoid(a)
+    else:
+        one, e = ONE.beside(a), np.exp(-np.absolute(a))
+        y = np.where(a < 0, e, one) / (one + e)
     return y, of_sigmoid(y)
 
 
@@ -145,9 +150,13 @@ def elu(a: Array, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) 
 
     ELU: Clevert et al. 2016; SELU: Klambauer et al. 2017; CELU: Barron 2017.
     """
-    low = alpha * np.expm1(rate * np.where(a > 0, 0, a))
-    y = scale * np.where(a > 0, a, low)
-    return y, lambda g: scale * np.where(a > 0, g, g * (rate * (low + alpha)))
+    below = rate * np.where(a > 0, 0, a)
+    y = scale * np.where(a > 0, a, alpha * np.expm1(below))
+
+    def vjp(g: Array) -> Any:  # low + α would have no digits far below 0
+        return scale * np.where(a > 0, g, g * (rate * alpha * np.exp(below)))
+
+    return y, vjp
 
 
 @op("... -> ...", samples=_with({}), real=True)
