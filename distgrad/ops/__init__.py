@@ -46,6 +46,7 @@ from distgrad.ops.arrange import repeat as repeat
 from distgrad.ops.arrange import roll as roll
 from distgrad.ops.arrange import rot90 as rot90
 from distgrad.ops.arrange import tile as tile
+from distgrad.ops.arrange import tiled as tiled
 from distgrad.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from distgrad.ops.bessel import bessel_j0 as bessel_j0
 from distgrad.ops.bessel import bessel_j1 as bessel_j1
@@ -82,8 +83,8 @@ from distgrad.ops.decompose import svd as svd
 from distgrad.ops.diagonal import block_diagonal as block_diagonal
 from distgrad.ops.diagonal import diagonal as diagonal
 from distgrad.ops.diagonal import diagonal_fill as diagonal_fill
+from distgrad.ops.diagonal import diagonal_sum as diagonal_sum
 from distgrad.ops.diagonal import set_diagonal as set_diagonal
-from distgrad.ops.diagonal import trace as trace
 from distgrad.ops.diagonal import tril as tril
 from distgrad.ops.diagonal import triu as triu
 from distgrad.ops.distances import distances as distances

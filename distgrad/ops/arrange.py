@@ -116,14 +116,19 @@ def _repeat_all(a: Array | Tensor, times: int, axis: int) -> Array:
     return np.copy(folded) if n == 1 or times == 1 else folded  # it may be written to
 
 
+@dispatch(np.tile)
+def tile(A: TensorLike, reps: Ints) -> Any:
+    """The whole array repeated ``reps`` times along each axis, the last axes first."""
+    return tiled(A, reps=reps)
+
+
 @op(
     "... -> ...",
-    function=np.tile,
     samples=lambda rng: [
         ((rng.normal(size=(2, 3)),), {"reps": r}) for r in (2, (3, 1), (2, 1, 3), (0, 1))
     ],
 )
-def tile(A: Array, *, reps: Ints) -> OpResult:
+def tiled(A: Array, *, reps: Ints) -> OpResult:
     """The whole array repeated ``reps`` times along each axis, the last axes first."""
     times = tuple(int(r) for r in integers(reps, "reps").reshape(-1))
     if min(times, default=0) < 0:

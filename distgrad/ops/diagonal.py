@@ -58,8 +58,14 @@ def _places(rng: np.random.Generator) -> list[Sample]:
     return [((a, a[:2, 0].T), {}), ((a, a[:, 0, :1]), {"offset": -1, "axis1": 1, "axis2": -1})]
 
 
-@op("... -> ...", function=np.trace, samples=_diagonals)
-def trace(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> OpResult:
+@dispatch(np.trace)
+def trace(a: Array | Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """``np.trace``: the sum of a diagonal."""
+    return diagonal_sum(a, offset=offset, axis1=axis1, axis2=axis2)
+
+
+@op("... -> ...", samples=_diagonals)
+def diagonal_sum(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> OpResult:
     """The sum of a diagonal of two axes."""
     along, back = diagonal.function(a, offset=offset, axis1=axis1, axis2=axis2)
     shape = along.shape
