@@ -25,8 +25,6 @@ PARTS = {
     "set_at": "index_put",
     "block_diagonal": "block_diag",
     "set_diagonal": "diagonal_scatter",
-    "diagonal_sum": "trace",
-    "tiled": "tile",
     "powers": "vander",
     "scalar_product": "vecdot",
     "vector_product": "cross",

@@ -42,7 +42,7 @@ OPS = {
     "eigh": (np.linalg.eigh, L.eigh),
     "singular_values": (ops.singular_values, L.svdvals),
     "svd": (np.linalg.svd, L.svd),
-    "trace": (np.trace, torch.trace),
+    "diagonal_sum": (np.trace, torch.trace),
     "qr": (np.linalg.qr, L.qr),
     "diagonal": (np.diagonal, theirs_diagonal),
     "diagonal_fill": (ops.diagonal_fill, torch.diagonal_scatter),

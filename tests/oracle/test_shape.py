@@ -16,7 +16,7 @@ TF = torch.nn.functional
 
 # Calls that fit any array of the shapes given: (ours, PyTorch's, axes at least, shortest side).
 OPS = {
-    "tile": (lambda x: np.tile(x, (3, 1, 2)), lambda x: torch.tile(x, (3, 1, 2)), 0, 0),
+    "tiled": (lambda x: np.tile(x, (3, 1, 2)), lambda x: torch.tile(x, (3, 1, 2)), 0, 0),
     "reshape": (lambda x: np.reshape(x, -1), lambda x: x.reshape(-1), 0, 1),
     "transpose": (np.transpose, lambda x: x.permute(tuple(range(x.ndim))[::-1]), 0, 0),
     "swapaxes": (lambda x: np.swapaxes(x, 0, -1), lambda x: x.swapaxes(0, -1), 1, 0),
