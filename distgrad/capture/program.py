@@ -38,7 +38,8 @@ class Program:
         self._leaves = list(leaves)
         self._trained = [leaf.requires_grad for leaf in leaves]
         self._listeners = [leaf._listener for leaf in leaves]
-        self._had = list(had)
+        self._asked = [leaf for leaf, _ in had]
+        self._had = [none for _, none in had]
         self._plan = self._planned()
         self.native: Any = _UNKNOWN
         """What the lines were lowered to; None where they are replayed one by one."""
@@ -53,7 +54,7 @@ class Program:
             [m.training for m in self._modules] == self._training
             and [leaf.requires_grad for leaf in self._leaves] == self._trained
             and all(map(is_, [leaf._listener for leaf in self._leaves], self._listeners))
-            and all((leaf.grad is None) is none for leaf, none in self._had)
+            and [leaf.grad is None for leaf in self._asked] == self._had
         )
 
     def run(self, arrays: Sequence[Any]) -> Any:
