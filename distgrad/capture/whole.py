@@ -33,6 +33,8 @@ class Whole(Op):
         self._needs = [isinstance(x, Tensor) and x.requires_grad and on_tape for x in self.given]
         self._tensors = [isinstance(x, Tensor) for x in self.given]
         self._call = function
+        self.keeps_form = getattr(function, "keeps_form", True)
+        """Whether shapes of what it returns follow from shapes alone."""
         self._result: Tree | None = None
         """What it returns, with Leaves for the outputs."""
         self._on_tape: list[bool] = []

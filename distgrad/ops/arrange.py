@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, varies_form
 from distgrad.autograd.op import OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Axis, Ints
@@ -104,6 +104,7 @@ def _times(repeats: TensorLike, n: int, axis: int) -> Array:
 
 
 @whole
+@varies_form
 def _repeat_all_as_often(a: Array | Tensor, repeats: Tensor, n: int, axis: int) -> Array:
     return _repeat_all(a, int(_times(repeats, n, axis).reshape(())), axis)
 
