@@ -52,8 +52,6 @@ __all__ = [
 
 
 def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
-    @apart
-    @keeps_form
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = (data_of(x) for x in pair(input, other))
         if sign not in ("==", "!="):
@@ -63,7 +61,8 @@ def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__module__ = __name__
     comparison.__doc__ = f"``input {sign} other``: booleans."
-    return with_out(comparison)
+    comparison.ufunc = ufunc  # type: ignore[attr-defined]  # for who records it
+    return with_out(apart(keeps_form(comparison)))
 
 
 eq = _comparison("eq", np.equal, "==")

@@ -161,6 +161,21 @@ JOINS: dict[str, Function] = {
 }
 
 
+COMPARED: dict[str, Function] = {
+    "greater": lambda a, b: np.where(a > 0.1, a, b),
+    "turned": lambda a, b: np.where(a.T <= b.T, a.T, b.T * 2),
+    "a mask": lambda a, b: (a > b).astype("f4") * a + (b != 0) * b,
+    "PyTorch's": lambda a, b: dg.where(dg.gt(a, 0) & dg.lt(b, 0.5), a, b),
+    "a row of settings": lambda a, b: a * dg.linspace(0, 1, 6) + b * dg.ones(4, 1),
+    "a triangle": lambda a, b: dg.where(dg.eye(4, 6) > 0, a, b),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_comparisons_and_what_is_made_of_settings(name: str) -> None:
+    check(COMPARED[name], (4, 6), (4, 6))
+
+
 def test_what_is_made_of_settings_is_new_each_time() -> None:
     def step(x: Any) -> Any:
         with dg.no_grad():
