@@ -52,6 +52,12 @@ def keeps_form(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
+def of_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare that numbers are always the same that ``function`` returns for the same settings."""
+    function.of_settings = True  # type: ignore[attr-defined]
+    return function
+
+
 def fixed(array: A) -> A:
     """Declare that an array depends on shapes and settings alone: a recorded step may keep it."""
     recording = recorder()

@@ -391,6 +391,8 @@ def plain(*functions: Callable[..., Any]) -> None:
                     constant(x, f"np.{name}", "an argument")
             return _wrapped(result)
 
+        if steps:
+            call.ufunc = numpy_function  # type: ignore[attr-defined]  # for who records it
         if numpy_function in _OF_FORMS:
             return call
         return apart(keeps_form(call) if steps or numpy_function in _KEEP_FORM else call)

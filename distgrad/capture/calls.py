@@ -188,7 +188,7 @@ class Tape:
         operands = []
         last = len(forms) - 1
         for i, (f, o, s) in enumerate(zip(forms, offsets, strides, strict=True)):
-            operands.append(_operand(f, o, s, shape, s[0] if rows else steps[i], i == last))
+            operands.append(operand(f, o, s, shape, s[0] if rows else steps[i], i == last))
         count: Any = inner if rows else Count(1)
         words = [
             *(Own(4), Own(4 + len(forms)), Own(5 + len(forms)), found.data),
@@ -212,10 +212,8 @@ class Tape:
         item = forms[-1].itemsize
         if forms[-1].dtype.char not in "fd" or any(s[-1] != item or min(s) < 0 for s in strides):
             return False
-        parts = []
-        for f, at, s in zip(forms, offsets, strides, strict=True):
-            length = 1 + sum((n - 1) * step for n, step in zip(shape, s, strict=True)) // item
-            parts.append(f.seen_as([length], [item], at - f.offset))
+        given = zip(forms, offsets, strides, strict=True)
+        parts = [spanned(f, shape, s, at - f.offset) for f, at, s in given]
         lengths = [1, *shape][-3:]
         steps = [step // item for s in strides for step in [0, *s][-3:-1]]
         self.kernel(kernel, *parts, *lengths, *steps, out=len(parts) - 1)
@@ -268,7 +266,7 @@ class Tape:
             return True
         return False
 
-    # -- products and sums ------------------------------------------------------------------------
+    # -- products ------------------------------------------------------------------------
 
     def product(self, a: Form, b: Form, out: Form, batch: Shape) -> None:
         """Write the matrix products to ``out``."""
@@ -299,7 +297,7 @@ class Tape:
         # One at a time: NumPy's loop over several moves the addresses that it is given.
         count = shape[0] if shape else 1
         operands = [
-            _operand(f, o, [*s, *f.strides[-2:]], [*shape, *f.shape[-2:]], (*s, 0)[0], f is out)
+            operand(f, o, [*s, *f.strides[-2:]], [*shape, *f.shape[-2:]], (*s, 0)[0], f is out)
             for f, o, s in zip(forms, offsets, outer, strict=True)
         ]
         words = [
@@ -312,27 +310,6 @@ class Tape:
         call = Call("matmul", found.function, True, words, operands, count)
         call.one_by_one = count > 1
         self.calls.append(call)
-
-    def sum_along(self, a: Form, out: Form) -> None:
-        """Sum each row of ``a`` as np.add.reduce does: NumPy's own loop, in pairs."""
-        found = loop(np.add, (a.dtype,) * 3)
-        if found is None:
-            raise Unlowered("np.add.reduce of this dtype")
-        rows, columns = a.shape
-        self.elementwise(np.positive, [self.constant(np.zeros((), a.dtype))], out)
-        item = a.itemsize
-        operands = [
-            _operand(out, out.offset, [item], [rows], item, True),
-            _operand(a, a.offset, [columns * item, item], [rows, columns], columns * item, False),
-        ]
-        words = [Own(4), Own(7), Own(8), found.data, At(0), At(1), At(0), columns, 0, item, 0]
-        call = Call("add.reduce", found.function, True, words, operands, rows)
-        call.one_by_one = True
-        self.calls.append(call)
-
-    def sum_over(self, a: Form, out: Form) -> None:
-        """Sum the rows of ``a``, one after the other, as np.add.reduce does."""
-        self.kernel("add_rows", a, out)
 
     # -- kernels ----------------------------------------------------------------------------------
 
@@ -415,7 +392,7 @@ def _bits(x: Any) -> int:
     return int(number.view(np.int64)[0])
 
 
-def _operand(
+def operand(
     f: Form,
     offset: int,
     strides: Sequence[int],
@@ -423,10 +400,17 @@ def _operand(
     step: int,
     written: bool,
 ) -> Operand:
+    """Return where a call reads or writes elements with these strides. Errors: Unlowered."""
     if any(s < 0 for s in strides):
         raise Unlowered("steps backwards")
     extent = f.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     return Operand(f.buffer, offset, step, extent, written)
+
+
+def spanned(f: Form, shape: Sequence[int], strides: Sequence[int], at: int = 0) -> Form:
+    """Return the memory from the first of these elements to the last, in a row."""
+    length = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) // f.itemsize
+    return f.seen_as([length], [f.itemsize], at)
 
 
 def _merged(out: Form, forms: Sequence[Form]) -> tuple[list[int], list[list[int]]]:

@@ -16,16 +16,19 @@ import numpy as np
 from distgrad.autograd.op import Op
 from distgrad.autograd.types import Shape
 from distgrad.capture.calls import Buffer, Tape, Unlowered
-from distgrad.capture.strides import dense, without_copy
+from distgrad.capture.strides import dense, in_order, order_of, spread, without_copy
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 """NumPy's functions that are no ufuncs."""
+REDUCE: dict[Any, Callable[..., Any]] = {}
+"""What ``reduce`` of a ufunc comes to."""
 
 
 class Flags(NamedTuple):
     """Of NumPy's flags of an array those that kernels ask for."""
 
     c_contiguous: bool
+    f_contiguous: bool
     writeable: bool = True
 
 
@@ -70,7 +73,7 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def flags(self) -> Flags:
         """What kernels ask of an array."""
-        return Flags(self.dense)
+        return Flags(self.dense, self.T.dense)
 
     @property
     def dense(self) -> bool:
@@ -184,15 +187,37 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order: str = "C") -> Form:
         """Return a copy in C order."""
-        new: Form = self.tape.new(self.shape, self.dtype)
-        self.tape.elementwise(np.positive, [self], new)
+        if order != "C":
+            raise Unlowered("a copy in another order")
+        return self._copied([*range(self.ndim)])
+
+    def _copied(self, axes: Sequence[int]) -> Form:
+        """Return a copy whose axes lie in this order in memory."""
+        new: Form = self.tape.new(self.shape, self.dtype, in_order(self.shape, axes, self.itemsize))
+        self.tape.elementwise(
+            np.logical_or if self.dtype.kind == "b" else np.positive,
+            [self, self] if self.dtype.kind == "b" else [self],
+            new,
+        )
         return new
 
-    def astype(self, dtype: Any, **settings: Any) -> Form:
-        """Return a copy; another dtype is not known here."""
-        if np.dtype(dtype) != self.dtype or settings or not self.dense:
-            raise Unlowered("another dtype")
-        return self.copy()
+    def astype(self, dtype: Any, copy: bool = True) -> Form:
+        """Return a copy in another dtype, between which numbers are converted in one way only."""
+        wanted = np.dtype(dtype)
+        if wanted == self.dtype and not copy:
+            return self
+        axes = sorted(range(self.ndim), key=lambda i: -abs(self.strides[i]))
+        turned = self.transpose(axes)
+        lies = self if turned.dense else self._copied(axes)
+        if wanted == self.dtype:
+            return self._copied(axes) if lies is self else lies
+        if wanted.char not in "fd" or self.dtype.char not in "fd?bhilqBHILQ":
+            raise Unlowered(f"{self.dtype} as {wanted}")
+        strides = in_order(self.shape, axes, wanted.itemsize)
+        new: Form = self.tape.new(self.shape, wanted, strides)
+        rows = [x.transpose(axes).reshape(self.size) for x in (lies, new)]
+        self.tape.kernel("cast", *rows, units=(0, 1))
+        return new
 
     def lowered(self, op: Op, inputs: Sequence[Any], settings: Mapping[str, Any]) -> Form:
         """Return what the twin of ``op`` returns for these, of which this is the first."""
@@ -207,8 +232,8 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         out = settings.pop("out", None)
         target = out[0] if isinstance(out, tuple) else out
-        if method == "reduce" and ufunc is np.add:
-            return _summed(self, target, *inputs, **settings)
+        if method == "reduce" and ufunc in REDUCE:
+            return REDUCE[ufunc](self, target, *inputs, **settings)
         if settings.get("order") == "C" and target is None and ufunc is np.matmul:
             del settings["order"]
         if method != "__call__" or settings:
@@ -227,7 +252,6 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         return known(*args, **kwargs)
 
 
-_MOST_SUMS = 64
 _BASIC = {int, slice, type(None), type(...)}
 
 
@@ -250,7 +274,7 @@ def _each(tape: Tape, ufunc: np.ufunc, inputs: Sequence[Any], out: Form | None) 
     if not math.prod(shape):
         raise Unlowered("nothing to do")
     if out is None:
-        out = tape.new(shape, given, _layout(shape, given.itemsize, forms))
+        out = tape.new(shape, given, laid(shape, given.itemsize, inputs))
     elif out.shape != shape or out.dtype != given:
         raise Unlowered("an output of another form")
     tape.elementwise(ufunc, forms, out)
@@ -262,31 +286,32 @@ _WEAK = {int, float, bool}
 
 def _as_form(tape: Tape, x: Any, dtype: Any) -> Form:
     if isinstance(x, Form):
-        if x.dtype != dtype:
-            raise Unlowered("dtypes that differ")
-        return x
+        return x if x.dtype == dtype else x.astype(dtype)
     if isinstance(x, np.ndarray) and x.size > 1:
         raise Unlowered("an array of nobody")
     constant: Form = tape.constant(np.asarray(x, dtype))
     return constant
 
 
-def _layout(shape: Shape, itemsize: int, forms: Sequence[Form]) -> Shape | None:
-    """Return the strides that NumPy gives what comes out; None for C order."""
-    if all(f.in_order for f in forms):
-        return None
-    full = [f for f in forms if f.size > 1]
-    if all(f.shape == shape for f in full):
-        order = tuple(sorted(range(len(shape)), key=lambda i: -abs(full[0].strides[i])))
-        if all(f.transpose(order).dense for f in full):
-            turned = dense([shape[i] for i in order], itemsize)
-            return tuple(turned[order.index(i)] for i in range(len(shape)))
-    raise Unlowered("layouts that differ")
+def laid(shape: Shape, itemsize: int, inputs: Sequence[Any]) -> Shape:
+    """Return the strides that NumPy gives what it computes of these, number by number."""
+    steps = [spread(f.shape, f.strides, shape) for f in inputs if isinstance(f, Form)]
+    alone = [[0 if n == 1 else s for n, s in zip(shape, own, strict=True)] for own in steps]
+    if any(s < 0 for own in alone for s in own):
+        raise Unlowered("steps backwards")
+    return in_order(shape, order_of(alone), itemsize)
 
 
 def _product(tape: Tape, a: Any, b: Any, out: Form | None) -> Form:
-    if not isinstance(a, Form) or not isinstance(b, Form) or a.ndim < 2 or b.ndim < 2:
-        raise Unlowered("a product with a vector")
+    if not isinstance(a, Form) or not isinstance(b, Form) or not a.ndim or not b.ndim:
+        raise Unlowered("a product with a number")
+    if a.ndim < 2 or b.ndim < 2:
+        if out is not None:
+            raise Unlowered("an output of another form")
+        left, right = (a if a.ndim > 1 else a[None]), (b if b.ndim > 1 else b[:, None])
+        product = _product(tape, left, right, None)
+        column = product if b.ndim > 1 else product[..., 0]
+        return column if a.ndim > 1 else column[..., 0, :] if b.ndim > 1 else column[..., 0]
     if a.dtype != b.dtype or a.shape[-1] != b.shape[-2] or not a.size or not b.size:
         raise Unlowered("a product of these")
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -297,133 +322,3 @@ def _product(tape: Tape, a: Any, b: Any, out: Form | None) -> Form:
         raise Unlowered("an output of another form")
     tape.product(a, b, out, batch)
     return out
-
-
-def _summed(
-    form: Form, out: Form | None, a: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False
-) -> Form:
-    if a is not form or dtype is not None or not a.dense or a.dtype.kind != "f" or not a.size:
-        raise Unlowered("a sum of these")
-    if a.dtype.itemsize < 4:
-        raise Unlowered("a sum in float16")
-    asked = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = sorted(i % a.ndim for i in asked) if a.ndim else []
-    kept = tuple(n for i, n in enumerate(a.shape) if i not in axes)
-    shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape)) if keepdims else kept
-    if out is None:
-        out = form.tape.new(shape, a.dtype)
-    if out.shape != shape or not out.dense or out.dtype != a.dtype:
-        raise Unlowered("an output of another form")
-    # Axes of length 1 are none; the others have to be the first or the last ones.
-    long = [i for i in axes if a.shape[i] > 1]
-    real = [i for i in range(a.ndim) if a.shape[i] > 1]
-    if not long:
-        raise Unlowered("a sum of one")
-    if long == real[-len(long) :]:
-        rows, columns = math.prod(kept), math.prod(a.shape[i] for i in long)
-        form.tape.sum_along(a.reshape(rows, columns), out.reshape(rows))
-    elif long == real[: len(long)]:
-        rows, columns = math.prod(a.shape[i] for i in long), math.prod(kept)
-        form.tape.sum_over(a.reshape(rows, columns), out.reshape(columns))
-    elif long == [*range(long[0], long[-1] + 1)]:
-        outer, rows = math.prod(a.shape[: long[0]]), math.prod(a.shape[i] for i in long)
-        parts, sums = a.reshape(outer, rows, -1), out.reshape(outer, -1)
-        if outer > _MOST_SUMS:
-            raise Unlowered("many sums")
-        for i in range(outer):
-            form.tape.sum_over(parts[i], sums[i])
-    else:
-        raise Unlowered("a sum over axes in the middle")
-    return out
-
-
-# -- other functions ------------------------------------------------------------------------------
-
-
-def _function(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def known(body: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS.update(dict.fromkeys(functions, body))
-        return body
-
-    return known
-
-
-@_function(np.reshape)
-def _reshape(a: Form, shape: Any, order: str = "C") -> Form:
-    return a.reshape(shape if isinstance(shape, tuple | list) else (shape,), order=order)
-
-
-@_function(np.expand_dims)
-def _expand_dims(a: Form, axis: Any) -> Form:
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    new = {i % (a.ndim + len(axes)) for i in axes}
-    parts = iter(zip(a.shape, a.strides, strict=True))
-    both = [(1, 0) if i in new else next(parts) for i in range(a.ndim + len(axes))]
-    return a.seen_as([n for n, _ in both], [s for _, s in both])
-
-
-@_function(np.broadcast_to)
-def _broadcast_to(a: Form, shape: Any, subok: bool = False) -> Form:
-    wanted = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    extra = len(wanted) - a.ndim
-    strides = [0] * extra
-    for n, m, s in zip(a.shape, wanted[extra:], a.strides, strict=True):
-        if n not in (1, m):
-            raise Unlowered("a shape that does not fit")
-        strides.append(s if n == m else 0)
-    return a.seen_as(wanted, strides)
-
-
-@_function(np.swapaxes)
-def _swapaxes(a: Form, axis1: int, axis2: int) -> Form:
-    return a.swapaxes(axis1, axis2)
-
-
-@_function(np.transpose)
-def _transpose(a: Form, axes: Any = None) -> Form:
-    return a.transpose(axes) if axes is not None else a.transpose()
-
-
-@_function(np.empty_like)
-def _empty_like(
-    a: Form, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Form:
-    if dtype is not None or shape is None or order != "C":
-        raise Unlowered("an array like it of another kind")
-    new: Form = a.tape.new(tuple(shape), a.dtype)
-    return new
-
-
-@_function(np.concatenate)
-def _concatenate(parts: Sequence[Any], axis: int = 0, out: Form | None = None) -> Form:
-    first = next(p for p in parts if isinstance(p, Form))
-    parts = [first.tape.constant(p) if isinstance(p, np.ndarray) else p for p in parts]
-    if not all(isinstance(p, Form) and p.dtype == first.dtype for p in parts):
-        raise Unlowered("parts that differ")
-    if out is None and first.ndim > 1 and not all(p.dense for p in parts):
-        raise Unlowered("layouts that differ")
-    axis %= first.ndim
-    shape = list(first.shape)
-    shape[axis] = sum(p.shape[axis] for p in parts)
-    new: Form = first.tape.new(tuple(shape), first.dtype) if out is None else out
-    begin = 0
-    for p in parts:
-        place = new[(*(slice(None),) * axis, slice(begin, begin + p.shape[axis]))]
-        begin += p.shape[axis]
-        first.tape.elementwise(np.positive, [p], place)
-    return new
-
-
-@_function(np.split)
-def _split(a: Form, indices_or_sections: Any, axis: int = 0) -> list[Form]:
-    axis %= a.ndim
-    length, given = a.shape[axis], indices_or_sections
-    if isinstance(given, int):
-        if given < 1 or length % given:
-            raise Unlowered("parts that differ")
-        given = range(length // given, length, length // given)
-    ends = [*given, length]
-    if not all(0 <= i <= j <= length for i, j in zip([0, *ends], ends, strict=False)):
-        raise Unlowered("parts that overlap")
-    before = (slice(None),) * axis
-    return [a[(*before, slice(int(i), int(j)))] for i, j in zip([0, *ends], ends, strict=False)]

@@ -34,8 +34,8 @@ from distgrad.capture.gradients import (
     Seed,
 )
 from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
-from distgrad.capture.tree import Tree
-from distgrad.capture.twins import BODIES, lowering
+from distgrad.capture.tree import Leaf, Tree
+from distgrad.capture.twins import BODIES, INDEXED, lowering
 from distgrad.capture.whole import Whole
 from distgrad.errors import DistgradError
 
@@ -225,10 +225,10 @@ class Lowered:
         self._write(opened, line, [to], [source.seen_as(shape, strides, offset)])
 
     def _apply(self, opened: Stretch, number: int, line: Apply) -> None:
-        if line.attributes.numbers or isinstance(line.op, Whole):
+        if isinstance(line.op, Whole) or (line.attributes.numbers and line.op not in INDEXED):
             raise Unlowered("settings that vary, or a user's function")
-        inputs, settings = self._filled(line.inputs), line.attributes.value
-        body = BODIES.get(line.op)
+        inputs, settings = self._filled(line.inputs), self._filled(line.attributes)
+        body = None if line.fused else BODIES.get(line.op)
         if body is not None:
             result = body(self.tape, *inputs, **settings)
         elif line.fused:
@@ -306,6 +306,11 @@ class Lowered:
 
     def _call(self, opened: Stretch, number: int, line: Call) -> None:
         (given, _), result = line.args.value, line.result
+        if result is not None and type(result.value) is Leaf:
+            made = self._plainly(line)
+            if made is not None:
+                self._write(opened, line, line.writes, [made])
+                return
         if line.function not in _SEEDS:
             opened.beside.append(beside(self.tape, number, line, self.lines, self._leaves))
             return
@@ -317,6 +322,29 @@ class Lowered:
         shape, dtype, _ = line.forms[0]  # type: ignore[misc]
         one = np.full(shape, math.prod(weights, start=1.0), dtype)
         self._write(opened, line, line.writes, [self.tape.constant(one)])
+
+    def _plainly(self, line: Call) -> Form | None:
+        """Return what a ufunc comes to, or what is made of settings alone; None of others."""
+        given, settings = line.args.value
+        ufunc = getattr(line.function, "ufunc", None)
+        if ufunc is None:
+            if not getattr(line.function, "of_settings", False) or line.args.numbers:
+                return None
+            if settings.get("requires_grad") or settings.get("out") is not None:
+                return None
+            array: Any = line.function(*given, **settings).array
+            always: Form = self.tape.constant(array)
+            return always.copy()  # somebody may write there
+        inputs = [self.forms[x.number] if type(x) is Leaf else x for x in given]
+        forms = [x for x in inputs if isinstance(x, Form)]
+        if settings or not forms or any(x.dtype != forms[0].dtype for x in forms):
+            return None
+        # A number beside others of another kind may be one of PyTorch's rules.
+        plain = forms[0].dtype.kind == "f" or all(type(x) in (int, Form) for x in inputs)
+        if not plain:
+            return None
+        found: Form = ufunc(*inputs)
+        return found
 
     def _fit(self, opened: Stretch, number: int, line: Fit) -> None:
         g: Any = self.forms[line.reads[0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distgrad.autograd.types import Shape
 
@@ -23,6 +23,48 @@ def spread(shape: Sequence[int], strides: Sequence[int], full: Sequence[int]) ->
         0 if n == 1 and m != 1 else s for n, m, s in zip(shape, full[extra:], strides, strict=True)
     ]
     return [0] * extra + own
+
+
+def in_order(shape: Sequence[int], order: Sequence[int], itemsize: int) -> Shape:
+    """Return the strides without gaps of axes that lie in this order in memory."""
+    steps = dense([shape[i] for i in order], itemsize)
+    return tuple([steps[order.index(i)] for i in range(len(shape))])
+
+
+def order_of(strides: Sequence[Sequence[int]]) -> list[int]:
+    """Return the axes as a ufunc's loops have them, from the outer one to the inner one.
+
+    The strides of all inputs; 0 stands for an axis along which there is nothing to go.
+    """
+
+    def steps(i: int, j: int) -> list[tuple[int, int]]:
+        return [(s[i], s[j]) for s in strides if s[i] and s[j]]
+
+    return _sorted([*range(len(strides[0]))][::-1], steps)[::-1]
+
+
+def order_of_joined(shapes: Sequence[Shape], strides: Sequence[Sequence[int]]) -> list[int]:
+    """Return the axes of what np.concatenate makes, from that of the longest steps on."""
+    each = [*zip(shapes, strides, strict=True)]
+
+    def steps(i: int, j: int) -> list[tuple[int, int]]:
+        return [(-abs(s[i]), -abs(s[j])) for n, s in each if n[i] != 1 and n[j] != 1]
+
+    return _sorted([*range(len(shapes[0]))], steps)
+
+
+def _sorted(order: list[int], steps: Callable[[int, int], list[tuple[int, int]]]) -> list[int]:
+    # NumPy's: an axis goes before another if all arrays want it so; where none says, it looks on.
+    for i in range(1, len(order)):
+        at = i
+        for j in range(i - 1, -1, -1):
+            pairs = steps(order[i], order[j])
+            if any(theirs <= mine for mine, theirs in pairs):
+                break
+            if pairs:
+                at = j
+        order.insert(at, order.pop(i))
+    return order
 
 
 def merge(

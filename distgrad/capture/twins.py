@@ -14,14 +14,20 @@ import numpy as np
 
 from distgrad import ops
 from distgrad.autograd.op import Op
+from distgrad.capture import functions, lookups, reductions  # noqa: F401 (what Forms know)
 from distgrad.capture.calls import Tape, Unlowered
 from distgrad.capture.forms import Form
+from distgrad.kernels import arrays
 from distgrad.ops import slopes
 from distgrad.ops.activation import of_sigmoid
+from distgrad.ops.helpers import memory_order
 from distgrad.ops.indexing import checked_rows, picks_all
 from distgrad.ops.softmax import check_labels
 
 Lowering = Callable[..., Any]
+blank: Any = arrays.blank  # which are typed for arrays alone
+in_memory: Any = arrays.in_memory
+in_order: Any = arrays.in_order
 _TABLE: dict[Op, Lowering] = {}
 CHECKS = "checks"
 
@@ -32,8 +38,16 @@ def lowering(op: Op) -> Lowering | None:
     if found is not None:
         return found
     twin = op.fused
+    each = getattr(twin, "each", None)
     if getattr(twin, "on_forms", False):
-        return lambda tape, *forms, **settings: _taken(twin, forms, settings)
+
+        def taken(tape: Tape, *forms: Any, **settings: Any) -> Any:
+            if each is not None and settings.get("reduction") == "none":
+                rest = {k: v for k, v in settings.items() if k != "reduction"}
+                return _elementwise(tape, each.made, ("a", "b"), forms, rest)
+            return _taken(twin, forms, settings)
+
+        return taken
     made = getattr(twin, "made", None)
     if made is None:
         return None
@@ -76,26 +90,42 @@ def _dense(a: Form) -> Form:
 def _elementwise(
     tape: Tape, made: Any, inputs: tuple[str, ...], forms: Any, settings: dict[str, Any]
 ) -> Any:
-    first = forms[0]
-    _need(all(isinstance(f, Form) and f.dense and f.dtype == first.dtype for f in forms))
-    _need(all(f.shape == first.shape for f in forms) and len(forms) == len(inputs))
-    kernels = made[first.dtype]
-    found = None if kernels is None else kernels.settled(settings)
-    _need(found is not None)
-    p: tuple[Any, ...] = found or ()
-    rows = [_rows(f) for f in forms]
-    result = tape.new(first.shape, first.dtype)
-    kept = dict(zip(inputs, rows, strict=True), y=_rows(result))
+    given = [f for f in forms if isinstance(f, Form)]
+    dtype = given[0].dtype
+    _need(len(forms) == len(inputs) and all(f.dtype == dtype for f in given))
+    _need(all(isinstance(f, Form) or type(f) in (int, float) for f in forms))
+    kernels = made[dtype]
+    p = None if kernels is None else kernels.settled(settings)
+    if p is None:
+        raise Unlowered("a twin of these")
+    shape = np.broadcast_shapes(*[f.shape for f in given])
+    # It lies as the first input that has its shape, unless that alone is asked and has gaps.
+    first = next((f for f in given if f.shape == shape), None)
+    order = None if first is None else memory_order(first)  # type: ignore[arg-type]
+    alone = len(forms) < 3 and all(isinstance(f, Form) and f.shape == shape for f in forms)
+    if alone and order is not None and not given[0].transpose(order).dense:
+        order = None
+
+    def row(x: Any) -> Form:
+        whole: Any = x if isinstance(x, Form) else tape.constant(np.asarray(x, dtype))
+        spread = whole if whole.shape == shape else np.broadcast_to(whole, shape)
+        found: Form = in_order(spread, order)
+        return found
+
+    rows = [row(f) for f in forms]
+    result, y = blank(given[0], shape, order)
+    kept = dict(zip(inputs, rows, strict=True), y=y)
     n = len(rows) + 1
-    tape.kernel(kernels.forward, *rows, kept["y"], *p, writes=1, units=range(n), out=n - 1)
+    tape.kernel(kernels.forward, *rows, y, *p, writes=1, units=range(n), out=n - 1)
 
     def closure(back: Any) -> Callable[[Form], Form]:
         def vjp(g: Form) -> Form:
-            d: Form = tape.new(first.shape, first.dtype)
-            read = [_rows(_dense(g)), *[kept[name] for name in back.reads]]
+            found: Form
+            found, d = blank(given[0], shape, order)
+            read = [in_order(g, order), *[kept[name] for name in back.reads]]
             n = len(read) + 1
-            tape.kernel(back.run, *read, _rows(d), *p, units=range(n), out=n - 1)
-            return d
+            tape.kernel(back.run, *read, d, *p, units=range(n), out=n - 1)
+            return found
 
         return vjp
 
@@ -125,14 +155,15 @@ def _wave(quarters: int) -> Lowering:
     def wave(tape: Tape, a: Form) -> Any:
         from distgrad.kernels import angles  # noqa: PLC0415 (numba)
 
-        _need(a.dense)
-        x, y = _rows(a), tape.new(a.shape, a.dtype)
-        tape.kernel(angles.waves, x, quarters, _rows(y), units=(0, 2), out=2)
+        x, order = in_memory(a)
+        y, row = blank(a, a.shape, order)
+        tape.kernel(angles.waves, x, quarters, row, units=(0, 2), out=2)
 
         def vjp(g: Form) -> Form:
-            d: Form = tape.new(a.shape, a.dtype)
-            read = _rows(_dense(g)), x
-            tape.kernel(angles.times_waves, *read, quarters + 1, _rows(d), units=(0, 1, 3), out=3)
+            d: Form
+            d, row = blank(a, a.shape, order)
+            read = in_order(g, order), x
+            tape.kernel(angles.times_waves, *read, quarters + 1, row, units=(0, 1, 3), out=3)
             return d
 
         return y, vjp
@@ -163,12 +194,12 @@ def _sigmoid_backward(tape: Tape, g: Form, y: Form) -> Any:
 def _scaled_product(tape: Tape, a: Form, b: Form, c: Form, *, factor: float = 1.0) -> Any:
     from distgrad.kernels import slopes as kernels  # noqa: PLC0415 (numba)
 
-    _need(all(isinstance(f, Form) and f.dense and f.shape == c.shape for f in (a, b, c)))
-    d = tape.new(c.shape, c.dtype)
-    rows = map(_rows, (a, b, c))
-    tape.kernel(
-        kernels.product_of_three, *rows, c.dtype.type(factor), _rows(d), units=(0, 1, 2, 4), out=4
-    )
+    _need(all(isinstance(f, Form) and f.shape == c.shape for f in (a, b, c)))
+    z, order = in_memory(c)
+    d, row = blank(c, c.shape, order)
+    rows = in_order(a, order), in_order(b, order), z
+    units = 0, 1, 2, 4
+    tape.kernel(kernels.product_of_three, *rows, c.dtype.type(factor), row, units=units, out=4)
     return d, slopes.of_scaled_product(a, b, c, factor)  # type: ignore[arg-type]
 
 
@@ -250,13 +281,15 @@ def _embedding(tape: Tape, indices: Any, weight: Form, *, padding_idx: int | Non
 def _dropout(tape: Tape, a: Form, keep: Any, *, p: float) -> Any:
     from distgrad.kernels import masked  # noqa: PLC0415 (numba)
 
-    _need(isinstance(keep, Form) and a.dense and keep.dense and keep.shape == a.shape)
-    mask, none = _rows(keep), a.dtype.type(0)
+    _need(isinstance(keep, Form) and keep.shape == a.shape)
+    _, order = in_memory(a)
+    mask, none = in_order(keep, order), a.dtype.type(0)
     levels = a.dtype.type(1 / (1 - p) if p < 1 else 0.0), none, none
 
     def kept(x: Form) -> Form:
-        y: Form = tape.new(x.shape, x.dtype)
-        tape.kernel(masked.kept, _rows(_dense(x)), mask, *levels, _rows(y), units=(0, 1, 5))
+        y: Form
+        y, row = blank(x, x.shape, order)
+        tape.kernel(masked.kept, in_order(x, order), mask, *levels, row, units=(0, 1, 5))
         return y
 
     return kept(a), (kept, None)
@@ -266,6 +299,8 @@ def _dropout(tape: Tape, a: Form, keep: Any, *, p: float) -> Any:
 
 
 def _getitem(tape: Tape, a: Form, *, index: Any) -> Any:
+    if type(index) is tuple and any(not isinstance(k, _PARTS) for k in index):
+        return lookups.picked(tape, a, index)  # the gradients are added up one by one, as there
     return a[index], lambda g: _put_back(tape, g, index, a.shape, a.dtype)
 
 
@@ -282,6 +317,12 @@ def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
     tape.elementwise(np.positive, [g], whole[index])
     return whole
 
+
+_PARTS = (int, slice, type(None), type(...))
+_TABLE[ops.getitem] = lambda tape, a, *, index: lookups.picked(tape, a, index)
+_TABLE[ops.take_along], _TABLE[ops.nll] = lookups.taken_along, lookups.nll
+INDEXED = {ops.getitem, ops.take_along}
+"""Whose settings may be arrays that the step computes."""
 
 BODIES: dict[Op, Lowering] = {ops.getitem: _getitem, ops.add_at: _add_at}
 """In place of bodies that Forms cannot go through."""

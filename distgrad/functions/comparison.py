@@ -54,8 +54,6 @@ __all__ = [
 def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
     ordered = sign not in ("==", "!=")
 
-    @apart
-    @keeps_form
     def comparison(input: TensorLike, other: TensorLike) -> Tensor:
         a, b = arrays_of(input, other)
         if ordered:
@@ -65,7 +63,8 @@ def _comparison(name: str, ufunc: np.ufunc, sign: str) -> Callable[..., Tensor]:
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__module__ = __name__
     comparison.__doc__ = f"``input {sign} other``: booleans."
-    return with_out(comparison)
+    comparison.ufunc = ufunc  # type: ignore[attr-defined]  # for who records it
+    return with_out(apart(keeps_form(comparison)))
 
 
 eq = _comparison("eq", np.equal, "==")

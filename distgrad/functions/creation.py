@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, keeps_form, of_settings
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -107,6 +107,7 @@ def from_numpy(ndarray: Array) -> Tensor:
 
 @apart
 @keeps_form
+@of_settings
 def scalar_tensor(
     s: float, *, dtype: DTypeLike | None = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
@@ -120,6 +121,7 @@ def scalar_tensor(
 
 @apart
 @keeps_form
+@of_settings
 def zeros(
     *sizes: Any,
     size: Any = None,
@@ -139,6 +141,7 @@ def zeros(
 
 @apart
 @keeps_form
+@of_settings
 def ones(
     *sizes: Any,
     size: Any = None,
@@ -183,6 +186,7 @@ def empty(
 
 @apart
 @keeps_form
+@of_settings
 def full(
     size: Any,
     fill_value: float | complex,
@@ -278,6 +282,7 @@ def full_like(
 
 @apart
 @keeps_form
+@of_settings
 def eye(
     n: int,
     m: int | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import kernels
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, keeps_form, of_settings
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
@@ -82,6 +82,7 @@ def triu_indices(
 
 @apart
 @keeps_form
+@of_settings
 def _indices(
     row: int, col: int, offset: int, dtype: DTypeLike, device: Any, *, lower: bool
 ) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, keeps_form, of_settings
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
@@ -22,6 +22,7 @@ __all__ = ["arange", "linspace", "logspace", "range"]
 
 @apart
 @keeps_form
+@of_settings
 def arange(
     start: float | None = None,
     end: float | None = None,
@@ -76,6 +77,7 @@ def range(  # deprecated in PyTorch, and still typed
 
 @apart
 @keeps_form
+@of_settings
 def linspace(
     start: float,
     end: float,
@@ -106,6 +108,7 @@ def linspace(
 
 @apart
 @keeps_form
+@of_settings
 def logspace(
     start: float,
     end: float,

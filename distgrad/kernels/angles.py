@@ -57,14 +57,14 @@ def _of(a: Any, quarters: int) -> OpResult | None:
     if type(a) is not np.ndarray or a.dtype != _float64 or not a.size:
         return None
     x, order = in_memory(a)
-    value, y = blank(a.shape, a.dtype, order)
+    value, y = blank(a, a.shape, order)
     waves(x, quarters, y)
     return value, _slope(a if order is None and x.base is a else x, a.shape, order, quarters + 1)
 
 
 def _slope(x: Array, shape: Any, order: Any, quarters: int) -> Callable[[Array], Array]:
     def vjp(g: Array) -> Array:
-        result, d = blank(shape, _float64, order)
+        result, d = blank(x, shape, order)
         times_waves(in_order(g, order), x.reshape(-1), quarters, d)
         return result
 

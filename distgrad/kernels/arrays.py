@@ -41,22 +41,28 @@ def on_forms(twin: Twin) -> Twin:
     return twin
 
 
-def run(kernel: Callable[..., Any], *args: Any, writes: tuple[int, ...]) -> None:
+def run(
+    kernel: Callable[..., Any],
+    *args: Any,
+    writes: tuple[int, ...],
+    units: tuple[int, ...] | None = None,
+) -> None:
     """Call a kernel, which writes the arguments of these numbers; the first one is an array.
 
-    With arrays without values it is called whenever the program they belong to runs.
+    With arrays without values it is called whenever the program they belong to runs: for parts of
+    the arguments ``units`` at a time, one after the other, where these are rows of numbers.
     """
     if type(args[0]) is np.ndarray:
         kernel(*args)
     else:
-        args[0].tape.kernel(kernel, *args, out=writes)
+        args[0].tape.kernel(kernel, *args, out=writes, units=units)
 
 
-def empty(like: Array, shape: Shape) -> Array:
-    """Return a new array of the dtype and kind of ``like``."""
-    if type(like) is np.ndarray:
-        return np.empty(shape, like.dtype)
-    made: Array = like.tape.new(shape, like.dtype)  # type: ignore[attr-defined]
+def empty(like: Array, shape: Shape, dtype: Any = None) -> Array:
+    """Return a new array of the kind of ``like``, and of its dtype if none is given."""
+    if type(like) is np.ndarray or not hasattr(like, "tape"):  # a number is none
+        return np.empty(shape, dtype or like.dtype)
+    made: Array = like.tape.new(shape, dtype or like.dtype)
     return made
 
 
@@ -136,7 +142,7 @@ def in_memory(a: Array) -> tuple[Array, Order]:
         turned = a.transpose(order)
         if turned.flags.c_contiguous:
             return turned.reshape(-1), order
-    return np.array(a, order="C").reshape(-1), None
+    return a.copy().reshape(-1), None
 
 
 def in_order(a: Array, order: Order) -> Array:
@@ -145,15 +151,15 @@ def in_order(a: Array, order: Order) -> Array:
     flags = turned.flags
     if flags.c_contiguous and flags.writeable:
         return turned if turned.ndim == 1 else turned.reshape(-1)
-    return np.array(turned, order="C").reshape(-1)
+    return turned.copy().reshape(-1)
 
 
-def blank(shape: Shape, dtype: Any, order: Order) -> tuple[Array, Array]:
-    """Return a new array, its axes in ``order`` in memory, and its elements in a row."""
+def blank(like: Array, shape: Shape, order: Order) -> tuple[Array, Array]:
+    """Return a new array as ``empty`` does, its axes in ``order`` in memory, and it in a row."""
     if order is None:
-        a = np.empty(shape, dtype)
+        a = empty(like, shape)
         return a, a if len(shape) == 1 else a.reshape(-1)
-    row = np.empty(math.prod(shape), dtype)
+    row = empty(like, (math.prod(shape),))
     turned = row.reshape([shape[i] for i in order])
     return turned.transpose(inverse(order)), row
 

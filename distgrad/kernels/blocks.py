@@ -104,7 +104,7 @@ def _run(
 def _in_one(
     kernel: Callable[..., None], inputs: Sequence[Array], shape: Shape, order: Order, p: Any
 ) -> Array:
-    result, row = blank(shape, inputs[0].dtype, order)
+    result, row = blank(inputs[0], shape, order)
     kernel(*[_written_out(a, shape, order) for a in inputs], row, *p)
     return result
 
@@ -112,7 +112,7 @@ def _in_one(
 def _written_out(a: Array, shape: Shape, order: Order) -> Array:
     if a.shape == shape:
         return in_order(a, order)
-    whole, row = blank(shape, a.dtype, order)
+    whole, row = blank(a, shape, order)
     whole[...] = a
     return row
 
@@ -122,7 +122,7 @@ def _in_several(
 ) -> Array:
     if all(a.shape == shape and _is_row(a, order) for a in inputs):
         return _in_one(kernel, inputs, shape, order, p)
-    result, row = blank(shape, inputs[0].dtype, order)
+    result, row = blank(inputs[0], shape, order)
     turned = [a if a.shape == shape else np.broadcast_to(a, shape) for a in inputs]
     if order is not None:
         turned = [a.transpose(order) for a in turned]

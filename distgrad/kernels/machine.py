@@ -31,7 +31,7 @@ from distgrad.kernels.vectors import (
     subtract,
 )
 
-FEW, MANY, FLOATS = 16, 64, 4
+FEW, MANY, FLOATS = 16, 72, 4
 """How many words and floating-point numbers a kernel is handed; what it does not take is idle."""
 LOOP, OF_NUMPY, OF_FEW, OF_MANY = range(4)
 """What an instruction is: a loop over strips, NumPy's inner loop, a kernel of FEW or MANY words."""
@@ -242,12 +242,43 @@ def clip(flat: Array, norm_and_scale: Array) -> None:
 
 @exact_kernel
 def add_rows(a: Array, out: Array) -> None:
-    """Sum (rows, columns) over the rows, one after the other, as ``np.add.reduce`` does."""
-    for j in range(a.shape[1]):
-        out[j] = 0  # which NumPy begins with, so that a sum of -0.0 is 0.0
+    """Add each of (rows, columns) to a row, one after the other, as ``np.add.reduce`` does."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
             out[j] += a[i, j]
+
+
+@exact_kernel
+def add_slices(
+    a: Array, out: Array, n: int, m: int, rows: int, columns: int, a0: int, a1: int, a2: int,
+    a3: int, out0: int, out1: int, out2: int, out3: int,
+) -> None:  # fmt: skip
+    """Add numbers so many steps apart to others, a row at a time."""
+    for i in range(n):
+        for k in range(m):
+            for q in range(rows):
+                x, y = i * a0 + k * a1 + q * a2, i * out0 + k * out1 + q * out2
+                if a3 == 1 and out3 == 1:
+                    row, to = a[x : x + columns], out[y : y + columns]
+                    for j in range(to.size):
+                        to[j] += row[j]
+                else:
+                    for j in range(columns):
+                        out[y + j * out3] += a[x + j * a3]
+
+
+@exact_kernel
+def cast(a: Array, out: Array) -> None:
+    """Write numbers in another dtype."""
+    for i in range(out.size):
+        out[i] = a[i]
+
+
+@exact_kernel
+def select(condition: Array, a: Array, b: Array, out: Array) -> None:
+    """Write what ``np.where`` does."""
+    for i in range(out.size):
+        out[i] = a[i] if condition[i] else b[i]
 
 
 @exact_kernel
@@ -282,6 +313,57 @@ def look_up(indices: Array, weight: Array, rows: Array, seen: Array, y: Array) -
         rows[i] = indices[i] if inside else 0
         for j in range(weight.shape[1]):
             y[i, j] = weight[rows[i], j]
+
+
+@exact_kernel
+def places_of_one(index: Array, n: int, places: Array, seen: Array) -> None:
+    """Count places from 0, negative ones from the end; ``seen`` is where one is wrong, or -1."""
+    seen[0] = -1
+    for k in range(index.size):
+        p = index[k]
+        if not -n <= p < n:
+            seen[0], p = k, 0
+        places[k] = p + n if p < 0 else p
+
+
+@exact_kernel
+def places_of_two(a: Array, b: Array, n: int, m: int, places: Array, seen: Array) -> None:
+    """Do the same with two indices, of axes that are seen as one."""
+    seen[0] = -1
+    for k in range(a.size):
+        p, q = a[k], b[k]
+        if not (-n <= p < n and -m <= q < m):
+            seen[0], p, q = k, 0, 0
+        places[k] = (p + n if p < 0 else p) * m + (q + m if q < 0 else q)
+
+
+@exact_kernel
+def places_along(index: Array, n: int, negative: int, places: Array, seen: Array) -> None:
+    """Count places from 0, negative ones from the end if they may be."""
+    seen[0] = -1
+    for k in range(index.size):
+        p = index[k] + n if negative and index[k] < 0 else index[k]
+        if not 0 <= p < n:
+            seen[0], p = k, 0
+        places[k] = np.uint64(p)
+
+
+@exact_kernel
+def pick(a: Array, places: Array, out: Array) -> None:
+    """Read (outer, n, inner) at places along the second axis, which comes first in ``out``."""
+    for k in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                out[k, i, j] = a[i, places[k], j]
+
+
+@exact_kernel
+def add_picked(g: Array, places: Array, out: Array) -> None:
+    """Add to each place what ``pick`` would read there."""
+    for k in range(g.shape[0]):
+        for i in range(g.shape[1]):
+            for j in range(g.shape[2]):
+                out[i, places[k], j] += g[k, i, j]
 
 
 @exact_kernel

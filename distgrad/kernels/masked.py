@@ -8,7 +8,17 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar, blank, dense, in_memory, in_order, suits
+from distgrad.kernels.arrays import (
+    Scalar,
+    blank,
+    dense,
+    empty,
+    in_memory,
+    in_order,
+    on_forms,
+    run,
+    suits,
+)
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid
 from distgrad.kernels.turned import as_it_lies, lying
@@ -34,11 +44,11 @@ def _masked(a: Array, keep: Array, scale: float, shift: float, floor: float) -> 
     if keep.shape == shape:
         x, order = in_memory(a)
         mask = in_order(keep, order)
-        y, row = blank(shape, a.dtype, order)
+        y, row = blank(a, shape, order)
         kept(x, mask, *levels, row)
 
         def vjp(g: Array) -> Array:
-            d, row = blank(shape, g.dtype, order)
+            d, row = blank(g, shape, order)
             kept(in_order(g, order), mask, F(scale), F(0), F(0), row)
             return d
 
@@ -96,6 +106,7 @@ def _channels(a: Array, mask: Array, scale: Scalar, shift: Scalar, floor: Scalar
                 y[i, k] = floor
 
 
+@on_forms
 @as_it_lies
 def glu(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.glu``."""
@@ -104,12 +115,12 @@ def glu(a: Array, *, axis: int) -> OpResult | None:
     along, shape = axis % a.ndim, a.shape
     half = a.size // math.prod(shape[:along]) // 2
     x = dense(a).reshape(-1, 2, half)
-    y = np.empty((*shape[:along], shape[along] // 2, *shape[along + 1 :]), a.dtype)
-    _gated(x, y.reshape(-1, half))
+    y = empty(a, (*shape[:along], shape[along] // 2, *shape[along + 1 :]))
+    run(_gated, x, y.reshape(-1, half), writes=(1,))
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, g.dtype)
-        _gated_back(dense(g).reshape(-1, half), x, d.reshape(-1, 2, half))
+        d = empty(x, shape)
+        run(_gated_back, dense(g).reshape(-1, half), x, d.reshape(-1, 2, half), writes=(2,))
         return d
 
     return y, vjp

@@ -10,10 +10,22 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels import channels_last
-from distgrad.kernels.arrays import Scalar, dense, flat, lies_last, suits
+from distgrad.kernels.arrays import (
+    Scalar,
+    dense,
+    empty,
+    flat,
+    lies_last,
+    on_forms,
+    ones,
+    run,
+    suits,
+    zeros,
+)
 from distgrad.kernels.jit import kernel
 
 
+@on_forms
 def rms_norm(
     x: Array, weight: Array | None, *, axes: int = 1, eps: float = 1e-5
 ) -> OpResult | None:
@@ -22,14 +34,15 @@ def rms_norm(
     if not suits(x, weight) or (weight is not None and weight.shape != shape):
         return None
     width = math.prod(shape)
-    rows, form, dtype = dense(x).reshape(-1, width), x.shape, x.dtype
-    w = np.ones(width, x.dtype) if weight is None else flat(weight)
-    y, r = np.empty(x.shape, x.dtype), np.empty(len(rows), x.dtype)
-    _rms_norm(rows, w, x.dtype.type(eps), y.reshape(rows.shape), r)
+    rows, form = dense(x).reshape(-1, width), x.shape
+    w = ones(x, (width,)) if weight is None else flat(weight)
+    y, r = empty(x, form), empty(x, rows.shape[:1])
+    run(_rms_norm, rows, w, x.dtype.type(eps), y.reshape(rows.shape), r, writes=(3, 4))
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        d, dw = np.empty(form, dtype), np.zeros_like(w)
-        _rms_norm_back(dense(g).reshape(rows.shape), rows, w, r, d.reshape(rows.shape), dw)
+        d, dw = empty(rows, form), zeros(w, w.shape)
+        g = dense(g).reshape(rows.shape)
+        run(_rms_norm_back, g, rows, w, r, d.reshape(rows.shape), dw, writes=(4, 5))
         return d, dw.reshape(shape)
 
     return y, Joint(vjp)
@@ -61,6 +74,7 @@ def _rms_norm_back(g: Array, x: Array, w: Array, r: Array, d: Array, dw: Array) 
             d[i, j] = (g[i, j] * w[j] - x[i, j] * dot) * s
 
 
+@on_forms
 def group_norm(
     x: Array, weight: Array | None, bias: Array | None, *, groups: int, eps: float = 1e-5
 ) -> OpResult | None:
@@ -70,21 +84,43 @@ def group_norm(
         p is not None and p.shape != shape for p in (weight, bias)
     ):
         return None
-    form, dtype = x.shape, x.dtype
+    form = x.shape
     n, c = form[:2]
-    w = np.ones(shape, dtype) if weight is None else flat(weight)
-    b = np.zeros(shape, dtype) if bias is None else flat(bias)
+    w = ones(x, shape) if weight is None else flat(weight)
+    b = zeros(x, shape) if bias is None else flat(bias)
     if x.ndim > 2 and lies_last(x):
+        if type(x) is not np.ndarray:
+            return None
         return channels_last.group_norm(x, w, b, groups, eps)
     planes = dense(x).reshape(n * groups, c // groups, -1)  # a group of a sample, channel, place
-    y = np.empty(x.shape, x.dtype)
-    mean, r = np.empty(len(planes), x.dtype), np.empty(len(planes), x.dtype)
-    _group_norm(planes, w, b, x.dtype.type(eps), y.reshape(planes.shape), mean, r)
+    y, mean, r = empty(x, form), empty(x, planes.shape[:1]), empty(x, planes.shape[:1])
+    run(
+        _group_norm,
+        planes,
+        w,
+        b,
+        x.dtype.type(eps),
+        y.reshape(planes.shape),
+        mean,
+        r,
+        writes=(4, 5, 6),
+    )
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
-        d, dw, db = np.empty(form, dtype), np.zeros_like(w), np.zeros_like(w)
+        d, dw, db = empty(planes, form), zeros(w, w.shape), zeros(w, w.shape)
         g = dense(g).reshape(planes.shape)
-        _group_norm_back(g, planes, w, mean, r, d.reshape(planes.shape), dw, db)
+        run(
+            _group_norm_back,
+            g,
+            planes,
+            w,
+            mean,
+            r,
+            d.reshape(planes.shape),
+            dw,
+            db,
+            writes=(5, 6, 7),
+        )
         return d, dw, db
 
     return y, Joint(vjp)

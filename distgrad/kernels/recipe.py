@@ -30,7 +30,7 @@ import numpy as np
 
 from distgrad.autograd.op import REGISTRY, OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import blank, in_memory, in_order
+from distgrad.kernels.arrays import blank, empty, flat, in_memory, in_order, on_forms, run, suits
 from distgrad.kernels.blocks import broadcast
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.ops.helpers import Order
@@ -59,7 +59,7 @@ def of_one(member: Member) -> Twin:
             if p is None:
                 return None
         x, order = in_memory(a)
-        result, y = blank(a.shape, a.dtype, order)
+        result, y = blank(a, a.shape, order)
         kernels.forward(x, y, *p)
         mine = order is None
         kept: dict[str, Any] = {"x": a if mine and x.base is a else x, "y": result if mine else y}
@@ -123,7 +123,7 @@ def _of_two(member: Member, operands: bool) -> Twin:
             return None
         x, order = in_memory(a)
         z = in_order(b, order)
-        result, y = blank(a.shape, a.dtype, order)
+        result, y = blank(a, a.shape, order)
         kernels.forward(x, z, y, *p)
         mine = order is None
         kept = {
@@ -145,9 +145,7 @@ def of_loss(member: Member) -> Twin:
         check_reduction(reduction)
         if reduction == "none":
             return each(a, b, **settings)
-        if type(a) is not _ndarray or type(b) is not _ndarray:
-            return None
-        if a.shape != b.shape or a.dtype != b.dtype or not a.size:
+        if not suits(a) or not suits(a, b) or a.shape != b.shape:
             return None
         kernels = made[a.dtype]
         p = None if kernels is None else kernels.settled(settings)
@@ -155,21 +153,22 @@ def of_loss(member: Member) -> Twin:
             return None
         x, order = in_memory(a)
         z = in_order(b, order)
-        F = a.dtype.type
-        scale, shape, dtype = share(a.size if reduction == "mean" else 1, a.dtype), a.shape, a.dtype
-        total = np.asarray(F(kernels.forward(x, z, *p)) * scale)
+        scale, shape = share(a.size if reduction == "mean" else 1, a.dtype)[()], a.shape
+        total = empty(a, (1,))
+        run(kernels.forward, x, z, scale, total, *p, writes=(3,))
 
         def closure(back: _Back) -> Callable[[Array], Array]:
             def vjp(g: Array) -> Array:
-                result, d = blank(shape, dtype, order)
-                back.run(F(g * scale), x, z, d, *p)
+                result, d = blank(x, shape, order)
+                run(back.run, x, z, flat(g), scale, d, *p, writes=(4,), units=(0, 1, 4))
                 return result
 
             return vjp
 
-        return total, (closure(kernels.backs[0]), closure(kernels.backs[1]))
+        return total.reshape(()), (closure(kernels.backs[0]), closure(kernels.backs[1]))
 
-    return _named(twin, member, made)
+    twin.each = each  # type: ignore[attr-defined]  # where nothing is reduced
+    return on_forms(_named(twin, member, made))
 
 
 def _named(twin: Twin, member: Member, made: _Made) -> Twin:
@@ -244,13 +243,13 @@ def _reading(
     The inputs and the value themselves where they can be read in a row, so that the engine knows
     them by sight.
     """
-    run, reads, shape, dtype = back.run, back.reads, a.shape, a.dtype
+    way, reads, shape = back.run, back.reads, a.shape
     r = arrays[reads[0]]
     if len(reads) == 1:
 
         def of_one_array(g: Array) -> Array:
-            result, d = blank(shape, dtype, order)
-            run(in_order(g, order), r if r.ndim == 1 else r.reshape(-1), d, *p)
+            result, d = blank(r, shape, order)
+            way(in_order(g, order), r if r.ndim == 1 else r.reshape(-1), d, *p)
             return result
 
         return of_one_array
@@ -258,16 +257,16 @@ def _reading(
     if len(reads) == 2:
 
         def of_two_arrays(g: Array) -> Array:
-            result, d = blank(shape, dtype, order)
-            run(in_order(g, order), r.reshape(-1), s.reshape(-1), d, *p)
+            result, d = blank(r, shape, order)
+            way(in_order(g, order), r.reshape(-1), s.reshape(-1), d, *p)
             return result
 
         return of_two_arrays
     t = arrays[reads[2]]
 
     def of_three_arrays(g: Array) -> Array:
-        result, d = blank(shape, dtype, order)
-        run(in_order(g, order), r.reshape(-1), s.reshape(-1), t.reshape(-1), d, *p)
+        result, d = blank(r, shape, order)
+        way(in_order(g, order), r.reshape(-1), s.reshape(-1), t.reshape(-1), d, *p)
         return result
 
     return of_three_arrays
@@ -324,7 +323,7 @@ def _backward(back: Formula, reads: int) -> Callable[..., None]:
 def _sums(zero: Any, value: Formula, backs: Sequence[Formula], inputs: tuple[str, ...]) -> Any:
     each = inlined(value)
 
-    def total(a: Array, b: Array, *p: Any) -> Any:
+    def total(a: Array, b: Array, scale: Any, y: Array, *p: Any) -> None:
         # A block is summed in its own dtype, blocks in float64: large batches lose nothing.
         whole = 0.0
         for begin in range(0, a.size, _BLOCK):
@@ -332,12 +331,13 @@ def _sums(zero: Any, value: Formula, backs: Sequence[Formula], inputs: tuple[str
             for i in range(x.size):
                 part += each(x[i], z[i], *p)
             whole += part
-        return whole
+        y[0] = y.dtype.type(whole) * scale
 
     def backward(back: Formula) -> Callable[..., None]:
-        def of_a_number(g: Any, a: Array, b: Array, d: Array, *p: Any) -> None:
+        def of_a_number(a: Array, b: Array, g: Array, scale: Any, d: Array, *p: Any) -> None:
+            each = g[0] * scale
             for i in range(d.size):
-                d[i] = back(g, a[i], b[i], *p)
+                d[i] = back(each, a[i], b[i], *p)
 
         return kernel(of_a_number)
 

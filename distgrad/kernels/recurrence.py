@@ -23,7 +23,7 @@ def three_term(
     if degrees is not None or type(a) is not np.ndarray or a.dtype.char not in "fd" or not terms:
         return None
     x, order = in_memory(a)
-    value, y = blank(a.shape, a.dtype, order)
+    value, y = blank(a, a.shape, order)
     _recur(x, _table(terms, a.dtype), y)
     return value, lambda g: g * slope(a, terms, None)
 

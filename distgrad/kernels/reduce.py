@@ -7,12 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import neighbours
-from distgrad.kernels.arrays import blank, dense, in_memory, in_order
+from distgrad.kernels.arrays import (
+    blank,
+    dense,
+    empty,
+    in_memory,
+    in_order,
+    on_forms,
+    readable,
+    run,
+    spanned,
+)
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.recipe import of_one
 from distgrad.ops.helpers import spread
@@ -43,16 +52,17 @@ def _extremum(
     # NumPy's is as fast as memory, and right with NaN.
     lines = x.reshape(x.shape[:2]) if x.shape[2] == 1 else x
     y = ufunc.reduce(lines, axis=1).reshape(x.shape[0], x.shape[2])
-    shape, dtype = a.shape, a.dtype
+    shape = a.shape
 
     def vjp(g: Array) -> Array:
-        d = np.empty(shape, dtype)
-        back(dense(np.asarray(g)).reshape(y.shape), x, y, d.reshape(x.shape))
+        d = empty(x, shape)
+        run(back, dense(g).reshape(y.shape), x, y, d.reshape(x.shape), writes=(3,))
         return d
 
     return y.reshape(out), vjp
 
 
+@on_forms
 def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.sum``."""
     found = _total(a, axis, keepdims, _sums)
@@ -62,6 +72,7 @@ def sum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | No
     return found[0], lambda g: spread(expand(g, shape, axis, keepdims), shape)
 
 
+@on_forms
 def mean(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.mean``."""
     found = _total(a, axis, keepdims, _sums)
@@ -84,10 +95,10 @@ def nansum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult |
             return None
         found = total(without[0], axis, keepdims), 0
     back = _without_nan.made[a.dtype].backs[0].run  # type: ignore[attr-defined]
-    shape, dtype, (x, order) = a.shape, a.dtype, in_memory(a)
+    shape, (x, order) = a.shape, in_memory(a)
 
     def vjp(g: Array) -> Array:
-        result, d = blank(shape, dtype, order)
+        result, d = blank(x, shape, order)
         back(in_order(spread(expand(g, shape, axis, keepdims), shape), order), x, d)
         return result
 
@@ -122,8 +133,8 @@ def _total(
     if lines is None:  # over columns NumPy adds whole rows, as fast as memory
         return None
     x, step, length = lines
-    y = np.empty(a.size // length, a.dtype if length == n else np.float64)
-    add(x, step, length, y)
+    y = empty(a, (a.size // length,), a.dtype if length == n else np.dtype(np.float64))
+    run(add, x, step, length, y, writes=(3,))
     if length != n:
         y = np.add.reduce(y).astype(a.dtype)
     return y.reshape(shape[:first] + ((1,) * (end - first) if keepdims else ()) + shape[end:]), n
@@ -135,23 +146,21 @@ _SMALL = 4096
 def _lines(a: Array, first: int, end: int) -> tuple[Array, int, int] | None:
     """Return the memory of ``a`` in a row, steps from line to line over these axes, their length.
 
-    Lines with gaps between them are those of rows, also if all is asked for. Nothing is copied that
-    can be written to. None where no lines lie in a row each.
+    Lines with gaps between them are those of rows, also if all is asked for. None where no lines
+    lie in a row each.
     """
     n = math.prod(a.shape[first:end])
-    if not a.flags.writeable:
-        a = np.array(a, order="K")
+    a = readable(a)
     if a.flags.c_contiguous:
         return (a.reshape(-1), n, n) if end == a.ndim else None
     if a.flags.f_contiguous:
         return (a.T.reshape(-1), n, n) if first == 0 and end >= a.ndim - 1 else None
     if a.ndim != 2 or end == 1 or a.strides[1] != a.itemsize:
         return None
-    (rows, columns), step = a.shape, a.strides[0]
+    columns, step = a.shape[1], a.strides[0]
     if step % a.itemsize or step < columns * a.itemsize:
         return None
-    step //= a.itemsize
-    return as_strided(a, ((rows - 1) * step + columns,), (a.itemsize,)), step, columns
+    return spanned(a), step // a.itemsize, columns
 
 
 def _sums_of(term: Callable[[Any, Any], Any]) -> Callable[..., None]:
@@ -174,21 +183,25 @@ _sums = _sums_of(inlined(lambda v, zero: v))
 _sums_of_numbers = _sums_of(inlined(lambda v, zero: v if v == v else zero))
 
 
+@on_forms
 def amax(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.amax``."""
     return _extremum(np.maximum, _even, a, axis, keepdims)
 
 
+@on_forms
 def amin(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.amin``."""
     return _extremum(np.minimum, _even, a, axis, keepdims)
 
 
+@on_forms
 def max(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.max``."""
     return _extremum(np.maximum, _first, a, axis, keepdims)
 
 
+@on_forms
 def min(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.min``."""
     return _extremum(np.minimum, _first, a, axis, keepdims)

@@ -49,7 +49,7 @@ def _computed(a: Any, b: Any, run: Callable[..., bool]) -> tuple[Array, Any] | N
         a, b = np.broadcast_to(a, shape), np.broadcast_to(b, shape)
     x, order = in_memory(a)
     z = in_order(b, order)
-    result, y = blank(a.shape, a.dtype, order)
+    result, y = blank(a, a.shape, order)
     return (result, (x, z, order)) if run(x, z, most, y) else None
 
 
@@ -60,10 +60,10 @@ def _with_quotient(
     if found is None:
         return None
     value, (x, z, order) = found
-    shape, dtype = value.shape, value.dtype
+    shape = value.shape
 
     def to_divisor(g: Array) -> Array:
-        result, d = blank(shape, dtype, order)
+        result, d = blank(x, shape, order)
         back(in_order(g, order), x, z, d)
         return result
 

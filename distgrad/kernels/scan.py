@@ -10,22 +10,23 @@ import numpy as np
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import beside, counted, neighbours
-from distgrad.kernels.arrays import Scalar, dense
+from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, run
 from distgrad.kernels.jit import inlined, kernel
 
 
+@on_forms
 def cumsum(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.cumsum``."""
     along = counted(axis, a)
     if along is None:
         return None
 
-    def run(x: Array, function: Callable[..., None]) -> Array:
-        y = np.empty(x.shape, x.dtype)
-        function(beside(x, along), beside(y, along))
+    def summed(x: Array, function: Callable[..., None]) -> Array:
+        y = empty(x, x.shape)
+        run(function, beside(x, along), beside(y, along), writes=(1,))
         return y
 
-    return run(a, _sums), lambda g: run(g, _sums_back)
+    return summed(a, _sums), lambda g: summed(g, _sums_back)
 
 
 @kernel
@@ -61,18 +62,19 @@ def _sums_back(g: Array, d: Array) -> None:
                     d[i, k, j] = d[i, k + 1, j] + g[i, k, j]
 
 
+@on_forms
 def cumprod(a: Array, *, axis: int) -> OpResult | None:
     """The twin of ``ops.cumprod``."""
     along = counted(axis, a)
     if along is None:
         return None
-    x, y = beside(a, along), np.empty(a.shape, a.dtype)
+    x, y = beside(a, along), empty(a, a.shape)
     products = beside(y, along)
-    _products(x, products)
+    run(_products, x, products, writes=(1,))
 
     def vjp(g: Array) -> Array:
-        d = np.empty(g.shape, g.dtype)
-        _products_back(beside(g, along), x, products, beside(d, along))
+        d = empty(g, g.shape)
+        run(_products_back, beside(g, along), x, products, beside(d, along), writes=(3,))
         return d
 
     return y, vjp
@@ -116,6 +118,7 @@ def _products_back(g: Array, x: Array, y: Array, d: Array) -> None:
                 d[i, k, j] *= y[i, k - 1, j]
 
 
+@on_forms
 def prod(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | None:
     """The twin of ``ops.prod`` over neighbouring axes."""
     axes = neighbours(axis, a)
@@ -124,7 +127,7 @@ def prod(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | N
     first, end = axes
     if a.flags.f_contiguous and not a.flags.c_contiguous:  # read as it lies
         y, vjp = _prod(a.T, a.ndim - end, a.ndim - first, keepdims)
-        return y.T, lambda g: vjp(np.asarray(g).T).T
+        return y.T, lambda g: vjp(g.T).T
     return _prod(a, first, end, keepdims)
 
 
@@ -133,18 +136,18 @@ def _prod(a: Array, first: int, end: int, keepdims: bool) -> tuple[Array, Callab
     x = dense(a).reshape(
         math.prod(shape[:first]), math.prod(shape[first:end]), math.prod(shape[end:])
     )
-    y = np.empty((x.shape[0], x.shape[2]), dtype)
-    _product(x, y)
+    y = empty(a, (x.shape[0], x.shape[2]))
+    run(_product, x, y, writes=(1,))
     ones = (1,) * (end - first) if keepdims else ()
 
     def vjp(g: Array) -> Array:
-        d, least = np.empty(shape, dtype), _LEAST[dtype]
-        gs = dense(np.asarray(g)).reshape(y.shape)
+        d, least = empty(x, shape), _LEAST[dtype]
+        gs = dense(g).reshape(y.shape)
         if x.shape[2] == 1:
             rows = x.shape[:2]
-            _product_back_rows(gs, x.reshape(rows), y, least, d.reshape(rows))
+            run(_product_back_rows, gs, x.reshape(rows), y, least, d.reshape(rows), writes=(4,))
         else:
-            _product_back(gs, x, y, least, d.reshape(x.shape))
+            run(_product_back, gs, x, y, least, d.reshape(x.shape), writes=(4,))
         return d
 
     return y.reshape(shape[:first] + ones + shape[end:]), vjp

@@ -41,7 +41,7 @@ def scaled_product(a: Array, b: Array, c: Array, *, factor: float = 1.0) -> OpRe
     if type(a) is not np.ndarray or not suits(a, b, c) or not a.shape == b.shape == c.shape:
         return None
     z, order = in_memory(c)
-    d, row = blank(a.shape, a.dtype, order)
+    d, row = blank(a, a.shape, order)
     product_of_three(in_order(a, order), in_order(b, order), z, a.dtype.type(factor), row)
     return d, slopes.of_scaled_product(a, b, c, factor)
 

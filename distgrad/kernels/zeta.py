@@ -30,7 +30,7 @@ def zeta(q: Array, *, x: float | Array) -> OpResult | None:
     if not (_between(0, np.inf, q) and _between(1, _STEEPEST, s)):
         return None
     row, order = in_memory(q)
-    value, y = blank(q.shape, q.dtype, order)
+    value, y = blank(q, q.shape, order)
     _sums(row, in_order(s if s.ndim else np.full(q.shape, s), order), y)
     return value, zeta_slope(q, x)
 
