@@ -15,7 +15,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from distgrad.autograd.apart import apart
 from distgrad.autograd.device import CPU, device
-from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.dtypes import get_default_dtype, of_one_number
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Mover, Place
 from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
@@ -270,7 +270,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         if requires_grad and self.array.dtype.kind not in "fc":
             raise GradError(
                 f"only floating-point tensors can require gradients; this one is "
-                f"{self.array.dtype}: use .astype(np.float32)"
+                f"{self.array.dtype}{of_one_number(self) or ': use .astype(np.float32)'}"
             )
         if not requires_grad and self._node is not None:
             raise GradError("requires_grad can be turned off only on leaves; use .detach()")

@@ -130,6 +130,11 @@ class Recorder(Backward):
         self.add(Read(self.name_of(tensor), tensor, number), array)
         return number
 
+    def shared(self, tensor: Tensor) -> None:
+        """Note that another Tensor has the memory of ``tensor``: of a leaf it stands for it."""
+        if tensor.is_leaf and (_persists(tensor) or _buffer_in_reach(tensor)):
+            self.number_of(tensor)
+
     def name_of(self, leaf: Tensor) -> str:
         """Return how messages call a parameter or buffer."""
         return self._names.get(id(leaf)) or f"a leaf of shape {leaf.shape}"

@@ -7,8 +7,11 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from distgrad.autograd.anomaly import users_line
+from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
+from distgrad.errors import CaptureError
 from distgrad.nn.parameter import Buffer, Parameter
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
@@ -46,6 +49,8 @@ class Tree(Generic[M]):
                     f"None, not {_described(value)}; del the attribute first if it is to become "
                     f"something else"
                 )
+            if kind is not None:
+                self._refuse_captured(name, kind, value)
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -94,11 +99,22 @@ class Tree(Generic[M]):
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._made()
+        self._refuse_captured(name, kind, value)
         object.__setattr__(self, name, value)
         if registered.get(name) != kind:
             registered.pop(name, None)
             self._transient.discard(name)
             registered[name] = kind
+
+    def _refuse_captured(self, name: str, kind: str, value: Any) -> None:
+        # ``self.count += 1`` assigns what it has written to.
+        own = vars(self)
+        if recorder() is not None and name in own and value is not own[name]:
+            raise CaptureError(
+                f"{users_line()}: the {kind} '{name}' of {type(self).__name__} would be assigned "
+                f"once, not by each replay of a captured step; write self.{name}.copy_(…) inside "
+                f"dg.no_grad()"
+            )
 
     def _made(self) -> dict[str, str]:
         registered: dict[str, str] | None = vars(self).get("_registered")

@@ -79,7 +79,16 @@ IDIOMS = sorted((HERE / "idioms").glob("*.py"))
 FILES = sorted((HERE / "programs").glob("*.py")) + IDIOMS
 # Left out of single precision, where rounding grows: normalised batches of eight numbers, line
 # searches, and Adam on biases whose gradient is nothing but rounding.
-UNSTEADY = ("neural_style", "resnet", "speech_ctc", "swin", "time_sequence", "translation", "unet")
+UNSTEADY = (
+    "fno",
+    "neural_style",
+    "resnet",
+    "speech_ctc",
+    "swin",
+    "time_sequence",
+    "translation",
+    "unet",
+)
 
 
 @contextlib.contextmanager
