@@ -41,3 +41,34 @@ def test_what_is_written_through_data_is_written_by_replays(follow):
         return seen
 
     assert weights(capture=True) == weights(capture=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: dg.Tensor([1.0, 2.0]),
+        lambda: dg.FloatTensor([1, 2]),
+        lambda: dg.FloatTensor(2).zero_(),
+        lambda: dg.tensor([1.0, 2.0]),
+        lambda: dg.full((2,), 3.0),
+        lambda: dg.hann_window(2),
+        lambda: dg.kaiser_window(2),
+        lambda: dg.bartlett_window(2),
+        lambda: dg.fft.fftfreq(2),
+        lambda: dg.fft.rfftfreq(2),
+        lambda: dg.linspace(0, 1, 2),
+        lambda: nn.utils.rnn.pad_sequence([dg.ones(2), dg.ones(1)])[:, 0],
+        lambda: nn.functional.affine_grid(dg.ones(1, 2, 3), (1, 1, 2, 2))[0, 0, :, 0],
+    ],
+)
+def test_what_is_made_inside_a_step_is_made_anew_by_replays(make):
+    def step(x):
+        made = make()
+        made += x
+        made[0] += 1
+        return made * 2
+
+    captured = dg.capture(step)
+    for turn in range(6):
+        x = dg.full((2,), 0.5 * turn)
+        assert captured(x).array.tobytes() == step(x).array.tobytes()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -42,7 +43,7 @@ def affine_grid(
     axes = np.meshgrid(*steps, indexing="ij")
     # The last axis is x, the first of a point's coordinates.
     points = np.stack([*axes[::-1], np.ones_like(axes[0])], axis=-1).astype(matrix.dtype)
-    flat = points.reshape(1, -1, space + 1)
+    flat = fixed(points.reshape(1, -1, space + 1))
     return wrap(np.reshape(flat @ np.swapaxes(matrix, 1, 2), (n, *lengths, space)))
 
 
