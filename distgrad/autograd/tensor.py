@@ -209,12 +209,13 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """Return the only element as a Python number."""
         return self.array.item()
 
-    def numpy(self) -> Array:
+    def numpy(self, *, force: bool = False) -> Array:
         """Return the array itself; changes in place are seen by the tensor, not by the tape.
 
-        Errors: GradError where gradients are required, which the array would cut in silence.
+        Errors: GradError where gradients are required, which the array would cut in silence,
+        unless ``force`` says that it is meant.
         """
-        if self.requires_grad:
+        if self.requires_grad and not force:
             raise GradError(
                 "numpy() of a Tensor that requires gradients would silently cut the gradient; "
                 "write .detach().numpy() if that is meant"

@@ -13,6 +13,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import CaptureError
 from distgrad.nn.parameter import Buffer, Parameter
+from distgrad.nn.replaced import REPLACED
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 
@@ -50,10 +51,12 @@ class Tree(Generic[M]):
                     f"something else"
                 )
             if kind is not None:
-                self._refuse_captured(name, kind, value)
+                self._replaces(name, kind, value)
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        if name in self._registered:
+            REPLACED.note(vars(self).get(name))
         object.__delattr__(self, name)
         self._registered.pop(name, None)
         self._transient.discard(name)
@@ -99,17 +102,20 @@ class Tree(Generic[M]):
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._made()
-        self._refuse_captured(name, kind, value)
+        self._replaces(name, kind, value)
         object.__setattr__(self, name, value)
         if registered.get(name) != kind:
             registered.pop(name, None)
             self._transient.discard(name)
             registered[name] = kind
 
-    def _refuse_captured(self, name: str, kind: str, value: Any) -> None:
-        # ``self.count += 1`` assigns what it has written to.
+    def _replaces(self, name: str, kind: str, value: Any) -> None:
         own = vars(self)
-        if recorder() is not None and name in own and value is not own[name]:
+        old = own.get(name)
+        if name in own and value is old:  # as ``self.count += 1``, which assigns what it wrote to
+            return
+        REPLACED.note(old if isinstance(old, Tensor | Tree) else None)
+        if name in own and recorder() is not None:
             raise CaptureError(
                 f"{users_line()}: the {kind} '{name}' of {type(self).__name__} would be assigned "
                 f"once, not by each replay of a captured step; write self.{name}.copy_(…) inside "
