@@ -30,6 +30,7 @@ from distgrad import (
 from distgrad import blas as _blas
 from distgrad import functions as _functions
 from distgrad import heap as _heap
+from distgrad import torch_files as _torch_files  # noqa: F401 (torch.nn.modules.batchnorm …)
 from distgrad.autograd import (
     Tensor,
     detect_anomaly,

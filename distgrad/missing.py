@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from opcode import opmap
 from typing import Any
 
@@ -141,6 +142,11 @@ INSTEAD: dict[str, dict[str, str]] = {
             "scaled_modified_bessel_k1": "k1e",
         }.items()
     },
+    "distgrad.utils": {
+        "tensorboard": "dg.observe.TensorBoardLogger writes its event files (extra tensorboard)",
+        "cpp_extension": "an op of your own is Python: docs/adding-an-op.md",
+        "bottleneck": "dg.observe.profile",
+    },
     "distgrad.utils.data": _all(
         "an IterableDataset whose __iter__ does the steps, or a Dataset",
         "DFIterDataPipe DataChunk IterDataPipe MapDataPipe argument_validation "
@@ -162,6 +168,7 @@ INSTEAD: dict[str, dict[str, str]] = {
     },
     "distgrad.autograd": {
         **_all("the Tensor itself: x.requires_grad_()", "Variable variable"),
+        "profiler": "dg.observe.profile, or distgrad run --timeline FOLDER",
         **_all(_INTERNAL, "NestedIOFunction enforce_grad_layout_policy"),
         "gradgradcheck": "gradcheck of a function that returns dg.autograd.grad(…, "
         "create_graph=True)",
@@ -291,6 +298,9 @@ def _said(owner: str, name: str, holder: Any) -> str | None:
 _said_of_type = lru_cache(maxsize=256)(_said)
 
 
+FILES: dict[str, str] = {}
+"""Modules that are made when they are asked for; ``torch_files`` knows them."""
+
 _IMPORT_FROM = opmap["IMPORT_FROM"]
 
 
@@ -298,6 +308,8 @@ def answers(owner: str, module: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a module (its ``globals()``) that answers missing names."""
 
     def module_getattr(name: str) -> Any:
+        if (file := f"{module['__name__']}.{name}") in FILES:
+            return import_module(file)
         error = missing(owner, name, _Names(module))
         asking = sys._getframe(1)
         importing = asking.f_code.co_code[asking.f_lasti] == _IMPORT_FROM

@@ -43,3 +43,10 @@ def set_default_dtype(d: DTypeLike) -> None:
     if wanted.kind != "f":
         raise DistgradError(f"the default dtype is a floating-point one; got {wanted}")
     _default = wanted
+
+
+def of_one_number(x: Any) -> str:
+    """Return what a message adds if ``x`` is a whole number: ``Tensor(5)`` is no five zeros."""
+    if x.ndim or x.dtype.kind not in "iu":
+        return ""
+    return f": Tensor({x.array}) is the number {x.array}, write dg.empty({x.array})"

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.absent import ABSENT, bring
+from distgrad.autograd.anomaly import users_line
 from distgrad.autograd.mode import recorder
 from distgrad.autograd.node import CONSTANT, OUTPUT, Edge, Node
 from distgrad.autograd.record import edges_from
 from distgrad.autograd.saved_check import changed, check_held, refuse_changed
 from distgrad.autograd.tensor import Tensor, output
-from distgrad.errors import GradError
+from distgrad.errors import CaptureError, GradError
 
 _ndarray = np.ndarray
 _NONE = (None, (None,))
@@ -41,7 +42,7 @@ class Rerun:
         """Return the node's edges and joint closure, made of Tensors."""
         edges = _refilled(node)
         if edges is not None:
-            return edges, None
+            return _recordable(node, edges), None
         stack = [node]
         while stack:
             top = stack[-1]
@@ -81,12 +82,37 @@ class Rerun:
                 inputs.append(self._values[source][index])
             else:
                 inputs.append(output(_kept(node, i), source, index))
-        value, vjps = node.op.function(*inputs, **node.attributes)
+        value, vjps = _naming(node, node.op.function)(*inputs, **node.attributes)
         values = value if isinstance(value, tuple) else (value,)
         self._values[node] = [
             output(v.array if isinstance(v, Tensor) else v, node, i) for i, v in enumerate(values)
         ]
-        self._closures[node] = edges_from(inputs, vjps)
+        edges, joint = edges_from(inputs, vjps)
+        self._closures[node] = _recordable(node, edges), joint
+
+
+def _recordable(node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
+    if recorder() is None:
+        return edges
+    return [(vjp and _naming(node, vjp), *rest) for vjp, *rest in edges]
+
+
+def _naming(node: Node, function: Any) -> Any:
+    """While a step is recorded: ``function``, whose refusals are said of the node's op."""
+    if recorder() is None:
+        return function
+
+    def named(*args: Any, **settings: Any) -> Any:
+        try:
+            return function(*args, **settings)
+        except CaptureError:
+            raise CaptureError(
+                f"{users_line()}: gradients of gradients of {node.op.name} cannot be captured, "
+                f"as they are computed from values that a replay does not have; leave this step "
+                f"uncaptured"
+            ) from None
+
+    return named
 
 
 def _refilled(node: Node) -> list[Edge] | None:

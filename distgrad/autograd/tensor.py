@@ -13,13 +13,13 @@ from typing import Annotated, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import CPU, device
-from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.dtypes import get_default_dtype, of_one_number
 from distgrad.autograd.handle import RemovableHandle
 from distgrad.autograd.layout import Mover, Place
 from distgrad.autograd.methods import FUNCTIONS, METHODS, UFUNCS, Methods
-from distgrad.autograd.mode import grad_enabled, recorder
+from distgrad.autograd.mode import grad_enabled, watching
 from distgrad.autograd.node import Node
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.autograd.unfit import array_of, no_numbers
@@ -109,6 +109,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def __init__(self, data: TensorLike, requires_grad: bool = False) -> None:
         array = data if type(data) is np.ndarray else _as_array(data)
+        if array is not data and watching.get() is not None and _written_out(data):
+            array = _made_of(data)
         if array.dtype.kind not in "fibuc":
             raise no_numbers(data)
         self.array = array
@@ -207,12 +209,13 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """Return the only element as a Python number."""
         return self.array.item()
 
-    def numpy(self) -> Array:
+    def numpy(self, *, force: bool = False) -> Array:
         """Return the array itself; changes in place are seen by the tensor, not by the tape.
 
-        Errors: GradError where gradients are required, which the array would cut in silence.
+        Errors: GradError where gradients are required, which the array would cut in silence,
+        unless ``force`` says that it is meant.
         """
-        if self.requires_grad:
+        if self.requires_grad and not force:
             raise GradError(
                 "numpy() of a Tensor that requires gradients would silently cut the gradient; "
                 "write .detach().numpy() if that is meant"
@@ -235,8 +238,6 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 
     def detach(self) -> Tensor:
         """Return a tensor that shares the data and stands outside the tape."""
-        if (recording := recorder()) is not None:
-            recording.detached(self)
         return Tensor(self.array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -272,7 +273,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         if requires_grad and self.array.dtype.kind not in "fc":
             raise GradError(
                 f"only floating-point tensors can require gradients; this one is "
-                f"{self.array.dtype}: use .astype(np.float32)"
+                f"{self.array.dtype}{of_one_number(self) or ': use .astype(np.float32)'}"
             )
         if not requires_grad and self._node is not None:
             raise GradError("requires_grad can be turned off only on leaves; use .detach()")
@@ -413,6 +414,19 @@ def _as_array(data: TensorLike) -> Array:
     array = array_of(data)
     # Python floats carry no precision of their own: the default's, as in PyTorch.
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array
+
+
+@apart
+@keeps_form
+def _made_of(data: TensorLike) -> Array:
+    return _as_array(data)
+
+
+def _written_out(data: Any) -> bool:
+    """Whether it is Python's numbers, in lists or alone: the same at every call of a program."""
+    if isinstance(data, list | tuple):
+        return all(map(_written_out, data))
+    return isinstance(data, int | float | complex)
 
 
 def _missing(name: str) -> GradError:

@@ -25,6 +25,8 @@ _TRUSTED = frozenset(
     f"distgrad.autograd.{name}"
     for name in ("engine", "op", "promotion", "record", "rerun", "saved_check", "short", "walk")
 )
+_SAME_MEMORY = frozenset({Tensor.detach.__code__, Tensor.data.fget.__code__})  # type: ignore[attr-defined]
+_ASSIGNED = Tensor.data.fset.__code__  # type: ignore[attr-defined]
 _MAKERS = frozenset(f"distgrad.autograd.{name}" for name in ("short", "tensor"))
 """Who makes new Tensors, which have no gradient yet."""
 _slot: Any = Tensor.__dict__["array"]
@@ -59,16 +61,40 @@ def guarded() -> Iterator[set[int]]:
 
 def _read(tensor: Tensor) -> Any:
     array = _slot.__get__(tensor)
-    if recorder() is None:
+    recording = recorder()
+    if recording is None:
         return array
     asking = sys._getframe(1)
-    if asking.f_globals.get("__name__") in _TRUSTED or asking.f_code is Tensor.detach.__code__:
+    if asking.f_code in _SAME_MEMORY:
+        recording.shared(tensor)
+        return array
+    if asking.f_globals.get("__name__") in _TRUSTED:
         return array
     return Form(array)
 
 
 def _write(tensor: Tensor, array: Array) -> None:
-    _slot.__set__(tensor, array.held if isinstance(array, Form) else array)
+    array = array.held if isinstance(array, Form) else array
+    # ``x.data -= y`` assigns what it has written to.
+    if recorder() is not None and not _is_of(tensor, array):
+        asking = sys._getframe(1)
+        if asking.f_code is _ASSIGNED or not _of_distgrad(asking.f_globals.get("__name__")):
+            raise CaptureError(
+                f"{users_line()}: what is assigned to x.data or x.array inside a captured step "
+                f"would be assigned once; write x.copy_(y) inside dg.no_grad()"
+            )
+    _slot.__set__(tensor, array)
+
+
+def _is_of(tensor: Tensor, array: Array) -> bool:
+    try:
+        return _slot.__get__(tensor) is array
+    except AttributeError:  # it is being made
+        return False
+
+
+def _of_distgrad(module: str | None) -> bool:
+    return module is not None and module.partition(".")[0] == "distgrad"
 
 
 def _set_grad(tensor: Tensor, grad: Tensor | None) -> None:

@@ -13,6 +13,7 @@ from distgrad.capture.lines import Call, Line, Values
 from distgrad.capture.native import Moved, lowered
 from distgrad.capture.tree import Tree, alike
 from distgrad.nn import Module
+from distgrad.nn.replaced import REPLACED
 from distgrad.optim import Optimizer
 
 _WIDTH = 48
@@ -40,6 +41,8 @@ class Program:
         self._listeners = [leaf._listener for leaf in leaves]
         self._asked = [leaf for leaf, _ in had]
         self._had = [none for _, none in had]
+        self._change = REPLACED.count
+        self._sizes = [len(m._registered) for m in self._modules]
         self._plan = self._planned()
         self.native: Any = _UNKNOWN
         """What the lines were lowered to; None where they are replayed one by one."""
@@ -55,7 +58,20 @@ class Program:
             and [leaf.requires_grad for leaf in self._leaves] == self._trained
             and all(map(is_, [leaf._listener for leaf in self._leaves], self._listeners))
             and [leaf.grad is None for leaf in self._asked] == self._had
+            and (self._change == REPLACED.count or self._are_there())
         )
+
+    def _are_there(self) -> bool:
+        """Whether no module or leaf was replaced since, and no module got another one."""
+        change = REPLACED.count
+        if (
+            REPLACED.since(self._change, self._modules)
+            or REPLACED.since(self._change, self._leaves)
+            or [len(m._registered) for m in self._modules] != self._sizes
+        ):
+            return False
+        self._change = change
+        return True
 
     def run(self, arrays: Sequence[Any]) -> Any:
         """Do what the step does, for other arguments; return what it returns."""

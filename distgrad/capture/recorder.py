@@ -119,7 +119,7 @@ class Recorder(Backward):
             number = self.value()
             self.add(ReadGradient(f"gradient of {self.name_of(grad[1])}", grad[1], number), array)
             return number
-        if not (_persists(tensor) or _buffer_in_reach(tensor)):
+        if not (_persists(tensor) or self._is_buffer(tensor)):
             known = self._view(array) if known is None else known
             if known is not None:
                 return known
@@ -130,10 +130,18 @@ class Recorder(Backward):
         self.add(Read(self.name_of(tensor), tensor, number), array)
         return number
 
-    def detached(self, tensor: Tensor) -> None:
-        """Note where values come from that another Tensor will stand for, too."""
-        if _persists(tensor):
+    def shared(self, tensor: Tensor) -> None:
+        """Note that another Tensor has the memory of ``tensor``: of a leaf it stands for it."""
+        if tensor.is_leaf and (_persists(tensor) or self._is_buffer(tensor)):
             self.number_of(tensor)
+
+    def _is_buffer(self, tensor: Tensor) -> bool:
+        """Whether a module has it for a buffer whose code is running, or was called in the step."""
+        return _buffer_in_reach(tensor) or any(
+            tensor is buffer
+            for module, _ in self.modules.values()
+            for buffer in module.buffers(recurse=False)
+        )
 
     def name_of(self, leaf: Tensor) -> str:
         """Return how messages call a parameter or buffer."""

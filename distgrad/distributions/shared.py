@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from distgrad.ops.measure import logsumexp
 from distgrad.ops.softmax import softmax
 
 EULER = 0.57721566490153286061
+T = TypeVar("T")
 
 
 def recorded(result: Any) -> Tensor:
@@ -169,3 +170,23 @@ def _inside_body(x: Array, *, low: float) -> OpResult:
 
 inside = Op(_inside_body, ("... -> ...",), None, (0.5, 2.0), False)
 # No member of the registry: its gradient is not that of its values.
+
+
+class lazy_property(Generic[T]):  # noqa: N801 (PyTorch's name)
+    """A property that is computed, with gradients, when it is first asked for, and kept."""
+
+    def __init__(self, wrapped: Callable[[Any], T]) -> None:
+        self.wrapped = wrapped
+        self.__doc__ = wrapped.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> lazy_property[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any = None) -> T: ...
+    def __get__(self, instance: object | None, owner: Any = None) -> T | lazy_property[T]:
+        if instance is None:
+            return self
+        with enable_grad():
+            value = self.wrapped(instance)
+        setattr(instance, self.wrapped.__name__, value)
+        return value

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -316,6 +317,12 @@ def fftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``fft``'s n points, ``d`` apart."""
+    return _both_ways(n, d, dtype, device)
+
+
+@apart
+@keeps_form
+def _both_ways(n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
     found = _frequencies(n, n // 2 + 1, d, dtype, device)
     y = np.empty(n, found.dtype)
     rising = (n + 1) // 2  # the rest are those below 0, from the lowest up
@@ -329,6 +336,12 @@ def rfftfreq(
     n: int, d: float = 1.0, *, dtype: DTypeLike | None = None, device: Any = None
 ) -> Tensor:
     """The frequencies of ``rfft``'s n // 2 + 1 points, ``d`` apart."""
+    return _upwards(n, d, dtype, device)
+
+
+@apart
+@keeps_form
+def _upwards(n: int, d: float, dtype: DTypeLike | None, device: Any) -> Tensor:
     return Tensor(_frequencies(n, n // 2 + 1, d, dtype, device))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.dtypes import of_one_number
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Shape
 from distgrad.errors import DistgradError
@@ -39,7 +40,7 @@ def _filled(
     kinds: str = "f",
 ) -> Tensor:
     if x.dtype.kind not in kinds:
-        raise DistgradError(f"x.{name}() draws real numbers; x is {x.dtype}")
+        raise DistgradError(f"x.{name}() draws real numbers; x is {x.dtype}{of_one_number(x)}")
     return x._become(_drawn(draw, generator, Form(x.shape, x.dtype), *settings), f"x.{name}()")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import set_default_dtype
 from distgrad.autograd.tensor import Tensor
@@ -50,6 +51,8 @@ class Size(tuple[int, ...]):
 def _typed(name: str, dtype: DTypeLike) -> Callable[..., Tensor]:
     wanted = np.dtype(dtype)
 
+    @apart
+    @keeps_form
     def make(*data: Any, device: Device = None) -> Tensor:
         check_place(device)
         if len(data) == 1 and not isinstance(data[0], int):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
@@ -51,12 +51,12 @@ class _Half:
         """Return a Tensor of the first half, as ``rising`` returns it, and its mirror image."""
         found = _real(dtype)
         if self.M < 2:
-            return made(np.ones(self.M), found, *settings)
+            return made(fixed(np.ones(self.M)), found, *settings)
         w = np.empty(self.M, found)
         w[: self.count] = rising(found)
         rest = w[self.count :]
         rest[...] = w[self.period - self.count :: -1][: len(rest)]
-        return made(w, found, *settings)
+        return made(fixed(w), found, *settings)
 
     def of(self, formula: Formula, dtype: Any, *settings: Any) -> Tensor:
         """Return the window that is ``formula`` of n up to N / 2."""
@@ -76,7 +76,7 @@ def made(weights: Any, dtype: DTypeLike | None, requires_grad: bool, device: Any
     """Return a new Tensor of ``weights``. Errors: DistgradError for a dtype that is not real."""
     found = _real(dtype)
     on_cpu(device)
-    return Tensor(np.asarray(weights, found), requires_grad)
+    return Tensor(np.array(weights, found), requires_grad)
 
 
 def general_cosine(

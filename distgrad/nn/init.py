@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from distgrad.arguments import checked
+from distgrad.autograd.dtypes import of_one_number
 from distgrad.autograd.stream import common_generator
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.errors import ShapeError
+from distgrad.errors import DistgradError, ShapeError
 from distgrad.missing import answers as _answers
 from distgrad.nn.skip import skipping
 
@@ -30,6 +31,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with U(a, b). Errors: ShapeError unless a <= b."""
     if not a <= b:
         raise ShapeError(f"uniform_ needs a <= b; got a={a}, b={b}")
+    _expect_fractions(tensor, "uniform_", "f")
     if skipping.get():
         return tensor
     tensor._to_write()[...] = common_generator().uniform(a, b, tensor.shape)
@@ -38,10 +40,18 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 
 @checked
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Fill with N(mean, std²). Errors: ShapeError for a negative ``std``."""
+    """Fill with N(mean, std²), of a complex tensor half of it in either part.
+
+    Errors: ShapeError for a negative ``std``.
+    """
     if not std >= 0:
         raise ShapeError(f"normal_: std is 0 or more; got {std}")
+    _expect_fractions(tensor, "normal_", "fc")
     if skipping.get():
+        return tensor
+    if tensor.dtype.kind == "c":
+        pairs = common_generator().normal(0.0, std / math.sqrt(2), (*tensor.shape, 2))
+        tensor._to_write()[...] = pairs.view(np.complex128)[..., 0] + mean
         return tensor
     tensor._to_write()[...] = common_generator().normal(mean, std, tensor.shape)
     return tensor
@@ -57,6 +67,7 @@ def trunc_normal_(
     """
     if not (a < b and std > 0):
         raise ShapeError(f"trunc_normal_ needs a < b and std > 0; got a={a}, b={b}, std={std}")
+    _expect_fractions(tensor, "trunc_normal_", "f")
     draw = _cut_normal(common_generator(), (a - mean) / std, (b - mean) / std)
     values = np.empty(tensor.size)
     missing: Array = np.arange(tensor.size)
@@ -183,6 +194,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Errors: ShapeError for fewer than 2 axes.
     """
     fans(tensor)
+    _expect_fractions(tensor, "orthogonal_", "f")
     if not tensor.size:
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
@@ -201,6 +213,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     Errors: ShapeError if it is not 2-D or ``sparsity`` is outside [0, 1].
     """
     _expect(tensor, "sparse_", 2)
+    _expect_fractions(tensor, "sparse_", "f")
     if not 0 <= sparsity <= 1:
         raise ShapeError(f"sparse_: sparsity must be in [0, 1]; got {sparsity}")
     if not std >= 0:
@@ -236,6 +249,14 @@ def _expect(tensor: Tensor, name: str, *axes: int) -> None:
     if tensor.ndim not in axes:
         raise ShapeError(
             f"{name} fills tensors of {' or '.join(map(str, axes))} axes; got {tensor.shape}"
+        )
+
+
+def _expect_fractions(tensor: Tensor, name: str, kinds: str) -> None:
+    if tensor.dtype.kind not in kinds:
+        raise DistgradError(
+            f"{name} draws {'real' if kinds == 'f' else 'real or complex'} numbers; the tensor is "
+            f"{tensor.dtype}{of_one_number(tensor)}"
         )
 
 

@@ -10,12 +10,33 @@ from distgrad.kinds import Count, Fraction, Integer, NonNegative, one_of
 from distgrad.nn import functional as F
 from distgrad.nn.function_module import FunctionModule
 from distgrad.nn.functional.reduction import Reduction
+from distgrad.nn.functional.wrap import wrap
 
 
 class _Loss(FunctionModule):
+    def __init__(
+        self, size_average: None = None, reduce: None = None, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        self.reduction = reduction
+
     def extra_repr(self) -> str:
         """Nothing, as in PyTorch."""
         return ""
+
+
+class _WeightedLoss(_Loss):
+    """PyTorch's base of losses with weights, for losses of one's own."""
+
+    def __init__(
+        self,
+        weight: TensorLike | None = None,
+        size_average: None = None,
+        reduce: None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", None if weight is None else wrap(weight))
 
 
 class MSELoss(_Loss):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -215,12 +216,12 @@ def segments(batch_sizes: Array) -> Iterator[tuple[int, int, int]]:
 
 def _laid_out(data: Any, rows: Array, held: Array, padding: float) -> Tensor:
     """Rows of ``data`` where ``held``, the padding elsewhere."""
-    found = data[rows.astype(np.intp)]
-    mask = held.reshape(held.shape + (1,) * (found.ndim - held.ndim))
+    found = data[fixed(rows.astype(np.intp))]
+    mask = fixed(held.reshape(held.shape + (1,) * (found.ndim - held.ndim)))
     if held.all():
         result: Tensor = found
     else:
-        result = np.where(mask, found, np.asarray(padding, found.dtype))  # type: ignore[assignment]
+        result = np.where(mask, found, fixed(np.asarray(padding, found.dtype)))  # type: ignore[assignment]
     return result
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.anomaly import users_line
 from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
-from distgrad.errors import ShapeError
+from distgrad.errors import CaptureError, ShapeError
 
 
 class _Misspelt:
@@ -45,6 +47,11 @@ class Parameter(Tensor):
     requires_gradient = _Misspelt("requires_grad")
 
     def __init__(self, data: TensorLike, requires_grad: bool = True) -> None:
+        if recorder() is not None:
+            raise CaptureError(
+                f"{users_line()}: a Parameter is made inside a captured step, whose replays would "
+                f"make none; write p.copy_(…) to one that is there, inside dg.no_grad()"
+            )
         # Contiguous and its own: the optimizer works on flat views of it.
         array = data.array if isinstance(data, Tensor) else Tensor(data).array
         super().__init__(np.array(array, order="C"), requires_grad)

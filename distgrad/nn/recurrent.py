@@ -173,6 +173,12 @@ class RNNBase(Module):
         ends = [end for layer in range(self.num_layers) for end in self._ends(layer)]
         return [[w for w in weights_of(self, end) if w is not None] for end in ends]
 
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        """Their names, which PyTorch's users ask for: ``for names in lstm._all_weights``."""
+        names = {id(p): name for name, p in self.named_parameters(recurse=False)}
+        return [[names[id(w)] for w in weights] for weights in self.all_weights]
+
     def reset_parameters(self) -> None:
         """Draw all parameters anew, from U(-1/√h, 1/√h)."""
         bound = self.hidden_size**-0.5

@@ -7,9 +7,13 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from distgrad.autograd.anomaly import users_line
+from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
+from distgrad.errors import CaptureError
 from distgrad.nn.parameter import Buffer, Parameter
+from distgrad.nn.replaced import REPLACED
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 
@@ -46,9 +50,13 @@ class Tree(Generic[M]):
                     f"None, not {_described(value)}; del the attribute first if it is to become "
                     f"something else"
                 )
+            if kind is not None:
+                self._replaces(name, kind, value)
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        if name in self._registered:
+            REPLACED.note(vars(self).get(name))
         object.__delattr__(self, name)
         self._registered.pop(name, None)
         self._transient.discard(name)
@@ -94,11 +102,25 @@ class Tree(Generic[M]):
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._made()
+        self._replaces(name, kind, value)
         object.__setattr__(self, name, value)
         if registered.get(name) != kind:
             registered.pop(name, None)
             self._transient.discard(name)
             registered[name] = kind
+
+    def _replaces(self, name: str, kind: str, value: Any) -> None:
+        own = vars(self)
+        old = own.get(name)
+        if name in own and value is old:  # as ``self.count += 1``, which assigns what it wrote to
+            return
+        REPLACED.note(old if isinstance(old, Tensor | Tree) else None)
+        if name in own and recorder() is not None:
+            raise CaptureError(
+                f"{users_line()}: the {kind} '{name}' of {type(self).__name__} would be assigned "
+                f"once, not by each replay of a captured step; write self.{name}.copy_(…) inside "
+                f"dg.no_grad()"
+            )
 
     def _made(self) -> dict[str, str]:
         registered: dict[str, str] | None = vars(self).get("_registered")

@@ -10,6 +10,8 @@ import numpy as np
 from distgrad.autograd.tensor import Tensor
 
 E = TypeVar("E", bound=Exception)
+MOST = 4
+"""A list that is longer is not shown."""
 
 
 class Named(Protocol):
@@ -51,5 +53,9 @@ def note(error: E, module: Named, args: tuple[Any, ...]) -> E:
 def _shown(value: Any) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"{value.shape} {value.dtype}"
-    text = repr(value)
-    return text if len(text) <= 40 else f"a {type(value).__name__}"
+    text = ""  # a repr of somebody else's may be slow, and may raise
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        text = repr(value)
+    elif type(value) in (list, tuple) and len(value) <= MOST:
+        text = f"[{', '.join(map(_shown, value))}]"
+    return text if 0 < len(text) <= 40 else f"a {type(value).__name__}"

@@ -19,6 +19,12 @@ def listed(params: Any, who: str) -> list[Any]:
     return [params] if isinstance(params, Tensor) else list(params)
 
 
+def of_an_optimizer(group: Any, params: list[Tensor]) -> bool:
+    """Whether a group is one of an optimizer that moves its parameters."""
+    movers = [m.optimizer() for p in params for m in getattr(p, "_movers", ())]
+    return any(group is g for other in movers if other is not None for g in other.param_groups)
+
+
 def split(given: list[Any], who: str) -> tuple[list[Tensor], list[str]]:
     """Return the parameters, and their names if they came as (name, parameter)."""
     pairs = [x for x in given if isinstance(x, tuple)]

@@ -24,7 +24,7 @@ from distgrad.autograd.types import Array
 from distgrad.errors import GradError, ShapeError
 from distgrad.kinds import Kind, number, one_or_several
 from distgrad.optim.flat import FlatParameters
-from distgrad.optim.groups import listed, split
+from distgrad.optim.groups import listed, of_an_optimizer, split
 from distgrad.optim.hooks import Hooked
 from distgrad.optim.own_state import StateView, loaded, saved, state_of
 from distgrad.optim.run import State
@@ -148,7 +148,8 @@ class Optimizer(Hooked):
             raise TypeError(f"{who}: a group is a mapping; got a {type(param_group).__name__}")
         params, names = split(listed(param_group["params"], who), who)
         unknown = set(param_group) - set(self.defaults) - _HOW - _SCHEDULES - {"params"}
-        if unknown:
+        # An optimizer around another hands its own groups on, with the settings that it reads.
+        if unknown and not of_an_optimizer(param_group, params):
             raise ShapeError(
                 f"{who} has no setting {sorted(unknown)} (what is for your own use you may add to "
                 f"optimizer.param_groups[i] later)"

@@ -10,6 +10,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import CaptureError, nn, optim
+from distgrad.autograd import grad
 from distgrad.autograd.apart import apart
 from distgrad.nn import functional as F
 
@@ -38,10 +39,6 @@ def reads_item(x):
     return x * x.max().item()
 
 
-def reads_data(x):
-    return x + np.asarray(x.data)
-
-
 def prints(x):
     return f"{x}"
 
@@ -64,7 +61,7 @@ def compares(x):
 
 @pytest.mark.parametrize(
     "step",
-    [reads_float, decides, reads_item, reads_data, prints, reads_list, loops, counts, compares],
+    [reads_float, decides, reads_item, prints, reads_list, loops, counts, compares],
     ids=lambda f: f.__name__,
 )
 def test_a_value_read_into_python_names_the_line(step):
@@ -142,10 +139,110 @@ def test_another_path_is_found_when_the_step_is_recorded_again():
         captured(dg.tensor(X))
 
 
+@pytest.mark.parametrize("name", ["data", "array"])
+def test_what_is_assigned_to_a_parameter_is_refused(name):
+    model = nn.Linear(4, 4)
+
+    def step(x):
+        setattr(model.weight, name, getattr(x.T @ x, name))
+
+    refused(step, dg.tensor(X), match=r"write x.copy_\(y\) inside dg.no_grad")
+
+
+class Following(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", dg.zeros(4))
+        self.scale = nn.Parameter(dg.ones(4))
+
+    def forward(self, x):
+        return self.change(self, x)
+
+
+def assigns_a_buffer(model, x):
+    model.mean = 0.9 * model.mean + 0.1 * x.mean(0)
+
+
+def registers_a_buffer(model, x):
+    model.register_buffer("mean", 0.9 * model.mean + 0.1 * x.mean(0))
+
+
+def makes_a_parameter(model, x):
+    model.scale = nn.Parameter(model.scale * 0.9)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (assigns_a_buffer, r"the buffer 'mean' of Following .* write self.mean.copy_"),
+        (registers_a_buffer, r"the buffer 'mean' of Following .* write self.mean.copy_"),
+        (makes_a_parameter, r"a Parameter is made inside a captured step, .* write p.copy_"),
+    ],
+)
+def test_what_is_assigned_to_a_module_is_refused_by_its_line(change, match):
+    model = Following()
+    model.change = change
+    text = refused(model, dg.tensor(X), match=match)
+    assert f"test_refused.py:{change.__code__.co_firstlineno + 1} in {change.__name__}" in text
+
+
+def test_a_buffer_is_written_and_a_module_made_inside_a_step():
+    def counting(model, x):
+        model.mean += 1
+        return nn.Sequential(nn.ReLU(), nn.Flatten())(x * model.mean)
+
+    model = Following()
+    model.change = counting
+    step = dg.capture(model)
+    found = [step(dg.tensor(X)) for _ in range(6)]
+    np.testing.assert_array_equal(found[-1].array, 6 * X)
+
+
+def test_the_arguments_of_a_module_do_not_hide_what_is_refused():
+    class Reading(nn.Module):
+        def forward(self, x, parts):
+            return x * float(parts[0].sum())
+
+    model = Reading()
+    text = refused(lambda x: model(x, [x, x]), dg.tensor(X), match="reads the values of a Tensor")
+    assert "in forward" in text
+
+
 def test_a_forward_hook_is_refused():
     model = nn.Linear(4, 2)
     model.register_forward_hook(lambda module, args, output: None)
     refused(model, dg.tensor(X), match="forward hook of Linear, would not be called")
+
+
+@pytest.mark.parametrize(
+    ("put_on", "match"),
+    [
+        (nn.utils.weight_norm, "of nn.utils.weight_norm: nn.utils.parametrizations has it"),
+        (nn.utils.spectral_norm, "of nn.utils.spectral_norm: nn.utils.parametrizations has it"),
+        (lambda m: nn.utils.prune.l1_unstructured(m, "weight", 2), "prune.remove makes it"),
+    ],
+)
+def test_a_hook_of_the_librarys_own_says_what_to_write(put_on, match):
+    model = nn.Linear(4, 2)
+    put_on(model)
+    refused(model, dg.tensor(X), match=match)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("convolution", lambda x: F.conv1d(x, dg.ones(2, 3, 2))),
+        ("softmax", lambda x: F.softmax(x, 0)),
+    ],
+)
+def test_a_gradient_of_a_gradient_that_needs_values_names_the_op(name, function):
+    def step(x):
+        x = (2 * x).requires_grad_()
+        (slope,) = grad((function(x) ** 2).sum(), [x], create_graph=True)
+        return grad((slope**2).sum(), x)
+
+    text = refused(step, dg.tensor(X), match=f"gradients of gradients of {name} cannot be captured")
+    assert "test_refused.py" in text
 
 
 def test_a_hook_on_a_gradient_is_refused():

@@ -120,6 +120,14 @@ def test_a_layer_in_training(name, call):
     assert trained(made, calls, capture=True) == trained(made, calls, capture=False)
 
 
+@pytest.mark.parametrize("name", nn.utils.parametrizations.__all__)
+@pytest.mark.parametrize("layer", [lambda: nn.Linear(4, 3), lambda: nn.Conv1d(4, 6, 2)])
+def test_a_parametrization_in_training(name, layer):
+    made = lambda: getattr(nn.utils.parametrizations, name)(layer())  # noqa: E731
+    calls = draws(lambda rng, n: (rng.normal(size=(n, 4, 4)).astype("f4"),))
+    assert trained(made, calls, capture=True) == trained(made, calls, capture=False)
+
+
 EVERY_LOSS = [(name, call) for name, calls in LOSSES.items() for call in calls]
 
 

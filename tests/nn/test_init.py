@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import distgrad as dg
 from distgrad import manual_seed, nn
 from distgrad.errors import ShapeError
 
@@ -193,3 +194,44 @@ def test_the_numbers_never_change():
     values = nn.init.uniform_(nn.Parameter(np.zeros(3))).array
     found = [v.hex() for v in values.tolist()]
     assert found == ["0x1.7a5d3204726c0p-7", "0x1.eeb1585ce5460p-3", "0x1.c8667a55d9028p-4"]
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        nn.init.uniform_,
+        nn.init.normal_,
+        nn.init.trunc_normal_,
+        dg.Tensor.normal_,
+        dg.Tensor.uniform_,
+        nn.Parameter,
+    ],
+)
+def test_the_number_5_is_no_tensor_of_five_elements(fill):
+    with pytest.raises(dg.DistgradError, match=r"Tensor\(5\) is the number 5, write dg.empty\(5\)"):
+        fill(dg.Tensor(5))
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        nn.init.uniform_,
+        nn.init.normal_,
+        nn.init.trunc_normal_,
+        nn.init.xavier_uniform_,
+        nn.init.xavier_normal_,
+        nn.init.kaiming_uniform_,
+        nn.init.kaiming_normal_,
+        nn.init.orthogonal_,
+        lambda t: nn.init.sparse_(t, 0.5),
+    ],
+)
+def test_whole_numbers_are_not_drawn(fill):
+    with pytest.raises(dg.DistgradError, match="numbers; the tensor is int64"):
+        fill(dg.zeros(3, 4, dtype=dg.int64))
+
+
+def test_a_complex_normal_has_half_its_variance_in_either_part():
+    t = nn.init.normal_(dg.zeros(300, 200, dtype=dg.complex64), 1.0, 2.0).numpy() - 1
+    np.testing.assert_allclose([t.real.var(), t.imag.var()], 2.0, rtol=0.05)
+    assert abs(t.mean()) < 0.05

@@ -198,3 +198,12 @@ def test_integers_are_taken_as_numbers(kind):
     x = np.arange(6).reshape(2, 1, 3) % 2
     found, expected = layer(x)[0], layer(x.astype(np.float64))[0]
     np.testing.assert_allclose(found.array, expected.array, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}]
+)
+def test_the_names_of_all_weights_are_those_of_the_weights(settings):
+    lstm = nn.LSTM(3, 4, **settings)
+    for names, weights in zip(lstm._all_weights, lstm.all_weights, strict=True):
+        assert [id(getattr(lstm, name)) for name in names] == [id(w) for w in weights]

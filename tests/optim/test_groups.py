@@ -253,3 +253,35 @@ def test_a_copied_optimizer_goes_on_with_the_copied_model(kind, copied):
     average2.copy_to()
     np.testing.assert_array_equal(model2.weight.array, model.weight.array)
     assert not np.array_equal(model.weight.array, held)
+
+
+class Around(optim.Optimizer):
+    """As the SAM that is copied from project to project: groups with settings of both."""
+
+    def __init__(self, params, base, rho=0.05, **settings):
+        super().__init__(params, dict(rho=rho, **settings))
+        self.base = base(self.param_groups, **settings)
+        self.param_groups = self.base.param_groups
+        self.defaults.update(self.base.defaults)
+
+    def step(self, closure=None):
+        return self.base.step(closure)
+
+
+@pytest.mark.parametrize("base", [optim.SGD, optim.AdamW, optim.RMSprop])
+def test_an_optimizer_takes_the_groups_of_one_around_it(base):
+    p, q = nn.Parameter(np.ones(3)), nn.Parameter(np.ones(2))
+    around = Around([{"params": [p]}, {"params": [q], "rho": 0.5}], base, lr=0.25)
+    assert [g["rho"] for g in around.param_groups] == [0.05, 0.5]
+    around.param_groups[1]["lr"] = 0.0
+    (p.sum() + q.sum()).backward()
+    around.step()
+    assert (p.array < 1).all()
+    np.testing.assert_array_equal(q.array, 1)
+
+
+def test_groups_that_look_like_those_of_another_are_refused():
+    p = nn.Parameter(np.ones(3))
+    Around([p], optim.SGD, lr=0.1)
+    with pytest.raises(ShapeError, match=r"SGD has no setting \['rho'\]"):
+        optim.SGD([{"params": [p], "rho": 0.1}], lr=0.1)

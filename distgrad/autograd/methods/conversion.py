@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -225,7 +225,8 @@ class Conversion:
     def _new(self: C, array: Array, dtype: Any, device: Any, requires_grad: Any) -> C:
         on_cpu(device)
         wanted = self.array.dtype if dtype is None else np.dtype(dtype)
-        made: Any = builtins.type(self)
+        # Of a Parameter or a Buffer a Tensor: a module would register what it is assigned.
+        made: Any = builtins.type(cast("Any", self).detach())
         result: C = made(array.astype(wanted, copy=False), requires_grad)
         return result
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.methods.calls import FUNCTIONS, METHODS
 from distgrad.autograd.methods.spelling import TwoMeanings, same
@@ -48,13 +49,16 @@ def _min_dim(x: Tensor, *, dim: int, keepdim: bool = False) -> ValuesAndIndices:
     return ValuesAndIndices(values, _places("argmin", x, dim, keepdim))
 
 
+@apart
+@keeps_form
 def _places(find: str, x: Tensor, dim: int, keepdim: bool) -> Tensor:
     if not x.array.size and empty_shard.get():  # 0, as the values are
         found = np.zeros(np.shape(np.sum(x.array, axis=dim, keepdims=keepdim)), np.intp)
     else:
         # NumPy's function takes seven times as long as its array's method.
         found = np.asarray(getattr(x.array, find)(axis=dim, keepdims=keepdim))
-    return type(x)(found)
+    places: Tensor = x._plain(found)
+    return places
 
 
 def _extremum(name: str) -> str:

@@ -96,8 +96,8 @@ class Writing:
         if not views and self.array.base is not None and (own._node is None or own._node.op.view):
             raise GradError(
                 f"{what} on a view (a slice, a reshaped or transposed tensor) would leave the "
-                f"tensor that it is a part of as it was; write into that one (y[0] = …), or take "
-                f".clone() of the view first"
+                f"tensor that it is a part of as it was; write into that one (y[0] = …; y = "
+                f"y + dg.diag_embed(z)), or take .clone() of the view first"
             )
         if value.dtype != own.dtype:
             if not np.can_cast(value.dtype, own.dtype, "same_kind"):

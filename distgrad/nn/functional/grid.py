@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -43,7 +44,7 @@ def affine_grid(
     for axis, length in enumerate(lengths):  # the last is x, the first of a point's coordinates
         after = space - 1 - axis
         points[..., after] = _steps(length, bool(align_corners)).reshape(-1, *(1,) * after)
-    flat = points.reshape(1, -1, space + 1)
+    flat = fixed(points.reshape(1, -1, space + 1))
     return wrap(np.reshape(flat @ np.swapaxes(matrix, 1, 2), (n, *lengths, space)))
 
 

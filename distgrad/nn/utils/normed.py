@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distgrad.arguments import explained
+from distgrad.autograd.apart import apart
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -111,6 +112,8 @@ def output_axis(module: Module) -> int:
 class WeightNorm:
     """The hook: computes the weight anew, on the tape."""
 
+    whose = "a hook, as of nn.utils.weight_norm: nn.utils.parametrizations has it as a module"
+
     def __init__(self, name: str, dim: int | None) -> None:
         self.name, self.dim = name, dim
 
@@ -128,22 +131,29 @@ class WeightNorm:
 class SpectralNorm:
     """The hook: improves the singular vectors in training and computes the weight, on the tape."""
 
+    whose = "a hook, as of nn.utils.spectral_norm: nn.utils.parametrizations has it as a module"
+
     def __init__(self, name: str, n_power_iterations: int, eps: float, dim: int) -> None:
         self.name, self.n_power_iterations, self.eps, self.dim = name, n_power_iterations, eps, dim
 
     def compute_weight(self, module: Module) -> Tensor:
         """Return W / (u · W v)."""
         weight = getattr(module, f"{self.name}_orig")
-        u, v = (getattr(module, f"{self.name}_{part}").array for part in "uv")
+        u, v = (getattr(module, f"{self.name}_{part}") for part in "uv")
         matrix = as_matrix(weight, self.dim)
         if module.training:
-            # From u on; the newer form begins from v.
-            v, u = power_iteration(matrix.array.T, u, self.n_power_iterations, self.eps)
-            # Through the bridge, if there is one: once a step, not once a shard.
-            module.observe({f"{self.name}_u": u, f"{self.name}_v": v})
+            u, v = self._improved(module, matrix, u)
         sigma = np.sum(u * (matrix @ v))
         found: Tensor = weight / sigma
         return found
+
+    @apart
+    def _improved(self, module: Module, matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        # From u on; the newer form begins from v.
+        v_, u_ = power_iteration(matrix.array.T, u.array, self.n_power_iterations, self.eps)
+        # Through the bridge, if there is one: once a step, not once a shard.
+        module.observe({f"{self.name}_u": u_, f"{self.name}_v": v_})
+        return Tensor(u_), Tensor(v_)
 
     def __call__(self, module: Module, inputs: Any) -> None:
         """Set the weight."""

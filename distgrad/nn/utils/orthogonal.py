@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -82,9 +83,9 @@ def _of_skew(x: Any, orthogonal_map: str) -> Any:
     n, k = x.shape[-2:]
     x = np.tril(x)
     if n != k:
-        x = np.concatenate([x, np.zeros((*x.shape[:-1], n - k), x.dtype)], axis=-1)
+        x = np.concatenate([x, fixed(np.zeros((*x.shape[:-1], n - k), x.dtype))], axis=-1)
     a = x - np.conj(np.swapaxes(x, -1, -2))
-    eye = np.eye(n, dtype=a.dtype)
+    eye = fixed(np.eye(n, dtype=a.dtype))
     q = ops.matrix_exp(a) if orthogonal_map == "matrix_exp" else ops.solve(eye - a / 2, eye + a / 2)
     return q[..., :k]
 
@@ -94,14 +95,13 @@ def _reflections(x: Any) -> Any:
     n, k = x.shape[-2:]
     below = np.tril(x, -1)
     tau = 2 / (1 + np.sum(below * below, axis=-2))
-    v = below + np.eye(n, k, dtype=x.dtype)
-    q: Any = np.eye(n, k, dtype=x.dtype)
+    q: Any = fixed(np.eye(n, k, dtype=x.dtype))
+    v = below + q
     for i in reversed(range(k)):
         column = v[..., i : i + 1]
         rate = np.reshape(tau[..., i], (*x.shape[:-2], 1, 1))
         q = q - rate * (column @ (np.swapaxes(column, -1, -2) @ q))
-    data = x.array if isinstance(x, Tensor) else x
-    signs = np.trunc(np.diagonal(data, axis1=-2, axis2=-1))  # 1 and -1: not trained
+    signs = np.trunc(np.diagonal(x, axis1=-2, axis2=-1))  # 1 and -1: not trained
     return q * signs[..., None, :]
 
 

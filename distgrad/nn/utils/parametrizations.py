@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distgrad.arguments import explained
+from distgrad.autograd.apart import apart
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -117,14 +118,19 @@ class _SpectralNorm(Module):
             norm = np.sqrt(np.sum(weight * weight))
             unit: Tensor = weight / np.maximum(norm, self.eps)
             return unit
-        u, v = self._u.array, self._v.array
+        u, v = self._u, self._v
         matrix = as_matrix(weight, self.dim)
         if self.training:
-            u, v = power_iteration(matrix.array, v, self.n_power_iterations, self.eps)
-            # Through the bridge, if there is one: once a step, not once a shard.
-            self.observe({"_u": u, "_v": v})
+            u, v = self._improved(matrix, v)
         found: Tensor = weight / np.sum(u * (matrix @ v))
         return found
+
+    @apart
+    def _improved(self, matrix: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        u, v_ = power_iteration(matrix.array, v.array, self.n_power_iterations, self.eps)
+        # Through the bridge, if there is one: once a step, not once a shard.
+        self.observe({"_u": u, "_v": v_})
+        return Tensor(u), Tensor(v_)
 
     def apply_statistics(self, statistics: Mapping[str, Array]) -> None:
         """Take over the vectors, which all shards have computed alike."""

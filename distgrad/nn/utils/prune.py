@@ -59,6 +59,7 @@ class BasePruningMethod:
     """
 
     PRUNING_TYPE: ClassVar[str] = "unstructured"
+    whose: ClassVar[str] = "a weight that a hook prunes: prune.remove makes it a parameter again"
     _tensor_name: str = ""
 
     def compute_mask(self, t: Any, default_mask: Any) -> Any:
