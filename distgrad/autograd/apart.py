@@ -64,3 +64,12 @@ def fixed(array: A) -> A:
     if recording is not None:
         recording.fixed(array)
     return array
+
+
+def count_of(x: Any, axis: int = 0) -> int:
+    """Return the length of an axis as a number to compute with.
+
+    Where it depends on values, as that of ``x[mask]``, a recorded step looks at it in each replay.
+    """
+    length: int = x.shape[axis]
+    return length

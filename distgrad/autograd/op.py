@@ -360,6 +360,7 @@ def _as_numpy(declared: Op) -> Callable[..., Any]:
 
 _OF_FORMS = frozenset({np.can_cast, np.ndim, np.shape, np.size})
 """NumPy's functions that look at shape and dtype alone, which a recorded step may know."""
+_OF_LENGTHS = frozenset({np.shape, np.size})
 _KEEP_FORM = frozenset(
     {
         *(np.all, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.count_nonzero),
@@ -394,13 +395,26 @@ def plain(*functions: Callable[..., Any]) -> None:
         if steps:
             call.ufunc = numpy_function  # type: ignore[attr-defined]  # for who records it
         if numpy_function in _OF_FORMS:
-            return call
+            return _telling(call) if numpy_function in _OF_LENGTHS else call
         return apart(keeps_form(call) if steps or numpy_function in _KEEP_FORM else call)
 
     for numpy_function in functions:
         table: dict[Any, Any] = UFUNCS if isinstance(numpy_function, np.ufunc) else FUNCTIONS
         table[numpy_function] = unwrapped(numpy_function)
         PLAIN.append(public_name(numpy_function))
+
+
+def _telling(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a Tensor's lengths that lets a recorder know that they are read."""
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        if recorder() is not None:
+            for x in (*args, *kwargs.values()):
+                if isinstance(x, Tensor):
+                    tuple(x.shape)
+        return call(*args, **kwargs)
+
+    return told
 
 
 def constant(x: Any, function: str, name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, count_of, keeps_form
 from distgrad.autograd.device import CPU, device
 from distgrad.autograd.dtypes import get_default_dtype, of_one_number
 from distgrad.autograd.handle import RemovableHandle
@@ -201,7 +201,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
             raise TypeError("a 0-d tensor cannot be iterated over")
-        return (self[i] for i in range(len(self)))
+        return (self[i] for i in range(count_of(self)))
 
     # -- leaving the tape ---------------------------------------------------------------------
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from opcode import opmap
+from types import FrameType
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from distgrad.autograd.anomaly import users_line
+from distgrad.autograd.apart import count_of
 from distgrad.autograd.mode import recorder
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -29,6 +32,9 @@ _SAME_MEMORY = frozenset({Tensor.detach.__code__, Tensor.data.fget.__code__})  #
 _ASSIGNED = Tensor.data.fset.__code__  # type: ignore[attr-defined]
 _MAKERS = frozenset(f"distgrad.autograd.{name}" for name in ("short", "tensor"))
 """Who makes new Tensors, which have no gradient yet."""
+_SIZE = Tensor.size.fget.__code__  # type: ignore[attr-defined]
+Told: TypeAlias = "Callable[..., None]"
+"""Who is told which axes' lengths are read."""
 _slot: Any = Tensor.__dict__["array"]
 _grad: Any = Tensor.__dict__["grad"]
 _mutex = threading.Lock()
@@ -70,7 +76,34 @@ def _read(tensor: Tensor) -> Any:
         return array
     if asking.f_globals.get("__name__") in _TRUSTED:
         return array
-    return Form(array)
+    told = recording.lengths_told(tensor)
+    if told is None or (reader := _reader(asking)) is None:
+        return Form(array)
+    return OpenForm(array, told, by_axis=asking.f_code is _SIZE and _is_called(reader))
+
+
+def _reader(frame: FrameType) -> FrameType | None:
+    """Return the frame of a user's that asks a Tensor for its lengths; None if a function does.
+
+    Functions of ours look at lengths to check them; what they compute with them op by op they
+    find again in each replay.
+    """
+    asking: FrameType | None = frame
+    while asking is not None and _of_distgrad(name := asking.f_globals.get("__name__", "")):
+        if asking.f_code is count_of.__code__:
+            return asking
+        if not name.startswith("distgrad.autograd."):
+            return None
+        asking = asking.f_back
+    return asking
+
+
+def _is_called(frame: FrameType) -> bool:
+    """Whether ``x.size`` stands before brackets in this frame, which ask for one axis."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if "LOAD_METHOD" in opmap and code[at] == opmap["LOAD_METHOD"]:
+        return True
+    return sys.version_info >= (3, 12) and bool(code[at + 1] & 1)
 
 
 def _write(tensor: Tensor, array: Array) -> None:
@@ -174,6 +207,77 @@ class Form:
         if name.startswith("__") and name != "__array_interface__":
             raise AttributeError(name)
         refuse_reading()
+
+
+class OpenForm(Form):
+    """The form of an array whose lengths depend on values: it says who asks for which of them."""
+
+    def __init__(self, array: Array, told: Told, *, by_axis: bool) -> None:
+        super().__init__(array)
+        self._told, self._by_axis = told, by_axis
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return Lengths(self.held.shape, self._told)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        if not self._by_axis:
+            self._told(*range(self.held.ndim))
+        return self.held.size
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all."""
+        self._told(*range(self.held.ndim))
+        return self.held.nbytes
+
+    def __len__(self) -> int:
+        self._told(0)
+        return len(self.held)
+
+
+class Lengths(tuple[int, ...]):
+    """A shape that says which of its numbers are read."""
+
+    _told: Told
+
+    def __new__(cls, shape: tuple[int, ...], told: Told) -> Lengths:
+        """Keep whom to tell."""
+        lengths = super().__new__(cls, shape)
+        lengths._told = told
+        return lengths
+
+    def _all(self) -> tuple[int, ...]:
+        self._told(*range(len(self)))
+        return tuple(tuple.__iter__(self))
+
+    def __getitem__(self, key: Any) -> Any:
+        axes = range(len(self))[key]
+        self._told(*(axes if isinstance(axes, range) else (axes,)))
+        return tuple.__getitem__(self, key)
+
+    def __iter__(self) -> Iterator[int]:
+        for axis in range(len(self)):
+            self._told(axis)
+            yield tuple.__getitem__(self, axis)
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other
+
+    def __ne__(self, other: object) -> bool:
+        return self._all() != other
+
+    def __add__(self, other: Any) -> Any:
+        return self._all() + other
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
 
 
 _FORMS = frozenset({np.can_cast, np.ndim, np.result_type, np.shape, np.size})

@@ -15,6 +15,7 @@ from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Shape
 from distgrad.capture.tree import Tree
+from distgrad.errors import CaptureError
 
 Values = list[Any]
 _ndarray = np.ndarray
@@ -111,6 +112,33 @@ class View(Line):
 
         def run(v: Values) -> None:
             v[to] = np.ndarray(shape, dtype, v[of], offset, strides)
+
+        return run
+
+
+class Measured(Line):
+    """Some lengths of a value, which depend on values, and were read as Python's numbers."""
+
+    kind = "size"
+
+    def __init__(self, of: int, lengths: dict[int, int], where: str) -> None:
+        super().__init__("lengths", (of,), (), tuple(lengths.items()))
+        self.lengths, self.where = lengths, where
+
+    def runner(self) -> Callable[[Values], None]:
+        """Return the function that runs it."""
+        (of,), lengths, where = self.reads, self.lengths, self.where
+
+        def run(v: Values) -> None:
+            shape = v[of].shape
+            for axis, length in lengths.items():
+                if shape[axis] != length:
+                    raise CaptureError(
+                        f"{where}: a length was read as a number, which was {length} when the step "
+                        f"was captured and would be {shape[axis]} now: how many a mask or index "
+                        f"picks depends on values. Use what needs no number (x.mean(), "
+                        f"mask.sum(), dg.where), or leave this step uncaptured"
+                    )
 
         return run
 

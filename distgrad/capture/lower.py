@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import ops
 from distgrad.autograd.engine import seed_of
 from distgrad.autograd.node import Joint
 from distgrad.autograd.tensor import Tensor
@@ -36,6 +35,7 @@ from distgrad.capture.gradients import (
 from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
 from distgrad.capture.tree import Leaf, Tree
 from distgrad.capture.twins import BODIES, INDEXED, lowering
+from distgrad.capture.varying import opens
 from distgrad.capture.whole import Whole
 from distgrad.errors import DistgradError
 
@@ -132,21 +132,11 @@ class Lowered:
 
     def _keeps_form(self, line: Line) -> bool:
         """Whether what the line writes has the shapes it had, whatever the values are."""
-        if isinstance(line, Call):
-            # Of what it reads the shapes are known: a number may be the length of what it makes.
-            if not getattr(line.function, "keeps_form", False):
-                return False
-            if any(n not in self.forms for n in line.reads):
-                return False
-        if isinstance(line, Apply):
-            settings = line.attributes.numbers
-            if isinstance(line.op, Whole) and not line.op.keeps_form:
-                return False
-            if any(n not in self.forms for n in settings):
-                return False
-            if line.op is ops.getitem and any(self.forms[n].dtype == np.bool_ for n in settings):
-                return False  # a mask that picks
-        return self._open.isdisjoint(line.reads)
+        settings = line.attributes.numbers if isinstance(line, Apply) else line.reads
+        if isinstance(line, Apply | Call) and any(n not in self.forms for n in settings):
+            return False  # a number may be the length of what is made
+        masks = [n for n in settings if n in self.forms and self.forms[n].dtype == np.bool_]
+        return not opens(line, self._open, masks)
 
     def _outside(self, key: Any, shape: Any, dtype: Any, strides: Any) -> Form:
         size = dtype.itemsize + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))

@@ -29,8 +29,18 @@ from distgrad.autograd.types import Array
 from distgrad.capture.backward import Backward
 from distgrad.capture.guard import Form
 from distgrad.capture.later import Later
-from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
+from distgrad.capture.lines import (
+    Apply,
+    Call,
+    Constant,
+    Line,
+    Measured,
+    Read,
+    ReadGradient,
+    View,
+)
 from distgrad.capture.tree import Leaf, Tree
+from distgrad.capture.varying import opens
 from distgrad.capture.whole import Whole
 from distgrad.errors import CaptureError, DistgradError
 from distgrad.nn import Module
@@ -62,6 +72,11 @@ class Recorder(Backward):
         self._read: dict[int, int] = {}  # values of leaves since the last call, by ``id``
         self._grads: dict[int, tuple[weakref.ref[Array], Tensor]] = {}  # whose array is whose
 
+        self._varying: set[int] = set()
+        """Values whose lengths depend on values, and what is made of them."""
+        self._masks: set[int] = set()
+        self._measured: set[tuple[int, int]] = set()  # value, axis
+
         for array in arguments:
             self.argument(array)
 
@@ -71,6 +86,8 @@ class Recorder(Backward):
         """Return the number of a new value, known by ``array`` if that is one."""
         number = self.count
         self.count += 1
+        if type(array) is np.ndarray and array.dtype == np.bool_:
+            self._masks.add(number)
         if type(array) is np.ndarray and self.known(array) is None:
             self.stands_for(array, number)
         return number
@@ -166,6 +183,23 @@ class Recorder(Backward):
             (a.shape, a.dtype, a.strides) if type(a) is np.ndarray else None for a in written
         )
         self.lines.append(line)
+        if opens(line, self._varying, self._masks):
+            self._varying.update(line.writes)
+
+    def lengths_told(self, tensor: Tensor) -> Callable[..., None] | None:
+        """Return whom to tell which lengths are read; None if they do not depend on values."""
+        number = self.known(held(tensor))
+        if number is None or number not in self._varying:
+            return None
+        shape = held(tensor).shape
+
+        def told(*axes: int) -> None:
+            new = [axis for axis in axes if (number, axis) not in self._measured]
+            if new:
+                self._measured.update((number, axis) for axis in new)
+                self.add(Measured(number, {axis: shape[axis] for axis in new}, users_line()))
+
+        return told
 
     @contextmanager
     def paused(self) -> Iterator[None]:

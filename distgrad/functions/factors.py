@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from distgrad import kernels, ops
-from distgrad.autograd.apart import apart, fixed, keeps_form
+from distgrad.autograd.apart import apart, count_of, fixed, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
@@ -286,7 +286,7 @@ def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
     """P, L, U with A = P L U."""
     _only_pivoted(pivot)
     y, pivots = ops.lu_factor(matrices(A, "lu"))
-    return LUResult(permutation(pivots, y.shape[-2], y.dtype), *ops.lu_unpack(y))
+    return LUResult(permutation(pivots, count_of(y, -2), y.dtype), *ops.lu_unpack(y))
 
 
 @apart

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed, keeps_form
+from distgrad.autograd.apart import count_of, fixed, keeps_form
 from distgrad.autograd.methods.calls import call
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
@@ -135,7 +135,7 @@ def combinations(input: TensorLike, r: int = 2, with_replacement: bool = False) 
         raise ShapeError(f"combinations of r={r} elements: r is 0 or more")
     if r == 0:
         return Tensor(fixed(np.zeros(0, x.dtype)))
-    rows = _choices(len(x), r, 0 if with_replacement else 1)
+    rows = _choices(count_of(x), r, 0 if with_replacement else 1)
     return x[fixed(rows)]
 
 
@@ -186,7 +186,7 @@ def tensor_split(
         raise TypeError(f"tensor_split: indices_or_sections are whole numbers; got {where!r}")
     axis = one_axis(dim, x.ndim, "tensor_split")
     if not isinstance(where, int):
-        n = x.shape[axis]
+        n = count_of(x, axis)
         ends = [slice(int(i), None).indices(n)[0] for i in where]
         starts = [0, *ends]
         pieces = zip(starts, [*ends, n], strict=True)

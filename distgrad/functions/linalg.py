@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, count_of, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.promotion import operands
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -312,7 +312,7 @@ def vander(x: TensorLike, *, N: int | None = None) -> Tensor:
         raise ShapeError("vander takes one axis or more; got a single number without N")
     x = x.astype(np.int64) if x.dtype.kind in "iu" and x.dtype != np.int64 else x
     row = x if x.ndim else x.reshape(1)
-    count = row.shape[-1] if N is None else N
+    count = count_of(row, -1) if N is None else N
     if count < 1:
         raise ShapeError(f"vander takes N ≥ 1 powers; got {count}")
     return as_tensor(ops.powers(row, count=count))

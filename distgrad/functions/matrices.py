@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed
+from distgrad.autograd.apart import count_of, fixed
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.errors import DistgradError, ShapeError
@@ -359,7 +359,7 @@ def block_diag(*tensors: TensorLike) -> Tensor:
 def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers N - 1 to 0 of each element of a vector (0 to N - 1 if ``increasing``)."""
     (v,) = _of_axes("vander", (x, 1))
-    count = v.shape[0] if N is None else N
+    count = count_of(v) if N is None else N
     if count < 1:
         return Tensor(fixed(np.zeros((v.shape[0], 0), v.dtype)))
     found = linalg.vander(v, N=count)

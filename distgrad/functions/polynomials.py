@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import fixed
+from distgrad.autograd.apart import count_of, fixed
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.whole import whole
@@ -70,7 +70,8 @@ def _terms(family: Family, n: int) -> tuple[Term, ...]:
 
 
 def _constant(x: Any, n: int) -> Tensor:
-    return Tensor(fixed(np.full(x.shape, float(n == 0), x.dtype)))
+    lengths = [count_of(x, axis) for axis in range(x.ndim)]
+    return Tensor(fixed(np.full(lengths, float(n == 0), x.dtype)))
 
 
 _of_values = whole(_of_degrees)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import count_of
 from distgrad.autograd.op import Op, OpResult, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Ints
@@ -227,4 +228,4 @@ def ifftshift(x: Array | Tensor, axes: Ints | None = None) -> Any:
 
 def _rolled(x: Array | Tensor, axes: Ints | None, shift: Callable[[int], int]) -> Any:
     axes = range(x.ndim) if axes is None else [axes] if isinstance(axes, int) else axes
-    return np.roll(x, [shift(x.shape[axis]) for axis in axes], tuple(axes))
+    return np.roll(x, [shift(count_of(x, axis)) for axis in axes], tuple(axes))

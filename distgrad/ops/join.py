@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from distgrad.autograd.apart import count_of
 from distgrad.autograd.methods.spelling import TwoMeanings
 from distgrad.autograd.op import OpResult, OpResults, Sample, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -150,7 +151,7 @@ def array_split(a: Array | Tensor, indices_or_sections: Ints | Array, axis: int 
     Errors: ShapeError for no parts, or indices that run backwards.
     """
     (axis,) = axis_numbers(axis, a.ndim, "split")
-    n = a.shape[axis]
+    n = count_of(a, axis)
     if isinstance(indices_or_sections, int | np.integer):
         parts = int(indices_or_sections)
         if parts < 1:
@@ -180,7 +181,7 @@ def _split_pytorchs(a: Array, *, split_size_or_sections: Ints, dim: int = 0) -> 
     Errors: ShapeError for a length below 1, and for lengths that do not make up the axis.
     """
     (axis,) = axis_numbers(dim, a.ndim, "split")
-    n = a.shape[axis]
+    n = count_of(a, axis)
     if isinstance(split_size_or_sections, int | np.integer):
         size = int(split_size_or_sections)
         if size < 1:
@@ -264,7 +265,7 @@ def chunk(a: Array | Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     (axis,) = axis_numbers(dim, a.ndim, "chunk")
     if chunks < 1:
         raise ShapeError(f"chunk needs at least one chunk; got {chunks}")
-    n = a.shape[axis]
+    n = count_of(a, axis)
     size = -(-n // chunks)
     cuts: Sequence[int] = range(size, n, size) if n else [0] * (chunks - 1)
     return tuple(split_(a, indices_or_sections=list(cuts), axis=axis))
@@ -273,7 +274,7 @@ def chunk(a: Array | Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 def narrow(a: Array | Tensor, dim: int, start: int, length: int) -> Any:
     """``length`` elements from ``start`` along ``dim`` (torch.narrow). Errors: ShapeError."""
     (axis,) = axis_numbers(dim, a.ndim, "narrow")
-    n = a.shape[axis]
+    n = count_of(a, axis) if start < 0 else a.shape[axis]
     first = start + n if start < 0 else start
     if not (0 <= first <= n and 0 <= length <= n - first):
         raise ShapeError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import count_of
 from distgrad.autograd.op import dispatch
 from distgrad.autograd.tensor import TensorLike
 from distgrad.ops.helpers import data_of
@@ -121,7 +122,7 @@ def polyfit(
 def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Any:
     """``np.vander``: the powers of each element, from the highest down unless ``increasing``."""
     x = array_of(x)
-    count = len(x) if N is None else N
+    count = count_of(x) if N is None else N
     ones = np.ones((len(x), min(count, 1)), x.dtype)
     others = np.broadcast_to(np.expand_dims(x, -1), (len(x), max(count - 1, 0)))
     found = np.cumprod(np.concatenate((ones, others), axis=1), axis=1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, count_of, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
@@ -222,7 +222,7 @@ def multilabel_soft_margin_loss(
     """
     x, t = compared("multilabel_soft_margin_loss", input, target)
     loss: Any = binary_cross_entropy_with_logits(x, t, weight, reduction="none")
-    return reduce_loss(np.sum(loss, axis=-1) / loss.shape[-1], reduction)
+    return reduce_loss(np.sum(loss, axis=-1) / count_of(loss, -1), reduction)
 
 
 def _batched(x: Tensor, target: Tensor) -> tuple[Any, Tensor, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd.apart import keeps_form
+from distgrad.autograd.apart import count_of, keeps_form
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
@@ -137,4 +137,4 @@ def kl_div(
         result: Tensor = ops.kl_div(x, t, log_target=log_target, reduction=reduction)
         return result
     loss = ops.kl_div(x, t, log_target=log_target, reduction="none")
-    return mean_over(loss, x.shape[0] if x.ndim else 1)
+    return mean_over(loss, count_of(x) if x.ndim else 1)

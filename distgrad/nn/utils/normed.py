@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distgrad.arguments import explained
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -148,6 +148,7 @@ class SpectralNorm:
         return found
 
     @apart
+    @keeps_form
     def _improved(self, module: Module, matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         # From u on; the newer form begins from v.
         v_, u_ = power_iteration(matrix.array.T, u.array, self.n_power_iterations, self.eps)

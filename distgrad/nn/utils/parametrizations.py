@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distgrad.arguments import explained
-from distgrad.autograd.apart import apart
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
@@ -126,6 +126,7 @@ class _SpectralNorm(Module):
         return found
 
     @apart
+    @keeps_form
     def _improved(self, matrix: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         u, v_ = power_iteration(matrix.array, v.array, self.n_power_iterations, self.eps)
         # Through the bridge, if there is one: once a step, not once a shard.
