@@ -224,7 +224,8 @@ def _shown(result: Any) -> Any:
     if type(result) in {list, tuple}:
         return type(result)([_shown(x) for x in result])
     if isinstance(result, tuple):
-        return type(result)(*map(_shown, result))
+        shown = map(_shown, result)
+        return type(result)(*shown) if hasattr(result, "_fields") else tuple(shown)
     if isinstance(result, dict):
         return {k: _shown(x) for k, x in result.items()}
     return result

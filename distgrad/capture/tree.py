@@ -46,8 +46,9 @@ class Tree:
             return found
         if type(x) in {list, tuple}:
             return type(x)([self._parsed(part, look) for part in x])
-        if isinstance(x, tuple):  # a named one
-            return type(x)(*[self._parsed(part, look) for part in x])
+        if isinstance(x, tuple):  # a named one, or a shape that says who reads it
+            parts = [self._parsed(part, look) for part in x]
+            return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
         if isinstance(x, Mapping):
             return {k: self._parsed(part, look) for k, part in x.items()}
         if isinstance(x, slice):
