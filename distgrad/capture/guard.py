@@ -101,9 +101,12 @@ def _reader(frame: FrameType) -> FrameType | None:
 def _is_called(frame: FrameType) -> bool:
     """Whether ``x.size`` stands before brackets in this frame, which ask for one axis."""
     code, at = frame.f_code.co_code, frame.f_lasti
-    if "LOAD_METHOD" in opmap and code[at] == opmap["LOAD_METHOD"]:
-        return True
-    return sys.version_info >= (3, 12) and bool(code[at + 1] & 1)
+    while at > 0 and code[at] == 0:  # what an instruction keeps for itself, behind it
+        at -= 2
+    # Before Python 3.12 an instruction of its own; there its number is none of the code's.
+    return code[at] == opmap.get("LOAD_METHOD") or (
+        code[at] == opmap["LOAD_ATTR"] and sys.version_info >= (3, 12) and bool(code[at + 1] & 1)
+    )
 
 
 def _write(tensor: Tensor, array: Array) -> None:
