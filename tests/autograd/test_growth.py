@@ -33,6 +33,7 @@ def peak(depth: int) -> int:
 
 
 def test_the_memory_of_a_backward_pass_grows_linearly_with_depth():
+    peak(10)  # what is loaded with the first op is no chain's
     first, second, third = (peak(n) for n in (2_500, 5_000, 10_000))
     assert second / first == pytest.approx(2, rel=0.05)
     assert third / second == pytest.approx(2, rel=0.05)
