@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -204,6 +204,30 @@ class _OfThread(threading.local):
 
 MINE = _OfThread()
 _NOTHING = np.empty(0, np.uint8), 0
+_MOST = 256
+"""What a thread keeps: primitives of so many shapes and settings."""
+
+
+def kept(key: Any, make: Callable[[], Any]) -> Any:
+    """Return what this thread has made for ``key``, made now if it has not."""
+    known = MINE.known
+    if key in known:
+        known.move_to_end(key)
+        return known[key]
+    found = known[key] = make()
+    if len(known) > _MOST:
+        known.popitem(last=False)
+    return found
+
+
+def conversion(library: Library, owner: object, source: Pointer, target: Pointer) -> Primitive:
+    """Return what writes an array of one layout and dtype in another; ``owner`` keeps it."""
+    made = library.made(
+        "reorder_primitive_desc_create",
+        *(source, library.engine, target, library.engine, library.attributes),
+    )
+    library.free_with(owner, "primitive_desc", made)
+    return Primitive(library, made, [(SRC, source), (DST, target)])
 
 
 def memory(name: str, size: int) -> int:
@@ -235,6 +259,7 @@ WRONG: list[str] = []
 UNTILED: list[str] = []
 """Why those in bfloat16 are not."""
 _THREADS = 8
+"""Of NumPy's BLAS, at most, that one thread with tiles keeps up with."""
 
 
 def road() -> str:

@@ -17,7 +17,6 @@ from distgrad.kernels import onednn, onednn_convolution
 from distgrad.kernels.onednn import BFLOAT16, Library, LibraryError, Pointer, Primitive, memory
 
 _LINEAR = 0x26  # dnnl_types.h: dnnl_eltwise_linear
-_MOST = 256  # shapes whose primitives a thread keeps
 
 Coefficients = tuple[float, float, float]
 
@@ -48,7 +47,7 @@ class Product:
         order = b if turned else library.asked(made, onednn.ASK_WEIGHTS)
         pairs = [(onednn.SRC, a), (onednn.WEIGHTS, order), (onednn.DST, c)]
         self._multiply = Primitive(library, made, pairs)
-        self._arrange = None if turned else _Conversion(library, b, order)
+        self._arrange = None if turned else onednn.conversion(library, self, b, order)
         self._size = library.bytes_of(order)
 
     def __call__(self, a: int, b: int, c: int) -> None:
@@ -58,21 +57,6 @@ class Product:
             self._arrange(b, arranged)
             b = arranged
         self._multiply(a, b, c)
-
-
-class _Conversion:
-    """A matrix of one layout and dtype written in another."""
-
-    def __init__(self, library: Library, source: Pointer, target: Pointer) -> None:
-        made = library.made(
-            "reorder_primitive_desc_create",
-            *(source, library.engine, target, library.engine, library.attributes),
-        )
-        library.free_with(self, "primitive_desc", made)
-        self._run = Primitive(library, made, [(onednn.SRC, source), (onednn.DST, target)])
-
-    def __call__(self, source: Array | int, target: Array | int) -> None:
-        self._run(source, target)
 
 
 class Iteration:
@@ -87,9 +71,8 @@ class Iteration:
         given = library.layout((rows, columns), (1, rows) if shape[0] > shape[1] else (columns, 1))
         inner = library.layout((rows, columns), (columns, 1), BFLOAT16)
         library.free_with(self, "memory_desc", given, inner)
-        self._take, self._give = (
-            _Conversion(library, *p) for p in ((given, inner), (inner, given))
-        )
+        self._take = onednn.conversion(library, self, given, inner)
+        self._give = onednn.conversion(library, self, inner, given)
         self._gram = Product(library, (rows, columns, rows), turned=True)
         self._square = Product(library, (rows, rows, rows), alpha=c, beta=b)
         self._next = Product(library, (rows, rows, columns), beta=a)
@@ -116,12 +99,9 @@ def iteration(shape: tuple[int, int], coefficients: Coefficients) -> Iteration |
     library = loaded()
     if library is None:
         return None
-    key, known = (shape, coefficients), onednn.MINE.known
-    found: Iteration | None = known.get(key)
-    if found is None:
-        found = known[key] = Iteration(library, shape, coefficients)
-        if len(known) > _MOST:
-            known.popitem(last=False)
+    found: Iteration = onednn.kept(
+        (shape, coefficients), lambda: Iteration(library, shape, coefficients)
+    )
     return found
 
 

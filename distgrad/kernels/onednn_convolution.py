@@ -19,7 +19,6 @@ from distgrad.ops.conv import convolution
 from distgrad.ops.geometry import Numbers, Windows, windows_of
 
 _DIRECT, _TRAINING = 1, 64  # dnnl_types.h
-_MOST = 256  # settings whose primitives a thread keeps
 
 
 class Problem(NamedTuple):
@@ -107,35 +106,23 @@ class Convolution:
         pairs = zip(indices, (self._x, weight, self._shift, self._y), strict=True)
         layouts = [(i, m) for i, m in pairs if i is not None and m is not None]
         source, target = (self._own, weight) if name != "weight" else (weight, self._own)
-        order = library.made(
-            "reorder_primitive_desc_create",
-            *(source, library.engine, target, library.engine, library.attributes),
-        )
-        library.free_with(self, "primitive_desc", order)
         return (
             Primitive(library, description, layouts),
-            Primitive(library, order, [(onednn.SRC, source), (onednn.DST, target)]),
+            onednn.conversion(library, self, source, target),
             library.bytes_of(weight),
         )
 
 
 def plan(problem: Problem, bias: bool) -> Convolution | None:
     """Return this thread's way to do it; None where the library is not used, or has no kernel."""
-    key = problem, bias
-    known = onednn.MINE.known
-    if key in known:
-        known.move_to_end(key)
-        kept: Convolution | None = known[key]
-        return kept
-    library = loaded()
-    found = None if library is None else _planned(library, problem, bias)
-    known[key] = found
-    if len(known) > _MOST:
-        known.popitem(last=False)
+    found: Convolution | None = onednn.kept((problem, bias), lambda: _planned(problem, bias))
     return found
 
 
-def _planned(library: Library, problem: Problem, bias: bool) -> Convolution | None:
+def _planned(problem: Problem, bias: bool) -> Convolution | None:
+    library = loaded()
+    if library is None:
+        return None
     try:
         return Convolution(library, problem, bias)
     except LibraryError as error:

@@ -233,7 +233,7 @@ def test_it_keeps_to_one_thread_and_leaves_openmps_setting_alone():
 
 @needs_library
 def test_what_a_thread_keeps_is_bounded(monkeypatch, anew):
-    monkeypatch.setattr(onednn_convolution, "_MOST", 3)
+    monkeypatch.setattr(onednn, "_MOST", 3)
     for size in range(5, 11):
         convolve(1, 2, 2, size, size)
     assert len(onednn.MINE.known) == 3
