@@ -266,7 +266,7 @@ class Tape:
             return True
         return False
 
-    # -- products ------------------------------------------------------------------------
+    # -- products ---------------------------------------------------------------------------------
 
     def product(self, a: Form, b: Form, out: Form, batch: Shape) -> None:
         """Write the matrix products to ``out``."""

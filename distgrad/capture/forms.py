@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,12 +81,6 @@ class Form(np.lib.mixins.NDArrayOperatorsMixin):
         return not self.size or all(
             n == 1 or s == w for n, s, w in zip(self.shape, self.strides, wanted, strict=True)
         )
-
-    @property
-    def in_order(self) -> bool:
-        """Whether no axis has longer strides than one before it."""
-        steps = [s for n, s in zip(self.shape, self.strides, strict=True) if n > 1 and s]
-        return all(a >= b > 0 for a, b in pairwise([*steps, *steps[-1:]]))
 
     def __len__(self) -> int:
         return self.shape[0]
