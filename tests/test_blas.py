@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import distgrad as dg
 from distgrad import blas
@@ -131,7 +131,7 @@ BITS = """
 import {first}, {second}, hashlib, numpy as np
 a = np.random.default_rng(0).standard_normal((130, 700), np.float32)
 print(hashlib.sha256((a @ a.T[:, :33]).tobytes()).hexdigest())
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 print(*sorted(i["architecture"] for i in threadpool_info() if i["internal_api"] == "openblas"))
 """
 
@@ -206,3 +206,12 @@ def test_a_job_says_it_once_and_runs():
     said = ran(program, OPENBLAS_CORETYPE=slow).stderr
     assert said.count(f"OPENBLAS_CORETYPE={slow}") == 1
     assert ran(program, OPENBLAS_CORETYPE=fast).stderr == ran(program).stderr == ""
+
+
+@openblas
+def test_it_says_its_kernels_and_threads():
+    own = [i for i in threadpool_info() if i.get("internal_api") == "openblas"]
+    assert blas.kernels() in {i["architecture"] for i in own}
+    for count in (1, 2):
+        with threadpool_limits(limits=count, user_api="blas"):
+            assert blas.threads() in (1, count)  # a build without threads has one

@@ -18,7 +18,7 @@ from distgrad.capture.schedule import makes
 _LARGE = 1 << 18
 _LONG = 4
 """Times its size that other calls make between two uses of an array: from then on it is large."""
-_PRODUCTS = {"matmul", "multiply_matrices", "multiply_by_library", "attend"}
+_PRODUCTS = {"matmul", "multiply_matrices", "multiply_by_library", "multiply_in_parts", "attend"}
 
 
 def repeated(stretches: Sequence[Sequence[Call]]) -> list[list[Call]]:

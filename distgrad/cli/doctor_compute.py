@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import blas
+from distgrad import blas, kernels
 from distgrad.cli.bench_report import size_name
 from distgrad.cli.doctor_files import NETWORK, kind_of
 from distgrad.cli.doctor_finding import Finding, note, ok, one_line, problem, tried
 from distgrad.errors import LaunchError
 from distgrad.files import shown
-from distgrad.kernels import onednn
+from distgrad.kernels import amx, onednn
 from distgrad.observe.durations import spell_seconds
 from distgrad.parallel import core_type, numerics
 
@@ -36,11 +36,15 @@ def look_at_blas() -> Iterator[Finding]:
         yield note(text, "pip install --force-reinstall numpy", _speed())
     for library in libraries:
         name, kernel = library["internal_api"], library["architecture"]
-        kernels = f" with {kernel} kernels" if kernel else ""
+        named = f" with {kernel} kernels" if kernel else ""
         if kernel == blas.AVX2 and blas.cpu().halves_avx512:
-            kernels += ", the fastest ones of a Zen 4"
+            named += ", the fastest ones of a Zen 4"
         threads = library["num_threads"]
-        yield ok(f"{name} {library['version']}{kernels}, {threads} thread(s) here", _speed())
+        yield ok(f"{name} {library['version']}{named}, {threads} thread(s) here", _speed())
+    for who in kernels.products_by()[:1]:
+        yield ok(f"large products of float32 on one thread are computed {who}")
+    if amx.off():
+        yield note("no products are computed in tiles (AMX)", "unset DISTGRAD_AMX")
     try:
         numerics.self_test()
     except LaunchError as error:
@@ -131,6 +135,5 @@ def look_at_convolution() -> Iterator[Finding]:
         )
         yield problem(f"oneDNN {version} is not used: {one_line(str(why))}", cure)
     else:
-        also = ["and large matrix products on one thread"] if onednn.multiplies() else []
-        also += ["and Muon's in bfloat16"] if onednn.tiles() else []
-        yield ok(f"convolution by {found['road']}", ", ".join(also))
+        also = "and Muon's products in bfloat16" if onednn.tiles() else ""
+        yield ok(f"convolution by {found['road']}", also)

@@ -26,6 +26,7 @@ EXTRAS = (
 """What it uses where it is there."""
 
 VARIABLES = {
+    "DISTGRAD_AMX",
     "DISTGRAD_CACHE",
     "DISTGRAD_COMMAND",
     "DISTGRAD_DATA",

@@ -15,6 +15,7 @@ from distgrad import kernels
 from distgrad.cli import warm_calls
 from distgrad.errors import LaunchError
 from distgrad.observe.durations import spell_seconds
+from distgrad.parallel.numerics import set_threads
 
 HELP = "compile the kernels that training will need, and keep them"
 
@@ -59,6 +60,7 @@ def _groups(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
         script, *arguments = options.script
         yield script, lambda: _run(script, arguments)
         return
+    set_threads(1, 1)  # as ranks have it: what multiplies then is another matter with more
     for dtype in map(np.dtype, options.dtype or ("float32", "float64")):
         for name, calls in warm_calls.groups(dtype):
             yield f"{name}, {dtype}", calls

@@ -20,11 +20,11 @@ from distgrad import ops
 from distgrad.autograd import stream
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
-from distgrad.kernels import onednn, unbuffered
+from distgrad.kernels import amx, onednn, unbuffered
 from distgrad.ops.choice import nan_to_num_
 from distgrad.ops.helpers import data_of
 
-__all__ = ["TWINS", "part", "status", "twin"]
+__all__ = ["TWINS", "part", "products_by", "status", "twin"]
 
 # numba colours its errors where colorama is installed, which then writes an escape sequence to
 # stdout when the process ends: into the file or pipe that somebody reads what ranks print from.
@@ -122,9 +122,16 @@ def status() -> str:
     if not fused_enabled.get():
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
     kernels = f"reference only ({_broken[0]})" if _broken else _installed()
-    also = "; products on one thread by oneDNN" if onednn.multiplies() else ""
+    by = [] if _broken or not kernels.startswith("numba") else products_by()
+    also = f"; products on one thread {' and '.join(by)}" if by else ""
     also += "; Muon in bfloat16 by oneDNN" if onednn.tiles() else ""
     return f"{kernels}; convolution by {onednn.road()}{also}"
+
+
+def products_by() -> list[str]:
+    """Say who besides the BLAS computes large products of float32 on one thread."""
+    tiles = ["in tiles (AMX)"] if amx.multiplies() else []
+    return tiles + (["by oneDNN"] if onednn.multiplies() else [])
 
 
 @cache

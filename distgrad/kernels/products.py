@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Operand, Shape
 from distgrad.blas import cpu
-from distgrad.kernels import onednn_products
+from distgrad.kernels import onednn_products, split_products
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.machine import add_row
@@ -45,10 +45,20 @@ _WIDE, _MOST = (512, 1 << 26) if ROWS == 8 and cpu().halves_avx512 else (0, 0)
 _ndarray = np.ndarray
 
 
+class Others(NamedTuple):
+    """Who else than NumPy's BLAS computes large products of float32: in tiles, or a library."""
+
+    tiles: bool
+    library: bool
+
+
+_NOBODY = Others(tiles=False, library=False)
+
+
 @on_forms
 def linear(x: Array, weight: Array, bias: Array | None) -> OpResult | None:
     """The twin of ``ops.linear``."""
-    if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1], _by_library(x, weight)):
+    if not _known(x, weight) or not _some_of(x.shape, weight.shape[::-1], _others(x, weight)):
         return None
     return linear_by(product, x, weight, bias, _add)
 
@@ -65,7 +75,7 @@ def matmul(a: Operand, b: Operand) -> OpResult | None:
     """The twin of ``ops.matmul``."""
     if not _known(a, b):
         return None
-    if not _some_of(a.shape, b.shape, _by_library(a, b)):  # type: ignore[union-attr]
+    if not _some_of(a.shape, b.shape, _others(a, b)):  # type: ignore[union-attr]
         return None
     return matmul_by(product, a, b)
 
@@ -73,7 +83,7 @@ def matmul(a: Operand, b: Operand) -> OpResult | None:
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return ``np.matmul(a, b)``, in ``out`` if it is given."""
     if _known(a, b):
-        way = _way(a.shape, b.shape, _by_library(a, b))
+        way = _way(a.shape, b.shape, _others(a, b))
         if way is not None and (out is None or _takes(way, out)):
             y = empty(a, (*a.shape[:-1], b.shape[-1])) if out is None else out
             way(a, b, y)
@@ -82,16 +92,17 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def _takes(way: Any, out: Array) -> bool:
-    """Whether a way writes to ``out``: the library also where its rows have gaps between them."""
+    """Whether a way writes to ``out``: some also where its rows have gaps between them."""
     if out.flags.c_contiguous:
         return True
     down, right = out.strides[-2:]
-    return way is _in_library and right == out.itemsize and down >= out.shape[-1] * right
+    in_lines = right == out.itemsize and down >= out.shape[-1] * right
+    return way in (_in_library, _in_parts) and in_lines
 
 
 def multiplier(a: Array, b: Array) -> Callable[..., Array]:
     """Return what computes products of such matrices, contiguous ones: a look in a loop is dear."""
-    way = _way(a.shape, b.shape, _by_library(a, b)) if _known(a, b) else None
+    way = _way(a.shape, b.shape, _others(a, b)) if _known(a, b) else None
     if way is None:
         return np.matmul
 
@@ -113,15 +124,16 @@ def _known(a: Any, b: Any) -> bool:
     )
 
 
-def _by_library(a: Any, b: Any) -> bool:
-    """Whether oneDNN computes products of such matrices where they are large."""
+def _others(a: Any, b: Any) -> Others:
+    """Return who else than the BLAS computes products of such matrices where they are large."""
     # As many multiplications at most: asking costs a quarter of a microsecond.
-    most = a.size * b.size
-    return most >= _WORTHWHILE and a.dtype.char == "f" and onednn_products.faster()
+    if a.size * b.size < _WORTHWHILE or a.dtype.char != "f":
+        return _NOBODY
+    return Others(split_products.usable(), onednn_products.faster())
 
 
 @lru_cache(maxsize=1024)
-def _some_of(a: Shape, b: Shape, library: bool) -> bool:
+def _some_of(a: Shape, b: Shape, others: Others) -> bool:
     """Whether any product of a step, forward or backward, of a and b has a way of its own."""
     if not a or not b:
         return False
@@ -132,7 +144,7 @@ def _some_of(a: Shape, b: Shape, library: bool) -> bool:
         return False
     whole = other  # of a stack that one matrix is multiplied with
     return any(
-        _way(one, two, library) is not None
+        _way(one, two, others) is not None
         for one, two in (
             ((*lead, m, k), (*other, k, n)),
             ((*whole, m, n), (*other, n, k)),
@@ -142,7 +154,7 @@ def _some_of(a: Shape, b: Shape, library: bool) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _way(a: Shape, b: Shape, library: bool) -> Callable[[Array, Array, Array], None] | None:
+def _way(a: Shape, b: Shape, others: Others) -> Callable[[Array, Array, Array], None] | None:
     """Return what computes a product of these shapes faster than NumPy; by the shapes alone.
 
     Measured on one core of a Zen 4 beside OpenBLAS 0.3.31, float32: 2,048 × 32 times 32 × 32 takes
@@ -161,7 +173,13 @@ def _way(a: Shape, b: Shape, library: bool) -> Callable[[Array, Array, Array], N
         return _stack if 0 < each <= _SMALL and count >= _SOME else None
     if count < _WORTHWHILE or min(m, n) < 2:
         return None
-    if library:
+    return _of_one(m, k, n, others)
+
+
+def _of_one(m: int, k: int, n: int, others: Others) -> Callable[[Array, Array, Array], None] | None:
+    if others.tiles and split_products.gains(m, k, n):
+        return _in_parts
+    if others.library:
         return _in_library
     return _in_registers if _fits(m, k, n) else None
 
@@ -194,17 +212,30 @@ def _stack(a: Array, b: Array, y: Array) -> None:
 
 
 def _in_library(a: Array, b: Array, y: Array) -> None:
+    row, column, *sizes = _as_they_lie(a, b, y)
+    functions = onednn_products.functions()
+    assert functions is not None  # _others has asked
+    kernel = onednn_products.multiply_by_library
+    run(kernel, row, column, spanned(y), *sizes, *functions, writes=(2,))
+
+
+def _in_parts(a: Array, b: Array, y: Array) -> None:
+    row, column, *sizes = _as_they_lie(a, b, y)
+    room = empty(y, (split_products.room(*sizes[:3]),))
+    kernel = split_products.multiply_in_parts
+    run(kernel, row, column, spanned(y), *sizes, room, writes=(2, 11))
+
+
+def _as_they_lie(a: Array, b: Array, y: Array) -> tuple[Any, ...]:
+    """Return the factors' memory, three sizes, how far lines are apart, which factors are turned.
+
+    Lines are a factor's rows, or if it is turned its columns.
+    """
     (m, k), (_, n), item = a.shape, b.shape, a.itemsize
-    (a, rows), (b, columns) = _in_steps(a), _in_steps(b)
+    (a, row), (b, column) = _in_steps(a), _in_steps(b)
     turned = [x.strides[1] != item for x in (a, b)]
     far = [x.strides[t] // item for x, t in zip((a, b), turned, strict=True)]
-    functions = onednn_products.functions()
-    assert functions is not None  # _by_library has asked
-    run(
-        *(onednn_products.multiply_by_library, rows, columns, spanned(y), m, k, n),
-        *(*far, y.strides[0] // item, *turned, *functions),
-        writes=(2,),
-    )
+    return row, column, m, k, n, *far, y.strides[0] // item, *turned
 
 
 def _in_steps(a: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import pytest
 from findings import look, the_one
 from jobs import LAUNCHER, ROOT
 
-from distgrad import blas, cli
+from distgrad import blas, cli, kernels
 from distgrad.cli import (
     doctor,
     doctor_compute,
@@ -331,6 +331,15 @@ def test_the_probe_counts_the_kernels_of_this_version_and_of_others(tmp_path):
     for name, data in {"a": b"mine more", "b": b"mineX", "c": b"else", "lock": b"mine"}.items():
         (tmp_path / name).write_bytes(data)
     assert doctor_probe._kept(tmp_path, b"mine") == {"current": 2, "old": 1, "bytes": 18}
+
+
+def test_who_multiplies_is_said_and_that_the_user_says_no_to_tiles(alone):
+    alone.setattr(kernels, "products_by", lambda: ["in tiles (AMX)", "by oneDNN"])
+    found = [f.text for f in look(doctor_compute.look_at_blas) if f.state == OK]
+    assert found[-1] == "large products of float32 on one thread are computed in tiles (AMX)"
+    alone.setenv("DISTGRAD_AMX", "0")
+    notes = [f for f in look(doctor_compute.look_at_blas) if f.state == NOTE]
+    assert "unset DISTGRAD_AMX" in {f.cure for f in notes}
 
 
 def test_onednn_that_is_absent_or_off_is_a_note_and_a_broken_one_a_problem(alone):
