@@ -31,19 +31,15 @@ STEP = PARTS * 2 * TILE
 # the small ones first, in an order in which each changes one factor.
 _ORDER = [("a", 2), ("b", 0), ("a", 1), ("b", 1), ("a", 0), ("b", 2), ("b", 0)]
 _OF_A, _OF_B = (4, 5), (6, 7)
-_A, _B, _STEPS, _AHEAD, _C, _ROW, _MORE, _NEXT, _GAP, _FURTHER = [
-    f"${i}" for i in (0, 1, 2, 3, 8, 9, 10, 11, 12, 13)
-]
-_LINES, _FETCHED = 32, 8
+_A, _B, _STEPS, _C, _ROW, _MORE = [f"${i}" for i in (0, 1, 2, 6, 7, 8)]
+_IJ = [(0, 0), (0, 1), (1, 0), (1, 1)]
+_LINES = 32
+_FETCH = [f"prefetchw {at}(%rdx)" for at in (0, 64)] + [f"add {_ROW}, %rdx"]
 
 
 def _step(last: bool) -> list[str]:
-    """Return the instructions of a step, during which memory that is needed next is fetched.
-
-    The ``last`` one also fetches where the result is to be.
-    """
-    fetched = [f"prefetcht1 {at}(%rax)" for at in (0, 64)] + [f"add {_GAP}, %rax"]
-    found, groups = [f"mov {_AHEAD}, %rax", f"mov {_C}, %rdx"], len(_ORDER) - 1
+    """Return the instructions of a step; the ``last`` one fetches where the result is to be."""
+    found, groups = [f"mov {_C}, %rdx"] if last else [], len(_ORDER) - 1
     for at, (name, number) in enumerate(_ORDER):
         register, tiles = (_A, _OF_A) if name == "a" else (_B, _OF_B)
         for half, tile in enumerate(tiles):
@@ -51,20 +47,13 @@ def _step(last: bool) -> list[str]:
             found.append(f"tileloadd {place}({register},%r11,1), %tmm{tile}")
         if at:  # the first product has both factors to wait for
             found += [f"tdpbf16ps %tmm{_OF_B[j]}, %tmm{_OF_A[i]}, %tmm{2 * i + j}" for i, j in _IJ]
-            found += fetched * _share(_FETCHED, at, groups)
-            found += _WANTED * (_share(_LINES, at, groups) if last else 0)
-    more = [f"add {_FURTHER}, {_AHEAD}", f"add $${STEP * 4}, {_A}", f"add $${STEP * 4}, {_B}"]
-    return [*found, *more]
+            if last:
+                found += _FETCH * (_LINES * at // groups - _LINES * (at - 1) // groups)
+    return [*found, f"add $${STEP * 4}, {_A}", f"add $${STEP * 4}, {_B}"]
 
 
-def _share(count: int, number: int, groups: int) -> int:
-    return count * number // groups - count * (number - 1) // groups
-
-
-_IJ = [(0, 0), (0, 1), (1, 0), (1, 1)]
 _LOWER = [f"mov {_ROW}, %rdx", "shl $$4, %rdx", f"add {_C}, %rdx"]
 _PLACES = [(_C, 0), (_C, 64), ("%rdx", 0), ("%rdx", 64)]
-_WANTED = [f"prefetchw {at}(%rdx)" for at in (0, 64)] + [f"add {_ROW}, %rdx"]
 _TEXT = [
     *("mov $$64, %r11", *_LOWER, f"test {_MORE}, {_MORE}", "jz 1f"),
     *[f"tileloadd {at}({p},{_ROW},1), %tmm{i}" for i, (p, at) in enumerate(_PLACES)],
@@ -74,37 +63,31 @@ _TEXT = [
     *_step(last=False),
     *(f"dec {_STEPS}", "jnz 3b", "4:"),
     *_step(last=True),
-    *(f"mov {_NEXT}, %rdx", *_WANTED * _LINES),
     *_LOWER,
     *[f"tilestored %tmm{i}, {at}({p},{_ROW},1)" for i, (p, at) in enumerate(_PLACES)],
 ]
 _CONSTRAINTS = ",".join(
-    [*["=&r"] * 4, *"0123", *"rrrrrr"]
-    + [f"~{{{x}}}" for x in ("rax", "rdx", "r11", "memory", "dirflag", "flags")]
+    [*["=&r"] * 3, *"012", *"rrr"]
+    + [f"~{{{x}}}" for x in ("rdx", "r11", "memory", "dirflag", "flags")]
 )
 
 
 @code
-def multiply_tiles(
-    typing: Any, a: Any, b: Any, steps: Any, ahead: Any, c: Any, row: Any, more: Any, after: Any,
-    gap: Any, further: Any,
-) -> Any:  # fmt: skip
+def multiply_tiles(typing: Any, a: Any, b: Any, steps: Any, c: Any, row: Any, more: Any) -> Any:
     """Let 32 rows of 32 float32 at ``c`` be a product; or be added to, if ``more``.
 
     a and b are ``steps`` times STEP words, one step at least. All is said by ``address``; rows of c
-    are ``row`` bytes apart. In the meantime what is needed ``after`` is fetched: in each step eight
-    times 128 bytes, from ``ahead`` on ``gap`` apart, for the next step ``further``; at last 32 rows
-    of c. In between ``begin`` and ``end``.
+    are ``row`` bytes apart. In between ``begin`` and ``end``.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = [*args[:6], builder.zext(args[6], WORD), *args[7:]]
-        form = ir.FunctionType(ir.LiteralStructType([WORD] * 4), [WORD] * 10)
+        values = [*args[:5], builder.zext(args[5], WORD)]
+        form = ir.FunctionType(ir.LiteralStructType([WORD] * 3), [WORD] * 6)
         builder.asm(form, "\n".join(_TEXT), _CONSTRAINTS, values, side_effect=True)
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(n, n, n, n, n, n, types.boolean, n, n, n), generate
+    return types.void(n, n, n, n, n, types.boolean), generate
 
 
 def _emit(builder: Any, text: str, constraints: str, args: list[Any]) -> None:

@@ -119,15 +119,9 @@ def multiply_in_parts(
                         _turned(b, j * b_row + first, b_row, False, side, depth, room, start, to)
                     elif top == 0:
                         _columns(b, first * b_row + j, b_row, side, depth, room, start, to)
-                    # While a panel is multiplied the next one comes from memory.
-                    far = address(b, (j + _SIDE) * b_row + first if turn_b else 0)
-                    if not turn_b:
-                        far = address(b, first * b_row + j + _SIDE)
-                    if top > 0:
-                        far = address(room, to + panel)
                     _panel(
-                        *(c, top * c_row + j, c_row, rows, side, first > 0, depth, room, start),
-                        *(in_a, to, far, b_row, turn_b, top > 0),
+                        *(c, top * c_row + j, c_row, rows, side, first > 0, depth),
+                        *(room, start, in_a, to),
                     )
     amx_tiles.end()
     if _reaches(room, start):
@@ -137,34 +131,23 @@ def multiply_in_parts(
 @inlined
 def _panel(
     c: Array, at: int, row: int, rows: int, columns: int, more: bool, depth: int, room: Array,
-    start: int, in_a: int, in_b: int, far: int, far_row: int, turned: bool, packed: bool,
+    start: int, in_a: int, in_b: int,
 ) -> None:  # fmt: skip
-    """Compute columns of c, 32 at most, from ``at`` on; meanwhile memory is fetched from far."""
+    """Compute columns of c, 32 at most, from ``at`` on; or add to them, if ``more``."""
     steps = _whole(depth) // _SIDE
     edge = start + 16 + _PART
+    b = address(room, in_b)
     for i in range(0, rows, _SIDE):
-        a, b = address(room, in_a + i // _SIDE * steps * _STEP), address(room, in_b)
-        # Of the next panel this takes eight lines, 128 bytes of each in every step.
-        ahead, gap, further = far + i // 4 * far_row * _WORD, far_row * _WORD, 4 * _SIDE
-        if not turned:
-            ahead, further = far + i // 4 * steps * far_row * _WORD, 8 * gap
-        if packed:
-            ahead, gap, further = far + i * steps * 32, 4 * _SIDE, 32 * _SIDE
-        elif i >= 4 * _SIDE:
-            ahead, gap, further = b, 0, 0  # it is all there
-        place, high = at + i * row, min(rows - i, _SIDE)
-        if high == _SIDE and columns == _SIDE:
-            to, after = address(c, place), address(c, place + _SIDE * row)
-            amx_tiles.multiply_tiles(
-                *(a, b, steps, ahead, to, row * _WORD, more, after, gap, further)
-            )
+        a, place, high = address(room, in_a + i * steps * _STEP // _SIDE), at + i * row, rows - i
+        if high >= _SIDE and columns == _SIDE:
+            amx_tiles.multiply_tiles(a, b, steps, address(c, place), row * _WORD, more)
             continue
-        to = address(room, edge)
+        to, high = address(room, edge), min(high, _SIDE)
         if more:
             for r in range(high):
                 for q in range(columns):
                     room[edge + r * _SIDE + q] = c[place + r * row + q]
-        amx_tiles.multiply_tiles(*(a, b, steps, ahead, to, _SIDE * _WORD, more, to, gap, further))
+        amx_tiles.multiply_tiles(a, b, steps, to, _SIDE * _WORD, more)
         for r in range(high):
             for q in range(columns):
                 c[place + r * row + q] = room[edge + r * _SIDE + q]
