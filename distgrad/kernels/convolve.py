@@ -137,8 +137,8 @@ def _way(problem: Problem, bias: bool, dtype: np.dtype[Any]) -> _Way | None:
     library = onednn_convolution.plan(problem, bias) if dtype == np.float32 else None
     ways: list[_Way | None] = [library]
     if len(problem.windows.kernel) <= 2:
+        if (rows := kernels.part("im2row", "of")) is not None:
+            ways.insert(0, rows(problem, library))
         if (tiles := kernels.part("winograd", "of")) is not None:
             ways.insert(0, tiles(problem, library is not None))
-        if library is None and (rows := kernels.part("im2row", "of")) is not None:
-            ways.append(rows(problem))
     return next((way for way in ways if way is not None), None)

@@ -96,7 +96,7 @@ def _takes(way: Any, out: Array) -> bool:
     if out.flags.c_contiguous:
         return True
     down, right = out.strides[-2:]
-    in_lines = right == out.itemsize and down >= out.shape[-1] * right
+    in_lines = len(out.shape) == 2 and right == out.itemsize and down >= out.shape[-1] * right
     return way in (_in_library, _in_parts) and in_lines
 
 
@@ -169,6 +169,8 @@ def _way(a: Shape, b: Shape, others: Others) -> Callable[[Array, Array, Array], 
     each, count = m * k * n, math.prod(a) * n
     if k == 1:
         return _outer if count >= _SOME else None
+    if others.tiles and each and split_products.gains(m, k, n, count // each):
+        return _in_parts
     if len(a) > 2:
         return _stack if 0 < each <= _SMALL and count >= _SOME else None
     if count < _WORTHWHILE or min(m, n) < 2:
@@ -177,8 +179,6 @@ def _way(a: Shape, b: Shape, others: Others) -> Callable[[Array, Array, Array], 
 
 
 def _of_one(m: int, k: int, n: int, others: Others) -> Callable[[Array, Array, Array], None] | None:
-    if others.tiles and split_products.gains(m, k, n):
-        return _in_parts
     if others.library:
         return _in_library
     return _in_registers if _fits(m, k, n) else None
@@ -212,36 +212,44 @@ def _stack(a: Array, b: Array, y: Array) -> None:
 
 
 def _in_library(a: Array, b: Array, y: Array) -> None:
-    row, column, *sizes = _as_they_lie(a, b, y)
+    (a, row), (b, column) = _in_steps(a), _in_steps(b)
     functions = onednn_products.functions()
     assert functions is not None  # _others has asked
-    kernel = onednn_products.multiply_by_library
-    run(kernel, row, column, spanned(y), *sizes, *functions, writes=(2,))
+    run(
+        *(onednn_products.multiply_by_library, row, column, spanned(y)),
+        *(*a.shape, b.shape[1], *_lines(a, b, y), *functions),
+        writes=(2,),
+    )
 
 
 def _in_parts(a: Array, b: Array, y: Array) -> None:
-    row, column, *sizes = _as_they_lie(a, b, y)
-    room = empty(y, (split_products.room(*sizes[:3]),))
-    kernel = split_products.multiply_in_parts
-    run(kernel, row, column, spanned(y), *sizes, room, writes=(2, 11))
-
-
-def _as_they_lie(a: Array, b: Array, y: Array) -> tuple[Any, ...]:
-    """Return the factors' memory, three sizes, how far lines are apart, which factors are turned.
-
-    Lines are a factor's rows, or if it is turned its columns.
-    """
-    (m, k), (_, n), item = a.shape, b.shape, a.itemsize
+    if len(a.shape) > 4:
+        a, b, y = [x.reshape(-1, *x.shape[-3:]) for x in (a, b, y)]
     (a, row), (b, column) = _in_steps(a), _in_steps(b)
-    turned = [x.strides[1] != item for x in (a, b)]
-    far = [x.strides[t] // item for x, t in zip((a, b), turned, strict=True)]
-    return row, column, m, k, n, *far, y.strides[0] // item, *turned
+    count = (1, 1, *a.shape[:-2])[-2:]
+    sizes = *a.shape[-2:], b.shape[-1]
+    leads = [(0, 0, *x.strides[:-2])[-2:] for x in (a, b, y)]
+    apart = [lead[i] // a.itemsize for i in (0, 1) for lead in leads]
+    room = empty(y, (split_products.room(*sizes),))
+    run(
+        *(split_products.multiply_in_parts, row, column, spanned(y)),
+        *(*count, *sizes, *apart, *_lines(a, b, y), room),
+        writes=(2, 19),
+    )
+
+
+def _lines(a: Array, b: Array, y: Array) -> tuple[Any, ...]:
+    """Return how far lines are apart, and whether those of each factor are not rows but columns."""
+    item = a.itemsize
+    turned = [x.strides[-1] != item for x in (a, b)]
+    far = [x.strides[-1 if t else -2] // item for x, t in zip((a, b), turned, strict=True)]
+    return *far, y.strides[-2] // item, *turned
 
 
 def _in_steps(a: Array) -> tuple[Array, Array]:
-    """Return a matrix whose rows or columns lie in a row each, copied if need be; its memory."""
+    """Return matrices whose rows or columns lie in a row each, copied if need be; their memory."""
     row, item = _memory(a), a.itemsize
-    (rows, columns), (down, right) = a.shape, a.strides
+    (rows, columns), (down, right) = a.shape[-2:], a.strides[-2:]
     if row is None or not (
         (right == item and down >= columns * item) or (down == item and right >= rows * item)
     ):
@@ -266,7 +274,7 @@ def _in_registers(a: Array, b: Array, y: Array) -> None:
 
 
 def _memory(a: Array) -> Array | None:
-    """Return the memory of a matrix from its first element on; None if it runs backwards."""
+    """Return the memory of matrices from the first element on; None if it runs backwards."""
     flags = a.flags
     if not flags.writeable:
         a = readable(a)

@@ -58,19 +58,20 @@ def usable() -> bool:
     return amx.multiplies() and blas.threads() == 1
 
 
-def gains(m: int, k: int, n: int) -> bool:
-    """Whether that takes less time than a library's product in float32.
+def gains(m: int, k: int, n: int, count: int = 1) -> bool:
+    """Whether that takes less time than a library's product in float32, or so many of them.
 
     In nanoseconds, measured on a Granite Rapids: whole blocks, parts, c; beside 130 GF/s.
     """
     blocks, parts = _up(m) * _up(k) * _up(n) / 165, (m + n) * k / 5
-    return n > _SIDE and blocks + parts + m * n / 20 + 3000 < m * k * n / 65
+    return n > _SIDE and blocks + parts + m * n / 20 + 1000 + 2000 / count < m * k * n / 65
 
 
 def room(m: int, k: int, n: int) -> int:
     """Return how many words a product needs for the parts of a and b."""
     depth = _up(min(k, _DEPTH))
-    lines = _up(min(m, _ROWS)) + (_SIDE if m <= _ROWS else _up(min(n, _COLUMNS)))
+    rows = _even(m)
+    lines = rows + (_SIDE if m <= rows else _up(min(n, _COLUMNS)))
     return lines * depth // _SIDE**2 * _STEP + 3 * _SIDE * _SIDE + 16
 
 
@@ -82,50 +83,78 @@ _whole = inlined(_up)
 """The least multiple of a side that is not less."""
 
 
+def _even(m: int) -> int:
+    """Return how many rows of a are in parts at a time: in blocks of one height."""
+    blocks = (m + _ROWS - 1) // _ROWS
+    return (m + blocks * _SIDE - 1) // (blocks * _SIDE) * _SIDE
+
+
+_block = inlined(_even)
+
+
 @exact_kernel
 def multiply_in_parts(
-    a: Array, b: Array, c: Array, m: int, k: int, n: int, a_row: int, b_row: int, c_row: int,
-    turn_a: bool, turn_b: bool, room: Array,
+    a: Array, b: Array, c: Array, outer: int, inner: int, m: int, k: int, n: int,
+    a_out: int, b_out: int, c_out: int, a_in: int, b_in: int, c_in: int,
+    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, room: Array,
 ) -> None:  # fmt: skip
-    """Let c, m rows of n numbers, be a b.
+    """Let each c, m rows of n numbers, be its a b: of outer times inner products, so far apart.
 
     Rows are so far from each other; of a factor that is turned the columns are. The bits of a sum
     depend on k alone.
     """
     start = -(address(room, 0) // _WORD) % 16  # the largest number yet; then what turns a block
+    for i in range(outer):
+        for j in range(inner):
+            at_a, at_b, at_c = i * a_out + j * a_in, i * b_out + j * b_in, i * c_out + j * c_in
+            store(room, start, broadcast(np.float32(0)))
+            amx_tiles.begin()
+            _multiply(
+                *(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b),
+                *(room, start),
+            )
+            amx_tiles.end()
+            if _reaches(room, start):
+                _mend(*(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b))
+
+
+@part
+def _multiply(
+    a: Array, b: Array, c: Array, at_a: int, at_b: int, at_c: int, m: int, k: int, n: int,
+    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, room: Array, start: int,
+) -> None:  # fmt: skip
+    apart()
     in_a = start + 16 + _PART + _SIDE * _SIDE
-    store(room, start, broadcast(np.float32(0)))
-    once = m <= _ROWS
-    amx_tiles.begin()
+    block = _block(m)
     for left in range(0, n, _COLUMNS):
         right = min(n, left + _COLUMNS)
         for first in range(0, k, _DEPTH):
             depth = min(k - first, _DEPTH)
             panel = _whole(depth) // _SIDE * _STEP
-            in_b = in_a + _whole(min(m, _ROWS)) // _SIDE * panel
-            for top in range(0, m, _ROWS):
-                rows = min(m - top, _ROWS)
+            in_b = in_a + block // _SIDE * panel
+            for top in range(0, m, block):
+                rows = min(m - top, block)
                 for i in range(0, rows, _SIDE):
                     side, to = min(rows - i, _SIDE), in_a + i // _SIDE * panel
                     if turn_a:
-                        at = top + i + first * a_row
+                        at = at_a + top + i + first * a_row
                         _turned(a, at, a_row, True, side, depth, room, start, to)
                     else:
-                        _lines(a, (top + i) * a_row + first, a_row, side, depth, room, start, to)
+                        at = at_a + (top + i) * a_row + first
+                        _lines(a, at, a_row, side, depth, room, start, to)
                 for j in range(left, right, _SIDE):
                     side = min(right - j, _SIDE)
-                    to = in_b if once else in_b + (j - left) // _SIDE * panel
+                    to = in_b if m <= block else in_b + (j - left) // _SIDE * panel
                     if top == 0 and turn_b:
-                        _turned(b, j * b_row + first, b_row, False, side, depth, room, start, to)
+                        at = at_b + j * b_row + first
+                        _turned(b, at, b_row, False, side, depth, room, start, to)
                     elif top == 0:
-                        _columns(b, first * b_row + j, b_row, side, depth, room, start, to)
+                        at = at_b + first * b_row + j
+                        _columns(b, at, b_row, side, depth, room, start, to)
                     _panel(
-                        *(c, top * c_row + j, c_row, rows, side, first > 0, depth),
+                        *(c, at_c + top * c_row + j, c_row, rows, side, first > 0, depth),
                         *(room, start, in_a, to),
                     )
-    amx_tiles.end()
-    if _reaches(room, start):
-        _mend(a, b, c, m, k, n, a_row, b_row, c_row, turn_a, turn_b)
 
 
 @inlined
@@ -230,36 +259,36 @@ def _turned(
 
 @part
 def _mend(
-    a: Array, b: Array, c: Array, m: int, k: int, n: int, a_row: int, b_row: int, c_row: int,
-    turn_a: bool, turn_b: bool,
+    a: Array, b: Array, c: Array, at_a: int, at_b: int, at_c: int, m: int, k: int, n: int,
+    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool,
 ) -> None:  # fmt: skip
     """Compute rows and columns anew that have a NaN, an infinity, or a number as good as one."""
     apart()
     a_down, a_right = (1, a_row) if turn_a else (a_row, 1)
     b_down, b_right = (1, b_row) if turn_b else (b_row, 1)
     for i in range(m):
-        kind = _kind(a, i * a_down, a_right, k)
+        row, to = at_a + i * a_down, at_c + i * c_row
+        kind = _kind(a, row, a_right, k)
         if kind == 0:
             continue
         for j in range(n):
-            c[i * c_row + j] = np.nan if kind == 2 else 0
+            c[to + j] = np.nan if kind == 2 else 0
         if kind == 1:
             for q in range(k):
-                x = a[i * a_down + q * a_right]
+                x = a[row + q * a_right]
                 for j in range(n):
-                    c[i * c_row + j] += x * b[q * b_down + j * b_right]
+                    c[to + j] += x * b[at_b + q * b_down + j * b_right]
     for j in range(n):
-        kind = _kind(b, j * b_right, b_down, k)
+        column = at_b + j * b_right
+        kind = _kind(b, column, b_down, k)
         if kind == 0:
             continue
         for i in range(m):
-            found = np.float32(0)
-            if kind == 2:
-                found = np.float32(np.nan)
-            else:
+            found = np.float32(np.nan if kind == 2 else 0)
+            if kind == 1:
                 for q in range(k):
-                    found += a[i * a_down + q * a_right] * b[q * b_down + j * b_right]
-            c[i * c_row + j] = found
+                    found += a[at_a + i * a_down + q * a_right] * b[column + q * b_down]
+            c[at_c + i * c_row + j] = found
 
 
 @inlined

@@ -16,6 +16,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.im2row import buffer, summed
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.onednn_convolution import Problem
+from distgrad.kernels.products import product
 
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _TRANSFORMS = {t: np.kron(_G, _G).astype(t) for t in "fd"}  # 16 places of 9 taps: exact numbers
@@ -71,9 +72,9 @@ class Tiles:
             _cut_into(ins, x[part], self.padding)
             _spread(_lines(g[part]), _rows(g), outs)
             if part.start:
-                total += np.matmul(outs.transpose(0, 2, 1), ins, out=share)
+                total += product(outs.transpose(0, 2, 1), ins, share)
             else:
-                np.matmul(outs.transpose(0, 2, 1), ins, out=total)
+                product(outs.transpose(0, 2, 1), ins, total)
                 total += 0  # -0 becomes 0, as a sum that starts at 0 has it
         # Gᵀ d G of each filter.
         np.matmul(total.reshape(16, -1).T, _TRANSFORMS[g.dtype.char], out=dw.reshape(-1, 9))
@@ -88,7 +89,7 @@ def _convolved(x: Array, filters: Array, shift: Array, padding: tuple[int, ...],
         ins = buffer("tiles in", (16, tiles, c), x.dtype)
         outs = buffer("tiles out", (16, tiles, o), x.dtype)
         _cut_into(ins, x[part], padding)
-        np.matmul(ins, filters, out=outs)
+        product(ins, filters, outs)
         _joined(outs, shift, rows, lines[part])
 
 

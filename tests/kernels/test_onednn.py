@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import distgrad as dg
-from distgrad import Tensor, kernels, nn, ops
+from distgrad import Tensor, blas, kernels, nn, ops
+from distgrad.kernels import amx, onednn, onednn_convolution
 from distgrad.kernels import convolve as convolve_module
-from distgrad.kernels import onednn, onednn_convolution
 from distgrad.kernels.onednn_convolution import Problem
 from distgrad.ops.geometry import windows_of
 from distgrad.parallel import numerics
@@ -156,6 +156,65 @@ def test_both_roads_equal_the_reference(shape, settings):
     for a, b in zip([y, *grads], [wanted, *others], strict=True):
         scale = np.abs(b.array).max()
         np.testing.assert_allclose(a.array, b.array, rtol=1e-4, atol=1e-5 * scale)
+
+
+WINDOWS = {  # images, weight, settings: pixels, as many as are products in tiles, and large windows
+    "pixels": ((3, 100, 13, 11), (130, 100, 1, 1), {}),
+    "steps over pixels": ((3, 100, 15, 11), (130, 100, 1, 1), {"stride": (2, 3)}),
+    "pixels of a line": ((3, 100, 290), (130, 100, 1), {}),
+    "pixels of groups": ((3, 200, 13, 11), (196, 100, 1, 1), {"groups": 2}),
+    "patches of images": ((2, 3, 24, 16), (33, 3, 8, 8), {"stride": 8}),
+    "large windows over images": ((2, 3, 31, 30), (33, 3, 7, 7), {"stride": 2, "padding": 3}),
+}
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_other_windows_equal_the_reference_on_both_roads(name, tiles, road, monkeypatch):
+    if tiles and not amx._allowed():
+        pytest.skip("this CPU has no tiles (AMX), or the system lends none")
+    monkeypatch.setattr(amx, "multiplies", lambda: tiles)
+    monkeypatch.setattr(blas, "threads", lambda: 1)
+    *shapes, settings = WINDOWS[name]
+    inputs = [Tensor(RNG.normal(size=s).astype(np.float32), requires_grad=True) for s in shapes]
+    inputs.append(Tensor(RNG.normal(size=shapes[1][:1]).astype(np.float32), requires_grad=True))
+
+    def results():
+        y = ops.convolution(*inputs, **settings)
+        g = np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
+        return [y, *dg.autograd.grad([y], inputs, gradient=[g])]
+
+    found = results()
+    with dg.reference_kernels():
+        wanted = results()
+    for a, b in zip(found, wanted, strict=True):
+        scale = np.abs(b.array).max()
+        np.testing.assert_allclose(a.array, b.array, rtol=1e-4, atol=1e-5 * scale)
+
+
+@needs_library
+def test_pixels_are_products_in_tiles_and_images_of_large_windows_are_summed_by_rows(monkeypatch):
+    im2row = pytest.importorskip("distgrad.kernels.im2row", exc_type=ImportError)
+    monkeypatch.setattr(im2row.split_products, "usable", lambda: True)
+
+    def way(name):
+        images, weight, settings = WINDOWS[name]
+        windows = windows_of(weight[2:], settings.get("stride", 1), settings.get("padding", 0), 1)
+        y = images[0], weight[0], *windows.counts(images[2:])
+        problem = Problem(images, weight, y, windows, settings.get("groups", 1))
+        return convolve_module._way(problem, True, np.dtype(np.float32))
+
+    assert isinstance(way("pixels"), im2row.Rows)
+    assert isinstance(way("pixels of a line"), im2row.Line)
+    library = onednn_convolution.Convolution
+    assert isinstance(way("steps over pixels"), library)
+    assert isinstance(way("pixels of groups"), library)
+    for name in ("patches of images", "large windows over images"):
+        assert isinstance(way(name).forward.__self__, library)
+        assert isinstance(way(name).to_weight.__self__, library)
+        assert isinstance(way(name).to_data.__self__, im2row.Rows)
+    monkeypatch.setattr(im2row.split_products, "usable", lambda: False)
+    assert isinstance(way("pixels"), library)
 
 
 @pytest.mark.usefixtures("road")

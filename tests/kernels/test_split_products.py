@@ -12,7 +12,7 @@ from distgrad.kernels import amx
 
 pytest.importorskip("numba", reason="numba is not installed: the BLAS multiplies")
 
-from matrices import drawn
+from matrices import drawn, read_only
 
 from distgrad.kernels import products, split_products
 
@@ -119,6 +119,41 @@ def test_memory_beyond_the_matrices_is_left_alone() -> None:
     assert (y == 5).all()
 
 
+def _heads(a: Any) -> Any:
+    """As (…, h, t, d) looks into (…, t, h, d)."""
+    return np.ascontiguousarray(a.swapaxes(-3, -2)).swapaxes(-3, -2)
+
+
+STACKS: dict[str, Any] = {
+    "as they are": lambda a: a,
+    "turned": lambda a: np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "heads": _heads,
+    "one for all": lambda a: np.broadcast_to(a[:1], a.shape),
+    "every other": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "read-only": read_only,
+}
+
+
+@tiles
+@pytest.mark.parametrize("lead", [(5,), (2, 3), (2, 1, 3), (1, 1, 1, 2)], ids=str)
+@pytest.mark.parametrize("form", STACKS)
+def test_stacks_are_products_of_each(form: str, lead: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(lead))
+    a, b = (rng.normal(size=(*lead, *s)).astype(np.float32) for s in ((70, 45), (45, 37)))
+    if form == "heads" and len(lead) < 2:
+        pytest.skip("there is no axis to look past")
+    a[(0,) * len(lead)][3, 4] = np.inf
+    other = STACKS[form]
+    for x, y in ((other(a), b), (a, other(b)), (other(a), other(b))):
+        found = np.full((*lead, 70, 37), np.nan, np.float32)
+        products._in_parts(x, y, found)
+        wanted = np.array([multiply(x[i].copy(), y[i].copy()) for i in np.ndindex(lead)]).reshape(
+            found.shape
+        )
+        np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize(
     ("m", "k", "n", "gains"),
     [
@@ -128,6 +163,16 @@ def test_memory_beyond_the_matrices_is_left_alone() -> None:
 )
 def test_it_is_chosen_by_the_sizes(m: int, k: int, n: int, gains: bool) -> None:
     assert split_products.gains(m, k, n) is gains
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "gains"),
+    [(256, 64, 256, True), (256, 256, 64, True), (64, 32, 64, False), (64, 64, 64, False)],
+)
+def test_stacks_are_chosen_by_the_sizes_of_each(m: int, k: int, n: int, gains: bool) -> None:
+    others = products.Others(tiles=True, library=True)
+    way = products._way((4, 6, m, k), (4, 6, k, n), others)
+    assert (way is products._in_parts) is gains
 
 
 TILES = frozenset({*blas._NEEDED, "amx_tile", "amx_bf16"})
