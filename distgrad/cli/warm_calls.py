@@ -33,6 +33,7 @@ _OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
 
 _LARGER: dict[Op, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
     ops.adaptive_max_pool: [([(2, 3, 31, 17)], {"output_size": (7, 4)})],
+    ops.lstm: [([(3, 32, 8), *[(32, 128)] * 2, (512, 8), (512, 128), (512,), (512,)], {})],
     ops.matmul: [([(512, 64), (64, 64)], {}), ([(256, 256), (256, 256)], {})],
     ops.nansum: [([(64, 512)], {"axis": -1})],
     ops.outer_product: [([(256,), (256,)], {})],

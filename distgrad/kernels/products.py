@@ -82,13 +82,17 @@ def matmul(a: Operand, b: Operand) -> OpResult | None:
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return ``np.matmul(a, b)``, in ``out`` if it is given."""
-    if _known(a, b):
-        way = _way(a.shape, b.shape, _others(a, b))
-        if way is not None and (out is None or _takes(way, out)):
-            y = empty(a, (*a.shape[:-1], b.shape[-1])) if out is None else out
-            way(a, b, y)
-            return y
+    way = way_of(a, b)
+    if way is not None and (out is None or _takes(way, out)):
+        y = empty(a, (*a.shape[:-1], b.shape[-1])) if out is None else out
+        way(a, b, y)
+        return y
     return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
+
+
+def way_of(a: Array, b: Array) -> Callable[[Array, Array, Array], None] | None:
+    """Return what writes the product of such matrices to a dense array faster than NumPy."""
+    return _way(a.shape, b.shape, _others(a, b)) if _known(a, b) else None
 
 
 def _takes(way: Any, out: Array) -> bool:
@@ -98,19 +102,6 @@ def _takes(way: Any, out: Array) -> bool:
     down, right = out.strides[-2:]
     in_lines = len(out.shape) == 2 and right == out.itemsize and down >= out.shape[-1] * right
     return way in (_in_library, _in_parts) and in_lines
-
-
-def multiplier(a: Array, b: Array) -> Callable[..., Array]:
-    """Return what computes products of such matrices, contiguous ones: a look in a loop is dear."""
-    way = _way(a.shape, b.shape, _others(a, b)) if _known(a, b) else None
-    if way is None:
-        return np.matmul
-
-    def multiply(a: Array, b: Array, out: Array) -> Array:
-        way(a, b, out)
-        return out
-
-    return multiply
 
 
 def _known(a: Any, b: Any) -> bool:
@@ -212,7 +203,7 @@ def _stack(a: Array, b: Array, y: Array) -> None:
 
 
 def _in_library(a: Array, b: Array, y: Array) -> None:
-    (a, row), (b, column) = _in_steps(a), _in_steps(b)
+    (a, row), (b, column) = in_steps(a), in_steps(b)
     functions = onednn_products.functions()
     assert functions is not None  # _others has asked
     run(
@@ -225,7 +216,7 @@ def _in_library(a: Array, b: Array, y: Array) -> None:
 def _in_parts(a: Array, b: Array, y: Array) -> None:
     if len(a.shape) > 4:
         a, b, y = [x.reshape(-1, *x.shape[-3:]) for x in (a, b, y)]
-    (a, row), (b, column) = _in_steps(a), _in_steps(b)
+    (a, row), (b, column) = in_steps(a), in_steps(b)
     count = (1, 1, *a.shape[:-2])[-2:]
     sizes = *a.shape[-2:], b.shape[-1]
     leads = [(0, 0, *x.strides[:-2])[-2:] for x in (a, b, y)]
@@ -246,7 +237,7 @@ def _lines(a: Array, b: Array, y: Array) -> tuple[Any, ...]:
     return *far, y.strides[-2] // item, *turned
 
 
-def _in_steps(a: Array) -> tuple[Array, Array]:
+def in_steps(a: Array) -> tuple[Array, Array]:
     """Return matrices whose rows or columns lie in a row each, copied if need be; their memory."""
     row, item = _memory(a), a.itemsize
     (rows, columns), (down, right) = a.shape[-2:], a.strides[-2:]
@@ -264,7 +255,7 @@ def _in_registers(a: Array, b: Array, y: Array) -> None:
     if rows is None:
         a = a.copy()
         rows = a.reshape(-1)
-    b, columns = _in_steps(b)
+    b, columns = in_steps(b)
     (a_row, a_step), (b_row, b_step) = a.strides, b.strides
     run(
         *(multiply_matrices, rows, columns, y.reshape(-1), m, k, n),

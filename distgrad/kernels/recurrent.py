@@ -11,7 +11,8 @@ from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
 from distgrad.kernels import gates
 from distgrad.kernels.arrays import dense, suits
-from distgrad.kernels.products import multiplier, product
+from distgrad.kernels.products import product
+from distgrad.kernels.repeated import multiplier
 from distgrad.kernels.steps import Back, Steps, to_x, turned
 from distgrad.ops.recurrent import check_nonlinearity
 
@@ -35,7 +36,7 @@ def rnn(
     relu, rows, bias = nonlinearity == "relu", steps.rows(x), steps.bias(b_ih, b_hh)
     w, (state, hs) = np.ascontiguousarray(w_hh), steps.states(h)
     a, z = steps.empty(steps.t, steps.n, steps.b), steps.empty(steps.n, steps.b)
-    multiply = multiplier(w, state)
+    multiply = multiplier(w, state, steps.t)
     for step, _, after, at, q in steps.forward(rows, w_ih):
         multiply(w, state, out=z)
         gates.rnn_step(z, q, at, bias, relu, step, after, a, hs)
@@ -77,7 +78,7 @@ def lstm(
     rows, bias = steps.rows(x), steps.bias(b_ih, b_hh)
     w, (state, hs), cs = np.ascontiguousarray(w_hh), steps.states(h), steps.cells(c)
     a, z = steps.empty(steps.t, 4 * steps.n, steps.b), steps.empty(4 * steps.n, steps.b)
-    multiply = multiplier(w, state)
+    multiply = multiplier(w, state, steps.t)
     for step, before, after, at, q in steps.forward(rows, w_ih):
         multiply(w, state, out=z)
         gates.lstm_step(z, q, at, bias, step, before, after, a, cs, state, hs)
@@ -128,7 +129,7 @@ def lstm_projected(
     a, z = steps.empty(steps.t, 4 * steps.n, steps.b), steps.empty(4 * steps.n, steps.b)
     # What is projected, of the step and of all.
     m, ms = steps.empty(steps.n, steps.b), steps.empty(steps.t + 1, steps.b, steps.n)
-    multiply, project = multiplier(w, state), multiplier(w_hr, m)
+    multiply, project = multiplier(w, state, steps.t), multiplier(w_hr, m, steps.t)
     for step, before, after, at, q in steps.forward(rows, w_ih):
         multiply(w, state, out=z)
         gates.lstm_step(z, q, at, bias, step, before, after, a, cs, m, ms)
@@ -141,7 +142,7 @@ def lstm_projected(
         back, none = Back(steps, 4, w_hh, wanted[1]), steps.empty(0, 0, 0)
         dc = np.zeros_like(m) if gc is None else turned(gc)
         dm, dhs = np.empty_like(m), steps.columns(steps.width, steps.t)
-        project = multiplier(w_hr.T, back.dh)
+        project = multiplier(w_hr.T, back.dh, steps.t)
         for step, before, after in steps.back():
             if gy is not None:
                 back.dh += gy[step].T
@@ -183,7 +184,7 @@ def gru(
     n, rows, b, own = steps.n, steps.rows(x), steps.bias(b_ih), steps.bias(b_hh)
     w, (state, hs) = np.ascontiguousarray(w_hh), steps.states(h)
     a, z = steps.empty(steps.t, 5 * n, steps.b), steps.empty(3 * n, steps.b)
-    multiply = multiplier(w, state)
+    multiply = multiplier(w, state, steps.t)
     for step, _, after, at, q in steps.forward(rows, w_ih):
         multiply(w, state, out=z)
         gates.gru_step(z, q, at, b, own, step, after, a, state, hs)

@@ -16,41 +16,31 @@ higher-precision computations, ARITH 2019. Blocks are those of Goto and van de G
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
 
 from distgrad import blas
 from distgrad.autograd.types import Array
 from distgrad.kernels import amx, amx_tiles
+from distgrad.kernels.amx_tiles import STEP
 from distgrad.kernels.jit import exact_kernel, inlined, part
-from distgrad.kernels.tiles import turn
-from distgrad.kernels.vectors import (
-    INDEX,
-    address,
-    apart,
-    broadcast,
-    code,
-    load,
-    load_some,
-    loaded,
-    place_of,
-    store,
-    stored,
+from distgrad.kernels.split_panels import (
+    HEAD,
+    LARGEST,
+    SIDE,
+    columns_in_parts,
+    lines_in_parts,
+    reaches,
+    turned_in_parts,
 )
+from distgrad.kernels.vectors import address, apart, broadcast, load, store
 
-_SIDE = 32
-"""Rows and columns of c that are computed at a time, and how much of the inner axis."""
 _DEPTH = 512
 """Of the inner axis, how much is multiplied before c is written."""
 _ROWS, _COLUMNS = 256, 2048
 """Of a and of b, how much is in parts at a time: of a what half of a core's cache holds."""
-_WORD, _HALF, _STEP = 4, amx_tiles.TILE, amx_tiles.STEP
-_PART = 2 * _HALF
-_LARGEST = np.uint32(0x7F7F8000).view(np.float32)
-"""From here on the first part of a number is infinite."""
+_CACHE = 1_700_000
+"""Bytes of parts that stay in a core's cache."""
+_WORD = 4
 
 
 def usable() -> bool:
@@ -64,19 +54,35 @@ def gains(m: int, k: int, n: int, count: int = 1) -> bool:
     In nanoseconds, measured on a Granite Rapids: whole blocks, parts, c; beside 130 GF/s.
     """
     blocks, parts = _up(m) * _up(k) * _up(n) / 165, (m + n) * k / 5
-    return n > _SIDE and blocks + parts + m * n / 20 + 1000 + 2000 / count < m * k * n / 65
+    return n > SIDE and blocks + parts + m * n / 20 + 1000 + 2000 / count < m * k * n / 65
+
+
+def repays(m: int, k: int, n: int, times: int) -> bool:
+    """Whether that takes less time for so many products with one left factor of m rows.
+
+    Its parts have to stay in the cache of a core, from which they come more slowly than a small
+    block's, which are multiplied with many columns.
+    """
+    blocks, parts = _up(m) * _up(k) * _up(n) / 110, (m / times + n) * k / 5
+    fits = parts_of(m, k) * _WORD <= _CACHE
+    return fits and blocks + parts + m * n / 20 + 1500 < m * k * n / 65
+
+
+def parts_of(m: int, k: int) -> int:
+    """Return how many words the parts of a left factor take."""
+    return _up(m) * _up(k) // SIDE**2 * STEP + HEAD + 16
 
 
 def room(m: int, k: int, n: int) -> int:
     """Return how many words a product needs for the parts of a and b."""
     depth = _up(min(k, _DEPTH))
     rows = _even(m)
-    lines = rows + (_SIDE if m <= rows else _up(min(n, _COLUMNS)))
-    return lines * depth // _SIDE**2 * _STEP + 3 * _SIDE * _SIDE + 16
+    lines = rows + (SIDE if m <= rows else _up(min(n, _COLUMNS)))
+    return lines * depth // SIDE**2 * STEP + HEAD + SIDE * SIDE + 16
 
 
 def _up(n: int) -> int:
-    return (n + _SIDE - 1) // _SIDE * _SIDE
+    return (n + SIDE - 1) // SIDE * SIDE
 
 
 _whole = inlined(_up)
@@ -86,7 +92,7 @@ _whole = inlined(_up)
 def _even(m: int) -> int:
     """Return how many rows of a are in parts at a time: in blocks of one height."""
     blocks = (m + _ROWS - 1) // _ROWS
-    return (m + blocks * _SIDE - 1) // (blocks * _SIDE) * _SIDE
+    return (m + blocks * SIDE - 1) // (blocks * SIDE) * SIDE
 
 
 _block = inlined(_even)
@@ -114,7 +120,7 @@ def multiply_in_parts(
                 *(room, start),
             )
             amx_tiles.end()
-            if _reaches(room, start):
+            if reaches(room, start):
                 _mend(*(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b))
 
 
@@ -124,137 +130,101 @@ def _multiply(
     a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, room: Array, start: int,
 ) -> None:  # fmt: skip
     apart()
-    in_a = start + 16 + _PART + _SIDE * _SIDE
+    in_a = start + HEAD + SIDE * SIDE
     block = _block(m)
     for left in range(0, n, _COLUMNS):
         right = min(n, left + _COLUMNS)
         for first in range(0, k, _DEPTH):
             depth = min(k - first, _DEPTH)
-            panel = _whole(depth) // _SIDE * _STEP
-            in_b = in_a + block // _SIDE * panel
+            panel = _whole(depth) // SIDE * STEP
+            in_b = in_a + block // SIDE * panel
             for top in range(0, m, block):
                 rows = min(m - top, block)
-                for i in range(0, rows, _SIDE):
-                    side, to = min(rows - i, _SIDE), in_a + i // _SIDE * panel
+                for i in range(0, rows, SIDE):
+                    side, to = min(rows - i, SIDE), in_a + i // SIDE * panel
                     if turn_a:
                         at = at_a + top + i + first * a_row
-                        _turned(a, at, a_row, True, side, depth, room, start, to)
+                        turned_in_parts(a, at, a_row, True, side, depth, room, start, to)
                     else:
                         at = at_a + (top + i) * a_row + first
-                        _lines(a, at, a_row, side, depth, room, start, to)
-                for j in range(left, right, _SIDE):
-                    side = min(right - j, _SIDE)
-                    to = in_b if m <= block else in_b + (j - left) // _SIDE * panel
+                        lines_in_parts(a, at, a_row, side, depth, room, start, to)
+                for j in range(left, right, SIDE):
+                    side = min(right - j, SIDE)
+                    to = in_b if m <= block else in_b + (j - left) // SIDE * panel
                     if top == 0 and turn_b:
                         at = at_b + j * b_row + first
-                        _turned(b, at, b_row, False, side, depth, room, start, to)
+                        turned_in_parts(b, at, b_row, False, side, depth, room, start, to)
                     elif top == 0:
                         at = at_b + first * b_row + j
-                        _columns(b, at, b_row, side, depth, room, start, to)
+                        columns_in_parts(b, at, b_row, side, depth, room, start, to)
                     _panel(
                         *(c, at_c + top * c_row + j, c_row, rows, side, first > 0, depth),
-                        *(room, start, in_a, to),
+                        *(room, in_a, room, start, to),
                     )
+
+
+@exact_kernel
+def split_factor(a: Array, m: int, k: int, a_row: int, turn_a: bool, parts: Array) -> None:
+    """Write the parts of a left factor of many products."""
+    start = -(address(parts, 0) // _WORD) % 16
+    store(parts, start, broadcast(np.float32(0)))
+    to = start + HEAD
+    for first in range(0, k, _DEPTH):
+        depth = min(k - first, _DEPTH)
+        for i in range(0, m, SIDE):
+            side = min(m - i, SIDE)
+            if turn_a:
+                turned_in_parts(a, i + first * a_row, a_row, True, side, depth, parts, start, to)
+            else:
+                lines_in_parts(a, i * a_row + first, a_row, side, depth, parts, start, to)
+            to += _whole(depth) // SIDE * STEP
+
+
+@exact_kernel
+def multiply_by_factor(
+    a: Array, b: Array, c: Array, m: int, k: int, n: int, a_row: int, turn_a: bool, parts: Array,
+    room: Array,
+) -> None:  # fmt: skip
+    """Do what ``multiply_in_parts`` does for dense b and c and an a that has its ``parts``."""
+    start, start_a = -(address(room, 0) // _WORD) % 16, -(address(parts, 0) // _WORD) % 16
+    store(room, start, load(parts, start_a))
+    in_b = start + HEAD + SIDE * SIDE
+    amx_tiles.begin()
+    for j in range(0, n, SIDE):
+        side, in_a = min(n - j, SIDE), start_a + HEAD
+        for first in range(0, k, _DEPTH):
+            depth = min(k - first, _DEPTH)
+            columns_in_parts(b, first * n + j, n, side, depth, room, start, in_b)
+            _panel(c, j, n, m, side, first > 0, depth, parts, in_a, room, start, in_b)
+            in_a += _whole(m) * _whole(depth) // SIDE**2 * STEP
+    amx_tiles.end()
+    if reaches(room, start):
+        _mend(a, b, c, 0, 0, 0, m, k, n, a_row, n, n, turn_a, False)
 
 
 @inlined
 def _panel(
-    c: Array, at: int, row: int, rows: int, columns: int, more: bool, depth: int, room: Array,
-    start: int, in_a: int, in_b: int,
+    c: Array, at: int, row: int, rows: int, columns: int, more: bool, depth: int, parts: Array,
+    in_a: int, room: Array, start: int, in_b: int,
 ) -> None:  # fmt: skip
     """Compute columns of c, 32 at most, from ``at`` on; or add to them, if ``more``."""
-    steps = _whole(depth) // _SIDE
-    edge = start + 16 + _PART
+    steps = _whole(depth) // SIDE
+    edge = start + HEAD
     b = address(room, in_b)
-    for i in range(0, rows, _SIDE):
-        a, place, high = address(room, in_a + i * steps * _STEP // _SIDE), at + i * row, rows - i
-        if high >= _SIDE and columns == _SIDE:
+    for i in range(0, rows, SIDE):
+        a, place, high = address(parts, in_a + i * steps * STEP // SIDE), at + i * row, rows - i
+        if high >= SIDE and columns == SIDE:
             amx_tiles.multiply_tiles(a, b, steps, address(c, place), row * _WORD, more)
             continue
-        to, high = address(room, edge), min(high, _SIDE)
+        to, high = address(room, edge), min(high, SIDE)
         if more:
             for r in range(high):
                 for q in range(columns):
-                    room[edge + r * _SIDE + q] = c[place + r * row + q]
-        amx_tiles.multiply_tiles(a, b, steps, to, _SIDE * _WORD, more)
+                    room[edge + r * SIDE + q] = c[place + r * row + q]
+        amx_tiles.multiply_tiles(a, b, steps, to, SIDE * _WORD, more)
         for r in range(high):
             for q in range(columns):
-                c[place + r * row + q] = room[edge + r * _SIDE + q]
-
-
-@part
-def _lines(
-    a: Array, at: int, row: int, lines: int, depth: int, room: Array, start: int, to: int
-) -> None:
-    """Write the parts of a panel of lines, whose numbers lie side by side in memory."""
-    apart()
-    worst, nothing = load(room, start), broadcast(np.float32(0))
-    word = to
-    for s in range(0, depth, _SIDE):
-        for r in range(_SIDE):
-            place = at + r * row + s
-            if r >= lines:
-                x = y = nothing
-            elif s + _SIDE <= depth:
-                x, y = load(a, place), load(a, place + 16)
-            else:
-                x, y = load_some(a, place, depth - s), load_some(a, place + 16, depth - s - 16)
-            worst = _split(x, y, room, word + r * 16, worst)
-        word += _STEP
-    store(room, start, worst)
-
-
-@part
-def _columns(
-    a: Array, at: int, row: int, lines: int, depth: int, room: Array, start: int, to: int
-) -> None:
-    """Do so for lines that lie side by side."""
-    apart()
-    worst, nothing = load(room, start), broadcast(np.float32(0))
-    for s in range(0, depth, _SIDE):
-        for r in range(16):
-            one, two = at + (s + r) * row, at + (s + r + 16) * row
-            for half in range(2):
-                x = y = nothing
-                if lines == _SIDE:
-                    if s + r < depth:
-                        x = load(a, one + half * 16)
-                    if s + r + 16 < depth:
-                        y = load(a, two + half * 16)
-                else:
-                    if s + r < depth:
-                        x = load_some(a, one + half * 16, lines - half * 16)
-                    if s + r + 16 < depth:
-                        y = load_some(a, two + half * 16, lines - half * 16)
-                word = to + s // _SIDE * _STEP + half * _HALF + r * 16
-                worst = _split(x, y, room, word, worst)
-    store(room, start, worst)
-
-
-@part
-def _turned(
-    a: Array, at: int, row: int, beside: bool, lines: int, depth: int, room: Array, start: int,
-    to: int,
-) -> None:  # fmt: skip
-    """Do so for a factor that lies as the other one would: its lines lie ``beside`` each other."""
-    apart()
-    worst, scratch = load(room, start), start + 16
-    for s in range(0, depth, _SIDE):
-        for half in range(2):
-            more = lines - half * 16
-            if beside:
-                place = at + s * row + half * 16
-                turn(a, place, row, depth - s, more, room, scratch, _SIDE)
-                turn(a, place + 16 * row, row, depth - s - 16, more, room, scratch + 16, _SIDE)
-            else:
-                place = at + half * 16 * row + s
-                turn(a, place, row, more, depth - s, room, scratch, _SIDE)
-                turn(a, place + 16, row, more, depth - s - 16, room, scratch + 16, _SIDE)
-            word = to + s // _SIDE * _STEP + half * _HALF
-            for r in range(16):
-                x, y = load(room, scratch + r * _SIDE), load(room, scratch + r * _SIDE + 16)
-                worst = _split(x, y, room, word + r * 16, worst)
-    store(room, start, worst)
+                c[place + r * row + q] = room[edge + r * SIDE + q]
 
 
 @part
@@ -299,51 +269,6 @@ def _kind(a: Array, at: int, step: int, k: int) -> int:
         x = a[at + q * step]
         if x != x:
             return 2
-        if abs(x) >= _LARGEST:
+        if abs(x) >= LARGEST:
             kind = 1
     return kind
-
-
-@code
-def _split(typing: Any, x: Any, y: Any, room: Any, to: Any, worst: Any) -> Any:
-    """Write words of the parts of x and y from ``to`` on; return the largest |x| yet, as bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        whole = ir.VectorType(INDEX, 16)
-        x, y, _, to, worst = args
-        worst = builder.bitcast(worst, whole)
-        for one in (x, y):
-            size = builder.and_(builder.bitcast(one, whole), _all(whole, 0x7FFFFFFF))
-            worst = builder.select(builder.icmp_signed(">", size, worst), size, worst)
-        for number in range(amx_tiles.PARTS):
-            high = [builder.bitcast(one, whole) for one in (x, y)]
-            if number < amx_tiles.PARTS - 1:  # of the last part nothing is left
-                high = [builder.add(t, _all(whole, 0x8000)) for t in high]
-            high = [builder.and_(t, _all(whole, 0xFFFF0000)) for t in high]
-            words = builder.or_(builder.lshr(high[0], _all(whole, 16)), high[1])
-            parts = [builder.bitcast(t, x.type) for t in high]
-            x, y = builder.fsub(x, parts[0]), builder.fsub(y, parts[1])
-            at = builder.add(to, ir.Constant(to.type, number * _PART))
-            stored(builder, words, place_of(context, builder, signature, args, 2, at))
-        return builder.bitcast(worst, args[4].type)
-
-    return worst(x, y, room, types.intp, worst), generate
-
-
-def _all(kind: Any, value: int) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
-
-
-@code
-def _reaches(typing: Any, room: Any, at: Any) -> Any:
-    """Whether one of the sizes that begin at ``at`` is more than the first part can hold."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        whole = ir.VectorType(INDEX, 16)
-        place = place_of(context, builder, signature, args, 0, args[1])
-        sizes = loaded(builder, place, whole)
-        some = builder.icmp_signed(">=", sizes, _all(whole, int(_LARGEST.view(np.int32))))
-        bits = ir.IntType(16)
-        return builder.icmp_unsigned("!=", builder.bitcast(some, bits), ir.Constant(bits, 0))
-
-    return types.boolean(room, types.intp), generate

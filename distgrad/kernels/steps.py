@@ -14,7 +14,8 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense
 from distgrad.kernels.gates import turn
-from distgrad.kernels.products import multiplier, product
+from distgrad.kernels.products import product
+from distgrad.kernels.repeated import multiplier
 
 _COLUMNS = 256  # of the inputs' part of the gates at once: they stay in the cache until their step
 _LONG = 16  # steps from which on a transposed copy of a weight pays
@@ -124,7 +125,7 @@ class Back:
         self.db = np.zeros(rows, steps.dtype)
         """Their sums."""
         self._to_state = self.dz[: len(w)]
-        self._multiply = multiplier(self._wt, self._to_state)
+        self._multiply = multiplier(self._wt, self._to_state, steps.t)
 
     def product(self) -> None:
         """Send the step's gradients on to the state before, where somebody waits for them."""

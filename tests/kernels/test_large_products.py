@@ -138,9 +138,10 @@ def test_large_products_of_float32_are_its_own(road: str, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("chosen")
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_recurrent_layers_multiply_with_it(kind: Any) -> None:
+@pytest.mark.parametrize(("batch", "width"), [(101, 104), (60, 160)])
+def test_recurrent_layers_multiply_with_it(kind: Any, batch: int, width: int) -> None:
     rng = np.random.default_rng(2)
-    layer, x = kind(100, 104), rng.normal(size=(5, 101, 100)).astype(np.float32)
+    layer, x = kind(100, width), rng.normal(size=(5, batch, 100)).astype(np.float32)
 
     def gradients() -> list[Any]:
         layer.zero_grad()

@@ -14,7 +14,7 @@ pytest.importorskip("numba", reason="numba is not installed: the BLAS multiplies
 
 from matrices import drawn, read_only
 
-from distgrad.kernels import products, split_products
+from distgrad.kernels import products, repeated, split_products
 
 tiles = pytest.mark.skipif(
     not amx._allowed(), reason="this CPU has no tiles (AMX), or the system lends none"
@@ -152,6 +152,36 @@ def test_stacks_are_products_of_each(form: str, lead: tuple[int, ...]) -> None:
             found.shape
         )
         np.testing.assert_array_equal(found, wanted)
+
+
+@tiles
+@pytest.mark.parametrize(("m", "k", "n"), [(67, 45, 33), (640, 160, 32), (96, 1045, 70), (3, 7, 1)])
+def test_a_factor_that_stays_gives_the_same_bits(m: int, k: int, n: int) -> None:
+    a, b = drawn(m, k, n)
+    for x in (a, np.ascontiguousarray(a.T).T):
+        by_factor = repeated._by_factor(x)
+        for y in (b, 2 * b):
+            found = np.full((m, n), np.nan, np.float32)
+            assert by_factor(x, y, found) is found
+            np.testing.assert_array_equal(found, multiply(x, y))
+    for one, at in ((a, (1, 2)), (b, (3, 0))):
+        before, one[at] = one[at], np.inf
+        found = repeated._by_factor(a)(a, b, np.empty((m, n), np.float32))
+        np.testing.assert_array_equal(found, multiply(a, b))
+        one[at] = before
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "times", "repays"),
+    [
+        *[(1024, 256, 32, 128, True), (640, 160, 60, 5, True)],
+        *[(1024, 256, 16, 128, False), (4096, 1024, 32, 128, False)],  # too few, too large
+    ],
+)
+def test_a_factor_that_stays_is_in_parts_if_the_cache_holds_them(
+    m: int, k: int, n: int, times: int, repays: bool
+) -> None:
+    assert split_products.repays(m, k, n, times) is repays
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,163 @@
+"""Panels of 32 lines of a matrix as parts in bfloat16, in the order tiles want. Imports numba.
+
+A step is 32 numbers of each line; its six tiles are the first parts of lines 0 to 15 and 16 to 31,
+then the second and the third ones. Word j has two numbers of a line, the j-th and the (16 + j)-th:
+in a tile of a left factor a line's words are a row, in one of a right factor a column.
+
+``start`` is where the largest numbers yet are kept in ``room``, as bits, and behind them what a
+block needs that is turned round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from distgrad.autograd.types import Array
+from distgrad.kernels.amx_tiles import PARTS, STEP, TILE
+from distgrad.kernels.jit import part
+from distgrad.kernels.tiles import turn
+from distgrad.kernels.vectors import (
+    INDEX,
+    apart,
+    broadcast,
+    code,
+    load,
+    load_some,
+    loaded,
+    place_of,
+    store,
+    stored,
+)
+
+SIDE = 32
+"""Lines of a panel, and numbers of each that a step takes."""
+PART = 2 * TILE
+"""Words of one part of a step."""
+HEAD = 16 + PART
+"""Words from ``start`` on that are no panel's."""
+LARGEST = np.uint32(0x7F7F8000).view(np.float32)
+"""From here on the first part of a number is infinite."""
+
+
+@part
+def lines_in_parts(
+    a: Array, at: int, row: int, lines: int, depth: int, room: Array, start: int, to: int
+) -> None:
+    """Write the parts of a panel of lines, whose numbers lie side by side in memory."""
+    apart()
+    worst, nothing = load(room, start), broadcast(np.float32(0))
+    word = to
+    for s in range(0, depth, SIDE):
+        for r in range(SIDE):
+            place = at + r * row + s
+            if r >= lines:
+                x = y = nothing
+            elif s + SIDE <= depth:
+                x, y = load(a, place), load(a, place + 16)
+            else:
+                x, y = load_some(a, place, depth - s), load_some(a, place + 16, depth - s - 16)
+            worst = _split(x, y, room, word + r * 16, worst)
+        word += STEP
+    store(room, start, worst)
+
+
+@part
+def columns_in_parts(
+    a: Array, at: int, row: int, lines: int, depth: int, room: Array, start: int, to: int
+) -> None:
+    """Do so for lines that lie side by side."""
+    apart()
+    worst, nothing = load(room, start), broadcast(np.float32(0))
+    for s in range(0, depth, SIDE):
+        for r in range(16):
+            one, two = at + (s + r) * row, at + (s + r + 16) * row
+            for half in range(2):
+                x = y = nothing
+                if lines == SIDE:
+                    if s + r < depth:
+                        x = load(a, one + half * 16)
+                    if s + r + 16 < depth:
+                        y = load(a, two + half * 16)
+                else:
+                    if s + r < depth:
+                        x = load_some(a, one + half * 16, lines - half * 16)
+                    if s + r + 16 < depth:
+                        y = load_some(a, two + half * 16, lines - half * 16)
+                word = to + s // SIDE * STEP + half * TILE + r * 16
+                worst = _split(x, y, room, word, worst)
+    store(room, start, worst)
+
+
+@part
+def turned_in_parts(
+    a: Array, at: int, row: int, beside: bool, lines: int, depth: int, room: Array, start: int,
+    to: int,
+) -> None:  # fmt: skip
+    """Do so for a factor that lies as the other one would: its lines lie ``beside`` each other."""
+    apart()
+    worst, scratch = load(room, start), start + 16
+    for s in range(0, depth, SIDE):
+        for half in range(2):
+            more = lines - half * 16
+            if beside:
+                place = at + s * row + half * 16
+                turn(a, place, row, depth - s, more, room, scratch, SIDE)
+                turn(a, place + 16 * row, row, depth - s - 16, more, room, scratch + 16, SIDE)
+            else:
+                place = at + half * 16 * row + s
+                turn(a, place, row, more, depth - s, room, scratch, SIDE)
+                turn(a, place + 16, row, more, depth - s - 16, room, scratch + 16, SIDE)
+            word = to + s // SIDE * STEP + half * TILE
+            for r in range(16):
+                x, y = load(room, scratch + r * SIDE), load(room, scratch + r * SIDE + 16)
+                worst = _split(x, y, room, word + r * 16, worst)
+    store(room, start, worst)
+
+
+@code
+def _split(typing: Any, x: Any, y: Any, room: Any, to: Any, worst: Any) -> Any:
+    """Write words of the parts of x and y from ``to`` on; return the largest |x| yet, as bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(INDEX, 16)
+        x, y, _, to, worst = args
+        worst = builder.bitcast(worst, whole)
+        for one in (x, y):
+            size = builder.and_(builder.bitcast(one, whole), _all(whole, 0x7FFFFFFF))
+            worst = builder.select(builder.icmp_signed(">", size, worst), size, worst)
+        for number in range(PARTS):
+            high = [builder.bitcast(one, whole) for one in (x, y)]
+            if number < PARTS - 1:  # of the last part nothing is left
+                high = [builder.add(t, _all(whole, 0x8000)) for t in high]
+            high = [builder.and_(t, _all(whole, 0xFFFF0000)) for t in high]
+            words = builder.or_(builder.lshr(high[0], _all(whole, 16)), high[1])
+            parts = [builder.bitcast(t, x.type) for t in high]
+            x, y = builder.fsub(x, parts[0]), builder.fsub(y, parts[1])
+            at = builder.add(to, ir.Constant(to.type, number * PART))
+            stored(builder, words, place_of(context, builder, signature, args, 2, at))
+        return builder.bitcast(worst, args[4].type)
+
+    return worst(x, y, room, types.intp, worst), generate
+
+
+def _all(kind: Any, value: int) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+@code
+def reaches(typing: Any, room: Any, at: Any) -> Any:
+    """Whether one of the sizes that begin at ``at`` is more than the first part can hold."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(INDEX, 16)
+        place = place_of(context, builder, signature, args, 0, args[1])
+        sizes = loaded(builder, place, whole)
+        some = builder.icmp_signed(">=", sizes, _all(whole, int(LARGEST.view(np.int32))))
+        bits = ir.IntType(16)
+        return builder.icmp_unsigned("!=", builder.bitcast(some, bits), ir.Constant(bits, 0))
+
+    return types.boolean(room, types.intp), generate
