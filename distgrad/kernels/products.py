@@ -224,8 +224,8 @@ def _in_parts(a: Array, b: Array, y: Array) -> None:
     room = empty(y, (split_products.room(*sizes),))
     run(
         *(split_products.multiply_in_parts, row, column, spanned(y)),
-        *(*count, *sizes, *apart, *_lines(a, b, y), room),
-        writes=(2, 19),
+        *(*count, *sizes, *apart, *_lines(a, b, y), split_products.block_of(sizes[0]), room),
+        writes=(2, 20),
     )
 
 

@@ -101,17 +101,12 @@ def turned_in_parts(
     apart()
     worst, scratch = load(room, start), start + 16
     for s in range(0, depth, SIDE):
-        for half in range(2):
-            more = lines - half * 16
-            if beside:
-                place = at + s * row + half * 16
-                turn(a, place, row, depth - s, more, room, scratch, SIDE)
-                turn(a, place + 16 * row, row, depth - s - 16, more, room, scratch + 16, SIDE)
-            else:
-                place = at + half * 16 * row + s
-                turn(a, place, row, more, depth - s, room, scratch, SIDE)
-                turn(a, place + 16, row, more, depth - s - 16, room, scratch + 16, SIDE)
-            word = to + s // SIDE * STEP + half * TILE
+        for half in range(0, SIDE, 16):
+            for k in (s, s + 16):  # the numbers of a word are so far apart
+                place = at + k * row + half if beside else at + half * row + k
+                high, wide = (depth - k, lines - half) if beside else (lines - half, depth - k)
+                turn(a, place, row, high, wide, room, scratch + k - s, SIDE)
+            word = to + s // SIDE * STEP + half * 16
             for r in range(16):
                 x, y = load(room, scratch + r * SIDE), load(room, scratch + r * SIDE + 16)
                 worst = _split(x, y, room, word + r * 16, worst)

@@ -76,7 +76,7 @@ def parts_of(m: int, k: int) -> int:
 def room(m: int, k: int, n: int) -> int:
     """Return how many words a product needs for the parts of a and b."""
     depth = _up(min(k, _DEPTH))
-    rows = _even(m)
+    rows = block_of(m)
     lines = rows + (SIDE if m <= rows else _up(min(n, _COLUMNS)))
     return lines * depth // SIDE**2 * STEP + HEAD + SIDE * SIDE + 16
 
@@ -85,82 +85,71 @@ def _up(n: int) -> int:
     return (n + SIDE - 1) // SIDE * SIDE
 
 
-_whole = inlined(_up)
-"""The least multiple of a side that is not less."""
-
-
-def _even(m: int) -> int:
+def block_of(m: int) -> int:
     """Return how many rows of a are in parts at a time: in blocks of one height."""
     blocks = (m + _ROWS - 1) // _ROWS
     return (m + blocks * SIDE - 1) // (blocks * SIDE) * SIDE
-
-
-_block = inlined(_even)
 
 
 @exact_kernel
 def multiply_in_parts(
     a: Array, b: Array, c: Array, outer: int, inner: int, m: int, k: int, n: int,
     a_out: int, b_out: int, c_out: int, a_in: int, b_in: int, c_in: int,
-    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, room: Array,
+    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, block: int, room: Array,
 ) -> None:  # fmt: skip
     """Let each c, m rows of n numbers, be its a b: of outer times inner products, so far apart.
 
-    Rows are so far from each other; of a factor that is turned the columns are. The bits of a sum
-    depend on k alone.
+    Rows are so far from each other; of a factor that is turned the columns are. ``block`` rows of a
+    are in parts at a time. The bits of a sum depend on k alone.
     """
     start = -(address(room, 0) // _WORD) % 16  # the largest number yet; then what turns a block
-    for i in range(outer):
-        for j in range(inner):
-            at_a, at_b, at_c = i * a_out + j * a_in, i * b_out + j * b_in, i * c_out + j * c_in
-            store(room, start, broadcast(np.float32(0)))
-            amx_tiles.begin()
-            _multiply(
-                *(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b),
-                *(room, start),
-            )
-            amx_tiles.end()
-            if reaches(room, start):
-                _mend(*(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b))
-
-
-@part
-def _multiply(
-    a: Array, b: Array, c: Array, at_a: int, at_b: int, at_c: int, m: int, k: int, n: int,
-    a_row: int, b_row: int, c_row: int, turn_a: bool, turn_b: bool, room: Array, start: int,
-) -> None:  # fmt: skip
-    apart()
     in_a = start + HEAD + SIDE * SIDE
-    block = _block(m)
-    for left in range(0, n, _COLUMNS):
-        right = min(n, left + _COLUMNS)
-        for first in range(0, k, _DEPTH):
-            depth = min(k - first, _DEPTH)
-            panel = _whole(depth) // SIDE * STEP
-            in_b = in_a + block // SIDE * panel
-            for top in range(0, m, block):
-                rows = min(m - top, block)
-                for i in range(0, rows, SIDE):
-                    side, to = min(rows - i, SIDE), in_a + i // SIDE * panel
-                    if turn_a:
-                        at = at_a + top + i + first * a_row
-                        turned_in_parts(a, at, a_row, True, side, depth, room, start, to)
-                    else:
-                        at = at_a + (top + i) * a_row + first
-                        lines_in_parts(a, at, a_row, side, depth, room, start, to)
-                for j in range(left, right, SIDE):
-                    side = min(right - j, SIDE)
-                    to = in_b if m <= block else in_b + (j - left) // SIDE * panel
-                    if top == 0 and turn_b:
-                        at = at_b + j * b_row + first
-                        turned_in_parts(b, at, b_row, False, side, depth, room, start, to)
-                    elif top == 0:
-                        at = at_b + first * b_row + j
-                        columns_in_parts(b, at, b_row, side, depth, room, start, to)
-                    _panel(
-                        *(c, at_c + top * c_row + j, c_row, rows, side, first > 0, depth),
-                        *(room, in_a, room, start, to),
-                    )
+    for one in range(outer * inner):
+        i, j = one // inner, one % inner
+        at_a, at_b, at_c = i * a_out + j * a_in, i * b_out + j * b_in, i * c_out + j * c_in
+        store(room, start, broadcast(np.float32(0)))
+        amx_tiles.begin()
+        for left in range(0, n, _COLUMNS):
+            right = n if n - left < _COLUMNS else left + _COLUMNS
+            for first in range(0, k, _DEPTH):
+                depth = k - first if k - first < _DEPTH else _DEPTH
+                panel = (depth + SIDE - 1) // SIDE * STEP
+                in_b = in_a + block // SIDE * panel
+                for top in range(0, m, block):
+                    rows = m - top if m - top < block else block
+                    at = at_a + (top + first * a_row if turn_a else top * a_row + first)
+                    _left(a, at, a_row, turn_a, rows, depth, room, start, in_a, panel)
+                    for q in range(left, right, SIDE):
+                        side = right - q if right - q < SIDE else SIDE
+                        to = in_b if m <= block else in_b + (q - left) // SIDE * panel
+                        if top == 0 and turn_b:
+                            at = at_b + q * b_row + first
+                            turned_in_parts(b, at, b_row, False, side, depth, room, start, to)
+                        elif top == 0:
+                            at = at_b + first * b_row + q
+                            columns_in_parts(b, at, b_row, side, depth, room, start, to)
+                        _panel(
+                            *(c, at_c + top * c_row + q, c_row, rows, side, first > 0, depth),
+                            *(room, in_a, room, start, to),
+                        )
+        amx_tiles.end()
+        if reaches(room, start):
+            _mend(a, b, c, at_a, at_b, at_c, m, k, n, a_row, b_row, c_row, turn_a, turn_b)
+
+
+@inlined
+def _left(
+    a: Array, at: int, row: int, turned: bool, lines: int, depth: int, room: Array, start: int,
+    to: int, panel: int,
+) -> None:  # fmt: skip
+    """Write the panels of so many lines of a left factor, of which the first begins at ``at``."""
+    for i in range(0, lines, SIDE):
+        side = lines - i if lines - i < SIDE else SIDE
+        if turned:
+            turned_in_parts(a, at + i, row, True, side, depth, room, start, to)
+        else:
+            lines_in_parts(a, at + i * row, row, side, depth, room, start, to)
+        to += panel
 
 
 @exact_kernel
@@ -170,14 +159,11 @@ def split_factor(a: Array, m: int, k: int, a_row: int, turn_a: bool, parts: Arra
     store(parts, start, broadcast(np.float32(0)))
     to = start + HEAD
     for first in range(0, k, _DEPTH):
-        depth = min(k - first, _DEPTH)
-        for i in range(0, m, SIDE):
-            side = min(m - i, SIDE)
-            if turn_a:
-                turned_in_parts(a, i + first * a_row, a_row, True, side, depth, parts, start, to)
-            else:
-                lines_in_parts(a, i * a_row + first, a_row, side, depth, parts, start, to)
-            to += _whole(depth) // SIDE * STEP
+        depth = k - first if k - first < _DEPTH else _DEPTH
+        panel = (depth + SIDE - 1) // SIDE * STEP
+        at = first * a_row if turn_a else first
+        _left(a, at, a_row, turn_a, m, depth, parts, start, to, panel)
+        to += (m + SIDE - 1) // SIDE * panel
 
 
 @exact_kernel
@@ -191,12 +177,12 @@ def multiply_by_factor(
     in_b = start + HEAD + SIDE * SIDE
     amx_tiles.begin()
     for j in range(0, n, SIDE):
-        side, in_a = min(n - j, SIDE), start_a + HEAD
+        side, in_a = n - j if n - j < SIDE else SIDE, start_a + HEAD
         for first in range(0, k, _DEPTH):
-            depth = min(k - first, _DEPTH)
+            depth = k - first if k - first < _DEPTH else _DEPTH
             columns_in_parts(b, first * n + j, n, side, depth, room, start, in_b)
             _panel(c, j, n, m, side, first > 0, depth, parts, in_a, room, start, in_b)
-            in_a += _whole(m) * _whole(depth) // SIDE**2 * STEP
+            in_a += (m + SIDE - 1) // SIDE * ((depth + SIDE - 1) // SIDE * STEP)
     amx_tiles.end()
     if reaches(room, start):
         _mend(a, b, c, 0, 0, 0, m, k, n, a_row, n, n, turn_a, False)
@@ -208,7 +194,7 @@ def _panel(
     in_a: int, room: Array, start: int, in_b: int,
 ) -> None:  # fmt: skip
     """Compute columns of c, 32 at most, from ``at`` on; or add to them, if ``more``."""
-    steps = _whole(depth) // SIDE
+    steps = (depth + SIDE - 1) // SIDE
     edge = start + HEAD
     b = address(room, in_b)
     for i in range(0, rows, SIDE):
@@ -216,7 +202,7 @@ def _panel(
         if high >= SIDE and columns == SIDE:
             amx_tiles.multiply_tiles(a, b, steps, address(c, place), row * _WORD, more)
             continue
-        to, high = address(room, edge), min(high, SIDE)
+        to, high = address(room, edge), high if high < SIDE else SIDE
         if more:
             for r in range(high):
                 for q in range(columns):
