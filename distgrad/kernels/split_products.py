@@ -222,39 +222,24 @@ def _mend(
     apart()
     a_down, a_right = (1, a_row) if turn_a else (a_row, 1)
     b_down, b_right = (1, b_row) if turn_b else (b_row, 1)
-    for i in range(m):
-        row, to = at_a + i * a_down, at_c + i * c_row
-        kind = _kind(a, row, a_right, k)
-        if kind == 0:
-            continue
-        for j in range(n):
-            c[to + j] = np.nan if kind == 2 else 0
-        if kind == 1:
-            for q in range(k):
-                x = a[row + q * a_right]
-                for j in range(n):
-                    c[to + j] += x * b[at_b + q * b_down + j * b_right]
-    for j in range(n):
-        column = at_b + j * b_right
-        kind = _kind(b, column, b_down, k)
-        if kind == 0:
-            continue
+    for columns in (False, True):
+        if columns:  # of b: the rows of bᵀ, whose product with aᵀ is cᵀ
+            a, b, at_a, at_b, m, n = b, a, at_b, at_a, n, m
+            a_down, a_right, b_down, b_right = b_right, b_down, a_right, a_down
         for i in range(m):
-            found = np.float32(np.nan if kind == 2 else 0)
-            if kind == 1:
-                for q in range(k):
-                    found += a[at_a + i * a_down + q * a_right] * b[column + q * b_down]
-            c[at_c + i * c_row + j] = found
-
-
-@inlined
-def _kind(a: Array, at: int, step: int, k: int) -> int:
-    """Return 2 if there is a NaN, 1 if there is a number that a part cannot hold, else 0."""
-    kind = 0
-    for q in range(k):
-        x = a[at + q * step]
-        if x != x:
-            return 2
-        if abs(x) >= LARGEST:
-            kind = 1
-    return kind
+            largest = np.float32(0)
+            for q in range(k):
+                x = abs(a[at_a + i * a_down + q * a_right])
+                if not x <= largest:  # NaN is, too, and stays
+                    largest = x
+                if largest != largest:
+                    break
+            if largest < LARGEST:
+                continue
+            for j in range(n):
+                found = largest if largest != largest else np.float32(0)
+                if largest == largest:
+                    for q in range(k):
+                        one = a[at_a + i * a_down + q * a_right]
+                        found += one * b[at_b + q * b_down + j * b_right]
+                c[at_c + (j * c_row + i if columns else i * c_row + j)] = found
