@@ -15,8 +15,12 @@ from distgrad import blas
 _ARCH_PRCTL, _ASK, _TILES = 158, 0x1023, 18
 
 
+@cache
 def multiplies() -> bool:
-    """Whether large products of float32 on one thread are computed in tiles, by numba's code."""
+    """Whether large products of float32 on one thread are computed in tiles, by numba's code.
+
+    Every product asks, so it is found out once.
+    """
     # The user may have chosen other kernels, or have an MKL.
     return not off() and _allowed() and blas.kernels() in blas.AVX512
 
@@ -31,9 +35,8 @@ def _allowed() -> bool:
     return blas.cpu().flags >= {"amx_tile", "amx_bf16", "avx512f"} and _asked()
 
 
-@cache
 def _asked() -> bool:
-    """Ask the system, once for all threads and forks.
+    """Ask the system, for all threads and forks.
 
     It says no where a thread's stack for signals would be too small for tiles.
     """
