@@ -138,14 +138,15 @@ def started(sides: Sequence[Side], row: str, place: Place) -> tuple[list[Worker]
 def take_turns(workers: Sequence[Worker], rounds: int, seconds: float) -> list[list[float]]:
     """Return for each worker the milliseconds of a step in each round; A B C, A B C, …
 
-    A turn has as many steps as take ``seconds``, at least one.
+    A turn has as many steps as take ``seconds``, at least two, and before them one that is not
+    counted: it finds in the caches what the other workers have left there.
     """
     steps = []
     for worker in workers:  # what is asked for here is not counted: first steps are slower
         ms = worker.ask({"steps": 1})["ms"]
         if ms < seconds * 1e3:
             ms = min(ms, worker.ask({"steps": max(1, int(seconds * 500 / ms))})["ms"])
-        steps.append(max(1, round(seconds * 1e3 / ms)))
+        steps.append(max(2, round(seconds * 1e3 / ms)))
     times: list[list[float]] = [[] for _ in workers]
     for _ in range(rounds):
         for worker, count, found in zip(workers, steps, times, strict=True):
