@@ -42,8 +42,10 @@ def _beside_library(problem: Problem) -> bool:
 
     On a Granite Rapids 0.65 of the time with 384 and 1,536 channels, 0.8 with 128 and 256.
     """
-    pixels = problem.groups == 1 and _is_pixel(problem.windows)
-    return pixels and min(problem.weight[:2]) >= _BESIDE_LIBRARY and split_products.usable()
+    if problem.groups > 1 or not _is_pixel(problem.windows) or not split_products.usable():
+        return False
+    (o, c), pixels = problem.weight[:2], math.prod(problem.x) // problem.x[1]
+    return min(o, c) >= _BESIDE_LIBRARY and split_products.gains(pixels, c, o)
 
 
 def _scatters(problem: Problem) -> bool:

@@ -282,7 +282,7 @@ def multiplies() -> bool:
 
     They are on Intel's CPUs with AVX-512, see onednn_products.py.
     """
-    return bool(installed()[1]) and not off() and not REFUSED and not WRONG and _suits()
+    return bool(installed()[1]) and not REFUSED and not WRONG and _suits()
 
 
 def tiles() -> bool:
@@ -298,9 +298,11 @@ def tiles() -> bool:
 
 @cache
 def _suits() -> bool:
+    # Every product asks: the variables are read once.
     cpu = blas.cpu()
     return (
-        cpu.vendor == "GenuineIntel"
+        not off()
+        and cpu.vendor == "GenuineIntel"
         and cpu.has_avx512
         and not _limit()
         # The user may have chosen other kernels, or have an MKL.

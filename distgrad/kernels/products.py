@@ -117,7 +117,7 @@ def _known(a: Any, b: Any) -> bool:
 
 def _others(a: Any, b: Any) -> Others:
     """Return who else than the BLAS computes products of such matrices where they are large."""
-    # As many multiplications at most: asking costs a quarter of a microsecond.
+    # As many multiplications at most: asking costs a microsecond.
     if a.size * b.size < _WORTHWHILE or a.dtype.char != "f":
         return _NOBODY
     return Others(split_products.usable(), onednn_products.faster())
@@ -164,15 +164,9 @@ def _way(a: Shape, b: Shape, others: Others) -> Callable[[Array, Array, Array], 
         return _in_parts
     if len(a) > 2:
         return _stack if 0 < each <= _SMALL and count >= _SOME else None
-    if count < _WORTHWHILE or min(m, n) < 2:
+    if count < _WORTHWHILE or min(m, n) < 2 or not (others.library or _fits(m, k, n)):
         return None
-    return _of_one(m, k, n, others)
-
-
-def _of_one(m: int, k: int, n: int, others: Others) -> Callable[[Array, Array, Array], None] | None:
-    if others.library:
-        return _in_library
-    return _in_registers if _fits(m, k, n) else None
+    return _in_library if others.library else _in_registers
 
 
 def _fits(m: int, k: int, n: int) -> bool:

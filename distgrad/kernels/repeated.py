@@ -10,8 +10,6 @@ from distgrad.autograd.types import Array
 from distgrad.kernels import split_products
 from distgrad.kernels.products import in_steps, way_of
 
-_SIDE = 16
-
 
 def multiplier(a: Array, b: Array, times: int) -> Callable[..., Array]:
     """Return what computes so many products of a and arrays like b, all of them dense.
@@ -38,7 +36,7 @@ def _by_factor(factor: Array) -> Callable[..., Array]:
     turned = factor.strides[1] != factor.itemsize
     far = factor.strides[turned] // factor.itemsize
     parts = np.empty(split_products.parts_of(m, k), factor.dtype)
-    room = np.empty(split_products.room(_SIDE, k, _SIDE), factor.dtype)
+    room = np.empty(split_products.room(1, k, 1), factor.dtype)
     split_products.split_factor(row, m, k, far, turned, parts)
 
     def multiply(a: Array, b: Array, out: Array) -> Array:

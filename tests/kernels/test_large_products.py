@@ -14,6 +14,7 @@ from distgrad.kernels import amx, onednn
 
 pytest.importorskip("numba", reason="numba is not installed: the BLAS multiplies")
 
+from captured import squaring_step
 from matrices import FORMS, drawn
 
 from distgrad.kernels import onednn_products, products
@@ -164,14 +165,7 @@ def test_a_captured_step_has_its_eager_bits() -> None:
         dg.manual_seed(3)
         model = nn.Sequential(nn.Linear(100, 197), nn.Tanh(), nn.Linear(197, 101))
         optimizer = dg.optim.SGD(model.parameters(), lr=0.1)
-
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            loss = (model(x) ** 2).mean()
-            loss.backward()
-            optimizer.step()
-            return loss
-
+        step = squaring_step(model, optimizer)
         run = dg.capture(step) if capture else step
         losses = [run(x).array.copy() for _ in range(3)]
         return [*losses, *[p.array.copy() for p in model.parameters()]]

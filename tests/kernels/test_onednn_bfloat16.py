@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captured import squaring_step
 
 import distgrad as dg
 from distgrad import kernels
@@ -139,14 +140,7 @@ def test_a_captured_step_has_its_eager_bits() -> None:
         dg.manual_seed(3)
         model = dg.nn.Linear(160, 140, bias=False)
         optimizer = dg.optim.Muon(model.parameters(), lr=0.1)
-
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            loss = (model(x) ** 2).mean()
-            loss.backward()
-            optimizer.step()
-            return loss
-
+        step = squaring_step(model, optimizer)
         run = dg.capture(step) if capture else step
         return [*[run(x).array.copy() for _ in range(4)], model.weight.array.copy()]
 

@@ -29,6 +29,19 @@ def classifying_step(model: nn.Module) -> Step:
     return step
 
 
+def squaring_step(model: nn.Module, optimizer: optim.Optimizer) -> Step:
+    """Return a step that makes the mean of the squared outputs smaller."""
+
+    def step(x: Any) -> dg.Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 def native_lines(program: Program | None) -> set[str]:
     """The names of the lines that are run as machine-level calls."""
     assert program is not None
