@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
+from distgrad.kernels.wide import WideCompiler
 
 R = TypeVar("R")
 
@@ -35,7 +36,12 @@ def kept_in() -> Path | None:
 
 
 # numba's wrappers for C are a third of the time to compile, and nobody calls them.
-exact: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+exact: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": WideCompiler,
+}
 """How to compile what rounds every operation by itself, as NumPy does."""
 
 

@@ -1,0 +1,27 @@
+"""Kernels use vectors as wide as the CPU's, on Intel's CPUs too."""
+
+import re
+
+import numpy as np
+import pytest
+
+from distgrad import blas
+from distgrad.kernels import jit
+
+
+def squared(x, y):
+    for i in range(y.size):
+        y[i] = x[i] * x[i] + x[i]
+
+
+@pytest.mark.skipif("avx512f" not in blas.cpu().flags, reason="this CPU has no vectors of 512 bits")
+@pytest.mark.parametrize("how", [{}, {"forceinline": True}], ids=["called", "part of its caller"])
+def test_kernels_compute_in_the_widest_vectors(how):
+    numba = pytest.importorskip("numba")
+    compiled = numba.njit(**jit.exact, **how)(squared)  # without the cache, which keeps no text
+    x = np.arange(3, dtype=np.float32)
+    y = np.empty_like(x)
+    compiled(x, y)
+    np.testing.assert_array_equal(y, x * x + x)
+    (text,) = compiled.inspect_asm().values()
+    assert re.search(r"vmulps\s.*%zmm", text)
