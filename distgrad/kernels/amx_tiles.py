@@ -34,11 +34,13 @@ _OF_A, _OF_B = (4, 5), (6, 7)
 _A, _B, _STEPS, _C, _ROW, _MORE = [f"${i}" for i in (0, 1, 2, 6, 7, 8)]
 _IJ = [(0, 0), (0, 1), (1, 0), (1, 1)]
 _LINES = 32
+_EARLY = 2
+"""Lines of the result that each other step fetches."""
 _FETCH = [f"prefetchw {at}(%rdx)" for at in (0, 64)] + [f"add {_ROW}, %rdx"]
 
 
 def _step(last: bool) -> list[str]:
-    """Return the instructions of a step; the ``last`` one fetches where the result is to be."""
+    """Return the instructions of a step; they fetch where the result is to be, the ``last`` all."""
     found, groups = [f"mov {_C}, %rdx"] if last else [], len(_ORDER) - 1
     for at, (name, number) in enumerate(_ORDER):
         register, tiles = (_A, _OF_A) if name == "a" else (_B, _OF_B)
@@ -47,6 +49,8 @@ def _step(last: bool) -> list[str]:
             found.append(f"tileloadd {place}({register},%r11,1), %tmm{tile}")
         if at:  # the first product has both factors to wait for
             found += [f"tdpbf16ps %tmm{_OF_B[j]}, %tmm{_OF_A[i]}, %tmm{2 * i + j}" for i, j in _IJ]
+            if not last and at <= _EARLY:
+                found += _FETCH
             if last:
                 found += _FETCH * (_LINES * at // groups - _LINES * (at - 1) // groups)
     return [*found, f"add $${STEP * 4}, {_A}", f"add $${STEP * 4}, {_B}"]
@@ -59,7 +63,7 @@ _TEXT = [
     *[f"tileloadd {at}({p},{_ROW},1), %tmm{i}" for i, (p, at) in enumerate(_PLACES)],
     *("jmp 2f", "1:"),
     *[f"tilezero %tmm{i}" for i in range(4)],
-    *("2:", f"dec {_STEPS}", "jz 4f", "3:"),
+    *("2:", f"mov {_C}, %rdx", f"dec {_STEPS}", "jz 4f", "3:"),
     *_step(last=False),
     *(f"dec {_STEPS}", "jnz 3b", "4:"),
     *_step(last=True),
