@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numba
 
 from distgrad.kernels.cache import KernelCache, Store, Turn, cache_folder
-from distgrad.kernels.wide import WideCompiler
+from distgrad.kernels.compiler import KernelCompiler, parts
 
 R = TypeVar("R")
 
@@ -40,7 +40,7 @@ exact: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
     "no_cfunc_wrapper": True,
-    "pipeline_class": WideCompiler,
+    "pipeline_class": KernelCompiler,
 }
 """How to compile what rounds every operation by itself, as NumPy does."""
 
@@ -81,8 +81,8 @@ def inlined(function: Callable[..., R]) -> Callable[..., R]:
 
     Inside, nothing is reordered: x (n / (n + 2)) must not become x n / (n + 2), which overflows.
     """
-    how = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    made: Callable[..., R] = numba.njit(fastmath={"contract"}, error_model="numpy", **how)(function)
+    how = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True, **parts}
+    made: Callable[..., R] = numba.njit(**how)(function)
     return made
 
 
@@ -92,7 +92,7 @@ def part(function: Callable[..., R]) -> Callable[..., R]:
     Every operation is rounded by itself, as an ``exact_kernel``'s is, in exact kernels.
     """
     # Inlining is said here, else it is as in the caller.
-    how = {**exact, "no_cpython_wrapper": True, "forceinline": False}
+    how = {**exact, **parts, "forceinline": False}
     made: Callable[..., R] = numba.njit(**how)(function)
     return made
 

@@ -15,12 +15,19 @@ import numba
 import numpy as np
 from numba.extending import intrinsic, overload
 
+from distgrad.kernels.compiler import parts
+
 _F, _I = np.float32, np.int32
 
 
 # No reordering inside: adding and subtracting the magic number would be taken for nothing. Inlined
 # always: a loop over a call is not vectorised.
-_HOW: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+_HOW: dict[str, Any] = {
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+    "forceinline": True,
+    **parts,
+}
 
 
 def vectorised(reference: Callable[..., Any], of32: Any, of64: Any) -> None:

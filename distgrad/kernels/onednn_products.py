@@ -33,8 +33,8 @@ class Functions(NamedTuple):
 
 
 def faster() -> bool:
-    """Whether large products of float32 are the library's now."""
-    return onednn.multiplies() and blas.threads() == 1 and functions() is not None
+    """Whether large products of float32 are the library's now, if it can be loaded and is right."""
+    return onednn.multiplies() and blas.threads() == 1
 
 
 @cache

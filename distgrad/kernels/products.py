@@ -92,7 +92,14 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def way_of(a: Array, b: Array) -> Callable[[Array, Array, Array], None] | None:
     """Return what writes the product of such matrices to a dense array faster than NumPy."""
-    return _way(a.shape, b.shape, _others(a, b)) if _known(a, b) else None
+    if not _known(a, b):
+        return None
+    others = _others(a, b)
+    way = _way(a.shape, b.shape, others)
+    # It takes 20 MB of memory and a tenth of a second: only what it multiplies has it loaded.
+    if way is _in_library and onednn_products.functions() is None:
+        return _way(a.shape, b.shape, others._replace(library=False))
+    return way
 
 
 def _takes(way: Any, out: Array) -> bool:
@@ -199,7 +206,7 @@ def _stack(a: Array, b: Array, y: Array) -> None:
 def _in_library(a: Array, b: Array, y: Array) -> None:
     (a, row), (b, column) = in_steps(a), in_steps(b)
     functions = onednn_products.functions()
-    assert functions is not None  # _others has asked
+    assert functions is not None  # way_of has asked
     run(
         *(onednn_products.multiply_by_library, row, column, spanned(y)),
         *(*a.shape, b.shape[1], *_lines(a, b, y), *functions),

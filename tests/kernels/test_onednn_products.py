@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distgrad import blas, kernels
-from distgrad.kernels import onednn
+from distgrad.kernels import amx, onednn
 
 pytest.importorskip("numba", reason="numba is not installed: the BLAS multiplies")
 if not onednn.installed()[1]:
@@ -21,7 +21,8 @@ from distgrad.kernels import onednn_products, products
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU that it suits, with one thread."""
+    """As on a CPU that it suits, without tiles, with one thread."""
+    monkeypatch.setattr(amx, "multiplies", lambda: False)
     monkeypatch.setattr(onednn, "_suits", lambda: True)
     monkeypatch.setattr(blas, "threads", lambda: 1)
     onednn_products.functions.cache_clear()
@@ -56,9 +57,22 @@ def test_one_that_multiplies_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(onednn, "WRONG", [])
     assert "by oneDNN" in kernels.products_by()
     with pytest.warns(RuntimeWarning, match="computes a wrong matrix product.*DISTGRAD_ONEDNN=0"):
-        assert not onednn_products.faster()
+        assert products.way_of(*drawn(128, 128, 128)) is None
+    assert not onednn_products.faster()
     assert "by oneDNN" not in kernels.products_by()
     onednn_products.functions.cache_clear()
+
+
+@pytest.mark.usefixtures("chosen")
+def test_it_is_loaded_only_for_what_it_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(amx, "multiplies", lambda: True)
+    monkeypatch.setattr(onednn_products, "functions", load)
+    assert products.way_of(*drawn(384, 384, 384)) is products._in_parts
+    with pytest.raises(AssertionError, match="loaded"):
+        products.way_of(*drawn(512, 512, 10))  # too few columns for tiles
 
 
 def test_the_test_of_it_can_fail() -> None:

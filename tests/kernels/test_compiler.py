@@ -25,3 +25,26 @@ def test_kernels_compute_in_the_widest_vectors(how):
     np.testing.assert_array_equal(y, x * x + x)
     (text,) = compiled.inspect_asm().values()
     assert re.search(r"vmulps\s.*%zmm", text)
+
+
+def test_a_part_of_kernels_is_no_machine_code_by_itself():
+    numba = pytest.importorskip("numba")
+
+    @jit.part
+    def doubled(x):
+        return x + x
+
+    def all_doubled(x, y):
+        for i in range(y.size):
+            y[i] = doubled(x[i])
+
+    whole = numba.njit(**jit.exact)(all_doubled)
+    x = np.arange(3, dtype=np.float32)
+    y = np.empty_like(x)
+    whole(x, y)
+    np.testing.assert_array_equal(y, x + x)
+    (alone,) = doubled.overloads.values()
+    (called,) = whole.overloads.values()
+    for found, there in ((alone, False), (called, True)):
+        engine = found.library.codegen._engine
+        assert engine.is_symbol_defined(found.fndesc.llvm_func_name) is there
