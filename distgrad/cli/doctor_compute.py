@@ -97,6 +97,9 @@ def _cache(found: Mapping[str, Any]) -> Iterator[Finding]:
     for warning in found["warnings"]:
         yield problem(one_line(warning), "export DISTGRAD_CACHE=$HOME/.cache/distgrad-kernels")
     if found["folder"] is None:
+        if not found["warnings"]:
+            text = "compiled kernels are not kept: every process compiles its own"
+            yield note(text, "unset DISTGRAD_CACHE  # it is off")
         return
     folder = Path(found["folder"])
     kind, _ = kind_of(folder.resolve())

@@ -41,7 +41,9 @@ def work(options: argparse.Namespace) -> int:
     folder = kernels.part("jit", "kept_in")
     where = folder() if folder is not None else None
     if where is None:
-        raise LaunchError("compiled kernels cannot be kept here (the warning above says why)")
+        raise LaunchError(
+            "compiled kernels are not kept here: DISTGRAD_CACHE is off, or a warning above says why"
+        )
     print(f"compiled kernels are kept in {where}", flush=True)
     begun, before = perf_counter(), tally()
     for name, run in _groups(options):

@@ -43,10 +43,12 @@ _HINT = 120  # bytes that say who holds the lock
 def cache_folder() -> Path | None:
     """Return the folder of compiled kernels: in $DISTGRAD_CACHE, or in the node's temp.
 
-    Node-local by default: the processes of a node meet at its lock. None (with a warning) if it
-    cannot be written, or if others could put code in it.
+    Node-local by default: the processes of a node meet at its lock. None where $DISTGRAD_CACHE is
+    "off"; or (with a warning) if it cannot be written, or if others could put code in it.
     """
     root = os.environ.get("DISTGRAD_CACHE")
+    if root == "off":
+        return None
     try:
         _sources()
         # gettempdir() raises where no folder can be written, as in a read-only container.

@@ -316,6 +316,7 @@ KEPT = {"folder": "/a/b", "current": 200, "old": 3, "bytes": 4096}
 CACHES = {
     "warm": ({}, OK, "kept in /a/b"),
     "empty": ({"current": 1}, NOTE, "which is empty: first steps compile"),
+    "off": ({"folder": None}, NOTE, "not kept: every process compiles its own"),
     "wrong": ({"right": False}, PROBLEM, "a compiled kernel computes wrong numbers"),
 }
 

@@ -65,6 +65,12 @@ def test_a_program_that_is_not_there_is_named(folder) -> None:
     assert "nowhere.py: there is no such program to warm up for" in warm(folder, "nowhere.py")
 
 
+def test_it_says_that_nothing_is_kept() -> None:
+    found = warm(Path("off"))
+    assert "compiled kernels are not kept here: DISTGRAD_CACHE is off" in found
+    assert not Path("off").exists()
+
+
 OTHERS = {
     **{"update": "optimizers", "squares": "optimizers"},
     **{"extremes": "extremes and counts", "counts": "extremes and counts"},

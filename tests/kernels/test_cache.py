@@ -365,6 +365,13 @@ def test_whatever_the_umask_the_folder_is_private_and_used(root, monkeypatch, um
     assert {stat.S_IMODE(part.stat().st_mode) for part in parts} == {0o700}
 
 
+def test_off_keeps_none_and_makes_no_folder(root, monkeypatch):
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("DISTGRAD_CACHE", "off")
+    assert quietly(cache_folder) is None
+    assert not [*root.iterdir()]
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_folder_that_others_can_write_is_refused(root, mode, depth):
