@@ -1,4 +1,4 @@
-"""Kernels use vectors as wide as the CPU's, on Intel's CPUs too."""
+"""How kernels are compiled: in vectors as wide as the CPU's, and what is a part of them once."""
 
 import re
 
@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from distgrad import blas
+
+pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
+
+import numba
+
 from distgrad.kernels import jit
 
 
@@ -17,7 +22,6 @@ def squared(x, y):
 @pytest.mark.skipif("avx512f" not in blas.cpu().flags, reason="this CPU has no vectors of 512 bits")
 @pytest.mark.parametrize("how", [{}, {"forceinline": True}], ids=["called", "part of its caller"])
 def test_kernels_compute_in_the_widest_vectors(how):
-    numba = pytest.importorskip("numba")
     compiled = numba.njit(**jit.exact, **how)(squared)  # without the cache, which keeps no text
     x = np.arange(3, dtype=np.float32)
     y = np.empty_like(x)
@@ -28,8 +32,6 @@ def test_kernels_compute_in_the_widest_vectors(how):
 
 
 def test_a_part_of_kernels_is_no_machine_code_by_itself():
-    numba = pytest.importorskip("numba")
-
     @jit.part
     def doubled(x):
         return x + x
