@@ -49,10 +49,8 @@ def _step(last: bool) -> list[str]:
             found.append(f"tileloadd {place}({register},%r11,1), %tmm{tile}")
         if at:  # the first product has both factors to wait for
             found += [f"tdpbf16ps %tmm{_OF_B[j]}, %tmm{_OF_A[i]}, %tmm{2 * i + j}" for i, j in _IJ]
-            if not last and at <= _EARLY:
-                found += _FETCH
-            if last:
-                found += _FETCH * (_LINES * at // groups - _LINES * (at - 1) // groups)
+            share = _LINES * at // groups - _LINES * (at - 1) // groups
+            found += _FETCH * (share if last else at <= _EARLY)
     return [*found, f"add $${STEP * 4}, {_A}", f"add $${STEP * 4}, {_B}"]
 
 

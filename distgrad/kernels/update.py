@@ -16,6 +16,7 @@ from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.compiler import parts
 from distgrad.kernels.formula import where
 from distgrad.kernels.jit import exact_kernel, part
 
@@ -87,4 +88,4 @@ def _where(condition: Any, yes: Any, no: Any) -> Any:
     return choose
 
 
-overload(where)(_where)
+overload(where, jit_options=parts)(_where)
