@@ -98,7 +98,7 @@ def _use_it(text: str, figures: str) -> Iterator[Finding]:
         yield problem(f"{text} cannot be used: {error.strerror or error}", _SHM_CURE, figures)
         return
     mine[:4] = b"seen"
-    if theirs[:4] == b"seen":
+    if bytes(theirs[:4]) == b"seen":
         yield ok(f"{text} is shared by the ranks of this node", figures)
     else:
         yield problem(f"{text} does not show one process what another writes", _SHM_CURE, figures)

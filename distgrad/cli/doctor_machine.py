@@ -45,7 +45,7 @@ VARIABLES = {
 """All that distgrad and its scripts read."""
 _TELLING = re.compile(
     r"(OMPI_MCA|PRTE_MCA|PMIX_MCA|UCX|FI|MPIR_CVAR|PSM\d?|OPENBLAS|OMP|MKL|BLIS|GOTO|KMP|NUMBA"
-    r"|ONEDNN|DNNL|DISTGRAD|MALLOC)_\w+|GLIBC_TUNABLES|LD_PRELOAD|PYTHONPATH|TMPDIR|XDG_CACHE_HOME"
+    r"|ONEDNN|DNNL|DISTGRAD|MALLOC|NUMPY)_\w+|GLIBC_TUNABLES|LD_PRELOAD|PYTHONPATH|TMPDIR|XDG_CACHE_HOME"
 )
 # A launcher or a library sets these by itself.
 _OF_THE_JOB = re.compile(
@@ -60,6 +60,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _LITTLE, _TOO_LITTLE = 1 << 30, 1 << 28  # bytes of memory
 _FILES = 1024  # that may be open: a data set of many files, connections to many ranks
@@ -170,6 +171,9 @@ def look_at_memory() -> Iterator[Finding]:
     if swapped > _LITTLE:
         yield note("memory is swapped to a disk", "free -h; vmstat 1", size_name(swapped))
     yield from _process_limits()
+    if _LARGE_PAGES.exists() and "[never]" in _LARGE_PAGES.read_text():
+        text = "the system has no memory in pages of 2 MiB, with which steps are 3 to 9 % shorter"
+        yield note(text, f"echo madvise > {_LARGE_PAGES}  # as root")
 
 
 def _process_limits() -> Iterator[Finding]:

@@ -89,7 +89,9 @@ class Patience:
             self._speaks = self._is_to_speak(silent, peers(), since)
             if self._speaks:
                 self._roll_call = RollCall(self._transport, silent)
-        if seconds > self._due[0] and now - self._asked >= self._lead:
+        # Another rank that is to speak gets the time to: the job ends with the first that gives up.
+        due = self._due[0] if self._speaks else self._due[0] + self._margin
+        if seconds > due and now - self._asked >= self._lead:
             self._speak(seconds, self._silent(peers(), since))
 
     def _speak(self, seconds: float, silent: list[int]) -> None:

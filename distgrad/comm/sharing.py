@@ -5,16 +5,15 @@ Where it cannot be had (a small /dev/shm, say) every rank is told so, and messag
 
 from __future__ import annotations
 
-import mmap
 import warnings
 from collections.abc import Callable, Generator, Sequence
 
+from distgrad.comm import shared_memory
 from distgrad.comm.algorithms import basic
 from distgrad.comm.board import Board, size_of
 from distgrad.comm.group import Group
 from distgrad.comm.message import Request, Steps
 from distgrad.comm.node import Node, SharedArray, Spec, bytes_for, cut_arrays
-from distgrad.comm.shared_memory import new_name
 from distgrad.comm.topology import Topology
 
 Telling = Generator[Sequence[Request], None, list[str]]
@@ -70,10 +69,9 @@ def _share(
     transport, ranks = group.transport, _own(topology, group.rank)
     size, alone = nbytes(len(ranks)), len(ranks) == 1
     leads = ranks[0] == group.rank and not alone
-    # In pages, as that of several: parts of it may be given back.
-    memory, name, fault = memoryview(mmap.mmap(-1, size) if alone else b""), "", ""
+    memory, name, fault = shared_memory.alone(size) if alone else memoryview(b""), "", ""
     if leads:
-        name = new_name()
+        name = shared_memory.new_name()
         try:
             memory = transport.create_memory(name, size)
         except OSError as error:

@@ -210,6 +210,8 @@ def meminfo(tmp_path, monkeypatch):
         text = f"MemTotal: {8 << 20} kB\nMemAvailable: {free >> 10} kB\nSwapTotal: {4 << 20} kB\n"
         (tmp_path / "meminfo").write_text(text + f"SwapFree: {(4 << 20) - (swapped >> 10)} kB\n")
         monkeypatch.setattr(doctor_machine, "_MEMINFO", tmp_path / "meminfo")
+        (tmp_path / "pages").write_text("always [madvise] never\n")
+        monkeypatch.setattr(doctor_machine, "_LARGE_PAGES", tmp_path / "pages")
 
     return write
 
@@ -240,6 +242,15 @@ def test_limits_of_a_process_are_notes(meminfo, groups, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (500, 500))
     cures = [f.cure for f in look(doctor_machine.look_at_memory) if f.state == NOTE]
     assert cures == ["ulimit -v unlimited", "ulimit -n 1024"]
+
+
+def test_a_system_without_large_pages_is_a_note(meminfo, groups, tmp_path, monkeypatch):
+    meminfo(4 << 30)
+    groups("0::/\n", {})
+    (tmp_path / "pages").write_text("always madvise [never]\n")
+    assert "echo madvise" in the_one(doctor_machine.look_at_memory, state=NOTE).cure
+    monkeypatch.setattr(doctor_machine, "_LARGE_PAGES", tmp_path / "none")
+    assert [f.state for f in look(doctor_machine.look_at_memory)] == [OK]
 
 
 def test_a_slow_clock_is_a_note_and_a_wrong_one_a_problem(monkeypatch):

@@ -1,12 +1,15 @@
 """Shared memory and messages in real jobs: what is left behind, what is missing, what piles up."""
 
+import mmap
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jobs import ROOT, mpirun, run_job
 
@@ -49,7 +52,7 @@ def test_what_a_process_has_mapped_loses_its_name_and_nothing_else_does():
     prefix = f"distgrad-test-{os.getpid()}-"
     names = [prefix + "mapped", prefix + "other", f"other-{prefix}mapped"]
     mapped, other, elsewhere = [shared_memory.create(name, 4096) for name in names]
-    other.close()
+    del other
     try:
         shared_memory.unlink_mapped(prefix)
         assert [Path("/dev/shm", name).exists() for name in names] == [False, True, True]
@@ -60,6 +63,35 @@ def test_what_a_process_has_mapped_loses_its_name_and_nothing_else_does():
             shared_memory.unlink(name)
     assert mapped[:4] == b"kept"
     assert elsewhere[:4] == bytes(4)
+
+
+@pytest.mark.parametrize("nbytes", [4096, (2 << 20) + 12, 5 << 20])
+def test_memory_for_several_is_mapped_where_large_pages_can_be(nbytes):
+    name = shared_memory.new_name()
+    maps = [shared_memory.create(name, nbytes), shared_memory.attach(name, nbytes)]
+    shared_memory.unlink(name)
+    one, other = (np.frombuffer(m, np.uint8, nbytes) for m in maps)
+    one[:] = np.arange(nbytes) % 251
+    assert np.array_equal(one, other)
+    if nbytes >= 2 << 20:
+        assert all(a.ctypes.data % (2 << 20) == 0 for a in (one, other))
+        text = Path("/proc/self/smaps").read_text().partition(name)[2]
+        pages = re.search(r"ShmemPmdMapped:\s+(\d+) kB", text)
+        if not large_pages_are_given():
+            pytest.skip("this system has no large pages for shared memory")
+        assert int(pages.group(1)) << 10 == nbytes // (2 << 20) * (2 << 20)
+
+
+def large_pages_are_given():
+    """Whether this system puts memory into large pages at once when told to (Linux 6.1)."""
+    memory = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = -np.frombuffer(memory, np.uint8).ctypes.data % (2 << 20)
+    memory[start] = 1
+    try:
+        memory.madvise(25, start, 2 << 20)
+    except OSError:
+        return False
+    return True
 
 
 def in_a_container(megabytes, command):

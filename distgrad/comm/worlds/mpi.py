@@ -136,11 +136,11 @@ class MpiTransport:
 
     def create_memory(self, name: str, nbytes: int) -> memoryview:
         """Make a file in /dev/shm of zeros. Raises OSError."""
-        return memoryview(shared_memory.create(name, nbytes))
+        return shared_memory.create(name, nbytes)
 
     def attach_memory(self, name: str, nbytes: int) -> memoryview:
         """Map the file another rank has made. Raises OSError."""
-        return memoryview(shared_memory.attach(name, nbytes))
+        return shared_memory.attach(name, nbytes)
 
     def unlink_memory(self, name: str) -> None:
         """Take the file's name away."""
