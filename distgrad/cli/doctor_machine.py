@@ -172,7 +172,7 @@ def look_at_memory() -> Iterator[Finding]:
         yield note("memory is swapped to a disk", "free -h; vmstat 1", size_name(swapped))
     yield from _process_limits()
     if _LARGE_PAGES.exists() and "[never]" in _LARGE_PAGES.read_text():
-        text = "the system has no memory in pages of 2 MiB, with which steps are 3 to 9 % shorter"
+        text = "the system has no memory in pages of 2 MiB, with which steps are 2 to 7 % shorter"
         yield note(text, f"echo madvise > {_LARGE_PAGES}  # as root")
 
 
