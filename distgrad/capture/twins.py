@@ -20,6 +20,7 @@ from distgrad.capture.forms import Form
 from distgrad.kernels import arrays
 from distgrad.ops import slopes
 from distgrad.ops.activation import of_sigmoid
+from distgrad.ops.choice import where_
 from distgrad.ops.helpers import memory_order
 from distgrad.ops.indexing import checked_rows, picks_all
 from distgrad.ops.softmax import check_labels
@@ -321,6 +322,7 @@ def _put_back(tape: Tape, g: Form, index: Any, shape: Any, dtype: Any) -> Form:
 _PARTS = (int, slice, type(None), type(...))
 _TABLE[ops.getitem] = lambda tape, a, *, index: lookups.picked(tape, a, index)
 _TABLE[ops.take_along], _TABLE[ops.nll] = lookups.taken_along, lookups.nll
+_TABLE[where_] = lambda _, *forms: where_.function(*forms)
 INDEXED = {ops.getitem, ops.take_along}
 """Whose settings may be arrays that the step computes."""
 

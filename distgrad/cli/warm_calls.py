@@ -53,6 +53,7 @@ def groups(dtype: np.dtype[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "extremes and counts", partial(_counts, dtype)
     yield "random numbers", partial(_draws, dtype)
     yield "neighbours", partial(_neighbours, dtype)
+    yield "masks", partial(_masks, dtype)
     yield "optimizers", partial(_optimizers, dtype)
     for name, make in _MODELS.items():
         yield name, partial(_steps, make, dtype)
@@ -97,6 +98,12 @@ def _draws(dtype: np.dtype[Any]) -> None:
 
 def _neighbours(dtype: np.dtype[Any]) -> None:
     nextafter(np.zeros(1 << 12, dtype), np.ones(1 << 12, dtype))
+
+
+def _masks(dtype: np.dtype[Any]) -> None:
+    x = Tensor(np.zeros(1 << 12, dtype), requires_grad=True)
+    mask = np.arange(x.size) % 2 == 0
+    (x[mask].sum() + dg.where(mask, x, 0.0).sum()).backward()
 
 
 def _is_real(x: Any) -> bool:

@@ -21,7 +21,7 @@ from distgrad.autograd import stream
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import amx, onednn, unbuffered
-from distgrad.ops.choice import nan_to_num_
+from distgrad.ops.choice import nan_to_num_, where_
 from distgrad.ops.helpers import data_of
 
 __all__ = ["TWINS", "part", "products_by", "status", "twin"]
@@ -57,6 +57,7 @@ _MODULES: dict[str, list[Op]] = {
     ],
     "places": [ops.add_along, ops.permute_along_axis, ops.put_along, ops.take_along],
     "slopes": [ops.scaled_product, ops.sigmoid, ops.sigmoid_backward, ops.tanh_backward],
+    "picks": [where_],
     "pointwise": [
         *(ops.relu, ops.leaky_relu, ops.hardtanh, ops.hardsigmoid, ops.hardswish),
         *(ops.hardshrink, ops.softshrink, ops.threshold),
@@ -95,7 +96,7 @@ OTHERS = {
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
     **dict.fromkeys(("into_bins_", "nonzero", "triangle"), "counts"),
     **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
-    "nextafter": "neighbours",
+    **{"nextafter": "neighbours", "picked": "picks"},
 }
 """What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
+from distgrad.kernels import picks
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, kernel
 from distgrad.ops.indexing import bag_lengths, checked_rows
@@ -55,7 +56,9 @@ def bag_sum(weight: Array, indices: Array, *, ends: Array) -> OpResult | None:
 
 
 def getitem(a: Array, *, index: Any) -> OpResult | None:
-    """The twin of ``ops.getitem`` for an array of whole numbers alone."""
+    """The twin of ``ops.getitem`` for an array of whole numbers alone, or a mask."""
+    if type(index) is np.ndarray and index.dtype == np.bool_:
+        return picks.getitem(a, index)
     if type(index) is not np.ndarray or index.dtype.kind not in "iu" or not suits(a):
         return None
     places = index.astype(np.int64).reshape(-1)

@@ -88,6 +88,10 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "dropout": lambda r: ([r.normal(size=(37, 67)), r.random((37, 67)) < 0.5], {"p": 0.5}),
     "alpha_dropout": lambda r: ([r.normal(size=(5, 7, 37)), r.random((5, 7, 1)) < 0.5], {"p": 0.5}),
     "clamp": lambda r: ([r.normal(size=(37, 67)), -0.3, 1], {}),
+    "where": lambda r: (
+        [r.random((37, 67)) < 0.4, r.normal(size=(37, 67)), r.normal(size=(37, 67))],
+        {},
+    ),
     "glu": lambda r: ([r.normal(size=(5, 14, 37))], {"axis": 1}),
     "embedding": lambda r: ([r.integers(0, 19, (7, 31)), r.normal(size=(19, 33))], {}),
     "ctc": lambda r: (

@@ -1,0 +1,153 @@
+"""What a mask picks, its way back, and of two the one it names. Imports numba.
+
+No branch for each number: the processor foresees few masks, and waits where it was wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgrad.autograd.op import OpResult
+from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import blank, dense, flat, in_memory, in_order, suits
+from distgrad.kernels.jit import exact_kernel
+from distgrad.ops.helpers import ZERO, Order
+from distgrad.ops.indexing import put_back
+
+_BITS: dict[int, Any] = {4: np.uint32, 8: np.uint64}
+_SOME = 1 << 11
+"""Numbers: of fewer NumPy picks sooner than a kernel is called."""
+
+
+def picked(a: Array, mask: Array) -> Array | None:
+    """Return the elements of ``a`` where ``mask``, of its shape, holds, in a row."""
+    bits = _BITS.get(a.dtype.itemsize)
+    if bits is None or a.dtype.hasobject or a.size < _SOME or mask.shape != a.shape:
+        return None
+    y = np.empty(np.count_nonzero(mask), a.dtype)
+    _picked(dense(a).reshape(-1).view(bits), _flags(mask), y.view(bits))
+    return y
+
+
+def getitem(a: Array, index: Array) -> OpResult | None:
+    """The twin of ``ops.getitem`` for a mask of the array's shape."""
+    y = picked(a, index)
+    if y is None:
+        return None
+    shape, dtype, floats = a.shape, a.dtype, suits(a)
+
+    def vjp(g: Any) -> Any:
+        if not floats or type(g) is not np.ndarray or g.dtype != dtype:
+            return put_back(g, index=index, shape=shape, dtype=dtype)
+        d = np.empty(shape, dtype)
+        _put_back(dense(g), _flags(index), d.reshape(-1))
+        return d
+
+    return y, vjp
+
+
+def where(condition: Array, a: Any, b: Any) -> OpResult | None:
+    """The twin of ``ops.where_`` for arrays of one shape, or one and a number."""
+    y = chosen(condition, a, b)
+    if y is None:
+        return None
+
+    def part(g: Any, *choices: Any) -> Any:
+        found = chosen(condition, *choices) if type(g) is np.ndarray else None
+        return np.where(condition, *choices) if found is None else found
+
+    return y, (
+        None,
+        lambda g: part(g, g, ZERO.beside(g)),
+        lambda g: part(g, ZERO.beside(g), g),
+    )
+
+
+def chosen(condition: Any, a: Any, b: Any) -> Array | None:
+    """Return ``np.where(condition, a, b)``; None for what is left to NumPy."""
+    whole, other = (a, b) if np.ndim(a) else (b, a)
+    if np.size(whole) < _SOME or not _fit(condition, whole, other):
+        return None
+    x, order = in_memory(whole)
+    if condition.shape != whole.shape and order is None:
+        condition = np.broadcast_to(condition, whole.shape)
+    elif not _lies(condition, order) or condition.shape != whole.shape:
+        return None
+    several = np.ndim(other) > 0
+    if not _lies(whole, order) or (several and not _lies(other, order)):
+        return None  # where all lie alike, NumPy's result does, too
+    given = in_order(other, order) if several else np.full(1, other, whole.dtype)
+    pair = (x, given) if whole is a else (given, x)
+    y, row = blank(whole, whole.shape, order)
+    bits = _BITS[whole.dtype.itemsize]
+    keep = in_order(condition, order).view(np.uint8)
+    _choose(keep, *(p.view(bits) for p in pair), row.view(bits))
+    return y
+
+
+def _fit(condition: Any, whole: Any, other: Any) -> bool:
+    """Whether the condition's shape and the other choice's, if it is no number, are the array's."""
+    if any(type(x) is not np.ndarray for x in (condition, whole)):
+        return False
+    dtype, shape = whole.dtype, whole.shape
+    if condition.dtype != np.bool_ or dtype.itemsize not in _BITS or dtype.hasobject:
+        return False
+    if np.ndim(other) and (type(other) is not np.ndarray or other.shape != shape):
+        return False
+    if np.result_type(whole, other) != dtype or getattr(other, "dtype", dtype) != dtype:
+        return False
+    ends = shape[len(shape) - condition.ndim :]
+    return condition.ndim <= len(shape) and all(
+        n in (1, m) for n, m in zip(condition.shape, ends, strict=True)
+    )
+
+
+def _lies(a: Array, order: Order) -> bool:
+    return bool((a if order is None else a.transpose(order)).flags.c_contiguous)
+
+
+def _flags(mask: Array) -> Array:
+    return flat(mask).view(np.uint8)
+
+
+@exact_kernel
+def _picked(a: Array, keep: Array, y: Array) -> None:
+    """Write each where the next is to be, and go on if it is picked."""
+    end = 0
+    for i in range(a.size):
+        if end == y.size:
+            break
+        y[end] = a[i]
+        end += keep[i]
+
+
+@exact_kernel
+def _put_back(g: Array, keep: Array, y: Array) -> None:
+    """Let y be g where it was picked, else 0; -0 becomes 0, as in sums."""
+    end, last = 0, g.size - 1
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        value = g[min(end, last)] if last >= 0 else zero
+        y[i] = value + zero if keep[i] else zero
+        end += keep[i]
+
+
+@exact_kernel
+def _choose(keep: Array, a: Array, b: Array, y: Array) -> None:
+    """Let y be a where it is to be kept, else b; each may be a single number."""
+    if a.size == 1:
+        p = a[0]
+        for i in range(y.size):
+            q = b[i]
+            y[i] = p if keep[i] else q
+    elif b.size == 1:
+        q = b[0]
+        for i in range(y.size):
+            p = a[i]
+            y[i] = p if keep[i] else q
+    else:
+        for i in range(y.size):
+            p, q = a[i], b[i]
+            y[i] = p if keep[i] else q
