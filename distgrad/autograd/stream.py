@@ -11,7 +11,7 @@ import itertools
 import math
 import operator
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd import faster
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.perrank import PerRank
 
@@ -132,8 +133,6 @@ def uniform(shape: Shape) -> Array:
     return drawn
 
 
-twin: Callable[[str], Callable[..., None] | None] | None = None
-"""Finds what draws the same numbers faster; set by ``distgrad.kernels``."""
 _MANY = 1 << 11  # fewer are drawn sooner than numba is imported
 
 
@@ -194,9 +193,9 @@ def _are_many(shape: Shape) -> bool:
 
 
 def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: Any) -> Array | None:
-    if twin is None or dtype not in (np.float32, np.float64, np.int64):
+    if dtype not in (np.float32, np.float64, np.int64):
         return None
-    kernel = twin(name)
+    kernel = faster.twin(name)
     if kernel is None:
         return None
     p = _current()

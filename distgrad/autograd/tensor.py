@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from distgrad.autograd import faster
 from distgrad.autograd.apart import apart, count_of, keeps_form
 from distgrad.autograd.device import CPU, device
 from distgrad.autograd.dtypes import get_default_dtype, of_one_number
@@ -401,7 +402,12 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 @apart
 def _put(own: Tensor, index: Any, value: Any) -> None:
     plain = value.array if isinstance(value, Tensor) else value
-    own._to_write()[_plain_index(index)] = plain
+    a, key = own._to_write(), _plain_index(index)
+    if type(key) is np.ndarray and key.dtype == np.bool_:
+        put_ = faster.twin("put_")
+        if put_ is not None and put_(a, key, plain):
+            return
+    a[key] = plain
 
 
 def _as_array(data: TensorLike) -> Array:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distgrad import ops
-from distgrad.autograd import stream
+from distgrad.autograd import faster
 from distgrad.autograd.mode import fused_enabled
 from distgrad.autograd.op import REGISTRY, Op
 from distgrad.kernels import amx, onednn, unbuffered
@@ -96,7 +96,7 @@ OTHERS = {
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
     **dict.fromkeys(("into_bins_", "nonzero", "triangle"), "counts"),
     **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
-    **{"nextafter": "neighbours", "picked": "picks"},
+    **{"nextafter": "neighbours", "picked": "picks", "put_": "picks"},
 }
 """What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""
 
@@ -222,4 +222,4 @@ for _op, _module in TWINS.items():
 for _op in REGISTRY.values():
     if _op.elementwise and _op.fused is None:
         _op.fused, _op.asked_from = unbuffered.twin_of(_op.function), unbuffered.LARGE
-stream.twin = twin
+faster.twin = twin

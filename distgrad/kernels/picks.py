@@ -31,6 +31,28 @@ def picked(a: Array, mask: Array) -> Array | None:
     return y
 
 
+def put_(a: Array, mask: Array, values: Any) -> bool:
+    """Let ``a[mask]`` be ``values`` (as many as are picked, or one); whether that was done."""
+    bits = _BITS.get(a.dtype.itemsize)
+    if bits is None or a.dtype.hasobject or a.size < _SOME or mask.shape != a.shape:
+        return False
+    if not (a.flags.c_contiguous and a.flags.writeable) or np.may_share_memory(mask, a):
+        return False
+    y = a.reshape(-1).view(bits)
+    if np.ndim(values) == 0:
+        number = np.empty(1, a.dtype)
+        number[0] = values  # as NumPy converts it, or refuses to
+        _fill(_flags(mask), number.view(bits), y)
+        return True
+    given = type(values) is np.ndarray and values.ndim == 1 and values.dtype == a.dtype
+    if not given or not values.size or np.may_share_memory(values, a):
+        return False
+    if np.count_nonzero(mask) != values.size:
+        return False  # one for all, or an error
+    _fill(_flags(mask), dense(values).view(bits), y)
+    return True
+
+
 def getitem(a: Array, index: Array) -> OpResult | None:
     """The twin of ``ops.getitem`` for a mask of the array's shape."""
     y = picked(a, index)
@@ -151,3 +173,19 @@ def _choose(keep: Array, a: Array, b: Array, y: Array) -> None:
         for i in range(y.size):
             p, q = a[i], b[i]
             y[i] = p if keep[i] else q
+
+
+@exact_kernel
+def _fill(keep: Array, values: Array, y: Array) -> None:
+    """Let y be the next of the values, or the only one, where it is picked."""
+    if values.size == 1:
+        p = values[0]
+        for i in range(y.size):
+            q = y[i]
+            y[i] = p if keep[i] else q
+        return
+    end, last = 0, values.size - 1
+    for i in range(y.size):
+        p, q = values[min(end, last)], y[i]
+        y[i] = p if keep[i] else q
+        end += keep[i]

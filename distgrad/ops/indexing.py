@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from distgrad.autograd import faster
 from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
@@ -142,7 +143,7 @@ def set_at(a: Array, values: Array, *, index: Any) -> OpResult:
     key = _own(plain_index(index))
     y = a.copy()
     try:
-        y[key] = values
+        _put(y, key, values)
     except IndexError as error:
         raise ShapeError(f"index_put: {error}") from error
     except ValueError as error:
@@ -154,7 +155,8 @@ def set_at(a: Array, values: Array, *, index: Any) -> OpResult:
 
     def to_values(g: Array) -> Any:
         last = _last(key, shape)
-        return g[key] if last is None else np.where(last, g[key], 0)
+        found = _picked(g, key)
+        return found if last is None else np.where(last, found, 0)
 
     return y, (lambda g: _erased(g, key), to_values)
 
@@ -163,8 +165,28 @@ def _erased(g: Array | Tensor, key: Any) -> Any:
     if isinstance(g, Tensor):
         return set_at(g, np.zeros((), g.dtype), index=key)
     d = g.copy()
-    d[key] = 0
+    _put(d, key, 0)
     return d
+
+
+def _put(a: Array, key: Any, values: Any) -> None:
+    mask = _mask(key)
+    put_ = None if mask is None else faster.twin("put_")
+    if put_ is None or not put_(a, mask, values):
+        a[key] = values
+
+
+def _picked(a: Array | Tensor, key: Any) -> Any:
+    mask = _mask(key) if type(a) is np.ndarray else None
+    picked = None if mask is None else faster.twin("picked")
+    found = None if picked is None else picked(a, mask)
+    return a[key] if found is None else found
+
+
+def _mask(key: Any) -> Array | None:
+    """Return the mask that an index is, alone or in a tuple."""
+    alone = key[0] if type(key) is tuple and len(key) == 1 else key
+    return alone if type(alone) is np.ndarray and alone.dtype == np.bool_ else None
 
 
 def _last(key: Any, shape: Shape) -> Array | None:

@@ -104,6 +104,57 @@ def test_gradients_are_those_of_the_references(dtype, part):
         assert ours == gradients()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", SHARES)
+def test_what_a_mask_names_is_written_as_by_numpy(shape, kind, part):
+    a, mask = numbers(shape, kind), RNG.random(shape) < part
+    many = numbers(2 * a.size, kind)[::2][: mask.sum()]
+    for values in (many, 3, np.float32(2), np.array([5], kind), [4]):
+        ours, numpys = dg.Tensor(a.copy()), a.copy()
+        ours[mask] = values
+        numpys[mask] = values
+        same(ours.array, numpys)
+        taken = np.ndim(values) == 0 or (values is many and many.size > 0)
+        assert picks.put_(a.copy(), mask, values) == taken
+    found = dg.index_put(dg.Tensor(a), (dg.Tensor(mask),), dg.Tensor(many))
+    numpys[mask] = many
+    same(found.array, numpys)
+
+
+def test_writing_through_a_mask_is_left_to_numpy_where_memory_is_shared_or_errors_are_due():
+    a = np.arange(4096.0)
+    mask = a % 2 == 0
+    assert not picks.put_(a, mask, a[:2048])
+    assert not picks.put_(a, mask, np.ones(5))
+    assert not picks.put_(a[::2], mask[::2], 1.0)
+    assert not picks.put_(a, mask[:5], 1.0)
+    a[mask] = a[:2048]
+    ours = dg.Tensor(np.arange(4096.0))
+    ours[mask] = ours.array[:2048]
+    same(ours.array, a)
+    with pytest.raises(OverflowError):
+        dg.Tensor(np.zeros(4096, np.int32))[mask] = 1 << 40
+    with pytest.raises(ValueError, match="5"):
+        ours[mask] = np.ones(5)
+
+
+def test_gradients_through_writing_are_those_of_the_reference():
+    x, v, g = (RNG.normal(size=n) for n in (3000, 3000, 3000))
+    mask = dg.Tensor(RNG.random(3000) < 0.5)
+    v = v[: int(mask.array.sum())]
+
+    def gradients():
+        a, b = dg.Tensor(x, requires_grad=True), dg.Tensor(v, requires_grad=True)
+        y = dg.index_put(a, (mask,), b) + dg.masked_scatter(a, mask, b)
+        y.backward(dg.Tensor(g))
+        return [t.array.tobytes() for t in (y, a.grad, b.grad)]
+
+    ours = gradients()
+    with reference_kernels():
+        assert ours == gradients()
+
+
 def test_gradients_of_gradients_go_through_masks():
     x = dg.Tensor(RNG.normal(size=2500), requires_grad=True)
     mask = dg.Tensor(RNG.random(2500) < 0.5)
