@@ -16,6 +16,8 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from distgrad.switches import off
+
 _WORTH_A_LOOK = 4 << 20  # bytes: going through the heap takes milliseconds
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # malloc.h
 _LARGEST = 32 << 20  # what glibc takes for the second: larger arrays come from the system still
@@ -35,7 +37,7 @@ def keep(environment: Mapping[str, str] = os.environ) -> bool:
     Not where the environment says how memory is kept (glibc's variables, or
     ``DISTGRAD_KEEP_MEMORY=0``), and where the C library has no such setting.
     """
-    if environment.get("DISTGRAD_KEEP_MEMORY") == "0" or any(n in environment for n in _OWN):
+    if off(environment, "DISTGRAD_KEEP_MEMORY") or any(n in environment for n in _OWN):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -49,7 +51,7 @@ def keep(environment: Mapping[str, str] = os.environ) -> bool:
 
 def large_pages(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether to ask for large pages: not with ``NUMPY_MADVISE_HUGEPAGE=0``, as NumPy has it."""
-    return environment.get("NUMPY_MADVISE_HUGEPAGE") != "0" and hasattr(mmap, "MADV_HUGEPAGE")
+    return not off(environment, "NUMPY_MADVISE_HUGEPAGE") and hasattr(mmap, "MADV_HUGEPAGE")
 
 
 def give_back_freed(nbytes: int) -> None:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from distgrad.perrank import PerRank
+from distgrad.switches import off
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
@@ -21,7 +22,7 @@ Switch: TypeAlias = "_GeneratorContextManager[None]"
 # Context variables, not globals: simulated ranks are threads of one process.
 grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 fused_enabled: ContextVar[bool] = ContextVar(
-    "fused_enabled", default=os.environ.get("DISTGRAD_FUSED", "1") != "0"
+    "fused_enabled", default=not off(os.environ, "DISTGRAD_FUSED")
 )
 # What watches every op: ``detect_anomaly``, or the recorder of a captured step.
 watching: ContextVar[Any] = ContextVar("watching", default=None)

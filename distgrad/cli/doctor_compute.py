@@ -20,6 +20,7 @@ from distgrad.files import shown
 from distgrad.kernels import amx, onednn
 from distgrad.observe.durations import spell_seconds
 from distgrad.parallel import core_type, numerics
+from distgrad.switches import off
 
 _WIDTH = 384  # of the product that is timed: 2 to 10 ms
 _NUMBA = "pip install 'distgrad[fast]'"
@@ -71,7 +72,7 @@ def _speed() -> str:
 
 def look_at_kernels() -> Iterator[Finding]:
     """Say whether fused kernels run, and where compiled ones are kept."""
-    if os.environ.get("DISTGRAD_FUSED") == "0":
+    if off(os.environ, "DISTGRAD_FUSED"):
         text = "fused kernels are off (DISTGRAD_FUSED=0): the NumPy reference of every op runs"
         yield note(text, "unset DISTGRAD_FUSED")
         return

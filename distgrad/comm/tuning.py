@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distgrad.errors import DistgradError
+from distgrad.switches import off
 
 VARIABLE = "DISTGRAD_TUNING"
 """Names the file, or is "off"."""
@@ -45,7 +46,7 @@ def path_of(environ: Mapping[str, str]) -> Path | None:
     $DISTGRAD_TUNING, else distgrad/tuning.json in $XDG_CACHE_HOME or ~/.cache.
     """
     chosen = environ.get(VARIABLE, "")
-    if chosen == "off":
+    if off(environ, VARIABLE):
         return None
     if chosen:
         return Path(chosen)

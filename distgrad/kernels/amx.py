@@ -9,7 +9,7 @@ import ctypes
 import os
 from functools import cache
 
-from distgrad import blas
+from distgrad import blas, switches
 
 # What Linux on x86-64 calls the question whether this process may use tiles (arch_prctl(2)).
 _ARCH_PRCTL, _ASK, _TILES = 158, 0x1023, 18
@@ -27,7 +27,7 @@ def multiplies() -> bool:
 
 def off() -> bool:
     """Whether the user wants to do without."""
-    return os.environ.get("DISTGRAD_AMX") == "0"
+    return switches.off(os.environ, "DISTGRAD_AMX")
 
 
 def _allowed() -> bool:

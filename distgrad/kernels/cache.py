@@ -31,6 +31,7 @@ from numba.core.runtime import _nrt_python
 from numba.core.serialize import dumps
 
 from distgrad.files import open_regular, read_all, replacing, shown
+from distgrad.switches import off
 
 _done: list[str] = []  # the kernels that this process has compiled and kept
 
@@ -43,11 +44,11 @@ _HINT = 120  # bytes that say who holds the lock
 def cache_folder() -> Path | None:
     """Return the folder of compiled kernels: in $DISTGRAD_CACHE, or in the node's temp.
 
-    Node-local by default: the processes of a node meet at its lock. None where $DISTGRAD_CACHE is
-    "off"; or (with a warning) if it cannot be written, or if others could put code in it.
+    Node-local by default: the processes of a node meet at its lock. None where $DISTGRAD_CACHE says
+    off; or (with a warning) if it cannot be written, or if others could put code in it.
     """
     root = os.environ.get("DISTGRAD_CACHE")
-    if root == "off":
+    if off(os.environ, "DISTGRAD_CACHE"):
         return None
     try:
         _sources()

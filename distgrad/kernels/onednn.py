@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from distgrad import blas
+from distgrad import blas, switches
 from distgrad.autograd.types import Array
 
 WHEEL = "onednn-cpu-gomp"
@@ -322,7 +322,7 @@ def _set(name: str) -> str:
 
 def off() -> bool:
     """Whether the user wants to do without."""
-    return os.environ.get("DISTGRAD_ONEDNN") == "0"
+    return switches.off(os.environ, "DISTGRAD_ONEDNN")
 
 
 def longs(numbers: Sequence[int]) -> Any:

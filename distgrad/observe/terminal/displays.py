@@ -18,6 +18,7 @@ from distgrad.observe.terminal.screen import Screen
 from distgrad.observe.terminal.status import Status
 from distgrad.observe.terminal.streams import above, is_terminal
 from distgrad.observe.terminal.table import Row, table_lines
+from distgrad.switches import on
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +58,7 @@ def wants_lines(environ: Mapping[str, str]) -> bool:
 
 
 def _is_plain(environ: Mapping[str, str]) -> bool:
-    return environ.get(PLAIN, "0") not in ("", "0")
+    return on(environ, PLAIN)
 
 
 class Lines:

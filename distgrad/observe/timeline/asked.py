@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from distgrad.comm import guard
 from distgrad.parallel import World
 from distgrad.parallel.world import on_join
+from distgrad.switches import on
 
 if TYPE_CHECKING:
     from distgrad.observe.timeline.recording import profile
@@ -32,7 +33,7 @@ def _begin_if_asked(world: World) -> None:
         return
     from distgrad.observe.timeline.recording import profile  # noqa: PLC0415 (seldom used)
 
-    found = profile(folder, kernels=os.environ.get(f"{VARIABLE}_KERNELS") == "1", world=world)
+    found = profile(folder, kernels=on(os.environ, f"{VARIABLE}_KERNELS"), world=world)
     found.__enter__()
     state = world.comm.transport.state
     state.before_leaving.append(partial(_end, found))
