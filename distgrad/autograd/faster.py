@@ -12,3 +12,5 @@ def _none(name: str) -> Callable[..., Any] | None:
 
 twin: Callable[[str], Callable[..., Any] | None] = _none
 """Finds what does the same faster; set by ``distgrad.kernels``."""
+MANY = 1 << 11
+"""Numbers: fewer are done sooner than numba is imported, or a kernel called."""

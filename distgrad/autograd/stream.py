@@ -133,9 +133,6 @@ def uniform(shape: Shape) -> Array:
     return drawn
 
 
-_MANY = 1 << 11  # fewer are drawn sooner than numba is imported
-
-
 def random(shape: Shape, dtype: DTypeLike) -> Array:
     """Return ``generator().random(shape)`` rounded to ``dtype``, to numbers below 1."""
     most = below_1(np.dtype(dtype))
@@ -183,13 +180,13 @@ def integers(low: int, high: int, shape: Shape) -> Array:
 def permutation(n: int) -> Array:
     """Return ``generator().permutation(n)``."""
     drawn = None
-    if type(n) is int and _MANY <= n < 1 << 31:
+    if type(n) is int and faster.MANY <= n < 1 << 31:
         drawn = _by_kernel("permutation", (n,), np.int64)
     return lent_generator().permutation(n) if drawn is None else drawn
 
 
 def _are_many(shape: Shape) -> bool:
-    return math.prod(shape) >= _MANY
+    return math.prod(shape) >= faster.MANY
 
 
 def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: Any) -> Array | None:

@@ -403,7 +403,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
 def _put(own: Tensor, index: Any, value: Any) -> None:
     plain = value.array if isinstance(value, Tensor) else value
     a, key = own._to_write(), _plain_index(index)
-    if type(key) is np.ndarray and key.dtype == np.bool_:
+    if type(key) is np.ndarray and key.dtype == np.bool_ and key.size >= faster.MANY:
         put_ = faster.twin("put_")
         if put_ is not None and put_(a, key, plain):
             return

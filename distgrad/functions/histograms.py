@@ -261,7 +261,7 @@ def unique_consecutive(
         row = x.array.reshape(-1)
         new = np.ones(len(row), np.bool_)
         np.not_equal(row[1:], row[:-1], out=new[1:])
-        twin = kernels.twin("picked")
+        twin = kernels.twin("picked") if row.size >= _MANY else None
         found = None if twin is None else twin(row, new)
         values = row[new] if found is None else found
     else:

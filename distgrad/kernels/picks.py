@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.faster import MANY
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, dense, flat, in_memory, in_order, suits
@@ -17,14 +18,12 @@ from distgrad.ops.helpers import ZERO, Order
 from distgrad.ops.indexing import put_back
 
 _BITS: dict[int, Any] = {4: np.uint32, 8: np.uint64}
-_SOME = 1 << 11
-"""Numbers: of fewer NumPy picks sooner than a kernel is called."""
 
 
 def picked(a: Array, mask: Array) -> Array | None:
     """Return the elements of ``a`` where ``mask``, of its shape, holds, in a row."""
     bits = _BITS.get(a.dtype.itemsize)
-    if bits is None or a.dtype.hasobject or a.size < _SOME or mask.shape != a.shape:
+    if bits is None or a.dtype.hasobject or a.size < MANY or mask.shape != a.shape:
         return None
     y = np.empty(np.count_nonzero(mask), a.dtype)
     _picked(dense(a).reshape(-1).view(bits), _flags(mask), y.view(bits))
@@ -34,7 +33,7 @@ def picked(a: Array, mask: Array) -> Array | None:
 def put_(a: Array, mask: Array, values: Any) -> bool:
     """Let ``a[mask]`` be ``values`` (as many as are picked, or one); whether that was done."""
     bits = _BITS.get(a.dtype.itemsize)
-    if bits is None or a.dtype.hasobject or a.size < _SOME or mask.shape != a.shape:
+    if bits is None or a.dtype.hasobject or a.size < MANY or mask.shape != a.shape:
         return False
     if not (a.flags.c_contiguous and a.flags.writeable) or np.may_share_memory(mask, a):
         return False
@@ -72,6 +71,10 @@ def getitem(a: Array, index: Array) -> OpResult | None:
 
 def where(condition: Array, a: Any, b: Any) -> OpResult | None:
     """The twin of ``ops.where_`` for arrays of one shape, or one and a number."""
+    # Most choices are small ones, which this is to cost little.
+    few = type(a) is not np.ndarray or a.size < MANY
+    if few and (type(b) is not np.ndarray or b.size < MANY):
+        return None
     y = chosen(condition, a, b)
     if y is None:
         return None
@@ -90,7 +93,7 @@ def where(condition: Array, a: Any, b: Any) -> OpResult | None:
 def chosen(condition: Any, a: Any, b: Any) -> Array | None:
     """Return ``np.where(condition, a, b)``; None for what is left to NumPy."""
     whole, other = (a, b) if np.ndim(a) else (b, a)
-    if np.size(whole) < _SOME or not _fit(condition, whole, other):
+    if np.size(whole) < MANY or not _fit(condition, whole, other):
         return None
     x, order = in_memory(whole)
     if condition.shape != whole.shape and order is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.faster import MANY
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
@@ -57,9 +58,10 @@ def bag_sum(weight: Array, indices: Array, *, ends: Array) -> OpResult | None:
 
 def getitem(a: Array, *, index: Any) -> OpResult | None:
     """The twin of ``ops.getitem`` for an array of whole numbers alone, or a mask."""
-    if type(index) is np.ndarray and index.dtype == np.bool_:
+    kind = index.dtype.kind if type(index) is np.ndarray else ""
+    if kind == "b" and a.size >= MANY:
         return picks.getitem(a, index)
-    if type(index) is not np.ndarray or index.dtype.kind not in "iu" or not suits(a):
+    if kind not in ("i", "u") or not suits(a):
         return None
     places = index.astype(np.int64).reshape(-1)
     if np.count_nonzero(places.view(np.uint64) >= len(a)):  # negative ones, or too large

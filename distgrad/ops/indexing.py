@@ -184,9 +184,10 @@ def _picked(a: Array | Tensor, key: Any) -> Any:
 
 
 def _mask(key: Any) -> Array | None:
-    """Return the mask that an index is, alone or in a tuple."""
+    """Return the mask of many numbers that an index is, alone or in a tuple."""
     alone = key[0] if type(key) is tuple and len(key) == 1 else key
-    return alone if type(alone) is np.ndarray and alone.dtype == np.bool_ else None
+    is_mask = type(alone) is np.ndarray and alone.dtype == np.bool_
+    return alone if is_mask and alone.size >= faster.MANY else None
 
 
 def _last(key: Any, shape: Shape) -> Array | None:
