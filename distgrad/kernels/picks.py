@@ -12,9 +12,9 @@ import numpy as np
 from distgrad.autograd.faster import MANY
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import blank, dense, flat, in_memory, in_order, suits
+from distgrad.kernels.arrays import dense, flat, in_order, suits
 from distgrad.kernels.jit import exact_kernel
-from distgrad.ops.helpers import ZERO, Order
+from distgrad.ops.helpers import ZERO, memory_order
 from distgrad.ops.indexing import put_back
 
 _BITS: dict[int, Any] = {4: np.uint32, 8: np.uint64}
@@ -70,7 +70,7 @@ def getitem(a: Array, index: Array) -> OpResult | None:
 
 
 def where(condition: Array, a: Any, b: Any) -> OpResult | None:
-    """The twin of ``ops.where_`` for arrays of one shape, or one and a number."""
+    """The twin of ``ops.where_``."""
     # Most choices are small ones, which this is to cost little.
     few = type(a) is not np.ndarray or a.size < MANY
     if few and (type(b) is not np.ndarray or b.size < MANY):
@@ -92,45 +92,28 @@ def where(condition: Array, a: Any, b: Any) -> OpResult | None:
 
 def chosen(condition: Any, a: Any, b: Any) -> Array | None:
     """Return ``np.where(condition, a, b)``; None for what is left to NumPy."""
-    whole, other = (a, b) if np.ndim(a) else (b, a)
-    if np.size(whole) < MANY or not _fit(condition, whole, other):
+    dtype = np.result_type(a, b)
+    arrays = [x for x in (a, b) if np.ndim(x)]
+    if dtype.itemsize not in _BITS or dtype.hasobject or not arrays:
         return None
-    x, order = in_memory(whole)
-    if condition.shape != whole.shape and order is None:
-        condition = np.broadcast_to(condition, whole.shape)
-    elif not _lies(condition, order) or condition.shape != whole.shape:
+    if any(type(x) is not np.ndarray or x.dtype != dtype for x in arrays):
         return None
-    several = np.ndim(other) > 0
-    if not _lies(whole, order) or (several and not _lies(other, order)):
-        return None  # where all lie alike, NumPy's result does, too
-    given = in_order(other, order) if several else np.full(1, other, whole.dtype)
-    pair = (x, given) if whole is a else (given, x)
-    y, row = blank(whole, whole.shape, order)
-    bits = _BITS[whole.dtype.itemsize]
-    keep = in_order(condition, order).view(np.uint8)
-    _choose(keep, *(p.view(bits) for p in pair), row.view(bits))
+    if type(condition) is not np.ndarray or condition.dtype != np.bool_:
+        return None
+    # NumPy says how its result would lie; what lies otherwise is copied, which waits for nothing.
+    inputs = [condition, *arrays]
+    access: Any = [*[["readonly"] for _ in inputs], ["writeonly", "allocate"]]
+    kinds = [*[None for _ in inputs], dtype]
+    y = np.nditer([*inputs, None], ["zerosize_ok"], access, kinds).operands[-1]
+    shape, order = y.shape, memory_order(y)
+
+    def row(x: Array) -> Array:
+        return in_order(x if x.shape == shape else np.broadcast_to(x, shape), order)
+
+    bits = _BITS[dtype.itemsize]
+    pair = [(row(x) if np.ndim(x) else np.full(1, x, dtype)).view(bits) for x in (a, b)]
+    _choose(row(condition).view(np.uint8), *pair, row(y).view(bits))
     return y
-
-
-def _fit(condition: Any, whole: Any, other: Any) -> bool:
-    """Whether the condition's shape and the other choice's, if it is no number, are the array's."""
-    if any(type(x) is not np.ndarray for x in (condition, whole)):
-        return False
-    dtype, shape = whole.dtype, whole.shape
-    if condition.dtype != np.bool_ or dtype.itemsize not in _BITS or dtype.hasobject:
-        return False
-    if np.ndim(other) and (type(other) is not np.ndarray or other.shape != shape):
-        return False
-    if np.result_type(whole, other) != dtype or getattr(other, "dtype", dtype) != dtype:
-        return False
-    ends = shape[len(shape) - condition.ndim :]
-    return condition.ndim <= len(shape) and all(
-        n in (1, m) for n, m in zip(condition.shape, ends, strict=True)
-    )
-
-
-def _lies(a: Array, order: Order) -> bool:
-    return bool((a if order is None else a.transpose(order)).flags.c_contiguous)
 
 
 def _flags(mask: Array) -> Array:

@@ -56,7 +56,7 @@ def test_the_choice_between_two_is_numpys_and_lies_as_numpys_does(shape, kind, p
     same(picks.chosen(last, a, b), np.where(last, a, b))
 
 
-def test_what_lies_in_two_ways_has_gaps_or_is_promoted_is_left_to_numpy():
+def test_what_lies_in_several_ways_has_gaps_or_is_broadcast_lies_as_in_numpy():
     a, mask = numbers((64, 65), "f4"), RNG.random((64, 65)) < 0.5
     turned = np.asfortranarray(a)
     for choices in (
@@ -65,15 +65,27 @@ def test_what_lies_in_two_ways_has_gaps_or_is_promoted_is_left_to_numpy():
         (mask[:, ::-1], turned, 0),
         (mask[:, :1], turned, 0),
         (mask[:, :40], numbers((64, 80), "f4")[:, ::2], 0),
+        (mask, turned[::-1], a[:, ::-1]),
+        (mask, a[:1], a),
+        (mask, 0, turned[:, :1]),
+        (np.ones((3, 64, 65), bool), a, 0),
+        (mask, np.broadcast_to(a[:1], a.shape), a[:, :1]),
+        (mask[:0], a[:0], 0),
+    ):
+        same(picks.chosen(*choices), np.where(*choices))
+
+
+def test_what_is_promoted_or_of_other_sizes_is_left_to_numpy():
+    a, mask = numbers((64, 65), "f4"), RNG.random((64, 65)) < 0.5
+    for choices in (
         (mask, a, a.astype("f8")),
         (mask, a, np.float64(3)),
-        (mask, a[:1], a),
         (mask, a.astype("f2"), 0),
         (mask.astype("i4"), a, 0),
-        (np.ones((3, 64, 65), bool), a, 0),
-        (mask[:40, :40], a[:40, :40], 0),
+        (mask, 1.0, 0.0),
     ):
         assert picks.chosen(*choices) is None
+    assert picks.where(mask[:30, :40], a[:30, :40], 0) is None
     assert picks.picked(a, mask[0]) is None
     assert picks.picked(a.astype("f2"), mask) is None
 
