@@ -88,8 +88,9 @@ def address(typing: Any, a: Any, at: Any) -> Any:
 
 def place_of(context: Any, builder: Any, signature: Any, args: Any, n: int, index: Any) -> Any:
     """Return the pointer to element ``index`` of the array that is argument ``n``."""
-    array = context.make_array(signature.args[n])(context, builder, args[n])
-    return builder.gep(array.data, [index])
+    # numba's own way stores the array's nine words first, to read one of them.
+    field = context.data_model_manager[signature.args[n]].get_field_position("data")
+    return builder.gep(builder.extract_value(args[n], field), [index])
 
 
 def loaded(builder: Any, pointer: Any, kind: Any) -> Any:
