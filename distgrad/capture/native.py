@@ -185,6 +185,8 @@ class _Part:
         self._gradients: list[int] = []
         self._ids: list[int] = []
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
+        self._whole = {f.buffer.source: f for _, f in self._shown if _is_fresh(f)}
+        """Of fresh memory what is one array from end to end."""
         self._beside = [(b, *code.beside[b]) for b in stretch.beside]
         self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
         self._memory: Array | None = None
@@ -209,7 +211,7 @@ class _Part:
         """Do what the lines do."""
         self._look(v)
         self._find(v)
-        at, first, left = self._begin, self._stretch.first, 0
+        at, given = self._begin, 0
         called: list[Beside] = []
         for one, begin, end in self._beside:
             ready = one.ready()
@@ -219,17 +221,17 @@ class _Part:
             # What may be wrong is looked at before anything is changed.
             self._call(at, begin)
             self._check(v)
-            left = _given_gradients(first, left, one.number)
-            for before in called:
-                before.done(v)
             if ready:
                 called, at = [one], begin
-            else:
-                one.runner(v)
-                called, at = [], end
+                continue
+            given = self._give_gradients(given, one.number)
+            for before in called:
+                before.done(v)
+            one.runner(v)
+            called, at = [], end
         self._call(at, self._end)
         self._check(v)
-        _given_gradients(first, left, None)
+        self._give_gradients(given, None)
         for before in called:
             before.done(v)
         for n, form in self._shown:
@@ -243,6 +245,17 @@ class _Part:
             raise CaptureError(
                 f"a kernel of a captured step failed (word {failed}): is memory left?"
             )
+
+    def _give_gradients(self, done: int, line: int | None) -> int:
+        """Let leaves have what lines before ``line`` have computed; return how many have it."""
+        for leaf, _, number in self._stretch.first[done:]:
+            if line is not None and number > line:
+                break
+            place = leaf._place
+            assert place is not None  # or it would have moved
+            leaf.grad = output(place.gradient, None, 0)
+            done += 1
+        return done
 
     def _check(self, v: Values) -> None:
         for at, check, forms in self._checks:
@@ -270,7 +283,12 @@ class _Part:
         words = self._code.w
         for key, word in self._new:
             if key not in self._fresh:
-                self._fresh[key] = np.empty(self._sizes[key], np.uint8)
+                form = self._whole.get(key)
+                self._fresh[key] = (
+                    np.empty(self._sizes[key], np.uint8)
+                    if form is None
+                    else np.empty(form.shape, form.dtype)
+                )
             words[word] = id(self._fresh[key])
         ids = [*map(id, self._values(v))]
         if ids != self._ids:
@@ -328,25 +346,15 @@ class _Part:
             memory, offset = self._memory, offset + self._places[form.buffer]
         elif isinstance(source, _ndarray):
             memory = source
-        elif source[0] == "value":
-            memory = v[source[1]]
-            if memory.shape == form.shape and memory.strides == form.strides:
-                return memory  # type: ignore[no-any-return]
         else:
-            memory = self._fresh[source]
+            memory = v[source[1]] if source[0] == "value" else self._fresh[source]
+            if (memory.shape, memory.strides) == (form.shape, form.strides) and (
+                memory.dtype == form.dtype
+            ):
+                return memory  # type: ignore[no-any-return]
         if not memory.flags.c_contiguous:
             return np.asarray(_Seen(memory, form))
         return np.ndarray(form.shape, form.dtype, memory, offset, form.strides)
-
-
-def _given_gradients(first: Sequence[Any], done: int, line: int | None) -> int:
-    """Give leaves the gradients that lines before ``line`` have computed; return how many are."""
-    for leaf, _, number in first[done:]:
-        if line is not None and number > line:
-            break
-        leaf.grad = output(leaf._place.gradient, None, 0)
-        done += 1
-    return done
 
 
 def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
@@ -354,6 +362,12 @@ def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
     if len(numbers) < 2:
         return lambda v: tuple([v[n] for n in numbers])
     return itemgetter(*numbers)
+
+
+def _is_fresh(form: Form) -> bool:
+    source = form.buffer.source
+    whole = form.offset == 0 and form.dense and form.size * form.itemsize == form.buffer.size
+    return whole and type(source) is tuple and source[0] == "fresh"
 
 
 class _Seen:

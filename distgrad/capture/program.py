@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import is_
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from distgrad.optim import Optimizer
 
 _WIDTH = 48
 _UNKNOWN: Any = object()
+_training, _mode = attrgetter("training"), attrgetter("requires_grad", "_listener")
 
 
 class Program:
@@ -37,8 +38,7 @@ class Program:
         self._modules = [m for m, _ in modules]
         self._training = [training for _, training in modules]
         self._leaves = list(leaves)
-        self._trained = [leaf.requires_grad for leaf in leaves]
-        self._listeners = [leaf._listener for leaf in leaves]
+        self._modes = [*map(_mode, leaves)]
         self._asked = [leaf for leaf, _ in had]
         self._had = [none for _, none in had]
         self._change = REPLACED.count
@@ -54,9 +54,8 @@ class Program:
     def fits(self) -> bool:
         """Whether modules and parameters are in the modes they had when the step was recorded."""
         return (
-            [m.training for m in self._modules] == self._training
-            and [leaf.requires_grad for leaf in self._leaves] == self._trained
-            and all(map(is_, [leaf._listener for leaf in self._leaves], self._listeners))
+            [*map(_training, self._modules)] == self._training
+            and [*map(_mode, self._leaves)] == self._modes
             and [leaf.grad is None for leaf in self._asked] == self._had
             and (self._change == REPLACED.count or self._are_there())
         )

@@ -244,12 +244,18 @@ def _tensors(x: Any) -> Iterator[Tensor]:
 def _signature(args: Any, kwargs: Any) -> tuple[list[Any], Any]:
     """Return the arrays among the arguments, and what must be equal for one program to do."""
     arrays: list[Any] = []
-    key = [_form(x, arrays) for x in args]
+    key: list[Any] = [grad_enabled.get(), fused_enabled.get()]
+    for x in args:
+        if type(x) is np.ndarray:  # what most are, without a call
+            arrays.append(x)
+            key.append((x.shape, x.dtype, x.strides))
+        else:
+            key.append(_form(x, arrays))
     if kwargs:
         key.append(tuple([(k, _form(x, arrays)) for k, x in sorted(kwargs.items())]))
     if len(set(map(id, arrays))) != len(arrays):  # which ones are one
         key.append(tuple([next(i for i, a in enumerate(arrays) if a is x) for x in arrays]))
-    return arrays, (grad_enabled.get(), fused_enabled.get(), *key)
+    return arrays, tuple(key)
 
 
 def _form(x: Any, arrays: list[Any]) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.hooks import is_hooked
-from distgrad.optim.optimizer import Group, Optimizer, numbers_of
+from distgrad.optim.optimizer import Group, Optimizer, Settled, numbers_of
 from distgrad.optim.run import Run
 from distgrad.optim.update import Formula, Unmoved
 
@@ -126,8 +126,11 @@ class PreparedStep:
         """Errors: TypeError for a step that is more than moves of long arrays."""
         self.optimizer = optimizer
         self._groups: list[tuple[FlatParameters, list[Run], list[Move]]] = []
-        self._settings: list[list[Any]] = [[] for _ in optimizer.param_groups]
-        """Those of the last step; none of a group that has Tensors, which change in place."""
+        self._seen: list[list[Any]] = [[] for _ in optimizer.param_groups]
+        """What was in the groups at the last step; not of one with Tensors, which may change."""
+        self._settings = [Settled({}) for _ in optimizer.param_groups]
+        listeners = {p._listener for group in optimizer.param_groups for p in group["params"]}
+        self._listeners: set[Any] = listeners - {None}  # a program fits these alone
         # A user's update may count its calls: it is not called but for a step.
         if not type(optimizer).__module__.startswith("distgrad."):
             raise TypeError("an optimizer of the user's")
@@ -154,21 +157,25 @@ class PreparedStep:
             return False
         for i, group in enumerate(optimizer.param_groups):
             store, runs, moves = self._groups[i]
-            settings, before = group, self._settings[i]
+            before = self._seen[i]
             steady = len(before) == len(group) and all(map(is_, group.values(), before))
             if not steady:
                 store.names = optimizer.state_names(group)
-                settings = numbers_of(group)
-                self._settings[i] = [*group.values()] if settings is group else []
+                numbers = numbers_of(group)
+                self._seen[i] = [*group.values()] if numbers is group else []
+                self._settings[i] = Settled(numbers)
             if store.runs() is not runs:  # they have moved
                 return False
             for move in moves:
-                if not move.ready(optimizer, settings, steady):
+                if not move.ready(optimizer, self._settings[i], steady):
                     return False
         return True
 
     def done(self) -> None:
         """Count the step, which has been taken, and tell who listens."""
-        for move in self.moves:
-            move.done()
-        self.optimizer._tell_listeners()
+        for _, _, moves in self._groups:
+            for move in moves:
+                move.done()
+        if not self.optimizer._inside:
+            for listener in self._listeners:
+                listener.optimizer_stepped(self.optimizer)
