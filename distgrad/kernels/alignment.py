@@ -11,6 +11,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.mathematics import exp, log
+from distgrad.kernels.scalars import empty_of, most
 from distgrad.ops.ctc import NEVER, extended
 
 
@@ -58,7 +59,7 @@ def _counts(lengths: Array, n: int) -> Array:
 @inlined
 def _three(a: Any, b: Any, c: Any) -> Any:
     """log(eᵃ + eᵇ + eᶜ)."""
-    top = max(a, b, c)
+    top = most(most(a, b), c)
     return log(exp(a - top) + exp(b - top) + exp(c - top)) + top
 
 
@@ -70,7 +71,7 @@ def _alphas(
     # Before the first frame: in the state before all labels. A frame's largest logarithm is moved
     # into a sum in float64, so that float32 does not lose the differences between states.
     states, zero = path.shape[1], x.dtype.type(0)
-    before, emit = np.empty(states + 2, x.dtype), np.empty(states, x.dtype)
+    before, emit = empty_of(states + 2, x.dtype), empty_of(states, x.dtype)
     for b in range(x.shape[1]):
         before[:] = never  # two states in front of all, that nobody is ever in
         before[2] = zero
@@ -79,13 +80,13 @@ def _alphas(
             here = alphas[b, t]
             if t < heard[b]:
                 for s in range(states):
-                    emit[s] = max(x[t, b, path[b, s]], never)
+                    emit[s] = most(x[t, b, path[b, s]], never)
                 for s in range(states):
                     grown = _three(before[s + 2], before[s + 1], before[s] + skip[b, s])
                     here[s] = grown + emit[s]
                 top = here[0]
                 for s in range(states):
-                    top = max(top, here[s])
+                    top = most(top, here[s])
                 for s in range(states):
                     here[s] -= top
                     before[s + 2] = here[s]
@@ -96,7 +97,7 @@ def _alphas(
         last = 2 * spoken[b]
         first = before[last + 2]
         second = before[last + 1] if last > 0 else never
-        top = max(first, second)
+        top = most(first, second)
         loss[b] = -log(exp(first - top) + exp(second - top)) - x.dtype.type(moved + top)
         offset[b] = moved + top
 
@@ -108,8 +109,8 @@ def _occupied(
 ) -> None:  # fmt: skip
     # beta of a state at frame t: the logarithm of all ways on from it, frame t left out.
     states, zero = path.shape[1], x.dtype.type(0)
-    beta, ahead = np.empty(states, x.dtype), np.empty(states + 2, x.dtype)
-    jump, joint = np.empty(states + 2, x.dtype), np.empty(states, x.dtype)
+    beta, ahead = empty_of(states, x.dtype), empty_of(states + 2, x.dtype)
+    jump, joint = empty_of(states + 2, x.dtype), empty_of(states, x.dtype)
     for b in range(x.shape[1]):
         last = 2 * spoken[b]
         for s in range(states):
@@ -124,7 +125,7 @@ def _occupied(
             top = alphas[b, t, 0] + beta[0]
             for s in range(states):
                 joint[s] = alphas[b, t, s] + beta[s]
-                top = max(top, joint[s])
+                top = most(top, joint[s])
             total = zero
             for s in range(states):
                 joint[s] = exp(joint[s] - top)
@@ -132,11 +133,11 @@ def _occupied(
             share = weight[b] / total
             for s in range(states):
                 d[t, b, path[b, s]] += joint[s] * share
-                ahead[s] = beta[s] + max(x[t, b, path[b, s]], never)
+                ahead[s] = beta[s] + most(x[t, b, path[b, s]], never)
                 jump[s] = ahead[s] + skip[b, s]
             top = never + never
             for s in range(states):
                 beta[s] = _three(ahead[s], ahead[s + 1], jump[s + 2])
-                top = max(top, beta[s])
+                top = most(top, beta[s])
             for s in range(states):
                 beta[s] -= top

@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from distgrad.kernels.vectors import WORD, code
+from distgrad.kernels.intrinsics import code
+from distgrad.kernels.vectors import WORD
 
 llvm.initialize_native_asmparser()  # numba, having no instructions as text, does without
 

@@ -17,6 +17,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.mathematics import fma, polynomial
+from distgrad.kernels.scalars import bits
 
 SINE, COSINE = 0, 1
 """Quarters of a turn that are added."""
@@ -108,7 +109,7 @@ def wave(x: float, quarters: int) -> float:
     half = 0.5 * z
     w = 1.0 - half
     c = w + ((1.0 - w) - half + z * z * _cosine(z))
-    k = np.float64(t).view(np.int64) + quarters
+    k = bits(t) + quarters
     y: float = c if k & 1 else s
     return -y if k & 2 else y
 

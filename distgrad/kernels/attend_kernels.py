@@ -12,6 +12,7 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar
 from distgrad.kernels.jit import inlined, kernel, part
+from distgrad.kernels.scalars import empty_of
 from distgrad.kernels.tiles import ROWS, VECTORS, tile, turn, wide_tile
 from distgrad.kernels.vectors import (
     BYTES,
@@ -87,7 +88,7 @@ def attend(  # noqa: PLR0915 (one kernel is compiled sooner than two)
     dk = slopes + (_BLOCK * width if back else 0)
     dv = dk + ((s + ROWS) * wide_d if back else 0)
     end = dv + ((s + ROWS) * wide_e if back else 0)
-    room = np.empty(end, q.dtype)
+    room = empty_of(end, q.dtype)
     at = _SIZES + forms
     for m in range(heads):
         _turned(k, numbers[at + 1], numbers[_SIZES + 1], s, d, w, room, panels)

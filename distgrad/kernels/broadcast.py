@@ -14,6 +14,7 @@ from distgrad.kernels import pairs
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.gapped import product
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import least, most
 
 
 def outer_product(a: Array, b: Array) -> OpResult | None:
@@ -109,7 +110,7 @@ def _triangle(a: Array, k: int, copy: Callable[..., None]) -> OpResult | None:
 def _lower(x: Array, k: int, y: Array) -> None:
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
-            cut = min(max(i + k + 1, 0), x.shape[2])
+            cut = least(most(i + k + 1, 0), x.shape[2])
             _copy(x[n, i, :cut], y[n, i, :cut])
             _clear(y[n, i, cut:])
 
@@ -118,7 +119,7 @@ def _lower(x: Array, k: int, y: Array) -> None:
 def _upper(x: Array, k: int, y: Array) -> None:
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
-            cut = min(max(i + k, 0), x.shape[2])
+            cut = least(most(i + k, 0), x.shape[2])
             _clear(y[n, i, :cut])
             _copy(x[n, i, cut:], y[n, i, cut:])
 

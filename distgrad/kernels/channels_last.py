@@ -16,6 +16,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, channels_first
 from distgrad.kernels.arrays import channels_last as last
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import empty_of, least, most
 from distgrad.ops.geometry import Windows
 from distgrad.ops.pool import elements_of, window_counts
 
@@ -61,8 +62,8 @@ def _statistics(x: Array, mean: Array, var: Array) -> None:
     # blocks before in float64 (Chan, Golub and LeVeque 1983).
     n, channels = x.shape
     zero = x.dtype.type(0)
-    middle, square = np.empty(channels, np.float64), np.empty(channels, np.float64)
-    m, s = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    middle, square = empty_of(channels, np.float64), empty_of(channels, np.float64)
+    m, s = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
     for c in range(channels):
         middle[c] = square[c] = 0.0
     for start in range(0, n, _BLOCK):
@@ -101,14 +102,14 @@ def _batch_norm_back(
 ) -> None:
     n, channels = x.shape
     zero = x.dtype.type(0)
-    sum_g, sum_gx = np.empty(channels, np.float64), np.empty(channels, np.float64)
-    part_g, part_gx = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    scale = np.empty(channels, x.dtype)
+    sum_g, sum_gx = empty_of(channels, np.float64), empty_of(channels, np.float64)
+    part_g, part_gx = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
+    scale = empty_of(channels, x.dtype)
     for c in range(channels):
         sum_g[c] = sum_gx[c] = 0.0
         scale[c] = w[c] * r[c]
     for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
+        stop = least(start + _BLOCK, n)
         for c in range(channels):
             part_g[c] = part_gx[c] = zero
         for i in range(start, stop):
@@ -153,8 +154,8 @@ def _group_norm(  # noqa: PLR0912 (loops over channels, written out)
     channels, zero = x.shape[2], x.dtype.type(0)
     members = channels // mean.shape[1]
     count = x.shape[1] * members
-    whole, part = np.empty(channels, np.float64), np.empty(channels, x.dtype)
-    middle, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    whole, part = empty_of(channels, np.float64), empty_of(channels, x.dtype)
+    middle, scale = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
     for n in range(x.shape[0]):
         for c in range(channels):
             middle[c] = zero
@@ -203,16 +204,16 @@ def _group_norm_back(
     channels, zero = x.shape[2], x.dtype.type(0)
     members = channels // mean.shape[1]
     count = x.shape[1] * members
-    sum_g, sum_gx = np.empty(channels, np.float64), np.empty(channels, np.float64)
-    part_g, part_gx = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    middle, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    slope, mean_g = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    sum_g, sum_gx = empty_of(channels, np.float64), empty_of(channels, np.float64)
+    part_g, part_gx = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
+    middle, scale = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
+    slope, mean_g = empty_of(channels, x.dtype), empty_of(channels, x.dtype)
     for n in range(x.shape[0]):
         for c in range(channels):
             middle[c] = mean[n, c // members]
             sum_g[c] = sum_gx[c] = 0.0
         for start in range(0, x.shape[1], _BLOCK):
-            stop = min(start + _BLOCK, x.shape[1])
+            stop = least(start + _BLOCK, x.shape[1])
             for c in range(channels):
                 part_g[c] = part_gx[c] = zero
             for i in range(start, stop):
@@ -264,9 +265,9 @@ def _max_pool(
     images, h, w, channels = x.shape
     for n in range(images):
         for i in range(y.shape[1]):
-            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            top, bottom = most(i * sh - ph, 0), least(i * sh - ph + kh, h)
             for j in range(y.shape[2]):
-                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                left, right = most(j * sw - pw, 0), least(j * sw - pw + kw, w)
                 best, where = y[n, i, j], winners[n, i, j]
                 first = np.int32((top - i * sh + ph) * kw + left - j * sw + pw)
                 for c in range(channels):
@@ -292,9 +293,9 @@ def _max_pool_back(
     zero = d.dtype.type(0)
     for n in range(images):
         for i in range(g.shape[1]):
-            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            top, bottom = most(i * sh - ph, 0), least(i * sh - ph + kh, h)
             for j in range(g.shape[2]):
-                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                left, right = most(j * sw - pw, 0), least(j * sw - pw + kw, w)
                 here, where = g[n, i, j], winners[n, i, j]
                 for a in range(top, bottom):
                     for b in range(left, right):
@@ -339,9 +340,9 @@ def _avg_pool(
     images, h, w, channels = x.shape
     for n in range(images):
         for i in range(y.shape[1]):
-            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            top, bottom = most(i * sh - ph, 0), least(i * sh - ph + kh, h)
             for j in range(y.shape[2]):
-                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                left, right = most(j * sw - pw, 0), least(j * sw - pw + kw, w)
                 out = y[n, i, j]
                 for c in range(channels):
                     out[c] = 0
@@ -361,9 +362,9 @@ def _avg_pool_back(
     images, h, w, channels = d.shape
     for n in range(images):
         for i in range(g.shape[1]):
-            top, bottom = max(i * sh - ph, 0), min(i * sh - ph + kh, h)
+            top, bottom = most(i * sh - ph, 0), least(i * sh - ph + kh, h)
             for j in range(g.shape[2]):
-                left, right = max(j * sw - pw, 0), min(j * sw - pw + kw, w)
+                left, right = most(j * sw - pw, 0), least(j * sw - pw + kw, w)
                 here = g[n, i, j]
                 for a in range(top, bottom):
                     for b in range(left, right):

@@ -9,6 +9,7 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, readable, suits
 from distgrad.kernels.jit import exact_kernel, inlined, kernel
+from distgrad.kernels.scalars import least, most
 
 
 def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> bool:
@@ -62,7 +63,7 @@ def triangle(rows: int, columns: int, offset: int, lower: bool) -> Array:
 
 @inlined
 def _ends(i: int, columns: int, offset: int, lower: bool) -> tuple[int, int]:
-    edge = min(max(i + offset + (1 if lower else 0), 0), columns)
+    edge = least(most(i + offset + (1 if lower else 0), 0), columns)
     return (0, edge) if lower else (edge, columns)
 
 

@@ -12,6 +12,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, dense, suits
 from distgrad.kernels.jit import exact_kernel, inlined, kernel
+from distgrad.kernels.scalars import least, most
 from distgrad.ops.distances import ORDERS
 from distgrad.ops.reduce import nonzero
 
@@ -106,7 +107,7 @@ def _between(  # noqa: PLR0912 (an order each: its loop knows it)
     n = b.shape[2]
     for s in range(a.shape[0]):
         for begin in range(0, n, _STRETCH):
-            end = min(begin + _STRETCH, n)
+            end = least(begin + _STRETCH, n)
             for i in range(a.shape[1]):
                 first, start = _row(i, n, begin, pairs)
                 if first >= end:
@@ -143,7 +144,7 @@ def _row(i: int, n: int, begin: int, pairs: bool) -> tuple[int, int]:
     """Return the first column of a stretch that the row i has, and where its column 0 would be."""
     # Of pairs the row i has the columns after i alone, and rows stand one after the other.
     if pairs:
-        return max(begin, i + 1), i * (2 * n - i - 1) // 2 - i - 1
+        return most(begin, i + 1), i * (2 * n - i - 1) // 2 - i - 1
     return begin, i * n
 
 
@@ -168,7 +169,7 @@ def _back(
     n = b.shape[2]
     for s in range(a.shape[0]):
         for begin in range(0, n, _STRETCH):
-            end = min(begin + _STRETCH, n)
+            end = least(begin + _STRETCH, n)
             for i in range(a.shape[1]):
                 first, start = _row(i, n, begin, pairs)
                 if first >= end:

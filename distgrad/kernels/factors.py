@@ -11,6 +11,7 @@ from distgrad.autograd.op import OpResult, OpResults
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import suits
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import least
 from distgrad.kernels.triangular import LARGEST, are_small, stack
 from distgrad.ops.linalg import T
 from distgrad.ops.lu_factors import lu_gradient
@@ -154,7 +155,7 @@ def _unpack(y: Array, lower: Array, upper: Array) -> None:
 def _pack(lower: Array, upper: Array, y: Array) -> None:
     for i in range(y.shape[0]):
         for r in range(y.shape[1]):
-            for c in range(min(r, lower.shape[2])):
+            for c in range(least(r, lower.shape[2])):
                 y[i, r, c] = lower[i, r, c]
             for c in range(r, y.shape[2]):
                 y[i, r, c] = upper[i, r, c]

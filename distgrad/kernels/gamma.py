@@ -18,6 +18,7 @@ from distgrad.kernels import mathematics as m
 from distgrad.kernels.arrays import suits
 from distgrad.kernels.jit import exact_kernel, inlined
 from distgrad.kernels.recipe import of_one_where
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops.gamma_numbers import BERNOULLI, HALF_LOG_2PI, factorial
 
 _FAR, _STEPS = 8.0, 8
@@ -146,7 +147,7 @@ def _zeta(
 ) -> None:
     """Sum up ζ(s, q): the first powers, and the series for the rest."""
     n = total.size
-    factor, square = np.empty(n, total.dtype), np.empty(n, total.dtype)
+    factor, square = empty_of(n, total.dtype), empty_of(n, total.dtype)
     for i in range(n):
         total[i] = 0.0
     for k in range(powers.shape[0]):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Shape
-from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.jit import exact_kernel, part
 from distgrad.kernels.meeting import doubles_at, floats_at
+from distgrad.kernels.scalars import array_at
 from distgrad.ops.elementwise import as_is
 
 _AXES = 4  # of rows and the elements of one, once neighbours are joined
@@ -111,8 +111,8 @@ def _are_rows(axes: list[tuple[int, int, int]], itemsize: int) -> bool:
 
 def _kernels(formula: Callable[[Any, Any], Any]) -> dict[Any, Callable[..., None]]:
     return {
-        np.dtype(np.float32): _kernel(exact_kernel(formula), floats_at, 4),
-        np.dtype(np.float64): _kernel(exact_kernel(formula), doubles_at, 8),
+        np.dtype(np.float32): _kernel(part(formula), floats_at, 4),
+        np.dtype(np.float64): _kernel(part(formula), doubles_at, 8),
     }
 
 
@@ -124,18 +124,18 @@ def _kernel(formula: Any, at: Any, size: int) -> Callable[..., None]:
             i, j, k = row // (n * m), row // m % n, row % m
             x = a + i * axes[0, 1] + j * axes[1, 1] + k * axes[2, 1]
             z = b + i * axes[0, 2] + j * axes[1, 2] + k * axes[2, 2]
-            to = carray(at(y + row * count * size), count)
+            to = array_at(at(y + row * count * size), count)
             if axes[3, 1] == 0:
-                of_all = carray(at(x), 1)[0]
-                right = carray(at(z), count)
+                of_all = array_at(at(x), 1)[0]
+                right = array_at(at(z), count)
                 for c in range(count):
                     to[c] = formula(of_all, right[c])
             elif axes[3, 2] == 0:
-                left, of_all = carray(at(x), count), carray(at(z), 1)[0]
+                left, of_all = array_at(at(x), count), array_at(at(z), 1)[0]
                 for c in range(count):
                     to[c] = formula(left[c], of_all)
             else:
-                left, right = carray(at(x), count), carray(at(z), count)
+                left, right = array_at(at(x), count), array_at(at(z), count)
                 for c in range(count):
                     to[c] = formula(left[c], right[c])
 

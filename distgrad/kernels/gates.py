@@ -10,6 +10,7 @@ from __future__ import annotations
 from distgrad.autograd.types import Array
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid, tanh
+from distgrad.kernels.scalars import least, most, ravel
 
 _BLOCK = 1024  # numbers of a gate that are worked on while they are in the cache
 _ACROSS, _DOWN = 64, 8  # a tile that is turned at once: all lines it touches stay in the cache
@@ -87,9 +88,9 @@ def lstm_step(
     """z = W h, q the inputs' part; the gates go to a[step], the states to c[after] and y[after]."""
     n, m = h.shape
     gates, old, new = a[step], c[before], c[after]
-    rows = max(1, _BLOCK // m)
+    rows = most(1, _BLOCK // m)
     for begin in range(0, n, rows):
-        end = min(n, begin + rows)
+        end = least(n, begin + rows)
         i, f = gates[begin:end], gates[n + begin : n + end]
         g, o = gates[2 * n + begin : 2 * n + end], gates[3 * n + begin : 3 * n + end]
         _add(z, q, at, bias, begin, i)
@@ -97,13 +98,13 @@ def lstm_step(
         _add(z, q, at, bias, 2 * n + begin, g)
         _add(z, q, at, bias, 3 * n + begin, o)
         _lstm(
-            i.reshape(-1),
-            f.reshape(-1),
-            g.reshape(-1),
-            o.reshape(-1),
-            old[begin:end].reshape(-1),
-            new[begin:end].reshape(-1),
-            h[begin:end].reshape(-1),
+            ravel(i),
+            ravel(f),
+            ravel(g),
+            ravel(o),
+            ravel(old[begin:end]),
+            ravel(new[begin:end]),
+            ravel(h[begin:end]),
         )
     turn(h, y[after])
 
@@ -127,12 +128,12 @@ def lstm_step_back(
     one = dh.dtype.type(1)
     if gy.size:
         _add_turned(gy[step], dh)
-    gates, old, new, slope = a[step], c[before].reshape(-1), c[after].reshape(-1), dc.reshape(-1)
-    i, f = gates[:n].reshape(-1), gates[n : 2 * n].reshape(-1)
-    g, o = gates[2 * n : 3 * n].reshape(-1), gates[3 * n :].reshape(-1)
-    di, df = dz[:n].reshape(-1), dz[n : 2 * n].reshape(-1)
-    dg, do = dz[2 * n : 3 * n].reshape(-1), dz[3 * n :].reshape(-1)
-    flat = dh.reshape(-1)
+    gates, old, new, slope = a[step], ravel(c[before]), ravel(c[after]), ravel(dc)
+    i, f = ravel(gates[:n]), ravel(gates[n : 2 * n])
+    g, o = ravel(gates[2 * n : 3 * n]), ravel(gates[3 * n :])
+    di, df = ravel(dz[:n]), ravel(dz[n : 2 * n])
+    dg, do = ravel(dz[2 * n : 3 * n]), ravel(dz[3 * n :])
+    flat = ravel(dh)
     for e in range(n * m):
         top = tanh(new[e])
         s = slope[e] + flat[e] * o[e] * (one - top * top)
@@ -159,10 +160,10 @@ def gru_step(
 ) -> None:
     """As ``lstm_step``; a[step] becomes r, z, n, the product behind r, and h - n."""
     n, m = h.shape
-    gates, state = a[step], h.reshape(-1)
-    r, u = gates[:n].reshape(-1), gates[n : 2 * n].reshape(-1)
-    new, p = gates[2 * n : 3 * n].reshape(-1), gates[3 * n : 4 * n].reshape(-1)
-    rest = gates[4 * n :].reshape(-1)
+    gates, state = a[step], ravel(h)
+    r, u = ravel(gates[:n]), ravel(gates[n : 2 * n])
+    new, p = ravel(gates[2 * n : 3 * n]), ravel(gates[3 * n : 4 * n])
+    rest = ravel(gates[4 * n :])
     for j in range(2 * n, 3 * n):
         b, own = b_ih[j], b_hh[j]
         for k in range(m):
@@ -200,12 +201,12 @@ def gru_step_back(
     n, m = dh.shape
     one = dh.dtype.type(1)
     _add_turned(gy[step], dh)
-    gates, past, flat = a[step], direct.reshape(-1), dh.reshape(-1)
-    r, u = gates[:n].reshape(-1), gates[n : 2 * n].reshape(-1)
-    new, p = gates[2 * n : 3 * n].reshape(-1), gates[3 * n : 4 * n].reshape(-1)
-    rest = gates[4 * n :].reshape(-1)
-    dp, dr = dz[:n].reshape(-1), dz[n : 2 * n].reshape(-1)
-    du, dn = dz[2 * n : 3 * n].reshape(-1), dz[3 * n :].reshape(-1)
+    gates, past, flat = a[step], ravel(direct), ravel(dh)
+    r, u = ravel(gates[:n]), ravel(gates[n : 2 * n])
+    new, p = ravel(gates[2 * n : 3 * n]), ravel(gates[3 * n : 4 * n])
+    rest = ravel(gates[4 * n :])
+    dp, dr = ravel(dz[:n]), ravel(dz[n : 2 * n])
+    du, dn = ravel(dz[2 * n : 3 * n]), ravel(dz[3 * n :])
     for e in range(n * m):
         s = flat[e] + past[e]
         t = s * (one - u[e]) * (one - new[e] * new[e])
@@ -232,7 +233,7 @@ def rnn_step(
     """As ``lstm_step``; a[step] becomes the state."""
     state, zero = a[step], z.dtype.type(0)
     _add(z, q, at, bias, 0, state)
-    flat = state.reshape(-1)
+    flat = ravel(state)
     if relu:
         for e in range(flat.size):
             flat[e] = zero if flat[e] <= zero else flat[e]
@@ -249,7 +250,7 @@ def rnn_step_back(
     """As ``lstm_step_back``."""
     zero, one = dh.dtype.type(0), dh.dtype.type(1)
     _add_turned(gy[step], dh)
-    state, flat, out = a[step].reshape(-1), dh.reshape(-1), dz.reshape(-1)
+    state, flat, out = ravel(a[step]), ravel(dh), ravel(dz)
     if relu:
         for e in range(flat.size):
             out[e] = flat[e] * (one if state[e] > zero else zero)

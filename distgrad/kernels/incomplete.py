@@ -18,6 +18,7 @@ from distgrad.kernels import mathematics as m
 from distgrad.kernels.blocks import applied
 from distgrad.kernels.gamma import stirling_rest
 from distgrad.kernels.jit import inlined, kernel
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops import incomplete_numbers
 from distgrad.ops.gamma import lower_slopes, upper_slopes
 from distgrad.ops.gamma_numbers import HALF_LOG_2PI, about_two
@@ -60,7 +61,7 @@ def _rule() -> tuple[Array, Array]:
 @kernel
 def _tails(a: Array, x: Array, y: Array, nodes: Array, weights: Array, upper: bool) -> None:
     """Let y = Q(a, x) if ``upper``, else P(a, x)."""
-    deep, total = np.empty(_BLOCK), np.empty(_BLOCK)
+    deep, total = empty_of(_BLOCK, np.float64), empty_of(_BLOCK, np.float64)
     for begin in range(0, y.size, _BLOCK):
         b, z, part = a[begin : begin + _BLOCK], x[begin : begin + _BLOCK], y[begin : begin + _BLOCK]
         n = part.size

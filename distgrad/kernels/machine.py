@@ -15,10 +15,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import default_manager
-from numba.extending import intrinsic
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.scalars import least, ravel
 from distgrad.kernels.vectors import (
     BYTES,
     add,
@@ -48,7 +49,7 @@ def _caller(words: int, floats: int) -> Any:
     their own kind, so their order among each other does not matter, and more of them do no harm.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @code
     def call(typing: Any, function: Any, arguments: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             word, real = ir.IntType(64), ir.DoubleType()
@@ -69,7 +70,7 @@ def _caller(words: int, floats: int) -> Any:
     return call
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@code
 def _word_at(typing: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], ir.IntType(64).as_pointer()))
@@ -100,7 +101,7 @@ def run(w: Array, begin: int, end: int, moved: Array, base: int) -> int:
         units, strip, after = w[pc + 2], w[pc + 3], pc + w[pc]
         done = 0
         while done < units:
-            now = min(strip, units - done)
+            now = least(strip, units - done)
             at = pc + HEAD_OF_LOOP
             while at < after:
                 counts, pointers = w[at + 3], w[at + 4]
@@ -417,11 +418,11 @@ multiply_in_rows, divide_in_rows = _in_rows("multiply", multiply), _in_rows("div
 def add_row(a: Array, row: Array, out: Array) -> None:
     """Add a row to each of (rows, columns)."""
     rows, n = a.shape
-    add_in_rows(a.reshape(-1), row, out.reshape(-1), 1, rows, n, 0, n, 0, 0, 0, n)
+    add_in_rows(ravel(a), row, ravel(out), 1, rows, n, 0, n, 0, 0, 0, n)
 
 
 @exact_kernel
 def multiply_row(a: Array, row: Array, out: Array) -> None:
     """Multiply each of (rows, columns) by a row."""
     rows, n = a.shape
-    multiply_in_rows(a.reshape(-1), row, out.reshape(-1), 1, rows, n, 0, n, 0, 0, 0, n)
+    multiply_in_rows(ravel(a), row, ravel(out), 1, rows, n, 0, n, 0, 0, 0, n)

@@ -11,6 +11,7 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops.helpers import data_of
 from distgrad.ops.margin import classes_of
 from distgrad.ops.reduction import check_reduction, reduced, share
@@ -143,8 +144,8 @@ def multilabel_margin(x: Array, labels: TensorLike, *, reduction: str = "mean") 
 def _multilabel_margin(x: Array, labels: Array, loss: Array, slope: Array) -> bool:
     zero, one, c = x.dtype.type(0), x.dtype.type(1), x.shape[1]
     share_of_one = one / x.dtype.type(c)
-    others, steps = np.empty(c, x.dtype), np.empty(c, x.dtype)
-    places, free = np.empty(c, np.int64), np.empty(c, np.bool_)
+    others, steps = empty_of(c, x.dtype), empty_of(c, x.dtype)
+    places, free = empty_of(c, np.int64), empty_of(c, np.bool_)
     for i in range(x.shape[0]):
         free[:] = True
         end = 0

@@ -21,6 +21,7 @@ from distgrad.kernels.arrays import (
 )
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.mathematics import sigmoid
+from distgrad.kernels.scalars import empty_of
 from distgrad.kernels.turned import as_it_lies, lying
 from distgrad.ops.activation import alpha_levels
 
@@ -137,7 +138,7 @@ def _gated(x: Array, y: Array) -> None:
 @kernel
 def _gated_back(g: Array, x: Array, d: Array) -> None:
     # In loops of few arrays: of many the compiler does not look whether they overlap.
-    one, gate = x.dtype.type(1), np.empty(_SHORT, x.dtype)
+    one, gate = x.dtype.type(1), empty_of(_SHORT, x.dtype)
     for i in range(x.shape[0]):
         for begin in range(0, x.shape[2], _SHORT):
             part = slice(begin, begin + _SHORT)

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from distgrad.kernels.compiler import parts
+from distgrad.kernels.intrinsics import code
+from distgrad.kernels.scalars import bits, least, most, number
 
 _F, _I = np.float32, np.int32
 
@@ -52,15 +54,15 @@ def polynomial(dtype: Callable[[float], Any], coefficients: Iterable[float]) -> 
     return numba.njit(**_HOW)(eval(f"lambda x: {text}", names))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@code
 def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """x y + z of float64, rounded once, whatever the processor."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fma(*args)
 
     real = numba.types.float64
-    return real(real, real, real), code
+    return real(real, real, real), generate
 
 
 # exp(x) = 2ⁿ exp(r), n = round(x / ln 2), |r| ≤ ln 2 / 2; exp(r) by Taylor's polynomial. Adding 1.5
@@ -123,27 +125,27 @@ def exp(x: Any) -> Any:
 
 
 def _exp32(x: Any) -> Any:
-    z = min(max(x, _LOW32), _HIGH32)
+    z = least(most(x, _LOW32), _HIGH32)
     t = z * _LOG2E32 + _MAGIC32
     n = t - _MAGIC32
     r = (z - n * _LN2_HI32) - n * _LN2_LO32
     p = _A2 + r * (_A3 + r * (_A4 + r * (_A5 + r * (_A6 + r * _A7))))
     y = _ONE32 + (r + r * r * p)
-    y *= _I((np.float32(t).view(np.int32) + _BIAS32) << _SHIFT32).view(np.float32)
+    y *= number(_I((bits(t) + _BIAS32) << _SHIFT32))
     y = y if x >= _LOW32 else _ZERO32
     y = y if x <= _HIGH32 else _INF32
     return y if x == x else x
 
 
 def _exp64(x: Any) -> Any:
-    z = min(max(x, _LOW64), _HIGH64)
+    z = least(most(x, _LOW64), _HIGH64)
     t = z * _LOG2E64 + _MAGIC64
     n = t - _MAGIC64
     r = (z - n * _LN2_HI64) - n * _LN2_LO64
     p = _B8 + r * (_B9 + r * (_B10 + r * (_B11 + r * (_B12 + r * _B13))))
     p = _B2 + r * (_B3 + r * (_B4 + r * (_B5 + r * (_B6 + r * (_B7 + r * p)))))
     y = 1.0 + (r + r * r * p)
-    y *= np.int64((np.float64(t).view(np.int64) + _BIAS64) << _SHIFT64).view(np.float64)
+    y *= number((bits(t) + _BIAS64) << _SHIFT64)
     y = y if x >= _LOW64 else 0.0
     y = y if x <= _HIGH64 else np.inf
     return y if x == x else x
@@ -155,13 +157,13 @@ def exp_of_negative(x: Any) -> Any:
 
 
 def _exp_of_negative32(x: Any) -> Any:
-    z = max(x, _LOW32)
+    z = most(x, _LOW32)
     t = z * _LOG2E32 + _MAGIC32
     n = t - _MAGIC32
     r = (z - n * _LN2_HI32) - n * _LN2_LO32
     p = _A2 + r * (_A3 + r * (_A4 + r * (_A5 + r * (_A6 + r * _A7))))
     y = _ONE32 + (r + r * r * p)
-    y *= _I((np.float32(t).view(np.int32) + _BIAS32) << _SHIFT32).view(np.float32)
+    y *= number(_I((bits(t) + _BIAS32) << _SHIFT32))
     return y if x >= _LOW32 else _ZERO32
 
 
@@ -171,25 +173,25 @@ def expm1(x: Any) -> Any:
 
 
 def _expm1_32(x: Any) -> Any:
-    z = min(max(x, _LOW32), _HIGH32)
+    z = least(most(x, _LOW32), _HIGH32)
     t = z * _LOG2E32 + _MAGIC32
     n = t - _MAGIC32
     r = (z - n * _LN2_HI32) - n * _LN2_LO32
     p = _A2 + r * (_A3 + r * (_A4 + r * (_A5 + r * (_A6 + r * _A7))))
-    s = _I((np.float32(t).view(np.int32) + _BIAS32) << _SHIFT32).view(np.float32)
+    s = number(_I((bits(t) + _BIAS32) << _SHIFT32))
     y = s * (r + r * r * p) + (s - _ONE32)
     y = y if x <= _HIGH32 else _INF32
     return y if x == x else x
 
 
 def _expm1_64(x: Any) -> Any:
-    z = min(max(x, _LOW64), _HIGH64)
+    z = least(most(x, _LOW64), _HIGH64)
     t = z * _LOG2E64 + _MAGIC64
     n = t - _MAGIC64
     r = (z - n * _LN2_HI64) - n * _LN2_LO64
     p = _B8 + r * (_B9 + r * (_B10 + r * (_B11 + r * (_B12 + r * _B13))))
     p = _B2 + r * (_B3 + r * (_B4 + r * (_B5 + r * (_B6 + r * (_B7 + r * p)))))
-    s = np.int64((np.float64(t).view(np.int64) + _BIAS64) << _SHIFT64).view(np.float64)
+    s = number((bits(t) + _BIAS64) << _SHIFT64)
     y = s * (r + r * r * p) + (s - 1.0)
     y = y if x <= _HIGH64 else np.inf
     return y if x == x else x
@@ -220,9 +222,9 @@ def log(x: Any) -> Any:
 def _log32(x: Any) -> Any:
     small = x < _TINY32
     z = x * _SCALE32 if small else x
-    bits = _I(np.float32(z).view(np.int32) - _ROOT32)  # numba adds two int32 to an int64
-    n = np.float32(_I(bits >> _SHIFT32))
-    m = _I((bits & _MANTISSA32) + _ROOT32).view(np.float32)
+    k = _I(bits(z) - _ROOT32)  # numba adds two int32 to an int64
+    n = np.float32(_I(k >> _SHIFT32))
+    m = number(_I((k & _MANTISSA32) + _ROOT32))
     n = n - _LIFT32 if small else n
     f = m - _ONE32
     q = f * f
@@ -236,9 +238,9 @@ def _log32(x: Any) -> Any:
 def _log64(x: Any) -> Any:
     small = x < _TINY64
     z = x * _SCALE64 if small else x
-    bits = np.float64(z).view(np.int64) - _ROOT64
-    n: Any = np.float64(bits >> _SHIFT64)
-    m = np.int64((bits & _MANTISSA64) + _ROOT64).view(np.float64)
+    k = bits(z) - _ROOT64
+    n: Any = np.float64(k >> _SHIFT64)
+    m = number((k & _MANTISSA64) + _ROOT64)
     n = n - _LIFT64 if small else n
     f = m - 1.0
     s = f / (2.0 + f)
@@ -279,14 +281,14 @@ _FLAT32, _FLAT64 = _F(9.5), 19.5  # from here on it is ±1
 
 
 def _tanh32(x: Any) -> Any:
-    e = expm1(_TWO32 * min(abs(x), _FLAT32))
+    e = expm1(_TWO32 * least(abs(x), _FLAT32))
     y = e / (e + _TWO32)
     y = y if x >= _ZERO32 else -y
     return y if x == x else x
 
 
 def _tanh64(x: Any) -> Any:
-    e = expm1(2.0 * min(abs(x), _FLAT64))
+    e = expm1(2.0 * least(abs(x), _FLAT64))
     y = e / (e + 2.0)
     y = y if x >= 0.0 else -y
     return y if x == x else x
@@ -328,32 +330,32 @@ def rank(x: Any) -> Any:
 
     Of whole numbers LLVM finds the largest in vectors, of floats not: one may be NaN.
     """
-    bits = np.asarray(x).view(f"i{np.asarray(x).itemsize}")
-    return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+    k = np.asarray(x).view(f"i{np.asarray(x).itemsize}")
+    return np.where(k < 0, k ^ np.iinfo(k.dtype).max, k)
 
 
 def _rank32(x: Any) -> Any:
-    bits = np.float32(x).view(np.int32)
-    return _I(bits ^ _I(_I(bits >> _SIGN32) & _REST32))
+    k = bits(x)
+    return _I(k ^ _I(_I(k >> _SIGN32) & _REST32))
 
 
 def _rank64(x: Any) -> Any:
-    bits = np.float64(x).view(np.int64)
-    return bits ^ ((bits >> _SIGN64) & _REST64)
+    k = bits(x)
+    return k ^ ((k >> _SIGN64) & _REST64)
 
 
 def unrank(k: Any) -> Any:
     """The number whose ``rank`` is k."""
-    bits = rank(np.asarray(k).view(f"f{np.asarray(k).itemsize}"))
-    return bits.view(f"f{bits.itemsize}")
+    k = rank(np.asarray(k).view(f"f{np.asarray(k).itemsize}"))
+    return k.view(f"f{k.itemsize}")
 
 
 def _unrank32(k: Any) -> Any:
-    return _I(k ^ _I(_I(k >> _SIGN32) & _REST32)).view(np.float32)
+    return number(_I(k ^ _I(_I(k >> _SIGN32) & _REST32)))
 
 
 def _unrank64(k: Any) -> Any:
-    return np.int64(k ^ ((k >> _SIGN64) & _REST64)).view(np.float64)
+    return number(k ^ ((k >> _SIGN64) & _REST64))
 
 
 vectorised(rank, _rank32, _rank64)

@@ -8,16 +8,16 @@ Python's lock is not held.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import types
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.scalars import array_at, empty_of
 from distgrad.kernels.squares import _square
 
 COPY, ADD_4, ADD_8, MEET_4, MEET_8, SQUARES_4, SQUARES_8, WIDEN = range(8)
@@ -35,7 +35,6 @@ says how many meetings are over for it, how many others there are, how many rows
 rows."""
 TO_BE_TOLD, TOLD, DONE = range(3)
 """Where a call begins: nobody knows yet that this rank is there; they do; its work is done."""
-_code: Callable[[Callable[..., Any]], Any] = intrinsic
 _X86 = platform.machine() in ("x86_64", "AMD64")
 
 
@@ -97,21 +96,21 @@ def _reach(order: Array, at: int, value: int, looks: int) -> bool:
 @exact_kernel
 def _do(code: int, a: int, b: int, count: int) -> None:
     if code == COPY:
-        _copy(carray(bytes_at(a), count), carray(bytes_at(b), count))
+        _copy(array_at(bytes_at(a), count), array_at(bytes_at(b), count))
     elif code == ADD_4:
-        _add(carray(floats_at(a), count), carray(floats_at(b), count))
+        _add(array_at(floats_at(a), count), array_at(floats_at(b), count))
     elif code == ADD_8:
-        _add(carray(doubles_at(a), count), carray(doubles_at(b), count))
+        _add(array_at(doubles_at(a), count), array_at(doubles_at(b), count))
     elif code == MEET_4:
-        _meet(carray(floats_at(a), count), carray(floats_at(b), count))
+        _meet(array_at(floats_at(a), count), array_at(floats_at(b), count))
     elif code == MEET_8:
-        _meet(carray(doubles_at(a), count), carray(doubles_at(b), count))
+        _meet(array_at(doubles_at(a), count), array_at(doubles_at(b), count))
     elif code == SQUARES_4:
-        carray(doubles_at(a), 1)[0] = _squares(carray(floats_at(b), count))
+        array_at(doubles_at(a), 1)[0] = _squares(array_at(floats_at(b), count))
     elif code == SQUARES_8:
-        carray(doubles_at(a), 1)[0] = _squares(carray(doubles_at(b), count))
+        array_at(doubles_at(a), 1)[0] = _squares(array_at(doubles_at(b), count))
     elif code == WIDEN:
-        _copy(carray(doubles_at(a), count), carray(floats_at(b), count))
+        _copy(array_at(doubles_at(a), count), array_at(floats_at(b), count))
 
 
 @exact_kernel
@@ -136,55 +135,55 @@ def _meet(a: Array, b: Array) -> None:
 
 @exact_kernel
 def _squares(block: Array) -> float:
-    return _square(block, np.empty(64))
+    return _square(block, empty_of(64, np.float64))
 
 
 # -- memory that others write to, and the processor's clock ----------------------------------------
 
 
-@_code
+@code
 def load(typing: Any, address: Any) -> Any:
     """Read the word at an address now, and what is read after it later."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
         return builder.load_atomic(place, "acquire", 8)
 
-    return types.int64(types.int64), code
+    return types.int64(types.int64), generate
 
 
-@_code
+@code
 def store(typing: Any, address: Any, value: Any) -> Any:
     """Write the word at an address once all that was written before can be seen."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
         builder.store_atomic(args[1], place, "release", 8)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), code
+    return types.void(types.int64, types.int64), generate
 
 
-@_code
+@code
 def pause(typing: Any) -> Any:
     """Let the core's other thread go on for a moment."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if _X86:
             builder.call(_llvm(builder, "x86.sse2.pause", ir.VoidType()), [])
         return context.get_dummy_value()
 
-    return types.void(), code
+    return types.void(), generate
 
 
-@_code
+@code
 def cycles(typing: Any) -> Any:
     """Read the processor's clock."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.call(_llvm(builder, "readcyclecounter", ir.IntType(64)), [])
 
-    return types.int64(), code
+    return types.int64(), generate
 
 
 def _llvm(builder: Any, name: str, result: Any) -> Any:
@@ -194,14 +193,14 @@ def _llvm(builder: Any, name: str, result: Any) -> Any:
 
 
 def _pointer(kind: Any) -> Any:
-    @_code
+    @code
     def at(typing: Any, address: Any) -> Any:
         made = types.CPointer(kind)
 
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(made))
 
-        return made(types.int64), code
+        return made(types.int64), generate
 
     return at
 

@@ -17,8 +17,9 @@ from numba import types
 from distgrad import blas
 from distgrad.autograd.types import Array
 from distgrad.kernels import onednn, onednn_convolution
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel
-from distgrad.kernels.vectors import WORD, address, code
+from distgrad.kernels.vectors import WORD, address
 
 _N, _T = 78, 84
 """What the library's C interface calls a matrix as it is, and a transposed one."""

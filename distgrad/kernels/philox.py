@@ -14,9 +14,9 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.extending import intrinsic
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.philox_vectors import (
     COUNTERS,
@@ -29,6 +29,7 @@ from distgrad.kernels.philox_vectors import (
     counters,
     normals_begin,
 )
+from distgrad.kernels.scalars import empty_of, least
 from distgrad.kernels.tiles import ROWS
 
 _U = np.uint64
@@ -67,11 +68,11 @@ def permutation(place: Array, y: Array) -> None:
     y[...] = order
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@code
 def _product(typing: Any, a: Any, b: Any) -> Any:
     """The upper and the lower 64 bits of a product, which the processor has in one step."""
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         wide, half = ir.IntType(128), ir.IntType(64)
         product = builder.mul(*(builder.zext(x, wide) for x in args))
         upper = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), half)
@@ -79,7 +80,7 @@ def _product(typing: Any, a: Any, b: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, halves)
 
     whole = numba.types.uint64
-    return numba.types.UniTuple(whole, 2)(whole, whole), code
+    return numba.types.UniTuple(whole, 2)(whole, whole), generate
 
 
 @inlined
@@ -109,13 +110,13 @@ def _unit(n: Any) -> Any:
 @exact_kernel
 def uniforms(place: Array, rounds: int, y: Array, most: float) -> None:
     """Fill ``y`` with numbers of [0, 1), at most ``most``."""
-    raw = np.empty(_BLOCK, np.uint64)
+    raw = empty_of(_BLOCK, np.uint64)
     count = _1  # NumPy counts up first
     for start in range(0, y.size, _BLOCK):
         _numbers(place, count, rounds, raw)
         count += _U(_BLOCK // 4)
-        for i in range(start, min(start + _BLOCK, y.size)):
-            y[i] = min(_unit(raw[i - start]), most)
+        for i in range(start, least(start + _BLOCK, y.size)):
+            y[i] = least(_unit(raw[i - start]), most)
 
 
 @inlined
@@ -127,7 +128,7 @@ def _half(raw: Array, j: int) -> Any:
 @exact_kernel
 def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
     """Fill ``y`` with whole numbers from ``low`` on."""
-    raw = np.empty(_BLOCK, np.uint64)
+    raw = empty_of(_BLOCK, np.uint64)
     start, i, j = _1, 0, 2 * _BLOCK
     n = _U(count)
     least = (_LOW - n + _1) % n  # of numbers below it there would be one too many
@@ -145,7 +146,7 @@ def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
 @exact_kernel
 def shuffle(place: Array, rounds: int, order: Array) -> None:
     """Exchange each, from the last one on, with one of those up to it."""
-    raw = np.empty(_BLOCK, np.uint64)
+    raw = empty_of(_BLOCK, np.uint64)
     start, i, j = _1, order.size - 1, 2 * _BLOCK
     mask = 1
     while mask < i:
@@ -193,7 +194,7 @@ def normals(
 
     A number has the strip, the sign, and how far from the middle it is.
     """
-    raw, u = np.empty(_BLOCK, np.uint64), np.empty(2)
+    raw, u = empty_of(_BLOCK, np.uint64), empty_of(2, np.float64)
     r = width[255] * 2.0**52
     count, i, j = _1, 0, _BLOCK
     tries = 0  # numbers of [0, 1) that the number to come waits for

@@ -14,6 +14,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, flat, in_order, suits
 from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.scalars import least
 from distgrad.ops.helpers import ZERO, memory_order
 from distgrad.ops.indexing import put_back
 
@@ -137,7 +138,7 @@ def _put_back(g: Array, keep: Array, y: Array) -> None:
     end, last = 0, g.size - 1
     zero = y.dtype.type(0)
     for i in range(y.size):
-        value = g[min(end, last)] if last >= 0 else zero
+        value = g[least(end, last)] if last >= 0 else zero
         y[i] = value + zero if keep[i] else zero
         end += keep[i]
 
@@ -172,6 +173,6 @@ def _fill(keep: Array, values: Array, y: Array) -> None:
         return
     end, last = 0, values.size - 1
     for i in range(y.size):
-        p, q = values[min(end, last)], y[i]
+        p, q = values[least(end, last)], y[i]
         y[i] = p if keep[i] else q
         end += keep[i]

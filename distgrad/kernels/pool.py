@@ -19,6 +19,7 @@ from distgrad.kernels import channels_last
 from distgrad.kernels.arrays import dense, lies_last, suits
 from distgrad.kernels.channels_last import Pooled
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops.geometry import Numbers, Windows, numbers
 from distgrad.ops.pool import elements_of, pool_windows, window_counts
 
@@ -248,7 +249,7 @@ def _find(
     y: Array, winners: Array,
 ) -> None:  # fmt: skip
     height, width = x.shape[2], x.shape[3]
-    top, place = np.empty(width, x.dtype), np.empty(width, np.int32)
+    top, place = empty_of(width, x.dtype), empty_of(width, np.int32)
     for p in range(x.shape[0]):
         for k in range(d0.size):
             for i in range(h0.size):

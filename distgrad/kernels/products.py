@@ -21,6 +21,7 @@ from distgrad.kernels import onednn_products, split_products
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, readable, run, spanned
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.machine import add_row
+from distgrad.kernels.scalars import empty_of, least
 from distgrad.kernels.tiles import ROWS, VECTORS, tile, turn, wide_tile
 from distgrad.kernels.vectors import BYTES, address, apart, load, store
 from distgrad.ops.linalg import linear_by, matmul_by
@@ -293,20 +294,20 @@ def multiply_matrices(
     wide = VECTORS * w
     panels = b_step != 1 or b_row * item >= _FAR
     # Of what is turned more is written than there is.
-    room = np.empty((min(k, _DEPTH) + w) * (n + wide) if panels else w, a.dtype)
+    room = empty_of((least(k, _DEPTH) + w) * (n + wide) if panels else w, a.dtype)
     for first in range(0, k, _DEPTH):
-        depth = min(k - first, _DEPTH)
+        depth = least(k - first, _DEPTH)
         if panels:
             _turned(b, first * b_row, b_row, b_step, depth, n, w, room)
         # The last block begins where it ends with the matrix: what it has in common with the one
         # before is computed twice, to the same bits.
         for row in range(0, m, w):
-            i = min(row, m - w)
+            i = least(row, m - w)
             rows = address(a, i * a_row + first * a_step)
             column = 0
             while column < n:
                 whole = column + wide <= n
-                j = column if whole else min(column, n - w)
+                j = column if whole else least(column, n - w)
                 columns, columns_row = address(b, first * b_row + j), b_row
                 if panels:
                     columns, columns_row = address(room, _panel(column, depth, wide)), wide
@@ -333,7 +334,7 @@ def _turned(
     apart()
     wide = VECTORS * w
     for column in range(0, n, w):
-        place, to = at + min(column, n - w) * step, _panel(column, depth, wide)
+        place, to = at + least(column, n - w) * step, _panel(column, depth, wide)
         if step == 1:
             for q in range(depth):
                 store(room, to + q * wide, load(b, place + q * row))

@@ -14,6 +14,7 @@ from distgrad.kernels.along import beside, counted
 from distgrad.kernels.arrays import Scalar, dense, empty, flat, on_forms, run, suits
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.mathematics import exp
+from distgrad.kernels.scalars import empty_of, most, ravel
 from distgrad.kernels.turned import as_it_lies
 from distgrad.kernels.vectors import BYTES, larger, largest, load
 from distgrad.ops.helpers import integers
@@ -82,13 +83,13 @@ def _largest(a: Array, at: int, n: int) -> Any:
         # What it has in common with the vector before is compared twice.
         return largest(larger(load(a, at + n - w), high))
     for j in range(at, at + n):
-        top = max(top, a[j])
+        top = most(top, a[j])
     return top
 
 
 @kernel
 def _softmax(a: Array, y: Array) -> None:
-    row = a.reshape(-1)
+    row = ravel(a)
     for i in range(a.shape[0]):
         top = _largest(row, i * a.shape[1], a.shape[1])
         total = y.dtype.type(0)
@@ -122,7 +123,7 @@ def log_softmax(a: Array, *, axis: int) -> OpResult | None:
 
 @kernel
 def _log_softmax(a: Array, y: Array) -> None:
-    row = a.reshape(-1)
+    row = ravel(a)
     for i in range(a.shape[0]):
         top = _largest(row, i * a.shape[1], a.shape[1])
         total = y.dtype.type(0)
@@ -150,7 +151,7 @@ def _exponentials(a: Array, y: Array, top: Array, total: Array) -> None:
         total[j] = a.dtype.type(0)
     for k in range(1, a.shape[0]):
         for j in range(a.shape[1]):
-            top[j] = max(top[j], a[k, j])
+            top[j] = most(top[j], a[k, j])
     for k in range(a.shape[0]):
         for j in range(a.shape[1]):
             e = exp(a[k, j] - top[j])
@@ -160,7 +161,7 @@ def _exponentials(a: Array, y: Array, top: Array, total: Array) -> None:
 
 @kernel
 def _softmax_columns(a: Array, y: Array) -> None:
-    top, total = np.empty(a.shape[2], a.dtype), np.empty(a.shape[2], a.dtype)
+    top, total = empty_of(a.shape[2], a.dtype), empty_of(a.shape[2], a.dtype)
     for i in range(a.shape[0]):
         _exponentials(a[i], y[i], top, total)
         for j in range(a.shape[2]):
@@ -172,7 +173,7 @@ def _softmax_columns(a: Array, y: Array) -> None:
 
 @kernel
 def _softmax_columns_back(g: Array, y: Array, d: Array) -> None:
-    dot = np.empty(y.shape[2], y.dtype)
+    dot = empty_of(y.shape[2], y.dtype)
     for i in range(y.shape[0]):
         dot[:] = y.dtype.type(0)
         for k in range(y.shape[1]):
@@ -185,7 +186,7 @@ def _softmax_columns_back(g: Array, y: Array, d: Array) -> None:
 
 @kernel
 def _log_softmax_columns(a: Array, y: Array) -> None:
-    top, total = np.empty(a.shape[2], a.dtype), np.empty(a.shape[2], a.dtype)
+    top, total = empty_of(a.shape[2], a.dtype), empty_of(a.shape[2], a.dtype)
     for i in range(a.shape[0]):
         _exponentials(a[i], y[i], top, total)
         for j in range(a.shape[2]):
@@ -197,7 +198,7 @@ def _log_softmax_columns(a: Array, y: Array) -> None:
 
 @kernel
 def _log_softmax_columns_back(g: Array, y: Array, d: Array) -> None:
-    total = np.empty(y.shape[2], y.dtype)
+    total = empty_of(y.shape[2], y.dtype)
     for i in range(y.shape[0]):
         total[:] = y.dtype.type(0)
         for k in range(y.shape[1]):
@@ -261,7 +262,7 @@ def _cross_entropy(
     seen: Array,
 ) -> None:
     one, zero, c = x.dtype.type(1), x.dtype.type(0), x.dtype.type(x.shape[1])
-    count, bad, row = 0, -1, x.reshape(-1)
+    count, bad, row = 0, -1, ravel(x)
     for i in range(x.shape[0]):
         label = labels[i]
         keep = label != ignored
@@ -298,7 +299,7 @@ def _cross_entropy_back(
         w = weights[i * each] if target >= 0 else d.dtype.type(0)
         for j in range(p.shape[1]):
             d[i, j] = w * (p[i, j] - base)
-        d[i, max(target, 0)] -= w * (d.dtype.type(1) - smoothing)
+        d[i, most(target, 0)] -= w * (d.dtype.type(1) - smoothing)
 
 
 def nll(

@@ -12,6 +12,7 @@ from distgrad.autograd.types import Array, Axis
 from distgrad.kernels.along import beside, counted, neighbours
 from distgrad.kernels.arrays import Scalar, dense, empty, on_forms, run
 from distgrad.kernels.jit import inlined, kernel
+from distgrad.kernels.scalars import empty_of
 
 
 @on_forms
@@ -196,7 +197,7 @@ def _product_back(g: Array, x: Array, y: Array, least: Scalar, d: Array) -> None
 @kernel
 def _without_own(g: Array, x: Array, d: Array) -> None:
     # The product of those before, then of those after: zeros have the right gradient too.
-    last, after = x.shape[0] - 1, np.empty(x.shape[1], x.dtype)
+    last, after = x.shape[0] - 1, empty_of(x.shape[1], x.dtype)
     for j in range(x.shape[1]):
         d[0, j] = g[j]
         after[j] = x[last, j]
@@ -214,7 +215,7 @@ def _product_back_rows(g: Array, x: Array, y: Array, least: Scalar, d: Array) ->
     n = x.shape[1]
     rest = n % _WIDTH if n >= _LONG else n
     wide = n - rest
-    products, others = np.empty(_WIDTH, x.dtype), np.empty(_WIDTH, x.dtype)
+    products, others = empty_of(_WIDTH, x.dtype), empty_of(_WIDTH, x.dtype)
     for i in range(x.shape[0]):
         size = abs(y[i, 0])
         if (size >= least) & (size < np.inf):

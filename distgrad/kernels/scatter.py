@@ -16,6 +16,7 @@ from distgrad.autograd.types import Array, Shape
 from distgrad.kernels import picks
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, kernel
+from distgrad.kernels.scalars import most
 from distgrad.ops.indexing import bag_lengths, checked_rows
 
 
@@ -165,7 +166,7 @@ def _shares(
         counts = own.size == 0 or own[i]
         for j in range(best.shape[1]):
             n = ties[i, j] + (counts & (x[i, j] == best[i, j]))
-            to_a[i, j] = g[i, j] / best.dtype.type(max(n, 1))
+            to_a[i, j] = g[i, j] / best.dtype.type(most(n, 1))
     for k in range(row.size):
         r = row[k]
         for j in range(given.shape[1]):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from distgrad.kernels.mathematics import exp, exp_of_negative, log, polynomial, vectorised
+from distgrad.kernels.scalars import bits, number
 from distgrad.ops.special import ERF, ERFC
 
 _F, _I = np.float32, np.int32
@@ -244,9 +245,8 @@ def _arctan2_32(y: Any, x: Any) -> Any:
     r = t + t * q * _atan32(q)
     r = r + _QUARTER32 if steep | ((low == _INF32) & (high == _INF32)) else r
     r = _RIGHT32 - r if a > b else r
-    r = _PI32 - r if np.float32(x).view(np.int32) < 0 else r
-    bits = _I(np.float32(r).view(np.int32) | (np.float32(y).view(np.int32) & _SIGN32))
-    angle = bits.view(np.float32)
+    r = _PI32 - r if bits(x) < 0 else r
+    angle = number(_I(bits(r) | (bits(y) & _SIGN32)))
     return angle if (x == x) & (y == y) else x + y
 
 
@@ -261,9 +261,8 @@ def _arctan2_64(y: Any, x: Any) -> Any:
     r = t + t * q * _atan64(q)
     r = r + _QUARTER64 if steep | ((low == np.inf) & (high == np.inf)) else r
     r = math.pi / 2 - (r - _TAIL64) if a > b else r
-    r = math.pi - (r - 2 * _TAIL64) if np.float64(x).view(np.int64) < 0 else r
-    bits = np.int64(np.float64(r).view(np.int64) | (np.float64(y).view(np.int64) & _SIGN64))
-    angle = bits.view(np.float64)
+    r = math.pi - (r - 2 * _TAIL64) if bits(x) < 0 else r
+    angle = number(bits(r) | (bits(y) & _SIGN64))
     return angle if (x == x) & (y == y) else x + y
 
 

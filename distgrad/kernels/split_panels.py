@@ -18,13 +18,13 @@ from numba import types
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.amx_tiles import PARTS, STEP, TILE
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import part
 from distgrad.kernels.tiles import turn
 from distgrad.kernels.vectors import (
     INDEX,
     apart,
     broadcast,
-    code,
     load,
     load_some,
     loaded,

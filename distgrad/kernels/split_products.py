@@ -23,6 +23,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels import amx, amx_tiles
 from distgrad.kernels.amx_tiles import STEP
 from distgrad.kernels.jit import exact_kernel, inlined, part
+from distgrad.kernels.scalars import element, set_element
 from distgrad.kernels.split_panels import (
     HEAD,
     LARGEST,
@@ -32,7 +33,15 @@ from distgrad.kernels.split_panels import (
     reaches,
     turned_in_parts,
 )
-from distgrad.kernels.vectors import address, apart, broadcast, load, store
+from distgrad.kernels.vectors import (
+    address,
+    apart,
+    broadcast,
+    load,
+    load_some,
+    store,
+    store_some,
+)
 
 _DEPTH = 512
 """Of the inner axis, how much is multiplied before c is written."""
@@ -124,7 +133,7 @@ def multiply_in_parts(
                         to = in_b if m <= block else in_b + (q - left) // SIDE * panel
                         if top == 0 and turn_b:
                             at = at_b + q * b_row + first
-                            turned_in_parts(b, at, b_row, False, side, depth, room, start, to)
+                            turned_in_parts(b, at, b_row, not turn_b, side, depth, room, start, to)
                         elif top == 0:
                             at = at_b + first * b_row + q
                             columns_in_parts(b, at, b_row, side, depth, room, start, to)
@@ -146,7 +155,7 @@ def _left(
     for i in range(0, lines, SIDE):
         side = lines - i if lines - i < SIDE else SIDE
         if turned:
-            turned_in_parts(a, at + i, row, True, side, depth, room, start, to)
+            turned_in_parts(a, at + i, row, turned, side, depth, room, start, to)
         else:
             lines_in_parts(a, at + i * row, row, side, depth, room, start, to)
         to += panel
@@ -205,12 +214,14 @@ def _panel(
         to, high = address(room, edge), high if high < SIDE else SIDE
         if more:
             for r in range(high):
-                for q in range(columns):
-                    room[edge + r * SIDE + q] = c[place + r * row + q]
+                line, at_c = edge + r * SIDE, place + r * row
+                store(room, line, load_some(c, at_c, columns))
+                store(room, line + 16, load_some(c, at_c + 16, columns - 16))
         amx_tiles.multiply_tiles(a, b, steps, to, SIDE * _WORD, more)
         for r in range(high):
-            for q in range(columns):
-                c[place + r * row + q] = room[edge + r * SIDE + q]
+            line, at_c = edge + r * SIDE, place + r * row
+            store_some(c, at_c, columns, load(room, line))
+            store_some(c, at_c + 16, columns - 16, load(room, line + 16))
 
 
 @part
@@ -229,7 +240,7 @@ def _mend(
         for i in range(m):
             largest = np.float32(0)
             for q in range(k):
-                x = abs(a[at_a + i * a_down + q * a_right])
+                x = abs(element(a, at_a + i * a_down + q * a_right))
                 if not x <= largest:  # NaN is, too, and stays
                     largest = x
                 if largest != largest:
@@ -240,6 +251,7 @@ def _mend(
                 found = largest if largest != largest else np.float32(0)
                 if largest == largest:
                     for q in range(k):
-                        one = a[at_a + i * a_down + q * a_right]
-                        found += one * b[at_b + q * b_down + j * b_right]
-                c[at_c + (j * c_row + i if columns else i * c_row + j)] = found
+                        one = element(a, at_a + i * a_down + q * a_right)
+                        found += one * element(b, at_b + q * b_down + j * b_right)
+                to = at_c + (j * c_row + i if columns else i * c_row + j)
+                set_element(c, to, found)

@@ -6,6 +6,7 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.jit import exact_kernel, part
+from distgrad.kernels.scalars import empty_of, least
 
 LANES = 64
 
@@ -13,7 +14,7 @@ LANES = 64
 @exact_kernel
 def square(block: Array) -> float:
     """Return the sum of the squares of a contiguous block, in double precision."""
-    return _square(block, np.empty(LANES))
+    return _square(block, empty_of(LANES, np.float64))
 
 
 def squares_(flat: Array, bounds: Array, block: int, out: Array) -> None:
@@ -30,7 +31,7 @@ def in_lanes(flat: Array, bounds: Array, block: int, lanes: Array, out: Array) -
     for i in range(out.size):
         total = 0.0
         for first in range(bounds[i], bounds[i + 1], block):
-            total += _square(flat[first : min(first + block, bounds[i + 1])], lanes)
+            total += _square(flat[first : least(first + block, bounds[i + 1])], lanes)
         out[i] = total
 
 

@@ -8,6 +8,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops.normal_tails import TWO_OVER_SQRT_PI
 from distgrad.ops.special import ERFC
 
@@ -50,7 +51,7 @@ def _recurrence(
 ) -> None:
     """Of each |a| the factor before the exponential, and its exponent: Clenshaw's recurrence."""
     F, c = a.dtype.type, coefficients
-    twice, d, dd = np.empty(_BLOCK, a.dtype), np.empty(_BLOCK, a.dtype), np.empty(_BLOCK, a.dtype)
+    twice, d, dd = empty_of(_BLOCK, a.dtype), empty_of(_BLOCK, a.dtype), empty_of(_BLOCK, a.dtype)
     for start in range(0, a.size, _BLOCK):
         x, t = a[start : start + _BLOCK], share[start : start + _BLOCK]
         e = exponent[start : start + _BLOCK]

@@ -13,10 +13,10 @@ import numba
 from llvmlite import ir
 from numba import types
 
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.vectors import (
     WORD,
     Vector,
-    code,
     fused,
     lanes,
     loaded,

@@ -13,12 +13,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
 
+from distgrad.kernels.intrinsics import code
 from distgrad.kernels.mathematics import EXP
 
 BYTES = 64
-code: Callable[[Callable[..., Any]], Any] = intrinsic
 WORD, INDEX = ir.IntType(64), ir.IntType(32)
 
 

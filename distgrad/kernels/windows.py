@@ -10,6 +10,7 @@ from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array, Ints
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import inlined, kernel
+from distgrad.kernels.scalars import least, most
 from distgrad.ops.geometry import Numbers, Windows, windows_of
 
 
@@ -70,7 +71,7 @@ def _reached(shift: int, step: int, count: int, length: int) -> tuple[int, int]:
     """Return the windows, first and one past the last, whose element lies inside."""
     first = (step - 1 - shift) // step if shift < 0 else 0
     end = (length - 1 - shift) // step + 1 if shift < length else 0
-    return min(first, count), max(min(end, count), min(first, count))
+    return least(first, count), most(least(end, count), least(first, count))
 
 
 @kernel
@@ -90,7 +91,7 @@ def _columns(x: Array, how: Numbers, y: Array) -> None:
                     for j in range(begin):
                         y[p, a, b, i, j] = zero
                     if sw == 1:
-                        to, line = y[p, a, b, i, begin:stop], x[p, r, max(begin + shift, 0) :]
+                        to, line = y[p, a, b, i, begin:stop], x[p, r, most(begin + shift, 0) :]
                         for j in range(to.size):
                             to[j] = line[j]
                     else:

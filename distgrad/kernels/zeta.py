@@ -14,6 +14,7 @@ from distgrad.autograd.types import Array
 from distgrad.kernels import mathematics as m
 from distgrad.kernels.arrays import blank, in_memory, in_order
 from distgrad.kernels.jit import kernel
+from distgrad.kernels.scalars import empty_of, least
 from distgrad.ops.bessel import BERNOULLI, DIRECT, zeta_slope
 
 _BLOCK = 256  # numbers at a time, which stay in the first cache
@@ -44,9 +45,9 @@ _STEEPEST = 64.0  # of a larger exponent a term's logarithm has too few digits
 
 @kernel
 def _sums(q: Array, x: Array, y: Array) -> None:
-    total = np.empty(_BLOCK)
+    total = empty_of(_BLOCK, np.float64)
     for begin in range(0, y.size, _BLOCK):
-        end = min(begin + _BLOCK, y.size)
+        end = least(begin + _BLOCK, y.size)
         for i in range(begin, end):
             total[i - begin] = 0.0
         for k in range(DIRECT):

@@ -10,8 +10,10 @@ from distgrad import blas
 pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
 
 import numba
+from numba.core.registry import cpu_target
 
 from distgrad.kernels import jit
+from distgrad.kernels.scalars import most
 
 
 def squared(x, y):
@@ -50,3 +52,22 @@ def test_a_part_of_kernels_is_no_machine_code_by_itself():
     for found, there in ((alone, False), (called, True)):
         engine = found.library.codegen._engine
         assert engine.is_symbol_defined(found.fndesc.llvm_func_name) is there
+
+
+def test_an_instruction_of_ours_is_looked_up_once_for_its_kinds(monkeypatch):
+    def once(x, y):
+        return most(x, y)
+
+    def often(x, y):
+        return most(most(most(x, y), most(y, x)), most(most(x, x), most(y, y)))
+
+    looked = []  # numba goes through its registries
+    target = type(cpu_target.target_context)
+    refresh = target.refresh
+    monkeypatch.setattr(target, "refresh", lambda self: (looked.append(1), refresh(self)))
+    counts = []
+    for function in (once, once, often):  # the first one makes numba ready
+        before = len(looked)
+        assert numba.njit(**jit.exact)(function)(1, 3) == 3
+        counts.append(len(looked) - before)
+    assert counts[1] == counts[2]

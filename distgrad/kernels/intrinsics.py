@@ -1,0 +1,31 @@
+"""Instructions that kernels are given beside numba's own. Imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba.core.typing.templates import builtin_registry
+from numba.extending import intrinsic
+
+Definition = Callable[..., Any]
+
+
+def code(definition: Definition) -> Any:
+    """Make an intrinsic of a function of numba's types; its place in a kernel is a call of it.
+
+    numba looks through all its registries at every call that it meets, before it sees that it knows
+    one of these kinds: for a product in tiles that is a twentieth of the time to compile it.
+    """
+    made = intrinsic(definition)
+    template = next(t for t in reversed(builtin_registry.functions) if t.key is made)
+    find, found = template.generic, dict[Any, Any]()
+
+    def generic(self: Any, args: Any, kws: Any) -> Any:
+        kinds = self.context, args, tuple(kws.items())
+        if kinds not in found:
+            found[kinds] = find(self, args, kws)
+        return found[kinds]
+
+    template.generic = generic
+    return made

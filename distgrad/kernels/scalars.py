@@ -1,0 +1,147 @@
+"""What kernels ask numba for most often, in one instruction or a few. Imports numba.
+
+numba's own ``min``, ``max``, ``view`` of a number, ``np.empty`` and ``reshape(-1)`` are functions
+that each kernel which calls them has to wait for: 5 to 15 ms each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
+from numba.np.arrayobj import make_array, populate_array
+
+from distgrad.kernels.intrinsics import code
+
+_WORD = ir.IntType(64)
+_WHOLE = {types.float32: types.int32, types.float64: types.int64}
+_REAL = {whole: real for real, whole in _WHOLE.items()}
+
+
+def _of_two(asked: str) -> Any:
+    def defined(typing: Any, x: Any, y: Any) -> Any:
+        kind = typing.unify_types(types.unliteral(x), types.unliteral(y))
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x, y = args
+            if kind in types.real_domain:
+                other = builder.fcmp_ordered(asked, y, x)
+            elif kind.signed:
+                other = builder.icmp_signed(asked, y, x)
+            else:
+                other = builder.icmp_unsigned(asked, y, x)
+            return builder.select(other, y, x)
+
+        return kind(kind, kind), generate
+
+    return code(defined)
+
+
+least = _of_two("<")
+"""Python's ``min`` of two numbers: the first one where the second is not below it."""
+most = _of_two(">")
+"""Python's ``max`` of two numbers: the first one where the second is not above it."""
+
+
+@code
+def bits(typing: Any, x: Any) -> Any:
+    """Return the whole number that has the bits of a float."""
+    whole = _WHOLE[x]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(whole))
+
+    return whole(x), generate
+
+
+@code
+def number(typing: Any, n: Any) -> Any:
+    """Return the float that has the bits of a whole number."""
+    real = _REAL[n]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(real))
+
+    return real(n), generate
+
+
+@code
+def empty_of(typing: Any, n: Any, dtype: Any) -> Any:
+    """Return an array of ``n`` elements that may have any values."""
+    element = dtype.dtype if isinstance(dtype, types.DType) else dtype.instance_type
+    made = types.Array(element, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.get_data_type(element)
+        item = ir.Constant(_WORD, context.get_abi_sizeof(data))
+        size = builder.mul(args[0], item)
+        memory = context.nrt.meminfo_alloc_aligned(builder, size, 64)
+        place = builder.bitcast(context.nrt.meminfo_data(builder, memory), data.as_pointer())
+        array = make_array(made)(context, builder)
+        populate_array(array, place, [args[0]], [item], item, memory)
+        return impl_ret_new_ref(context, builder, made, array._getvalue())
+
+    return made(types.intp, dtype), generate
+
+
+@code
+def ravel(typing: Any, a: Any) -> Any:
+    """Return the elements of an array that lie in a row as an array of one axis."""
+    if a.layout != "C":
+        raise TypingError(f"ravel takes an array in C order; got {a}")
+    made = types.Array(a.dtype, 1, "C", readonly=not a.mutable)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = make_array(a)(context, builder, args[0])
+        array = make_array(made)(context, builder)
+        count, item = given.nitems, given.itemsize
+        populate_array(array, given.data, [count], [item], item, given.meminfo, given.parent)
+        return impl_ret_borrowed(context, builder, made, array._getvalue())
+
+    return made(a), generate
+
+
+@code
+def element(typing: Any, a: Any, at: Any) -> Any:
+    """Return element ``at`` of an array of one axis, from its start: nothing else is asked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_place(context, builder, signature, args))
+
+    return a.dtype(a, types.intp), generate
+
+
+@code
+def set_element(typing: Any, a: Any, at: Any, x: Any) -> Any:
+    """Let element ``at`` be x."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, signature, args))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, a.dtype), generate
+
+
+def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    field = context.data_model_manager[signature.args[0]].get_field_position("data")
+    return builder.gep(builder.extract_value(args[0], field), [args[1]])
+
+
+@code
+def array_at(typing: Any, pointer: Any, n: Any) -> Any:
+    """Return what a pointer points to as an array of ``n`` elements, of memory that others keep."""
+    kind = pointer.dtype
+    made = types.Array(kind, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.get_data_type(kind)
+        item = ir.Constant(_WORD, context.get_abi_sizeof(data))
+        array = make_array(made)(context, builder)
+        place = builder.bitcast(args[0], data.as_pointer())
+        populate_array(array, place, [args[1]], [item], item, None)
+        return array._getvalue()
+
+    return made(pointer, types.intp), generate
