@@ -90,13 +90,18 @@ class Move:
         formula, order, numbers = self._asked(optimizer, group, step)
         if formula is not self.formula or order != self._order:
             return None
-        if not self._before:  # else the state has numbers, which each step changes
-            with suppress(*_STRANGE):  # of a later step, which says so itself
-                for later in range(step + 1, step + count):
-                    formula, order, its_numbers = self._asked(optimizer, group, later)
-                    if formula is not self.formula or order != self._order:
-                        break
-                    self._ahead[later] = its_numbers
+        if self._before:  # the state has numbers, which each step changes
+            return numbers
+        known = self._value.later
+        with suppress(*_STRANGE):  # of a later step, which says so itself
+            for later in range(step + 1, step + count):
+                if known is not None:
+                    self._ahead[later] = (numbers[0], *known(later))
+                    continue
+                formula, order, its_numbers = self._asked(optimizer, group, later)
+                if formula is not self.formula or order != self._order:
+                    break
+                self._ahead[later] = its_numbers
         return numbers
 
     def done(self) -> None:

@@ -17,6 +17,7 @@ from distgrad import kernels
 from distgrad.autograd.types import Array
 
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
+Numbers: TypeAlias = Callable[[int], tuple[float, ...]]
 
 # Numbers of a block and what is computed of them stay in the cache of a core.
 _BLOCK = 1 << 14
@@ -32,10 +33,20 @@ class Unmoved:
         self.dtype = dtype
         self.moves: list[tuple[Formula, Any, Any, tuple[float, ...]]] = []
         """The formulas that would have moved it, the gradients, the states, and the numbers."""
+        self.later: Numbers | None = None
+        """The numbers of other steps with the same settings, if the update knows them."""
 
-    def told(self, formula: Formula, grad: Any, state: Any, numbers: tuple[float, ...]) -> None:
+    def told(
+        self,
+        formula: Formula,
+        grad: Any,
+        state: Any,
+        numbers: tuple[float, ...],
+        later: Numbers | None,
+    ) -> None:
         """Note how it would have been moved."""
         self.moves.append((formula, grad, state, numbers))
+        self.later = later
 
 
 def move_(
@@ -45,13 +56,15 @@ def move_(
     state: tuple[Array, ...],
     *numbers: float,
     maximize: bool = False,
+    later: Numbers | None = None,
 ) -> None:
     """Let (value, *state) = formula(value, grad, *state, *numbers) in place, of flat arrays.
 
-    The gradient is taken with the other sign to ``maximize``.
+    The gradient is taken with the other sign to ``maximize``. ``later`` says the numbers of any
+    step: who plans steps asks for those of many.
     """
     if isinstance(value, Unmoved):
-        value.told(formula, grad, state, (-1.0 if maximize else 1.0, *numbers))
+        value.told(formula, grad, state, (-1.0 if maximize else 1.0, *numbers), later)
         return
     dtype = value.dtype
     twin = kernels.twin("move_") if dtype.kind == "f" and 4 <= dtype.itemsize <= 8 else None
@@ -133,11 +146,15 @@ def adam_(
     so far, AMSGrad's form of it (Reddi et al. 2018).
     """
     b1, b2 = betas
-    correction, rate = 1 / math.sqrt(1 - b2**step), lr / (1 - b1**step)
-    numbers = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+    fixed = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+
+    def numbers(step: int) -> tuple[float, ...]:
+        correction, rate = 1 / math.sqrt(1 - b2**step), lr / (1 - b1**step)
+        return (*fixed, correction, eps, rate)
+
     state = (exp_avg, exp_avg_sq, *(() if max_exp_avg_sq is None else (max_exp_avg_sq,)))
     formula = _adam if max_exp_avg_sq is None else _amsgrad
-    move_(formula, value, grad, state, *numbers, correction, eps, rate, maximize=maximize)
+    move_(formula, value, grad, state, *numbers(step), maximize=maximize, later=numbers)
 
 
 def decays(lr: float, weight_decay: float, decoupled: bool) -> tuple[float, float]:
