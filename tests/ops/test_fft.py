@@ -197,6 +197,21 @@ def test_half_spectra_have_the_gradients_of_whole_ones(name, shape, s, axes, par
         np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9 * np.abs(found).max(initial=0))
 
 
+@pytest.mark.parametrize("part", [np.real, np.imag, lambda z: np.abs(z) ** 2])
+@pytest.mark.parametrize("name", ["fft", "ifft", "fft2", "ifft2", "fftn", "ifftn"])
+def test_half_spectra_of_single_precision_have_the_gradients_of_double(name, part, halved):
+    values = np.random.default_rng(3).normal(size=(3, 4, 9)).astype(np.float32)
+    for norm in NORMS:
+        found = []
+        for dtype in (np.float32, np.float64):
+            x = Tensor(values.astype(dtype), requires_grad=True)
+            y = part(getattr(np.fft, name)(x, norm=norm))
+            np.sum(y * np.arange(y.size, dtype=dtype).reshape(y.shape)).backward()
+            found.append(x.grad.array)
+        assert found[0].dtype == np.float32
+        np.testing.assert_allclose(*found, rtol=0, atol=1e-5 * np.abs(found[1]).max())
+
+
 @pytest.mark.parametrize("norm", ["backward", "ortho", "forward"])
 @pytest.mark.parametrize(
     ("shape", "s", "axes"),
@@ -210,6 +225,22 @@ def test_half_spectra_have_gradients_of_both_orders(name, shape, s, axes, norm, 
     gradcheck(lambda a: np.abs(function(a, s, axes, norm)) ** 2, [x], second=True)
 
 
+@pytest.mark.parametrize("conjugated", [False, True])
+@pytest.mark.parametrize(("points", "axes"), [(4, (1,)), (5, (0, 1)), (1, (1,)), (2, (0, -1))])
+def test_half_spectra_and_whole_ones_have_gradients_of_both_orders(points, axes, conjugated):
+    module, rng = sys.modules["distgrad.ops.fft"], np.random.default_rng(3)
+    settings = {"axes": axes, "conjugated": conjugated}
+
+    def mirrored(re, im):
+        return module.mirrored(ops.complex(re, im), points=points, **settings)
+
+    def hermitian(re, im):
+        return module.hermitian(ops.complex(re, im), **settings)
+
+    gradcheck(parts(mirrored), list(rng.normal(size=(2, 3, points // 2 + 1))), second=True)
+    gradcheck(parts(hermitian), list(rng.normal(size=(2, 3, points))), second=True)
+
+
 @pytest.mark.parametrize("name", ["fft2", "ifft2"])
 def test_an_axis_that_stands_twice_is_transformed_twice(name, halved):
     x, function = np.random.default_rng(3).normal(size=(3, 4)), getattr(np.fft, name)
@@ -221,7 +252,7 @@ def test_an_axis_that_stands_twice_is_transformed_twice(name, halved):
 @pytest.mark.parametrize("name", ["fft", "ifft", "fft2", "ifft2", "fftn", "ifftn"])
 def test_numbers_that_are_not_floats_keep_numpys_bits(name, halved):
     function = getattr(np.fft, name)
-    x = np.random.default_rng(3).integers(-9, 9, size=(3, 4, 5))
+    x = np.random.default_rng(3).integers(-9, 9, size=(3, 22, 37))
     for a in (x, x > 0, x + 1j * x[::-1]):
         np.testing.assert_array_equal(function(Tensor(a)).array, function(a))
 
