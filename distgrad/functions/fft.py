@@ -14,6 +14,7 @@ from distgrad import ops
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.op import Op
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
@@ -21,7 +22,9 @@ from distgrad.functions.arguments import one_axis
 from distgrad.functions.counting import counted
 from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
+from distgrad.ops.fft import fftn as fftn_at_once
 from distgrad.ops.fft import fftshift as numpys_fftshift
+from distgrad.ops.fft import ifftn as ifftn_at_once
 from distgrad.ops.fft import ifftshift as numpys_ifftshift
 from distgrad.ops.indexing import as_tensor
 from distgrad.ops.shape import axis_numbers
@@ -173,7 +176,7 @@ def fftn(
 ) -> Tensor:
     """``fft`` along several axes (all, or the last len(s))."""
     x, points, axes = _axes(input, s, dim, "fftn")
-    return _each(fft, x if axes else _complex(x), points, axes, norm)
+    return _several(fft, fftn_at_once, x, points, axes, norm)
 
 
 @with_out
@@ -182,7 +185,23 @@ def ifftn(
 ) -> Tensor:
     """The inverse of ``fftn``."""
     x, points, axes = _axes(input, s, dim, "ifftn")
-    return _each(ifft, x if axes else _complex(x), points, axes, norm)
+    return _several(ifft, ifftn_at_once, x, points, axes, norm)
+
+
+def _several(
+    one: Callable[..., Tensor],
+    at_once: Op,
+    x: Tensor,
+    points: Sequence[int | None],
+    axes: Sequence[int],
+    norm: Norm,
+) -> Tensor:
+    x = _signal(x, "fftn") if axes else _complex(x)
+    if len(axes) < 2 or not all(x.shape[axis] for axis in axes):
+        return _each(one, x, points, axes, norm)
+    for n, axis in zip(points, axes, strict=True):
+        _numbers(x, one.__name__, n, axis, norm)
+    return as_tensor(at_once(x, s=points, axes=axes, norm=norm))
 
 
 def _each(
