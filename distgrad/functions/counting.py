@@ -38,8 +38,7 @@ def spaced(first: float, last: float, count: int) -> Array:
     step = (last - first) / (count - 1)
     if not step:
         return np.linspace(first, last, count)
-    y = np.arange(count, dtype=np.float64)
-    y *= step
+    y = (_FIRST[:count] if count <= len(_FIRST) else np.arange(count, dtype=np.float64)) * step
     y += first
     y[-1] = last
     return y
@@ -48,16 +47,41 @@ def spaced(first: float, last: float, count: int) -> Array:
 def waves(count: int, a: Sequence[Any] | Array, step: float, phase: float = 0.0) -> Array:
     """Return Σ aᵢ cos(i (step n + phase)) of n = 0 to ``count`` - 1 in float64.
 
-    By cos(α + β) = cos α cos β - sin α sin β, α of every r-th number and β of the r after each: a
-    product of two narrow matrices instead of a cosine per number.
+    Of many by cos(α + β) = cos α cos β - sin α sin β, α of every r-th number and β of the r after
+    each: a product of two narrow matrices instead of a cosine per number.
     """
+    terms = len(a) - 1
+    if terms and count * terms <= _COSINES:
+        return _cosines(count, a, step, phase)
     r = math.isqrt(count) + 1
-    i = np.arange(1, len(a))
-    c = np.asarray(a[1:])
-    alpha = i * (step * r * np.arange(-(-count // r))[:, None] + phase)  # count / r, i
-    beta = i[:, None] * (step * np.arange(r))  # i, r
-    left = np.concatenate((c * np.cos(alpha), -c * np.sin(alpha)), 1)
-    y: Array = left @ np.concatenate((np.cos(beta), np.sin(beta)))
+    rows = -(-count // r)
+    alpha, beta = step * r * _FIRST[:rows, None] + phase, step * _FIRST[:r]
+    if terms != 1:
+        i = np.arange(1, len(a))
+        alpha, beta = i * alpha, i[:, None] * beta  # count / r, i and i, r
+    left, right = np.empty((rows, 2 * terms)), np.empty((2 * terms, r))
+    np.cos(alpha, left[:, :terms])
+    np.sin(alpha, left[:, terms:])
+    np.cos(beta, right[:terms])
+    np.sin(beta, right[terms:])
+    left *= [*a[1:], *[-c for c in a[1:]]]
+    y: Array = left @ right
     y += a[0]
     found: Array = y.reshape(-1)[:count]
     return found
+
+
+_COSINES = 1 << 10
+"""Cosines that take no longer than the two matrices."""
+
+
+def _cosines(count: int, a: Sequence[Any] | Array, step: float, phase: float) -> Array:
+    angle = _FIRST[:count] * step
+    if phase:
+        angle += phase
+    y = np.cos(angle)
+    y *= a[1]
+    for i in range(2, len(a)):
+        y += a[i] * np.cos(i * angle)
+    y += a[0]
+    return y
