@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad import kernels
 from distgrad.autograd.types import Array
 
 BLOCK = 1 << 13
@@ -31,6 +32,19 @@ def counted(count: int, dtype: np.dtype[Any], formula: Formula) -> Array:
         part = y[start : start + BLOCK]
         part[...] = formula(np.add(first, start, n)[: len(part)])
     return y
+
+
+def line(count: int, dtype: np.dtype[Any], step: float, first: float = -0.0) -> Array:
+    """Return ``n * step + first`` of n = 0 to ``count`` - 1; -0 added leaves a number as it is."""
+    twin = kernels.twin("line") if count > len(_FIRST) else None
+    found: Array | None = None if twin is None else twin(count, dtype, step, first)
+
+    def formula(n: Array) -> Array:
+        n *= step
+        n += first
+        return n
+
+    return counted(count, dtype, formula) if found is None else found
 
 
 def spaced(first: float, last: float, count: int) -> Array:

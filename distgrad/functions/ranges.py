@@ -11,10 +11,10 @@ from distgrad.autograd.apart import apart, keeps_form, of_settings
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import array_of, check_place, dtype_or, made
-from distgrad.functions.counting import counted, spaced
+from distgrad.functions.counting import line, spaced
 from distgrad.functions.out import with_out
 
 __all__ = ["arange", "linspace", "logspace", "range"]
@@ -96,12 +96,7 @@ def linspace(
     if not isinstance(step, float) or not step or kind.kind != "f":  # NumPy's rules for the rest
         return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
 
-    def line(n: Array) -> Array:
-        n *= step
-        n += first
-        return n
-
-    y = counted(count, kind, line)
+    y = line(count, kind, step, first)
     y[-1] = last
     return made(y, requires_grad, out)
 

@@ -20,7 +20,7 @@ from distgrad.autograd.mode import fused_enabled, recorder
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.counting import Formula, counted, waves
+from distgrad.functions.counting import Formula, counted, line, waves
 from distgrad.ops.helpers import either_fused
 
 __all__ = [
@@ -146,7 +146,8 @@ def bartlett(
 ) -> Tensor:
     """A triangle that ends at 0: 1 - |2 n / N - 1|, which is 2 n / N up to its middle."""
     half = _Half(M, sym)
-    return half.of(lambda n: np.multiply(n, 2 / half.period, n), dtype, requires_grad, device)
+    step = 2 / half.period
+    return half.made(lambda found: line(half.count, found, step), dtype, requires_grad, device)
 
 
 def cosine(
