@@ -16,7 +16,8 @@ from distgrad.autograd.types import Array
 
 BLOCK = 1 << 13
 """Numbers of a block: with what a formula makes of them they stay in the cache."""
-_FIRST = np.arange(2 * BLOCK, dtype=np.float64)
+MANY = 2 * BLOCK
+_FIRST = np.arange(MANY, dtype=np.float64)
 _FIRST.flags.writeable = False
 """As many as are sooner computed in one piece: to copy them takes half as long as to count."""
 Formula = Callable[[Array], Any]
@@ -24,7 +25,7 @@ Formula = Callable[[Array], Any]
 
 def counted(count: int, dtype: np.dtype[Any], formula: Formula) -> Array:
     """Return ``formula`` of 0 to ``count`` - 1. It gets an array that it may write to."""
-    if count <= len(_FIRST):
+    if count <= MANY:
         return np.asarray(formula(_FIRST[:count].copy())).astype(dtype, copy=False)
     y = np.empty(count, dtype)
     first, n = _FIRST[:BLOCK], np.empty(BLOCK)
@@ -36,7 +37,7 @@ def counted(count: int, dtype: np.dtype[Any], formula: Formula) -> Array:
 
 def line(count: int, dtype: np.dtype[Any], step: float, first: float = -0.0) -> Array:
     """Return ``n * step + first`` of n = 0 to ``count`` - 1; -0 added leaves a number as it is."""
-    twin = kernels.twin("line") if count > len(_FIRST) else None
+    twin = kernels.twin("line") if count > MANY else None
     found: Array | None = None if twin is None else twin(count, dtype, step, first)
 
     def formula(n: Array) -> Array:
@@ -52,7 +53,7 @@ def spaced(first: float, last: float, count: int) -> Array:
     step = (last - first) / (count - 1)
     if not step:
         return np.linspace(first, last, count)
-    y = (_FIRST[:count] if count <= len(_FIRST) else np.arange(count, dtype=np.float64)) * step
+    y = (_FIRST[:count] if count <= MANY else np.arange(count, dtype=np.float64)) * step
     y += first
     y[-1] = last
     return y
