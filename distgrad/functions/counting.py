@@ -20,6 +20,7 @@ MANY = 2 * BLOCK
 _FIRST = np.arange(MANY, dtype=np.float64)
 _FIRST.flags.writeable = False
 """As many as are sooner computed in one piece: to copy them takes half as long as to count."""
+
 Formula = Callable[[Array], Any]
 
 
@@ -53,7 +54,7 @@ def spaced(first: float, last: float, count: int) -> Array:
     step = (last - first) / (count - 1)
     if not step:
         return np.linspace(first, last, count)
-    y = (_FIRST[:count] if count <= MANY else np.arange(count, dtype=np.float64)) * step
+    y = _first(count) * step
     y += first
     y[-1] = last
     return y
@@ -70,17 +71,16 @@ def waves(count: int, a: Sequence[Any] | Array, step: float, phase: float = 0.0)
         return _cosines(count, a, step, phase)
     r = math.isqrt(count) + 1
     rows = -(-count // r)
-    alpha, beta = step * r * _FIRST[:rows, None] + phase, step * _FIRST[:r]
+    alpha, beta = step * r * _first(rows) + phase, step * _first(r)
     if terms != 1:
-        i = np.arange(1, len(a))
-        alpha, beta = i * alpha, i[:, None] * beta  # count / r, i and i, r
-    left, right = np.empty((rows, 2 * terms)), np.empty((2 * terms, r))
-    np.cos(alpha, left[:, :terms])
-    np.sin(alpha, left[:, terms:])
-    np.cos(beta, right[:terms])
-    np.sin(beta, right[terms:])
-    left *= [*a[1:], *[-c for c in a[1:]]]
-    y: Array = left @ right
+        i = np.arange(1, len(a))[:, None]
+        alpha, beta = i * alpha, i * beta  # i, count / r and i, r
+    left, right = np.empty((2 * terms, rows)), np.empty((2 * terms, r))
+    for angle, of in ((alpha, left), (beta, right)):
+        np.cos(angle, of[:terms])
+        np.sin(angle, of[terms:])
+    left *= np.array([*a[1:], *[-c for c in a[1:]]])[:, None]
+    y: Array = left.T.copy() @ right
     y += a[0]
     found: Array = y.reshape(-1)[:count]
     return found
@@ -100,3 +100,8 @@ def _cosines(count: int, a: Sequence[Any] | Array, step: float, phase: float) ->
         y += a[i] * np.cos(i * angle)
     y += a[0]
     return y
+
+
+def _first(count: int) -> Array:
+    """Return 0 to ``count`` - 1, not to be written to."""
+    return _FIRST[:count] if count <= MANY else np.arange(count, dtype=np.float64)

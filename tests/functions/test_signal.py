@@ -112,6 +112,13 @@ def test_waves_are_sums_of_cosines_however_many_there_are(count, a, phase):
     assert found.shape == (count,)
 
 
+def test_waves_of_more_numbers_than_are_kept(monkeypatch):
+    few = counting.waves(5001, [0.5, -0.5], 0.01)
+    monkeypatch.setattr(counting, "MANY", 4)
+    np.testing.assert_array_equal(counting.waves(5001, [0.5, -0.5], 0.01), few)
+    np.testing.assert_array_equal(counting.spaced(0, 1, 99), np.linspace(0, 1, 99))
+
+
 def test_windows_are_new_arrays_each_time():
     first = signal.kaiser_window(8)
     first.array[...] = 7
