@@ -125,7 +125,8 @@ def _optimizers(dtype: np.dtype[Any]) -> None:
 
 
 def _counts(dtype: np.dtype[Any]) -> None:
-    """Running extremes, bins and places that are not 0, of as many elements as kernels take."""
+    """Running extremes, bins, places that are not 0, even steps, of as many as kernels take."""
+    dg.linspace(0, 1, 1 << 15, dtype=dtype)
     x = Tensor(np.linspace(-1, 1, 1 << 12, dtype=dtype))
     for a, axis in ((x, 0), (x.reshape(64, 64), 0)):
         dg.cummax(a, axis)

@@ -272,7 +272,8 @@ def _next(a: Any, b: Any) -> Any:
     whole = _BITS.get(getattr(a, "dtype", None))
     if whole is None or getattr(b, "dtype", None) != a.dtype or a.size + b.size < _FEW:
         return np.nextafter(a, b)
-    a, b = np.broadcast_arrays(a, b)
+    if a.shape != b.shape:
+        a, b = np.broadcast_arrays(a, b)
     if not a.ndim:
         return np.nextafter(a, b)
     twin = kernels.twin("nextafter") if a.size >= _MANY else None

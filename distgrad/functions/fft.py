@@ -19,7 +19,7 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Ints
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import one_axis
-from distgrad.functions.counting import counted
+from distgrad.functions.counting import line
 from distgrad.functions.out import with_out
 from distgrad.ops.fft import ADJOINT, Norm
 from distgrad.ops.fft import fftn as fftn_at_once
@@ -371,4 +371,4 @@ def _frequencies(n: int, count: int, d: float, dtype: DTypeLike | None, device: 
         raise ShapeError(f"fftfreq: 1 point or more, not 0 apart; got n={n}, d={d}")
     step = 1.0 / (n * d)
     kind = np.dtype(get_default_dtype() if dtype is None else dtype)
-    return counted(count, kind, lambda k: np.multiply(k, step, k))
+    return line(count, kind, step)

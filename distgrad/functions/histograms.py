@@ -59,7 +59,7 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
 
     If both are equal, of the range of the elements. Errors: ShapeError.
     """
-    x = np.asarray(constant(tensor_of(input), "histc", "input"))
+    x = np.asarray(constant(tensor_of(input), "histc", "input")).reshape(-1)
     if bins <= 0:
         raise ShapeError(f"histc: there is at least one bin; got bins={bins}")
     if max < min:
@@ -67,7 +67,7 @@ def histc(input: TensorLike, bins: int = 100, min: float = 0, max: float = 0) ->
     ends = _range(x, (min, max)) if min != max else _range(x, None)
     kind = x.dtype if x.dtype.kind == "f" else np.float64
     edges = spaced(*ends, bins + 1).astype(kind)
-    return Tensor(_counts([x.reshape(-1)], [edges], [True], None).astype(x.dtype))
+    return Tensor(_counts([x], [edges], [True], None).astype(x.dtype))
 
 
 @with_out
@@ -124,9 +124,9 @@ def _histogramdd(
         raise ShapeError(f"histogramdd: bins for {len(bins)} axes; the points have {axes}")
     if range is not None and len(range) != 2 * axes:
         raise ShapeError(f"histogram: range holds 2 numbers for each of {axes} axes")
-    edges, evenly = [], [isinstance(given, int | np.integer) for given in bins]
+    edges, evenly = [], [isinstance(given, _WHOLE) for given in bins]
     for i, given in enumerate(bins):
-        if isinstance(given, int | np.integer):
+        if evenly[i]:
             if given <= 0:
                 raise ShapeError(f"histogram: there is at least one bin; got {given}")
             ends = None if range is None else tuple(range[2 * i : 2 * i + 2])
@@ -141,8 +141,9 @@ def _histogramdd(
     w = None if weight is None else np.asarray(constant(weight, "histogram", "weight")).reshape(-1)
     if w is not None and len(w) != len(points):
         raise ShapeError(f"histogram: {len(w)} weights for {len(points)} elements")
-    found = _counts(points.T, edges, evenly, w).astype(np.float64)
+    found = _counts(points.T, edges, evenly, w)
     if density:
+        found = found.astype(np.float64)
         total = found.sum()
         for i, along in enumerate(edges):
             found = found / np.diff(along).reshape(
@@ -152,14 +153,28 @@ def _histogramdd(
     return Tensor(found.astype(points.dtype)), tuple(map(Tensor, edges))
 
 
+_WHOLE = (int, np.integer)
+
+
 def _counts(axes: Any, edges: list[Array], evenly: list[bool], weights: Array | None) -> Array:
     """How many points, given axis by axis, fall into each bin, or the sums of their weights."""
+    if len(edges) == 1 and len(axes[0]) < _MANY:
+        return _in_one_row(axes[0], edges[0], weights)
     number = np.ones(len(axes[0]), np.int64)
     for x, along, even in zip(axes, edges, evenly, strict=True):
         into_bins_(x, along, even, number)
     shape = [len(along) - 1 for along in edges]
     found: Array = np.bincount(number, weights, math.prod(shape) + 1)[1:]
     return found.reshape(shape)
+
+
+def _in_one_row(x: Array, edges: Array, weights: Array | None) -> Array:
+    """``_counts`` of one axis: what lies outside is counted before the first bin, or after all."""
+    bins = len(edges) - 1
+    place = edges.searchsorted(x, "right")
+    place[x == edges[-1]] = bins
+    found: Array = np.bincount(place, weights, bins + 2)[1 : bins + 1]
+    return found
 
 
 def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> None:

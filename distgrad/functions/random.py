@@ -16,7 +16,7 @@ from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import DTypeLike, Ints, Shape
+from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
 from distgrad.functions.draws import (
@@ -347,7 +347,8 @@ def multinomial(
     if weights.ndim not in (1, 2):
         raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
     rows = weights[None] if weights.ndim == 1 else weights
-    if not (np.isfinite(rows).all() and (rows >= 0).all() and rows.any(1).all()):
+    largest = rows.max(1, initial=0)
+    if not (rows.min(initial=0) >= 0 and (largest > 0).all() and (largest < np.inf).all()):
         raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
     numbers = numbers_of(generator)
     if replacement:
@@ -357,7 +358,8 @@ def multinomial(
         if found.max(initial=0) == rows.shape[1]:  # rounded to the end: the last one of a weight
             found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
     else:
-        least = int((rows > 0).sum(1).min())
+        # One there is in each row.
+        least = 1 if num_samples == 1 else int((rows > 0).sum(1).min())
         if num_samples > least:
             raise ShapeError(
                 f"multinomial: {num_samples} samples without replacement from {least} weights that "
@@ -366,10 +368,33 @@ def multinomial(
         # Exponential waiting times: who comes first is drawn first.
         with np.errstate(divide="ignore"):
             times = numbers.standard_exponential(rows.shape) / rows
-        found = np.argsort(times, 1, kind="stable")[:, :num_samples]
+        found = _first_to_come(times, num_samples)
     return made(
         found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64, copy=False), False
     )
+
+
+def _first_to_come(times: Array, count: int) -> Array:
+    """Where the ``count`` smallest of each row are, in order, the first of equal ones first.
+
+    NaN, the time of no weight, comes last: there are as many others.
+    """
+    if count == 1 and times.size:
+        first: Array = times.argmin(1)[:, None]
+        if not np.isnan(np.take_along_axis(times, first, 1)).any():
+            return first
+    n = times.shape[1]
+    if n < _MANY or not 0 < count <= n // 8:  # sooner sorted than looked at row by row
+        return np.argsort(times, 1, kind="stable")[:, :count]
+    found = np.empty((len(times), count), np.intp)
+    for row, to in zip(times, found, strict=True):
+        last = np.partition(row, count - 1)[count - 1]
+        near = (row <= last).nonzero()[0]
+        to[:] = near[row[near].argsort(kind="stable")[:count]]
+    return found
+
+
+_MANY = 512
 
 
 METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}

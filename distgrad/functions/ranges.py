@@ -11,10 +11,10 @@ from distgrad.autograd.apart import apart, keeps_form, of_settings
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor
-from distgrad.autograd.types import Array, DTypeLike
+from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
 from distgrad.functions.arguments import array_of, check_place, dtype_or, made
-from distgrad.functions.counting import counted, spaced
+from distgrad.functions.counting import MANY, line, spaced
 from distgrad.functions.out import with_out
 
 __all__ = ["arange", "linspace", "logspace", "range"]
@@ -48,7 +48,24 @@ def arange(
         raise ShapeError("arange: the step is not 0")
     whole = all(map(_is_whole, (first, last, step)))
     kind = dtype_or(dtype, out, np.int64 if whole else get_default_dtype())
-    return made(np.arange(first, last, step).astype(kind, copy=False), requires_grad, out)
+    if kind.kind == "f" and (count := _many(first, last, step)):
+        # NumPy's floats are as far apart as its first two.
+        y = line(count, kind, step if whole else first + step - first, first)
+        y[:2] = first, first + step
+    else:
+        y = np.arange(first, last, step).astype(kind, copy=False)
+    return made(y, requires_grad, out)
+
+
+def _many(first: Any, last: Any, step: Any) -> int:
+    """How many numbers ``np.arange`` returns, if they are many and exact in float64; else 0."""
+    if {type(first), type(last), type(step)} <= _PYTHONS and abs(first) + abs(last) < _EXACT:
+        steps = (last - first) / step
+        return math.ceil(steps) if MANY < steps < _EXACT else 0
+    return 0
+
+
+_EXACT = 1 << 53
 
 
 @with_out
@@ -69,10 +86,10 @@ def range(  # deprecated in PyTorch, and still typed
     if step == 0:
         raise ShapeError("range: the step is not 0")
     count = max(math.floor((last - first) / step) + 1, 0)
-    return made(
-        (first + step * np.arange(count)).astype(dtype_or(dtype, None, get_default_dtype())),
-        requires_grad,
-    )
+    kind = dtype_or(dtype, None, get_default_dtype())
+    if kind.kind == "f" and _many(first, last, step):
+        return made(line(count, kind, step, first), requires_grad)
+    return made((first + step * np.arange(count)).astype(kind), requires_grad)
 
 
 @apart
@@ -96,12 +113,7 @@ def linspace(
     if not isinstance(step, float) or not step or kind.kind != "f":  # NumPy's rules for the rest
         return made(np.linspace(first, last, count, dtype=kind), requires_grad, out)
 
-    def line(n: Array) -> Array:
-        n *= step
-        n += first
-        return n
-
-    y = counted(count, kind, line)
+    y = line(count, kind, step, first)
     y[-1] = last
     return made(y, requires_grad, out)
 

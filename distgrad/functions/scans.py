@@ -16,6 +16,7 @@ from distgrad.errors import ShapeError
 from distgrad.functions.arguments import cast, one_axis, real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, real
+from distgrad.ops.helpers import data_of
 from distgrad.ops.shape import axis_numbers
 
 IN_PLACE = ["cumsum", "cumprod"]
@@ -175,7 +176,29 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
             f"gradient: axis {axis} has {n} elements; edge_order={edge_order} takes more"
         )
     row = x.swapaxes(axis, -1)
-    h, late, early, both = _distances(step, n, axis, x.dtype)
+    if np.ndim(step) == 0:
+        parts = _evenly(row, _step(step, x.dtype), edge_order)
+    else:
+        parts = _anyhow(row, _distances(step, n, axis, x.dtype), edge_order)
+    return apply(ops.concatenate, parts, -1).swapaxes(axis, -1)
+
+
+def _evenly(row: Tensor, h: Any, edge_order: int) -> list[Any]:
+    """The first slope, those of inner elements and the last one, ``h`` from element to element."""
+    inner = (row[..., 2:] - row[..., :-2]) / (2 * h)
+    k = edge_order + 1
+    first, last = row[..., 1:k] - row[..., : k - 1], row[..., 1 - k :] - row[..., -k:-1]
+    if type(h) is not int or h != 1:
+        first, last = first / h, last / h
+    if edge_order == 2:
+        first = first[..., :1] - (first[..., 1:] - first[..., :1]) / (2 * h) * h
+        last = last[..., 1:] + (last[..., 1:] - last[..., :1]) / (2 * h) * h
+    return [first, inner, last]
+
+
+def _anyhow(row: Tensor, distances: tuple[Tensor, ...], edge_order: int) -> list[Any]:
+    """What ``_evenly`` returns, of distances that differ."""
+    h, late, early, both = distances
     slope = (row[..., 1:] - row[..., :-1]) / h
     inner = (slope[..., 1:] * early + slope[..., :-1] * late) / both
     first, last = slope[..., :1], slope[..., -1:]
@@ -183,17 +206,28 @@ def _slopes(x: Tensor, step: Any, axis: int, edge_order: int) -> Tensor:
         bend = (slope[..., 1:] - slope[..., :-1]) / both
         first = first - bend[..., :1] * h[:1]
         last = last + bend[..., -1:] * h[-1:]
-    return apply(ops.concatenate, [first, inner, last], -1).swapaxes(axis, -1)
+    return [first, inner, last]
+
+
+def _step(step: Any, dtype: Any) -> Any:
+    """The distance as a number of Python's, or a Tensor of ``dtype`` from which none flows back."""
+    return step if type(step) in (int, float) else _as_step(step, dtype)
+
+
+@apart
+@keeps_form
+def _as_step(step: Any, dtype: Any) -> Tensor:
+    return Tensor(np.asarray(data_of(step)).astype(dtype))
 
 
 @apart
 @keeps_form
 def _distances(step: Any, n: int, axis: int, dtype: Any) -> tuple[Tensor, ...]:
     """Those of neighbours, of each to the next and to the one before, and the sum of the two."""
-    at = step.array if isinstance(step, Tensor) else np.asarray(step)
-    if at.ndim and at.shape != (n,):
+    at = np.asarray(data_of(step))
+    if at.shape != (n,):
         raise ShapeError(f"gradient: coordinates {at.shape} for {n} elements of axis {axis}")
-    h = (np.diff(at) if at.ndim else np.full(n - 1, at)).astype(dtype)
+    h = np.diff(at).astype(dtype)
     late, early = h[1:], h[:-1]
     return Tensor(h), Tensor(late), Tensor(early), Tensor(early + late)
 

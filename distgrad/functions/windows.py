@@ -6,6 +6,7 @@ M of M + 1, for periods.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,10 +16,11 @@ from distgrad import ops
 from distgrad.autograd.apart import apart, fixed, keeps_form
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
+from distgrad.autograd.mode import fused_enabled, recorder
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, DTypeLike
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.counting import Formula, counted, waves
+from distgrad.functions.counting import Formula, counted, line, waves
 from distgrad.ops.helpers import either_fused
 
 __all__ = [
@@ -51,12 +53,14 @@ class _Half:
         """Return a Tensor of the first half, as ``rising`` returns it, and its mirror image."""
         found = _real(dtype)
         if self.M < 2:
-            return made(fixed(np.ones(self.M)), found, *settings)
+            return _kept(np.ones(self.M, found), *settings)
         w = np.empty(self.M, found)
-        w[: self.count] = rising(found)
-        rest = w[self.count :]
-        rest[...] = w[self.period - self.count :: -1][: len(rest)]
-        return made(fixed(w), found, *settings)
+        half = self.count
+        w[:half] = rising(found)
+        # Down to the number that is the mirror image of the last one.
+        last = self.period - self.M
+        w[half:] = w[self.period - half : last if last >= 0 else None : -1]
+        return _kept(w, *settings)
 
     def of(self, formula: Formula, dtype: Any, *settings: Any) -> Tensor:
         """Return the window that is ``formula`` of n up to N / 2."""
@@ -68,6 +72,14 @@ def _real(dtype: DTypeLike | None) -> np.dtype[Any]:
     if found.kind != "f":
         raise DistgradError(f"windows are of real numbers; got dtype {found}")
     return found
+
+
+def _kept(weights: Array, requires_grad: bool, device: Any) -> Tensor:
+    """Return a Tensor of a new array, of which a recorded step makes another one each time."""
+    if recorder() is not None:
+        return made(fixed(weights), weights.dtype, requires_grad, device)
+    on_cpu(device)
+    return Tensor(weights, requires_grad)
 
 
 @apart
@@ -134,7 +146,8 @@ def bartlett(
 ) -> Tensor:
     """A triangle that ends at 0: 1 - |2 n / N - 1|, which is 2 n / N up to its middle."""
     half = _Half(M, sym)
-    return half.of(lambda n: np.multiply(n, 2 / half.period, n), dtype, requires_grad, device)
+    step = 2 / half.period
+    return half.made(lambda found: line(half.count, found, step), dtype, requires_grad, device)
 
 
 def cosine(
@@ -171,7 +184,7 @@ def exponential(
     if center is None:
         return half.of(lambda n: np.exp((n - half.middle) / tau), dtype, requires_grad, device)
     weights = counted(M, _real(dtype), lambda n: np.exp(-np.abs(n - center) / tau))
-    return made(weights, dtype, requires_grad, device)
+    return _kept(weights, requires_grad, device)
 
 
 def gaussian(
@@ -208,10 +221,25 @@ def kaiser(
     if beta < 0:
         raise ShapeError(f"kaiser: beta is 0 or more; got {beta}")
     half = _Half(M, sym)
-    top = either_fused(ops.i0, np.array([beta], np.float64))
+    top = _i0_of(float(beta), fused_enabled.get())
 
     def bump(n: Array) -> Any:
-        height = np.maximum(1 - (2 * n / half.period - 1) ** 2, 0)
-        return either_fused(ops.i0, beta * np.sqrt(height)) / top
+        n *= 2
+        n /= half.period
+        n -= 1
+        n *= n
+        np.subtract(1, n, n)
+        np.maximum(n, 0, out=n)
+        np.sqrt(n, n)
+        n *= beta
+        y = either_fused(ops.i0, n)
+        y /= top
+        return y
 
     return half.of(bump, dtype, requires_grad, device)
+
+
+@functools.lru_cache(16)
+def _i0_of(beta: float, fused: bool) -> Any:
+    """I₀(β), by the twin if ``fused``."""
+    return either_fused(ops.i0, np.array([beta], np.float64))

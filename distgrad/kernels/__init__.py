@@ -94,7 +94,7 @@ TWINS: dict[Op, str] = {op: module for module, twins in _MODULES.items() for op 
 OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
-    **dict.fromkeys(("into_bins_", "nonzero", "triangle"), "counts"),
+    **dict.fromkeys(("into_bins_", "line", "nonzero", "triangle"), "counts"),
     **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
     **{"nextafter": "neighbours", "picked": "picks", "put_": "picks"},
 }

@@ -96,8 +96,10 @@ def spanned(a: Array) -> Array:
         return a.reshape(-1)
     item = a.itemsize
     length = 1 + sum((n - 1) * (s // item) for n, s in zip(a.shape, a.strides, strict=True))
-    if type(a) is np.ndarray:
-        return np.lib.stride_tricks.as_strided(a, (length,), (item,))
+    if type(a) is np.ndarray:  # what as_strided does, without its checks
+        interface = a.__array_interface__
+        interface["shape"], interface["strides"] = (length,), None
+        return np.asarray(_Memory(interface, a))
     made: Array = a.seen_as((length,), (item,))  # type: ignore[attr-defined]
     return made
 
@@ -106,16 +108,17 @@ def readable(a: Array) -> Array:
     """Return the same memory as kernels are compiled for it, though it may not be written to."""
     if a.flags.writeable:
         return a
-    return np.asarray(_Memory(a))
+    interface = a.__array_interface__
+    interface["data"] = interface["data"][0], False
+    return np.asarray(_Memory(interface, a))
 
 
 class _Memory:
     """NumPy's interface of arrays, to memory that another one holds."""
 
-    def __init__(self, a: Array) -> None:
-        interface = a.__array_interface__
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-        self._held = a
+    def __init__(self, interface: dict[str, Any], held: Array) -> None:
+        self.__array_interface__ = interface
+        self._held = held
 
 
 def dense(a: Array) -> Array:

@@ -1,8 +1,12 @@
-"""Twins of counting: into which bins numbers fall, where elements are (not 0, in a triangle)."""
+"""Twins of counting: into which bins numbers fall, where elements are (not 0, in a triangle).
+
+And of numbers that lie in steps of one width.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -117,3 +121,18 @@ def _indices(holds: Array, shape: Array, at: Array, y: Array) -> None:
                 break
             at[axis] = 0
             axis -= 1
+
+
+def line(count: int, dtype: np.dtype[Any], step: float, first: float) -> Array | None:
+    """Return what ``functions.counting.line`` does."""
+    if dtype not in (np.float32, np.float64):
+        return None
+    y = np.empty(count, dtype)
+    _line(float(step), float(first), y)
+    return y
+
+
+@exact_kernel
+def _line(step: float, first: float, y: Array) -> None:
+    for i in range(y.size):
+        y[i] = np.float64(i) * step + first

@@ -45,7 +45,7 @@ def _tail(a: Any, x: Any, upper: int) -> Array | None:
     value = applied(_tails, (a, x), np.dtype(np.float32), *_rule(), upper == 1)
     if value is not None:
         ours = (a > 0) & (a < _LARGE) & (x > 0) & (x < np.inf)
-        if not np.all(ours):
+        if not ours.all():
             pair = [v[~ours].astype(np.float64) for v in np.broadcast_arrays(a, x)]
             value[~ours] = incomplete_numbers.lower_and_upper(*pair)[upper]
     return value

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import dense
+from distgrad.kernels.arrays import flat
 from distgrad.kernels.jit import exact_kernel
 
 _BITS: dict[Any, Any] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+_LEAST = {whole: whole(np.iinfo(whole).min) for whole in _BITS.values()}
 
 
 def nextafter(a: Array, b: Array) -> Array | None:
@@ -18,10 +19,9 @@ def nextafter(a: Array, b: Array) -> Array | None:
     whole = _BITS.get(a.dtype)
     if whole is None or b.dtype != a.dtype or a.shape != b.shape:
         return None
-    x, z, y = dense(a).reshape(-1), dense(b).reshape(-1), np.empty(a.shape, a.dtype)
-    least = np.iinfo(whole).min
-    _next(x, z, x.view(whole), z.view(whole), whole(least), y.view(whole).reshape(-1))
-    return y
+    x, z, y = flat(a), flat(b), np.empty(a.size, whole)
+    _next(x, z, x.view(whole), z.view(whole), _LEAST[whole], y)
+    return y.view(a.dtype).reshape(a.shape)
 
 
 @exact_kernel

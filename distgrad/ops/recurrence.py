@@ -128,10 +128,23 @@ def powers(a: Array | Tensor, *, count: int) -> OpResult:
 def _accumulated(x: Array, count: int) -> Array:
     # Twice as many from all that are there: one after the other they would wait for each other.
     y = np.empty((*x.shape, count), x.dtype)
-    y[..., 0] = 1
-    done, power = 1, x  # x to the power of ``done``
+    # Loops along a short last axis cost: the first powers lie in rows of their own.
+    few = min(_FEW, count) if x.size >= 2 * _FEW and count > 4 else 1
+    rows = np.empty((few, x.size), x.dtype)
+    rows[0] = 1
+    done, power = 1, x.reshape(-1)  # x to the power of ``done``
+    while done < few:
+        more = min(done, few - done)
+        np.multiply(rows[:more], power, rows[done : done + more])
+        done, power = done + more, power * power
+    y.reshape(-1, count)[:, :few] = rows.T
+    power = power.reshape(x.shape)
     while done < count:
         more = min(done, count - done)
         np.multiply(y[..., :more], power[..., None], out=y[..., done : done + more])
         done, power = done + more, power * power
     return y
+
+
+_FEW = 32
+"""Powers that are computed in rows, where there are enough of them and of numbers to pay."""

@@ -37,9 +37,34 @@ def test_pythons_numbers_take_the_default_dtype(create) -> None:
     ("start", "end"), [(0.0, 1.0), (-3, 3.5), (2, 2), (1e308, -1e308), (0, 5e-324), (0, np.inf)]
 )
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 50, 20_001])
-def test_linspace_has_numpys_bits(steps, start, end, dtype) -> None:
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+def test_linspace_has_numpys_bits(mode, steps, start, end, dtype) -> None:
     expected = np.linspace(start, end, steps, dtype=dtype)
-    np.testing.assert_array_equal(dg.linspace(start, end, steps, dtype=dtype).array, expected)
+    with mode():
+        found = dg.linspace(start, end, steps, dtype=dtype).array
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found.real), np.signbit(expected.real))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("n", [3, 20_001])
+@pytest.mark.parametrize("mode", [dg.enable_grad, dg.reference_kernels])
+@pytest.mark.parametrize(
+    ("start", "step"),
+    [(0.0, 1e-3), (0.3, 0.1), (2, 0.7), (-5, 3), (7.5, -2), (1 << 60, 1 << 40), (-0.0, 1.0)],
+)
+def test_many_steps_have_numpys_bits(start, step, mode, n, dtype) -> None:
+    kind = np.dtype(dtype)
+    for end in (start + (n - 0.5) * step, start + n * step):
+        with mode(), np.errstate(over="ignore", invalid="ignore"):
+            found = dg.arange(start, end, step, dtype=dtype).array
+            wanted = np.arange(start, end, step).astype(kind)
+            np.testing.assert_array_equal(found, wanted, strict=True)
+            np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+            found = dg.range(start, end, step, dtype=dtype).array
+            wanted = (start + step * np.arange(len(found))).astype(kind)
+            np.testing.assert_array_equal(found, wanted, strict=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.bool_, np.complex128])

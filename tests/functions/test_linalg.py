@@ -174,3 +174,27 @@ def test_lu_solve_has_gradients_of_both_orders(left, adjoint):
         return linalg.lu_solve(LU, pivots, B, left=left, adjoint=adjoint)
 
     gradcheck(solved, [a, b], second=True)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i8", "c8"])
+@pytest.mark.parametrize("shape", [(0,), (3,), (63,), (64,), (2, 50)])
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 31, 32, 33, 70])
+def test_powers_are_products_of_those_of_powers_of_two(count, shape, kind):
+    x = RNG.uniform(-1.2, 1.2, shape).astype(kind)
+    if x.size and kind == "f4":
+        x.flat[:3] = np.nan, np.inf, -0.0
+    expected = np.ones((*shape, count), kind)
+    with np.errstate(invalid="ignore"):
+        power, half = x, 1  # x to the power of half
+        for i in range(1, count):
+            power, half = (power * power, i) if i == 2 * half else (power, half)
+            expected[..., i] = expected[..., i - half] * power
+        for row in (x, np.repeat(x, 2, axis=-1)[..., ::2]):
+            found = linalg.vander(Tensor(row), N=count).array
+            np.testing.assert_array_equal(found, expected)
+    assert found.dtype == x.dtype
+    assert found.flags.c_contiguous
+
+
+def test_many_powers_have_gradients_of_both_orders():
+    gradcheck(lambda v: linalg.vander(v, N=5), [RNG.normal(size=70)], second=True)

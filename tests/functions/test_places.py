@@ -36,6 +36,12 @@ def test_a_triangles_places_are_numpys(name, shape):
         np.testing.assert_array_equal(found.array, wanted, strict=True)
 
 
+def test_a_triangles_places_are_a_new_array_each_time():
+    first = dg.tril_indices(3, 3)
+    first.array[...] = 7
+    assert dg.tril_indices(3, 3).tolist() == [[0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]]
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 6])
 @pytest.mark.parametrize("r", [1, 2, 3, 5])
 def test_choices_are_those_of_itertools(n, r):

@@ -162,6 +162,35 @@ def test_slopes_of_uneven_places():
         scans.gradient(Tensor(np.zeros((1, 3))))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("step", [1, 1.0, 0.3, np.float32(0.3), Tensor(np.array(0.3))])
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (3, 4), (7, 5, 2), (2, 0, 3)])
+def test_even_slopes_have_numpys_bits(shape, step, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(shape).astype(dtype)
+    if a.size:
+        a.flat[1], a.flat[-1] = np.nan, np.inf
+    h = dtype(getattr(step, "array", step))
+    for dim in (0, -1):
+        for x in (a, np.ascontiguousarray(a.T).T):
+            with np.errstate(invalid="ignore"):
+                (found,) = scans.gradient(Tensor(x), spacing=step, dim=dim)
+                np.testing.assert_array_equal(found.array, np.gradient(a, h, axis=dim))
+            assert found.dtype == dtype
+
+
+@pytest.mark.parametrize("edge_order", [1, 2])
+def test_even_slopes_are_those_of_even_places(edge_order):
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 5)))
+    places = 0.3 * np.arange(5)
+    (found,) = scans.gradient(x, spacing=0.3, dim=1, edge_order=edge_order)
+    (other,) = scans.gradient(x, spacing=(places,), dim=1, edge_order=edge_order)
+    np.testing.assert_allclose(found.array, other.array, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(
+        found.array, np.gradient(x.array, 0.3, axis=1, edge_order=edge_order), rtol=1e-13
+    )
+
+
 def test_integrals_by_trapezoids():
     np.testing.assert_allclose(scans.trapezoid(Tensor(X), dx=0.5).array, np.trapezoid(X, dx=0.5))
     assert scans.trapezoid(Tensor(X[:1]), dim=0).array.tolist() == [0] * X.shape[1]

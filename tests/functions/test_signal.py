@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
-from distgrad.functions import fft, signal, windows
+from distgrad.functions import counting, fft, signal, windows
 
 X = Tensor(np.arange(12.0))
 SPECTRUM = Tensor(np.ones((3, 4), complex))
@@ -99,6 +99,30 @@ def test_windows_are_their_formulas_and_their_own_mirror_images(M, sym):
         np.testing.assert_allclose(w, expected, atol=4e-15, err_msg=window.__name__)
         whole = w if sym else np.append(w, w[:1])
         np.testing.assert_array_equal(whole, whole[::-1], err_msg=window.__name__)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 33, 512, 513, 1024, 1025, 5001])
+@pytest.mark.parametrize("a", [[0.5], [0.5, -0.5], [0.42, -0.5, 0.08], [0.3, 0.4, -0.2, 0.1]])
+@pytest.mark.parametrize("phase", [0.0, 0.3])
+def test_waves_are_sums_of_cosines_however_many_there_are(count, a, phase):
+    angle = 0.01 * np.arange(count) + phase
+    expected = sum(c * np.cos(i * angle) for i, c in enumerate(a))
+    found = counting.waves(count, a, 0.01, phase)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    assert found.shape == (count,)
+
+
+def test_waves_of_more_numbers_than_are_kept(monkeypatch):
+    few = counting.waves(5001, [0.5, -0.5], 0.01)
+    monkeypatch.setattr(counting, "MANY", 4)
+    np.testing.assert_array_equal(counting.waves(5001, [0.5, -0.5], 0.01), few)
+    np.testing.assert_array_equal(counting.spaced(0, 1, 99), np.linspace(0, 1, 99))
+
+
+def test_windows_are_new_arrays_each_time():
+    first = signal.kaiser_window(8)
+    first.array[...] = 7
+    assert signal.kaiser_window(8).array.max() == 1
 
 
 def test_an_exponential_window_may_have_its_center_anywhere():

@@ -83,8 +83,34 @@ def test_histc_counts_as_numpy_does(size, kind):
         np.testing.assert_array_equal(found.array, wanted.astype(kind))
 
 
-def test_one_edge_bounds_no_bin():
-    found = dg.histogram(Tensor(np.zeros(5000)), Tensor(np.zeros(1)))
+@pytest.mark.parametrize("size", [0, 3, 64, 5001])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("density", [False, True])
+@pytest.mark.parametrize("edges", [[-1.0, 0.0, 0.5, 2.0], [-1.0, 0.0, 0.0, 1.0, 1.0], [0.0], 7])
+def test_a_histogram_of_one_axis_is_numpys(edges, size, weighted, density):
+    rng = np.random.default_rng(size)
+    x = rng.standard_normal(size).astype(np.float32)
+    x[: size // 3] = np.resize([-1, 0, 0.5, 1, 2, np.nan, np.inf, -np.inf], size // 3)
+    w = rng.random(size, np.float32) if weighted else None
+    bins = edges if isinstance(edges, int) else np.array(edges, np.float32)
+    row = np.repeat(x, 2)[::2].reshape(-1, 1)  # strided, of two axes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = dg.histogram(
+            Tensor(row),
+            bins if isinstance(edges, int) else Tensor(bins),
+            range=[-2, 2],
+            weight=None if w is None else Tensor(w),
+            density=density,
+        )
+        # NumPy's own function of one axis adds weights up in another order.
+        wanted = np.histogramdd(row, [found.bin_edges.array], density=density, weights=w)[0]
+    assert found.hist.dtype == np.float32
+    np.testing.assert_array_equal(found.hist.array, wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+def test_one_edge_bounds_no_bin(size):
+    found = dg.histogram(Tensor(np.zeros(size)), Tensor(np.zeros(1)))
     assert found.hist.shape == (0,)
 
 
