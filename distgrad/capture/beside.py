@@ -30,13 +30,21 @@ from distgrad.optim.prepared import PreparedStep, step_of_all
 class Beside(ABC):
     """One such line, which begins with call number ``first`` of the tape."""
 
+    leaves: Sequence[Tensor] = ()
+    """Whose gradients it reads."""
+    was_ready = False
+    """At the time before."""
+
     def __init__(self, number: int, line: Call) -> None:
         self.number = number
         self.runner = line.runner()
 
     @abstractmethod
-    def ready(self) -> bool:
-        """Whether the calls would do what the line does."""
+    def ready(self, steady: bool) -> bool:
+        """Whether the calls would do what the line does.
+
+        ``steady``: it was ready the time before, and ``leaves`` have the arrays and places of then.
+        """
 
     @abstractmethod
     def done(self, v: Values) -> None:
@@ -79,18 +87,18 @@ class _Clipping(Beside):
         grads = by_places(having)
         if grads is None or not having:
             raise Unlowered("gradients elsewhere")
-        self._having, self._places = having, [p._place for p in having]
+        self.leaves, self._places = having, [p._place for p in having]
         self._emit(tape, line, grads, given.arguments)
 
     @abstractmethod
     def _emit(self, tape: Tape, line: Call, grads: Neighbours, asked: Mapping[str, Any]) -> None:
         """Put the calls on the tape. Errors: Unlowered."""
 
-    def ready(self) -> bool:
+    def ready(self, steady: bool) -> bool:
         """Whether the calls would do what the line does."""
         if self._without and any(p.grad is not None for p in self._without):
             return False
-        return all(map(is_, [p._place for p in self._having], self._places))
+        return steady or all(map(is_, [p._place for p in self.leaves], self._places))
 
     def done(self, v: Values) -> None:
         """Do what is left when the calls have run."""
@@ -155,15 +163,16 @@ class _Step(Beside):
         if sum(_is_step(other, optimizer) for other in lines) > 1:
             raise Unlowered("several steps, each of which counts")
         self._step = step = PreparedStep(optimizer)
-        if any(id(p) not in leaves for move in step.moves for p in move.run.params):
+        self.leaves = [p for move in step.moves for p in move.run.params]
+        if any(id(p) not in leaves for p in self.leaves):
             raise Unlowered("parameters without a gradient")
         for move in step.moves:
             arrays = [_outside(tape, a) for a in (*move.arrays, move.numbers)]
             tape.kernel(loop_of(move.formula, len(arrays) - 3), *arrays, out=0)
 
-    def ready(self) -> bool:
+    def ready(self, steady: bool) -> bool:
         """Whether the calls would do what the line does."""
-        return self._step.ready()
+        return self._step.ready(steady)
 
     def done(self, v: Values) -> None:
         """Do what is left when the calls have run."""

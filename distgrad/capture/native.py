@@ -11,7 +11,8 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from operator import is_, itemgetter
+from itertools import repeat
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from distgrad.capture.tree import Tree
 from distgrad.errors import CaptureError
 
 _ndarray = np.ndarray
+_gradient, _place = attrgetter("grad"), attrgetter("_place")
 _usable = cache(available)
 _ENOUGH = 16 << 20
 """Bytes of planned memory from which on time is spent to need less: below, memory is cheap."""
@@ -187,7 +189,12 @@ class _Part:
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
         self._whole = {f.buffer.source: f for _, f in self._shown if _is_fresh(f)}
         """Of fresh memory what is one array from end to end."""
-        self._beside = [(b, *code.beside[b]) for b in stretch.beside]
+        looked = set(map(id, reads.values())) & set(map(id, self._leaves))
+        self._beside = [
+            (b, looked.issuperset(map(id, b.leaves)), *code.beside[b]) for b in stretch.beside
+        ]
+        """With whether this stretch looks at all their leaves."""
+        self._first = [leaf for leaf, _, _ in stretch.first]
         self._checks = [(self._place_of(f), check, forms) for f, check, forms in stretch.checks]
         self._memory: Array | None = None
 
@@ -209,12 +216,13 @@ class _Part:
 
     def run(self, v: Values) -> None:
         """Do what the lines do."""
-        self._look(v)
+        steady = self._look(v)
         self._find(v)
         at, given = self._begin, 0
         called: list[Beside] = []
-        for one, begin, end in self._beside:
-            ready = one.ready()
+        for one, seen, begin, end in self._beside:
+            ready = one.ready(steady and seen and one.was_ready)
+            one.was_ready = ready
             if ready and called:
                 called.append(one)
                 continue
@@ -262,21 +270,26 @@ class _Part:
             if self._numbers[at] >= 0:
                 check(*[self._array(f, v) for f in forms])
 
-    def _look(self, v: Values) -> None:
-        """See whether all is as it was when the step was recorded. Errors: Moved, CaptureError."""
+    def _look(self, v: Values) -> bool:
+        """See whether all is as it was when the step was recorded; return whether leaves stay.
+
+        Errors: Moved, CaptureError.
+        """
         for n, leaf in self._reads:
             v[n] = leaf.array
         for n, array in self._constants:
             v[n] = array
-        for leaf, name, _ in self._stretch.first:
-            if leaf.grad is not None:
-                raise unexpected(name, first=True)
-        steady = [*self._arrays_of_leaves(v), *[leaf._place for leaf in self._leaves]]
-        if not all(map(is_, steady, self._steady)):
+        if not all(map(is_, map(_gradient, self._first), repeat(None))):
+            name = next(name for leaf, name, _ in self._stretch.first if leaf.grad is not None)
+            raise unexpected(name, first=True)
+        found = [*self._arrays_of_leaves(v), *map(_place, self._leaves)]
+        steady = all(map(is_, found, self._steady))
+        if not steady:
             self._look_again(v)
-            self._steady = steady
+            self._steady = found
         for n in self._varying:
             self._refuse_other(n, v[n])
+        return steady
 
     def _find(self, v: Values) -> None:
         """Let the calls find what may be in another place each time, by the objects' addresses."""

@@ -155,8 +155,11 @@ class PreparedStep:
         """All of them."""
         return [move for _, _, moves in self._groups for move in moves]
 
-    def ready(self) -> bool:
-        """Find the numbers of the step to come; False if the step itself has to be called."""
+    def ready(self, in_place: bool = False) -> bool:
+        """Find the numbers of the step to come; False if the step itself has to be called.
+
+        Whether all arrays are ``in_place``, as they were at the step before, is known or looked at.
+        """
         optimizer = self.optimizer
         if is_hooked(optimizer) or len(optimizer.param_groups) != len(self._groups):
             return False
@@ -169,7 +172,7 @@ class PreparedStep:
                 numbers = numbers_of(group)
                 self._seen[i] = [*group.values()] if numbers is group else []
                 self._settings[i] = Settled(numbers)
-            if store.runs() is not runs:  # they have moved
+            if not (in_place and steady) and store.runs() is not runs:  # they have moved
                 return False
             for move in moves:
                 if not move.ready(optimizer, self._settings[i], steady):
