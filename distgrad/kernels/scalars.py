@@ -81,7 +81,10 @@ def empty_of(typing: Any, n: Any, dtype: Any) -> Any:
         memory = context.nrt.meminfo_alloc_aligned(builder, size, 64)
         place = builder.bitcast(context.nrt.meminfo_data(builder, memory), data.as_pointer())
         array = make_array(made)(context, builder)
-        populate_array(array, place, [args[0]], [item], item, memory)
+        # Of a length that is known an index that wraps round becomes arithmetic, which keeps loops
+        # from being vectorised.
+        length = builder.asm(ir.FunctionType(_WORD, [_WORD]), "", "=r,0", [args[0]], False)
+        populate_array(array, place, [length], [item], item, memory)
         return impl_ret_new_ref(context, builder, made, array._getvalue())
 
     return made(types.intp, dtype), generate
