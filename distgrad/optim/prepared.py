@@ -172,7 +172,8 @@ class PreparedStep:
                 numbers = numbers_of(group)
                 self._seen[i] = [*group.values()] if numbers is group else []
                 self._settings[i] = Settled(numbers)
-            if not (in_place and steady) and store.runs() is not runs:  # they have moved
+            known = in_place and steady and store._runs is runs
+            if not known and store.runs() is not runs:  # they have moved
                 return False
             for move in moves:
                 if not move.ready(optimizer, self._settings[i], steady):

@@ -213,6 +213,14 @@ def another_state(world: World, i: int) -> None:
         world.optimizer.param_groups[0]["amsgrad"] = True
 
 
+def another_state_for_a_step(world: World, i: int) -> None:
+    if i == 11:
+        group = world.optimizer.param_groups[0]
+        group["amsgrad"] = True
+        world.optimizer.step()
+        group["amsgrad"] = False
+
+
 def upwards_from_now_on(world: World, i: int) -> None:
     if i == 6:
         world.optimizer.param_groups[0]["maximize"] = True
@@ -228,6 +236,7 @@ def rate_that_overflows(world: World, i: int) -> None:
         *(("AdamW", halve_rate), ("AdamW", load_state), ("AdamW", replace_data)),
         *(("SGD", nesterov_from_now_on), ("AdamW", another_state), ("SGD", rate_that_overflows)),
         *(("SGD", upwards_from_now_on), ("momentum", load_state), ("NAdam", load_state)),
+        *(("AdamW", another_state_for_a_step),),
         *(("AdamW", change_once), ("groups", change_tensor_in_place), ("RAdam", change_once)),
     ],
     ids=lambda x: getattr(x, "__name__", x),
