@@ -187,7 +187,7 @@ class _Part:
         self._gradients: list[int] = []
         self._ids: list[int] = []
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
-        self._whole = {f.buffer.source: f for _, f in self._shown if _is_fresh(f)}
+        self._whole = {f.buffer.source: f for _, f in self._shown if _fills_fresh(f)}
         """Of fresh memory what is one array from end to end."""
         looked = set(map(id, reads.values())) & set(map(id, self._leaves))
         self._beside = [
@@ -377,7 +377,7 @@ def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
     return itemgetter(*numbers)
 
 
-def _is_fresh(form: Form) -> bool:
+def _fills_fresh(form: Form) -> bool:
     source = form.buffer.source
     whole = form.offset == 0 and form.dense and form.size * form.itemsize == form.buffer.size
     return whole and type(source) is tuple and source[0] == "fresh"

@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from distgrad.kernels.intrinsics import code
-from distgrad.kernels.vectors import INDEX, WORD, lanes, place_of, spread
+from distgrad.kernels.intrinsics import code, place_of
+from distgrad.kernels.vectors import INDEX, WORD, lanes, spread
 
 COUNTERS = 16
 """Of two vectors one is waited for while the other is computed."""

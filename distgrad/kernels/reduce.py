@@ -24,6 +24,7 @@ from distgrad.kernels.arrays import (
 )
 from distgrad.kernels.jit import inlined, kernel
 from distgrad.kernels.recipe import of_one
+from distgrad.kernels.scalars import empty_of
 from distgrad.ops.helpers import spread
 from distgrad.ops.reduce import expand, total
 
@@ -211,7 +212,7 @@ def min(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult | No
 def _even(g: Array, x: Array, y: Array, d: Array) -> None:
     # Equal ones share evenly; NaN is equal to NaN here.
     zero, one = d.dtype.type(0), d.dtype.type(1)
-    count = np.empty(y.shape[1], d.dtype)
+    count = empty_of(y.shape[1], d.dtype)
     for i in range(x.shape[0]):
         if x.shape[2] == 1:
             top, hits = y[i, 0], zero
@@ -240,7 +241,7 @@ def _even(g: Array, x: Array, y: Array, d: Array) -> None:
 def _first(g: Array, x: Array, y: Array, d: Array) -> None:
     # The first of equal ones gets all of it; NaN is equal to NaN here.
     zero = d.dtype.type(0)
-    left = np.empty(y.shape[1], d.dtype)
+    left = empty_of(y.shape[1], d.dtype)
     for i in range(x.shape[0]):
         if x.shape[2] == 1:
             top = y[i, 0]
@@ -313,7 +314,7 @@ def _norm_of_rows(x: Array, y: Array, least: Any, most: Any) -> Any:
 
 @kernel
 def _norm(x: Array, y: Array, least: Any, most: Any) -> Any:
-    total = np.empty(x.shape[2], x.dtype)
+    total = empty_of(x.shape[2], x.dtype)
     fits = True
     for i in range(x.shape[0]):
         total[:] = x.dtype.type(0)
@@ -328,7 +329,7 @@ def _norm(x: Array, y: Array, least: Any, most: Any) -> Any:
 
 @kernel
 def _norm_back(g: Array, x: Array, y: Array, d: Array) -> None:
-    scale = np.empty(y.shape[1], d.dtype)
+    scale = empty_of(y.shape[1], d.dtype)
     for i in range(x.shape[0]):
         for j in range(x.shape[2]):
             scale[j] = g[i, j] / y[i, j]

@@ -14,11 +14,10 @@ from numba.core.errors import TypingError
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.np.arrayobj import make_array, populate_array
 
-from distgrad.kernels.intrinsics import code
+from distgrad.kernels.intrinsics import code, place_of
 
 _WORD = ir.IntType(64)
 _WHOLE = {types.float32: types.int32, types.float64: types.int64}
-_REAL = {whole: real for real, whole in _WHOLE.items()}
 
 
 def _of_two(asked: str) -> Any:
@@ -46,26 +45,20 @@ most = _of_two(">")
 """Python's ``max`` of two numbers: the first one where the second is not above it."""
 
 
-@code
-def bits(typing: Any, x: Any) -> Any:
-    """Return the whole number that has the bits of a float."""
-    whole = _WHOLE[x]
+def _seen_as(kinds: dict[Any, Any]) -> Any:
+    def defined(typing: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(whole))
+        return kinds[x](x), generate
 
-    return whole(x), generate
+    return code(defined)
 
 
-@code
-def number(typing: Any, n: Any) -> Any:
-    """Return the float that has the bits of a whole number."""
-    real = _REAL[n]
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(real))
-
-    return real(n), generate
+bits = _seen_as(_WHOLE)
+"""The whole number that has the bits of a float."""
+number = _seen_as({whole: real for real, whole in _WHOLE.items()})
+"""The float that has the bits of a whole number."""
 
 
 @code
@@ -112,7 +105,7 @@ def element(typing: Any, a: Any, at: Any) -> Any:
     """Return element ``at`` of an array of one axis, from its start: nothing else is asked."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_place(context, builder, signature, args))
+        return builder.load(place_of(context, builder, signature, args, 0, args[1]))
 
     return a.dtype(a, types.intp), generate
 
@@ -122,15 +115,10 @@ def set_element(typing: Any, a: Any, at: Any, x: Any) -> Any:
     """Let element ``at`` be x."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _place(context, builder, signature, args))
+        builder.store(args[2], place_of(context, builder, signature, args, 0, args[1]))
         return context.get_dummy_value()
 
     return types.void(a, types.intp, a.dtype), generate
-
-
-def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    field = context.data_model_manager[signature.args[0]].get_field_position("data")
-    return builder.gep(builder.extract_value(args[0], field), [args[1]])
 
 
 @code

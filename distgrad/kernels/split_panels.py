@@ -18,7 +18,7 @@ from numba import types
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.amx_tiles import PARTS, STEP, TILE
-from distgrad.kernels.intrinsics import code
+from distgrad.kernels.intrinsics import code, place_of
 from distgrad.kernels.jit import part
 from distgrad.kernels.tiles import turn
 from distgrad.kernels.vectors import (
@@ -28,7 +28,6 @@ from distgrad.kernels.vectors import (
     load,
     load_some,
     loaded,
-    place_of,
     store,
     stored,
 )

@@ -13,7 +13,7 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from distgrad.kernels.intrinsics import code
+from distgrad.kernels.intrinsics import code, place_of
 from distgrad.kernels.vectors import (
     WORD,
     Vector,
@@ -21,7 +21,6 @@ from distgrad.kernels.vectors import (
     lanes,
     loaded,
     loaded_some,
-    place_of,
     spread,
     stored,
 )

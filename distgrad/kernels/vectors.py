@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from distgrad.kernels.intrinsics import code
+from distgrad.kernels.intrinsics import code, place_of
 from distgrad.kernels.mathematics import EXP
 
 BYTES = 64
@@ -84,13 +84,6 @@ def address(typing: Any, a: Any, at: Any) -> Any:
         return builder.ptrtoint(place_of(context, builder, signature, args, 0, args[1]), WORD)
 
     return types.intp(a, types.intp), generate
-
-
-def place_of(context: Any, builder: Any, signature: Any, args: Any, n: int, index: Any) -> Any:
-    """Return the pointer to element ``index`` of the array that is argument ``n``."""
-    # numba's own way stores the array's nine words first, to read one of them.
-    field = context.data_model_manager[signature.args[n]].get_field_position("data")
-    return builder.gep(builder.extract_value(args[n], field), [index])
 
 
 def loaded(builder: Any, pointer: Any, kind: Any) -> Any:

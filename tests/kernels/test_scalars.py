@@ -1,6 +1,8 @@
 """What kernels are given in the place of numba's own functions does what these do."""
 
+import ast
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 pytest.importorskip("numba", reason="kernels need numba")
 from numba.core.errors import TypingError
 
+from distgrad import kernels
 from distgrad.kernels.jit import exact_kernel
 from distgrad.kernels.scalars import (
     bits,
@@ -100,3 +103,38 @@ def test_memory_asked_for_in_a_kernel_is_given_back():
 def test_what_does_not_lie_in_a_row_is_refused():
     with pytest.raises(TypingError, match="ravel takes an array in C order"):
         _raveled(np.zeros((4, 4)).T)
+
+
+MAKERS = {"kernel", "exact_kernel", "inlined", "part"}
+INSTEAD = {"min": "least", "max": "most", "np.empty": "empty_of", "carray": "array_at"}
+
+
+def slow_to_compile(source: str) -> set[str]:
+    """Return what kernels call of which numba compiles a function for each."""
+    found = set()
+    for f in ast.walk(ast.parse(source)):
+        if not isinstance(f, ast.FunctionDef) or not MAKERS & set(
+            map(ast.unparse, f.decorator_list)
+        ):
+            continue
+        for call in ast.walk(f):
+            if not isinstance(call, ast.Call):
+                continue
+            name = ast.unparse(call.func)
+            if name in INSTEAD and not isinstance(call.args[0], ast.Tuple):  # of several axes
+                found.add(f"{f.name}: {INSTEAD[name]} instead of {name}")
+            if name.endswith(".reshape") and ast.unparse(call.args[0]) == "-1":
+                found.add(f"{f.name}: ravel instead of {name}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(kernels.__file__).parent.glob("*.py")), ids=lambda p: p.stem
+)
+def test_kernels_call_nothing_that_is_slow_to_compile(path):
+    assert slow_to_compile(path.read_text()) == set()
+
+
+def test_one_that_does_is_found():
+    source = "@kernel\ndef f(a):\n    return min(a.reshape(-1)[0], np.empty(3, a.dtype)[0])\n"
+    assert len(slow_to_compile(source)) == 3
