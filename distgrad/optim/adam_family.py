@@ -247,16 +247,20 @@ def radam_(
 ) -> None:
     """Adam's step times r(ρₜ) where the second moment is known well (ρₜ > 5), else momentum's."""
     b1, b2 = betas
-    rate = lr / (1 - b1**step)
-    rho_inf = 2 / (1 - b2) - 1
-    rho = rho_inf - 2 * step * b2**step / (1 - b2**step)
-    is_known = rho > 5
-    if is_known:
-        r = math.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        rate *= r * math.sqrt(1 - b2**step)
-    numbers = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2)
+    fixed = (*decays(lr, weight_decay, decoupled_weight_decay), 1 - b1, b2, 1 - b2, eps)
+
+    def numbers(step: int) -> tuple[float, ...]:
+        rate = lr / (1 - b1**step)
+        rho_inf = 2 / (1 - b2) - 1
+        rho = rho_inf - 2 * step * b2**step / (1 - b2**step)
+        is_known = rho > 5
+        if is_known:
+            r = math.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            rate *= r * math.sqrt(1 - b2**step)
+        return (*fixed, rate, is_known)
+
     state = (exp_avg, exp_avg_sq)
-    move_(_radam, value, grad, state, *numbers, eps, rate, is_known, maximize=maximize)
+    move_(_radam, value, grad, state, *numbers(step), maximize=maximize, later=numbers)
 
 
 def _radam(
@@ -294,8 +298,12 @@ def adamax_(
 ) -> None:
     """θ ← θ - lr m̂ / u with u ← max(β₂ u, |g| + ε)."""
     b1, b2 = betas
-    numbers = (weight_decay, 1 - b1, b2, eps, lr / (1 - b1**step))
-    move_(_adamax, value, grad, (exp_avg, exp_inf), *numbers, maximize=maximize)
+
+    def numbers(step: int) -> tuple[float, ...]:
+        return weight_decay, 1 - b1, b2, eps, lr / (1 - b1**step)
+
+    state = (exp_avg, exp_inf)
+    move_(_adamax, value, grad, state, *numbers(step), maximize=maximize, later=numbers)
 
 
 def _adamax(

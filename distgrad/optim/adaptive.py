@@ -171,8 +171,11 @@ def adagrad_(
     maximize: bool = False,
 ) -> None:
     """θ ← θ - lrₜ g / (√Σg² + ε) with lrₜ = lr / (1 + (t - 1) decay)."""
-    numbers = (weight_decay, eps, lr / (1 + (step - 1) * lr_decay))
-    move_(_adagrad, value, grad, (total,), *numbers, maximize=maximize)
+
+    def numbers(step: int) -> tuple[float, ...]:
+        return weight_decay, eps, lr / (1 + (step - 1) * lr_decay)
+
+    move_(_adagrad, value, grad, (total,), *numbers(step), maximize=maximize, later=numbers)
 
 
 def _adagrad(x: Any, g: Any, total: Any, decay: Any, eps: Any, rate: Any) -> tuple[Any, ...]:
@@ -195,7 +198,8 @@ def adadelta_(
 ) -> None:
     """θ ← θ - lr Δ with Δ = RMS(Δ before) / RMS(g) g."""
     numbers = (weight_decay, rho, 1 - rho, eps, lr)
-    move_(_adadelta, value, grad, (square_avg, acc_delta), *numbers, maximize=maximize)
+    state = (square_avg, acc_delta)
+    move_(_adadelta, value, grad, state, *numbers, maximize=maximize, later=lambda _: numbers)
 
 
 def _adadelta(
@@ -225,7 +229,7 @@ def rmsprop_(
     formula = _RMSPROP[buffer is not None, grad_avg is not None]
     state = tuple(a for a in (square_avg, buffer, grad_avg) if a is not None)
     numbers = (weight_decay, alpha, 1 - alpha, eps, lr, momentum, 0.0)
-    move_(formula, value, grad, state, *numbers, maximize=maximize)
+    move_(formula, value, grad, state, *numbers, maximize=maximize, later=lambda _: numbers)
 
 
 def _plain(

@@ -245,13 +245,9 @@ class Optimizer(Hooked):
 
     def settings(self, group: Group, *without: str) -> dict[str, Any]:
         """Return the group's settings as the update function's keywords."""
-        if type(group) is Settled and without in group.found:
-            return group.found[without]
         found = {k: group[k] for k in self.defaults}
         for name in without if self.maximizes else (*without, "maximize"):
             found.pop(name, None)
-        if type(group) is Settled:
-            group.found[without] = found
         return found
 
     def __repr__(self) -> str:
@@ -417,17 +413,6 @@ def refuse_differentiable(who: str, differentiable: bool) -> None:
             f"write the step yourself, p - lr * g with g of dg.grad or "
             f"dg.autograd.grad(…, create_graph=True), and run the model with functional_call"
         )
-
-
-class Settled(dict[str, Any]):
-    """A group that stays as it is: what is found out of it is found once."""
-
-    __slots__ = ("found",)
-
-    def __init__(self, group: Group) -> None:
-        super().__init__(group)
-        self.found: dict[tuple[str, ...], dict[str, Any]] = {}
-        """The settings without each of these."""
 
 
 def numbers_of(group: Group) -> Group:

@@ -16,7 +16,7 @@ import numpy as np
 from distgrad.autograd.types import Array
 from distgrad.optim.flat import FlatParameters
 from distgrad.optim.hooks import is_hooked
-from distgrad.optim.optimizer import Group, Optimizer, Settled, numbers_of
+from distgrad.optim.optimizer import Group, Optimizer, numbers_of
 from distgrad.optim.run import Run
 from distgrad.optim.update import Formula, Unmoved
 
@@ -90,18 +90,11 @@ class Move:
         formula, order, numbers = self._asked(optimizer, group, step)
         if formula is not self.formula or order != self._order:
             return None
-        if self._before:  # the state has numbers, which each step changes
-            return numbers
         known = self._value.later
-        with suppress(*_STRANGE):  # of a later step, which says so itself
-            for later in range(step + 1, step + count):
-                if known is not None:
+        if known is not None:
+            with suppress(*_STRANGE):  # of a later step, which says so itself
+                for later in range(step + 1, step + count):
                     self._ahead[later] = (numbers[0], *known(later))
-                    continue
-                formula, order, its_numbers = self._asked(optimizer, group, later)
-                if formula is not self.formula or order != self._order:
-                    break
-                self._ahead[later] = its_numbers
         return numbers
 
     def done(self) -> None:
@@ -133,7 +126,6 @@ class PreparedStep:
         self._groups: list[tuple[FlatParameters, list[Run], list[Move]]] = []
         self._seen: list[list[Any]] = [[] for _ in optimizer.param_groups]
         """What was in the groups at the last step; not of one with Tensors, which may change."""
-        self._settings = [Settled({}) for _ in optimizer.param_groups]
         listeners = {p._listener for group in optimizer.param_groups for p in group["params"]}
         self._listeners: set[Any] = listeners - {None}  # a program fits these alone
         # A user's update may count its calls: it is not called but for a step.
@@ -165,18 +157,17 @@ class PreparedStep:
             return False
         for i, group in enumerate(optimizer.param_groups):
             store, runs, moves = self._groups[i]
-            before = self._seen[i]
+            settings, before = group, self._seen[i]
             steady = len(before) == len(group) and all(map(is_, group.values(), before))
             if not steady:
                 store.names = optimizer.state_names(group)
-                numbers = numbers_of(group)
-                self._seen[i] = [*group.values()] if numbers is group else []
-                self._settings[i] = Settled(numbers)
+                settings = numbers_of(group)
+                self._seen[i] = [*group.values()] if settings is group else []
             known = in_place and steady and store._runs is runs
             if not known and store.runs() is not runs:  # they have moved
                 return False
             for move in moves:
-                if not move.ready(optimizer, self._settings[i], steady):
+                if not move.ready(optimizer, settings, steady):
                     return False
         return True
 

@@ -118,7 +118,7 @@ def lion_(
     """θ ← θ - lr (sign(β₁ m + (1 - β₁) g) + λ θ), then m ← β₂ m + (1 - β₂) g."""
     b1, b2 = betas
     numbers = (b1, 1 - b1, b2, 1 - b2, lr, 1 - lr * weight_decay)
-    move_(_lion, value, grad, (exp_avg,), *numbers, maximize=maximize)
+    move_(_lion, value, grad, (exp_avg,), *numbers, maximize=maximize, later=lambda _: numbers)
 
 
 def _lion(
@@ -140,7 +140,9 @@ def rprop_(
 ) -> None:
     """θ ← θ - Δ sign(g); Δ grows while the sign stays, and shrinks, with no step, as it turns."""
     numbers = (*etas, *step_sizes, 0.0, 1.0)
-    move_(_rprop, value, grad, (prev, step_size), *numbers, maximize=maximize)
+    move_(
+        _rprop, value, grad, (prev, step_size), *numbers, maximize=maximize, later=lambda _: numbers
+    )
 
 
 def _rprop(

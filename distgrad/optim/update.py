@@ -95,12 +95,14 @@ def sgd_(
 ) -> None:
     """θ ← θ - lr b, with b ← μ b + (1 - dampening) g (Sutskever et al. 2013, PyTorch's form)."""
     if buffer is None:
-        move_(_descent, value, grad, (), lr, weight_decay, maximize=maximize)
+        plain = (lr, weight_decay)
+        move_(_descent, value, grad, (), *plain, maximize=maximize, later=lambda _: plain)
         return
     if first:
         buffer.fill(0)
-    numbers = (lr, weight_decay, momentum, 1.0 if first else 1 - dampening, nesterov)
-    move_(_momentum, value, grad, (buffer,), *numbers, maximize=maximize)
+    later = (lr, weight_decay, momentum, 1 - dampening, nesterov)
+    numbers = (lr, weight_decay, momentum, 1.0, nesterov) if first else later
+    move_(_momentum, value, grad, (buffer,), *numbers, maximize=maximize, later=lambda _: later)
 
 
 def mix_(x: Array, a: float, y: Array, b: float) -> None:

@@ -13,6 +13,7 @@ import distgrad as dg
 from distgrad import kernels, nn, optim
 from distgrad.capture.lower import Stretch
 from distgrad.nn import functional as F
+from distgrad.optim.prepared import PreparedStep
 
 pytestmark = pytest.mark.skipif(
     kernels.part("machine", "works") is None, reason="needs numba, whose kernels are called"
@@ -243,6 +244,32 @@ def rate_that_overflows(world: World, i: int) -> None:
 )
 def test_what_changes_between_calls_is_followed(name: str, between: Any) -> None:
     compare(OPTIMIZERS[name], between)
+
+
+LATER = {
+    **{n: m for n, m in OPTIMIZERS.items() if n not in {"NAdam", "groups"}},
+    "Adamax": lambda params: optim.Adamax(params, lr=0.01, weight_decay=0.1),
+    "Adadelta": lambda params: optim.Adadelta(params, rho=0.8),
+    "Rprop": lambda params: optim.Rprop(params, lr=0.01),
+    "dampening": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, dampening=0.5),
+    "decaying": lambda params: optim.Adagrad(params, lr=0.1, lr_decay=0.01),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_numbers_of_later_steps_are_those_that_each_step_asks_for(name: str) -> None:
+    world = World(LATER[name])
+    world.run()
+    (move,) = PreparedStep(world.optimizer).moves
+    (group,) = world.optimizer.param_groups
+    for step in (2, 9):  # the first one may write to its state
+        move._asked(world.optimizer, group, step)
+        later = move._value.later
+        assert later is not None, "the update says no numbers of later steps"
+        for other in (step + 1, step + 3, step + 40):
+            sign, *numbers = move._asked(world.optimizer, group, other)[2]
+            assert [*later(other)] == numbers
+            assert sign == (-1 if name == "maximize" else 1)
 
 
 def test_a_hook_that_comes_later_is_called() -> None:
