@@ -123,10 +123,20 @@ def status() -> str:
     if not fused_enabled.get():
         return "off (DISTGRAD_FUSED=0 or reference_kernels())"
     kernels = f"reference only ({_broken[0]})" if _broken else _installed()
-    by = [] if _broken or not kernels.startswith("numba") else products_by()
+    by = products_by() if _compiles() else []
     also = f"; products on one thread {' and '.join(by)}" if by else ""
     also += "; Muon in bfloat16 by oneDNN" if onednn.tiles() else ""
-    return f"{kernels}; convolution by {onednn.road()}{also}"
+    return f"{kernels}; convolution by {convolution_by()}{also}"
+
+
+def convolution_by() -> str:
+    """Say what convolves, without loading it."""
+    tiled = _compiles() and fused_enabled.get() and amx.multiplies()
+    return onednn.road() + (", on one thread in tiles (AMX) where that is faster" if tiled else "")
+
+
+def _compiles() -> bool:
+    return not _broken and _installed().startswith("numba")
 
 
 def products_by() -> list[str]:

@@ -2,7 +2,7 @@
 (n, …, c) in memory, which is what products give and what the next layer wants.
 
 By oneDNN where it is installed and has a kernel (float32), else by im2col and BLAS with numba; by
-Winograd's filtering with BLAS where that is faster.
+Winograd's filtering, or in tiles (AMX), where that is faster: kernels/ways.py says which.
 """
 
 from __future__ import annotations
@@ -135,10 +135,7 @@ def _new(shape: Numbers, dtype: Any) -> Array:
 
 def _way(problem: Problem, bias: bool, dtype: np.dtype[Any]) -> _Way | None:
     library = onednn_convolution.plan(problem, bias) if dtype == np.float32 else None
-    ways: list[_Way | None] = [library]
-    if len(problem.windows.kernel) <= 2:
-        if (rows := kernels.part("im2row", "of")) is not None:
-            ways.insert(0, rows(problem, library))
-        if (tiles := kernels.part("winograd", "of")) is not None:
-            ways.insert(0, tiles(problem, library is not None))
-    return next((way for way in ways if way is not None), None)
+    if len(problem.windows.kernel) <= 2 and (of := kernels.part("ways", "of")) is not None:
+        way: _Way = of(problem, library, dtype == np.float32)
+        return way
+    return library

@@ -15,49 +15,17 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.kernels import split_products
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.onednn_convolution import Problem
 from distgrad.kernels.products import product
 from distgrad.ops.geometry import Numbers, Windows
 
 _ROWS = 1024  # so many windows make a product large enough for BLAS
-_BESIDE_LIBRARY = 96  # channels from which on oneDNN is slower than products in tiles (AMX)
-_FEW, _WIDE = 4, 16  # channels at most, and pixels of a window at least, that oneDNN adds up slowly
 _scratch = threading.local()
 
 
-def of(problem: Problem, library: Any = None) -> Any:
-    """Return the way to do it over one or two axes, where it is faster than the ``library``'s.
-
-    That is oneDNN's way, None if it has none.
-    """
-    if library is not None and not _beside_library(problem):
-        return _Scattering(library, _rows_of(problem)) if _scatters(problem) else None
-    return _rows_of(problem)
-
-
-def _beside_library(problem: Problem) -> bool:
-    """Whether products of pixels, in tiles of AMX, are faster.
-
-    On a Granite Rapids 0.65 of the time with 384 and 1,536 channels, 0.8 with 128 and 256.
-    """
-    if problem.groups > 1 or not _is_pixel(problem.windows) or not split_products.usable():
-        return False
-    (o, c), pixels = problem.weight[:2], math.prod(problem.x) // problem.x[1]
-    return min(o, c) >= _BESIDE_LIBRARY and split_products.gains(pixels, c, o)
-
-
-def _scatters(problem: Problem) -> bool:
-    """Whether the gradient to the data is the faster one so: to images, of large windows.
-
-    On a Granite Rapids a fifth of the time for 3 channels and windows of 16 x 16, 0.4 for 7 x 7.
-    """
-    few = problem.weight[1] <= _FEW and math.prod(problem.windows.kernel) >= _WIDE
-    return few and problem.groups == 1
-
-
-def _rows_of(problem: Problem) -> Any:
+def rows_of(problem: Problem) -> Rows | Channels | Line:
+    """Return the way to do it over one or two axes."""
     groups, windows = problem.groups, problem.windows
     line = len(windows.kernel) == 1
     if line:
@@ -68,15 +36,7 @@ def _rows_of(problem: Problem) -> Any:
     return Line(plane) if line else plane
 
 
-class _Scattering:
-    """The library's way, but for the gradient to the data."""
-
-    def __init__(self, library: Any, rows: Any) -> None:
-        self.forward, self.to_weight = library.forward, library.to_weight
-        self.to_data = rows.to_data
-
-
-def _is_pixel(windows: Windows) -> bool:
+def is_pixel(windows: Windows) -> bool:
     """Whether each pixel is a window of its own, and there is nothing to copy."""
     one = (1,) * len(windows.kernel)
     return windows.kernel == windows.stride == one and not any(windows.padding)
@@ -85,7 +45,7 @@ def _is_pixel(windows: Windows) -> bool:
 class Line:
     """One axis, as images of height 1."""
 
-    def __init__(self, plane: Rows | Channels) -> None:
+    def __init__(self, plane: Any) -> None:
         self.plane = plane
 
     def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
@@ -106,7 +66,7 @@ class Rows:
 
     def __init__(self, windows: Windows, groups: int) -> None:
         self.windows, self.groups = windows, groups
-        self._whole = _is_pixel(windows) and groups == 1
+        self._whole = is_pixel(windows) and groups == 1
 
     def forward(self, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         """Let ``y`` be the convolution of ``x``."""
@@ -229,7 +189,7 @@ def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
     """The windows of images (b, h, w, c), a row each: (b windows, y x c)."""
     kernel_, stride, padding, dilation = geometry
     c = x.shape[-1]
-    if _is_pixel(geometry):
+    if is_pixel(geometry):
         return x.reshape(-1, c)
     padded = _padded(x, padding)
     rows = buffer("rows", (len(x), *size, *kernel_, c), x.dtype)
@@ -242,7 +202,7 @@ def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
 
 def _add_rows(d_rows: Array, geometry: Windows, size: Numbers, dx: Array) -> None:
     kernel_, stride, padding, dilation = geometry
-    if _is_pixel(geometry):
+    if is_pixel(geometry):
         dx[...] = d_rows.reshape(dx.shape)
         return
     padded = _zeros(dx.shape, dx.dtype, padding)

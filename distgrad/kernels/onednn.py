@@ -271,10 +271,16 @@ def road() -> str:
         return "im2col and BLAS (oneDNN is not installed; pip install 'distgrad[onednn]')"
     if REFUSED:
         return f"im2col and BLAS ({REFUSED[0]})"
-    limit, mode = _limit(), _set("DEFAULT_FPMATH_MODE")
+    limit, mode = _limit(), rounds()
     kept = f" kept to {limit}" if limit else ""
-    rounded = f" in mode {mode}" if mode and mode.upper() != "STRICT" else ""
+    rounded = f" in mode {mode}" if mode else ""
     return f"oneDNN {version}{kept}{rounded}"
+
+
+def rounds() -> str:
+    """Return the mode in which the user lets the library round float32, "" if in none."""
+    mode = _set("DEFAULT_FPMATH_MODE")
+    return "" if mode.upper() == "STRICT" else mode
 
 
 def multiplies() -> bool:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.amx_tiles import PARTS, STEP, TILE
+from distgrad.kernels.amx_tiles import PARTS, SIDE, STEP, TILE
 from distgrad.kernels.intrinsics import code, place_of
 from distgrad.kernels.jit import part
 from distgrad.kernels.tiles import turn
@@ -32,8 +32,6 @@ from distgrad.kernels.vectors import (
     stored,
 )
 
-SIDE = 32
-"""Lines of a panel, and numbers of each that a step takes."""
 PART = 2 * TILE
 """Words of one part of a step."""
 HEAD = 16 + PART
@@ -59,7 +57,7 @@ def lines_in_parts(
                 x, y = load(a, place), load(a, place + 16)
             else:
                 x, y = load_some(a, place, depth - s), load_some(a, place + 16, depth - s - 16)
-            worst = _split(x, y, room, word + r * 16, worst)
+            worst = split(x, y, room, word + r * 16, PART, worst)
         word += STEP
     store(room, start, worst)
 
@@ -87,7 +85,7 @@ def columns_in_parts(
                     if s + r + 16 < depth:
                         y = load_some(a, two + half * 16, lines - half * 16)
                 word = to + s // SIDE * STEP + half * TILE + r * 16
-                worst = _split(x, y, room, word, worst)
+                worst = split(x, y, room, word, PART, worst)
     store(room, start, worst)
 
 
@@ -108,17 +106,20 @@ def turned_in_parts(
             word = to + s // SIDE * STEP + half * 16
             for r in range(16):
                 x, y = load(room, scratch + r * SIDE), load(room, scratch + r * SIDE + 16)
-                worst = _split(x, y, room, word + r * 16, worst)
+                worst = split(x, y, room, word + r * 16, PART, worst)
     store(room, start, worst)
 
 
 @code
-def _split(typing: Any, x: Any, y: Any, room: Any, to: Any, worst: Any) -> Any:
-    """Write words of the parts of x and y from ``to`` on; return the largest |x| yet, as bits."""
+def split(typing: Any, x: Any, y: Any, room: Any, to: Any, gap: Any, worst: Any) -> Any:
+    """Write words of x and y from ``to`` on, those of each part ``gap`` words from the last ones.
+
+    Return the largest |x| yet, as bits.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         whole = ir.VectorType(INDEX, 16)
-        x, y, _, to, worst = args
+        x, y, _, to, gap, worst = args
         worst = builder.bitcast(worst, whole)
         for one in (x, y):
             size = builder.and_(builder.bitcast(one, whole), _all(whole, 0x7FFFFFFF))
@@ -131,11 +132,37 @@ def _split(typing: Any, x: Any, y: Any, room: Any, to: Any, worst: Any) -> Any:
             words = builder.or_(builder.lshr(high[0], _all(whole, 16)), high[1])
             parts = [builder.bitcast(t, x.type) for t in high]
             x, y = builder.fsub(x, parts[0]), builder.fsub(y, parts[1])
-            at = builder.add(to, ir.Constant(to.type, number * PART))
+            at = builder.add(to, builder.mul(gap, ir.Constant(gap.type, number)))
             stored(builder, words, place_of(context, builder, signature, args, 2, at))
-        return builder.bitcast(worst, args[4].type)
+        return builder.bitcast(worst, args[5].type)
 
-    return worst(x, y, room, types.intp, worst), generate
+    return worst(x, y, room, types.intp, types.intp, worst), generate
+
+
+@code
+def pair(typing: Any, room: Any, at: Any, far: Any, to: Any, gap: Any) -> Any:
+    """Pair the halves of 16 words with those of the words ``far`` on.
+
+    The low ones are written at ``to``, the high ones ``gap`` words from there.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(INDEX, 16)
+
+        def place(n: Any) -> Any:
+            return place_of(context, builder, signature, args, 0, n)
+
+        _, at, far, to, gap = args
+        first, second = [loaded(builder, place(n), whole) for n in (at, builder.add(at, far))]
+        low, high, by = _all(whole, 0xFFFF), _all(whole, 0xFFFF0000), _all(whole, 16)
+        left = builder.or_(builder.and_(first, low), builder.shl(second, by))
+        right = builder.or_(builder.lshr(first, by), builder.and_(second, high))
+        stored(builder, left, place(to))
+        stored(builder, right, place(builder.add(to, gap)))
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(room, n, n, n, n), generate
 
 
 def _all(kind: Any, value: int) -> Any:

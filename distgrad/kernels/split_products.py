@@ -21,13 +21,12 @@ import numpy as np
 from distgrad import blas
 from distgrad.autograd.types import Array
 from distgrad.kernels import amx, amx_tiles
-from distgrad.kernels.amx_tiles import STEP
+from distgrad.kernels.amx_tiles import SIDE, STEP
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.scalars import element, set_element
 from distgrad.kernels.split_panels import (
     HEAD,
     LARGEST,
-    SIDE,
     columns_in_parts,
     lines_in_parts,
     reaches,

@@ -7,7 +7,6 @@ at a time, so that their tiles stay in the cache.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,23 +20,6 @@ from distgrad.kernels.products import product
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _TRANSFORMS = {t: np.kron(_G, _G).astype(t) for t in "fd"}  # 16 places of 9 taps: exact numbers
 _TILES = 256  # so many make products large enough for BLAS and small enough for the cache
-_BESIDE_ROWS, _BESIDE_LIBRARY = 64, 128  # channels from which on im2col, and oneDNN, are slower
-
-
-def of(problem: Problem, library: bool) -> Tiles | None:
-    """Return the way to do it where it is the faster one, with ``library`` (oneDNN) at hand or not.
-
-    For windows of 3 x 3 in steps of 1 and even heights and widths.
-    """
-    kernel_, stride, padding, dilation = problem.windows
-    if kernel_ != (3, 3) or stride != (1, 1) or dilation != (1, 1) or max(padding) > 2:
-        return None
-    n, o, *size = problem.y
-    fits = min(problem.x[1], o) >= (_BESIDE_LIBRARY if library else _BESIDE_ROWS)
-    if problem.groups > 1 or not fits or any(length % 2 for length in size):
-        return None
-    enough = n * math.prod(size) // 4 >= 64  # tiles: else bringing the filters into form costs more
-    return Tiles(problem) if enough else None
 
 
 class Tiles:

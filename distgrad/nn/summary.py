@@ -13,7 +13,7 @@ from distgrad.autograd.mode import no_grad
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import DTypeLike
 from distgrad.errors import ShapeError
-from distgrad.kernels.onednn import road
+from distgrad.kernels import convolution_by
 from distgrad.nn.conv import Convolution
 from distgrad.nn.module import Module
 
@@ -97,13 +97,14 @@ def summary(
             )
         )
     tensors = [*model.parameters(), *model.buffers()]
+    convolves = any(isinstance(m, Convolution) for m in model.modules())
     return Summary(
         rows=tuple(rows),
         parameters=sum(r.parameters for r in rows),
         trainable=sum(r.trainable for r in rows),
         buffers=sum(t.size for t in model.buffers()),
         size_mb=sum(t.array.nbytes for t in tensors) / 1e6,
-        convolution=road() if any(isinstance(m, Convolution) for m in model.modules()) else "",
+        convolution=convolution_by() if convolves else "",
     )
 
 

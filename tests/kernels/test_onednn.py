@@ -117,6 +117,16 @@ def test_what_the_users_variables_make_of_it_belongs_to_the_road(anew, monkeypat
     assert onednn.road() == "oneDNN 1.0 kept to AVX2"
 
 
+def test_tiles_belong_to_what_convolves(monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+    monkeypatch.setattr(amx, "multiplies", lambda: True)
+    assert f"{onednn.road()}, on one thread in tiles (AMX)" in kernels.status()
+    with dg.reference_kernels():
+        assert "tiles" not in kernels.convolution_by()
+    monkeypatch.setattr(amx, "multiplies", lambda: False)
+    assert kernels.convolution_by() == onednn.road()
+
+
 def test_ranks_that_differ_in_their_road_are_told(monkeypatch):
     prints = []
     for found in (("a", "1.0"), ("", "")):
@@ -127,7 +137,7 @@ def test_ranks_that_differ_in_their_road_are_told(monkeypatch):
 
 
 def test_the_summary_names_the_road_of_a_model_that_convolves():
-    assert f"convolution by {onednn.road()}" in str(nn.summary(nn.Conv1d(1, 1, 1)))
+    assert f"convolution by {kernels.convolution_by()}" in str(nn.summary(nn.Conv1d(1, 1, 1)))
     assert "convolution" not in str(nn.summary(nn.Linear(1, 1)))
 
 
@@ -194,8 +204,9 @@ def test_other_windows_equal_the_reference_on_both_roads(name, tiles, road, monk
 
 @needs_library
 def test_pixels_are_products_in_tiles_and_images_of_large_windows_are_summed_by_rows(monkeypatch):
+    ways = pytest.importorskip("distgrad.kernels.ways", exc_type=ImportError)
     im2row = pytest.importorskip("distgrad.kernels.im2row", exc_type=ImportError)
-    monkeypatch.setattr(im2row.split_products, "usable", lambda: True)
+    monkeypatch.setattr(ways.split_products, "usable", lambda: True)
 
     def way(name):
         images, weight, settings = WINDOWS[name]
@@ -213,20 +224,27 @@ def test_pixels_are_products_in_tiles_and_images_of_large_windows_are_summed_by_
         assert isinstance(way(name).forward.__self__, library)
         assert isinstance(way(name).to_weight.__self__, library)
         assert isinstance(way(name).to_data.__self__, im2row.Rows)
-    monkeypatch.setattr(im2row.split_products, "usable", lambda: False)
+    monkeypatch.setattr(ways.split_products, "usable", lambda: False)
     assert isinstance(way("pixels"), library)
 
 
 @pytest.mark.usefixtures("road")
 @pytest.mark.parametrize("size", [(12, 10), (11, 10), (2, 2)])
-def test_winograds_filtering_is_taken_for_even_planes_that_are_large_enough(size):
+def test_winograds_filtering_is_taken_for_even_planes_that_are_large_enough(size, monkeypatch):
     winograd = pytest.importorskip("distgrad.kernels.winograd", exc_type=ImportError)
+    monkeypatch.setattr(amx, "multiplies", lambda: False)
+
+    def is_taken(problem):
+        way = convolve_module._way(problem, True, np.dtype(np.float32))
+        return isinstance(way, winograd.Tiles)
+
     windows = windows_of((3, 3), 1, 1, 1)
     problem = Problem((4, 128, *size), (128, 128, 3, 3), (4, 128, *size), windows, 1)
-    taken = isinstance(convolve_module._way(problem, True, np.dtype(np.float32)), winograd.Tiles)
-    assert taken == (size == (12, 10))
-    assert winograd.of(problem._replace(groups=2), False) is None
-    assert winograd.of(problem._replace(windows=windows._replace(stride=(2, 1))), False) is None
+    assert is_taken(problem) == (size == (12, 10))
+    assert not is_taken(problem._replace(groups=2, weight=(128, 64, 3, 3)))
+    high = windows_of((3, 3), (2, 1), 1, 1)
+    y = 4, 128, *high.counts(size)
+    assert not is_taken(problem._replace(windows=high, y=y))
 
 
 def test_the_filters_gradient_of_a_few_images_needs_no_second_array_of_their_size():
