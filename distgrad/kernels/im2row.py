@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.types import Array
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.jit import exact_kernel, kernel
 from distgrad.kernels.onednn_convolution import Problem
 from distgrad.kernels.products import product
+from distgrad.kernels.scalars import element
+from distgrad.kernels.vectors import BYTES, add, load, load_some, store, store_some
 from distgrad.ops.geometry import Numbers, Windows
 
 _ROWS = 1024  # so many windows make a product large enough for BLAS
@@ -187,36 +189,40 @@ def _taps(weight: Array) -> Array:
 
 def _rows(x: Array, geometry: Windows, size: Numbers) -> Array:
     """The windows of images (b, h, w, c), a row each: (b windows, y x c)."""
-    kernel_, stride, padding, dilation = geometry
+    kernel_, _, padding, _ = geometry
     c = x.shape[-1]
     if is_pixel(geometry):
         return x.reshape(-1, c)
     padded = _padded(x, padding)
     rows = buffer("rows", (len(x), *size, *kernel_, c), x.dtype)
-    runs = _runs(kernel_, dilation, c)
-    _im2row(
-        _lines(padded), rows.reshape(*rows.shape[:4], *runs[:2]), *stride, dilation[0], *runs[2:]
-    )
+    _each_run(padded.reshape(-1), rows.reshape(-1), _sizes(padded, geometry, size), False)
     return rows.reshape(-1, kernel_[0] * kernel_[1] * c)
 
 
 def _add_rows(d_rows: Array, geometry: Windows, size: Numbers, dx: Array) -> None:
-    kernel_, stride, padding, dilation = geometry
+    padding = geometry.padding
     if is_pixel(geometry):
         dx[...] = d_rows.reshape(dx.shape)
         return
     padded = _zeros(dx.shape, dx.dtype, padding)
-    runs = _runs(kernel_, dilation, dx.shape[-1])
-    rows = d_rows.reshape(len(dx), *size, kernel_[0], *runs[:2])
-    _row2im(rows, _lines(padded), *stride, dilation[0], *runs[2:])
+    _each_run(padded.reshape(-1), d_rows.reshape(-1), _sizes(padded, geometry, size), True)
     dx[...] = _inside(padded, dx.shape, padding)
 
 
-def _runs(kernel_: Numbers, dilation: Numbers, channels: int) -> tuple[int, int, int, int]:
-    """How many runs of memory a line of a window is, their length, distance, and one pixel's."""
-    if dilation[1] == 1:
-        return 1, kernel_[1] * channels, 0, channels
-    return kernel_[1], channels, dilation[1] * channels, channels
+def _sizes(padded: Array, geometry: Windows, size: Numbers) -> Array:
+    """What ``_each_run`` has to know: how many there are of what, and how far apart."""
+    (high, wide), (down, right), _, (below, beside) = geometry
+    images, _, width, c = padded.shape
+    # Pixels side by side are one run of memory.
+    runs, length = (wide, c) if beside > 1 else (1, wide * c)
+    row = width * c
+    return np.array(
+        [
+            *(images, *size, high, runs, length),
+            *(padded[0].size, down * row, right * c, below * row, beside * c),
+        ],
+        np.int64,
+    )
 
 
 def _padded(x: Array, padding: Numbers) -> Array:
@@ -239,36 +245,34 @@ def _inside(padded: Array, shape: Numbers, padding: Numbers) -> Array:
     return padded[:, top : top + h, left : left + w]
 
 
-def _lines(padded: Array) -> Array:
-    return padded.reshape(*padded.shape[:2], -1)
-
-
-@kernel
-def _im2row(padded: Array, rows: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
-    images, height, width, lines, runs, length = rows.shape
-    for b in range(images):
-        for y in range(height):
-            for z in range(width):
-                for i in range(lines):
-                    for j in range(runs):
-                        source = padded[b, y * sh + i * dh, z * sw * pixel + j * step :]
-                        out = rows[b, y, z, i, j]
-                        for k in range(length):
-                            out[k] = source[k]
-
-
-@kernel
-def _row2im(rows: Array, padded: Array, sh: int, sw: int, dh: int, step: int, pixel: int) -> None:
-    images, height, width, lines, runs, length = rows.shape
-    for b in range(images):
-        for y in range(height):
-            for z in range(width):
-                for i in range(lines):
-                    for j in range(runs):
-                        out = padded[b, y * sh + i * dh, z * sw * pixel + j * step :]
-                        source = rows[b, y, z, i, j]
-                        for k in range(length):
-                            out[k] += source[k]
+@exact_kernel
+def _each_run(images: Array, rows: Array, sizes: Array, back: bool) -> None:
+    """Copy windows, run by run, into rows; or add these to them, if ``back``."""
+    lanes, to, length = BYTES // rows.itemsize, 0, element(sizes, 5)
+    runs, further, pixel = element(sizes, 4), element(sizes, 9), element(sizes, 10)
+    for b in range(element(sizes, 0)):
+        for y in range(element(sizes, 1)):
+            for z in range(element(sizes, 2)):
+                first = b * element(sizes, 6) + y * element(sizes, 7) + z * element(sizes, 8)
+                for i in range(element(sizes, 3) * runs):
+                    at = first + i // runs * further + i % runs * pixel
+                    for k in range(0, length, lanes):
+                        n = length - k
+                        if n >= lanes:
+                            found = load(images, at + k)
+                            if back:
+                                store(images, at + k, add(found, load(rows, to + k)))
+                            else:
+                                store(rows, to + k, found)
+                        else:
+                            found = load_some(images, at + k, n)
+                            if back:
+                                store_some(
+                                    images, at + k, n, add(found, load_some(rows, to + k, n))
+                                )
+                            else:
+                                store_some(rows, to + k, n, found)
+                    to += length
 
 
 @kernel

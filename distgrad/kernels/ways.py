@@ -15,6 +15,7 @@ from distgrad.kernels.direct import Direct
 from distgrad.kernels.direct_plan import plans
 from distgrad.kernels.im2row import Line, Rows, is_pixel, rows_of
 from distgrad.kernels.onednn_convolution import Problem
+from distgrad.kernels.vectors import BYTES
 from distgrad.kernels.winograd import Tiles
 from distgrad.ops.geometry import Windows
 
@@ -74,7 +75,9 @@ def _named(plane: Problem, name: str) -> Any:
 def _filters(plane: Problem) -> bool:
     """Whether Winograd's filtering does it: 3 x 3 in steps of 1, to even heights and widths."""
     kernel, stride, padding, dilation = plane.windows
-    n, _, *size = plane.y
+    n, o, *size = plane.y
+    if min(o, plane.x[1]) < BYTES // 4:
+        return False
     if kernel != (3, 3) or stride != (1, 1) or dilation != (1, 1) or max(padding) > 2:
         return False
     return not any(length % 2 for length in size) and n * math.prod(size) // 4 >= _ENOUGH

@@ -13,9 +13,12 @@ import numpy as np
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.im2row import buffer, summed
-from distgrad.kernels.jit import kernel
+from distgrad.kernels.jit import exact_kernel
 from distgrad.kernels.onednn_convolution import Problem
 from distgrad.kernels.products import product
+from distgrad.kernels.scalars import least
+from distgrad.kernels.two_sided import two_sided
+from distgrad.kernels.vectors import BYTES
 
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _TRANSFORMS = {t: np.kron(_G, _G).astype(t) for t in "fd"}  # 16 places of 9 taps: exact numbers
@@ -23,7 +26,10 @@ _TILES = 256  # so many make products large enough for BLAS and small enough for
 
 
 class Tiles:
-    """A convolution and its gradients, of arrays (n, h, w, c) and weights (o, c, 3, 3)."""
+    """A convolution and its gradients, of arrays (n, h, w, c) and weights (o, c, 3, 3).
+
+    For 16 channels and more on both sides.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.padding = problem.windows.padding
@@ -52,7 +58,7 @@ class Tiles:
             ins = buffer("tiles in", (16, tiles, c), g.dtype)
             outs = buffer("tiles out", (16, tiles, o), g.dtype)
             _cut_into(ins, x[part], self.padding)
-            _spread(_lines(g[part]), _rows(g), outs)
+            _spread(g[part].reshape(-1), outs.reshape(-1), *g.shape[1:])
             if part.start:
                 total += product(outs.transpose(0, 2, 1), ins, share)
             else:
@@ -65,14 +71,13 @@ class Tiles:
 
 
 def _convolved(x: Array, filters: Array, shift: Array, padding: tuple[int, ...], y: Array) -> None:
-    c, o = x.shape[3], y.shape[3]
-    lines, rows = _lines(y), _rows(y)
+    c, (_, height, width, o) = x.shape[3], y.shape
     for part, tiles in _parts(y):
         ins = buffer("tiles in", (16, tiles, c), x.dtype)
         outs = buffer("tiles out", (16, tiles, o), x.dtype)
         _cut_into(ins, x[part], padding)
         product(ins, filters, outs)
-        _joined(outs, shift, rows, lines[part])
+        _joined(outs.reshape(-1), shift, y[part].reshape(-1), height, width, o)
 
 
 def _parts(y: Array) -> Iterator[tuple[slice, int]]:
@@ -98,100 +103,59 @@ def _cut_into(tiles: Array, x: Array, padding: tuple[int, ...]) -> None:
     padded = buffer("padded", (b, h + 2 * top, w + 2 * left, c), x.dtype)
     padded.fill(0)
     padded[:, top : top + h, left : left + w] = x
-    lines = _lines(padded)
-    _cut(lines, buffer("rows", (4, lines.shape[2]), x.dtype), tiles)
+    _cut(padded.reshape(-1), tiles.reshape(-1), *padded.shape[1:])
 
 
-def _lines(x: Array) -> Array:
-    """Images as lines of pixels: (n, h, w c)."""
-    return x.reshape(*x.shape[:2], -1)
+_IN = two_sided(((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)))
+"""Bᵀ x B."""
+_OUT = two_sided(((1, 1, 1, 0), (0, 1, -1, -1)), shifted=True)
+"""Aᵀ m A + b."""
+_BACK = two_sided(((1, 0), (1, 1), (1, -1), (0, -1)))
+"""A g Aᵀ."""
+
+# Channels go by whole vectors: the last one goes as far back as it has to, and some are computed
+# twice.
 
 
-def _rows(y: Array) -> Array:
-    return buffer("rows", (4, y.shape[2] * y.shape[3]), y.dtype)
-
-
-# A loop is over one row of memory and few pointers: then it is vectorised. Rows that differ in
-# their signs have one loop, for each one takes its time to be compiled.
-
-_A, _B, _SIGNS = (0, 1, 2, 1), (2, 2, 1, 3), (-1, 1, -1, -1)
-"""Bᵀ: each row is one minus, or plus, another."""
-
-
-@kernel
-def _cut(lines: Array, rows: Array, tiles: Array) -> None:
+@exact_kernel
+def _cut(x: Array, tiles: Array, height: int, width: int, channels: int) -> None:
     """Bᵀ x B of each tile of 4 x 4, two apart."""
-    channels, length, t = tiles.shape[2], lines.shape[2], 0
-    for image in range(lines.shape[0]):
-        for i in range(0, lines.shape[1] - 2, 2):
-            for k in range(4):
-                a, b, row = lines[image, i + _A[k]], lines[image, i + _B[k]], rows[k]
-                sign = lines.dtype.type(_SIGNS[k])
-                for j in range(length):
-                    row[j] = a[j] + sign * b[j]
-            for at in range(0, length - 2 * channels, 2 * channels):
-                for k in range(16):
-                    m = k % 4
-                    first, second = at + _A[m] * channels, at + _B[m] * channels
-                    p, q = rows[k // 4, first:], rows[k // 4, second:]
-                    sign, out = lines.dtype.type(_SIGNS[m]), tiles[k, t]
-                    for c in range(channels):
-                        out[c] = p[c] + sign * q[c]
-                t += 1
+    gap, t, lanes = len(tiles) // 16, 0, BYTES // x.itemsize
+    for top in range(0, len(x), height * width * channels):
+        for i in range(0, height - 2, 2):
+            for j in range(0, width - 2, 2):
+                at = top + (i * width + j) * channels
+                for k in range(0, channels, lanes):
+                    c = least(k, channels - lanes)
+                    _IN(x, at + c, width * channels, channels, tiles, t + c, 4 * gap, gap)
+                t += channels
 
 
-@kernel
-def _joined(tiles: Array, shift: Array, rows: Array, lines: Array) -> None:
-    """Aᵀ m A of each tile, and the shift: added to the one row that is in both rows of y once."""
-    channels, length, t = tiles.shape[2], lines.shape[2], 0
-    for image in range(lines.shape[0]):
-        for i in range(0, lines.shape[1], 2):
-            for at in range(0, length, 2 * channels):
-                for k in range(8):
-                    right = k % 2
-                    first = k // 2 * 4 + right
-                    a, b, d = tiles[first, t], tiles[first + 1, t], tiles[first + 2, t]
-                    sign, out = (
-                        lines.dtype.type(1 - 2 * right),
-                        rows[k // 2, at + right * channels :],
+@exact_kernel
+def _joined(tiles: Array, shift: Array, y: Array, height: int, width: int, channels: int) -> None:
+    """Aᵀ m A of each tile, and the shift."""
+    gap, t, lanes = len(tiles) // 16, 0, BYTES // y.itemsize
+    for top in range(0, len(y), height * width * channels):
+        for i in range(0, height, 2):
+            for j in range(0, width, 2):
+                to = top + (i * width + j) * channels
+                for k in range(0, channels, lanes):
+                    c = least(k, channels - lanes)
+                    _OUT(
+                        tiles, t + c, 4 * gap, gap, y, to + c, width * channels, channels, shift, c
                     )
-                    for c in range(channels):
-                        out[c] = a[c] + sign * (b[c] + d[c])
-                    if k // 2 == 1:
-                        for c in range(channels):
-                            out[c] += shift[c]
-                t += 1
-            for k in range(2):
-                x, y, z, line = rows[k], rows[k + 1], rows[k + 2], lines[image, i + k]
-                sign = lines.dtype.type(1 - 2 * k)
-                for j in range(length):
-                    line[j] = x[j] + sign * (y[j] + z[j])
+                t += channels
 
 
-@kernel
-def _spread(lines: Array, rows: Array, tiles: Array) -> None:
+@exact_kernel
+def _spread(g: Array, tiles: Array, height: int, width: int, channels: int) -> None:
     """A g Aᵀ of each tile of 2 x 2."""
-    channels, length, t = tiles.shape[2], lines.shape[2], 0
-    one = lines.dtype.type(1)
-    for image in range(lines.shape[0]):
-        for i in range(0, lines.shape[1], 2):
-            for k in range(2):
-                side, mix = lines[image, i + k], rows[1 + k]
-                upper, lower, row = lines[image, i], lines[image, i + 1], rows[3 * k]
-                sign = one - k - k
-                for j in range(length):
-                    row[j] = sign * side[j]
-                for j in range(length):
-                    mix[j] = upper[j] + sign * lower[j]
-            for at in range(0, length, 2 * channels):
-                for k in range(8):
-                    m, row = k % 2, rows[k // 2]
-                    left, right = row[at:], row[at + channels :]
-                    side = row[at + m * channels :]
-                    sign = one - m - m
-                    outer, inner = tiles[k // 2 * 4 + 3 * m, t], tiles[k // 2 * 4 + 1 + m, t]
-                    for c in range(channels):
-                        outer[c] = sign * side[c]
-                    for c in range(channels):
-                        inner[c] = left[c] + sign * right[c]
-                t += 1
+    gap, t, lanes = len(tiles) // 16, 0, BYTES // g.itemsize
+    for top in range(0, len(g), height * width * channels):
+        for i in range(0, height, 2):
+            for j in range(0, width, 2):
+                at = top + (i * width + j) * channels
+                for k in range(0, channels, lanes):
+                    c = least(k, channels - lanes)
+                    _BACK(g, at + c, width * channels, channels, tiles, t + c, 4 * gap, gap)
+                t += channels
