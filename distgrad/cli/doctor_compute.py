@@ -123,11 +123,11 @@ def _cache(found: Mapping[str, Any]) -> Iterator[Finding]:
 def look_at_convolution() -> Iterator[Finding]:
     """Say what convolves."""
     if onednn.off():
-        yield note(f"convolution by {onednn.road()}", "unset DISTGRAD_ONEDNN")
+        yield note(f"convolution by {kernels.convolution_by()}", "unset DISTGRAD_ONEDNN")
         return
     _, version = onednn.installed()
     if not version:
-        text = f"convolution by {onednn.road()}"
+        text = f"convolution by {kernels.convolution_by()}"
         has_wheel = platform.system() == "Linux" and platform.machine() == "x86_64"
         yield note(text, _ONEDNN) if has_wheel else ok("convolution by im2col and BLAS")
         return
@@ -140,4 +140,4 @@ def look_at_convolution() -> Iterator[Finding]:
         yield problem(f"oneDNN {version} is not used: {one_line(str(why))}", cure)
     else:
         also = "and Muon's products in bfloat16" if onednn.tiles() else ""
-        yield ok(f"convolution by {found['road']}", also)
+        yield ok(f"convolution by {kernels.convolution_by()}", also)
