@@ -5,28 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba.core.typing.templates import builtin_registry
 from numba.extending import intrinsic
 
 
 def code(definition: Callable[..., Any]) -> Any:
-    """Make an intrinsic of a function of numba's types; its place in a kernel is a call of it.
-
-    numba looks through all its registries at every call that it meets, before it sees that it knows
-    one of these kinds: a thirtieth of the time that a process takes which finds no kernels.
-    """
-    made = intrinsic(definition)
-    template = next(t for t in reversed(builtin_registry.functions) if t.key is made)
-    find, found = template.generic, dict[Any, Any]()
-
-    def generic(self: Any, args: Any, kws: Any) -> Any:
-        kinds = self.context, args, tuple(kws.items())
-        if kinds not in found:
-            found[kinds] = find(self, args, kws)
-        return found[kinds]
-
-    template.generic = generic
-    return made
+    """Make an instruction of a function of numba's types; its place in a kernel is a call of it."""
+    return intrinsic(definition)
 
 
 def place_of(context: Any, builder: Any, signature: Any, args: Any, n: int, index: Any) -> Any:

@@ -54,6 +54,27 @@ def test_a_part_of_kernels_is_no_machine_code_by_itself():
         assert engine.is_symbol_defined(found.fndesc.llvm_func_name) is there
 
 
+def test_an_operator_is_looked_up_once_for_its_kinds(monkeypatch):
+    def once(x, y):
+        return x * y - x
+
+    def often(x, y):
+        return x * y - x * y * y * x - x - (x * x - y)
+
+    looked = []  # numba tries what is registered
+    context = type(cpu_target.typing_context)
+    find = context.resolve_function_type
+    monkeypatch.setattr(
+        context, "resolve_function_type", lambda *args: (looked.append(1), find(*args))[1]
+    )
+    counts = []
+    for function in (once, once, often):  # the first one makes numba ready
+        before = len(looked)
+        assert numba.njit(**jit.exact)(function)(2, 3) == function(2, 3)
+        counts.append(len(looked) - before)
+    assert counts[1] == counts[2]
+
+
 def test_an_instruction_of_ours_is_looked_up_once_for_its_kinds(monkeypatch):
     def once(x, y):
         return most(x, y)
