@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -294,12 +293,8 @@ def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
 def permutation(pivots: Array | Tensor, rows: int, dtype: Any) -> Tensor:
     """P (…, m, m) of pivots counted from 0 on."""
     order = _row_order(data_of(pivots), rows)
-    P = np.zeros((*order.shape, rows), dtype)
-    front = order.shape[:-1]
-    firsts = np.arange(math.prod(front)).reshape(*front, 1) * rows
-    places = (order + firsts) * rows + np.arange(rows)  # column j is 1 in row order[j]
-    P.reshape(-1)[places.reshape(-1)] = 1
-    return Tensor(P)
+    P = np.arange(rows)[:, None] == order[..., None, :]  # column j is 1 in row order[j]
+    return Tensor(P.astype(dtype))
 
 
 def _row_order(pivots: Array, rows: int) -> Array:

@@ -15,6 +15,7 @@ from distgrad.errors import DistgradError
 from distgrad.functions.arguments import real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, pair, plainly
+from distgrad.ops.helpers import ZERO
 
 IN_PLACE = [
     *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
@@ -121,7 +122,8 @@ def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
 
 
 def _step(a: Array, b: Array) -> Array:
-    found: Array = np.where(a == 0, b, a > 0).astype(b.dtype, copy=False)
+    zero = ZERO[a.dtype]
+    found: Array = np.where(a == zero, b, a > zero).astype(b.dtype, copy=False)
     return found
 
 

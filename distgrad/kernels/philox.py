@@ -43,12 +43,12 @@ _LOW = _U((1 << 32) - 1)
 _0, _1, _9, _11, _17, _32 = _U(0), _U(1), _U(9), _U(11), _U(17), _U(32)
 
 
-def random(place: Array, y: Array, most: Array) -> None:
+def random(place: Array, y: Array, most: float) -> None:
     """Fill ``y`` as ``Generator.random`` does, up to ``most``.
 
     ``place`` is the counter's upper three and the key.
     """
-    uniforms(place, ROUNDS, y, float(most))
+    uniforms(place, ROUNDS, y, most)
 
 
 def standard_normal(place: Array, y: Array, loc: float, scale: float) -> None:

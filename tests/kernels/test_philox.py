@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import kernels
-from distgrad.autograd import stream
+from distgrad.autograd import faster, stream
 from distgrad.autograd.mode import reference_kernels
 
 pytest.importorskip("numba")
@@ -121,4 +121,33 @@ def test_numbers_of_single_precision_stay_below_1(monkeypatch) -> None:
             return np.full(shape, 1 - 2.0**-53)
 
     monkeypatch.setattr(stream, "lent_generator", Largest)
-    assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))
+    with reference_kernels():
+        assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("random", lambda: dg.rand(10, 10)),
+        ("random", lambda: dg.bernoulli(dg.Tensor(np.full(100, 0.3)))),
+        ("random", lambda: dg.multinomial(dg.Tensor(np.ones(9)), 100, replacement=True)),
+        ("standard_normal", lambda: dg.randn(10, 10, dtype=np.float64)),
+        ("integers", lambda: dg.randint(-3, 9, (10, 10))),
+        ("permutation", lambda: dg.randperm(100)),
+    ],
+)
+def test_few_numbers_are_numpys_until_there_were_many_and_by_kernels_then(
+    monkeypatch, name, draw
+) -> None:
+    asked: list[str] = []
+
+    def twin(name):
+        asked.append(name)
+        return kernels.twin(name)
+
+    monkeypatch.setattr(faster, "twin", twin)
+    monkeypatch.setattr(faster, "_asked", {})
+    ours, numpys = both(lambda: [draw().array for _ in range(25)])
+    np.testing.assert_array_equal(ours, numpys)
+    # Of 100 numbers each call from the 21st on; NumPy's round has kernels switched off.
+    assert asked == [name] * (5 + 25)
