@@ -181,6 +181,14 @@ def integers(low: int, high: int, shape: Shape) -> Array:
     return np.asarray(lent_generator().integers(low, high, shape)) if drawn is None else drawn
 
 
+def poisson(rate: Array) -> Array:
+    """Return ``generator().poisson(rate)`` in the dtype of ``rate``, which is 0 or more."""
+    drawn, kind = None, rate.dtype
+    if kind.char in "fd" and rate.size and rate.item(rate.argmax()) < 10:
+        drawn = _by_kernel("poisson", rate.shape, kind, rate)
+    return np.asarray(lent_generator().poisson(rate)).astype(kind) if drawn is None else drawn
+
+
 def permutation(n: int) -> Array:
     """Return ``generator().permutation(n)``."""
     drawn = None

@@ -24,6 +24,7 @@ from distgrad.functions.draws import (
     integer_numbers,
     normal_numbers,
     numbers_of,
+    poisson_numbers,
     unit_numbers,
 )
 from distgrad.functions.out import with_out
@@ -329,7 +330,7 @@ def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     rate = tensor_of(input).array
     if not within(rate, 0, np.inf):
         raise ShapeError("poisson: a rate must not be negative, nor NaN")
-    return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
+    return made(poisson_numbers(rate, generator), False)
 
 
 @with_out

@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import flat
 from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.philox_vectors import (
@@ -68,6 +69,11 @@ def permutation(place: Array, y: Array) -> None:
     y[...] = order
 
 
+def poisson(place: Array, y: Array, rate: Array) -> None:
+    """Fill ``y`` as ``Generator.poisson`` does with rates below 10."""
+    products(place, ROUNDS, y, flat(rate))
+
+
 @code
 def _product(typing: Any, a: Any, b: Any) -> Any:
     """The upper and the lower 64 bits of a product, which the processor has in one step."""
@@ -117,6 +123,25 @@ def uniforms(place: Array, rounds: int, y: Array, most: float) -> None:
         count += _U(_BLOCK // 4)
         for i in range(start, least(start + _BLOCK, y.size)):
             y[i] = least(_unit(raw[i - start]), most)
+
+
+@exact_kernel
+def products(place: Array, rounds: int, y: Array, rate: Array) -> None:
+    """Count how many numbers of [0, 1) have a product above e⁻ʳᵃᵗᵉ (Knuth)."""
+    raw = empty_of(_BLOCK, np.uint64)
+    count, j = _1, _BLOCK
+    for i in range(y.size):
+        n, product, bound = 0, 1.0, math.exp(-np.float64(rate[i]))
+        while rate[i] != 0:  # without a number where it is
+            if j == _BLOCK:
+                _numbers(place, count, rounds, raw)
+                count, j = count + _U(_BLOCK // 4), 0
+            product *= _unit(raw[j])
+            j += 1
+            if product <= bound:
+                break
+            n += 1
+        y[i] = n
 
 
 @inlined
