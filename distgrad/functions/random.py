@@ -287,8 +287,9 @@ def normal(
     if alone:
         drawn = normal_numbers(shape, kind, generator, float(middle), float(spread))
     else:
-        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
-    return made(drawn.astype(kind, copy=False), requires_grad, out)
+        drawn = middle + spread * normal_numbers(shape, _DOUBLE, generator)
+        drawn = drawn.astype(kind, copy=False)
+    return made(drawn, requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
