@@ -363,7 +363,8 @@ def multinomial(
         found = np.empty(drawn.shape, np.intp)
         for to, row, numbers in zip(found, ends, drawn, strict=True):
             to[:] = row.searchsorted(numbers, "right")
-        if not within(found, 0, rows.shape[1] - 1):  # rounded to the end: the last one of a weight
+        # Rounded to the end: the last one of a weight.
+        if found.size and found.item(found.argmax()) == rows.shape[1]:
             found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
     else:
         # One there is in each row.

@@ -64,9 +64,7 @@ def integers(place: Array, y: Array, low: int, count: int) -> None:
 
 def permutation(place: Array, y: Array) -> None:
     """Fill ``y`` as ``Generator.permutation`` does: Fisher and Yates's, from the end."""
-    order = np.arange(y.size, dtype=np.uint32)  # half the memory to go about in
-    shuffle(place, ROUNDS, order)
-    y[...] = order
+    shuffle(place, ROUNDS, y)
 
 
 def poisson(place: Array, y: Array, rate: Array) -> None:
@@ -169,9 +167,12 @@ def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
 
 
 @exact_kernel
-def shuffle(place: Array, rounds: int, order: Array) -> None:
-    """Exchange each, from the last one on, with one of those up to it."""
+def shuffle(place: Array, rounds: int, y: Array) -> None:
+    """Exchange each of 0, 1, …, from the last one on, with one of those up to it."""
     raw = empty_of(_BLOCK, np.uint64)
+    order = np.empty(y.size, np.uint32)  # half the memory to go about in
+    for n in range(order.size):
+        order[n] = n
     start, i, j = _1, order.size - 1, 2 * _BLOCK
     mask = 1
     while mask < i:
@@ -189,6 +190,8 @@ def shuffle(place: Array, rounds: int, order: Array) -> None:
             order[i], order[k] = order[k], order[i]
             i -= fits
             mask = mask >> 1 if i == mask >> 1 else mask
+    for n in range(order.size):
+        y[n] = order[n]
 
 
 @part
