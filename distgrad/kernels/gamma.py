@@ -26,7 +26,7 @@ _FAR, _STEPS = 8.0, 8
 
 def positive(a: Any) -> bool:
     """Whether all of ``a`` is above 0 and not NaN: below are poles, and reflections."""
-    return a.dtype == np.float32 and bool(a.item(a.argmin()) > 0)
+    return a.dtype == np.float32 and bool(np.minimum.reduce(a, axis=None) > 0)
 
 
 @inlined
