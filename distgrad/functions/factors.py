@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -293,8 +294,11 @@ def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
 def permutation(pivots: Array | Tensor, rows: int, dtype: Any) -> Tensor:
     """P (…, m, m) of pivots counted from 0 on."""
     order = _row_order(data_of(pivots), rows)
-    P = np.arange(rows)[:, None] == order[..., None, :]  # column j is 1 in row order[j]
-    return Tensor(P.astype(dtype))
+    count = math.prod(order.shape[:-1])
+    P = np.zeros((count, rows, rows), dtype)
+    # Column j is 1 in row order[j].
+    P[np.arange(count)[:, None], order.reshape(count, rows), np.arange(rows)] = 1
+    return Tensor(P.reshape(*order.shape, rows))
 
 
 def _row_order(pivots: Array, rows: int) -> Array:
