@@ -114,10 +114,9 @@ def _negative(x: Tensor) -> Tensor:
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
     a, b = map(tensor_of, pair(input, values))
-    if a.dtype != b.dtype or a.dtype.kind == "c":
-        raise DistgradError(
-            f"heaviside takes two Tensors of one real dtype; got {a.dtype}, {b.dtype}"
-        )
+    one, other = a.array.dtype, b.array.dtype
+    if one != other or one.kind == "c":
+        raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {one}, {other}")
     return plainly("heaviside", _step, a, b)
 
 
