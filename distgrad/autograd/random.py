@@ -93,7 +93,7 @@ def bernoulli(p: TensorLike, shape: Ints | None = None, *, dtype: DTypeLike = np
     chance = p.array if isinstance(p, Tensor) else np.asarray(p)
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ShapeError("dg.random.bernoulli: a probability must lie in [0, 1]")
-    drawn = np.asarray(stream.lent_generator().random(chance.shape if shape is None else shape))
+    drawn = stream.random(chance.shape if shape is None else _lengths(shape), np.float64)
     below = drawn < chance
     if below.shape != drawn.shape:  # one number would have decided several
         raise ShapeError(

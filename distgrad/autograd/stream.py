@@ -135,20 +135,21 @@ def uniform(shape: Shape) -> Array:
 
 def random(shape: Shape, dtype: DTypeLike) -> Array:
     """Return ``generator().random(shape)`` rounded to ``dtype``, to numbers below 1."""
-    most = below_1(np.dtype(dtype))
-    drawn = _by_kernel("random", shape, dtype, most) if _are_many(shape) else None
+    kind: np.dtype[Any] = np.dtype(dtype)
+    most = below_1(kind)
+    drawn = _by_kernel("random", shape, kind, most) if kind.char in "fd" else None
     if drawn is None:
         drawn = np.asarray(lent_generator().random(shape))
-        if drawn.dtype != dtype:
+        if drawn.dtype != kind:
             np.minimum(drawn, most, out=drawn)
-            drawn = drawn.astype(dtype)
+            drawn = drawn.astype(kind)
     return drawn
 
 
 @functools.cache
-def below_1(dtype: np.dtype[Any]) -> Array:
-    """Return the largest number of ``dtype`` below 1, in double precision."""
-    return np.asarray(np.nextafter(dtype.type(1), dtype.type(0)), np.float64)
+def below_1(dtype: np.dtype[Any]) -> float:
+    """Return the largest number of ``dtype`` below 1."""
+    return float(np.nextafter(dtype.type(1), dtype.type(0)))
 
 
 def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0) -> Array:
@@ -156,51 +157,58 @@ def normal(shape: Shape, dtype: DTypeLike, loc: float = -0.0, scale: float = 1.0
 
     What is added to -0 keeps its sign.
     """
-    drawn = _by_kernel("standard_normal", shape, dtype, loc, scale) if _are_many(shape) else None
+    kind: np.dtype[Any] = np.dtype(dtype)
+    drawn = None
+    if kind.char in "fd":
+        drawn = _by_kernel("standard_normal", shape, kind, loc, scale)
     if drawn is None:
         drawn = np.asarray(lent_generator().standard_normal(shape))
         if scale != 1.0:
             drawn *= scale
         if loc or math.copysign(1.0, loc) > 0:
             drawn += loc
-        drawn = drawn.astype(dtype, copy=False)
+        drawn = drawn.astype(kind, copy=False)
     return drawn
 
 
 def integers(low: int, high: int, shape: Shape) -> Array:
     """Return ``generator().integers(low, high, shape)``."""
     drawn = None
-    if _are_many(shape) and type(low) is int and type(high) is int:
+    if type(low) is int and type(high) is int:
         count, inside = high - low, low >= -(1 << 63) and high <= 1 << 63
         if inside and 1 < count < 1 << 32:
-            drawn = _by_kernel("integers", shape, np.int64, low, count)
+            drawn = _by_kernel("integers", shape, _WHOLE, low, count)
     return np.asarray(lent_generator().integers(low, high, shape)) if drawn is None else drawn
+
+
+def poisson(rate: Array) -> Array:
+    """Return ``generator().poisson(rate)`` in the dtype of ``rate``, which is 0 or more."""
+    drawn, kind = None, rate.dtype
+    if kind.char in "fd" and rate.size and rate.item(rate.argmax()) < 10:
+        drawn = _by_kernel("poisson", rate.shape, kind, rate)
+    return np.asarray(lent_generator().poisson(rate)).astype(kind) if drawn is None else drawn
 
 
 def permutation(n: int) -> Array:
     """Return ``generator().permutation(n)``."""
     drawn = None
-    if type(n) is int and faster.MANY <= n < 1 << 31:
-        drawn = _by_kernel("permutation", (n,), np.int64)
+    if type(n) is int and n < 1 << 31:
+        drawn = _by_kernel("permutation", (n,), _WHOLE)
     return lent_generator().permutation(n) if drawn is None else drawn
 
 
-def _are_many(shape: Shape) -> bool:
-    return math.prod(shape) >= faster.MANY
+_WHOLE = np.dtype(np.int64)
 
 
-def _by_kernel(name: str, shape: Shape, dtype: DTypeLike, *settings: Any) -> Array | None:
-    if dtype not in (np.float32, np.float64, np.int64):
-        return None
-    kernel = faster.twin(name)
+def _by_kernel(name: str, shape: Shape, kind: np.dtype[Any], *settings: Any) -> Array | None:
+    kernel = faster.twin_of_many(name, math.prod(shape))
     if kernel is None:
         return None
     p = _current()
-    place = np.empty(5, np.uint64)
-    place[0], place[1] = p.call, rank.get() if p.domain == _OUTSIDE else p.shard
-    place[2], place[3], place[4] = p.step, p.seed, p.domain
+    shard = rank.get() if p.domain == _OUTSIDE else p.shard
+    place = np.array((p.call, shard, p.step, p.seed, p.domain), np.uint64)
     p.call += 1
-    drawn = np.empty(shape, dtype)
+    drawn = np.empty(shape, kind)
     kernel(place, drawn.reshape(-1), *settings)
     return drawn
 

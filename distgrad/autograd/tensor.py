@@ -411,12 +411,12 @@ def _put(own: Tensor, index: Any, value: Any) -> None:
 
 
 def _as_array(data: TensorLike) -> Array:
+    if type(data) is float:
+        return np.array(data, get_default_dtype())
     if isinstance(data, Tensor):
         return data.array
     if isinstance(data, np.ndarray | np.generic):
         return np.asarray(data)
-    if type(data) is float:
-        return np.array(data, get_default_dtype())
     array = array_of(data)
     # Python floats carry no precision of their own: the default's, as in PyTorch.
     return array.astype(get_default_dtype()) if array.dtype == np.float64 else array

@@ -19,6 +19,7 @@ from distgrad.autograd.stream import (
     integers,
     normal,
     permutation,
+    poisson,
     random,
 )
 from distgrad.functions.arithmetic import nextafter
@@ -94,6 +95,7 @@ def _draws(dtype: np.dtype[Any]) -> None:
             draw_numbers((1 << 12,), dtype)
         integers(0, 10, (1 << 12,))
         permutation(1 << 12)
+        poisson(np.ones(1 << 12, dtype))
 
 
 def _neighbours(dtype: np.dtype[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from distgrad.autograd.device import on_cpu
 from distgrad.autograd.dtypes import get_default_dtype
-from distgrad.autograd.tensor import Tensor
+from distgrad.autograd.tensor import Tensor, output
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.autograd.unfit import array_of as nested
 from distgrad.autograd.unfit import no_numbers
@@ -114,7 +114,7 @@ def filled(y: Array, value: Any) -> Array:
 def made(array: Any, requires_grad: bool, out: Tensor | None = None) -> Tensor:
     """Return a new Tensor of ``array``, or ``out`` with its elements."""
     if out is None:
-        return Tensor(array if type(array) is np.ndarray else np.asarray(array), requires_grad)
+        return Tensor(array, requires_grad) if requires_grad else output(array, None, 0)
     fill(out, Tensor(np.asarray(array)))
     return out.requires_grad_() if requires_grad else out
 

@@ -232,12 +232,12 @@ def lu_unpack(
 ) -> LUUnpackResult:
     """P, L, U of what ``lu_factor`` returned; empty where not asked for."""
     y = matrices(LU_data, "lu_unpack")
-    L = U = P = Tensor(fixed(np.zeros(0, y.dtype)))
-    if unpack_data:
-        L, U = ops.lu_unpack(y)
-    if unpack_pivots:
-        P = _permutation(LU_pivots, y)
-    return LUUnpackResult(P, L, U)
+
+    def nothing() -> Tensor:
+        return Tensor(fixed(np.zeros(0, y.dtype)))
+
+    P = _permutation(LU_pivots, y) if unpack_pivots else nothing()
+    return LUUnpackResult(P, *(ops.lu_unpack(y) if unpack_data else (nothing(), nothing())))
 
 
 @apart

@@ -53,6 +53,13 @@ def normal_numbers(
     return np.asarray(mean + std * generator.numbers().standard_normal(shape)).astype(dtype)
 
 
+def poisson_numbers(rate: Array, generator: Generator | None) -> Array:
+    """Return an array of numbers of Poisson distributions with the rates ``rate``."""
+    if generator is None:
+        return stream.poisson(rate)
+    return np.asarray(generator.numbers().poisson(rate)).astype(rate.dtype)
+
+
 def integer_numbers(shape: Shape, low: int, high: int, generator: Generator | None) -> Array:
     """Return an array of whole numbers from ``low`` to ``high`` - 1."""
     if generator is None:

@@ -294,12 +294,11 @@ def lu(A: TensorLike, *, pivot: bool = True) -> LUResult:
 def permutation(pivots: Array | Tensor, rows: int, dtype: Any) -> Tensor:
     """P (…, m, m) of pivots counted from 0 on."""
     order = _row_order(data_of(pivots), rows)
-    P = np.zeros((*order.shape, rows), dtype)
-    front = order.shape[:-1]
-    firsts = np.arange(math.prod(front)).reshape(*front, 1) * rows
-    places = (order + firsts) * rows + np.arange(rows)  # column j is 1 in row order[j]
-    P.reshape(-1)[places.reshape(-1)] = 1
-    return Tensor(P)
+    count = math.prod(order.shape[:-1])
+    P = np.zeros((count, rows, rows), dtype)
+    # Column j is 1 in row order[j].
+    P[np.arange(count)[:, None], order.reshape(count, rows), np.arange(rows)] = 1
+    return Tensor(P.reshape(*order.shape, rows))
 
 
 def _row_order(pivots: Array, rows: int) -> Array:

@@ -19,6 +19,7 @@ from distgrad.functions.draws import (
     normal_numbers,
     numbers_of,
     uniform_numbers,
+    unit_numbers,
 )
 
 __all__: list[str] = []  # torch has them as methods alone
@@ -80,7 +81,7 @@ def bernoulli_(input: Tensor, p: TensorLike = 0.5, *, generator: Generator | Non
 
 
 def _bernoulli(generator: Generator | None, like: Form, p: TensorLike) -> Any:
-    return numbers_of(generator).random(like.shape) < tensor_of(p).array
+    return unit_numbers(like.shape, np.dtype(np.float64), generator) < tensor_of(p).array
 
 
 def exponential_(

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgrad import kernels
+from distgrad.autograd import faster
 from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.op import constant
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import DistgradError, ShapeError
-from distgrad.functions.arguments import one_axis, tensor_of
+from distgrad.functions.arguments import made, one_axis, tensor_of
 from distgrad.functions.counting import spaced
 from distgrad.functions.out import with_out
 
@@ -150,7 +151,7 @@ def _histogramdd(
                 [-1 if k == i else 1 for k, _ in enumerate(edges)]
             )
         found /= total
-    return Tensor(found.astype(points.dtype)), tuple(map(Tensor, edges))
+    return made(found.astype(points.dtype), False), tuple([made(e, False) for e in edges])
 
 
 _WHOLE = (int, np.integer)
@@ -183,7 +184,7 @@ def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> None:
     They count from 1 on, those of the last axis fastest; 0 is that of what lies outside. ``edges``
     rise (``evenly``: about as much each time); the last one belongs to the last bin.
     """
-    twin = kernels.twin("into_bins_") if x.size >= _MANY else None
+    twin = faster.twin_of_many("into_bins_", x.size)
     if twin is not None and twin(x, edges, evenly, number):
         return
     bins = len(edges) - 1
@@ -198,7 +199,9 @@ def into_bins_(x: Array, edges: Array, evenly: bool, number: Array) -> None:
 
 def _range(x: Any, ends: tuple[float, ...] | None) -> tuple[float, float]:
     if ends is None:
-        ends = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        # NaN, which both searches stop at, is no end.
+        places = (x.argmin(), x.argmax()) if x.size else ()
+        ends = tuple([float(x.item(i)) for i in places]) or (0.0, 1.0)
     first, last = ends
     if not (math.isfinite(first) and math.isfinite(last) and first <= last):
         raise ShapeError(

@@ -56,9 +56,10 @@ def _of_degrees(name: str, x: Any, n: TensorLike, family: Family) -> Tensor:
     degrees: Any = n
     if type(n) is not int:
         degrees = np.trunc(np.asarray(constant(n, name, "n"))).astype(np.int64)
-    if np.ndim(degrees) == 0:
+    if type(n) is int or not degrees.ndim:
         terms = _terms(family, int(degrees))
-        return as_tensor(ops.three_term(x, terms=terms) if terms else _constant(x, int(degrees)))
+        found: Tensor = ops.three_term(x, terms=terms) if terms else _constant(x, int(degrees))
+        return found
     x = np.broadcast_to(x, broadcast_shapes(x.shape, degrees.shape))
     terms = _terms(family, int(degrees.max(initial=0)))
     return as_tensor(ops.three_term(x, terms=terms, degrees=degrees))

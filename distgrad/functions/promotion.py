@@ -93,7 +93,7 @@ def alike(tensors: Sequence[TensorLike]) -> list[Tensor]:
 def check_real(name: str, *given: Any) -> None:
     """Raise DistgradError for complex numbers, which ``name`` has no value for."""
     for x in given:
-        dtype = getattr(x, "dtype", None)
+        dtype = x.array.dtype if type(x) is Tensor else getattr(x, "dtype", None)
         if isinstance(x, complex) if dtype is None else dtype.kind == "c":
             raise DistgradError(f"{name} takes real numbers: complex ones have no order or value")
 

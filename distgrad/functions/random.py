@@ -24,10 +24,12 @@ from distgrad.functions.draws import (
     integer_numbers,
     normal_numbers,
     numbers_of,
+    poisson_numbers,
     unit_numbers,
 )
 from distgrad.functions.out import with_out
 from distgrad.functions.shapes import broadcast_shapes
+from distgrad.ops.helpers import within
 
 __all__ = [
     "Generator",
@@ -46,6 +48,9 @@ __all__ = [
     "randperm",
     "seed",
 ]
+
+_DOUBLE = np.dtype(np.float64)
+_LARGEST = float(np.finfo(_DOUBLE).max)
 
 
 def initial_seed() -> int:
@@ -282,8 +287,9 @@ def normal(
     if alone:
         drawn = normal_numbers(shape, kind, generator, float(middle), float(spread))
     else:
-        drawn = middle + spread * normal_numbers(shape, np.dtype(np.float64), generator)
-    return made(drawn.astype(kind, copy=False), requires_grad, out)
+        drawn = middle + spread * normal_numbers(shape, _DOUBLE, generator)
+        drawn = drawn.astype(kind, copy=False)
+    return made(drawn, requires_grad, out)
 
 
 def _real_of(*arrays: Any) -> Any:
@@ -298,11 +304,12 @@ def bernoulli(
     input: TensorLike, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
     """Return 1 with the probability that each element of ``input`` is (or ``p``), else 0."""
-    x = tensor_of(input)
-    chance = x.array if p is None else np.full(x.shape, p)
-    if not ((chance >= 0) & (chance <= 1)).all():
+    x = tensor_of(input).array
+    chance = x if p is None else np.full(x.shape, p)
+    if not within(chance, 0, 1):
         raise ShapeError("bernoulli: a probability must lie in [0, 1]")
-    return made((numbers_of(generator).random(x.shape) < chance).astype(x.dtype), False)
+    drawn = unit_numbers(x.shape, _DOUBLE, generator) < chance
+    return made(drawn.astype(x.dtype), False)
 
 
 @apart
@@ -310,7 +317,7 @@ def bernoulli(
 def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return how many of ``count`` trials succeed, each with the probability ``prob``."""
     n, p = tensor_of(count).array, tensor_of(prob).array
-    if not ((n >= 0).all() and ((p >= 0) & (p <= 1)).all()):
+    if not (within(n, 0, np.inf) and within(p, 0, 1)):
         raise ShapeError("binomial: counts are ≥ 0, and a probability must lie in [0, 1]")
     return made(
         np.asarray(numbers_of(generator).binomial(n.astype(np.int64), p)).astype(p.dtype), False
@@ -322,9 +329,9 @@ def binomial(count: TensorLike, prob: TensorLike, generator: Generator | None = 
 def poisson(input: TensorLike, generator: Generator | None = None) -> Tensor:
     """Return numbers of Poisson distributions with the rates ``input``."""
     rate = tensor_of(input).array
-    if not (rate >= 0).all():
+    if not within(rate, 0, np.inf):
         raise ShapeError("poisson: a rate must not be negative, nor NaN")
-    return made(np.asarray(numbers_of(generator).poisson(rate)).astype(rate.dtype), False)
+    return made(poisson_numbers(rate, generator), False)
 
 
 @with_out
@@ -347,15 +354,17 @@ def multinomial(
     if weights.ndim not in (1, 2):
         raise ShapeError(f"multinomial takes one or two axes; got shape {weights.shape}")
     rows = weights[None] if weights.ndim == 1 else weights
-    largest = rows.max(1, initial=0)
-    if not (rows.min(initial=0) >= 0 and (largest > 0).all() and (largest < np.inf).all()):
+    largest = np.maximum.reduce(rows, 1, initial=0)
+    if not within(rows, 0, _LARGEST) or np.count_nonzero(largest) < len(rows):
         raise ShapeError("multinomial: weights are finite, not negative, and not all 0 in a row")
-    numbers = numbers_of(generator)
     if replacement:
-        ends = np.cumsum(rows, 1)
-        drawn = numbers.random((len(rows), num_samples)) * ends[:, -1:]
-        found = np.array([e.searchsorted(d, "right") for e, d in zip(ends, drawn, strict=True)])
-        if found.max(initial=0) == rows.shape[1]:  # rounded to the end: the last one of a weight
+        ends = rows.cumsum(1)
+        drawn = unit_numbers((len(rows), num_samples), _DOUBLE, generator) * ends[:, -1:]
+        found = np.empty(drawn.shape, np.intp)
+        for to, row, numbers in zip(found, ends, drawn, strict=True):
+            to[:] = row.searchsorted(numbers, "right")
+        # Rounded to the end: the last one of a weight.
+        if found.size and found.item(found.argmax()) == rows.shape[1]:
             found = np.minimum(found, [[np.flatnonzero(r)[-1]] for r in rows])
     else:
         # One there is in each row.
@@ -367,7 +376,7 @@ def multinomial(
             )
         # Exponential waiting times: who comes first is drawn first.
         with np.errstate(divide="ignore"):
-            times = numbers.standard_exponential(rows.shape) / rows
+            times = numbers_of(generator).standard_exponential(rows.shape) / rows
         found = _first_to_come(times, num_samples)
     return made(
         found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64, copy=False), False

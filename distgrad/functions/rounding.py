@@ -15,6 +15,7 @@ from distgrad.errors import DistgradError
 from distgrad.functions.arguments import real_numbers, tensor_of
 from distgrad.functions.out import with_out
 from distgrad.functions.promotion import apply, pair, plainly
+from distgrad.ops.helpers import ZERO
 
 IN_PLACE = [
     *("ceil", "floor", "trunc", "fix", "frac", "round", "sign", "sgn", "heaviside"),
@@ -113,15 +114,15 @@ def _negative(x: Tensor) -> Tensor:
 def heaviside(input: TensorLike, values: TensorLike) -> Tensor:
     """0 for negative elements and NaN, 1 for positive ones, ``values`` at 0; no gradient."""
     a, b = map(tensor_of, pair(input, values))
-    if a.dtype != b.dtype or a.dtype.kind == "c":
-        raise DistgradError(
-            f"heaviside takes two Tensors of one real dtype; got {a.dtype}, {b.dtype}"
-        )
+    one, other = a.array.dtype, b.array.dtype
+    if one != other or one.kind == "c":
+        raise DistgradError(f"heaviside takes two Tensors of one real dtype; got {one}, {other}")
     return plainly("heaviside", _step, a, b)
 
 
 def _step(a: Array, b: Array) -> Array:
-    found: Array = np.where(a == 0, b, a > 0).astype(b.dtype, copy=False)
+    zero = ZERO[a.dtype]
+    found: Array = np.where(a == zero, b, a > zero).astype(b.dtype, copy=False)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from distgrad import ops
@@ -46,7 +48,7 @@ from distgrad.functions.polynomials import (
     shifted_chebyshev_polynomial_v,
     shifted_chebyshev_polynomial_w,
 )
-from distgrad.functions.promotion import check_a_tensor, check_real, real, real_alone, reals
+from distgrad.functions.promotion import check_a_tensor, check_real, real, reals
 from distgrad.functions.reductions import logsumexp
 from distgrad.functions.rounding import round
 from distgrad.ops.indexing import as_tensor
@@ -158,10 +160,12 @@ bessel_j1 = curve(
 )
 
 
-@with_out
-def spherical_bessel_j0(input: TensorLike) -> Tensor:
-    """sin(x) / x; 1 at 0."""
-    return as_tensor(ops.sinc(real_alone(input, "spherical_bessel_j0") / np.pi))
+spherical_bessel_j0 = curve(
+    "spherical_bessel_j0",
+    lambda x: ops.sinc(x / math.pi),
+    "sin(x) / x; 1 at 0.",
+    real_only=True,
+)
 
 
 @with_out

@@ -224,12 +224,10 @@ def kaiser(
     top = _i0_of(float(beta), fused_enabled.get())
 
     def bump(n: Array) -> Any:
-        n *= 2
-        n /= half.period
-        n -= 1
+        n /= half.period / 2
+        n -= 1  # -1 up to 0, the middle
         n *= n
         np.subtract(1, n, n)
-        np.maximum(n, 0, out=n)
         np.sqrt(n, n)
         n *= beta
         y = either_fused(ops.i0, n)

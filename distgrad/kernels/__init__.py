@@ -95,7 +95,7 @@ OTHERS = {
     **{"move_": "update", "square": "squares", "squares_": "squares"},
     **{"cummax": "extremes", "cummin": "extremes", "row_order": "factors"},
     **dict.fromkeys(("into_bins_", "line", "nonzero", "triangle"), "counts"),
-    **dict.fromkeys(("random", "standard_normal", "integers", "permutation"), "philox"),
+    **dict.fromkeys(("random", "standard_normal", "integers", "permutation", "poisson"), "philox"),
     **{"nextafter": "neighbours", "picked": "picks", "put_": "picks"},
 }
 """What besides ops has a twin (optimizers' steps, norms, random numbers …), and its module."""

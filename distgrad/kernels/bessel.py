@@ -18,6 +18,7 @@ from distgrad.kernels.angles import COSINE, FAR, SINE, wave
 from distgrad.kernels.jit import inlined
 from distgrad.kernels.recipe import of_one, of_one_where
 from distgrad.ops import bessel_tables as tables
+from distgrad.ops.helpers import within
 
 
 def _scaled(F: Any, near: Sequence[float], far: Sequence[float]) -> Any:
@@ -154,9 +155,9 @@ def _first_kind(
 
 def _within(a: Any) -> bool:
     """Whether all angles are those of ``wave``, or infinite, where J vanishes."""
-    size = np.absolute(a)
-    if np.fmax.reduce(size, axis=None) <= FAR:
+    if within(a, -FAR, FAR):
         return True
+    size = np.absolute(a)
     return not np.any((size > FAR) & (size < np.inf))
 
 

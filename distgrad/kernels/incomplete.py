@@ -22,11 +22,14 @@ from distgrad.kernels.scalars import empty_of
 from distgrad.ops import incomplete_numbers
 from distgrad.ops.gamma import lower_slopes, upper_slopes
 from distgrad.ops.gamma_numbers import HALF_LOG_2PI, about_two
+from distgrad.ops.helpers import within
 
 _BLOCK = 256  # numbers at a time, which stay in the first cache
 _NODES = 12
 _DEEP = 20.0  # e⁻²⁰ of the integrand's largest value is nothing in float32
-_FAR, _LARGE = 8.0, 1e12
+_FAR = 8.0
+_LEAST, _MOST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
+_LARGE = float(np.nextafter(np.float32(1e12), np.float32(0)))
 
 
 def igamma(a: Any, x: Any) -> OpResult | None:
@@ -44,8 +47,9 @@ def igammac(a: Any, x: Any) -> OpResult | None:
 def _tail(a: Any, x: Any, upper: int) -> Array | None:
     value = applied(_tails, (a, x), np.dtype(np.float32), *_rule(), upper == 1)
     if value is not None:
-        ours = (a > 0) & (a < _LARGE) & (x > 0) & (x < np.inf)
-        if not ours.all():
+        b, z = np.asarray(a), np.asarray(x)
+        if not (within(b, _LEAST, _LARGE) and within(z, _LEAST, _MOST)):
+            ours = (b >= _LEAST) & (b <= _LARGE) & (z >= _LEAST) & (z <= _MOST)
             pair = [v[~ours].astype(np.float64) for v in np.broadcast_arrays(a, x)]
             value[~ours] = incomplete_numbers.lower_and_upper(*pair)[upper]
     return value

@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from distgrad.autograd.types import Array
+from distgrad.kernels.arrays import flat
 from distgrad.kernels.intrinsics import code
 from distgrad.kernels.jit import exact_kernel, inlined, part
 from distgrad.kernels.philox_vectors import (
@@ -43,12 +44,12 @@ _LOW = _U((1 << 32) - 1)
 _0, _1, _9, _11, _17, _32 = _U(0), _U(1), _U(9), _U(11), _U(17), _U(32)
 
 
-def random(place: Array, y: Array, most: Array) -> None:
+def random(place: Array, y: Array, most: float) -> None:
     """Fill ``y`` as ``Generator.random`` does, up to ``most``.
 
     ``place`` is the counter's upper three and the key.
     """
-    uniforms(place, ROUNDS, y, float(most))
+    uniforms(place, ROUNDS, y, most)
 
 
 def standard_normal(place: Array, y: Array, loc: float, scale: float) -> None:
@@ -63,9 +64,12 @@ def integers(place: Array, y: Array, low: int, count: int) -> None:
 
 def permutation(place: Array, y: Array) -> None:
     """Fill ``y`` as ``Generator.permutation`` does: Fisher and Yates's, from the end."""
-    order = np.arange(y.size, dtype=np.uint32)  # half the memory to go about in
-    shuffle(place, ROUNDS, order)
-    y[...] = order
+    shuffle(place, ROUNDS, y)
+
+
+def poisson(place: Array, y: Array, rate: Array) -> None:
+    """Fill ``y`` as ``Generator.poisson`` does with rates below 10."""
+    products(place, ROUNDS, y, flat(rate))
 
 
 @code
@@ -119,6 +123,25 @@ def uniforms(place: Array, rounds: int, y: Array, most: float) -> None:
             y[i] = least(_unit(raw[i - start]), most)
 
 
+@exact_kernel
+def products(place: Array, rounds: int, y: Array, rate: Array) -> None:
+    """Count how many numbers of [0, 1) have a product above e⁻ʳᵃᵗᵉ (Knuth)."""
+    raw = empty_of(_BLOCK, np.uint64)
+    count, j = _1, _BLOCK
+    for i in range(y.size):
+        n, product, bound = 0, 1.0, math.exp(-np.float64(rate[i]))
+        while rate[i] != 0:  # without a number where it is
+            if j == _BLOCK:
+                _numbers(place, count, rounds, raw)
+                count, j = count + _U(_BLOCK // 4), 0
+            product *= _unit(raw[j])
+            j += 1
+            if product <= bound:
+                break
+            n += 1
+        y[i] = n
+
+
 @inlined
 def _half(raw: Array, j: int) -> Any:
     """The number ``j`` of 32 bits: the lower ones of 64 come first."""
@@ -144,9 +167,12 @@ def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
 
 
 @exact_kernel
-def shuffle(place: Array, rounds: int, order: Array) -> None:
-    """Exchange each, from the last one on, with one of those up to it."""
+def shuffle(place: Array, rounds: int, y: Array) -> None:
+    """Exchange each of 0, 1, …, from the last one on, with one of those up to it."""
     raw = empty_of(_BLOCK, np.uint64)
+    order = np.empty(y.size, np.uint32)  # half the memory to go about in
+    for n in range(order.size):
+        order[n] = n
     start, i, j = _1, order.size - 1, 2 * _BLOCK
     mask = 1
     while mask < i:
@@ -164,6 +190,8 @@ def shuffle(place: Array, rounds: int, order: Array) -> None:
             order[i], order[k] = order[k], order[i]
             i -= fits
             mask = mask >> 1 if i == mask >> 1 else mask
+    for n in range(order.size):
+        y[n] = order[n]
 
 
 @part

@@ -47,11 +47,20 @@ _EMPTY = inspect.Parameter.empty
 
 def of_one(member: Member) -> Twin:
     """Return the twin of an op of one input."""
+    return _of_one(member, None)
+
+
+def of_one_where(fits: Callable[[Array], bool]) -> Callable[[Member], Twin]:
+    """Return ``of_one`` for what holds for some arrays alone; others are left to the reference."""
+    return lambda member: _of_one(member, fits)
+
+
+def _of_one(member: Member, fits: Callable[[Array], bool] | None) -> Twin:
     made = _Made(member, ("x",), _loops)
 
     def twin(a: Any, **settings: Any) -> OpResult | None:
         kernels = made[a.dtype] if type(a) is _ndarray else None
-        if kernels is None or not a.size:
+        if kernels is None or not a.size or (fits is not None and not fits(a)):
             return None
         p: Sequence[Any] | None = kernels.defaults
         if settings or p is None:
@@ -66,23 +75,6 @@ def of_one(member: Member) -> Twin:
         return result, _reading(kernels.backs[0], a, order, p, kept)
 
     return _named(twin, member, made)
-
-
-def of_one_where(fits: Callable[[Array], bool]) -> Callable[[Member], Twin]:
-    """Return ``of_one`` for what holds for some arrays alone; others are left to the reference."""
-
-    def limited(member: Member) -> Twin:
-        whole = of_one(member)
-        made: _Made = whole.made  # type: ignore[attr-defined]
-
-        def twin(a: Any, **settings: Any) -> OpResult | None:
-            if type(a) is not _ndarray or not a.size or made[a.dtype] is None or not fits(a):
-                return None
-            return whole(a, **settings)
-
-        return _named(twin, member, made)
-
-    return limited
 
 
 def of_two(member: Member) -> Twin:

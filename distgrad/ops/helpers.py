@@ -51,6 +51,15 @@ def data_of(a: X) -> X | Array:
     return a.array if isinstance(a, Tensor) else a
 
 
+def within(x: Array, low: float, high: float) -> bool:
+    """Whether all elements lie in [low, high]; NaN, which both searches stop at, does not."""
+    if not x.size:
+        return True
+    # In half the time of comparisons, and a quarter of few; in the order of memory.
+    row = x if x.flags.c_contiguous else x.ravel("K")
+    return bool(low <= row.item(row.argmin()) and row.item(row.argmax()) <= high)
+
+
 def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:
     """Run ``op`` on arrays or Tensors alike: a gradient closure may hold either."""
     if any(isinstance(x, Tensor) for x in inputs):

@@ -49,3 +49,23 @@ def test_multinomial_refuses_what_no_weights_are(weights, replacement):
 def test_multinomial_refuses_more_samples_than_weights():
     with pytest.raises(dg.ShapeError, match="2 samples without replacement from 1 weights"):
         dg.multinomial(Tensor(np.array([[1.0, 2.0], [0.0, 3.0]])), 2)
+
+
+@pytest.mark.parametrize(
+    ("least", "most"), [(-0.1, 0.5), (0.0, 1.1), (0.5, np.nan), (np.nan, np.nan)]
+)
+def test_chances_and_rates_beyond_their_range_are_refused_wherever_they_stand(least, most):
+    for x in ([0.5, least, most], [most, 0.5, least]):
+        chance = Tensor(np.array([x, [0.5] * 3, x], np.float32)[::2].T)
+        with pytest.raises(dg.ShapeError, match=r"must lie in \[0, 1\]"):
+            dg.bernoulli(chance)
+        with pytest.raises(dg.ShapeError, match=r"must lie in \[0, 1\]"):
+            dg.binomial(Tensor(np.full((3, 2), 5)), chance)
+    with pytest.raises(dg.ShapeError, match="must not be negative, nor NaN"):
+        dg.poisson(Tensor([0.5, -abs(least) or np.nan]))
+
+
+def test_no_chances_and_rates_are_fine():
+    nothing = Tensor(np.zeros((0, 3), np.float32))
+    for drawn in (dg.bernoulli(nothing), dg.poisson(nothing), dg.binomial(nothing, nothing)):
+        assert drawn.shape == (0, 3)

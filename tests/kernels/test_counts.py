@@ -7,6 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor, kernels
+from distgrad.autograd import faster
 from distgrad.functions.histograms import into_bins_
 from distgrad.functions.places import indices_of, triangle
 
@@ -69,6 +70,23 @@ def test_histograms_have_numpys_bits(weighted, density, size):
         )
     assert found.hist.array.tobytes() == wanted.astype(np.float32).tobytes()
     assert found.hist.dtype == np.float32
+
+
+def test_few_points_are_counted_by_the_twin_once_there_were_many(monkeypatch):
+    x = Tensor(np.random.default_rng(2).normal(size=(100, 2)).astype(np.float32))
+    with dg.reference_kernels():
+        wanted = dg.histogramdd(x, [5, 4]).hist.array
+    asked: list[str] = []
+
+    def twin(name):
+        asked.append(name)
+        return kernels.twin(name)
+
+    monkeypatch.setattr(faster, "twin", twin)
+    monkeypatch.setattr(faster, "_asked", {})
+    for _ in range(15):
+        np.testing.assert_array_equal(dg.histogramdd(x, [5, 4]).hist.array, wanted)
+    assert asked == ["into_bins_"] * (30 - 20)  # of 2 axes, from 2,048 numbers on
 
 
 @pytest.mark.parametrize("size", [7, 5001])

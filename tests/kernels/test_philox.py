@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import kernels
-from distgrad.autograd import stream
+from distgrad.autograd import faster, stream
 from distgrad.autograd.mode import reference_kernels
 
 pytest.importorskip("numba")
@@ -53,6 +53,8 @@ def test_kernels_draw_numpys_numbers(count, dtype) -> None:
 
 # Of 3 · 2³⁰ numbers one draw of 32 bits in four is one too many, of 2³¹ + 1 nearly every second.
 RANGES = [(0, 2), (-5, 10), (3, 2**31 + 1), (0, 3 * 2**30), (7, 2**32 - 1), (-(2**63), 1000)]
+
+RATES = np.linspace(-3, 9.99, 6000).clip(0).reshape(60, 100)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -108,6 +110,11 @@ def test_the_tail_and_every_strip_of_the_bell_are_numpys() -> None:
         lambda: dg.randperm(5000, dtype=np.int16),
         lambda: dg.random.permutation(2048),
         lambda: dg.random.uniform(5000, low=-1.0, high=3.0),
+        lambda: dg.poisson(dg.Tensor(RATES)),
+        lambda: dg.poisson(dg.Tensor(RATES.astype(np.float32).T)),
+        lambda: dg.poisson(dg.Tensor(RATES.astype(np.float16))),
+        lambda: dg.poisson(dg.Tensor(np.broadcast_to(np.float32(3.5), (50, 100)))),
+        lambda: dg.poisson(dg.Tensor(RATES + 1)),  # 10 and more are NumPy's
     ],
 )
 def test_functions_have_the_same_numbers_with_and_without_kernels(draw) -> None:
@@ -121,4 +128,34 @@ def test_numbers_of_single_precision_stay_below_1(monkeypatch) -> None:
             return np.full(shape, 1 - 2.0**-53)
 
     monkeypatch.setattr(stream, "lent_generator", Largest)
-    assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))
+    with reference_kernels():
+        assert dg.random.uniform((3,)).array.max() == np.nextafter(np.float32(1), np.float32(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("random", lambda: dg.rand(10, 10)),
+        ("random", lambda: dg.bernoulli(dg.Tensor(np.full(100, 0.3)))),
+        ("random", lambda: dg.multinomial(dg.Tensor(np.ones(9)), 100, replacement=True)),
+        ("standard_normal", lambda: dg.randn(10, 10, dtype=np.float64)),
+        ("integers", lambda: dg.randint(-3, 9, (10, 10))),
+        ("poisson", lambda: dg.poisson(dg.Tensor(np.full((10, 10), 1.5, np.float32)))),
+        ("permutation", lambda: dg.randperm(100)),
+    ],
+)
+def test_few_numbers_are_numpys_until_there_were_many_and_by_kernels_then(
+    monkeypatch, name, draw
+) -> None:
+    asked: list[str] = []
+
+    def twin(name):
+        asked.append(name)
+        return kernels.twin(name)
+
+    monkeypatch.setattr(faster, "twin", twin)
+    monkeypatch.setattr(faster, "_asked", {})
+    ours, numpys = both(lambda: [draw().array for _ in range(25)])
+    np.testing.assert_array_equal(ours, numpys)
+    # Of 100 numbers each call from the 21st on; NumPy's round has kernels switched off.
+    assert asked == [name] * (5 + 25)
