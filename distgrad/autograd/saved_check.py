@@ -109,16 +109,18 @@ def large(a: Array, entire: bool) -> bytes | str:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
     flags = a.flags
     if flags.c_contiguous:
-        flat = a if a.ndim == 1 else a.reshape(-1)
+        flat = a.ravel()
     elif flags.f_contiguous:
-        flat = a.T.reshape(-1)
+        flat = a.T.ravel()
     else:
         flat = _in_memory(a)
-    return flat[:: max(1, flat.size // SPREAD)].tobytes()
+    return flat[:: flat.size // SPREAD or 1].tobytes()
 
 
 def _in_memory(a: Array) -> Array:
     """The elements in a row, as they lie in memory if it has no gaps (channels-last)."""
+    if a.ndim == 2:  # in one order or the other it would have been seen to lie in a row
+        return _corner(a)
     strides = a.strides
     turned = a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i]))
     return turned.reshape(-1) if turned.flags.c_contiguous else _corner(a)
