@@ -170,7 +170,7 @@ def bounded(place: Array, rounds: int, y: Array, low: int, count: int) -> None:
 def shuffle(place: Array, rounds: int, y: Array) -> None:
     """Exchange each of 0, 1, …, from the last one on, with one of those up to it."""
     raw = empty_of(_BLOCK, np.uint64)
-    order = np.empty(y.size, np.uint32)  # half the memory to go about in
+    order = empty_of(y.size, np.uint32)  # half the memory to go about in
     for n in range(order.size):
         order[n] = n
     start, i, j = _1, order.size - 1, 2 * _BLOCK
