@@ -16,11 +16,12 @@ from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.device import Device
 from distgrad.autograd.dtypes import get_default_dtype
 from distgrad.autograd.tensor import Tensor, TensorLike
-from distgrad.autograd.types import Array, DTypeLike, Ints, Shape
+from distgrad.autograd.types import DTypeLike, Ints, Shape
 from distgrad.errors import DistgradError, ShapeError
 from distgrad.functions.arguments import check_place, dtype_or, lengths_of, made, tensor_of
 from distgrad.functions.draws import (
     Generator,
+    first_to_come,
     integer_numbers,
     normal_numbers,
     numbers_of,
@@ -377,33 +378,10 @@ def multinomial(
         # Exponential waiting times: who comes first is drawn first.
         with np.errstate(divide="ignore"):
             times = numbers_of(generator).standard_exponential(rows.shape) / rows
-        found = _first_to_come(times, num_samples)
+        found = first_to_come(times, num_samples)
     return made(
         found.reshape((*weights.shape[:-1], num_samples)).astype(np.int64, copy=False), False
     )
-
-
-def _first_to_come(times: Array, count: int) -> Array:
-    """Where the ``count`` smallest of each row are, in order, the first of equal ones first.
-
-    NaN, the time of no weight, comes last: there are as many others.
-    """
-    if count == 1 and times.size:
-        first: Array = times.argmin(1)[:, None]
-        if not np.isnan(np.take_along_axis(times, first, 1)).any():
-            return first
-    n = times.shape[1]
-    if n < _MANY or not 0 < count <= n // 8:  # sooner sorted than looked at row by row
-        return np.argsort(times, 1, kind="stable")[:, :count]
-    found = np.empty((len(times), count), np.intp)
-    for row, to in zip(times, found, strict=True):
-        last = np.partition(row, count - 1)[count - 1]
-        near = (row <= last).nonzero()[0]
-        to[:] = near[row[near].argsort(kind="stable")[:count]]
-    return found
-
-
-_MANY = 512
 
 
 METHODS = {"bernoulli": bernoulli, "multinomial": multinomial}

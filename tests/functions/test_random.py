@@ -7,7 +7,7 @@ import pytest
 
 import distgrad as dg
 from distgrad import Tensor
-from distgrad.functions.random import _first_to_come
+from distgrad.functions.draws import first_to_come
 
 
 @pytest.mark.parametrize("n", [1, 3, 100, 512, 2000])
@@ -19,7 +19,7 @@ def test_the_first_to_come_are_those_of_a_stable_sort(rows, n):
         times[-1, n // 2] = np.nan if nan and n > 1 else times[-1, n // 2]
         wanted = np.argsort(times, 1, kind="stable")
         for count in {0, 1, 2, n // 8, n // 8 + 1, n // 2, n - 1} - {-1}:
-            found = _first_to_come(times, min(count, n))
+            found = first_to_come(times, min(count, n))
             np.testing.assert_array_equal(found, wanted[:, :count], strict=True)
 
 
