@@ -24,7 +24,7 @@ from distgrad.kernels import amx, onednn, unbuffered
 from distgrad.ops.choice import nan_to_num_, where_
 from distgrad.ops.helpers import data_of
 
-__all__ = ["TWINS", "part", "products_by", "status", "twin"]
+__all__ = ["TWINS", "convolution_by", "part", "products_by", "status", "twin"]
 
 # numba colours its errors where colorama is installed, which then writes an escape sequence to
 # stdout when the process ends: into the file or pipe that somebody reads what ranks print from.
