@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import Scalar, dense, suits
+from distgrad.kernels.arrays import Scalar, dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, inlined, kernel
-from distgrad.kernels.scalars import least, most
+from distgrad.kernels.scalars import element, empty_of, least, most
+from distgrad.kernels.vectors import (
+    BYTES,
+    add,
+    broadcast,
+    fma,
+    load,
+    load_some,
+    magnitude,
+    multiply,
+    of_two,
+    store,
+    store_some,
+    subtract,
+    without_sign,
+)
 from distgrad.ops.distances import ORDERS
-from distgrad.ops.reduce import nonzero
 
 _STRETCH = 512
-_AT_ONCE = 4
+_PANEL = 4 * BYTES
+_SHORT = 8
+"""Numbers of a row below which gradients of pairs go along the partners."""
 _LARGEST = -1
 """How the kernels call p = inf."""
 
@@ -28,26 +46,26 @@ def distances(a: Array, b: Array, *, p: float = 2.0, product: bool = False) -> O
         return None
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, a.shape[-2], b.shape[-2])
-    d = a.shape[-1]
     # The inner loops go over the more rows: they become columns.
     turned = shape[-2] > shape[-1]
-    rows, columns = _parts(batch, b if turned else a, a if turned else b)
-    order = _order(p)
-    flat = np.empty((len(rows), rows.shape[1] * columns.shape[2]), a.dtype)
-    _between(rows, columns, order, False, flat)
-    form = flat.shape
-    y = flat.reshape(shape[:-2] + ((shape[-1], shape[-2]) if turned else shape[-2:]))
+    first, second = (b, a) if turned else (a, b)
+    rows = _rows(batch, first)
+    form = len(rows), first.shape[-2] * second.shape[-2]
+    y = _between(p, rows, _rows(batch, second), False, form)
+    y = y.reshape(shape[:-2] + ((shape[-1], shape[-2]) if turned else shape[-2:]))
     if turned:
         y = np.ascontiguousarray(np.swapaxes(y, -1, -2))
 
     def vjp(wanted: Sequence[bool], g: Array) -> tuple[Array, Array]:
-        w, far = (np.swapaxes(x, -1, -2) if turned else x for x in (_weights(g, y, p), y))
+        w = _weights(g, y, p).reshape(y.shape)
+        w, far = (np.swapaxes(x, -1, -2) if turned else x for x in (w, y))
+        columns = _columns(_rows(batch, second))
         d_rows, d_columns = np.zeros_like(rows), np.zeros_like(columns)
-        _back(dense(w).reshape(form), rows, columns, dense(far).reshape(form), order,
+        _back(dense(w).reshape(form), rows, columns, dense(far).reshape(form), _order(p),
               False, d_rows, d_columns)  # fmt: skip
-        first = d_rows.reshape(*batch, *d_rows.shape[1:])[..., :d]
-        second = d_columns.reshape(*batch, *d_columns.shape[1:]).swapaxes(-1, -2)[..., :d]
-        return (second, first) if turned else (first, second)
+        to_first = d_rows.reshape(*batch, *d_rows.shape[1:])
+        to_second = d_columns.reshape(*batch, *d_columns.shape[1:]).swapaxes(-1, -2)
+        return (to_second, to_first) if turned else (to_first, to_second)
 
     return y, Joint(vjp)
 
@@ -56,20 +74,23 @@ def pair_distances(x: Array, *, p: float = 2.0) -> OpResult | None:
     """The twin of ``ops.pair_distances`` without powers."""
     if p not in ORDERS or not suits(x) or x.ndim != 2:
         return None
-    order, (m, d) = _order(p), x.shape
-    rows, columns = _parts((), x, x)
-    y = np.empty(m * (m - 1) // 2, x.dtype)
-    _between(rows, columns, order, True, y[None])
+    m, d = x.shape
+    rows = _rows((), x)
+    y = _between(p, rows, rows, True, (1, m * (m - 1) // 2)).reshape(-1)
 
     def vjp(g: Array) -> Array:
-        w = dense(_weights(g, y, p))
-        if m < 8 * d:  # loops over a row's m / 2 partners add them up, which takes as long
-            to = np.zeros_like(x)
-            _back_along(w, dense(x), y, order, to)
+        if p == 0:
+            return np.zeros_like(x)
+        w = _weights(g, y, p)
+        if d >= _SHORT:
+            to = np.zeros((m, d), x.dtype)
+            _BACK_ALONG[p](w, flat(x), y, m, d, flat(to))
             return to
+        rows = _rows((), x)
+        columns = _columns(rows)
         d_rows, d_columns = np.zeros_like(rows), np.zeros_like(columns)
-        _back(w[None], rows, columns, y[None], order, True, d_rows, d_columns)
-        return np.asarray((d_rows[0] + d_columns[0].T)[:, :d])
+        _back(w[None], rows, columns, y[None], _order(p), True, d_rows, d_columns)
+        return np.asarray(d_rows[0] + d_columns[0].T)
 
     return y, vjp
 
@@ -82,61 +103,84 @@ def _order(p: float) -> int:
     return _LARGEST if p == math.inf else int(p)
 
 
-def _parts(batch: tuple[int, ...], a: Array, b: Array) -> tuple[Array, Array]:
-    """Return ``a`` as rows (batch, n, d) and ``b`` as columns (batch, d, m).
+def _rows(batch: tuple[int, ...], a: Array) -> Array:
+    """Return ``a`` as rows (batch, n, d)."""
+    if a.ndim == len(batch) + 2 and a.shape[:-2] == batch:
+        return dense(a).reshape(-1, *a.shape[-2:])
+    return dense(np.broadcast_to(a, (*batch, *a.shape[-2:]))).reshape(-1, *a.shape[-2:])
 
-    d is made a multiple of what the kernels take at once, by zeros: equal, they change no distance.
-    """
-    count, d = math.prod(batch), a.shape[-1]
-    whole = -(-d // _AT_ONCE) * _AT_ONCE
-    rows = np.zeros((count, a.shape[-2], whole), a.dtype)
-    columns = np.zeros((count, whole, b.shape[-2]), a.dtype)
-    rows.reshape(*batch, *rows.shape[1:])[..., :d] = a
-    columns.reshape(*batch, *columns.shape[1:])[..., :d, :] = b.swapaxes(-1, -2)
-    return rows, columns
+
+def _columns(rows: Array) -> Array:
+    return np.ascontiguousarray(rows.swapaxes(-1, -2))
 
 
 def _weights(g: Array, y: Array, p: float) -> Array:
-    return g / nonzero(y) if p == 2 else np.asarray(g)
+    """Return what the differences are multiplied by, or their signs, in a row."""
+    w = flat(g)
+    if p == 2:
+        w, g = np.empty_like(w), w
+        _over(g, y.reshape(-1), w)
+    return w
 
 
 @exact_kernel
-def _between(  # noqa: PLR0912 (an order each: its loop knows it)
-    a: Array, b: Array, order: int, pairs: bool, y: Array
-) -> None:
-    n = b.shape[2]
-    for s in range(a.shape[0]):
-        for begin in range(0, n, _STRETCH):
-            end = least(begin + _STRETCH, n)
-            for i in range(a.shape[1]):
-                first, start = _row(i, n, begin, pairs)
-                if first >= end:
-                    break
-                to = y[s, start + first : start + end]
-                to[:] = 0
-                for k in range(0, a.shape[2], _AT_ONCE):
-                    x0, x1, x2, x3 = a[s, i, k], a[s, i, k + 1], a[s, i, k + 2], a[s, i, k + 3]
-                    b0, b1 = b[s, k, first:end], b[s, k + 1, first:end]
-                    b2, b3 = b[s, k + 2, first:end], b[s, k + 3, first:end]
-                    if order == 2:
-                        for j in range(to.size):
-                            v0, v1, v2, v3 = x0 - b0[j], x1 - b1[j], x2 - b2[j], x3 - b3[j]
-                            to[j] = (((to[j] + v0 * v0) + v1 * v1) + v2 * v2) + v3 * v3
-                    elif order == 1:
-                        for j in range(to.size):
-                            v0, v1, v2, v3 = x0 - b0[j], x1 - b1[j], x2 - b2[j], x3 - b3[j]
-                            to[j] = (((to[j] + abs(v0)) + abs(v1)) + abs(v2)) + abs(v3)
-                    elif order == 0:
-                        for j in range(to.size):
-                            t = _counted(_counted(to[j], x0 - b0[j]), x1 - b1[j])
-                            to[j] = _counted(_counted(t, x2 - b2[j]), x3 - b3[j])
-                    else:
-                        for j in range(to.size):
-                            t = _greater(_greater(to[j], x0 - b0[j]), x1 - b1[j])
-                            to[j] = _greater(_greater(t, x2 - b2[j]), x3 - b3[j])
-                if order == 2:
+def _over(g: Array, y: Array, w: Array) -> None:
+    one = y.dtype.type(1)
+    for i in range(w.size):
+        w[i] = g[i] / (y[i] if y[i] != 0 else one)
+
+
+def _between(p: float, rows: Array, others: Array, pairs: bool, shape: tuple[int, int]) -> Array:
+    """Return the p-norms of the differences of all rows to all others, or to later ones alone."""
+    y = np.empty(shape, rows.dtype)
+    (_, n, d), panel = rows.shape, _PANEL // rows.itemsize
+    columns = np.empty(others.shape[0] * -(-others.shape[1] // panel) * panel * d, rows.dtype)
+    _in_panels(others, panel, columns)
+    _BETWEEN[p](flat(rows), columns, n, others.shape[1], d, pairs, y)
+    return y
+
+
+@exact_kernel
+def _in_panels(rows: Array, panel: int, to: Array) -> None:
+    """Write rows (batch, n, d) as columns of so many rows each, (batch, n / panel, d, panel)."""
+    (count, n, d), at = rows.shape, 0
+    for s in range(count):
+        for begin in range(0, n, panel):
+            for j in range(panel):
+                for k in range(d):
+                    # The last panel's rest is one of the rows, too: nobody looks at it.
+                    to[at + k * panel + j] = rows[s, least(begin + j, n - 1), k]
+            at += d * panel
+
+
+def _between_of(step: Any, root: bool) -> Callable[..., None]:
+    def between(a: Array, b: Array, m: int, n: int, d: int, pairs: bool, y: Array) -> None:
+        lanes = BYTES // a.itemsize
+        panel, zero = 4 * lanes, broadcast(a.dtype.type(0))
+        sums, z = empty_of(panel, a.dtype), 0
+        for s in range(y.shape[0]):
+            for begin in range(0, n, panel):
+                end = least(begin + panel, n)
+                for i in range(least(m, end - 1) if pairs else m):
+                    v0, v1, v2, v3, at = zero, zero, zero, zero, (s * m + i) * d
+                    for k in range(d):
+                        x, here = broadcast(element(a, at + k)), z + k * panel
+                        v0 = step(v0, subtract(x, load(b, here)))
+                        v1 = step(v1, subtract(x, load(b, here + lanes)))
+                        v2 = step(v2, subtract(x, load(b, here + 2 * lanes)))
+                        v3 = step(v3, subtract(x, load(b, here + 3 * lanes)))
+                    store(sums, 0, v0)
+                    store(sums, lanes, v1)
+                    store(sums, 2 * lanes, v2)
+                    store(sums, 3 * lanes, v3)
+                    first, start = _row(i, n, begin, pairs)
+                    to = y[s, start + first : start + end]
                     for j in range(to.size):
-                        to[j] = np.sqrt(to[j])
+                        v = sums[first - begin + j]
+                        to[j] = np.sqrt(v) if root else v
+                z += d * panel
+
+    return exact_kernel(between)
 
 
 @inlined
@@ -148,16 +192,25 @@ def _row(i: int, n: int, begin: int, pairs: bool) -> tuple[int, int]:
     return begin, i * n
 
 
-@inlined
-def _counted(count: Scalar, v: Scalar) -> Scalar:
-    more = count if v == 0 else count + np.float32(1)
-    return more if v == v else v
+def _one_more(builder: Any, count: Any, size: Any) -> Any:
+    one, zero = (ir.Constant(size.type, [float(c)] * size.type.count) for c in (1, 0))
+    nan = builder.fcmp_unordered("uno", size, size)
+    more = builder.fadd(count, builder.select(nan, size, one))
+    return builder.select(builder.fcmp_ordered("==", size, zero), count, more)
 
 
-@inlined
-def _greater(most: Scalar, v: Scalar) -> Scalar:
-    size = abs(v)
-    return size if (size > most) | (size != size) else most
+def _larger_or_nan(builder: Any, most: Any, size: Any) -> Any:
+    larger, nan = builder.fcmp_ordered(">", size, most), builder.fcmp_unordered("uno", size, size)
+    return builder.select(builder.or_(larger, nan), size, most)
+
+
+_counted, _greater = of_two(_one_more), of_two(_larger_or_nan)
+_BETWEEN = {
+    2.0: _between_of(inlined(lambda total, v: fma(v, v, total)), True),
+    1.0: _between_of(inlined(lambda total, v: add(total, magnitude(v))), False),
+    0.0: _between_of(inlined(lambda count, v: _counted(count, magnitude(v))), False),
+    math.inf: _between_of(inlined(lambda most, v: _greater(most, magnitude(v))), False),
+}
 
 
 @kernel
@@ -196,31 +249,33 @@ def _back(
                     to_a[s, i, k] += total
 
 
-@kernel
-def _back_along(g: Array, x: Array, y: Array, order: int, to: Array) -> None:
-    """What ``_back`` does for pairs, along the rows of ``x``."""
-    if order == 0:
-        return
-    n = 0
-    for i in range(x.shape[0]):
-        for j in range(i + 1, x.shape[0]):
-            w, far, one, other, up, down = g[n], y[n], x[i], x[j], to[i], to[j]
-            n += 1
-            if order == 2:
-                for k in range(one.size):
-                    v = w * (one[k] - other[k])
-                    up[k] += v
-                    down[k] -= v
-            elif order == 1:
-                for k in range(one.size):
-                    v = _signed(one[k] - other[k], w)
-                    up[k] += v
-                    down[k] -= v
-            else:
-                for k in range(one.size):
-                    v = _of_largest(one[k] - other[k], w, far)
-                    up[k] += v
-                    down[k] -= v
+def _back_along_of(pulled: Any) -> Callable[..., None]:
+    """Return what ``_back`` does for pairs, two vectors of a row ``x`` at a time."""
+
+    def back_along(g: Array, x: Array, y: Array, m: int, d: int, to: Array) -> None:
+        lanes = BYTES // x.itemsize
+        for k in range(0, d, 2 * lanes):
+            n, some, more = 0, d - k, d - k - lanes
+            for i in range(m):
+                at = i * d + k
+                x0, x1 = load_some(x, at, some), load_some(x, at + lanes, more)
+                up0, up1 = load_some(to, at, some), load_some(to, at + lanes, more)
+                for j in range(i + 1, m):
+                    at = j * d + k
+                    w, far = broadcast(element(g, n)), broadcast(element(y, n))
+                    n += 1
+                    v0 = subtract(x0, load_some(x, at, some))
+                    v1 = subtract(x1, load_some(x, at + lanes, more))
+                    v0, v1 = pulled(v0, w, far), pulled(v1, w, far)
+                    up0, up1 = add(up0, v0), add(up1, v1)
+                    store_some(to, at, some, subtract(load_some(to, at, some), v0))
+                    below = subtract(load_some(to, at + lanes, more), v1)
+                    store_some(to, at + lanes, more, below)
+                at = i * d + k
+                store_some(to, at, some, up0)
+                store_some(to, at + lanes, more, up1)
+
+    return kernel(back_along)
 
 
 @inlined
@@ -231,3 +286,23 @@ def _signed(v: Scalar, w: Scalar) -> Scalar:
 @inlined
 def _of_largest(v: Scalar, w: Scalar, far: Scalar) -> Scalar:
     return v * 0 if abs(v) < far else _signed(v, w)
+
+
+def _with_sign(builder: Any, v: Any, w: Any) -> Any:
+    zero = ir.Constant(v.type, [0.0] * v.type.count)
+    below = builder.select(builder.fcmp_ordered("<", v, zero), builder.fneg(w), v)
+    return builder.select(builder.fcmp_ordered(">", v, zero), w, below)
+
+
+def _zero_below(builder: Any, v: Any, far: Any) -> Any:
+    zero = ir.Constant(v.type, [0.0] * v.type.count)
+    below = builder.fcmp_ordered("<", without_sign(builder, v), far)
+    return builder.select(below, builder.fmul(v, zero), v)
+
+
+_signed_by, _largest_of = of_two(_with_sign), of_two(_zero_below)
+_BACK_ALONG = {
+    2.0: _back_along_of(inlined(lambda v, w, far: multiply(w, v))),
+    1.0: _back_along_of(inlined(lambda v, w, far: _signed_by(v, w))),
+    math.inf: _back_along_of(inlined(lambda v, w, far: _signed_by(_largest_of(v, far), w))),
+}

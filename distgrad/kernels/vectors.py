@@ -174,7 +174,9 @@ def spread(builder: Any, x: Any, kind: Any) -> Any:
     return builder.shuffle_vector(first, nothing, everywhere)
 
 
-def _of_two(operation: Callable[..., Any]) -> Any:
+def of_two(operation: Callable[..., Any]) -> Any:
+    """Make an instruction of two vectors of what emits it."""
+
     def defined(typing: Any, x: Any, y: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return operation(builder, *args)
@@ -184,17 +186,17 @@ def _of_two(operation: Callable[..., Any]) -> Any:
     return code(defined)
 
 
-add = _of_two(lambda builder, x, y: builder.fadd(x, y))
-subtract = _of_two(lambda builder, x, y: builder.fsub(x, y))
-multiply = _of_two(lambda builder, x, y: builder.fmul(x, y))
-divide = _of_two(lambda builder, x, y: builder.fdiv(x, y))
+add = of_two(lambda builder, x, y: builder.fadd(x, y))
+subtract = of_two(lambda builder, x, y: builder.fsub(x, y))
+multiply = of_two(lambda builder, x, y: builder.fmul(x, y))
+divide = of_two(lambda builder, x, y: builder.fdiv(x, y))
 
 
 def _larger(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
 
-larger = _of_two(_larger)
+larger = of_two(_larger)
 """The larger one of each two numbers; y where x is NaN."""
 
 
@@ -213,6 +215,22 @@ def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
     kind = x.type
     form, name = ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.{_suffix(kind)}"
     return builder.call(cgutils.get_or_insert_function(builder.module, form, name), [x, y, z])
+
+
+@code
+def magnitude(typing: Any, x: Any) -> Any:
+    """|x|."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return without_sign(builder, args[0])
+
+    return x(x), generate
+
+
+def without_sign(builder: Any, x: Any) -> Any:
+    """Emit |x|."""
+    form, name = ir.FunctionType(x.type, [x.type]), f"llvm.fabs.{_suffix(x.type)}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, form, name), [x])
 
 
 @code
