@@ -32,9 +32,9 @@ def grid_sample(
     if h * w >= _MOST:
         return None
     dtype, shape = image.dtype, grid.shape
-    pixels, points = dense(image).reshape(n, c, h * w), dense(grid).reshape(n, -1, 2)
+    pixels, points = dense(image).reshape(n, c, h * w), dense(grid).reshape(n, -1)
     how = mode == "nearest", PADDINGS.index(padding_mode), align_corners
-    y = np.empty((n, c, points.shape[1]), dtype)
+    y = np.empty((n, c, points.shape[1] // 2), dtype)
     _read(points, h, w, *how, pixels, y)
 
     def vjp(wanted: Sequence[bool], g: Array) -> tuple[Array, Array]:
@@ -87,18 +87,18 @@ def _clipped(at: Scalar, slope: Scalar, length: Scalar, one: Scalar) -> tuple[Sc
 
 @exact_kernel
 def _place(
-    points: Array, axis: int, length: int, padding: int, align: bool, at: Array, slope: Array
+    points: Array, n: int, length: int, padding: int, align: bool, at: Array, slope: Array
 ) -> None:
-    """Let ``at`` be where the points are along an axis, in pixels, and ``slope`` its slope."""
+    """Let ``at`` be where every other one of ``points`` is, in pixels, and ``slope`` its slope."""
     number = points.dtype.type
     one, long = number(1), number(length)
-    for p in range(points.shape[0]):
-        at[p], slope[p] = _in_pixels(points[p, axis], long, one, align)
+    for p in range(n):
+        at[p], slope[p] = _in_pixels(points[2 * p], long, one, align)
     if padding == 2:
-        for p in range(points.shape[0]):
+        for p in range(n):
             at[p], slope[p] = _reflected(at[p], slope[p], long, one, align)
     if padding:
-        for p in range(points.shape[0]):
+        for p in range(n):
             at[p], slope[p] = _clipped(at[p], slope[p], long, one)
 
 
@@ -112,33 +112,33 @@ def _look(
     ``found`` is (weights, slopes along x, along y; of four pixels), then coordinates and slopes.
     """
     number = points.dtype.type
-    one, wide, high = number(1), number(w), number(h)
+    n, one, wide, high = points.size // 2, number(1), number(w), number(h)
     xs, ys, slopes_x, slopes_y = found[3, 0], found[3, 1], found[3, 2], found[3, 3]
-    _place(points, 0, w, padding, align, xs, slopes_x)
-    _place(points, 1, h, padding, align, ys, slopes_y)
+    vs, us = found[4, 0], found[4, 1]
+    _place(points, n, w, padding, align, xs, slopes_x)
+    _place(points[1:], n, h, padding, align, ys, slopes_y)
     if nearest:
-        for p in range(points.shape[0]):
+        for p in range(n):
             x, y = _near(np.rint(xs[p]), wide, one), _near(np.rint(ys[p]), high, one)
             inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
             at[0, p] = np.int32(y) * w + np.int32(x) if inside else -1
             found[0, 0, p] = one
         return
+    for p in range(n):
+        x, y = _near(xs[p], wide, one), _near(ys[p], high, one)
+        xs[p], ys[p] = np.floor(x), np.floor(y)
+        us[p], vs[p] = x - xs[p], y - ys[p]
     for k in range(_AROUND):
         down, right = number(k // 2), number(k % 2)
-        for p in range(points.shape[0]):
-            x, y = _near(xs[p], wide, one), _near(ys[p], high, one)
-            top, left = np.floor(y), np.floor(x)
-            v, u = y - top, x - left
-            i, j = top + down, left + right
+        for p in range(n):
+            i, j = ys[p] + down, xs[p] + right
             inside = (i >= 0) & (i < high) & (j >= 0) & (j < wide)
             at[k, p] = np.int32(i) * w + np.int32(j) if inside else -1
-            of_y, of_x = v if k // 2 else one - v, u if k % 2 else one - u
+            of_y, of_x = vs[p] if k // 2 else one - vs[p], us[p] if k % 2 else one - us[p]
             found[0, k, p] = of_y * of_x
         if slopes:
-            for p in range(points.shape[0]):
-                x, y = _near(xs[p], wide, one), _near(ys[p], high, one)
-                v, u = y - np.floor(y), x - np.floor(x)
-                of_y, of_x = v if k // 2 else one - v, u if k % 2 else one - u
+            for p in range(n):
+                of_y, of_x = vs[p] if k // 2 else one - vs[p], us[p] if k % 2 else one - us[p]
                 found[1, k, p] = of_y * (slopes_x[p] if k % 2 else -slopes_x[p])
                 found[2, k, p] = of_x * (slopes_y[p] if k // 2 else -slopes_y[p])
 
@@ -156,11 +156,11 @@ def _read(
     points: Array, h: int, w: int, nearest: bool, padding: int, align: bool, pixels: Array,
     y: Array,
 ) -> None:  # fmt: skip
-    at, found = np.empty((_AROUND, _STRIP), np.int32), np.empty((4, _AROUND, _STRIP), y.dtype)
+    at, found = np.empty((_AROUND, _STRIP), np.int32), np.empty((5, _AROUND, _STRIP), y.dtype)
     zero, count = y.dtype.type(0), 1 if nearest else _AROUND
     for n in range(y.shape[0]):
         for begin in range(0, y.shape[2], _STRIP):
-            strip = points[n, begin : begin + _STRIP]
+            strip = points[n, 2 * begin : 2 * (begin + _STRIP)]
             _look(strip, h, w, nearest, padding, align, False, at, found)
             for c in range(y.shape[1]):
                 image, to = pixels[n, c], y[n, c, begin : begin + _STRIP]
@@ -177,24 +177,23 @@ def _give(
     points: Array, h: int, w: int, nearest: bool, padding: int, align: bool, pixels: Array,
     g: Array, to_pixels: bool, to_points: bool, d_pixels: Array, d_points: Array,
 ) -> None:  # fmt: skip
-    at, found = np.empty((_AROUND, _STRIP), np.int32), np.empty((4, _AROUND, _STRIP), g.dtype)
+    at, found = np.empty((_AROUND, _STRIP), np.int32), np.empty((5, _AROUND, _STRIP), g.dtype)
     zero, count = g.dtype.type(0), 1 if nearest else _AROUND
     for n in range(g.shape[0]):
         for begin in range(0, g.shape[2], _STRIP):
-            strip = points[n, begin : begin + _STRIP]
+            strip = points[n, 2 * begin : 2 * (begin + _STRIP)]
             _look(strip, h, w, nearest, padding, align, to_points, at, found)
             dx, dy = found[3, 0], found[3, 1]
             dx[:], dy[:] = zero, zero
             for c in range(g.shape[1]):
                 image, here = pixels[n, c], g[n, c, begin : begin + _STRIP]
                 if to_points and not nearest:
-                    for k in range(_AROUND):
-                        of, to_x, to_y = at[k], found[1, k], found[2, k]
-                        for p in range(here.size):
-                            i = of[p]
+                    for p in range(here.size):
+                        for k in range(_AROUND):
+                            i = at[k, p]
                             v = here[p] * image[i] if i >= 0 else zero
-                            dx[p] += v * to_x[p]
-                            dy[p] += v * to_y[p]
+                            dx[p] += v * found[1, k, p]
+                            dy[p] += v * found[2, k, p]
                 if to_pixels:
                     back = d_pixels[n, c]
                     for k in range(count):
@@ -203,6 +202,7 @@ def _give(
                             i = of[p]
                             if i >= 0:
                                 back[i] += here[p] * weight[p]
-            for p in range(strip.shape[0]):
-                d_points[n, begin + p, 0] = dx[p]
-                d_points[n, begin + p, 1] = dy[p]
+            to = d_points[n, 2 * begin : 2 * (begin + _STRIP)]
+            for p in range(to.size // 2):
+                to[2 * p] = dx[p]
+                to[2 * p + 1] = dy[p]
