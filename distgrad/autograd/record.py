@@ -80,8 +80,12 @@ def recorded(  # noqa: PLR0912 (calls cost)
                         for cell in cells:
                             c = cell.cell_contents
                             if type(c) is _ndarray:
-                                old = c.tobytes() if c.nbytes <= limit else large(c, entire)
-                                read.append((c, old, _role(c, inputs, value)))
+                                for saved in read:
+                                    if saved[0] is c:
+                                        break  # another closure reads it, too
+                                else:
+                                    old = c.tobytes() if c.nbytes <= limit else large(c, entire)
+                                    read.append((c, old, _role(c, inputs, value)))
                             elif type(c) is list or type(c) is FunctionType:
                                 read += inside(c, entire)
                 if source is not None:

@@ -109,12 +109,12 @@ def large(a: Array, entire: bool) -> bytes | str:
         return hashlib.sha1(np.ascontiguousarray(a).data, usedforsecurity=False).hexdigest()
     flags = a.flags
     if flags.c_contiguous:
-        flat = a if a.ndim == 1 else a.reshape(-1)
+        flat = a.ravel()
     elif flags.f_contiguous:
-        flat = a.T.reshape(-1)
+        flat = a.T.ravel()
     else:
         flat = _in_memory(a)
-    return flat[:: max(1, flat.size // SPREAD)].tobytes()
+    return flat[:: flat.size // SPREAD or 1].tobytes()
 
 
 def _in_memory(a: Array) -> Array:

@@ -103,9 +103,31 @@ def of_three_operands(member: Member) -> Twin:
     def twin(*arrays: Any, **settings: Any) -> OpResult | None:
         if len(arrays) != 3 or {*map(type, arrays)} != {_ndarray}:
             return None
-        return broadcast(made, names, arrays, settings)
+        if not _in_rows(arrays):
+            return broadcast(made, names, arrays, settings)
+        a = arrays[0]
+        kernels = made[a.dtype]
+        p = None if kernels is None else kernels.settled(settings)
+        if kernels is None or p is None:
+            return None
+        result, y = blank(a, a.shape, None)
+        kernels.forward(*[x.reshape(-1) for x in arrays], y, *p)
+        kept = dict(zip((*names, "y"), (*arrays, result), strict=True))
+        return result, tuple([_reading(back, a, None, p, kept) for back in kernels.backs])
 
     return _named(twin, member, made)
+
+
+def _in_rows(arrays: Sequence[Array]) -> bool:
+    """Whether the arrays have elements, one shape and one dtype, and lie in a row each."""
+    first = arrays[0]
+    for a in arrays:
+        flags = a.flags
+        if a.shape != first.shape or a.dtype != first.dtype or not a.size:
+            return False
+        if not (flags.c_contiguous and flags.writeable):
+            return False
+    return True
 
 
 def _of_two(member: Member, operands: bool) -> Twin:

@@ -81,3 +81,9 @@ def test_a_list_as_index_may_be_changed_before_backward():
         (index if isinstance(index, list) else index[0])[0] = 1
         y.backward()
         assert x.grad.array[:, 0].tolist() == [1, 0, 1]
+
+
+def test_what_two_closures_read_is_remembered_once():
+    a, b, weight = (Tensor(np.ones((30, 30), np.float32), requires_grad=True) for _ in range(3))
+    read = [id(saved[0]) for saved in dg.ops.lerp(a, b, weight)._node.read]
+    assert len(read) == len({*read})
