@@ -451,6 +451,7 @@ OPS_LEFT_OUT = {
     "lu_unpack": "lu_unpack",
     "overlap": "a part of istft",
     "powers": "timed as the function vander",
+    "row_covariances": "timed as the function cov",
     "qr_complete": "a variant of qr",
     "scalar_product": "timed as the function linalg.vecdot",
     "scaled_product": "the way back of tanh_backward",

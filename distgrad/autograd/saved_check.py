@@ -119,6 +119,8 @@ def large(a: Array, entire: bool) -> bytes | str:
 
 def _in_memory(a: Array) -> Array:
     """The elements in a row, as they lie in memory if it has no gaps (channels-last)."""
+    if a.ndim == 2:  # in one order or the other it would have been seen to lie in a row
+        return _corner(a)
     strides = a.strides
     turned = a.transpose(sorted(range(a.ndim), key=lambda i: -strides[i]))
     return turned.reshape(-1) if turned.flags.c_contiguous else _corner(a)

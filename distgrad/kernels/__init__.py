@@ -78,7 +78,7 @@ _MODULES: dict[str, list[Op]] = {
         ops.vector_norm,
     ],
     "remainders": [ops.floor_divide, ops.fmod, ops.remainder],
-    "recurrence": [ops.three_term],
+    "recurrence": [ops.powers, ops.three_term],
     "recurrent": [ops.gru, ops.lstm, ops.lstm_projected, ops.rnn],
     "rows": [ops.cross_entropy, ops.log_softmax, ops.nll, ops.softmax],
     "scan": [ops.cumprod, ops.cumsum, ops.prod],

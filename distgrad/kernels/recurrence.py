@@ -1,4 +1,4 @@
-"""Twin of polynomials of a three-term recurrence, with the bits of ops/recurrence.py."""
+"""Twins of powers and of polynomials of a three-term recurrence: the bits of ops/recurrence.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult
 from distgrad.autograd.types import Array
-from distgrad.kernels.arrays import blank, in_memory
+from distgrad.kernels.arrays import blank, flat, in_memory
 from distgrad.kernels.jit import exact_kernel
-from distgrad.ops.recurrence import Term, slope
+from distgrad.ops.recurrence import Term, slope, slope_of_powers
 
 _BLOCK = 256  # numbers at a time, which stay in the first cache
 
@@ -54,3 +54,25 @@ def _recur(x: Array, terms: Array, y: Array) -> None:
                     after[i] /= delta
             if k == terms.shape[0] - 1:
                 out[:] = after[: u.size]
+
+
+def powers(a: Array, *, count: int) -> OpResult | None:
+    """The twin of ``ops.powers``."""
+    if type(a) is not np.ndarray or a.dtype.char not in "fd":
+        return None
+    y = np.empty((*a.shape, count), a.dtype)
+    _raise(flat(a), y.reshape(-1, count))
+    return y, lambda g: slope_of_powers(g, y)
+
+
+@exact_kernel
+def _raise(x: Array, y: Array) -> None:
+    # Twice as many from all that are there: one after the other they would wait for each other.
+    for i in range(x.size):
+        row, done, power = y[i], 1, x[i]
+        row[0] = 1
+        while done < row.size:
+            more = row[done : 2 * done]
+            for j in range(more.size):
+                more[j] = row[j] * power
+            done, power = 2 * done, power * power

@@ -12,7 +12,6 @@ from distgrad.ops import methods as _methods  # noqa: F401
 from distgrad.ops import nan_reductions as _nan_reductions  # noqa: F401
 from distgrad.ops import polynomial as _polynomial  # noqa: F401
 from distgrad.ops import rearrange as _rearrange  # noqa: F401
-from distgrad.ops import statistics as _statistics  # noqa: F401
 from distgrad.ops.activation import alpha_dropout as alpha_dropout
 from distgrad.ops.activation import dropout as dropout
 from distgrad.ops.activation import elu as elu
@@ -293,6 +292,7 @@ from distgrad.ops.sort import topk as topk
 from distgrad.ops.special import erf as erf
 from distgrad.ops.special import erfc as erfc
 from distgrad.ops.special import normal_cdf as normal_cdf
+from distgrad.ops.statistics import row_covariances as row_covariances
 from distgrad.ops.trigonometric import arccos as arccos
 from distgrad.ops.trigonometric import arccosh as arccosh
 from distgrad.ops.trigonometric import arcsin as arcsin

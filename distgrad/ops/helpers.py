@@ -198,8 +198,11 @@ Order: TypeAlias = "tuple[int, ...] | None"
 def memory_order(a: Array | Tensor) -> Order:
     """Return the axes from that of the longest steps to that of the shortest; None for C order."""
     a = data_of(a)
-    if a.flags.c_contiguous or min(a.strides) < 0:
+    strides = a.strides
+    if a.flags.c_contiguous or min(strides) < 0:
         return None
+    if len(strides) == 2:  # the common case
+        return (1, 0) if strides[1] > strides[0] else None
     order = tuple(sorted(range(a.ndim), key=lambda i: -a.strides[i]))
     return None if order == tuple(range(a.ndim)) else order
 

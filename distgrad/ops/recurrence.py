@@ -117,12 +117,13 @@ def slope(a: Any, terms: tuple[Term, ...], degrees: Array | None) -> Any:
 def powers(a: Array | Tensor, *, count: int) -> OpResult:
     """a⁰ to aᵏ⁻¹ in a new last axis, by products: their gradients at 0 are those of powers."""
     y: Any = powers(a, count=count) if isinstance(a, Tensor) else _accumulated(a, count)
+    return y, lambda g: slope_of_powers(g, y)
 
-    def vjp(g: Array) -> Any:
-        degrees = fixed(np.arange(1, count).astype(g.dtype))
-        return np.matmul(g[..., 1:] * conjugate(y[..., :-1]), degrees)
 
-    return y, vjp
+def slope_of_powers(g: Array, y: Array) -> Any:
+    """The gradient to the number whose powers ``y`` have the gradient ``g``: Σ k gₖ yₖ₋₁."""
+    degrees = fixed(np.arange(1, g.shape[-1]).astype(g.dtype))
+    return np.matmul(g[..., 1:] * conjugate(y[..., :-1]), degrees)
 
 
 def _accumulated(x: Array, count: int) -> Array:

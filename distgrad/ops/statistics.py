@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from distgrad.autograd.apart import keeps_form
-from distgrad.autograd.op import constant, dispatch
+from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op
 from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.types import Array
 from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import conjugate, data_of
+from distgrad.ops.helpers import conjugate, data_of, in_float32
 from distgrad.ops.linalg import arrays
 
 
@@ -50,9 +51,27 @@ def covariance(x: Any, correction: float, fweights: Any = None, aweights: Any = 
     """The covariances of rows; observations count ``fweights`` times, or with ``aweights``."""
     if fweights is not None or aweights is not None:
         return _weighted(x, correction, fweights, aweights)
+    return row_covariances(x, correction=correction)
+
+
+def _matrices(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(3, 5))
+    return [((x,), {"correction": 1}), ((x[:1],), {"correction": 0})]
+
+
+@op("m n -> m m", samples=_matrices)
+@in_float32
+def row_covariances(x: Array, *, correction: float) -> OpResult:
+    """Σ (xᵢ - mean) (xⱼ - mean)* / (n - ``correction``) of all pairs of rows i, j."""
     n = x.shape[1]
+    divisor = _divisor(n - correction)
     c = x - np.sum(x, axis=1, keepdims=True) / max(n, 1)
-    return np.matmul(c, conjugate(np.swapaxes(c, 0, 1))) / _divisor(n - correction)
+
+    def vjp(g: Array) -> Any:
+        # That of c: as the rows of c have no mean, it has none that would be taken away.
+        return np.matmul((g + conjugate(np.swapaxes(g, 0, 1))) / divisor, c)
+
+    return np.matmul(c, conjugate(np.swapaxes(c, 0, 1))) / divisor, vjp
 
 
 @whole

@@ -51,6 +51,10 @@ CALLS = {
         )
         for delta in (0, 1)
     },
+    "powers": (
+        lambda x: (y := ops.powers(x, count=70))[..., 67] + y[..., 3],
+        inputs(SPECIAL, -2, 2),
+    ),
     "tril": (lambda x: np.tril(x, -1), inputs(SPECIAL, -1, 1)[1:4]),
     "triu": (lambda x: np.triu(x, 2), inputs(SPECIAL, -1, 1)[1:4]),
     "triu of nothing": (lambda x: np.triu(x, 99), inputs(SPECIAL, -1, 1)[1:4]),

@@ -220,6 +220,7 @@ LARGER = {  # beyond the samples: sizes that are no multiple of a vector or of a
     "log_softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
     "softmax": lambda r: ([30 * r.normal(size=(37, 67))], {"axis": -1}),
 }
+LARGER["powers"] = lambda r: ([r.uniform(-1.5, 1.5, (5, 31))], {"count": 37})
 LARGER["three_term"] = lambda r: (
     [r.uniform(-1.5, 1.5, (5, 31, 7))],
     {"terms": tuple([(2 * k + 1, k % 2, k, k + 1) for k in range(7)])},

@@ -35,6 +35,7 @@ PARTS = {
     "outer_product": "outer",
     "reordered": "pixel_shuffle and pixel_unshuffle",
     "unstack": "unbind",
+    "row_covariances": "cov",
 }
 
 
