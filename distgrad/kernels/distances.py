@@ -264,13 +264,14 @@ def _back_along_of(pulled: Any) -> Callable[..., None]:
                     at = j * d + k
                     w, far = broadcast(element(g, n)), broadcast(element(y, n))
                     n += 1
-                    v0 = subtract(x0, load_some(x, at, some))
-                    v1 = subtract(x1, load_some(x, at + lanes, more))
-                    v0, v1 = pulled(v0, w, far), pulled(v1, w, far)
-                    up0, up1 = add(up0, v0), add(up1, v1)
+                    v0 = pulled(subtract(x0, load_some(x, at, some)), w, far)
+                    up0 = add(up0, v0)
                     store_some(to, at, some, subtract(load_some(to, at, some), v0))
-                    below = subtract(load_some(to, at + lanes, more), v1)
-                    store_some(to, at + lanes, more, below)
+                    if more > 0:
+                        at += lanes
+                        v1 = pulled(subtract(x1, load_some(x, at, more)), w, far)
+                        up1 = add(up1, v1)
+                        store_some(to, at, more, subtract(load_some(to, at, more), v1))
                 at = i * d + k
                 store_some(to, at, some, up0)
                 store_some(to, at + lanes, more, up1)
