@@ -118,6 +118,10 @@ class KernelCompiler(Compiler):  # type: ignore[misc]
         state.library = self.library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         state.typingctx = _Remembering(state.typingctx)
+        # Where arrays might overlap LLVM asks at each call, and takes the loop that is no vector's
+        # for small ones that lie near each other: rounded otherwise where products may be fused,
+        # bits would depend on addresses.
+        state.flags.noalias = bool(state.flags.fastmath)
         return [_without_idle(manager) for manager in super().define_pipelines()]
 
 
