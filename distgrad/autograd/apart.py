@@ -52,6 +52,15 @@ def keeps_form(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
+def keeps_gradients(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare that ``function`` leaves gradients where they are: it changes their values alone.
+
+    What comes after it may then be planned when a step is recorded.
+    """
+    function.keeps_gradients = True  # type: ignore[attr-defined]
+    return function
+
+
 def of_settings(function: Callable[P, R]) -> Callable[P, R]:
     """Declare that numbers are always the same that ``function`` returns for the same settings."""
     function.of_settings = True  # type: ignore[attr-defined]

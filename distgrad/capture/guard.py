@@ -53,7 +53,7 @@ def guarded() -> Iterator[set[int]]:
     with _mutex:
         _guarding += 1
         type.__setattr__(Tensor, "array", property(_read, _write))
-        type.__setattr__(Tensor, "grad", property(_grad.__get__, _set_grad))
+        type.__setattr__(Tensor, "grad", property(_read_grad, _set_grad))
     try:
         yield touched
     finally:
@@ -131,6 +131,14 @@ def _is_of(tensor: Tensor, array: Array) -> bool:
 
 def _of_distgrad(module: str | None) -> bool:
     return module is not None and module.partition(".")[0] == "distgrad"
+
+
+def _read_grad(tensor: Tensor) -> Tensor | None:
+    grad: Tensor | None = _grad.__get__(tensor)
+    recording = recorder()
+    if recording is not None:
+        recording.gradient_read(tensor, grad)
+    return grad
 
 
 def _set_grad(tensor: Tensor, grad: Tensor | None) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from distgrad.capture.guard import refuse_reading
+import numpy as np
+
+from distgrad.autograd.tensor import Tensor
+from distgrad.capture.guard import Form, refuse_reading
+from distgrad.capture.tree import Leaf
 
 
 class Later:
@@ -60,3 +64,21 @@ for _name in [
     "array",
 ]:
     setattr(Later, f"__{_name}__", Later.refuse)
+
+
+def now(x: Any) -> Any:
+    """Return what stands for something else while the step is recorded as what it is."""
+    return x.held if isinstance(x, Later | Form) else x
+
+
+def with_later(tree: Any, result: Any) -> Any:
+    """Return a result in which Python's numbers, which a replay could not follow, are Laters."""
+    if type(tree) is Leaf:
+        return result if isinstance(result, Tensor | np.ndarray) else Later(tree.number, result)
+    if type(tree) in {list, tuple}:
+        return type(tree)([with_later(t, r) for t, r in zip(tree, result, strict=True)])
+    if isinstance(tree, tuple):
+        return type(tree)(*[with_later(t, r) for t, r in zip(tree, result, strict=True)])
+    if type(tree) is dict:
+        return {k: with_later(t, result[k]) for k, t in tree.items()}
+    return result

@@ -77,6 +77,19 @@ class ReadGradient(Read):
         return run
 
 
+class ReadPart(ReadGradient):
+    """A leaf's gradient itself, of which this rank has a part: a Tensor that cannot be read."""
+
+    def runner(self) -> Callable[[Values], None]:
+        """Return the function that runs it."""
+        leaf, (to,) = self.leaf, self.writes
+
+        def run(v: Values) -> None:
+            v[to] = leaf.grad
+
+        return run
+
+
 class Constant(Line):
     """An array that depends on shapes and settings alone."""
 

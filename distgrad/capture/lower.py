@@ -18,9 +18,11 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.autograd.walk import unbroadcast
+from distgrad.capture.asked import Beside, Spot
 from distgrad.capture.backward import seed
-from distgrad.capture.beside import Beside, beside
+from distgrad.capture.beside import beside
 from distgrad.capture.calls import OUTSIDE, Buffer, Tape, Unlowered
+from distgrad.capture.clipping import NORMS
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import (
     Accumulate,
@@ -33,7 +35,8 @@ from distgrad.capture.gradients import (
     Seed,
 )
 from distgrad.capture.lines import Apply, Call, Constant, Line, Read, ReadGradient, View
-from distgrad.capture.tree import Leaf, Tree
+from distgrad.capture.plain import plainly
+from distgrad.capture.tree import Tree
 from distgrad.capture.twins import BODIES, INDEXED, lowering
 from distgrad.capture.varying import opens
 from distgrad.capture.whole import Whole
@@ -71,6 +74,10 @@ class Lowered:
         self.lines = lines
         self._python: set[int] = set()
         """Lines that must stay as they are."""
+        self._wanted_as_values = {*result.numbers}
+        for line in lines:
+            if not (isinstance(line, Call) and line.function in NORMS):
+                self._wanted_as_values.update(line.reads)
         while not self._tried():
             pass
 
@@ -83,7 +90,10 @@ class Lowered:
         self.parts: list[int | Stretch] = []
         self._made: set[int] = set()  # values that are made by calls
         self._homes: dict[int, Stretch] = {}  # and where
+        self.numbers: set[int] = set()
+        """Values made by calls that are numbers of Python."""
         self._leaves: dict[int, Form] = {}  # gradients
+        self._borrowed: dict[int, int] = {}  # values that are gradients, and by which line
         self._open: set[int] = set()  # values whose shapes depend on values, and their closures
         self._stretch: Stretch | None = None
         for number, array in enumerate(self.arguments):
@@ -97,6 +107,10 @@ class Lowered:
                 except _STRANGE:
                     del self.tape.calls[calls:], self.tape.checks[checks:]
                 self._python.add(number)
+                borrowed = [self._borrowed[n] for n in line.reads if n in self._borrowed]
+                if borrowed:  # they are wanted as values
+                    self._python.update(borrowed)
+                    return False
                 if line.kind in {"back", "grad"} and line.reads:
                     source = self.closures.get(line.reads[0])
                     if source is not None:  # its closures are wanted as they are
@@ -126,9 +140,8 @@ class Lowered:
                 self.forms[to] = self._outside(to, *form)
             elif not known:
                 self._open.add(to)
-        for leaf in list(self._leaves):  # a call may give it another gradient
-            if line.kind == "call":
-                del self._leaves[leaf]
+        if isinstance(line, Call) and not getattr(line.function, "keeps_gradients", False):
+            self._leaves.clear()  # it may give them other gradients
 
     def _keeps_form(self, line: Line) -> bool:
         """Whether what the line writes has the shapes it had, whatever the values are."""
@@ -179,8 +192,6 @@ class Lowered:
             opened = Stretch()
         else:
             opened = self._stretch
-        if isinstance(line, ReadGradient):
-            raise Unlowered("a gradient that may be anywhere")
         _LOWERED[type(line)](self, opened, number, line)
         opened.lines.append(number)
         self._stretch = opened
@@ -199,6 +210,13 @@ class Lowered:
         self.forms[to] = self._outside(to, shape, dtype, strides)
         self.forms[to].buffer.shared = None
         opened.reads.append(line)
+
+    def _read_gradient(self, opened: Stretch, number: int, line: ReadGradient) -> None:
+        (to,) = line.writes
+        total = self._leaves.get(id(line.leaf))
+        if total is None or to in self._wanted_as_values:
+            raise Unlowered("a gradient that may be anywhere")
+        self.forms[to], self._borrowed[to] = total, number
 
     def _constant(self, opened: Stretch, number: int, line: Constant) -> None:
         (to,) = line.writes
@@ -295,46 +313,25 @@ class Lowered:
         self._write(opened, line, line.writes, [one])
 
     def _call(self, opened: Stretch, number: int, line: Call) -> None:
-        (given, _), result = line.args.value, line.result
-        if result is not None and type(result.value) is Leaf:
-            made = self._plainly(line)
-            if made is not None:
-                self._write(opened, line, line.writes, [made])
-                return
+        made = plainly(self.tape, line, self.forms)
+        if made is not None:
+            self._write(opened, line, line.writes, [made])
+            if line.forms[0] is None:
+                self.numbers.update(line.writes)
+            return
         if line.function not in _SEEDS:
-            opened.beside.append(beside(self.tape, number, line, self.lines, self._leaves))
+            where = self.lines, self._leaves, self.forms, self.numbers
+            opened.beside.append(beside(Spot(self.tape, number, line, *where)))
             return
-        if result is None:  # the gradient that it was given
+        if line.result is None:  # the gradient that it was given
             return
+        given, _ = line.args.value
         gradient, weights = given[1], given[2:]
         if gradient is not None or any(type(w) is not float for w in weights):
             raise Unlowered("a gradient of the user's")
         shape, dtype, _ = line.forms[0]  # type: ignore[misc]
         one = np.full(shape, math.prod(weights, start=1.0), dtype)
         self._write(opened, line, line.writes, [self.tape.constant(one)])
-
-    def _plainly(self, line: Call) -> Form | None:
-        """Return what a ufunc comes to, or what is made of settings alone; None of others."""
-        given, settings = line.args.value
-        ufunc = getattr(line.function, "ufunc", None)
-        if ufunc is None:
-            if not getattr(line.function, "of_settings", False) or line.args.numbers:
-                return None
-            if settings.get("requires_grad") or settings.get("out") is not None:
-                return None
-            array: Any = line.function(*given, **settings).array
-            always: Form = self.tape.constant(array)
-            return always.copy()  # somebody may write there
-        inputs = [self.forms[x.number] if type(x) is Leaf else x for x in given]
-        forms = [x for x in inputs if isinstance(x, Form)]
-        if settings or not forms or any(x.dtype != forms[0].dtype for x in forms):
-            return None
-        # A number beside others of another kind may be one of PyTorch's rules.
-        plain = forms[0].dtype.kind == "f" or all(type(x) in (int, Form) for x in inputs)
-        if not plain:
-            return None
-        found: Form = ufunc(*inputs)
-        return found
 
     def _fit(self, opened: Stretch, number: int, line: Fit) -> None:
         g: Any = self.forms[line.reads[0]]
@@ -389,6 +386,7 @@ def _same_layout(form: Form, strides: Sequence[int]) -> bool:
 
 _LOWERED: dict[type[Line], Callable[..., None]] = {
     Read: Lowered._read,
+    ReadGradient: Lowered._read_gradient,
     Constant: Lowered._constant,
     View: Lowered._view,
     Apply: Lowered._apply,

@@ -21,14 +21,15 @@ from distgrad.autograd.tensor import output
 from distgrad.autograd.types import Array
 from distgrad.capture import again, schedule
 from distgrad.capture.arena import arena
+from distgrad.capture.asked import Beside
 from distgrad.capture.assemble import Code
-from distgrad.capture.beside import Beside
 from distgrad.capture.calls import Buffer, Call, Unlowered, available
 from distgrad.capture.forms import Form
 from distgrad.capture.gradients import unexpected
 from distgrad.capture.lines import Line, Values
 from distgrad.capture.lower import Lowered, Stretch
 from distgrad.capture.tree import Tree
+from distgrad.capture.views import fills_fresh, seen_on
 from distgrad.errors import CaptureError
 
 _ndarray = np.ndarray
@@ -187,7 +188,8 @@ class _Part:
         self._gradients: list[int] = []
         self._ids: list[int] = []
         self._shown = [(n, found.forms[n]) for n in stretch.shown]
-        self._whole = {f.buffer.source: f for _, f in self._shown if _fills_fresh(f)}
+        self._numbers_of_python = found.numbers
+        self._whole = {f.buffer.source: f for _, f in self._shown if fills_fresh(f)}
         """Of fresh memory what is one array from end to end."""
         looked = set(map(id, reads.values())) & set(map(id, self._leaves))
         self._beside = [
@@ -235,6 +237,8 @@ class _Part:
             given = self._give_gradients(given, one.number)
             for before in called:
                 before.done(v)
+            for n, form in one.reads:
+                self._let_see(n, form, v)
             one.runner(v)
             called, at = [], end
         self._call(at, self._end)
@@ -243,9 +247,13 @@ class _Part:
         for before in called:
             before.done(v)
         for n, form in self._shown:
-            v[n] = self._array(form, v)
+            self._let_see(n, form, v)
         for key in self.spent:
             del self._fresh[key]
+
+    def _let_see(self, number: int, form: Form, v: Values) -> None:
+        array = self._array(form, v)
+        v[number] = array.item() if number in self._numbers_of_python else array
 
     def _call(self, begin: int, end: int) -> None:
         code = self._code
@@ -365,9 +373,7 @@ class _Part:
                 memory.dtype == form.dtype
             ):
                 return memory  # type: ignore[no-any-return]
-        if not memory.flags.c_contiguous:
-            return np.asarray(_Seen(memory, form))
-        return np.ndarray(form.shape, form.dtype, memory, offset, form.strides)
+        return seen_on(memory, form, offset)
 
 
 def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
@@ -375,26 +381,6 @@ def _getter(numbers: Sequence[int]) -> Callable[[Values], tuple[Any, ...]]:
     if len(numbers) < 2:
         return lambda v: tuple([v[n] for n in numbers])
     return itemgetter(*numbers)
-
-
-def _fills_fresh(form: Form) -> bool:
-    source = form.buffer.source
-    whole = form.offset == 0 and form.dense and form.size * form.itemsize == form.buffer.size
-    return whole and type(source) is tuple and source[0] == "fresh"
-
-
-class _Seen:
-    """A view of memory with gaps."""
-
-    def __init__(self, memory: Array, form: Form) -> None:
-        self.memory = memory  # which lives as long as the view
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (memory.ctypes.data + form.offset, not memory.flags.writeable),
-            "typestr": form.dtype.str,
-            "shape": form.shape,
-            "strides": form.strides,
-        }
 
 
 def _dying(found: Lowered, parts: Sequence[Any]) -> list[tuple[int, ...]]:

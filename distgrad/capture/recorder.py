@@ -7,28 +7,29 @@ buffer, or one that the step has made. Any other would be stale at the next call
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from distgrad.autograd.anomaly import users_line
-from distgrad.autograd.flat import held
+from distgrad.autograd.flat import gradient_held, held
 from distgrad.autograd.mode import call_observer, fused_enabled, switched, watching
 from distgrad.autograd.op import Op
+from distgrad.autograd.parts import PartialGradient
 from distgrad.autograd.record import LISTS
 from distgrad.autograd.signature import explain
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
 from distgrad.capture.backward import Backward
 from distgrad.capture.guard import Form
-from distgrad.capture.later import Later
+from distgrad.capture.later import Later, now, with_later
+from distgrad.capture.leaves import buffer_in_reach, persists
 from distgrad.capture.lines import (
     Apply,
     Call,
@@ -37,6 +38,7 @@ from distgrad.capture.lines import (
     Measured,
     Read,
     ReadGradient,
+    ReadPart,
     View,
 )
 from distgrad.capture.tree import Leaf, Tree
@@ -45,7 +47,6 @@ from distgrad.capture.whole import Whole
 from distgrad.errors import CaptureError, DistgradError
 from distgrad.nn import Module
 from distgrad.nn.hooks import refuse_captured
-from distgrad.nn.parameter import Buffer, Parameter
 
 
 class Recorder(Backward):
@@ -129,14 +130,14 @@ class Recorder(Backward):
         with self.paused():
             array = tensor.array
         known = self.known(array)
-        if known is not None and not _persists(tensor):
+        if known is not None and not persists(tensor):
             return known
-        grad = self._grads.get(id(array))
-        if grad is not None and grad[0]() is array:
+        leaf = self._leaf_of(array)
+        if leaf is not None:
             number = self.value()
-            self.add(ReadGradient(f"gradient of {self.name_of(grad[1])}", grad[1], number), array)
+            self.add(ReadGradient(f"gradient of {self.name_of(leaf)}", leaf, number), array)
             return number
-        if not (_persists(tensor) or self._is_buffer(tensor)):
+        if not (persists(tensor) or self._is_buffer(tensor)):
             known = self._view(array) if known is None else known
             if known is not None:
                 return known
@@ -149,12 +150,12 @@ class Recorder(Backward):
 
     def shared(self, tensor: Tensor) -> None:
         """Note that another Tensor has the memory of ``tensor``: of a leaf it stands for it."""
-        if tensor.is_leaf and (_persists(tensor) or self._is_buffer(tensor)):
+        if tensor.is_leaf and (persists(tensor) or self._is_buffer(tensor)):
             self.number_of(tensor)
 
     def _is_buffer(self, tensor: Tensor) -> bool:
         """Whether a module has it for a buffer whose code is running, or was called in the step."""
-        return _buffer_in_reach(tensor) or any(
+        return buffer_in_reach(tensor) or any(
             tensor is buffer
             for module, _ in self.modules.values()
             for buffer in module.buffers(recurse=False)
@@ -215,7 +216,7 @@ class Recorder(Backward):
                 x.refuse()
         given = Tree(tuple(inputs), self._as_array)
         settings = Tree(dict(attributes), self._as_array)
-        inputs, attributes = [_now(x) for x in inputs], {k: _now(x) for k, x in attributes.items()}
+        inputs, attributes = [now(x) for x in inputs], {k: now(x) for k, x in attributes.items()}
         begun = perf_counter()
         with self.paused():
             arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
@@ -255,7 +256,7 @@ class Recorder(Backward):
         given = Tree((args, dict(kwargs)), self._as_given)
         begun = perf_counter()
         with self.paused():
-            result = function(*map(_now, args), **{k: _now(x) for k, x in kwargs.items()})
+            result = function(*map(now, args), **{k: now(x) for k, x in kwargs.items()})
         seconds = perf_counter() - begun
         self._read.clear()  # it may have given parameters other arrays
         if any(result is x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)):
@@ -281,7 +282,7 @@ class Recorder(Backward):
         results = Tree(result, new)
         line = Call(_called(function, args), function, given, results if results.numbers else None)
         self.add(line, *shown, seconds=seconds)
-        return _with_later(results.value, result)
+        return with_later(results.value, result)
 
     def whole(self, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Call a function that reads values, and write the call down as an op."""
@@ -300,7 +301,7 @@ class Recorder(Backward):
 
     def fixed(self, array: Array) -> None:
         """Note a constant of the step."""
-        array = _now(array)
+        array = now(array)
         self.add(Constant(array, self.argument(array)), array)
 
     def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -317,6 +318,32 @@ class Recorder(Backward):
         with self.paused():
             array = leaf.grad.array
         self._grads[id(array)] = weakref.ref(array), leaf
+
+    def gradient_read(self, leaf: Tensor, grad: Tensor | None) -> None:
+        """Note that the step reads the gradient of a parameter, which may be there before it."""
+        if not persists(leaf):
+            return
+        self.first_gradient(leaf, grad is None)
+        if grad is not None:
+            array = held(grad)
+            self._grads[id(array)] = weakref.ref(array), leaf
+
+    def _part(self, gradient: PartialGradient) -> int:
+        """Return the number of a gradient that ranks share out: it is handed on itself."""
+        leaf = self._leaf_of(held(gradient))
+        if leaf is None:
+            self.refuse_unknown(f"a gradient of shape {gradient.shape}")
+        number = self.value()
+        self.add(ReadPart(f"gradient of {self.name_of(leaf)}", leaf, number), None)
+        return number
+
+    def _leaf_of(self, gradient: Array) -> Tensor | None:
+        """Return the leaf whose gradient an array is now."""
+        ref, leaf = self._grads.get(id(gradient), (None, None))
+        if leaf is None or ref is None or ref() is not gradient:
+            return None
+        grad = gradient_held(leaf)
+        return leaf if grad is not None and held(grad) is gradient else None
 
     def entered(self, module: Module) -> None:
         """Note that a module is called. Errors: CaptureError if it has hooks."""
@@ -342,10 +369,12 @@ class Recorder(Backward):
     def _as_given(self, x: Any) -> Leaf | None:
         if isinstance(x, Later):
             return Leaf(x.number, False)
-        x = _now(x)
+        x = now(x)
+        if isinstance(x, PartialGradient):
+            return Leaf(self._part(x), False)
         if isinstance(x, Tensor):
             # A parameter is handed on itself: an optimizer's or a listener's.
-            return None if _persists(x) else Leaf(self.number_of(x), True)
+            return None if persists(x) else Leaf(self.number_of(x), True)
         if isinstance(x, np.ndarray):
             known = self.known(x)
             known = self._view(x) if known is None else known
@@ -353,28 +382,6 @@ class Recorder(Backward):
                 self.refuse_unknown(f"an array of shape {x.shape}")
             return None if known is None else Leaf(known, False)
         return None
-
-
-def _persists(tensor: Tensor) -> bool:
-    """Whether the object stands for its values, whatever they are: a parameter, a buffer."""
-    return isinstance(tensor, Parameter | Buffer)
-
-
-def _buffer_in_reach(tensor: Tensor) -> bool:
-    """Whether a module whose code is running has ``tensor`` for a buffer or parameter."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        module = frame.f_locals.get("self")
-        if isinstance(module, Module) and any(
-            t is tensor for t in (*module.buffers(recurse=False), *module.parameters(recurse=False))
-        ):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _now(x: Any) -> Any:
-    return x.held if isinstance(x, Later | Form) else x
 
 
 def _several(tensors: Any) -> tuple[Tensor, ...]:
@@ -387,16 +394,3 @@ def _called(function: Callable[..., Any], args: Sequence[Any]) -> str:
     if owner and args and not isinstance(args[0], Tensor):  # a method, by the object's own class
         return f"{type(args[0]).__name__}.{name.rpartition('.')[2]}"
     return name
-
-
-def _with_later(tree: Any, result: Any) -> Any:
-    """Return a result in which Python's numbers, which a replay could not follow, are Laters."""
-    if type(tree) is Leaf:
-        return result if isinstance(result, Tensor | np.ndarray) else Later(tree.number, result)
-    if type(tree) in {list, tuple}:
-        return type(tree)([_with_later(t, r) for t, r in zip(tree, result, strict=True)])
-    if isinstance(tree, tuple):
-        return type(tree)(*[_with_later(t, r) for t, r in zip(tree, result, strict=True)])
-    if type(tree) is dict:
-        return {k: _with_later(t, result[k]) for k, t in tree.items()}
-    return result

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.tensor import Tensor, output
+from distgrad.errors import CaptureError
 
 Look = Callable[[Any], "Leaf | None"]
 """Says what varies: None for what is the same at every call."""
@@ -107,8 +108,17 @@ def _at_leaves(x: Any, result: Any) -> Iterator[Any]:
         for part, its in zip(x, result, strict=True):
             yield from _at_leaves(part, its)
     elif type(x) is dict:
+        if result.keys() != x.keys():
+            raise CaptureError(
+                f"what a function returns has {_words(result)} now, and had {_words(x)} when the "
+                f"step was captured; call it outside"
+            )
         for k, part in x.items():
             yield from _at_leaves(part, result[k])
+
+
+def _words(names: Iterable[Any]) -> str:
+    return ", ".join(map(repr, names)) or "no names"
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -20,9 +20,10 @@ from distgrad.capture.forms import Form
 from distgrad.kernels import arrays
 from distgrad.ops import slopes
 from distgrad.ops.activation import of_sigmoid
+from distgrad.ops.checked import checked_rows
 from distgrad.ops.choice import where_
 from distgrad.ops.helpers import memory_order
-from distgrad.ops.indexing import checked_rows, picks_all
+from distgrad.ops.indexing import picks_all
 from distgrad.ops.softmax import check_labels
 
 Lowering = Callable[..., Any]

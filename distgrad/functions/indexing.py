@@ -19,8 +19,8 @@ from distgrad.functions.out import with_out
 from distgrad.functions.places import indices_of
 from distgrad.functions.promotion import check_real
 from distgrad.functions.shapes import broadcast_shapes
+from distgrad.ops.checked import checked_index
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import checked_index
 from distgrad.ops.shape import axis_numbers
 
 IN_PLACE = [

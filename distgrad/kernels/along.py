@@ -19,8 +19,8 @@ from distgrad.autograd.types import Array, Shape
 from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.turned import as_it_lies, lying
+from distgrad.ops.checked import checked_index
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import checked_index
 from distgrad.ops.interpolate import adjoint
 from distgrad.ops.pad import Widths
 

@@ -18,7 +18,7 @@ from numba.core.datamodel import default_manager
 
 from distgrad.autograd.types import Array
 from distgrad.kernels.intrinsics import code
-from distgrad.kernels.jit import exact_kernel
+from distgrad.kernels.jit import exact_kernel, part
 from distgrad.kernels.scalars import least, ravel
 from distgrad.kernels.vectors import (
     BYTES,
@@ -227,8 +227,20 @@ def joint_norm(squares: Array, order: Array, limit: Array, out: Array) -> None:
     for i in range(order.size):
         total += squares[order[i]]
     out[0] = np.sqrt(total)
+    out[1] = _scale_to(limit[0], out[0])
+
+
+@exact_kernel
+def limited(norm: Array, limit: Array, out: Array) -> None:
+    """Write a norm, and what clips it to ``limit[0]``."""
+    out[0] = norm[0]
+    out[1] = _scale_to(limit[0], norm[0])
+
+
+@part
+def _scale_to(limit: float, norm: float) -> float:
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
-    out[1] = limit[0] / (out[0] + 1e-6) if limit[0] < np.inf else 1.0
+    return limit / (norm + 1e-6) if limit < np.inf else 1.0
 
 
 @exact_kernel

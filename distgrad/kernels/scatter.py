@@ -17,7 +17,8 @@ from distgrad.kernels import picks
 from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, kernel
 from distgrad.kernels.scalars import most
-from distgrad.ops.indexing import bag_lengths, checked_rows
+from distgrad.ops.checked import checked_rows
+from distgrad.ops.indexing import bag_lengths
 
 
 def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) -> OpResult | None:

@@ -11,7 +11,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult, Sample, Samples, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import ONE, ZERO, conjugate, either_fused, fractional
+from distgrad.ops.helpers import ONE, ZERO, aside, conjugate, either_fused, fractional
 from distgrad.ops.slopes import sigmoid_backward
 from distgrad.ops.special import INV_SQRT_2PI, cdf
 
@@ -216,7 +216,8 @@ def _dropped(rng: np.random.Generator) -> list[Sample]:
 @op("..., ... -> ...", samples=_dropped, real=True)
 def dropout(a: Array, keep: Array, *, p: float) -> OpResult:
     """Elements of a where ``keep`` (boolean) holds, over 1 - p; zeros elsewhere."""
-    scale = keep * np.asarray(1 / (1 - p) if p < 1 else 0.0, fractional(a.dtype))
+    kept = np.asarray(1 / (1 - p) if p < 1 else 0.0, fractional(a.dtype))
+    scale = aside(np.multiply, keep, kept)
     return a * scale, (lambda g: g * scale, None)
 
 
@@ -227,7 +228,7 @@ def alpha_dropout(a: Array, keep: Array, *, p: float) -> OpResult:
     Source: Klambauer et al. 2017.
     """
     scale, shift, floor = (np.asarray(x, fractional(a.dtype)) for x in alpha_levels(p))
-    slope = keep * scale
+    slope = aside(np.multiply, keep, scale)
     return np.where(keep, a * scale + shift, floor), (lambda g: g * slope, None)
 
 

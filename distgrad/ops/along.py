@@ -14,8 +14,9 @@ from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
+from distgrad.ops.checked import checked_index
 from distgrad.ops.helpers import integers
-from distgrad.ops.indexing import checked_index, put_back
+from distgrad.ops.indexing import put_back
 from distgrad.ops.shape import axis_numbers
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of, in_float32
+from distgrad.ops.helpers import aside, in_dtype, in_float32
 from distgrad.ops.linalg import T
 
 
@@ -49,13 +50,12 @@ def scaled_dot_product_attention(
     factor = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = np.matmul(q, T(k)) * factor  # ... t s
     if mask is not None:
-        scores = scores + (_additive(mask, q.dtype) if mask.dtype == bool else mask)
+        scores = scores + (aside(_additive, mask, q.dtype) if mask.dtype == bool else mask)
     if is_causal:
-        scores = scores + _additive(np.tri(*scores.shape[-2:], dtype=bool), q.dtype)
-    top = np.maximum.reduce(data_of(scores), axis=-1, keepdims=True, initial=-np.inf)
-    e = np.exp(scores - np.where(top == -np.inf, np.zeros_like(top), top))
+        scores = scores + fixed(_additive(np.tri(*scores.shape[-2:], dtype=bool), q.dtype))
+    e = np.exp(scores - aside(_top, scores))
     total = np.add.reduce(e, axis=-1, keepdims=True)
-    p = e / (total + (data_of(total) == 0).astype(q.dtype))
+    p = e / (total + aside(in_dtype, aside(np.equal, total, 0), q.dtype))
 
     def vjp(wanted: tuple[bool, ...], g: Array) -> tuple[Array | None, ...]:
         dp = np.matmul(g, T(v))
@@ -68,6 +68,11 @@ def scaled_dot_product_attention(
         )
 
     return np.matmul(p, v), Joint(vjp)
+
+
+def _top(scores: Array) -> Array:
+    top = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)
+    return np.where(top == -np.inf, np.zeros_like(top), top)
 
 
 def _additive(mask: Array, dtype: np.dtype[Any]) -> Array:

@@ -11,7 +11,7 @@ from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Operand
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import ZERO, data_of
+from distgrad.ops.helpers import ZERO, aside, data_of
 
 plain(
     *(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal),
@@ -51,22 +51,30 @@ def _share(wins: Array | bool, ties: Array | bool) -> Any:
 @op("..., ... -> ...", ufunc=np.fmax)
 def fmax(a: Array | float, b: Array | float) -> OpResult:
     """The larger of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
-    first = (data_of(a) >= data_of(b)) | np.isnan(data_of(b))
-    return np.fmax(a, b), (lambda g: g * first, lambda g: g * ~first)
+    first = aside(_is_first, np.greater_equal, a, b)
+    return np.fmax(a, b), (lambda g: g * first, lambda g: g * aside(np.invert, first))
 
 
 @op("..., ... -> ...", ufunc=np.fmin)
 def fmin(a: Array | float, b: Array | float) -> OpResult:
     """The smaller of a and b, the other one where one is NaN; of equal ones a gets the gradient."""
-    first = (data_of(a) <= data_of(b)) | np.isnan(data_of(b))
-    return np.fmin(a, b), (lambda g: g * first, lambda g: g * ~first)
+    first = aside(_is_first, np.less_equal, a, b)
+    return np.fmin(a, b), (lambda g: g * first, lambda g: g * aside(np.invert, first))
+
+
+def _is_first(wins: np.ufunc, a: Any, b: Any) -> Any:
+    return wins(a, b) | np.isnan(b)
+
+
+def _sign_beside(a: Any, b: Any) -> Any:
+    return np.sign(a) * np.copysign(1, b).astype(a.dtype)
 
 
 @op("..., ... -> ...", ufunc=np.copysign)
 def copysign(a: Any, b: Array | float) -> OpResult:
     """|a| with the sign of b; the gradient to b, and at a = 0, is 0."""
     return np.copysign(a, b), (
-        lambda g: g * (np.sign(data_of(a)) * np.copysign(1, data_of(b)).astype(a.dtype)),
+        lambda g: g * aside(_sign_beside, a, b),
         np.zeros_like,
     )
 
@@ -118,16 +126,27 @@ def _bounds(rng: np.random.Generator) -> list[Sample]:
 @op("..., ..., ... -> ...", samples=_bounds)
 def clamp(a: Array, low: Array | float | None, high: Array | float | None) -> OpResult:
     """min(max(a, low), high); the gradient goes to a inside the bounds, else to the bound met."""
-    x = data_of(a)
     if low is None and high is None:
-        return np.positive(x), (lambda g: g, None, None)
-    lower = -np.inf if low is None else data_of(low)
-    upper = np.inf if high is None else data_of(high)
-    return _clipped(x, data_of(low), data_of(high)), (
-        lambda g: g * ((x >= lower) & (x <= upper)),
-        lambda g: g * ((x < lower) & (lower < upper)),
-        lambda g: g * ((x > upper) | (upper < lower)),
+        return aside(np.positive, a), (lambda g: g, None, None)
+    lower = -np.inf if low is None else low
+    upper = np.inf if high is None else high
+    return aside(_clipped, a, low, high), (
+        lambda g: g * aside(_inside, a, lower, upper),
+        lambda g: g * aside(_below, a, lower, upper),
+        lambda g: g * aside(_above, a, lower, upper),
     )
+
+
+def _inside(x: Array, lower: Any, upper: Any) -> Any:
+    return (x >= lower) & (x <= upper)
+
+
+def _below(x: Array, lower: Any, upper: Any) -> Any:
+    return (x < lower) & (lower < upper)
+
+
+def _above(x: Array, lower: Any, upper: Any) -> Any:
+    return (x > upper) | (upper < lower)
 
 
 def _clipped(x: Array, low: Any, high: Any) -> Any:

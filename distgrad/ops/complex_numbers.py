@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import Op, OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
@@ -22,7 +23,7 @@ def is_complex(a: Array | Tensor) -> bool:
 
 
 def _zeros(g: Array) -> Array:
-    return np.zeros(g.shape, g.dtype)
+    return fixed(np.zeros(g.shape, g.dtype))
 
 
 def _none(rng: np.random.Generator) -> list[Sample]:

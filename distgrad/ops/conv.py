@@ -15,7 +15,7 @@ from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, windows_of
-from distgrad.ops.helpers import data_of, either
+from distgrad.ops.helpers import aside, either
 from distgrad.ops.linalg import T
 from distgrad.ops.windows import add_columns, columns
 
@@ -66,7 +66,7 @@ def convolution(
     check_channels(images.shape[1], o, i, groups)
     settings = _settings(windows, groups)
     size, kernel = images.shape[2:], windows.kernel
-    y = _with_bias(_filtered(data_of(images), data_of(weight), windows, groups), bias)
+    y = aside(_filtered, images, weight, bias, windows, groups)
     return y, (
         lambda g: either(convolution_transpose, g, weight, None, size=size, **settings),
         lambda g: either(convolution_weight, images, g, kernel=kernel, **settings),
@@ -127,7 +127,7 @@ def convolution_transpose(
         )
     settings = _settings(windows, groups)
     kernel = windows.kernel
-    y = _with_bias(_spread(data_of(images), data_of(weight), size, windows, groups), bias)
+    y = aside(_spread, images, weight, bias, size, windows, groups)
     return y, (
         lambda g: either(convolution, g, weight, None, **settings),
         lambda g: either(convolution_weight, g, images, kernel=kernel, **settings),
@@ -179,7 +179,7 @@ def convolution_weight(
             f"windows of {windows.kernel}; g has shape {g.shape}"
         )
     settings = _settings(windows, groups)
-    value = _weight(data_of(images), data_of(g), windows, groups)
+    value = aside(_weight, images, g, windows, groups)
     return value, (
         lambda gg: either(convolution_transpose, g, gg, None, size=size, **settings),
         lambda gg: either(convolution, images, gg, None, **settings),
@@ -213,26 +213,34 @@ def _settings(windows: Windows, groups: int) -> dict[str, Any]:
 def _with_bias(y: Array, bias: Array | None) -> Array:
     if bias is None:
         return y
-    return np.asarray(y + np.reshape(data_of(bias), (y.shape[1],) + (1,) * (y.ndim - 2)))
+    return np.asarray(y + np.reshape(bias, (y.shape[1],) + (1,) * (y.ndim - 2)))
 
 
 def _to_bias(g: Array) -> Any:
     return np.add.reduce(g, axis=(0, *range(2, g.ndim)))
 
 
-def _filtered(x: Array, weight: Array, windows: Windows, groups: int) -> Array:
+def _filtered(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int) -> Array:
     n, o, counts = len(x), len(weight), windows.counts(x.shape[2:])
     filters = np.reshape(weight, (groups, o // groups, -1))
     cut = np.reshape(columns(x, windows), (n, groups, filters.shape[2], math.prod(counts)))
-    return np.reshape(np.matmul(filters, cut), (n, o, *counts))
+    return _with_bias(np.reshape(np.matmul(filters, cut), (n, o, *counts)), bias)
 
 
-def _spread(x: Array, weight: Array, size: Numbers, windows: Windows, groups: int) -> Array:
+def _spread(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    size: Numbers,
+    windows: Windows,
+    groups: int,
+) -> Array:
     n, o, *counts = x.shape
     filters = np.reshape(weight, (groups, o // groups, -1))
     planes = np.reshape(x, (n, groups, o // groups, math.prod(counts)))
     cut = np.matmul(T(filters), planes)  # n groups i*kernel l
-    return add_columns(np.reshape(cut, (n, groups * cut.shape[2], cut.shape[3])), size, windows)
+    planes = np.reshape(cut, (n, groups * cut.shape[2], cut.shape[3]))
+    return _with_bias(add_columns(planes, size, windows), bias)
 
 
 def _weight(x: Array, g: Array, windows: Windows, groups: int) -> Array:

@@ -12,7 +12,7 @@ from distgrad.autograd.node import Joint
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of, fractional, in_float32
+from distgrad.ops.helpers import aside, data_of, fractional, in_float32
 from distgrad.ops.indexing import put_back
 from distgrad.ops.reduce import nonzero
 
@@ -168,7 +168,7 @@ def norms(differences: Array, p: float) -> Array:
 def _pulled(g: Array, differences: Array, y: Array, p: float) -> Any:
     """Return the gradient of ``differences`` whose p-norms ``y`` have the gradient ``g``."""
     g, y = np.expand_dims(g, -1), np.expand_dims(y, -1)
-    sign = np.sign(data_of(differences))
+    sign = aside(np.sign, differences)
     if p == 0:
         return g * np.zeros_like(sign)
     if p == 1:

@@ -14,7 +14,7 @@ from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.mode import empty_shard
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array, DTypeLike, Operand
-from distgrad.ops.helpers import HALF, TWO, conjugate, data_of
+from distgrad.ops.helpers import HALF, TWO, aside, conjugate, data_of
 
 
 def as_is(g: Array) -> Array:  # one for all: a lambda a call would cost
@@ -72,16 +72,20 @@ def power(a: Any, b: Any) -> OpResult:
             if b == 2:
                 return g * conjugate(TWO.beside(a) * a)
             return np.zeros_like(g) if b == 0 else g * conjugate(b * _power(a, b - 1))
-        constant = data_of(b) == 0
+        constant = aside(np.equal, b, 0)
         # 0 ** -1 would be infinite where the product with b = 0 has to be 0.
         return g * conjugate(b * np.power(np.where(constant, 1, a), b - 1))
 
     def to_exponent(g: Array) -> Any:
         base = np.asarray(a, y.dtype) if isinstance(a, int | float) else a
-        nothing = (data_of(base) == 0) & (np.real(data_of(b)) >= 0)
+        nothing = aside(_is_constant, base, b)
         return g * conjugate(y * np.log(np.where(nothing, 1, base)))
 
     return y, (to_base, to_exponent)
+
+
+def _is_constant(base: Any, b: Any) -> Any:
+    return (base == 0) & (np.real(b) >= 0)
 
 
 def _power(a: Any, b: Any) -> Any:
@@ -112,16 +116,19 @@ def _steps(rng: np.random.Generator) -> list[Sample]:
 def lerp(a: Array, b: Array, weight: Array | float) -> OpResult:
     """a + weight (b - a), exact at weights 0 and 1."""
     step, rest = b - a, 1 - weight
-    near = np.abs(data_of(weight)) < 0.5
-    if type(near) is not np.ndarray:  # of a number, and of NumPy's own
-        y = a + weight * step if near else b - rest * step
+    if np.ndim(weight):
+        y = np.where(aside(_is_near, weight), a + weight * step, b - rest * step)
     else:
-        y = np.where(near, a + weight * step, b - rest * step)
+        y = a + weight * step if _is_near(data_of(weight)) else b - rest * step
     return y, (
         lambda g: g * conjugate(rest),
         lambda g: g * conjugate(weight),
         lambda g: g * conjugate(step),
     )
+
+
+def _is_near(weight: Any) -> Any:
+    return np.abs(weight) < 0.5
 
 
 @op("... -> ...", ufunc=np.negative, method="__neg__")
@@ -143,8 +150,8 @@ def absolute(a: Array) -> OpResult:
     """|a|; the gradient at 0 is 0."""
     y = np.absolute(a)
     if a.dtype.kind == "c":
-        return y, lambda g: g * (a / np.where(data_of(y) == 0, 1, y))
-    return y, lambda g: g * np.sign(data_of(a))
+        return y, lambda g: g * (a / np.where(aside(np.equal, y, 0), 1, y))
+    return y, lambda g: g * aside(np.sign, a)
 
 
 @op("... -> ...", ufunc=np.square)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import conjugate, data_of, fractional, weak
+from distgrad.ops.helpers import aside, conjugate, data_of, fractional, weak
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 
@@ -108,12 +109,20 @@ def _difference(a: Array | float, b: Array | float) -> Array | float:
     return np.where(both, 0, a) - np.where(both, 0, b) if np.any(both) else a - b
 
 
+def _is_nothing(a: Any, b: Any) -> Any:
+    return (a == 0) & ~np.isnan(b)
+
+
+def _has_no_log(nothing: Any, b: Any) -> Any:
+    return nothing & (b <= 0)
+
+
 @op("..., ... -> ...", domain=(0.5, 2.0), real=True)
 def xlogy(a: Array | float, b: Array | float) -> OpResult:
     """a log b, and 0 where a is 0, unless b is NaN."""
     b = weak(b, a)
-    nothing = (data_of(a) == 0) & ~np.isnan(data_of(b))
-    log_b = np.log(np.where(nothing & (data_of(b) <= 0), 1, b))
+    nothing = aside(_is_nothing, a, b)
+    log_b = np.log(np.where(aside(_has_no_log, nothing, b), 1, b))
     return np.where(nothing, 0, a * log_b), (
         lambda g: g * log_b,
         lambda g: g * (a / np.where(nothing, 1, b)),

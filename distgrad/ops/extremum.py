@@ -13,7 +13,7 @@ from distgrad.autograd.op import OpResult, op, plain
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis, Ints
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import aside
 from distgrad.ops.reduce import axes_of, expand, reductions
 
 Weights: TypeAlias = "Callable[[Array, Ints], Array]"
@@ -47,20 +47,22 @@ def min_(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
 
 def _extremum(ufunc: np.ufunc, a: Array, axis: Axis, keepdims: bool, weights: Weights) -> OpResult:
     # The weights of the gradient are constant but for ties: they stand outside the tape.
-    x = data_of(a)
-    axes = axes_of(x, axis)
-    if x.size or not empty_shard.get():
-        y = ufunc.reduce(x, axis=axes, keepdims=True)
-    else:  # a number of weight 0, as the mean over nothing
-        y = np.add.reduce(x, axis=axes, keepdims=True)
+    axes, shape = axes_of(a, axis), a.shape
+    # Of an empty shard it is a number of weight 0, as the mean over nothing.
+    reduce = ufunc.reduce if a.size or not empty_shard.get() else np.add.reduce
+    y = aside(reduce, a, axis=axes, keepdims=True)
 
     def vjp(g: Array) -> Any:
-        hit = x == y
-        if np.count_nonzero(y != y):  # NaN
-            hit |= np.isnan(x) & np.isnan(y)
-        return expand(g, x.shape, axis, keepdims) * weights(hit, axes).astype(x.dtype)
+        return expand(g, shape, axis, keepdims) * aside(_weights, a, y, weights, axes)
 
-    return (y if keepdims else y.squeeze(axis=axes)), vjp
+    return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+
+
+def _weights(x: Array, y: Array, weights: Weights, axes: Ints) -> Array:
+    hit = x == y
+    if np.count_nonzero(y != y):  # NaN
+        hit |= np.isnan(x) & np.isnan(y)
+    return weights(hit, axes).astype(x.dtype)
 
 
 def _even(hit: Array, axes: Ints) -> Array:

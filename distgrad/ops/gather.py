@@ -18,8 +18,9 @@ from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.along import add_along, add_slices, flat, put_along, take_along, with_length
+from distgrad.ops.checked import checked_index
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import as_tensor, checked_index, plain_index, put_back, set_at
+from distgrad.ops.indexing import as_tensor, plain_index, put_back, set_at
 from distgrad.ops.shape import axis_numbers, broadcast_arrays
 
 

@@ -9,10 +9,11 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from distgrad.autograd.apart import apart, keeps_form
 from distgrad.autograd.mode import empty_shard, fused_enabled
 from distgrad.autograd.node import Joint
 from distgrad.autograd.op import Op
-from distgrad.autograd.tensor import Tensor, TensorLike
+from distgrad.autograd.tensor import Tensor, TensorLike, output
 from distgrad.autograd.types import Array, DTypeLike, Operand, Shape
 from distgrad.autograd.unfit import array_of
 from distgrad.errors import ShapeError
@@ -60,6 +61,27 @@ def within(x: Array, low: float, high: float) -> bool:
     return bool(low <= row.item(row.argmin()) and row.item(row.argmax()) <= high)
 
 
+@apart
+@keeps_form
+def aside(function: Callable[..., Any], *given: Any, **settings: Any) -> Any:
+    """Return what ``function`` makes of arrays, through which no gradient flows.
+
+    Of Tensors' arrays it is Tensors again: where an op is run again on them in a recorded step,
+    each replay computes it anew.
+    """
+    found = function(*map(data_of, given), **settings)
+    if not any(isinstance(x, Tensor) for x in given):
+        return np.asarray(found) if isinstance(found, np.generic) else found
+    if isinstance(found, tuple):
+        return tuple([output(a, None, 0) for a in found])
+    return output(found, None, 0)
+
+
+def in_dtype(a: Array, dtype: DTypeLike) -> Array:
+    """``a.astype(dtype)`` as a function."""
+    return a.astype(dtype)
+
+
 def either(op: Op, *inputs: Array | Tensor | None, **settings: Any) -> Any:
     """Run ``op`` on arrays or Tensors alike: a gradient closure may hold either."""
     if any(isinstance(x, Tensor) for x in inputs):
@@ -94,7 +116,7 @@ def mean_count(n: int | np.intp | Array | Tensor) -> float | Array:
         return n
     # Not 0: 0 / 0 is NaN too, but with a warning.
     nothing = 1 if empty_shard.get() else math.nan
-    return nothing if type(n) is int else np.where(data_of(n) == 0, nothing, n)
+    return nothing if type(n) is int else np.where(aside(np.equal, n, 0), nothing, n)
 
 
 def spread(g: Array | Tensor, shape: Shape) -> Array:

@@ -15,7 +15,8 @@ from distgrad.autograd.op import OpResult, Sample, constant, dispatch, op, plain
 from distgrad.autograd.tensor import Tensor, TensorLike
 from distgrad.autograd.types import Array, DTypeLike, Shape
 from distgrad.errors import GradError, ShapeError
-from distgrad.ops.helpers import first_outside, in_float32, integers
+from distgrad.ops.checked import checked_index, checked_rows
+from distgrad.ops.helpers import aside, in_float32
 from distgrad.ops.shape import axis_numbers
 
 plain(np.nonzero, np.flatnonzero, np.argwhere, np.searchsorted, np.digitize, np.isin)
@@ -58,7 +59,11 @@ def _own(key: Any) -> Any:
     if type(key) is tuple:
         return tuple(
             [
-                k if type(k) in _PLAIN else k.copy() if isinstance(k, np.ndarray) else _own(k)
+                k
+                if type(k) in _PLAIN
+                else aside(np.copy, k)
+                if isinstance(k, np.ndarray)
+                else _own(k)
                 for k in key
             ]
         )
@@ -279,28 +284,6 @@ def take(
     return np.take(a, index, axis=along), vjp
 
 
-def checked_index(
-    name: str, index: TensorLike, length: int, axis: int | None, *, negative: bool = True
-) -> Array:
-    """Return an integer index into ``length`` elements, counted from 0.
-
-    Errors: ShapeError with the caller's ``name`` for other dtypes and an index out of range.
-    """
-    # In one layout, whether or not some are counted from the end: a recorded step may count on it.
-    given = np.asarray(integers(index, f"{name}: the index"), np.intp, order="C")
-    if not np.count_nonzero(given.view(np.uintp) >= length):
-        return given  # the common case: none negative, none out of range
-    low = -length if negative else 0
-    bad = first_outside(given - low if low else given, length - low)
-    if bad is not None:
-        where_ = "" if axis is None else f" along axis {axis}"
-        raise ShapeError(
-            f"{name}: index {bad[0] + low} at position {bad[1]} is out of range for {length} "
-            f"elements{where_} ({low}..{length - 1})"
-        )
-    return np.where(given < 0, given + length, given) if negative else given
-
-
 def _tokens(rng: np.random.Generator) -> list[Sample]:
     weight = rng.normal(size=(4, 2))
     cases: list[Sample] = [((np.array(i), weight), {}) for i in ([[0, 3, 3], [1, 0, 3]], [2], 1)]
@@ -316,7 +299,7 @@ def embedding(indices: Array, weight: Array, *, padding_idx: int | None = None) 
 
     def vjp(g: Array) -> Any:
         if padding_idx is not None:
-            g = np.where(np.expand_dims(rows == padding_idx, -1), 0, g)
+            g = np.where(aside(_is_padding, rows, padding_idx), 0, g)
         return put_back(g, index=rows, shape=shape, dtype=dtype)
 
     return weight[rows], (None, vjp)
@@ -351,16 +334,8 @@ def bag_lengths(ends: Array, n: int) -> Array:
     return counts
 
 
-def checked_rows(indices: TensorLike, weight: Array | Tensor) -> Array:
-    """Return the indices as an integer array. Errors: ShapeError for one out of range."""
-    rows = integers(indices, "embedding indices")
-    bad = first_outside(rows, weight.shape[0])
-    if bad is not None:
-        raise ShapeError(
-            f"embedding: index {bad[0]} at position {bad[1]} is out of range for a table of "
-            f"{weight.shape[0]} rows (0..{weight.shape[0] - 1}); check the vocabulary's size"
-        )
-    return rows
+def _is_padding(rows: Array, padding_idx: int) -> Array:
+    return np.expand_dims(rows == padding_idx, -1)
 
 
 @dispatch(np.compress)

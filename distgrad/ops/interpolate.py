@@ -12,7 +12,7 @@ import numpy as np
 
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import data_of, either, in_float32
+from distgrad.ops.helpers import aside, either, in_float32
 from distgrad.ops.pool import part_elements
 
 Taps = tuple[Array, Array]
@@ -36,10 +36,10 @@ def resample(x: Array, *, index: Array, weight: Array, axis: int) -> OpResult:
     length = x.shape[axis]
 
     def vjp(g: Array) -> Any:
-        back, back_weight = adjoint(index, weight, length)
+        back, back_weight = aside(adjoint, index, weight, length)
         return either(resample, g, index=back, weight=back_weight, axis=axis)
 
-    return _weighted_sum(data_of(x), index, weight, axis), vjp
+    return aside(_weighted_sum, x, index, weight, axis), vjp
 
 
 def adjoint(index: Array, weight: Array, length: int) -> Taps:

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.activation import sigmoid
-from distgrad.ops.helpers import data_of, fractional, in_float32
+from distgrad.ops.helpers import aside, data_of, fractional, in_dtype, in_float32
 from distgrad.ops.reduction import reduced, scale_of, share
 from distgrad.ops.softmax import check_labels
 
@@ -104,7 +104,7 @@ def binary_cross_entropy_with_logits(
 @in_float32
 def kl_div(x: Array, t: Array, *, log_target: bool = False, reduction: str = "mean") -> OpResult:
     """t (log t - x), 0 where t is 0; with ``log_target`` of a t that is a logarithm itself."""
-    share_of_one, nothing = scale_of(x, reduction), data_of(t) == 0
+    share_of_one, nothing = scale_of(x, reduction), aside(np.equal, t, 0)
     p, log = (np.exp(t), t) if log_target else (t, np.log(np.where(nothing, 1, t)))
     d = log - x
 
@@ -136,7 +136,7 @@ def soft_margin(x: Array, y: Array, *, reduction: str = "mean") -> OpResult:
     loss = np.maximum(z, 0) + np.log1p(e)
 
     def slope(g: Array) -> Any:
-        return -np.where(data_of(z) < 0, e, 1) / (1 + e) * (g * scale)
+        return -np.where(aside(np.less, z, 0), e, 1) / (1 + e) * (g * scale)
 
     return reduced(loss, reduction, scale), (lambda g: slope(g) * y, lambda g: slope(g) * x)
 
@@ -156,7 +156,8 @@ def _signed(rng: np.random.Generator) -> list[Sample]:
 def margin_ranking(d: Array, y: Array, *, margin: float = 0.0, reduction: str = "mean") -> OpResult:
     """max(0, margin - y d); at exactly 0, where many start, it has a slope."""
     z = margin - y * d
-    scale, there = scale_of(z, reduction), (data_of(z) >= 0).astype(z.dtype)
+    scale = scale_of(z, reduction)
+    there = aside(in_dtype, aside(np.greater_equal, z, 0), z.dtype)
 
     def slope(g: Array) -> Any:
         return -there * (g * scale)
@@ -210,23 +211,11 @@ def nll(
     """
     shape, dtype = log_probs.shape, fractional(log_probs.dtype)
     n, c = shape[:2]
-    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
     places = math.prod(shape[2:])
-    rows, columns = np.divmod(np.arange(n * places), max(places, 1))
-    weights = keep.astype(dtype)
-    if weight is not None:
-        weights = weights * class_weights("nll_loss", weight, c)[targets].astype(dtype)
-    total = np.add.reduce(weights)
-    scale = share(total, dtype)
     flat = np.reshape(log_probs, (n, c, places))
+    aims = aside(_aims, labels, data_of(weight), shape, dtype, reduction, ignore_index)
+    rows, targets, columns, keep, lost, scale, hit, slope = aims
     at = (rows, targets, columns)
-    hit = np.zeros((n, c, places), dtype)
-    hit[at] = -weights
-    slope = scale
-    if reduction == "mean" and total == 0:
-        # The mean is 0 / 0, and so is its gradient where a label counts; 0 where none does.
-        hit[at] = np.where(keep, np.nan, 0)
-        slope = np.asarray(1, dtype)
 
     def vjp(g: Array) -> Array:
         g = g * slope if reduction == "mean" else g
@@ -234,8 +223,34 @@ def nll(
         return np.reshape(hit * spread, shape)
 
     # Ignored entries may be infinite: they are left out, not multiplied by 0.
-    loss = np.where(keep, flat[at] * -weights, 0)
+    loss = np.where(keep, flat[at] * lost, 0)
     return reduced(loss, reduction, scale, (n, *shape[2:])), (vjp, None)
+
+
+def _aims(
+    labels: Array,
+    weight: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    reduction: str,
+    ignore_index: int,
+) -> tuple[Array, ...]:
+    """Return where the labels point to (three arrays), which count, and what they count."""
+    n, c, places = shape[0], shape[1], math.prod(shape[2:])
+    targets, keep = check_labels(labels, shape, ignore_index, "nll_loss")
+    rows, columns = np.divmod(np.arange(n * places), max(places, 1))
+    weights = keep.astype(dtype)
+    if weight is not None:
+        weights = weights * class_weights("nll_loss", weight, c)[targets].astype(dtype)
+    total = np.add.reduce(weights)
+    slope = scale = share(total, dtype)
+    hit = np.zeros((n, c, places), dtype)
+    hit[rows, targets, columns] = -weights
+    if reduction == "mean" and total == 0:
+        # The mean is 0 / 0, and so is its gradient where a label counts; 0 where none does.
+        hit[rows, targets, columns] = np.where(keep, np.nan, 0)
+        slope = np.asarray(1, dtype)
+    return rows, targets, columns, keep, -weights, scale, hit, slope
 
 
 def class_weights(who: str, weight: TensorLike, classes: int) -> Array:

@@ -11,6 +11,7 @@ from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
 from distgrad.ops.helpers import (
+    aside,
     data_of,
     either,
     first_outside,
@@ -60,7 +61,7 @@ def _length(x: Array, axis: int, eps: float, tiny: float) -> tuple[Any, Array]:
     if tiny:
         return np.sqrt(np.sum(x * x, axis=axis, keepdims=True) + tiny), np.zeros((), np.bool_)
     length = either(vector_norm, x, axis=axis, keepdims=True)
-    return np.maximum(length, eps), data_of(length) < eps
+    return np.maximum(length, eps), aside(np.less, length, eps)
 
 
 def _labelled(rng: np.random.Generator) -> list[Sample]:

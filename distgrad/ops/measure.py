@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis
-from distgrad.ops.helpers import conjugate, data_of, in_float32
+from distgrad.ops.helpers import aside, conjugate, in_dtype, in_float32
 from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 
 
@@ -19,10 +20,8 @@ from distgrad.ops.reduce import axes_of, expand, nonzero, reductions, total
 def logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """log Σ exp(a) over ``axis``, without overflow; -inf for nothing or for -inf alone."""
     axes = axes_of(a, axis)
-    x = np.real(data_of(a)) if a.dtype.kind == "c" else data_of(a)
     # The shift cancels in the gradient, so it may stand outside the tape.
-    top = np.maximum.reduce(x, axis=axes, keepdims=True, initial=None if x.size else -np.inf)
-    top = np.where(np.isfinite(top), top, 0)
+    top = aside(_top, a, axes)
     e = np.exp(a - top)
     sums = total(e, axis, True)
     with np.errstate(divide="ignore"):
@@ -33,6 +32,12 @@ def logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResul
         return expand(g, shape, axis, keepdims) * conjugate(e / nonzero(sums))
 
     return (y if keepdims else np.squeeze(y, axis=axes)), vjp
+
+
+def _top(a: Array, axes: Any) -> Array:
+    x = np.real(a) if a.dtype.kind == "c" else a
+    top = np.maximum.reduce(x, axis=axes, keepdims=True, initial=None if x.size else -np.inf)
+    return np.where(np.isfinite(top), top, 0)
 
 
 def _norms(rng: np.random.Generator) -> list[Sample]:
@@ -53,20 +58,24 @@ def vector_norm(a: Array, *, ord: float = 2, axis: Axis = None, keepdims: bool =
 
     def vjp(g: Array) -> Any:
         g = expand(g, shape, axis, keepdims)
-        sign = np.sign(data_of(a))
+        sign = aside(np.sign, a)
         if ord == 0:
-            return np.zeros(shape, a.dtype)
+            return fixed(np.zeros(shape, a.dtype))
         if ord == 1:
             return g * sign
         u = np.absolute(a) / nonzero(y)
         if np.isinf(ord):
-            hit = (data_of(u) == 1).astype(a.dtype)
-            return g * (sign * (hit / nonzero(total(hit, axis, True))))
+            hit = aside(in_dtype, aside(np.equal, u, 1), a.dtype)
+            return g * aside(_shared, sign, hit, axis)
         if ord == 2:
             return g * (a / nonzero(y))
-        return g * sign * np.power(np.where(sign == 0, 1, u), ord - 1)
+        return g * sign * np.power(np.where(aside(np.equal, sign, 0), 1, u), ord - 1)
 
     return (y if keepdims else np.squeeze(y, axis=axes_of(a, axis))), vjp
+
+
+def _shared(sign: Array, hit: Array, axis: Axis) -> Array:
+    return sign * (hit / nonzero(total(hit, axis, True)))
 
 
 def _norm(a: Array | Tensor, p: float, axis: Axis) -> Any:

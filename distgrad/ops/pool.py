@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array, Ints
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, numbers, output_length, windows_of
-from distgrad.ops.helpers import data_of, either, in_float32
+from distgrad.ops.helpers import aside, either, in_float32
 from distgrad.ops.indexing import put_back
 from distgrad.ops.windows import columns, fold
 
@@ -104,9 +105,10 @@ def avg_pool(
     # With ceil_mode the last window may reach beyond the padding; without, some of it is unused.
     ends = ((m - 1) * s + k for m, s, k in zip(counts, strides, kernel, strict=True))
     after = [max(e - p - m, p) for e, p, m in zip(ends, pads, lengths, strict=True)]
-    padded = np.pad(data_of(x), [(0, 0), (0, 0), *zip(pads, after, strict=True)])
     inner = windows._replace(padding=(0,) * len(pads))
-    size, inside = padded.shape[2:], [slice(p, p + m) for p, m in zip(pads, lengths, strict=True)]
+    around = [*zip(pads, after, strict=True)]
+    size = tuple([m + p + q for m, (p, q) in zip(lengths, around, strict=True)])
+    inside = [slice(p, p + m) for p, m in zip(pads, lengths, strict=True)]
     count = math.prod(kernel)
 
     def vjp(g: Array) -> Any:
@@ -114,8 +116,16 @@ def avg_pool(
         cut = np.reshape(spread, (n, c * count, math.prod(counts)))
         return either(fold, cut, size=size, **inner._asdict())[(..., *inside)]
 
-    cut = np.reshape(columns(padded, inner), (n, c, count, *counts))
-    return np.add.reduce(cut, axis=2) / divisor, vjp
+    divisor = fixed(divisor)
+    return aside(_means, x, divisor, around, inner, counts), vjp
+
+
+def _means(
+    x: Array, divisor: Array, around: Sequence[Any], windows: Windows, counts: Numbers
+) -> Array:
+    padded = np.pad(x, [(0, 0), (0, 0), *around])
+    cut = np.reshape(columns(padded, windows), (*x.shape[:2], math.prod(windows.kernel), *counts))
+    return np.asarray(np.add.reduce(cut, axis=2) / divisor)
 
 
 def pool_windows(
@@ -210,10 +220,14 @@ def flat_index(place: Array, plane: int) -> Array:
     return np.asarray(start + place)
 
 
+def _best(x: Array, elements: Sequence[Array]) -> tuple[Array, Array]:
+    best, place = find_largest(x, elements)
+    return best, np.reshape(flat_index(place, math.prod(x.shape[2:])), -1)
+
+
 def _largest(x: Array, elements: Sequence[Array]) -> OpResult:
-    best, place = find_largest(data_of(x), elements)
     size, shape, dtype = x.size, x.shape, x.dtype
-    index = np.reshape(flat_index(place, math.prod(shape[2:])), -1)
+    best, index = aside(_best, x, [fixed(held) for held in elements])
 
     def vjp(g: Array) -> Array:
         # Flat to flat: np.add.at is ten times faster there.

@@ -12,7 +12,7 @@ from distgrad.autograd.tensor import Tensor
 from distgrad.autograd.types import Array, Axis, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.calls import as_numpy
-from distgrad.ops.helpers import ZERO, data_of, in_float32, mean_count, spread
+from distgrad.ops.helpers import ZERO, aside, data_of, in_float32, mean_count, spread
 
 plain(np.any, np.all, np.count_nonzero)
 
@@ -123,13 +123,13 @@ def _centred(
 
 def nonzero(y: Array | Tensor) -> Array:
     """y with 1 for 0: a divisor of what is 0 there itself."""
-    return np.where(data_of(y) == 0, 1, y)
+    return np.where(aside(np.equal, y, 0), 1, y)
 
 
 @op("... -> ...", samples=reductions)
 def nansum(a: Array, *, axis: Axis = None, keepdims: bool = False) -> OpResult:
     """The sum of what is not NaN over ``axis`` (all axes if None)."""
-    shape, there = a.shape, ~np.isnan(data_of(a))
+    shape, there = a.shape, aside(np.logical_not, aside(np.isnan, a))
 
     def vjp(g: Array) -> Array:
         return np.where(there, spread(expand(g, shape, axis, keepdims), shape), ZERO.beside(g))

@@ -7,7 +7,7 @@ import numpy as np
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array
 from distgrad.ops.elementwise import as_is
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import aside
 
 
 @op("... -> ...", ufunc=np.floor)
@@ -31,7 +31,7 @@ def trunc(a: Array) -> OpResult:
 @op("... -> ...")
 def frac(a: Array) -> OpResult:
     """The fraction of a, with its sign: a - trunc(a)."""
-    return a - np.trunc(data_of(a)), as_is
+    return a - aside(np.trunc, a), as_is
 
 
 @op("... -> ...", ufunc=np.rint)
@@ -77,7 +77,7 @@ def remainder(a: Array | float, b: Array | float) -> OpResult:
     """a - b floor(a / b): the remainder with the sign of b (np.mod)."""
     return np.remainder(a, b), (
         lambda g: g,
-        lambda g: g * -np.floor_divide(data_of(a), data_of(b)),
+        lambda g: g * -aside(np.floor_divide, a, b),
     )
 
 
@@ -86,5 +86,5 @@ def fmod(a: Array | float, b: Array | float) -> OpResult:
     """a - b trunc(a / b): the remainder with the sign of a."""
     return np.fmod(a, b), (
         lambda g: g,
-        lambda g: g * -np.trunc(np.true_divide(data_of(a), data_of(b))),
+        lambda g: g * -aside(np.trunc, aside(np.true_divide, a, b)),
     )

@@ -17,9 +17,10 @@ from distgrad.autograd.types import Array, Shape
 from distgrad.autograd.whole import whole
 from distgrad.errors import ShapeError
 from distgrad.ops.along import add_along, add_slices, places_of
+from distgrad.ops.checked import checked_index
 from distgrad.ops.gather import corner
 from distgrad.ops.helpers import data_of
-from distgrad.ops.indexing import as_tensor, checked_index
+from distgrad.ops.indexing import as_tensor
 from distgrad.ops.shape import axis_numbers
 
 REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")

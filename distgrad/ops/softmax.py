@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from distgrad.autograd.apart import fixed
 from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.tensor import TensorLike
 from distgrad.autograd.types import Array
 from distgrad.errors import ShapeError
-from distgrad.ops.helpers import data_of, first_outside, in_float32, integers
+from distgrad.ops.helpers import aside, first_outside, in_float32, integers
 from distgrad.ops.reduction import reduced, share
 
 
@@ -51,11 +52,12 @@ def log_softmax(a: Array, *, axis: int) -> OpResult:
 
 def _shifted(a: Array, axis: int) -> Array:
     # The shift cancels in the gradient, so it may stand outside the tape.
-    top = np.maximum.reduce(data_of(a), axis=axis, keepdims=True, initial=-np.inf)
-    if np.count_nonzero(np.isfinite(top)) == top.size:
+    top = aside(np.maximum.reduce, a, axis=axis, keepdims=True, initial=-np.inf)
+    if type(top) is np.ndarray and np.count_nonzero(np.isfinite(top)) == top.size:
         return a - top
     with np.errstate(invalid="ignore"):  # ∞ - ∞ is NaN, as in PyTorch
-        return a - top
+        shifted: Array = a - top
+    return shifted
 
 
 def _labelled(rng: np.random.Generator) -> list[Sample]:
@@ -89,10 +91,10 @@ def cross_entropy(
     """
     shape = logits.shape
     n, c = shape[0], shape[1]
-    targets, keep = check_labels(labels, shape, ignore_index)
+    targets, keep = aside(check_labels, labels, shape, ignore_index)
     places = math.prod(shape[2:])  # not -1: there may be no sample
     flat = np.reshape(np.swapaxes(np.reshape(logits, (n, c, places)), 1, 2), (n * places, c))
-    rows = np.arange(targets.size)
+    rows = fixed(np.arange(targets.size))
     shifted = _shifted(flat, 1)
     e = np.exp(shifted)
     total = np.add.reduce(e, axis=1, keepdims=True)
@@ -102,20 +104,29 @@ def cross_entropy(
         uniform = log_total - np.add.reduce(shifted, axis=1) / c
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
     form, dtype = flat.shape, flat.dtype
-    scale = share(np.count_nonzero(keep), dtype)
+    scale = aside(_share, keep, dtype)
 
     def vjp(g: Array) -> Array:
         if reduction == "mean":
             g = g * scale
         # Left out, not multiplied by 0: where all are ignored the mean's g is NaN.
         weighted = np.reshape(np.where(keep, np.reshape(g, (-1,)), 0), (-1, 1))
-        target = np.full(form, label_smoothing / c, dtype)
-        target[rows, targets] += 1 - label_smoothing
+        target = aside(_smoothed, targets, form, label_smoothing, dtype)
         d = np.reshape((e / total - target) * weighted, (n, places, c))
         return np.reshape(np.swapaxes(d, 1, 2), shape)
 
     loss = np.where(keep, loss, 0)
     return reduced(loss, reduction, scale, (n, *shape[2:])), (vjp, None)
+
+
+def _share(keep: Array, dtype: np.dtype[Any]) -> Array:
+    return share(np.count_nonzero(keep), dtype)
+
+
+def _smoothed(targets: Array, form: Any, smoothing: float, dtype: np.dtype[Any]) -> Array:
+    target = np.full(form, smoothing / form[1], dtype)
+    target[np.arange(targets.size), targets] += 1 - smoothing
+    return target
 
 
 def check_labels(

@@ -9,7 +9,7 @@ import numpy as np
 from distgrad.autograd.methods.calls import UFUNCS
 from distgrad.autograd.op import OpResult, op
 from distgrad.autograd.types import Array
-from distgrad.ops.helpers import ONE, InDtype, conjugate, data_of, either_fused
+from distgrad.ops.helpers import ONE, InDtype, aside, conjugate, data_of, either_fused
 from distgrad.ops.slopes import tanh_backward
 
 
@@ -56,7 +56,7 @@ def arctan2(a: Array | float, b: Array | float) -> OpResult:
 
     def over_radius(x: Array | float) -> Array:
         r = np.hypot(a, b)
-        r = np.where(data_of(r) == 0, 1, r)
+        r = np.where(aside(np.equal, r, 0), 1, r)
         return x / r / r  # not r²: it may overflow
 
     return np.arctan2(a, b), (lambda g: g * over_radius(b), lambda g: -g * over_radius(a))
@@ -66,7 +66,7 @@ def arctan2(a: Array | float, b: Array | float) -> OpResult:
 def hypot(a: Array | float, b: Array | float) -> OpResult:
     """√(a² + b²), without overflow; the gradient at the origin is 0."""
     y = np.hypot(a, b)
-    safe = np.where(data_of(y) == 0, 1, y)
+    safe = np.where(aside(np.equal, y, 0), 1, y)
     return y, (lambda g: g * (a / safe), lambda g: g * (b / safe))
 
 

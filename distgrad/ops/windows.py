@@ -11,7 +11,7 @@ from distgrad.autograd.op import OpResult, Sample, op
 from distgrad.autograd.types import Array, Ints, Shape
 from distgrad.errors import ShapeError
 from distgrad.ops.geometry import Numbers, Windows, windows_of
-from distgrad.ops.helpers import data_of, either
+from distgrad.ops.helpers import aside, either
 
 
 def _cases(rng: np.random.Generator) -> list[Sample]:
@@ -29,7 +29,7 @@ def unfold(x: Array, *, kernel: Numbers, stride: Ints, padding: Ints, dilation: 
     """The windows of (n, c, …) as columns: (n, c x kernel, windows), as torch's F.unfold."""
     windows = windows_of(kernel, stride, padding, dilation)
     size = x.shape[2:]
-    return columns(data_of(x), windows), lambda g: either(fold, g, size=size, **windows._asdict())
+    return aside(columns, x, windows), lambda g: either(fold, g, size=size, **windows._asdict())
 
 
 def _columns(rng: np.random.Generator) -> list[Sample]:
@@ -47,7 +47,7 @@ def fold(
 ) -> OpResult:
     """Add the columns of ``unfold`` back to (n, c, *size), as torch's F.fold."""
     windows = windows_of(kernel, stride, padding, dilation)
-    return add_columns(data_of(y), size, windows), lambda g: either(unfold, g, **windows._asdict())
+    return aside(add_columns, y, size, windows), lambda g: either(unfold, g, **windows._asdict())
 
 
 def columns(x: Array, windows: Windows) -> Array:

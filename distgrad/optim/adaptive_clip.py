@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distgrad.arguments import explained
+from distgrad.autograd.apart import apart, keeps_form, keeps_gradients
 from distgrad.autograd.layout import Part, Ranks
 from distgrad.autograd.parts import part_of, values_here
 from distgrad.autograd.tensor import Tensor
@@ -22,6 +23,9 @@ from distgrad.tracing import traced
 
 
 @explained
+@apart
+@keeps_form
+@keeps_gradients
 @traced("clipping")
 def adaptive_clip_grad_(
     params: Iterable[Tensor], clip_factor: float = 0.01, eps: float = 1e-3
@@ -108,6 +112,9 @@ class AutoClip:
         self._norms: deque[float] = deque()
         self._sorted: list[float] = []  # the same, in order: a percentile costs two look-ups
 
+    @apart
+    @keeps_form
+    @keeps_gradients
     @traced("clipping")
     def __call__(self, params: Iterable[Tensor]) -> float:
         """Remember the gradients' norm, clip them in place, and return the norm before that."""

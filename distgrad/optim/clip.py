@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distgrad.arguments import explained, refuse_arguments
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, keeps_form, keeps_gradients
 from distgrad.autograd.neighbours import neighbours
 from distgrad.autograd.parts import PartialGradient, gradients_to_write, part_of
 from distgrad.autograd.tensor import Tensor
@@ -27,6 +27,7 @@ from distgrad.tracing import traced, tracer
 
 @apart
 @keeps_form
+@keeps_gradients
 def clip_grad_norm_(
     params: Iterable[Tensor],
     max_norm: float,
@@ -61,6 +62,7 @@ def clip_grad_norm_(
 @explained
 @apart
 @keeps_form
+@keeps_gradients
 def get_total_norm(
     tensors: Iterable[Tensor],
     norm_type: float = 2.0,
@@ -80,6 +82,7 @@ def get_total_norm(
 
 @explained
 @apart
+@keeps_gradients
 @traced("clipping")
 def clip_grads_with_norm_(
     params: Iterable[Tensor], max_norm: float, total_norm: float, foreach: bool | None = None
@@ -90,6 +93,7 @@ def clip_grads_with_norm_(
 
 @explained
 @apart
+@keeps_gradients
 @traced("clipping")
 def clip_grad_value_(
     params: Iterable[Tensor], clip_value: float, foreach: bool | None = None
@@ -129,6 +133,7 @@ def _limit_(grads: Sequence[Array], most: float) -> None:
 
 @explained
 @apart
+@keeps_gradients
 @traced("clipping")
 def clip_layer_grad_norm_(
     named_params: Iterable[tuple[str, Tensor]],
@@ -212,7 +217,7 @@ def _scale_(params: list[Tensor], max_norm: float, norm: float) -> None:
     if not max_norm >= 0:
         raise ShapeError(f"the norm that gradients are clipped to is 0 or more; got {max_norm}")
     # Without a limit nothing is scaled: infinity / infinity would be a NaN.
-    scale = max_norm / (norm + 1e-6) if max_norm < math.inf else 1.0
+    scale = float(max_norm) / (norm + 1e-6) if max_norm < math.inf else 1.0
     if not scale >= 1.0:
         # An infinite gradient times 0 is the promised NaN.
         with nullcontext() if math.isfinite(norm) else np.errstate(invalid="ignore"):

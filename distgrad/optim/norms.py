@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from distgrad import kernels
+from distgrad.autograd.apart import apart, keeps_form, keeps_gradients
 from distgrad.autograd.layout import Part
 from distgrad.autograd.neighbours import Neighbours
 from distgrad.autograd.types import Array
@@ -33,6 +34,9 @@ _SIMPLE = {np.dtype(np.float32), np.dtype(np.float64)}
 _Number: TypeAlias = Callable[[Array], float]
 
 
+@apart
+@keeps_form
+@keeps_gradients
 def total_norm(grads: Iterable[Given], norm_type: float = 2.0) -> float:
     """Return the joint ``norm_type``-norm (any p > 0, or infinity) of all arrays together.
 

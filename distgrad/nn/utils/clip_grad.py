@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from distgrad.arguments import explained
-from distgrad.autograd.apart import apart, keeps_form
+from distgrad.autograd.apart import apart, keeps_form, keeps_gradients
 from distgrad.autograd.tensor import Tensor
 from distgrad.optim import clip
 
@@ -18,6 +18,7 @@ Tensors: TypeAlias = "Tensor | Iterable[Tensor]"
 @explained
 @apart
 @keeps_form
+@keeps_gradients
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -45,6 +46,7 @@ def clip_grad_norm(
 
 @explained
 @apart
+@keeps_gradients
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
 ) -> None:
@@ -54,6 +56,7 @@ def clip_grads_with_norm_(
 
 @explained
 @apart
+@keeps_gradients
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Limit every gradient element to [-clip_value, clip_value], in place."""
     clip.clip_grad_value_(_listed(parameters), float(clip_value))
@@ -62,6 +65,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
 @explained
 @apart
 @keeps_form
+@keeps_gradients
 def get_total_norm(
     tensors: Tensors,
     norm_type: float = 2.0,
