@@ -278,7 +278,6 @@ REFUSED = {
     "sam": r"p\.data = self\.state.* write x\.copy_\(y\)",
     "transformer_xl": r"attn_mask\.any\(\)\.item\(\)",
     "vqvae": r"'_ema_cluster_size' of VectorQuantizerEMA would be assigned once",
-    "wgan_gp": r"gradients of gradients of convolution cannot be captured",
 }
 STEPS_OF = [case for case in cases() if STEP in Path(case.values[0]).read_text()]
 
