@@ -305,11 +305,11 @@ def put(
 ) -> Tensor:
     """``input`` with ``source`` at ``index`` of all elements in a row."""
     x, given = tensor_of(input), tensor_of(source)
-    rows = checked_index("put", index, x.size, None, negative=True)
+    rows = _row_of("put", index, x.size, None, True)
     if given.size != rows.size:
         raise ShapeError(f"put: {rows.size} indices take as many values; got {given.size}")
-    if given.shape != rows.shape or not rows.ndim:
-        rows, given = rows.reshape(-1), given.reshape(-1)
+    if given.ndim != 1:
+        given = given.reshape(-1)
     return ops.index_put(x.reshape(-1), rows, given, accumulate).reshape(x.shape)
 
 
