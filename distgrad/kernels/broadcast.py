@@ -77,10 +77,11 @@ def _leaky_back(g: Array, x: Array, w: Array, d: Array, dw: Array) -> None:
             for begin in range(0, x.shape[2], 512):
                 gs, xs = g[n, c, begin : begin + 512], x[n, c, begin : begin + 512]
                 ds, part = d[n, c, begin : begin + 512], zero
+                # One loop of both would have a branch that no processor foresees.
                 for k in range(xs.size):
-                    positive = xs[k] > zero
-                    ds[k] = gs[k] if positive else s * gs[k]
-                    part += zero if positive else gs[k] * xs[k]
+                    ds[k] = gs[k] if xs[k] > zero else s * gs[k]
+                for k in range(xs.size):
+                    part += zero if xs[k] > zero else gs[k] * xs[k]
                 dw[c] += part
 
 
