@@ -20,7 +20,7 @@ from distgrad.kernels.arrays import dense, suits
 from distgrad.kernels.jit import kernel
 from distgrad.kernels.turned import as_it_lies, lying
 from distgrad.ops.checked import checked_index
-from distgrad.ops.helpers import data_of
+from distgrad.ops.helpers import data_of, within
 from distgrad.ops.interpolate import adjoint
 from distgrad.ops.pad import Widths
 
@@ -98,8 +98,8 @@ def add_slices(a: Array, src: Array, *, index: Array, axis: int) -> OpResult | N
     y, places, of_src = np.array(a, order="C"), index.astype(np.int64), src.shape
     d = beside(y, along)
     across = (d.shape[0], places.size, d.shape[2])
-    if src.size != math.prod(across):
-        return None
+    if src.size != math.prod(across) or not within(places, 0, d.shape[1] - 1):
+        return None  # the reference words the error
     _give(dense(src).reshape(across), places, d)
 
     def to_src(g: Array) -> Array:

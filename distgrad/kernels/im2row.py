@@ -26,16 +26,11 @@ _ROWS = 1024  # so many windows make a product large enough for BLAS
 _scratch = threading.local()
 
 
-def rows_of(problem: Problem) -> Rows | Channels | Line:
-    """Return the way to do it over one or two axes."""
-    groups, windows = problem.groups, problem.windows
-    line = len(windows.kernel) == 1
-    if line:
-        k, s, p, d = (v[0] for v in windows)
-        windows = Windows((1, k), (1, s), (0, p), (1, d))
-    alone = groups == problem.x[1] and groups > 1
-    plane = Channels(windows, problem.y[1] // groups) if alone else Rows(windows, groups)
-    return Line(plane) if line else plane
+def rows_of(plane: Problem) -> Rows | Channels:
+    """Return the way to do it over two axes."""
+    groups, windows = plane.groups, plane.windows
+    alone = groups == plane.x[1] and groups > 1
+    return Channels(windows, plane.y[1] // groups) if alone else Rows(windows, groups)
 
 
 def is_pixel(windows: Windows) -> bool:

@@ -18,6 +18,7 @@ from distgrad.kernels.arrays import dense, flat, suits
 from distgrad.kernels.jit import exact_kernel, kernel
 from distgrad.kernels.scalars import most
 from distgrad.ops.checked import checked_rows
+from distgrad.ops.helpers import within
 from distgrad.ops.indexing import bag_lengths
 
 
@@ -113,6 +114,9 @@ def extreme_at(
     row, shape, of_src = places.astype(np.int64, copy=False).reshape(-1), a.shape, src.shape
     alone = np.empty(0, np.bool_) if own is None else flat(own)
     x, given = dense(a).reshape(-1, width), dense(src).reshape(-1, width)
+    one_each = len(given) == row.size and (own is None or alone.size == len(x))
+    if not (one_each and within(row, 0, len(x) - 1)):
+        return None  # the reference words the error
     y = np.empty(shape, a.dtype)
     best = y.reshape(x.shape)
     _extremes(x, given, row, alone, largest, best)

@@ -13,7 +13,7 @@ from typing import Any
 from distgrad.kernels import onednn, split_products
 from distgrad.kernels.direct import Direct
 from distgrad.kernels.direct_plan import plans
-from distgrad.kernels.im2row import Line, Rows, is_pixel, rows_of
+from distgrad.kernels.im2row import Line, is_pixel, rows_of
 from distgrad.kernels.onednn_convolution import Problem
 from distgrad.kernels.vectors import BYTES
 from distgrad.kernels.winograd import Tiles
@@ -32,16 +32,18 @@ def of(problem: Problem, library: Any, single: bool) -> Any:
 
     Arrays are (n, …, c), dense.
     """
-    if problem.groups > 1:
-        return rows_of(problem) if library is None else library
     plane = _as_plane(problem)
-    way = _named(plane, _name(plane, library is not None, single))
-    if way is not None:
-        return way if plane is problem else Line(way)
-    rows = rows_of(problem)
-    if library is None:
-        return rows
-    return _Scattering(library, rows) if _scatters(problem) else library
+    name = _name(plane, library is not None, single)
+    way: Any = rows_of(plane)
+    if name == "winograd":
+        way = Tiles(plane)
+    elif name == "direct":
+        way = Direct(plane, way)
+    if plane is not problem:
+        way = Line(way)
+    if name != "library":
+        return way
+    return _Scattering(library, way) if _scatters(plane) else library
 
 
 def _as_plane(problem: Problem) -> Problem:
@@ -54,6 +56,8 @@ def _as_plane(problem: Problem) -> Problem:
 
 
 def _name(plane: Problem, library: bool, single: bool) -> str:
+    if plane.groups > 1:
+        return "library" if library else "rows"
     # Who lets the library round to bfloat16 wants its speed.
     if single and split_products.usable() and not (library and onednn.rounds()):
         return _cheapest(plane, library)
@@ -61,15 +65,6 @@ def _name(plane: Problem, library: bool, single: bool) -> str:
     if _filters(plane) and min(plane.weight[:2]) >= least:
         return "winograd"
     return "library" if library else "rows"
-
-
-def _named(plane: Problem, name: str) -> Any:
-    if name == "winograd":
-        return Tiles(plane)
-    if name == "library":
-        return None
-    rows = Rows(plane.windows, plane.groups)
-    return Direct(plane, rows) if name == "direct" else rows
 
 
 def _filters(plane: Problem) -> bool:
@@ -108,12 +103,13 @@ def _direct(plane: Problem) -> float:
     return products / 165 / 3 + (there.pixels + back.pixels + weight.pixels) * 32 / 8 / 3
 
 
-def _scatters(problem: Problem) -> bool:
+def _scatters(plane: Problem) -> bool:
     """Whether the gradient to the data is the faster one by rows: to images, of large windows.
 
     On a Granite Rapids a fifth of the time for 3 channels and windows of 16 x 16, 0.4 for 7 x 7.
     """
-    return problem.weight[1] <= _FEW and math.prod(problem.windows.kernel) >= _WIDE
+    few = plane.weight[1] <= _FEW and plane.groups == 1
+    return few and math.prod(plane.windows.kernel) >= _WIDE
 
 
 class _Scattering:

@@ -615,3 +615,13 @@ def test_angles_of_every_size_are_within_a_place_of_c(op):
         np.testing.assert_array_max_ulp(back(np.ones(x.shape)), wanted_back(np.ones(x.shape)), 1)
     value, _ = op.fused(np.array([np.inf, -np.inf, np.nan]))
     assert np.isnan(value).all()
+
+
+@pytest.mark.parametrize("place", [6, 10**6])
+def test_places_that_an_array_does_not_have_are_refused(place):
+    a, src = Tensor(np.ones((6, 2), np.float32)), Tensor(np.ones((2, 2), np.float32))
+    places = np.array([0, place])
+    with pytest.raises((dg.ShapeError, IndexError), match="out of bounds"):
+        ops.extreme_at(a, src, places=places, width=2)
+    with pytest.raises((dg.ShapeError, IndexError), match="out of bounds"):
+        ops.add_slices(a, src, index=places, axis=0)
